@@ -1,0 +1,42 @@
+//! The process environment and working directory as values, read once in `cli`.
+//!
+//! Imports: nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Variables and directories a command was started with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Env {
+    /// Variables; values that are not UTF-8 are left out.
+    pub vars: BTreeMap<String, String>,
+    /// The working directory, absolute.
+    pub cwd: PathBuf,
+    /// The user's home directory, if known.
+    pub home: Option<PathBuf>,
+}
+
+impl Env {
+    /// Reads this process's environment.
+    pub fn of_process() -> Self {
+        let vars: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect();
+        let home = vars.get("HOME").filter(|h| !h.is_empty()).map(PathBuf::from);
+        Self { cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")), home, vars }
+    }
+    /// A variable's value; an empty one counts as set.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.vars.get(name).map(String::as_str)
+    }
+    /// A variable's value unless it is empty.
+    pub fn non_empty(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+    /// Whether a switch such as `COMPOSE_IGNORE_ORPHANS` is on (`1`, `true`, `yes`, `on`, `y`, `t`).
+    pub fn flag(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|v| {
+            matches!(v.to_ascii_lowercase().as_str(), "1" | "true" | "t" | "yes" | "y" | "on")
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! The typed project: what the compose files say, checked and complete, in the terms of the specification.
+//!
+//! In: the canonical tree (`compose::bind`). Out: plain values with the places they came from.
+//! It knows no image, no engine, no file. Imports: `base`.
+//! Source: Compose Specification, services, networks, volumes, configs, secrets, build, deploy.
+
+mod build;
+mod resources;
+mod service;
+
+pub use build::*;
+pub use resources::*;
+pub use service::*;
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+
+use crate::base::diag::Diagnostics;
+use crate::base::name::{ProjectName, ServiceName};
+use crate::base::span::SourceMap;
+
+/// A loaded project. All services are here, enabled or not: `select` narrows them down.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// Its name, from `-p`, `COMPOSE_PROJECT_NAME`, `name:` or the directory.
+    pub name: ProjectName,
+    /// The project directory, absolute; relative paths were resolved against it.
+    pub dir: PathBuf,
+    /// The compose files, absolute, in merge order; `-` for standard input.
+    pub files: Vec<PathBuf>,
+    /// The env files that interpolation read, absolute.
+    pub env_files: Vec<PathBuf>,
+    /// Active profiles as asked for; `*` is all.
+    pub profiles: Vec<String>,
+    /// Services by name, sorted.
+    pub services: IndexMap<ServiceName, Service>,
+    /// Networks by key, sorted.
+    pub networks: IndexMap<String, Network>,
+    /// Volumes by key, sorted.
+    pub volumes: IndexMap<String, Volume>,
+    /// Configs by key, sorted.
+    pub configs: IndexMap<String, FileObject>,
+    /// Secrets by key, sorted.
+    pub secrets: IndexMap<String, FileObject>,
+    /// The same project as the canonical document that `config` prints.
+    pub document: serde_json::Map<String, serde_json::Value>,
+    /// Every text that spans point into.
+    pub sources: SourceMap,
+    /// Warnings found while loading.
+    pub warnings: Diagnostics,
+}
+
+impl Project {
+    /// A service that `select` has kept.
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.get(name)
+    }
+}

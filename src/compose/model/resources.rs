@@ -1,0 +1,105 @@
+//! Top-level networks, volumes, configs and secrets.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::base::span::Span;
+
+/// Labels, sorted by key.
+pub type Labels = BTreeMap<String, String>;
+
+/// One entry of `networks`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Network {
+    /// Its key.
+    pub key: String,
+    /// Where it is declared; `None` for an implied `default`.
+    pub span: Option<Span>,
+    /// Full name: `name:`, or project and key.
+    pub name: String,
+    /// Whether it must exist already.
+    pub external: bool,
+    /// `driver`.
+    pub driver: Option<String>,
+    /// `driver_opts`.
+    pub driver_opts: BTreeMap<String, String>,
+    /// `ipam.config`.
+    pub subnets: Vec<IpamConfig>,
+    /// `internal`.
+    pub internal: bool,
+    /// `enable_ipv6`.
+    pub enable_ipv6: bool,
+    /// `labels`.
+    pub labels: Labels,
+}
+
+/// One entry of `ipam.config`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IpamConfig {
+    /// `subnet`.
+    pub subnet: Option<String>,
+    /// `ip_range`.
+    pub ip_range: Option<String>,
+    /// `gateway`.
+    pub gateway: Option<IpAddr>,
+    /// `aux_addresses`.
+    pub aux_addresses: BTreeMap<String, IpAddr>,
+}
+
+/// One entry of `volumes`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Volume {
+    /// Its key.
+    pub key: String,
+    /// Where it is declared.
+    pub span: Option<Span>,
+    /// Full name.
+    pub name: String,
+    /// Whether it must exist already.
+    pub external: bool,
+    /// `driver`.
+    pub driver: Option<String>,
+    /// `driver_opts`.
+    pub driver_opts: BTreeMap<String, String>,
+    /// `labels`.
+    pub labels: Labels,
+}
+
+/// One entry of `configs` or `secrets`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileObject {
+    /// Its key.
+    pub key: String,
+    /// Where it is declared.
+    pub span: Option<Span>,
+    /// Full name.
+    pub name: String,
+    /// Where its content comes from.
+    pub source: FileSource,
+}
+
+/// Where the content of a config or secret comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum FileSource {
+    /// `file`, absolute.
+    File(PathBuf),
+    /// `environment`: the variable's name, and its value if it is set.
+    Environment(String, Option<String>),
+    /// `content`.
+    Content(String),
+    /// `external: true`.
+    External,
+}
+
+impl std::fmt::Debug for FileSource {
+    /// Leaves values out: they may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "File({})", path.display()),
+            Self::Environment(name, _) => write!(f, "Environment({name})"),
+            Self::Content(_) => f.write_str("Content"),
+            Self::External => f.write_str("External"),
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The port to whatever runs containers: [`Engine`], what it is told ([`spec`]) and what it tells ([`state`]).
+//!
+//! In: fully decided specs. Out: what is there now, exits, logs. Nothing outside this module may know
+//! which backend is in use; a backend is found only through [`open`].
+//! Imports: `base`, `image`. Rules: DESIGN notes in `lib.rs`.
+
+pub mod native;
+pub mod sandbox;
+pub mod spec;
+pub mod state;
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::clock::Timestamp;
+use crate::base::name::{ContainerId, ProjectName};
+use crate::base::scalar::Signal;
+use crate::image::store::Store;
+use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
+use state::{Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume};
+
+/// Why an engine could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// There is no such container, network or volume.
+    #[error("no such {kind}: {name}")]
+    NotFound {
+        /// `container`, `network`, `volume`.
+        kind: &'static str,
+        /// Its name or id.
+        name: String,
+    },
+    /// The name is taken by another one.
+    #[error("the {kind} name `{name}` is already in use by {holder}")]
+    NameInUse {
+        /// `container`, `network`, `volume`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// Who has it: an id, a project.
+        holder: String,
+    },
+    /// A network or volume still has users.
+    #[error("the {kind} `{name}` is in use by {}", users.join(", "))]
+    InUse {
+        /// `network`, `volume`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Names of the containers that use it.
+        users: Vec<String>,
+    },
+    /// A host port is taken.
+    #[error("port {address} is already taken by {holder}")]
+    PortTaken {
+        /// `0.0.0.0:8080/tcp`.
+        address: String,
+        /// `nginx (pid 4711)`, `container demo-web-1`, `another process`.
+        holder: String,
+    },
+    /// The container does not run.
+    #[error("container {name} is not running")]
+    NotRunning {
+        /// Its name.
+        name: String,
+    },
+    /// The container's own command could not be started; `code` is 127 or 126, as a shell says it.
+    #[error("{message}")]
+    CannotRun {
+        /// 127: not found; 126: found, but not executable.
+        code: i32,
+        /// `exec: "foo": executable file not found in $PATH`.
+        message: String,
+    },
+    /// What was asked can't be done by this engine or on this machine.
+    #[error("{what}")]
+    Unsupported {
+        /// The thing, why not, and what to do.
+        what: String,
+    },
+    /// A step of the engine's own work failed.
+    #[error("cannot {step}: {cause}")]
+    Failed {
+        /// `mount /proc in demo-api-1`.
+        step: String,
+        /// The kernel's or another part's words.
+        cause: String,
+    },
+}
+
+impl EngineError {
+    /// A failed step with the system's own words.
+    pub fn failed(step: impl Into<String>, cause: impl std::fmt::Display) -> Self {
+        Self::Failed { step: step.into(), cause: cause.to_string() }
+    }
+}
+
+/// Result of every engine call.
+pub type Result<T> = std::result::Result<T, EngineError>;
+
+/// What to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// The container has ended for good (its restart policy has had its say).
+    Exited,
+    /// Its probe has passed, or it has none and runs.
+    Healthy,
+}
+
+/// How a wait ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Waited {
+    /// It became what was waited for, or it had no probe and runs.
+    Reached,
+    /// It ended.
+    Exited(Exit),
+    /// Its probe says unhealthy.
+    Unhealthy(state::Health),
+    /// It is gone.
+    Gone,
+    /// The caller's token was cancelled.
+    Cancelled,
+}
+
+/// Which log lines to give.
+#[derive(Debug, Clone, Default)]
+pub struct LogQuery {
+    /// Only the last so many lines of what is there.
+    pub tail: Option<usize>,
+    /// Only lines at or after this time.
+    pub since: Option<Timestamp>,
+    /// Only lines before this time.
+    pub until: Option<Timestamp>,
+    /// Go on with new lines until the container ends or is removed. With a container that is
+    /// started again later, reading goes on.
+    pub follow: bool,
+}
+
+/// A line (or part of one over 16 KiB) of a container's output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRecord {
+    /// When hoist read it.
+    pub time: Timestamp,
+    /// Whether it came from standard error.
+    pub stderr: bool,
+    /// Its bytes, with the line end if it had one.
+    pub line: Vec<u8>,
+}
+
+/// A stream of log lines. `Ok(None)` is the end: nothing more will come.
+pub trait LogStream: Send {
+    /// Waits for the next line at most until `timeout`; `Err(TimedOut)` when none came.
+    ///
+    /// # Errors
+    /// [`LogEnd::TimedOut`] when nothing came in time, [`LogEnd::Failed`] when the log can't be read.
+    fn next(&mut self, timeout: Duration) -> std::result::Result<Option<LogRecord>, LogEnd>;
+}
+
+/// Why [`LogStream::next`] gave no line.
+#[derive(Debug, thiserror::Error)]
+pub enum LogEnd {
+    /// Nothing came in time.
+    #[error("no line came in time")]
+    TimedOut,
+    /// The log can't be read.
+    #[error("cannot read the log: {0}")]
+    Failed(String),
+}
+
+/// A one-way switch that ends waits; shared by clones.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<std::sync::atomic::AtomicBool>);
+
+impl Cancel {
+    /// Ends every wait that holds this token.
+    pub fn cancel(&self) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+    /// Whether it was used.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+/// The three streams a client connects to an [`Engine::exec`]. With a terminal only `input` and
+/// `output` are used and [`ExecSession::master`] is given back instead.
+#[derive(Debug)]
+pub struct ExecIo {
+    /// Standard input.
+    pub input: OwnedFd,
+    /// Standard output.
+    pub output: OwnedFd,
+    /// Standard error.
+    pub error: OwnedFd,
+}
+
+/// A command that runs inside a container.
+pub trait ExecSession: Send {
+    /// The terminal's master side, if the command has a terminal. The caller copies and resizes.
+    fn master(&mut self) -> Option<OwnedFd>;
+    /// Waits for its end and gives its exit code (128 plus signal).
+    ///
+    /// # Errors
+    /// [`EngineError`] when the container's supervisor is lost before the end.
+    fn wait(&mut self) -> Result<i32>;
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it can't be delivered.
+    fn signal(&mut self, signal: Signal) -> Result<()>;
+}
+
+/// A live connection to a container's own streams (`run`, `attach`).
+///
+/// The descriptor is a stream socket that carries [`sandbox::frame`]s both ways.
+#[derive(Debug)]
+pub struct AttachSession {
+    /// The connection.
+    pub socket: OwnedFd,
+}
+
+/// Runs containers. All calls may come from several threads at once.
+pub trait Engine: Send + Sync {
+    /// Takes one picture of a project.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when records can't be read.
+    fn observe(&self, project: &ProjectName) -> Result<Observed>;
+    /// Names of all projects that have containers, networks or volumes.
+    ///
+    /// # Errors
+    /// As [`Engine::observe`].
+    fn projects(&self) -> Result<Vec<ProjectName>>;
+    /// One container, by id.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`].
+    fn container(&self, id: &ContainerId) -> Result<ObservedContainer>;
+    /// A network of any project, by full name.
+    ///
+    /// # Errors
+    /// As [`Engine::observe`]; a missing one is `None`.
+    fn network(&self, name: &str) -> Result<Option<ObservedNetwork>>;
+    /// A volume of any project, by full name.
+    ///
+    /// # Errors
+    /// As [`Engine::observe`]; a missing one is `None`.
+    fn volume(&self, name: &str) -> Result<Option<ObservedVolume>>;
+    /// Ids of all images that containers of any project use.
+    ///
+    /// # Errors
+    /// As [`Engine::observe`].
+    fn images_in_use(&self) -> Result<Vec<crate::image::digest::Digest>>;
+
+    /// Makes a network; one that is there already with the same name is an error.
+    ///
+    /// # Errors
+    /// [`EngineError::NameInUse`], [`EngineError::Failed`].
+    fn create_network(&self, spec: &NetworkSpec) -> Result<()>;
+    /// Removes a network nobody uses; a missing one is fine.
+    ///
+    /// # Errors
+    /// [`EngineError::InUse`], [`EngineError::Failed`].
+    fn remove_network(&self, name: &str) -> Result<()>;
+    /// Makes a volume; one that is there already is left as it is.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    fn create_volume(&self, spec: &VolumeSpec) -> Result<()>;
+    /// Removes a volume nobody uses; a missing one is fine.
+    ///
+    /// # Errors
+    /// [`EngineError::InUse`], [`EngineError::Failed`].
+    fn remove_volume(&self, name: &str) -> Result<()>;
+
+    /// Writes a container's record: it exists from then on, but no process does. Anonymous volumes it
+    /// names are made; empty volumes are filled from the image.
+    ///
+    /// # Errors
+    /// [`EngineError::NameInUse`], [`EngineError::NotFound`] (a network or volume), [`EngineError::Failed`].
+    fn create_container(&self, spec: &ContainerSpec) -> Result<()>;
+    /// Starts a container that does not run; one that runs is left alone.
+    ///
+    /// # Errors
+    /// [`EngineError::PortTaken`], [`EngineError::CannotRun`], [`EngineError::Failed`].
+    fn start(&self, id: &ContainerId) -> Result<()>;
+    /// Stops a container: its stop signal, then `timeout` (the spec's own when `None`), then KILL.
+    /// Returns when it has ended; it will not be restarted.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    fn stop(&self, id: &ContainerId, timeout: Option<Duration>) -> Result<()>;
+    /// Sends a signal to its process.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`].
+    fn kill(&self, id: &ContainerId, signal: Signal) -> Result<()>;
+    /// Removes a container that does not run, with its anonymous volumes if `volumes` says so.
+    /// `force` kills it first. A missing one is fine.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    fn remove(&self, id: &ContainerId, force: Force, volumes: AnonymousVolumes) -> Result<()>;
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    /// [`EngineError::NameInUse`], [`EngineError::NotFound`].
+    fn rename(&self, id: &ContainerId, name: &str) -> Result<()>;
+    /// Waits until the container is what `until` says, ends, or `cancel` is used.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    fn wait(&self, id: &ContainerId, until: Until, cancel: &Cancel) -> Result<Waited>;
+
+    /// Runs a command in a running container.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`], [`EngineError::CannotRun`].
+    fn exec(&self, id: &ContainerId, spec: &ExecSpec, io: ExecIo) -> Result<Box<dyn ExecSession>>;
+    /// Connects to a container's own streams. Allowed before the start: nothing is lost then.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`].
+    fn attach(&self, id: &ContainerId) -> Result<AttachSession>;
+    /// Reads its log.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`].
+    fn logs(&self, id: &ContainerId, query: &LogQuery) -> Result<Box<dyn LogStream>>;
+
+    /// The lock a command holds while it changes a project. Waits for another command's end;
+    /// `on_wait` is called once if it has to, with the holder's process id.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    fn lock(&self, project: &ProjectName, on_wait: &dyn Fn(i32)) -> Result<Box<dyn Send>>;
+}
+
+/// Whether [`Engine::remove`] kills a running container first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    /// A running one is an error.
+    No,
+    /// A running one is killed.
+    Yes,
+}
+
+/// What [`Engine::remove`] does with a container's anonymous volumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnonymousVolumes {
+    /// They stay.
+    Keep,
+    /// They go too.
+    Remove,
+}
+
+/// The two directories everything lies in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roots {
+    /// What must survive a reboot: `/var/lib/hoist`.
+    pub data: PathBuf,
+    /// What need not: `/run/hoist`.
+    pub run: PathBuf,
+}
+
+/// Opens the native engine over its two directories, making them when missing.
+///
+/// # Errors
+/// [`EngineError::Failed`] when a directory can't be made or is not the caller's own.
+pub fn open(roots: &Roots, store: Arc<Store>) -> Result<Arc<dyn Engine>> {
+    Ok(Arc::new(native::Native::open(roots, store)?))
+}

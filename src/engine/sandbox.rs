@@ -1,0 +1,123 @@
+//! One process in a root file system: what the builder asks of the engine, and the frames of an attached stream.
+//!
+//! In: a [`SandboxSpec`]. Out: an exit code, output bytes, and changed files in `upper`.
+//! Imports: `base`, `image`, `spec`.
+
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+
+use super::spec::{HostAddr, Process};
+use super::{Cancel, Result};
+use crate::image::digest::Digest;
+
+/// A root file system and one process in it.
+#[derive(Debug, Clone)]
+pub struct SandboxSpec {
+    /// Unique name for kernel objects: 12 hex digits.
+    pub id: String,
+    /// Unpacked layers, base first.
+    pub layers: Vec<Digest>,
+    /// Takes the changes; must be an empty (or earlier) overlay upper directory.
+    pub upper: PathBuf,
+    /// Overlay's work directory, on the same file system as `upper`.
+    pub work: PathBuf,
+    /// What runs.
+    pub process: Process,
+    /// Its network.
+    pub network: SandboxNetwork,
+    /// Mounts beyond the default ones.
+    pub mounts: Vec<SandboxMount>,
+    /// UTS host name.
+    pub hostname: String,
+    /// Extra lines of `/etc/hosts`.
+    pub extra_hosts: Vec<(String, HostAddr)>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: Option<u64>,
+}
+
+/// What a sandbox can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxNetwork {
+    /// The outside through NAT.
+    Default,
+    /// Only loopback.
+    None,
+    /// The host's own network namespace.
+    Host,
+}
+
+/// A mount of a sandbox. Targets that are missing in the root are made for the run and taken away
+/// afterwards when still empty.
+#[derive(Debug, Clone)]
+pub struct SandboxMount {
+    /// Absolute path inside.
+    pub target: String,
+    /// What is mounted.
+    pub source: SandboxSource,
+    /// Whether writes are refused.
+    pub read_only: bool,
+}
+
+/// What a [`SandboxMount`] shows.
+#[derive(Debug, Clone)]
+pub enum SandboxSource {
+    /// A file or directory of the host, resolved inside `root` without leaving it.
+    Host {
+        /// The directory that bounds the lookup.
+        root: PathBuf,
+        /// The path inside it; empty for `root` itself.
+        path: PathBuf,
+    },
+    /// A path inside stacked layers; writes are dropped afterwards.
+    Layers {
+        /// Unpacked layers, base first.
+        layers: Vec<Digest>,
+        /// Path inside them.
+        path: PathBuf,
+    },
+    /// Memory.
+    Tmpfs {
+        /// Bytes.
+        size: Option<u64>,
+    },
+    /// A file made of these bytes, in memory only.
+    Bytes {
+        /// Content.
+        content: Vec<u8>,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// Permission bits.
+        mode: u32,
+    },
+}
+
+/// Runs single processes in root file systems.
+pub trait Sandbox: Send + Sync {
+    /// Runs the process to its end; standard output and error both go to `output`, standard input is
+    /// `/dev/null`. Gives the exit code (128 plus signal). On `cancel` everything in it is killed.
+    ///
+    /// # Errors
+    /// [`super::EngineError::CannotRun`] when the command can't be started,
+    /// [`super::EngineError::Failed`] when the sandbox can't be made.
+    fn run(&self, spec: &SandboxSpec, output: BorrowedFd<'_>, cancel: &Cancel) -> Result<i32>;
+}
+
+/// Frames of an attached stream: one kind byte, a big-endian `u32` length, the bytes.
+pub mod frame {
+    /// Client to container: bytes for standard input.
+    pub const STDIN: u8 = 0;
+    /// Container to client: bytes of standard output (or of the terminal).
+    pub const STDOUT: u8 = 1;
+    /// Container to client: bytes of standard error.
+    pub const STDERR: u8 = 2;
+    /// Client to container: no more input. No bytes.
+    pub const STDIN_END: u8 = 3;
+    /// Client to container: the terminal's size, rows and columns as two big-endian `u16`.
+    pub const RESIZE: u8 = 4;
+    /// Container to client: it ended; the exit code as a big-endian `i32`.
+    pub const EXIT: u8 = 5;
+    /// Longest payload of one frame in bytes.
+    pub const MAX: usize = 64 * 1024;
+}

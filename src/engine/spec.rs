@@ -1,0 +1,480 @@
+//! What is wanted of an engine: containers, networks and volumes, fully decided.
+//!
+//! In: nothing. Out: values that serialise, so that a backend can keep them as records.
+//! Nothing here knows a backend, a compose file or a clock. Imports: `base`, `image`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::name::{ContainerId, ProjectName};
+use crate::base::scalar::Signal;
+pub use crate::base::term::{Propagation, Protocol, RestartPolicy};
+use crate::image::digest::Digest;
+
+/// Labels, sorted by key.
+pub type Labels = BTreeMap<String, String>;
+
+/// One container, fully decided: nothing is looked up after this but the image's layers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    /// Unique id; names every kernel object of the container.
+    pub id: ContainerId,
+    /// Name among all containers: `demo-api-1`.
+    pub name: String,
+    /// The project it belongs to.
+    pub project: ProjectName,
+    /// `com.docker.compose.*` and the user's own labels.
+    pub labels: Labels,
+    /// OCI annotations.
+    pub annotations: Labels,
+    /// The image it starts from.
+    pub image: ImageRef,
+    /// What runs, and as whom.
+    pub process: Process,
+    /// How its standard streams are connected.
+    pub stdio: Stdio,
+    /// Whether hoist's own init reaps and forwards signals as PID 1.
+    pub init: bool,
+    /// UTS host name.
+    pub hostname: String,
+    /// UTS domain name.
+    pub domainname: Option<String>,
+    /// Whether the root file system refuses writes.
+    pub read_only: bool,
+    /// Mounts in the order of their targets' depth.
+    pub mounts: Vec<Mount>,
+    /// Size of `/dev/shm`; 64 MiB when `None`.
+    pub shm_size: Option<u64>,
+    /// Namespaces that are not the container's own.
+    pub namespaces: Namespaces,
+    /// Where it is reached.
+    pub network: NetworkMode,
+    /// Name resolution.
+    pub dns: DnsConfig,
+    /// Extra lines of `/etc/hosts`: name and address.
+    pub extra_hosts: Vec<(String, HostAddr)>,
+    /// Ports published on the host.
+    pub ports: Vec<PortMapping>,
+    /// Cgroup limits.
+    pub resources: Resources,
+    /// Capabilities, filters, masks.
+    pub security: Security,
+    /// Device nodes.
+    pub devices: Vec<Device>,
+    /// Raw device cgroup rules: `c 1:3 rwm`.
+    pub device_cgroup_rules: Vec<String>,
+    /// `name` → value, namespaced sysctls only.
+    pub sysctls: BTreeMap<String, String>,
+    /// `name` → (soft, hard); `u64::MAX` is unlimited.
+    pub ulimits: BTreeMap<String, (u64, u64)>,
+    /// `/proc/PID/oom_score_adj`.
+    pub oom_score_adj: Option<i32>,
+    /// When it is started again.
+    pub restart: RestartPolicy,
+    /// The signal `stop` sends first.
+    pub stop_signal: Signal,
+    /// How long `stop` waits before it kills.
+    pub stop_grace: Duration,
+    /// The probe, if any.
+    pub healthcheck: Option<Healthcheck>,
+    /// How its output is kept.
+    pub log: LogConfig,
+    /// Small files put into the container (configs and secrets), read-only.
+    pub files: Vec<InjectedFile>,
+    /// Give the process the host's CA bundle through a read-only mount.
+    pub trust_host_ca: bool,
+}
+
+/// The image a container starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRef {
+    /// As the user wrote it: `postgres:16`.
+    pub name: String,
+    /// Digest of the image's config, which is its id.
+    pub id: Digest,
+    /// Unpacked layers, base first.
+    pub layers: Vec<Digest>,
+}
+
+/// What runs, and as whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Entry point and command in one; never empty once a container is created.
+    pub args: Vec<String>,
+    /// `NAME=value`, in order; later entries win.
+    pub env: Vec<String>,
+    /// Working directory inside the container; `/` when empty. Made when missing.
+    pub cwd: String,
+    /// `user[:group]`, names or numbers, resolved in the container's own `/etc/passwd`.
+    pub user: String,
+    /// Extra groups, names or numbers.
+    pub groups: Vec<String>,
+    /// Whether it runs with every capability and no filter.
+    pub privileged: bool,
+    /// A terminal instead of three streams.
+    pub tty: bool,
+}
+
+/// How a container's standard streams are connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stdio {
+    /// A pseudo terminal instead of separate streams.
+    pub tty: bool,
+    /// Standard input stays open; `/dev/null` otherwise.
+    pub stdin: bool,
+    /// Standard input ends when the first attached client leaves.
+    pub stdin_once: bool,
+}
+
+/// One mount of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path inside the container.
+    pub target: String,
+    /// What is mounted.
+    pub source: MountSource,
+    /// Whether writes are refused.
+    pub read_only: bool,
+}
+
+/// What a [`Mount`] shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountSource {
+    /// A path of the host.
+    Bind {
+        /// Absolute, on the host.
+        path: PathBuf,
+        /// Whether a missing path is made as a directory.
+        create: bool,
+        /// Mount propagation; private when `None`.
+        propagation: Option<Propagation>,
+        /// Whether mounts below `path` come along.
+        recursive: bool,
+    },
+    /// A named or anonymous volume.
+    Volume {
+        /// Full name of the volume.
+        name: String,
+        /// A directory inside it.
+        subpath: Option<String>,
+        /// Whether an empty volume is not filled from the image.
+        nocopy: bool,
+        /// Whether the volume has no name in the compose file and goes with its container.
+        anonymous: bool,
+    },
+    /// Memory.
+    Tmpfs {
+        /// Bytes; half of memory when `None`.
+        size: Option<u64>,
+        /// Mode of its root, 0o1777 when `None`.
+        mode: Option<u32>,
+        /// Further options: `noexec`, `nosuid`, `uid=1000`.
+        options: Vec<String>,
+    },
+    /// The root file system of an image, read-only.
+    Image {
+        /// The image.
+        image: ImageRef,
+        /// A directory inside it.
+        subpath: Option<String>,
+    },
+}
+
+/// Namespaces that can be shared with the host or another container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespaces {
+    /// PID namespace.
+    pub pid: Share,
+    /// IPC namespace.
+    pub ipc: Share,
+    /// UTS namespace; `Container` is not allowed here.
+    pub uts: Share,
+    /// Cgroup namespace; private unless `Host`.
+    pub cgroup: Share,
+}
+
+/// Whose namespace a container uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Share {
+    /// Its own.
+    #[default]
+    Own,
+    /// The host's.
+    Host,
+    /// Another container's.
+    Container(ContainerId),
+}
+
+/// Where a container is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkMode {
+    /// On networks of its own, in order; the first gives the default route unless
+    /// [`Endpoint::gw_priority`] says otherwise.
+    Networks(Vec<Endpoint>),
+    /// Only a loopback device.
+    None,
+    /// The host's own network namespace.
+    Host,
+    /// Another container's network namespace.
+    Container(ContainerId),
+}
+
+/// A container's place on one network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Full name of the network: `demo_default`.
+    pub network: String,
+    /// Names it answers to there: service name, container name, short id, aliases.
+    pub aliases: Vec<String>,
+    /// A fixed IPv4 address.
+    pub ipv4: Option<Ipv4Addr>,
+    /// A fixed IPv6 address.
+    pub ipv6: Option<Ipv6Addr>,
+    /// A fixed hardware address, `02:42:…`.
+    pub mac: Option<String>,
+    /// The device's name inside; `ethN` when `None`.
+    pub interface: Option<String>,
+    /// The network with the highest value gives the default route.
+    pub gw_priority: i32,
+    /// Extra names for other containers, seen from this one only: `alias` → container name (`links`).
+    pub links: Vec<(String, String)>,
+}
+
+/// Name resolution inside a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsConfig {
+    /// Resolvers instead of the host's.
+    pub servers: Vec<IpAddr>,
+    /// Search domains instead of the host's.
+    pub search: Vec<String>,
+    /// `resolv.conf` options.
+    pub options: Vec<String>,
+}
+
+/// The address of an extra host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostAddr {
+    /// A fixed address.
+    Ip(IpAddr),
+    /// `host-gateway`: the host as the container sees it.
+    Gateway,
+}
+
+/// A port of a container shown on the host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PortMapping {
+    /// Host address; all when `None`.
+    pub host_ip: Option<IpAddr>,
+    /// First and last host port to try; the first free one is taken. `(0, 0)` is any.
+    pub host: (u16, u16),
+    /// The container's port.
+    pub container: u16,
+    /// Transport.
+    pub protocol: Protocol,
+}
+
+/// Cgroup limits; `None` leaves the kernel's default.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resources {
+    /// CPUs' worth of time in thousandths: 500 is half a CPU.
+    pub cpu_millis: Option<u64>,
+    /// Relative weight, 2 to 262144; 1024 is one share.
+    pub cpu_shares: Option<u64>,
+    /// CFS period in microseconds.
+    pub cpu_period: Option<u64>,
+    /// CFS quota in microseconds.
+    pub cpu_quota: Option<i64>,
+    /// CPUs it may run on: `0-2,4`.
+    pub cpuset: Option<String>,
+    /// Memory in bytes.
+    pub memory: Option<u64>,
+    /// Memory that reclaim leaves alone, in bytes.
+    pub memory_reservation: Option<u64>,
+    /// Memory plus swap in bytes; -1 is no limit.
+    pub memory_swap: Option<i64>,
+    /// 0 to 100, cgroup v1 only.
+    pub swappiness: Option<u64>,
+    /// Never killed for memory, cgroup v1 only.
+    pub oom_kill_disable: bool,
+    /// Number of tasks; -1 is no limit.
+    pub pids: Option<i64>,
+    /// Block I/O weight, 10 to 1000.
+    pub blkio_weight: Option<u16>,
+    /// Cgroup to live under instead of hoist's own.
+    pub cgroup_parent: Option<String>,
+}
+
+/// What a container may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Security {
+    /// Every capability, every device, no filter, no masks.
+    pub privileged: bool,
+    /// Added to the default set: `NET_ADMIN`, `ALL`.
+    pub cap_add: Vec<String>,
+    /// Taken from the default set.
+    pub cap_drop: Vec<String>,
+    /// `no_new_privs`.
+    pub no_new_privileges: bool,
+    /// System call filter.
+    pub seccomp: Seccomp,
+    /// AppArmor profile; `None` is the engine's default where AppArmor is on.
+    pub apparmor: Option<String>,
+    /// Whether `/proc` and `/sys` are neither masked nor read-only.
+    pub unmask_system_paths: bool,
+}
+
+/// System call filter.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seccomp {
+    /// The default allow list.
+    #[default]
+    Default,
+    /// No filter.
+    Unconfined,
+    /// A profile in Docker's JSON format, its text.
+    Profile(String),
+}
+
+/// A device node of the host shown in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Path on the host.
+    pub source: PathBuf,
+    /// Path inside.
+    pub target: String,
+    /// Some of `rwm`.
+    pub permissions: String,
+}
+
+/// A probe that runs inside a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Healthcheck {
+    /// What runs: `CMD-SHELL` is resolved to the image's shell already.
+    pub command: Vec<String>,
+    /// Time between the end of a probe and the next.
+    pub interval: Duration,
+    /// A probe that takes longer has failed.
+    pub timeout: Duration,
+    /// So many failures in a row make it unhealthy.
+    pub retries: u32,
+    /// Failures do not count for so long after the start.
+    pub start_period: Duration,
+    /// Time between probes during the start period.
+    pub start_interval: Duration,
+}
+
+/// How a container's output is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// Whether it is kept at all (`driver: none` keeps nothing).
+    pub keep: bool,
+    /// A log file is rotated at this size in bytes; never when `None`.
+    pub max_size: Option<u64>,
+    /// So many files are kept, the current one included.
+    pub max_files: u32,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { keep: true, max_size: None, max_files: 1 }
+    }
+}
+
+/// A small file put into a container: a config or a secret. It never lies in a layer.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InjectedFile {
+    /// Absolute path inside.
+    pub target: String,
+    /// Where the content is.
+    pub content: FileContent,
+    /// Owner; the process's user when `None`.
+    pub uid: Option<u32>,
+    /// Group; the process's group when `None`.
+    pub gid: Option<u32>,
+    /// Permission bits; the source file's, or 0o444, when `None`.
+    pub mode: Option<u32>,
+}
+
+impl std::fmt::Debug for InjectedFile {
+    /// Leaves the content out: it may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InjectedFile").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+/// Where the content of an [`InjectedFile`] is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileContent {
+    /// A file of the host, read at each start.
+    Host(PathBuf),
+    /// The text itself.
+    Inline(String),
+}
+
+/// One network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    /// Full name: `demo_default`.
+    pub name: String,
+    /// The project that made it, if any.
+    pub project: Option<ProjectName>,
+    /// `bridge`.
+    pub driver: String,
+    /// Driver options.
+    pub options: BTreeMap<String, String>,
+    /// Fixed subnets: CIDR, gateway, range to hand out. Empty takes one from the pool.
+    pub subnets: Vec<Subnet>,
+    /// Whether nothing outside is reachable.
+    pub internal: bool,
+    /// Whether it has IPv6.
+    pub ipv6: bool,
+    /// Labels.
+    pub labels: Labels,
+}
+
+/// One address range of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subnet {
+    /// `10.5.0.0/16`.
+    pub cidr: String,
+    /// The bridge's own address; the first one when `None`.
+    pub gateway: Option<IpAddr>,
+    /// Addresses are handed out of this part only.
+    pub ip_range: Option<String>,
+    /// Names and addresses that are never handed out.
+    pub reserved: BTreeMap<String, IpAddr>,
+}
+
+/// One volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeSpec {
+    /// Full name: `demo_data`, or 64 hex digits when it is anonymous.
+    pub name: String,
+    /// The project that made it, if any.
+    pub project: Option<ProjectName>,
+    /// `local`.
+    pub driver: String,
+    /// Driver options: `type`, `o`, `device`.
+    pub options: BTreeMap<String, String>,
+    /// Labels.
+    pub labels: Labels,
+}
+
+/// A command to run inside a running container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecSpec {
+    /// Command, environment additions, directory and user; empty ones are the container's own.
+    pub process: Process,
+    /// Whether the command's standard input is connected.
+    pub stdin: bool,
+}

@@ -1,0 +1,240 @@
+//! What is found in an engine: containers, networks and volumes as they are now.
+//!
+//! Imports: `base`, `image`.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::spec::{Labels, Protocol};
+use crate::base::clock::Timestamp;
+use crate::base::name::{ContainerId, ProjectName};
+use crate::image::digest::Digest;
+
+/// Everything of one project, taken at one time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    /// Containers with the project's label, by name; one-off ones too.
+    pub containers: Vec<ObservedContainer>,
+    /// Networks with the project's label, by name.
+    pub networks: Vec<ObservedNetwork>,
+    /// Volumes with the project's label, by name.
+    pub volumes: Vec<ObservedVolume>,
+}
+
+/// A container as it is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObservedContainer {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// Its project.
+    pub project: ProjectName,
+    /// Its labels.
+    pub labels: Labels,
+    /// The image's name as the spec had it.
+    pub image: String,
+    /// The image's id.
+    pub image_id: Digest,
+    /// Entry point and command.
+    pub command: Vec<String>,
+    /// When it was created.
+    pub created: Timestamp,
+    /// What it does now.
+    pub state: State,
+    /// Health, if it has a probe.
+    pub health: Option<Health>,
+    /// Networks and addresses it has (or will have again).
+    pub networks: Vec<Attachment>,
+    /// Ports published on the host now; empty unless it runs.
+    pub ports: Vec<PublishedPort>,
+    /// Full names of the volumes it mounts; `true` for anonymous ones.
+    pub volumes: Vec<(String, bool)>,
+    /// Anonymous volumes by target, to hand on when it is recreated.
+    pub anonymous: Vec<(String, String)>,
+    /// Targets of its bind and volume mounts, as `ps` shows them.
+    pub mounts: Vec<String>,
+    /// Whether it has a terminal.
+    pub tty: bool,
+    /// So many times its restart policy has started it again.
+    pub restarts: u32,
+    /// Its init's process id on the host, while it runs.
+    pub pid: Option<i32>,
+}
+
+/// What a container does now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Made, never started.
+    Created,
+    /// Its process runs.
+    Running {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Its process runs but is frozen.
+    Paused {
+        /// Since when it runs.
+        since: Timestamp,
+    },
+    /// It ended and its restart policy is waiting to start it again.
+    Restarting {
+        /// How it ended.
+        exit: Exit,
+    },
+    /// It ended.
+    Exited {
+        /// How it ended.
+        exit: Exit,
+    },
+    /// It is being removed, or a removal was cut short.
+    Removing,
+}
+
+impl State {
+    /// `created`, `running`, `paused`, `restarting`, `exited`, `removing`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running { .. } => "running",
+            Self::Paused { .. } => "paused",
+            Self::Restarting { .. } => "restarting",
+            Self::Exited { .. } => "exited",
+            Self::Removing => "removing",
+        }
+    }
+    /// Whether a process of it exists.
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Running { .. } | Self::Paused { .. })
+    }
+    /// How it ended, if it has.
+    pub fn exit(self) -> Option<Exit> {
+        match self {
+            Self::Exited { exit } | Self::Restarting { exit } => Some(exit),
+            _ => None,
+        }
+    }
+}
+
+/// How a container's process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Exit code, or 128 plus the signal; `None` where nothing can tell it any more.
+    pub code: Option<i32>,
+    /// Whether the kernel killed it for memory.
+    pub oom: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Exit {
+    /// The code to show and to act on: an unknown one is 255, never 0.
+    pub fn code(self) -> i32 {
+        self.code.unwrap_or(255)
+    }
+}
+
+/// A container's health.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Where it stands.
+    pub status: HealthStatus,
+    /// Failures in a row.
+    pub failing_streak: u32,
+    /// The last five probes, oldest first.
+    pub log: Vec<Probe>,
+}
+
+/// Where a container's health stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// No verdict yet.
+    Starting,
+    /// The last probe passed.
+    Healthy,
+    /// Too many probes failed in a row.
+    Unhealthy,
+}
+
+impl HealthStatus {
+    /// `starting`, `healthy`, `unhealthy`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// One run of a probe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// When it began.
+    pub start: Timestamp,
+    /// When it ended.
+    pub end: Timestamp,
+    /// Its exit code; -1 when it took too long or could not be started.
+    pub code: i32,
+    /// The first 4 KiB of what it printed.
+    pub output: String,
+}
+
+/// A container's place on a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Full name of the network.
+    pub network: String,
+    /// Addresses, IPv4 first.
+    pub addresses: Vec<IpAddr>,
+    /// Names it answers to.
+    pub aliases: Vec<String>,
+}
+
+/// A port published on the host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// Host address.
+    pub host_ip: IpAddr,
+    /// Host port.
+    pub host: u16,
+    /// The container's port.
+    pub container: u16,
+    /// Transport.
+    pub protocol: Protocol,
+}
+
+/// A network as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedNetwork {
+    /// Full name.
+    pub name: String,
+    /// The project that made it.
+    pub project: Option<ProjectName>,
+    /// Its labels.
+    pub labels: Labels,
+    /// Driver.
+    pub driver: String,
+    /// Subnets in CIDR form.
+    pub subnets: Vec<String>,
+    /// Containers that use it.
+    pub users: Vec<ContainerId>,
+}
+
+/// A volume as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedVolume {
+    /// Full name.
+    pub name: String,
+    /// The project that made it.
+    pub project: Option<ProjectName>,
+    /// Its labels.
+    pub labels: Labels,
+    /// Driver.
+    pub driver: String,
+    /// Containers that mount it.
+    pub users: Vec<ContainerId>,
+}

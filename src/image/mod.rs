@@ -1,0 +1,14 @@
+//! OCI images: names, content, layers, registries.
+//!
+//! In: references, archives, registries. Out: images in a content-addressed store, with layers unpacked.
+//! It knows no compose file and no container. Imports: `base`, `sys`.
+//! Rules: OCI image spec 1.1 and distribution spec 1.1.
+
+pub mod archive;
+pub mod config;
+pub mod digest;
+pub mod layer;
+pub mod manifest;
+pub mod reference;
+pub mod registry;
+pub mod store;

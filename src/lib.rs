@@ -1,0 +1,7 @@
+//! hoist: `compose up` without Docker.
+pub mod base;
+pub mod image { pub mod digest; pub mod config; }
+pub mod compose {
+    //! Compose.
+    pub mod model;
+}
