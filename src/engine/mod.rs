@@ -17,7 +17,6 @@ use std::time::Duration;
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
-use crate::image::store::Store;
 use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
 use state::{Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume};
 
@@ -363,12 +362,4 @@ pub struct Roots {
     pub data: PathBuf,
     /// What need not: `/run/hoist`.
     pub run: PathBuf,
-}
-
-/// Opens the native engine over its two directories, making them when missing.
-///
-/// # Errors
-/// [`EngineError::Failed`] when a directory can't be made or is not the caller's own.
-pub fn open(roots: &Roots, store: Arc<Store>) -> Result<Arc<dyn Engine>> {
-    Ok(Arc::new(native::Native::open(roots, store)?))
 }

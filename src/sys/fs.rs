@@ -1,0 +1,430 @@
+//! Files: lookups that can't leave a root, writes that are whole or not there, copies without copying.
+//!
+//! Imports: nothing of ours. Source: openat2(2), rename(2), ioctl_ficlonerange(2), xattr(7).
+#![expect(unsafe_code, reason = "openat2, extended attributes and FICLONE have no safe binding")]
+
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{FileStat, Mode};
+
+/// How [`openat2`] treats what it meets on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolve {
+    /// `RESOLVE_IN_ROOT`: the directory is `/`; `..` and absolute links stay inside. No magic links.
+    InRoot,
+    /// `RESOLVE_BENEATH`: a path that would leave the directory is an error. No magic links.
+    Beneath,
+    /// `RESOLVE_IN_ROOT`, and a symbolic link anywhere is an error.
+    NoLinks,
+}
+
+/// Opens `path` below `dir`.
+///
+/// # Errors
+/// The kernel's: `ENOENT`, `ELOOP` for a refused link, `EXDEV` for an escape, `ENOTDIR`.
+///
+/// Source: openat2(2).
+pub fn openat2(
+    dir: impl AsFd,
+    path: &Path,
+    flags: OFlag,
+    mode: u32,
+    resolve: Resolve,
+) -> Result<OwnedFd, Errno> {
+    let path = relative(path)?;
+    // SAFETY: open_how is plain data for which all zero bytes are valid.
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = (flags | OFlag::O_CLOEXEC).bits() as u64;
+    how.mode = u64::from(mode);
+    how.resolve = libc::RESOLVE_NO_MAGICLINKS
+        | match resolve {
+            Resolve::InRoot => libc::RESOLVE_IN_ROOT,
+            Resolve::Beneath => libc::RESOLVE_BENEATH,
+            Resolve::NoLinks => libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS,
+        };
+    // EAGAIN: a rename raced with the lookup of `..`; the man page asks to try again.
+    for _ in 0..64 {
+        // SAFETY: `path` is NUL-terminated and `how` is a live open_how of the size given; the kernel
+        // only reads both during the call.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_openat2,
+                dir.as_fd().as_raw_fd(),
+                path.as_ptr(),
+                &raw const how,
+                size_of::<libc::open_how>(),
+            )
+        };
+        match Errno::result(fd) {
+            // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+            Ok(fd) => return Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) }),
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::EAGAIN)
+}
+
+/// The path without its leading slash, `.` when empty, for lookups below a descriptor.
+fn relative(path: &Path) -> Result<CString, Errno> {
+    let bytes = path.as_os_str().as_bytes();
+    let bytes = if bytes.is_empty() { b".".as_slice() } else { bytes };
+    CString::new(bytes).map_err(|_| Errno::EINVAL)
+}
+
+/// A directory that bounds every lookup below it: a container's root, a build context, a layer.
+#[derive(Debug)]
+pub struct Root {
+    dir: OwnedFd,
+}
+
+impl Root {
+    /// Opens a directory of the host as a root.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open(path: &Path) -> Result<Self, Errno> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
+        Ok(Self { dir: nix::fcntl::open(path, flags, Mode::empty())? })
+    }
+    /// Takes an open directory (or detached mount) as a root.
+    pub fn from_fd(dir: OwnedFd) -> Self {
+        Self { dir }
+    }
+    /// Opens a path inside; links are followed inside the root.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open_at(&self, path: &Path, flags: OFlag, mode: u32) -> Result<OwnedFd, Errno> {
+        openat2(&self.dir, path, flags, mode, Resolve::InRoot)
+    }
+    /// Metadata of a path inside, the last link followed inside the root.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn stat(&self, path: &Path) -> Result<FileStat, Errno> {
+        nix::sys::stat::fstat(self.open_at(path, OFlag::O_PATH, 0)?)
+    }
+    /// Metadata of a path inside; a last link is not followed.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn lstat(&self, path: &Path) -> Result<FileStat, Errno> {
+        nix::sys::stat::fstat(self.open_at(path, OFlag::O_PATH | OFlag::O_NOFOLLOW, 0)?)
+    }
+    /// Reads a file inside, at most `limit` bytes; a FIFO or device is refused with `EINVAL`.
+    ///
+    /// # Errors
+    /// The kernel's; `EFBIG` when the file is longer than `limit`.
+    pub fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>, Errno> {
+        use std::io::Read as _;
+        let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, 0)?;
+        if !is_kind(&nix::sys::stat::fstat(&fd)?, libc::S_IFREG) {
+            return Err(Errno::EINVAL);
+        }
+        let mut bytes = Vec::new();
+        let read = File::from(fd).take(limit + 1).read_to_end(&mut bytes);
+        read.map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+        if bytes.len() as u64 > limit { Err(Errno::EFBIG) } else { Ok(bytes) }
+    }
+    /// Opens the directory that holds `path`'s last component, and gives that component. The path must
+    /// have one: `/` and paths ending in `..` are `EINVAL`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open_parent(&self, path: &Path) -> Result<(OwnedFd, OsString), Errno> {
+        let clean = clean(path);
+        let leaf = clean.file_name().ok_or(Errno::EINVAL)?.to_owned();
+        let parent = clean.parent().unwrap_or(Path::new("/"));
+        Ok((self.open_at(parent, OFlag::O_DIRECTORY | OFlag::O_RDONLY, 0)?, leaf))
+    }
+    /// Makes a directory and its missing parents inside; existing ones (through links too) are kept.
+    /// Each made one gets `mode` and, if given, the owner. Gives the open directory.
+    ///
+    /// # Errors
+    /// The kernel's; `ENOTDIR` when a file is in the way.
+    pub fn mkdir_all(
+        &self,
+        path: &Path,
+        mode: u32,
+        owner: Option<(u32, u32)>,
+    ) -> Result<OwnedFd, Errno> {
+        let mut done = PathBuf::from("/");
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
+        let mut here = self.open_at(&done, flags, 0)?;
+        for part in clean(path).components() {
+            let Component::Normal(name) = part else { continue };
+            done.push(name);
+            here = match self.open_at(&done, flags, 0) {
+                Ok(next) => next,
+                Err(Errno::ENOENT) => {
+                    match nix::sys::stat::mkdirat(&here, name, Mode::from_bits_truncate(mode)) {
+                        Ok(()) => {
+                            let made = openat2(&here, Path::new(name), flags, 0, Resolve::NoLinks)?;
+                            nix::sys::stat::fchmod(&made, Mode::from_bits_truncate(mode))?;
+                            if let Some((uid, gid)) = owner {
+                                nix::unistd::fchown(&made, Some(uid.into()), Some(gid.into()))?;
+                            }
+                        }
+                        Err(Errno::EEXIST) => {}
+                        Err(errno) => return Err(errno),
+                    }
+                    self.open_at(&done, flags, 0)?
+                }
+                Err(errno) => return Err(errno),
+            };
+        }
+        Ok(here)
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+/// A path with `.` and `..` worked out by text alone, absolute: `/a/../../b` is `/b`.
+pub fn clean(path: &Path) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => out.push(name),
+            Component::ParentDir => {
+                out.pop();
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+/// Whether a file is of a kind such as `S_IFDIR`.
+pub fn is_kind(stat: &FileStat, kind: libc::mode_t) -> bool {
+    stat.st_mode & libc::S_IFMT == kind
+}
+
+/// How surely [`write_atomic`] keeps what it wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Synced before the rename: survives a power cut.
+    Synced,
+    /// Not synced: for what a reboot may lose.
+    Renamed,
+}
+
+/// Writes a file whole or not at all: a temporary file in the same directory, then a rename.
+///
+/// # Errors
+/// The system's, with the path in the text.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, how: Durability) -> io::Result<()> {
+    static COUNTER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let serial = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}.{serial}", std::process::id()));
+    let write = || -> io::Result<()> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let mut file =
+            File::options().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+        file.write_all(bytes)?;
+        if how == Durability::Synced {
+            file.sync_data()?;
+        }
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(|error| {
+        let _ = std::fs::remove_file(&temporary);
+        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    })
+}
+
+/// Makes a directory and its missing parents, each with `mode`.
+///
+/// # Errors
+/// The system's, with the path in the text.
+pub fn make_dirs(path: &Path, mode: u32) -> io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
+/// Removes a tree without following links; a missing one is fine.
+///
+/// # Errors
+/// The system's, with the path in the text.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => std::fs::remove_file(path),
+        other => other,
+    }
+    .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
+/// Copies a file's content: shared blocks where the file system can, else inside the kernel.
+///
+/// # Errors
+/// The system's.
+///
+/// Source: ioctl_ficlonerange(2), copy_file_range(2).
+pub fn copy_content(from: &File, to: &File) -> io::Result<()> {
+    // SAFETY: both descriptors are open; FICLONE takes the source descriptor as its plain argument.
+    if unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONE, from.as_raw_fd()) } == 0 {
+        return Ok(());
+    }
+    let (mut from, mut to) = (from, to);
+    io::copy(&mut from, &mut to).map(drop)
+}
+
+/// Path of a descriptor for calls that take only paths.
+pub fn fd_path(fd: impl AsFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()))
+}
+
+/// Path of an entry of an open directory, for calls that take only paths and do not follow a last link.
+pub fn entry_path(dir: impl AsFd, name: &OsStr) -> PathBuf {
+    fd_path(dir).join(name)
+}
+
+/// Extended attributes of a path; a last link is not followed. None where the file system has none.
+///
+/// # Errors
+/// The kernel's.
+///
+/// Source: llistxattr(2), lgetxattr(2).
+pub fn xattrs(path: &Path) -> Result<Vec<(OsString, Vec<u8>)>, Errno> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let names = grow(|buffer| {
+        // SAFETY: the pointer and length describe one live buffer that the kernel fills.
+        unsafe { libc::llistxattr(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) }
+    });
+    let names = match names {
+        Ok(names) => names,
+        Err(Errno::EOPNOTSUPP) => return Ok(Vec::new()),
+        Err(errno) => return Err(errno),
+    };
+    let mut found = Vec::new();
+    for name in names.split_inclusive(|byte| *byte == 0) {
+        let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
+        let value = grow(|buffer| {
+            // SAFETY: as above; `name` is NUL-terminated.
+            unsafe {
+                libc::lgetxattr(
+                    path.as_ptr(),
+                    name.as_ptr(),
+                    buffer.as_mut_ptr().cast(),
+                    buffer.len(),
+                )
+            }
+        });
+        match value {
+            Ok(value) => found.push((OsString::from_vec(name.to_bytes().to_vec()), value)),
+            Err(Errno::ENODATA) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Calls with growing buffers until the answer fits.
+fn grow(mut call: impl FnMut(&mut [u8]) -> isize) -> Result<Vec<u8>, Errno> {
+    let mut size = 256;
+    loop {
+        let mut buffer = vec![0; size];
+        match Errno::result(call(&mut buffer)) {
+            Ok(length) => {
+                buffer.truncate(length as usize);
+                return Ok(buffer);
+            }
+            Err(Errno::ERANGE) if size < 1 << 20 => size *= 4,
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Sets an extended attribute of a path; a last link is not followed.
+///
+/// # Errors
+/// The kernel's.
+///
+/// Source: lsetxattr(2).
+pub fn set_xattr(path: &Path, name: &OsStr, value: &[u8]) -> Result<(), Errno> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: both strings are NUL-terminated and `value` is live with the length given.
+    let done = unsafe {
+        libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
+    };
+    Errno::result(done).map(drop)
+}
+
+/// Metadata of an entry of an open directory; a link is not followed.
+///
+/// # Errors
+/// The kernel's.
+pub fn lstat_at(dir: impl AsFd, name: &OsStr) -> Result<FileStat, Errno> {
+    nix::sys::stat::fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("hoist-fs-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_link_that_points_outside_stays_inside_the_root() {
+        let dir = scratch("root");
+        std::fs::create_dir_all(dir.join("etc")).unwrap();
+        std::fs::write(dir.join("etc/passwd"), "inside").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.join("abs")).unwrap();
+        std::os::unix::fs::symlink("../../../../../etc/passwd", dir.join("up")).unwrap();
+        let root = Root::open(&dir).unwrap();
+        assert_eq!(root.read(Path::new("/abs"), 100), Ok(b"inside".to_vec()));
+        assert_eq!(root.read(Path::new("up"), 100), Ok(b"inside".to_vec()));
+        assert_eq!(root.read(Path::new("abs"), 3), Err(Errno::EFBIG));
+        assert_eq!(root.read(Path::new("../../etc/shadow"), 9), Err(Errno::ENOENT));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn directories_are_made_inside_and_through_links() {
+        let dir = scratch("mkdir");
+        std::fs::create_dir(dir.join("real")).unwrap();
+        std::os::unix::fs::symlink("/real", dir.join("link")).unwrap();
+        let root = Root::open(&dir).unwrap();
+        root.mkdir_all(Path::new("/link/a/../b/c"), 0o750, None).unwrap();
+        let made = std::fs::metadata(dir.join("real/b/c")).unwrap();
+        assert_eq!(made.permissions().mode() & 0o777, 0o750);
+        std::fs::write(dir.join("file"), "").unwrap();
+        assert_eq!(root.mkdir_all(Path::new("file/x"), 0o755, None).err(), Some(Errno::ENOTDIR));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn an_atomic_write_leaves_no_temporary_file() {
+        let dir = scratch("atomic");
+        write_atomic(&dir.join("a"), b"1", 0o600, Durability::Synced).unwrap();
+        write_atomic(&dir.join("a"), b"2", 0o600, Durability::Renamed).unwrap();
+        assert_eq!(std::fs::read(dir.join("a")).unwrap(), b"2");
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

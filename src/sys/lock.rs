@@ -1,0 +1,67 @@
+//! Locks on files.
+//!
+//! Order, everywhere: project lock, then store lock, then network lock. A lock that is held may only be
+//! followed by one further to the right. Imports: nothing of ours. Source: flock(2).
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+/// A lock that is held; dropping it lets go. The kernel lets go too when the process dies.
+#[derive(Debug)]
+pub struct Lock {
+    _held: Flock<File>,
+}
+
+/// Whether others may hold the lock at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Only this holder.
+    Exclusive,
+    /// Other shared holders too.
+    Shared,
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+impl Lock {
+    /// Waits for the lock on `path`, making the file when missing.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn acquire(path: &Path, hold: Hold) -> io::Result<Self> {
+        let arg = match hold {
+            Hold::Exclusive => FlockArg::LockExclusive,
+            Hold::Shared => FlockArg::LockShared,
+        };
+        let mut file = open(path)?;
+        loop {
+            match Flock::lock(file, arg) {
+                Ok(held) => return Ok(Self { _held: held }),
+                Err((back, Errno::EINTR)) => file = back,
+                Err((_, errno)) => return Err(errno.into()),
+            }
+        }
+    }
+    /// Takes the lock if nobody holds it; `None` if somebody does.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn try_acquire(path: &Path, hold: Hold) -> io::Result<Option<Self>> {
+        let arg = match hold {
+            Hold::Exclusive => FlockArg::LockExclusiveNonblock,
+            Hold::Shared => FlockArg::LockSharedNonblock,
+        };
+        match Flock::lock(open(path)?, arg) {
+            Ok(held) => Ok(Some(Self { _held: held })),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(errno.into()),
+        }
+    }
+}
