@@ -33,7 +33,7 @@ def from_image(data: bytes) -> list[int]:
 def from_numbers(value: object) -> list[int]:
     """Reads 64 numbers from 0 to 16, or 8 rows of 8."""
     if not isinstance(value, list):
-        raise BadImage("'pixels' must be a list of 64 numbers, or 8 lists of 8")
+        raise BadImage("the body must be JSON: {\"pixels\": a list of 64 numbers, or 8 lists of 8}")
     if len(value) == SIDE and all(isinstance(row, list) and len(row) == SIDE for row in value):
         value = [number for row in value for number in row]
     if len(value) != SIDE * SIDE:

@@ -12,3 +12,5 @@ c.ServerApp.allow_root = True
 # nothing to report to, and no network to look for updates in
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 c.LabApp.news_url = None
+# extensions come with the image
+c.LabApp.extension_manager = "readonly"
