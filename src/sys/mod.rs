@@ -6,4 +6,4 @@
 pub mod fs;
 pub mod lock;
 pub mod mount;
-pub mod socket;
+pub mod stream;

@@ -16,7 +16,7 @@ use crate::engine::native::layout::Layout;
 use crate::engine::native::records::Found;
 use crate::engine::spec::ExecSpec;
 use crate::engine::{EngineError, ExecIo, ExecSession, Result};
-use crate::sys::{process, socket};
+use crate::sys::{pidfd, process, stream};
 
 /// A connection to one container's supervisor.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Connection {
     /// [`EngineError::NotRunning`] when there is none.
     pub fn open(found: &Found) -> Result<Self> {
         let name = found.standing.name.clone();
-        match socket::connect_to(&found.dir.socket()) {
+        match stream::connect_to(&found.dir.socket()) {
             Ok(socket) => Ok(Self { socket, inbox: Inbox::default(), name }),
             Err(_) => Err(EngineError::NotRunning { name }),
         }

@@ -341,7 +341,7 @@ impl Client {
     fn flush(&mut self) {
         let Role::Attached(out) = &mut self.role else { return };
         while !out.is_empty() {
-            match crate::sys::socket::send(self.socket.as_fd(), out.as_slices().0, &[]) {
+            match crate::sys::stream::send(self.socket.as_fd(), out.as_slices().0, &[]) {
                 Ok(sent) => {
                     out.drain(..sent);
                 }

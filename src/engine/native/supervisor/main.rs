@@ -19,7 +19,7 @@ use crate::engine::native::layout::Layout;
 use crate::engine::native::logs::Stream;
 use crate::engine::{EngineError, Result, Roots};
 use crate::sys::lock::{Hold, Lock};
-use crate::sys::socket;
+use crate::sys::stream;
 
 /// The descriptor on which the starting command waits for one [`Reply`].
 pub(super) const READY_FD: i32 = 3;
@@ -127,7 +127,7 @@ fn begin(args: &[OsString]) -> Result<Supervisor> {
         true => lock,
         false => Lock::acquire(&dir.lock(), Hold::Exclusive).map_err(failed)?,
     };
-    let listener = socket::listen_at(&dir.socket()).map_err(failed)?;
+    let listener = stream::listen_at(&dir.socket()).map_err(failed)?;
     let mut life = Life::open(layout, dir.clone())?;
     match first {
         First::Start => {
@@ -158,7 +158,7 @@ impl Supervisor {
         loop {
             self.wait();
             while let Ok(Some(_)) = self.signals.read_signal() {}
-            while let Ok(Some(socket)) = socket::accept(self.listener.as_fd()) {
+            while let Ok(Some(socket)) = stream::accept(self.listener.as_fd()) {
                 seen_client = true;
                 self.clients.add(socket);
             }

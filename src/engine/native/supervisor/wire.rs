@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::scalar::Signal;
 use crate::engine::EngineError;
 use crate::engine::spec::ExecSpec;
-use crate::sys::socket;
+use crate::sys::stream;
 
 /// Longest line of the protocol in bytes.
 pub(super) const LINE_LIMIT: usize = 4 << 20;
@@ -118,7 +118,7 @@ pub(super) fn send<T: Serialize>(
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
         let beside = if rest.len() == bytes.len() { fds } else { &[] };
-        match socket::send(to, rest, beside) {
+        match stream::send(to, rest, beside) {
             Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => wait_writable(to)?,
@@ -166,7 +166,7 @@ impl Inbox {
     /// The system's.
     pub(super) fn fill(&mut self, from: BorrowedFd<'_>) -> io::Result<Filled> {
         let mut buffer = [0u8; 16 * 1024];
-        let got = match socket::receive(from, &mut buffer, &mut self.fds) {
+        let got = match stream::receive(from, &mut buffer, &mut self.fds) {
             Ok(got) => got,
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(Filled::Nothing),
             Err(Errno::ECONNRESET) => return Ok(Filled::End),
