@@ -99,3 +99,14 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
         Err(errno) => Err(errno.into()),
     }
 }
+
+/// Takes a descriptor that the process which started this one passed by number; `None` when there is none.
+/// To be called once a number, before anything else is opened.
+pub fn inherited(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: asks about a number; no memory is involved.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return None;
+    }
+    // SAFETY: the descriptor is open, as the call above has shown, and by contract nobody else owns it.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
+}

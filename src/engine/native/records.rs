@@ -118,11 +118,12 @@ pub fn boot_id() -> String {
 impl InitProcess {
     /// A running process by its id; `None` when it is gone.
     pub fn of(pid: i32) -> Option<Self> {
-        Some(Self { pid, start: crate::sys::process::start_time(pid)?, boot: boot_id() })
+        Some(Self { pid, start: crate::sys::process::start_time(pid).ok()?, boot: boot_id() })
     }
     /// Whether exactly this process still runs.
     pub fn is_alive(&self) -> bool {
-        crate::sys::process::start_time(self.pid) == Some(self.start) && self.boot == boot_id()
+        crate::sys::process::start_time(self.pid).is_ok_and(|start| start == self.start)
+            && self.boot == boot_id()
     }
 }
 

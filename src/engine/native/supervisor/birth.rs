@@ -10,13 +10,14 @@ use crate::base::name::ContainerId;
 use crate::engine::native::dns::{Answerer, Zone};
 use crate::engine::native::layout::Layout;
 use crate::engine::native::net::{
-    self, LeaseRequest, Link, Networks, PublishRequest, files,
+    self, Lease, LeaseRequest, Link, NetworkRecord, Networks, PublishRequest,
+    files::{self, Hosts, Resolver},
 };
 use crate::engine::native::records::{self, InitProcess, Live, Standing};
 use crate::engine::native::runtime::{BirthMount, BirthSource};
 use crate::engine::native::volumes;
 use crate::engine::spec::{
-    ContainerSpec, Endpoint, FileContent, MountSource, NetworkMode, PortMapping, Share,
+    ContainerSpec, Endpoint, FileContent, MountSource, NetworkMode, Share,
 };
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
@@ -55,28 +56,32 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
         NetworkMode::Networks(endpoints) => endpoints.as_slice(),
     };
     let netns = net::new_netns(Some(&dir.netns()))?;
-    let networks = Networks::open(layout.roots())?;
-    let mut links = Vec::new();
-    for (at, endpoint) in endpoints.iter().enumerate() {
-        links.push(link(&networks, spec, endpoint, at)?);
-    }
+    let places = places(layout, spec, endpoints)?;
     // The default route: the highest gw_priority, the first of equals, never an internal network.
-    let best = (0..links.len())
-        .filter(|at| !links[*at].record.spec.internal)
+    let best = (0..places.len())
+        .filter(|at| !places[*at].record.spec.internal)
         .max_by_key(|at| (endpoints[*at].gw_priority, std::cmp::Reverse(*at)));
-    if let Some(best) = best {
-        links[best].default_route = true;
-    }
+    let links: Vec<Link<'_>> = places
+        .iter()
+        .enumerate()
+        .map(|(at, place)| Link {
+            record: &place.record,
+            lease: &place.lease,
+            interface: &place.interface,
+            default_route: best == Some(at),
+        })
+        .collect();
     net::connect(netns.as_fd(), &spec.id, &links)?;
-    write_etc(layout, spec, &links, best)?;
-    let mut live = Live { networks: attachments(&links, endpoints), ports: Vec::new() };
+    let best = best.and_then(|best| places.get(best));
+    write_etc(layout, spec, &places, best)?;
+    let mut live = Live { networks: attachments(&places, endpoints), ports: Vec::new() };
     let mut held = Vec::new();
-    if let (Some(gateway), false) = (best.and_then(|b| links.get(b)), spec.ports.is_empty()) {
-        let published = publish(spec, &spec.ports, gateway)?;
+    if let (Some(best), false) = (best, spec.ports.is_empty()) {
+        let published = publish(spec, best)?;
         held = published.held;
         live.ports = published.ports;
     }
-    let answerer = answerer(layout, spec, netns.as_fd(), &links, endpoints)?;
+    let answerer = answerer(layout, spec, netns.as_fd(), &places)?;
     Ok(Connected { netns: Some(netns), held, answerer, live })
 }
 
@@ -92,14 +97,10 @@ pub(super) fn reconnect(layout: &Layout, spec: &ContainerSpec) -> Result<Connect
     };
     let netns = open_file(&dir.netns())
         .map_err(|error| EngineError::failed("find the container's network namespace", error))?;
-    let networks = Networks::open(layout.roots())?;
-    let mut links = Vec::new();
-    for (at, endpoint) in endpoints.iter().enumerate() {
-        links.push(link(&networks, spec, endpoint, at)?);
-    }
+    let places = places(layout, spec, endpoints)?;
     // The rules are in the kernel still; only the sockets that hold the ports went with their owner.
-    let held = net::hold(&live.ports)?;
-    let answerer = answerer(layout, spec, netns.as_fd(), &links, endpoints)?;
+    let held = net::hold_again(&live.ports)?;
+    let answerer = answerer(layout, spec, netns.as_fd(), &places)?;
     Ok(Connected { netns: Some(netns), held, answerer, live })
 }
 
@@ -126,44 +127,51 @@ fn open_file(path: &Path) -> nix::Result<OwnedFd> {
     nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty())
 }
 
-fn link(networks: &Networks, spec: &ContainerSpec, endpoint: &Endpoint, at: usize) -> Result<Link> {
-    let record = networks.get(&endpoint.network)?.ok_or_else(|| EngineError::NotFound {
-        kind: "network",
-        name: endpoint.network.clone(),
-    })?;
-    let request = LeaseRequest { container: &spec.id, name: &spec.name, endpoint };
-    let lease = networks.lease(&endpoint.network, &request)?;
-    let interface = endpoint.interface.clone().unwrap_or_else(|| format!("eth{at}"));
-    Ok(Link { record, lease, interface, default_route: false })
+/// A container's place on one network, with its addresses.
+struct Place {
+    record: NetworkRecord,
+    lease: Lease,
+    interface: String,
 }
 
-fn attachments(links: &[Link], endpoints: &[Endpoint]) -> Vec<Attachment> {
-    let each = links.iter().zip(endpoints);
-    each.map(|(link, endpoint)| Attachment {
+fn places(layout: &Layout, spec: &ContainerSpec, endpoints: &[Endpoint]) -> Result<Vec<Place>> {
+    let networks = Networks::open(layout.roots())?;
+    let place = |(at, endpoint): (usize, &Endpoint)| {
+        let name = &endpoint.network;
+        let missing = || EngineError::NotFound { kind: "network", name: name.clone() };
+        let record = networks.get(name)?.ok_or_else(missing)?;
+        let request = LeaseRequest { container: &spec.id, name: &spec.name, endpoint };
+        let lease = networks.lease(name, &request)?;
+        let interface = endpoint.interface.clone().unwrap_or_else(|| format!("eth{at}"));
+        Ok(Place { record, lease, interface })
+    };
+    endpoints.iter().enumerate().map(place).collect()
+}
+
+fn attachments(places: &[Place], endpoints: &[Endpoint]) -> Vec<Attachment> {
+    let each = places.iter().zip(endpoints);
+    each.map(|(place, endpoint)| Attachment {
         network: endpoint.network.clone(),
-        addresses: link.lease.addresses.clone(),
+        addresses: place.lease.addresses.clone(),
         aliases: endpoint.aliases.clone(),
     })
     .collect()
 }
 
-fn ipv4(link: &Link) -> Option<Ipv4Addr> {
-    link.lease.addresses.iter().find_map(|address| match address {
+fn publish(spec: &ContainerSpec, best: &Place) -> Result<net::Published> {
+    let ipv4 = best.lease.addresses.iter().find_map(|address| match address {
         IpAddr::V4(address) => Some(*address),
         IpAddr::V6(_) => None,
-    })
-}
-
-fn publish(spec: &ContainerSpec, ports: &[PortMapping], gateway: &Link) -> Result<net::Published> {
-    let target = ipv4(gateway).ok_or_else(|| EngineError::Unsupported {
+    });
+    let target = ipv4.ok_or_else(|| EngineError::Unsupported {
         what: format!("container {} publishes ports but has no IPv4 address", spec.name),
     })?;
     net::publish(&PublishRequest {
         container: &spec.id,
         name: &spec.name,
-        ports,
+        ports: &spec.ports,
+        network: &best.record,
         target,
-        bridge: &gateway.record.bridge,
     })
 }
 
@@ -171,19 +179,20 @@ fn answerer(
     layout: &Layout,
     spec: &ContainerSpec,
     netns: std::os::fd::BorrowedFd<'_>,
-    links: &[Link],
-    endpoints: &[Endpoint],
+    places: &[Place],
 ) -> Result<Option<Answerer>> {
+    let NetworkMode::Networks(endpoints) = &spec.network else { return Ok(None) };
     if endpoints.is_empty() {
         return Ok(None);
     }
+    let outside = places.iter().find(|place| !place.record.spec.internal);
     let zone = Zone {
         data: layout.roots().data.join("networks"),
         networks: endpoints.iter().map(|endpoint| endpoint.network.clone()).collect(),
         container: spec.id.clone(),
         links: endpoints.iter().flat_map(|endpoint| endpoint.links.clone()).collect(),
-        gateway: links.iter().find(|link| link.default_route).and_then(|link| link.lease.gateway),
-        external: links.iter().any(|link| !link.record.spec.internal),
+        gateway: outside.map(|place| IpAddr::V4(place.lease.gateway)),
+        external: outside.is_some(),
         servers: spec.dns.servers.clone(),
     };
     Answerer::open(netns, zone).map(Some)
@@ -193,22 +202,33 @@ fn answerer(
 fn write_etc(
     layout: &Layout,
     spec: &ContainerSpec,
-    links: &[Link],
-    best: Option<usize>,
+    places: &[Place],
+    best: Option<&Place>,
 ) -> Result<()> {
     use crate::sys::fs::{Durability, make_dirs, write_atomic};
     let dir = layout.container(&spec.project, &spec.id).etc();
     let failed = |error: std::io::Error| EngineError::failed("write /etc/hosts", error);
     make_dirs(&dir, 0o755).map_err(failed)?;
-    let gateway = best.and_then(|best| links.get(best)).and_then(|link| link.lease.gateway);
-    let own: Vec<IpAddr> = links.iter().flat_map(|link| link.lease.addresses.clone()).collect();
+    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let host = matches!(spec.network, NetworkMode::Host);
-    let texts = [
-        ("hosts", files::hosts(spec, &own, gateway, host)),
-        ("resolv.conf", files::resolv_conf(&spec.dns, host || links.is_empty())),
-        ("hostname", format!("{}\n", spec.hostname)),
-    ];
-    for (name, text) in texts {
+    let host_file = host.then(|| text("/etc/hosts"));
+    let addresses: Vec<IpAddr> =
+        places.iter().flat_map(|place| place.lease.addresses.clone()).collect();
+    let hosts = files::hosts(&Hosts {
+        host: host_file.as_deref(),
+        hostname: &spec.hostname,
+        domainname: spec.domainname.as_deref(),
+        addresses: &addresses,
+        extra: &spec.extra_hosts,
+        gateway: match best {
+            Some(best) => Some(IpAddr::V4(best.lease.gateway)),
+            None => host.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        },
+    });
+    let resolver = if places.is_empty() { Resolver::Host } else { Resolver::Answerer };
+    let resolv_conf = files::resolv_conf(&text("/etc/resolv.conf"), &spec.dns, resolver);
+    let hostname = format!("{}\n", spec.hostname);
+    for (name, text) in [("hosts", hosts), ("resolv.conf", resolv_conf), ("hostname", hostname)] {
         write_atomic(&dir.join(name), text.as_bytes(), 0o644, Durability::Renamed)
             .map_err(failed)?;
     }

@@ -12,13 +12,12 @@ use nix::unistd::Pid;
 
 use super::life::{Life, Turn};
 use super::wire::{self, Filled, Inbox, Reply, Request};
-use crate::base::scalar::Signal;
 use crate::engine::native::logs::Stream;
 use crate::engine::native::runtime::BirthStdio;
 use crate::engine::sandbox::frame;
 use crate::engine::spec::ExecSpec;
 use crate::engine::{EngineError, Result};
-use crate::sys::process;
+use crate::sys::pidfd;
 
 /// Most bytes that wait for one attached client before the container's output is no longer read.
 const OUTPUT_LIMIT: usize = 1 << 20;
@@ -253,7 +252,7 @@ impl Client {
             Request::Exec(spec) => self.exec(&spec, life),
             Request::ExecSignal(signal) => {
                 if let Role::Running { pidfd, .. } = &self.role {
-                    let _ = process::pidfd_send_signal(pidfd, signal);
+                    let _ = pidfd::send_signal(pidfd, signal.0);
                 }
             }
             Request::Attach => {
@@ -291,7 +290,7 @@ impl Client {
                 let master: Vec<BorrowedFd<'_>> = born.master.iter().map(|fd| fd.as_fd()).collect();
                 let sent = wire::send(self.socket.as_fd(), &Reply::Started, &master);
                 if sent.is_err() {
-                    let _ = process::pidfd_send_signal(&born.pidfd, Signal(libc::SIGHUP));
+                    let _ = pidfd::send_signal(&born.pidfd, libc::SIGHUP);
                 }
                 self.role = Role::Running { pid: born.pid, pidfd: born.pidfd };
             }

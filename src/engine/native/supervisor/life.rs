@@ -26,7 +26,7 @@ use crate::engine::state::{Exit, Health, Probe, State};
 use crate::engine::{EngineError, Result};
 use crate::image::digest::Digest;
 use crate::sys::fs::Durability;
-use crate::sys::process;
+use crate::sys::pidfd;
 
 /// Docker keeps this much of a probe's output.
 const PROBE_OUTPUT: usize = 4096;
@@ -276,8 +276,8 @@ impl Life {
             self.ended(exit, age)?;
             return Ok(Turn::Changed);
         };
-        let failed = |error: std::io::Error| EngineError::failed("adopt the container", error);
-        let pidfd = process::pidfd_open(init.pid).map_err(failed)?;
+        let pidfd = pidfd::open(init.pid)
+            .map_err(|errno| EngineError::failed("adopt the container", errno))?;
         self.network = Some(birth::reconnect(&self.layout, &self.spec)?);
         self.init =
             Some(Init { pid: init.pid, pidfd, started: now.checked_sub(age).unwrap_or(now) });
@@ -407,7 +407,7 @@ impl Life {
             && !probe.overdue
         {
             probe.overdue = true;
-            let _ = process::pidfd_send_signal(&probe.pidfd, Signal::KILL);
+            let _ = pidfd::send_signal(&probe.pidfd, Signal::KILL.0);
         }
         if self.probe.is_none()
             && self.init.is_some()
@@ -450,14 +450,14 @@ impl Life {
         if timeout.is_zero() || self.spec.stop_signal == Signal::KILL {
             self.kill_all();
         } else if let Some(init) = &self.init {
-            let _ = process::pidfd_send_signal(&init.pidfd, self.spec.stop_signal);
+            let _ = pidfd::send_signal(&init.pidfd, self.spec.stop_signal.0);
         }
         Ok(Turn::Same)
     }
 
     fn kill_all(&mut self) {
         if let Some(init) = &self.init {
-            let _ = process::pidfd_send_signal(&init.pidfd, Signal::KILL);
+            let _ = pidfd::send_signal(&init.pidfd, Signal::KILL.0);
         }
         if let Some(cgroup) = self.cgroup.as_ref().filter(|_| self.spec.namespaces.pid != Share::Own) {
             let _ = cgroup.kill();
@@ -477,7 +477,7 @@ impl Life {
         if signal == Signal::KILL {
             self.standing.stopped = true;
         }
-        process::pidfd_send_signal(&init.pidfd, signal)
+        pidfd::send_signal(&init.pidfd, signal.0)
             .map_err(|error| EngineError::failed(format!("send {signal}"), error))
     }
 
@@ -581,9 +581,9 @@ fn ended(pid: i32, pidfd: &OwnedFd) -> Option<Option<i32>> {
         Ok(WaitStatus::Exited(_, code)) => Some(Some(code)),
         Ok(WaitStatus::Signaled(_, signal, _)) => Some(Some(128 + signal as i32)),
         Ok(_) => None,
-        Err(_) => match process::pidfd_has_ended(pidfd) {
-            true => Some(process::pidfd_exit_code(pidfd)),
-            false => None,
+        Err(_) => match pidfd::has_ended(pidfd, Some(Duration::ZERO)) {
+            Ok(false) => None,
+            _ => Some(pidfd::exit_of(pidfd).map(pidfd::Ended::code)),
         },
     }
 }

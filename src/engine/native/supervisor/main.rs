@@ -54,7 +54,7 @@ impl First {
 
 /// Runs a supervisor: `DATA RUN PROJECT ID start|hold|adopt NAME`, and a [`Reply`] on descriptor 3.
 pub fn main(args: &[OsString]) -> i32 {
-    let ready = crate::sys::process::inherited(READY_FD);
+    let ready = crate::sys::stream::inherited(READY_FD);
     let outcome = begin(args);
     let reply = match &outcome {
         Ok(_) => Reply::Done,

@@ -201,7 +201,7 @@ impl Streams {
     /// Sets the terminal's size.
     pub(super) fn resize(&self, rows: u16, columns: u16) {
         if let Some(master) = &self.master {
-            let _ = crate::sys::tty::set_size(master, rows, columns);
+            let _ = crate::sys::tty::resize(master, rows, columns);
         }
     }
     /// Lets go of a terminal whose container has ended.
