@@ -67,7 +67,7 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
         .map(|(at, place)| Link {
             record: &place.record,
             lease: &place.lease,
-            interface: &place.interface,
+            interface: place.interface.as_deref(),
             default_route: best == Some(at),
         })
         .collect();
@@ -131,21 +131,21 @@ fn open_file(path: &Path) -> nix::Result<OwnedFd> {
 struct Place {
     record: NetworkRecord,
     lease: Lease,
-    interface: String,
+    interface: Option<String>,
 }
 
 fn places(layout: &Layout, spec: &ContainerSpec, endpoints: &[Endpoint]) -> Result<Vec<Place>> {
     let networks = Networks::open(layout.roots())?;
-    let place = |(at, endpoint): (usize, &Endpoint)| {
+    let place = |endpoint: &Endpoint| {
         let name = &endpoint.network;
         let missing = || EngineError::NotFound { kind: "network", name: name.clone() };
         let record = networks.get(name)?.ok_or_else(missing)?;
         let request = LeaseRequest { container: &spec.id, name: &spec.name, endpoint };
         let lease = networks.lease(name, &request)?;
-        let interface = endpoint.interface.clone().unwrap_or_else(|| format!("eth{at}"));
+        let interface = endpoint.interface.clone();
         Ok(Place { record, lease, interface })
     };
-    endpoints.iter().enumerate().map(place).collect()
+    endpoints.iter().map(place).collect()
 }
 
 fn attachments(places: &[Place], endpoints: &[Endpoint]) -> Vec<Attachment> {
