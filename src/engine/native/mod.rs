@@ -296,7 +296,7 @@ impl Engine for Native {
     }
 
     fn remove_network(&self, name: &str) -> Result<()> {
-        Networks::open(self.layout.roots())?.remove(name)
+        Networks::open(self.layout.roots())?.remove(name, &[])
     }
 
     fn create_volume(&self, spec: &VolumeSpec) -> Result<()> {
