@@ -17,6 +17,8 @@ use std::time::Duration;
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::image::store::Store;
+use sandbox::Sandbox;
 use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
 use state::{Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume};
 
@@ -362,4 +364,17 @@ pub struct Roots {
     pub data: PathBuf,
     /// What need not: `/run/hoist`.
     pub run: PathBuf,
+}
+
+/// Opens the native engine over its two directories, making them when missing.
+///
+/// # Errors
+/// [`EngineError::Failed`] when a directory can't be made.
+pub fn open(roots: &Roots, store: Arc<Store>) -> Result<Arc<dyn Engine>> {
+    Ok(Arc::new(native::Native::open(roots, store)?))
+}
+
+/// Opens what runs build steps, over the same directories.
+pub fn open_sandbox(roots: &Roots) -> Arc<dyn Sandbox> {
+    Arc::new(native::sandbox::NativeSandbox::new(roots))
 }

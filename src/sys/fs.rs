@@ -370,6 +370,21 @@ pub fn set_xattr(path: &Path, name: &OsStr, value: &[u8]) -> Result<(), Errno> {
     Errno::result(done).map(drop)
 }
 
+/// Sets an extended attribute of an open file or directory.
+///
+/// # Errors
+/// The kernel's.
+///
+/// Source: fsetxattr(2).
+pub fn set_fd_xattr(fd: impl AsFd, name: &OsStr, value: &[u8]) -> Result<(), Errno> {
+    let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let raw = fd.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open, the name NUL-terminated, and `value` live with the length given.
+    let done =
+        unsafe { libc::fsetxattr(raw, name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    Errno::result(done).map(drop)
+}
+
 /// Metadata of an entry of an open directory; a link is not followed.
 ///
 /// # Errors

@@ -1,1 +1,521 @@
-//! Native.
+//! The embedded engine: containers that hoist launches itself.
+//!
+//! In: [`crate::engine::spec`] values. Out: processes, namespaces, mounts, links and rules of this machine, and
+//! [`crate::engine::state`] values about them. It never decides what should run and never prints.
+//! Imports: `engine`, `image`, `sys`, `graph`, `base`.
+
+pub mod cgroup;
+pub mod dns;
+mod layout;
+mod logs;
+pub mod net;
+mod records;
+pub mod runtime;
+pub mod sandbox;
+pub mod supervisor;
+mod volumes;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::base::clock::Timestamp;
+use crate::base::name::{ContainerId, ProjectName};
+use crate::base::scalar::Signal;
+use crate::engine::spec::{
+    ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
+};
+use crate::engine::state::{
+    Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork, ObservedVolume, State,
+};
+use crate::engine::{
+    AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
+    LogQuery, LogStream, Result, Roots, Until, Waited,
+};
+use crate::image::digest::Digest;
+use crate::image::store::Store;
+use crate::sys::fs::{self, Durability, Root};
+use crate::sys::lock::{Hold, Lock};
+use layout::{ContainerDir, Layout};
+use net::Networks;
+use records::{Found, Record, Standing};
+use supervisor::Connection;
+
+/// The embedded engine over its two directories.
+#[derive(Debug)]
+pub struct Native {
+    layout: Layout,
+    store: Arc<Store>,
+    /// Projects of containers seen before, so that an id need not be looked for again.
+    seen: Mutex<BTreeMap<ContainerId, ProjectName>>,
+}
+
+impl Native {
+    /// Opens the engine, making its directories when missing.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn open(roots: &Roots, store: Arc<Store>) -> Result<Self> {
+        let layout = Layout::new(roots.clone());
+        let names = layout.name("");
+        let locks = roots.run.join("locks");
+        let containers = roots.run.join("containers");
+        for dir in [&roots.data, &roots.run, &names, &locks, &containers] {
+            fs::make_dirs(dir, 0o700)
+                .map_err(|error| EngineError::failed("make hoist's directories", error))?;
+        }
+        Ok(Self { layout, store, seen: Mutex::default() })
+    }
+
+    fn remember(&self, id: &ContainerId, project: &ProjectName) {
+        if let Ok(mut seen) = self.seen.lock() {
+            seen.insert(id.clone(), project.clone());
+        }
+    }
+
+    fn dir(&self, id: &ContainerId) -> Result<ContainerDir> {
+        let known = self.seen.lock().ok().and_then(|seen| seen.get(id).cloned());
+        if let Some(project) = known {
+            return Ok(self.layout.container(&project, id));
+        }
+        let (project, dir) = records::locate(&self.layout, id)?;
+        self.remember(id, &project);
+        Ok(dir)
+    }
+
+    fn find(&self, id: &ContainerId) -> Result<Found> {
+        let missing = || EngineError::NotFound { kind: "container", name: id.short().to_owned() };
+        Found::read(self.dir(id)?)?.ok_or_else(missing)
+    }
+
+    /// A container as it is, after a supervisor was given back to one that runs without.
+    fn found(&self, id: &ContainerId) -> Result<Found> {
+        let found = self.find(id)?;
+        if !found.is_orphaned() {
+            return Ok(found);
+        }
+        Connection::adopt(&self.layout, &found)?;
+        self.find(id)
+    }
+
+    fn of_project(&self, project: &ProjectName) -> Result<Vec<Found>> {
+        let mut all = Vec::new();
+        for id in records::ids(&self.layout, project)? {
+            self.remember(&id, project);
+            match self.found(&id) {
+                Ok(found) => all.push(found),
+                // Removed between the listing and the look.
+                Err(EngineError::NotFound { kind: "container", .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        all.sort_by(|a, b| a.standing.name.cmp(&b.standing.name));
+        Ok(all)
+    }
+
+    fn everywhere(&self) -> Result<Vec<Found>> {
+        let mut all = Vec::new();
+        for name in records::entries(&self.layout.projects())? {
+            let Ok(project) = ProjectName::new(&name) else { continue };
+            for id in records::ids(&self.layout, &project)? {
+                all.extend(Found::read(self.layout.container(&project, &id))?);
+            }
+        }
+        Ok(all)
+    }
+
+    fn volume_users(all: &[Found], volume: &str) -> Vec<Found> {
+        let uses = |found: &&Found| {
+            found.record.spec.mounts.iter().any(
+                |mount| matches!(&mount.source, MountSource::Volume { name, .. } if name == volume),
+            )
+        };
+        all.iter().filter(uses).cloned().collect()
+    }
+
+    fn observed_volume(record: volumes::VolumeRecord, all: &[Found]) -> ObservedVolume {
+        let spec = record.spec;
+        let users = Self::volume_users(all, &spec.name);
+        ObservedVolume {
+            users: users.into_iter().map(|found| found.record.spec.id).collect(),
+            name: spec.name,
+            project: spec.project,
+            labels: spec.labels,
+            driver: spec.driver,
+        }
+    }
+
+    fn observed_network(networks: &Networks, name: &str) -> Result<Option<ObservedNetwork>> {
+        let Some(record) = networks.get(name)? else { return Ok(None) };
+        let users = networks.leases(name)?.into_iter().map(|lease| lease.container).collect();
+        Ok(Some(ObservedNetwork {
+            name: name.to_owned(),
+            project: record.spec.project,
+            labels: record.spec.labels,
+            driver: record.spec.driver,
+            subnets: record.spec.subnets.into_iter().map(|subnet| subnet.cidr).collect(),
+            users,
+        }))
+    }
+
+    /// Makes what a container's mounts need on the host: volumes, missing bind sources, copied content.
+    fn prepare_mounts(&self, spec: &ContainerSpec) -> Result<()> {
+        let mut image = None;
+        for mount in &spec.mounts {
+            match &mount.source {
+                MountSource::Bind { path, create, .. } => prepare_bind(spec, path, *create)?,
+                MountSource::Volume { name, anonymous, nocopy, .. } => {
+                    if *anonymous {
+                        volumes::create(&self.layout, &anonymous_volume(spec, name))?;
+                    }
+                    let place = volumes::path(&self.layout, name, None)?;
+                    if !nocopy && volumes::is_empty(&place) {
+                        self.fill(spec, mount, &place, &mut image)?;
+                    }
+                }
+                MountSource::Tmpfs { .. } | MountSource::Image { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn fill(
+        &self,
+        spec: &ContainerSpec,
+        mount: &Mount,
+        place: &Path,
+        image: &mut Option<Root>,
+    ) -> Result<()> {
+        let view = match image {
+            Some(view) => view,
+            None => {
+                let view = self.store.layers().view(&spec.image.layers);
+                let view = view.map_err(|error| {
+                    EngineError::failed(format!("read image {}", spec.image.name), error)
+                })?;
+                image.insert(Root::from_fd(view))
+            }
+        };
+        volumes::copy_up(view, &mount.target, place)
+    }
+}
+
+fn anonymous_volume(spec: &ContainerSpec, name: &str) -> VolumeSpec {
+    VolumeSpec {
+        name: name.to_owned(),
+        project: Some(spec.project.clone()),
+        driver: "local".to_owned(),
+        options: BTreeMap::new(),
+        labels: BTreeMap::from([("com.docker.volume.anonymous".to_owned(), String::new())]),
+    }
+}
+
+fn prepare_bind(spec: &ContainerSpec, path: &Path, create: bool) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    if !create {
+        let what = format!(
+            "container {}: bind source path does not exist: {}; make it, or set \
+             `bind: {{create_host_path: true}}`",
+            spec.name,
+            path.display()
+        );
+        return Err(EngineError::Unsupported { what });
+    }
+    fs::make_dirs(path, 0o755)
+        .map_err(|error| EngineError::failed(format!("make {}", path.display()), error))
+}
+
+fn names(found: Vec<Found>) -> Vec<String> {
+    found.into_iter().map(|found| found.standing.name).collect()
+}
+
+impl Engine for Native {
+    fn observe(&self, project: &ProjectName) -> Result<Observed> {
+        let containers = self.of_project(project)?;
+        let networks = Networks::open(self.layout.roots())?;
+        let mut observed = Observed::default();
+        for record in networks.list()? {
+            if record.spec.project.as_ref() == Some(project) {
+                observed.networks.extend(Self::observed_network(&networks, &record.spec.name)?);
+            }
+        }
+        for record in volumes::list(&self.layout)? {
+            if record.spec.project.as_ref() == Some(project) {
+                observed.volumes.push(Self::observed_volume(record, &containers));
+            }
+        }
+        observed.containers = containers.iter().map(Found::observed).collect();
+        Ok(observed)
+    }
+
+    fn projects(&self) -> Result<Vec<ProjectName>> {
+        let mut found = Vec::new();
+        for name in records::entries(&self.layout.projects())? {
+            if let Ok(project) = ProjectName::new(&name)
+                && !records::ids(&self.layout, &project)?.is_empty()
+            {
+                found.push(project);
+            }
+        }
+        let networks = Networks::open(self.layout.roots())?.list()?;
+        found.extend(networks.into_iter().filter_map(|record| record.spec.project));
+        let volumes = volumes::list(&self.layout)?;
+        found.extend(volumes.into_iter().filter_map(|record| record.spec.project));
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    fn container(&self, id: &ContainerId) -> Result<ObservedContainer> {
+        Ok(self.found(id)?.observed())
+    }
+
+    fn network(&self, name: &str) -> Result<Option<ObservedNetwork>> {
+        Self::observed_network(&Networks::open(self.layout.roots())?, name)
+    }
+
+    fn volume(&self, name: &str) -> Result<Option<ObservedVolume>> {
+        let Some(record) = volumes::get(&self.layout, name)? else { return Ok(None) };
+        Ok(Some(Self::observed_volume(record, &self.everywhere()?)))
+    }
+
+    fn images_in_use(&self) -> Result<Vec<Digest>> {
+        let mut ids: Vec<Digest> =
+            self.everywhere()?.into_iter().map(|found| found.record.spec.image.id).collect();
+        ids.sort();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    fn create_network(&self, spec: &NetworkSpec) -> Result<()> {
+        Networks::open(self.layout.roots())?.create(spec)
+    }
+
+    fn remove_network(&self, name: &str) -> Result<()> {
+        Networks::open(self.layout.roots())?.remove(name, &[])
+    }
+
+    fn create_volume(&self, spec: &VolumeSpec) -> Result<()> {
+        volumes::create(&self.layout, spec)
+    }
+
+    fn remove_volume(&self, name: &str) -> Result<()> {
+        let users = names(Self::volume_users(&self.everywhere()?, name));
+        if !users.is_empty() {
+            return Err(EngineError::InUse { kind: "volume", name: name.to_owned(), users });
+        }
+        volumes::remove(&self.layout, name)
+    }
+
+    fn create_container(&self, spec: &ContainerSpec) -> Result<()> {
+        if let NetworkMode::Networks(endpoints) = &spec.network {
+            let networks = Networks::open(self.layout.roots())?;
+            for endpoint in endpoints {
+                let name = &endpoint.network;
+                if networks.get(name)?.is_none() {
+                    return Err(EngineError::NotFound { kind: "network", name: name.clone() });
+                }
+            }
+        }
+        self.prepare_mounts(spec)?;
+        let dir = self.layout.container(&spec.project, &spec.id);
+        let failed = |error: io::Error| EngineError::failed("make the container's record", error);
+        fs::make_dirs(&dir.data, 0o700).map_err(failed)?;
+        records::reserve_name(&self.layout, &spec.name, &spec.project, &spec.id)?;
+        fs::make_dirs(&dir.upper(), 0o755).map_err(failed)?;
+        fs::make_dirs(&dir.work(), 0o700).map_err(failed)?;
+        self.remember(&spec.id, &spec.project);
+        let record = Record { created: Timestamp::now(), spec: spec.clone() };
+        records::write(&dir.record(), &record, Durability::Synced)
+    }
+
+    fn start(&self, id: &ContainerId) -> Result<()> {
+        let found = self.found(id)?;
+        if found.supervised && found.state().is_up() {
+            return Ok(());
+        }
+        Connection::start(&self.layout, &found)
+    }
+
+    fn stop(&self, id: &ContainerId, timeout: Option<Duration>) -> Result<()> {
+        let found = self.found(id)?;
+        match Connection::open(&found) {
+            Ok(connection) => connection.stop(timeout),
+            // No supervisor: nothing runs.
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn kill(&self, id: &ContainerId, signal: Signal) -> Result<()> {
+        Connection::open(&self.found(id)?)?.kill(signal)
+    }
+
+    fn remove(&self, id: &ContainerId, force: Force, anonymous: AnonymousVolumes) -> Result<()> {
+        let found = match self.found(id) {
+            Ok(found) => found,
+            Err(EngineError::NotFound { kind: "container", .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if found.supervised {
+            if force == Force::No && found.state().is_up() {
+                let step = format!("remove container {}", found.standing.name);
+                return Err(EngineError::failed(step, "it is running; stop it first, or use force"));
+            }
+            if let Ok(connection) = Connection::open(&found) {
+                connection.stop(Some(Duration::ZERO))?;
+            }
+        }
+        self.forget(&found, anonymous)
+    }
+
+    fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
+        let found = self.found(id)?;
+        let project = &found.record.spec.project;
+        let old = found.standing.name.clone();
+        records::reserve_name(&self.layout, name, project, id)?;
+        let renamed = match Connection::open(&found) {
+            Ok(connection) => connection.rename(name),
+            Err(_) => {
+                let standing = Standing { name: name.to_owned(), ..found.standing.clone() };
+                records::write(&found.dir.state(), &standing, Durability::Synced)
+            }
+        };
+        records::release_name(&self.layout, if renamed.is_ok() { &old } else { name }, project, id);
+        renamed
+    }
+
+    fn wait(&self, id: &ContainerId, until: Until, cancel: &Cancel) -> Result<Waited> {
+        loop {
+            let found = match self.found(id) {
+                Ok(found) => found,
+                Err(EngineError::NotFound { .. }) => return Ok(Waited::Gone),
+                Err(error) => return Err(error),
+            };
+            let mut connection = match Connection::open(&found) {
+                Ok(connection) => connection,
+                Err(_) => match self.find(id)?.state() {
+                    State::Exited { exit } => return Ok(Waited::Exited(exit)),
+                    State::Created => {
+                        let name = found.standing.name;
+                        return Err(EngineError::NotRunning { name });
+                    }
+                    State::Removing => return Ok(Waited::Gone),
+                    // Between its last word and the closing of its socket.
+                    _ => {
+                        std::thread::yield_now();
+                        continue;
+                    }
+                },
+            };
+            connection.watch()?;
+            loop {
+                if cancel.is_cancelled() {
+                    return Ok(Waited::Cancelled);
+                }
+                if !connection.changed(LOOK_FOR_CANCEL) {
+                    break;
+                }
+                if let Some(waited) = verdict(&self.find(id)?, until) {
+                    return Ok(waited);
+                }
+            }
+        }
+    }
+
+    fn exec(&self, id: &ContainerId, spec: &ExecSpec, io: ExecIo) -> Result<Box<dyn ExecSession>> {
+        let found = self.found(id)?;
+        if !found.state().is_up() {
+            return Err(EngineError::NotRunning { name: found.standing.name });
+        }
+        supervisor::exec_in(&found, spec, &io)
+    }
+
+    fn attach(&self, id: &ContainerId) -> Result<AttachSession> {
+        let socket = Connection::attach(&self.layout, &self.found(id)?)?;
+        Ok(AttachSession { socket })
+    }
+
+    fn logs(&self, id: &ContainerId, query: &LogQuery) -> Result<Box<dyn LogStream>> {
+        let found = self.found(id)?;
+        let log = logs::FileLog::open(found.dir, query.clone()).map_err(|error| {
+            EngineError::failed(format!("read the log of {}", found.standing.name), error)
+        })?;
+        Ok(Box::new(log))
+    }
+
+    fn lock(&self, project: &ProjectName, on_wait: &dyn Fn(i32)) -> Result<Box<dyn Send>> {
+        let path = self.layout.project_lock(project);
+        let failed = |error: io::Error| EngineError::failed(format!("lock project {project}"), error);
+        let lock = match Lock::try_acquire(&path, Hold::Exclusive).map_err(failed)? {
+            Some(lock) => lock,
+            None => {
+                let holder = std::fs::read_to_string(&path).unwrap_or_default();
+                on_wait(holder.trim().parse().unwrap_or(0));
+                Lock::acquire(&path, Hold::Exclusive).map_err(failed)?
+            }
+        };
+        // The holder's name is a courtesy for the next one; the lock does not depend on it.
+        let _ = std::fs::write(&path, std::process::id().to_string());
+        Ok(Box::new(lock))
+    }
+}
+
+/// A wait looks this often whether it was cancelled.
+const LOOK_FOR_CANCEL: Duration = Duration::from_millis(100);
+
+fn verdict(found: &Found, until: Until) -> Option<Waited> {
+    let exited = |exit: Exit| Some(Waited::Exited(exit));
+    match (found.standing.state, until) {
+        // Only the supervisor's own word counts: it is alive here.
+        (State::Exited { exit }, _) => exited(exit),
+        (State::Removing, _) => Some(Waited::Gone),
+        (State::Running { .. }, Until::Healthy) => match found.observed().health {
+            None => Some(Waited::Reached),
+            Some(health) => match health.status {
+                HealthStatus::Starting => None,
+                HealthStatus::Healthy => Some(Waited::Reached),
+                HealthStatus::Unhealthy => Some(Waited::Unhealthy(health)),
+            },
+        },
+        _ => None,
+    }
+}
+
+impl Native {
+    /// Takes away what is left of a container that does not run.
+    fn forget(&self, found: &Found, anonymous: AnonymousVolumes) -> Result<()> {
+        let spec = &found.record.spec;
+        let failed = |error: io::Error| {
+            EngineError::failed(format!("remove container {}", found.standing.name), error)
+        };
+        if found.dir.run.exists() {
+            // The supervisor may be on its way out; if it was killed, its leavings are ours.
+            let lock = Lock::acquire(&found.dir.lock(), Hold::Exclusive);
+            supervisor::clean_up(&self.layout, spec);
+            fs::remove_tree(&found.dir.run).map_err(failed)?;
+            drop(lock);
+        }
+        let standing = Standing { state: State::Removing, ..found.standing.clone() };
+        records::write(&found.dir.state(), &standing, Durability::Renamed)?;
+        records::release_name(&self.layout, &found.standing.name, &spec.project, &spec.id);
+        records::release_name(&self.layout, &spec.name, &spec.project, &spec.id);
+        let doomed = self.layout.containers(&spec.project).join(format!(".{}", spec.id));
+        std::fs::rename(&found.dir.data, &doomed).map_err(failed)?;
+        fs::remove_tree(&doomed).map_err(failed)?;
+        // Gone with the last container; another command may be making one just now.
+        let _ = std::fs::remove_dir(self.layout.containers(&spec.project));
+        let _ = std::fs::remove_dir(self.layout.projects().join(spec.project.as_str()));
+        if anonymous == AnonymousVolumes::Remove {
+            for (name, anonymous) in found.observed().volumes {
+                if anonymous {
+                    self.remove_volume(&name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! Where the native engine keeps things: one function a path, nothing else builds one.
+//!
+//! ```text
+//! <data>/projects/<project>/containers/<id>/   record.json state.json upper/ work/ log/
+//! <data>/names/<container name>                text: <project>/<id>
+//! <data>/volumes/<name>/                       volume.json _data/
+//! <data>/networks/<name>/                      (owner: `net`)
+//! <run>/locks/<project>.lock                   held by a command while it changes the project
+//! <run>/containers/<id>/                       lock sock stdin stdout stderr netns live.json health.json etc/
+//! ```
+//!
+//! Imports: `base`, `engine`.
+
+use std::path::PathBuf;
+
+use crate::base::name::{ContainerId, ProjectName};
+use crate::engine::Roots;
+
+/// Paths below the two roots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    roots: Roots,
+}
+
+impl Layout {
+    /// Paths below these roots.
+    pub fn new(roots: Roots) -> Self {
+        Self { roots }
+    }
+    /// The roots themselves.
+    pub fn roots(&self) -> &Roots {
+        &self.roots
+    }
+    /// `<data>/projects`.
+    pub fn projects(&self) -> PathBuf {
+        self.roots.data.join("projects")
+    }
+    /// `<data>/projects/<project>/containers`.
+    pub fn containers(&self, project: &ProjectName) -> PathBuf {
+        self.projects().join(project.as_str()).join("containers")
+    }
+    /// A container's place in `<data>`.
+    pub fn container(&self, project: &ProjectName, id: &ContainerId) -> ContainerDir {
+        ContainerDir {
+            data: self.containers(project).join(id.as_str()),
+            run: self.roots.run.join("containers").join(id.as_str()),
+        }
+    }
+    /// `<run>/containers/<id>/netns`, whoever's project it is.
+    pub fn netns(&self, id: &ContainerId) -> PathBuf {
+        self.roots.run.join("containers").join(id.as_str()).join("netns")
+    }
+    /// `<run>/containers/<id>/etc`, whoever's project it is.
+    pub fn etc(&self, id: &ContainerId) -> PathBuf {
+        self.roots.run.join("containers").join(id.as_str()).join("etc")
+    }
+    /// `<data>/names/<name>`: who has a container name.
+    pub fn name(&self, name: &str) -> PathBuf {
+        self.roots.data.join("names").join(name)
+    }
+    /// `<data>/volumes`.
+    pub fn volumes(&self) -> PathBuf {
+        self.roots.data.join("volumes")
+    }
+    /// `<run>/locks/<project>.lock`.
+    pub fn project_lock(&self, project: &ProjectName) -> PathBuf {
+        self.roots.run.join("locks").join(format!("{project}.lock"))
+    }
+}
+
+/// One container's two directories.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerDir {
+    /// What must survive a reboot.
+    pub data: PathBuf,
+    /// What need not.
+    pub run: PathBuf,
+}
+
+impl ContainerDir {
+    /// The record: spec and time of creation. Written once.
+    pub fn record(&self) -> PathBuf {
+        self.data.join("record.json")
+    }
+    /// Where the container stands. Owner: its supervisor.
+    pub fn state(&self) -> PathBuf {
+        self.data.join("state.json")
+    }
+    /// Overlay's upper directory.
+    pub fn upper(&self) -> PathBuf {
+        self.data.join("upper")
+    }
+    /// Overlay's work directory.
+    pub fn work(&self) -> PathBuf {
+        self.data.join("work")
+    }
+    /// Its log files. Owner: its supervisor.
+    pub fn log(&self) -> PathBuf {
+        self.data.join("log")
+    }
+    /// Held by its supervisor as long as that lives.
+    pub fn lock(&self) -> PathBuf {
+        self.run.join("lock")
+    }
+    /// Its supervisor's control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.run.join("sock")
+    }
+    /// A FIFO: `stdin`, `stdout`, `stderr`.
+    pub fn fifo(&self, name: &str) -> PathBuf {
+        self.run.join(name)
+    }
+    /// Keeps its network namespace.
+    pub fn netns(&self) -> PathBuf {
+        self.run.join("netns")
+    }
+    /// Addresses and ports of this run.
+    pub fn live(&self) -> PathBuf {
+        self.run.join("live.json")
+    }
+    /// Health of this run.
+    pub fn health(&self) -> PathBuf {
+        self.run.join("health.json")
+    }
+    /// `hosts`, `hostname` and `resolv.conf` as the container sees them.
+    pub fn etc(&self) -> PathBuf {
+        self.run.join("etc")
+    }
+}

@@ -1,0 +1,329 @@
+//! What the native engine knows of its containers, on disk.
+//!
+//! A record is complete before its process exists; every kernel object's name follows from its id. State is
+//! written by one process at a time: the creating command, then the supervisor that holds the container's lock.
+//! Imports: `base`, `engine`, `sys`.
+
+use std::io;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::layout::{ContainerDir, Layout};
+use crate::base::clock::Timestamp;
+use crate::base::name::{ContainerId, ProjectName};
+use crate::engine::spec::{ContainerSpec, MountSource};
+use crate::engine::state::{
+    Attachment, Exit, Health, ObservedContainer, PublishedPort, State,
+};
+use crate::engine::{EngineError, Result};
+use crate::sys::fs::{Durability, write_atomic};
+use crate::sys::lock::{Hold, Lock};
+
+/// Version of every file below; a newer one is refused.
+const VERSION: u32 = 1;
+
+/// A file with its version.
+#[derive(Debug, Serialize, Deserialize)]
+struct Versioned<T> {
+    version: u32,
+    #[serde(flatten)]
+    content: T,
+}
+
+/// A container as it was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// When it was created.
+    pub created: Timestamp,
+    /// What was asked for. [`ContainerSpec::name`] is the first name; [`Standing::name`] may be newer.
+    pub spec: ContainerSpec,
+}
+
+/// Where a container stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Its name now.
+    pub name: String,
+    /// What it does.
+    pub state: State,
+    /// Its process, while it is up.
+    pub process: Option<InitProcess>,
+    /// So many times its restart policy has started it.
+    pub restarts: u32,
+    /// Whether the user stopped it, so that it stays down.
+    pub stopped: bool,
+}
+
+/// A process that can't be taken for another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitProcess {
+    /// Process id in the host's namespace.
+    pub pid: i32,
+    /// Start time in clock ticks since boot.
+    pub start: u64,
+    /// The boot it belongs to.
+    pub boot: String,
+}
+
+/// What only holds while the container is up.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Live {
+    /// Addresses by network.
+    pub networks: Vec<Attachment>,
+    /// Ports on the host.
+    pub ports: Vec<PublishedPort>,
+}
+
+/// Writes a value with the version around it.
+///
+/// # Errors
+/// [`EngineError::Failed`].
+pub fn write<T: Serialize>(path: &Path, value: &T, how: Durability) -> Result<()> {
+    let text = serde_json::to_vec(&Versioned { version: VERSION, content: value })
+        .map_err(|error| EngineError::failed(format!("write {}", path.display()), error))?;
+    write_atomic(path, &text, 0o600, how)
+        .map_err(|error| EngineError::failed("write the container's state", error))
+}
+
+/// Reads a value; a missing file is `None`.
+///
+/// # Errors
+/// [`EngineError::Failed`] when it is broken or of a newer version.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let failed = |why: String| EngineError::failed(format!("read {}", path.display()), why);
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    let found: Versioned<T> = serde_json::from_slice(&bytes).map_err(|e| failed(e.to_string()))?;
+    if found.version > VERSION {
+        return Err(failed(format!(
+            "it was written by a newer hoist (format {}, known is {VERSION})",
+            found.version
+        )));
+    }
+    Ok(Some(found.content))
+}
+
+/// This boot's id. Source: random(4), `/proc/sys/kernel/random/boot_id`.
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
+}
+
+impl InitProcess {
+    /// A running process by its id; `None` when it is gone.
+    pub fn of(pid: i32) -> Option<Self> {
+        Some(Self { pid, start: crate::sys::process::start_time(pid).ok()?, boot: boot_id() })
+    }
+    /// Whether exactly this process still runs.
+    pub fn is_alive(&self) -> bool {
+        crate::sys::process::start_time(self.pid).is_ok_and(|start| start == self.start)
+            && self.boot == boot_id()
+    }
+}
+
+/// A container as read from disk.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Its directories.
+    pub dir: ContainerDir,
+    /// What was asked for.
+    pub record: Record,
+    /// Where it stands.
+    pub standing: Standing,
+    /// Whether a supervisor lives.
+    pub supervised: bool,
+}
+
+impl Found {
+    /// Reads one container; `None` when it has no record (never finished, or gone).
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn read(dir: ContainerDir) -> Result<Option<Self>> {
+        let Some(record) = read::<Record>(&dir.record())? else { return Ok(None) };
+        let standing = read::<Standing>(&dir.state())?.unwrap_or_else(|| Standing {
+            name: record.spec.name.clone(),
+            state: State::Created,
+            process: None,
+            restarts: 0,
+            stopped: false,
+        });
+        let mut found = Self { supervised: is_supervised(&dir), dir, record, standing };
+        if !found.supervised {
+            // The supervisor may have written its last word between the two looks.
+            if let Some(standing) = read::<Standing>(&found.dir.state())? {
+                found.standing = standing;
+            }
+        }
+        Ok(Some(found))
+    }
+    /// Whether its process runs with nobody looking after it.
+    pub fn is_orphaned(&self) -> bool {
+        !self.supervised
+            && matches!(self.standing.state, State::Running { .. } | State::Restarting { .. })
+            && self.standing.process.as_ref().is_none_or(|init| init.boot == boot_id())
+    }
+    /// What it does, seen from outside: a process that ended unseen has an unknown exit code.
+    pub fn state(&self) -> State {
+        let alive = || self.standing.process.as_ref().is_some_and(InitProcess::is_alive);
+        match self.standing.state {
+            State::Running { since } | State::Paused { since } if !self.supervised && !alive() => {
+                State::Exited { exit: Exit { code: None, oom: false, at: since } }
+            }
+            State::Restarting { exit } if !self.supervised => State::Exited { exit },
+            state => state,
+        }
+    }
+    /// The picture `observe` gives.
+    pub fn observed(&self) -> ObservedContainer {
+        let spec = &self.record.spec;
+        let state = self.state();
+        let live = match self.supervised || state.is_up() {
+            true => read::<Live>(&self.dir.live()).ok().flatten().unwrap_or_default(),
+            false => Live::default(),
+        };
+        let health = match state.is_up() {
+            true => read::<Health>(&self.dir.health()).ok().flatten(),
+            false => None,
+        };
+        let volumes = spec.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Volume { name, anonymous, .. } => Some((mount, name.clone(), *anonymous)),
+            _ => None,
+        });
+        let shown = |mount: &crate::engine::spec::Mount| match &mount.source {
+            MountSource::Bind { path, .. } => Some(path.display().to_string()),
+            MountSource::Volume { name, .. } => Some(name.clone()),
+            _ => None,
+        };
+        ObservedContainer {
+            id: spec.id.clone(),
+            name: self.standing.name.clone(),
+            project: spec.project.clone(),
+            labels: spec.labels.clone(),
+            image: spec.image.name.clone(),
+            image_id: spec.image.id,
+            command: spec.process.args.clone(),
+            created: self.record.created,
+            state,
+            health,
+            networks: live.networks,
+            ports: live.ports,
+            volumes: volumes.clone().map(|(_, name, anonymous)| (name, anonymous)).collect(),
+            anonymous: volumes
+                .filter(|(_, _, anonymous)| *anonymous)
+                .map(|(mount, name, _)| (mount.target.clone(), name))
+                .collect(),
+            mounts: spec.mounts.iter().filter_map(shown).collect(),
+            tty: spec.stdio.tty,
+            restarts: self.standing.restarts,
+            pid: self.standing.process.as_ref().filter(|_| state.is_up()).map(|init| init.pid),
+        }
+    }
+}
+
+/// Whether a live supervisor holds the container's lock.
+fn is_supervised(dir: &ContainerDir) -> bool {
+    // The lock file is made by the supervisor; without it there is none.
+    dir.lock().exists() && matches!(Lock::try_acquire(&dir.lock(), Hold::Shared), Ok(None))
+}
+
+/// Ids of a project's containers.
+///
+/// # Errors
+/// [`EngineError::Failed`].
+pub fn ids(layout: &Layout, project: &ProjectName) -> Result<Vec<ContainerId>> {
+    entries(&layout.containers(project))
+        .map(|names| names.into_iter().filter(|n| !n.starts_with('.')).map(ContainerId::new).collect())
+}
+
+/// Names of the entries of a directory, sorted; a missing directory has none.
+///
+/// # Errors
+/// [`EngineError::Failed`].
+pub fn entries(dir: &Path) -> Result<Vec<String>> {
+    let failed = |error: io::Error| EngineError::failed(format!("read {}", dir.display()), error);
+    let listing = match std::fs::read_dir(dir) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut names = Vec::new();
+    for entry in listing {
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Finds a container of any project.
+///
+/// # Errors
+/// [`EngineError::NotFound`].
+pub fn locate(layout: &Layout, id: &ContainerId) -> Result<(ProjectName, ContainerDir)> {
+    for name in entries(&layout.projects())? {
+        let Ok(project) = ProjectName::new(&name) else { continue };
+        let dir = layout.container(&project, id);
+        if dir.record().exists() {
+            return Ok((project, dir));
+        }
+    }
+    Err(EngineError::NotFound { kind: "container", name: id.short().to_owned() })
+}
+
+/// Takes a container name for an id, atomically.
+///
+/// # Errors
+/// [`EngineError::NameInUse`] with the holder.
+pub fn reserve_name(
+    layout: &Layout,
+    name: &str,
+    project: &ProjectName,
+    id: &ContainerId,
+) -> Result<()> {
+    let path = layout.name(name);
+    let failed = |error: io::Error| EngineError::failed(format!("take the name {name}"), error);
+    let text = format!("{project}/{id}");
+    let draft = layout.name(&format!(".{id}"));
+    std::fs::write(&draft, &text).map_err(failed)?;
+    let outcome = loop {
+        match std::fs::hard_link(&draft, &path) {
+            Ok(()) => break Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let holder = std::fs::read_to_string(&path).unwrap_or_default();
+                if holder == text {
+                    break Ok(());
+                }
+                if !is_stale(layout, &holder) {
+                    let holder = holder.split_once('/').map_or(holder.as_str(), |(p, _)| p);
+                    let holder = format!("a container of project {holder}");
+                    break Err(EngineError::NameInUse { kind: "container", name: name.into(), holder });
+                }
+                let _ = std::fs::remove_file(&path);
+            }
+            Err(error) => break Err(failed(error)),
+        }
+    };
+    let _ = std::fs::remove_file(&draft);
+    outcome
+}
+
+/// Whether the container a name belongs to is gone: a crash fell between the two removals.
+fn is_stale(layout: &Layout, holder: &str) -> bool {
+    let Some((project, id)) = holder.split_once('/') else { return true };
+    ProjectName::new(project)
+        .map_or(true, |project| !layout.container(&project, &ContainerId::new(id)).data.exists())
+}
+
+/// Gives a name back if the container has it.
+pub fn release_name(layout: &Layout, name: &str, project: &ProjectName, id: &ContainerId) {
+    let path = layout.name(name);
+    if std::fs::read_to_string(&path).is_ok_and(|holder| holder == format!("{project}/{id}")) {
+        let _ = std::fs::remove_file(path);
+    }
+}

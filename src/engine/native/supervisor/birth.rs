@@ -1,0 +1,335 @@
+//! From a container's record to everything its birth needs: mounts, files below `/etc`, network, cgroup.
+//!
+//! Imports: `base`, `engine`, `sys`; beside it `layout`, `volumes`, `net`, `dns`, `cgroup`, `runtime`.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use crate::base::name::ContainerId;
+use crate::engine::native::dns::{Answerer, Zone};
+use crate::engine::native::layout::Layout;
+use crate::engine::native::net::{
+    self, Lease, LeaseRequest, Link, NetworkRecord, Networks, PublishRequest,
+    files::{self, Hosts, Resolver},
+};
+use crate::engine::native::records::{self, InitProcess, Live, Standing};
+use crate::engine::native::runtime::{BirthMount, BirthSource};
+use crate::engine::native::volumes;
+use crate::engine::spec::{
+    ContainerSpec, Endpoint, FileContent, MountSource, NetworkMode, Share,
+};
+use crate::engine::state::Attachment;
+use crate::engine::{EngineError, Result};
+use crate::image::digest::Digest;
+
+/// What of the network lives in the supervisor while the container is up.
+#[derive(Debug, Default)]
+pub(super) struct Connected {
+    /// The namespace to be born in; `None` is the host's.
+    pub netns: Option<OwnedFd>,
+    /// Sockets that hold the published ports.
+    pub held: Vec<OwnedFd>,
+    /// Answers the container's name look-ups, on networks of its own.
+    pub answerer: Option<Answerer>,
+    /// Addresses and ports.
+    pub live: Live,
+}
+
+/// Makes the container's network: namespace, addresses, ports, names.
+///
+/// # Errors
+/// [`EngineError`]; what was made so far is taken away by [`disconnect`].
+pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected> {
+    let dir = layout.container(&spec.project, &spec.id);
+    let endpoints = match &spec.network {
+        NetworkMode::Host => {
+            write_etc(layout, spec, &[], None)?;
+            return Ok(Connected::default());
+        }
+        NetworkMode::Container(other) => {
+            let netns = open_file(&layout.netns(other))
+                .map_err(|_| EngineError::NotRunning { name: other.short().to_owned() })?;
+            return Ok(Connected { netns: Some(netns), ..Connected::default() });
+        }
+        NetworkMode::None => &[],
+        NetworkMode::Networks(endpoints) => endpoints.as_slice(),
+    };
+    let netns = net::new_netns(Some(&dir.netns()))?;
+    let places = places(layout, spec, endpoints)?;
+    // The default route: the highest gw_priority, the first of equals, never an internal network.
+    let best = (0..places.len())
+        .filter(|at| !places[*at].record.spec.internal)
+        .max_by_key(|at| (endpoints[*at].gw_priority, std::cmp::Reverse(*at)));
+    let links: Vec<Link<'_>> = places
+        .iter()
+        .enumerate()
+        .map(|(at, place)| Link {
+            record: &place.record,
+            lease: &place.lease,
+            interface: place.interface.as_deref(),
+            default_route: best == Some(at),
+        })
+        .collect();
+    net::connect(netns.as_fd(), &spec.id, &links)?;
+    let best = best.and_then(|best| places.get(best));
+    write_etc(layout, spec, &places, best)?;
+    let mut live = Live { networks: attachments(&places, endpoints), ports: Vec::new() };
+    let mut held = Vec::new();
+    if let (Some(best), false) = (best, spec.ports.is_empty()) {
+        let published = publish(spec, best)?;
+        held = published.held;
+        live.ports = published.ports;
+    }
+    let answerer = answerer(layout, spec, netns.as_fd(), &places)?;
+    Ok(Connected { netns: Some(netns), held, answerer, live })
+}
+
+/// Finds a running container's network again for a supervisor that adopts it.
+///
+/// # Errors
+/// [`EngineError`].
+pub(super) fn reconnect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected> {
+    let dir = layout.container(&spec.project, &spec.id);
+    let live = records::read::<Live>(&dir.live())?.unwrap_or_default();
+    let NetworkMode::Networks(endpoints) = &spec.network else {
+        return Ok(Connected { live, ..Connected::default() });
+    };
+    let netns = open_file(&dir.netns())
+        .map_err(|error| EngineError::failed("find the container's network namespace", error))?;
+    let places = places(layout, spec, endpoints)?;
+    // The rules are in the kernel still; only the sockets that hold the ports went with their owner.
+    let held = net::hold_again(&live.ports)?;
+    let answerer = answerer(layout, spec, netns.as_fd(), &places)?;
+    Ok(Connected { netns: Some(netns), held, answerer, live })
+}
+
+/// Takes the container's network away, as far as it is there; goes on after a failure.
+pub(super) fn disconnect(layout: &Layout, spec: &ContainerSpec) {
+    let dir = layout.container(&spec.project, &spec.id);
+    if let NetworkMode::Networks(endpoints) = &spec.network {
+        if !spec.ports.is_empty() {
+            let _ = net::unpublish(&spec.id);
+        }
+        let _ = net::disconnect(&spec.id);
+        if let Ok(networks) = Networks::open(layout.roots()) {
+            for endpoint in endpoints {
+                let _ = networks.release(&endpoint.network, &spec.id);
+            }
+        }
+    }
+    net::unpin(&dir.netns());
+}
+
+fn open_file(path: &Path) -> nix::Result<OwnedFd> {
+    use nix::fcntl::OFlag;
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty())
+}
+
+/// A container's place on one network, with its addresses.
+struct Place {
+    record: NetworkRecord,
+    lease: Lease,
+    interface: Option<String>,
+}
+
+fn places(layout: &Layout, spec: &ContainerSpec, endpoints: &[Endpoint]) -> Result<Vec<Place>> {
+    let networks = Networks::open(layout.roots())?;
+    let place = |endpoint: &Endpoint| {
+        let name = &endpoint.network;
+        let missing = || EngineError::NotFound { kind: "network", name: name.clone() };
+        let record = networks.get(name)?.ok_or_else(missing)?;
+        let request = LeaseRequest { container: &spec.id, name: &spec.name, endpoint };
+        let lease = networks.lease(name, &request)?;
+        let interface = endpoint.interface.clone();
+        Ok(Place { record, lease, interface })
+    };
+    endpoints.iter().map(place).collect()
+}
+
+fn attachments(places: &[Place], endpoints: &[Endpoint]) -> Vec<Attachment> {
+    let each = places.iter().zip(endpoints);
+    each.map(|(place, endpoint)| Attachment {
+        network: endpoint.network.clone(),
+        addresses: place.lease.addresses.clone(),
+        aliases: endpoint.aliases.clone(),
+    })
+    .collect()
+}
+
+fn publish(spec: &ContainerSpec, best: &Place) -> Result<net::Published> {
+    let ipv4 = best.lease.addresses.iter().find_map(|address| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    });
+    let target = ipv4.ok_or_else(|| EngineError::Unsupported {
+        what: format!("container {} publishes ports but has no IPv4 address", spec.name),
+    })?;
+    net::publish(&PublishRequest {
+        container: &spec.id,
+        name: &spec.name,
+        ports: &spec.ports,
+        network: &best.record,
+        target,
+    })
+}
+
+fn answerer(
+    layout: &Layout,
+    spec: &ContainerSpec,
+    netns: std::os::fd::BorrowedFd<'_>,
+    places: &[Place],
+) -> Result<Option<Answerer>> {
+    let NetworkMode::Networks(endpoints) = &spec.network else { return Ok(None) };
+    if endpoints.is_empty() {
+        return Ok(None);
+    }
+    let outside = places.iter().find(|place| !place.record.spec.internal);
+    let zone = Zone {
+        data: layout.roots().data.join("networks"),
+        networks: endpoints.iter().map(|endpoint| endpoint.network.clone()).collect(),
+        container: spec.id.clone(),
+        links: endpoints.iter().flat_map(|endpoint| endpoint.links.clone()).collect(),
+        gateway: outside.map(|place| IpAddr::V4(place.lease.gateway)),
+        external: outside.is_some(),
+        servers: spec.dns.servers.clone(),
+    };
+    Answerer::open(netns, zone).map(Some)
+}
+
+/// Writes `hosts`, `hostname` and `resolv.conf`.
+fn write_etc(
+    layout: &Layout,
+    spec: &ContainerSpec,
+    places: &[Place],
+    best: Option<&Place>,
+) -> Result<()> {
+    use crate::sys::fs::{Durability, make_dirs, write_atomic};
+    let dir = layout.container(&spec.project, &spec.id).etc();
+    let failed = |error: std::io::Error| EngineError::failed("write /etc/hosts", error);
+    make_dirs(&dir, 0o755).map_err(failed)?;
+    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let host = matches!(spec.network, NetworkMode::Host);
+    let host_file = host.then(|| text("/etc/hosts"));
+    let addresses: Vec<IpAddr> =
+        places.iter().flat_map(|place| place.lease.addresses.clone()).collect();
+    let hosts = files::hosts(&Hosts {
+        host: host_file.as_deref(),
+        hostname: &spec.hostname,
+        domainname: spec.domainname.as_deref(),
+        addresses: &addresses,
+        extra: &spec.extra_hosts,
+        gateway: match best {
+            Some(best) => Some(IpAddr::V4(best.lease.gateway)),
+            None => host.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        },
+    });
+    let resolver = if places.is_empty() { Resolver::Host } else { Resolver::Answerer };
+    let resolv_conf = files::resolv_conf(&text("/etc/resolv.conf"), &spec.dns, resolver);
+    let hostname = format!("{}\n", spec.hostname);
+    for (name, text) in [("hosts", hosts), ("resolv.conf", resolv_conf), ("hostname", hostname)] {
+        write_atomic(&dir.join(name), text.as_bytes(), 0o644, Durability::Renamed)
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Every mount beyond the default ones: volumes found, files below `/etc`, injected files.
+///
+/// # Errors
+/// [`EngineError`] when a volume or bind source is missing.
+pub(super) fn mounts(
+    layout: &Layout,
+    spec: &ContainerSpec,
+    layer: &dyn Fn(&Digest) -> PathBuf,
+) -> Result<Vec<BirthMount>> {
+    let owner = match &spec.network {
+        NetworkMode::Container(other) => other,
+        _ => &spec.id,
+    };
+    let etc = layout.etc(owner);
+    let taken = |target: &str| spec.mounts.iter().any(|mount| mount.target == target);
+    let mut mounts: Vec<BirthMount> = ["hosts", "hostname", "resolv.conf"]
+        .into_iter()
+        .map(|name| (format!("/etc/{name}"), etc.join(name)))
+        .filter(|(target, _)| !taken(target))
+        .map(|(target, path)| BirthMount { target, source: bind(path), read_only: false })
+        .collect();
+    for mount in &spec.mounts {
+        let source = match &mount.source {
+            MountSource::Bind { path, propagation, recursive, .. } => BirthSource::Path {
+                path: path.clone(),
+                propagation: *propagation,
+                recursive: *recursive,
+            },
+            MountSource::Volume { name, subpath, .. } => {
+                bind(volumes::path(layout, name, subpath.as_deref())?)
+            }
+            MountSource::Tmpfs { size, mode, options } => {
+                BirthSource::Tmpfs { size: *size, mode: *mode, options: options.clone() }
+            }
+            MountSource::Image { image, subpath } => BirthSource::ImageView {
+                lower: image.layers.iter().map(layer).collect(),
+                subpath: subpath.clone(),
+            },
+        };
+        let read_only = mount.read_only;
+        mounts.push(BirthMount { target: mount.target.clone(), source, read_only });
+    }
+    for file in &spec.files {
+        let (content, source_mode) = match &file.content {
+            FileContent::Inline(text) => (text.clone().into_bytes(), 0o444),
+            FileContent::Host(path) => read_source(path)?,
+        };
+        let mode = file.mode.unwrap_or(source_mode);
+        let source = BirthSource::Bytes { content, uid: file.uid, gid: file.gid, mode };
+        mounts.push(BirthMount { target: file.target.clone(), source, read_only: true });
+    }
+    Ok(mounts)
+}
+
+fn bind(path: PathBuf) -> BirthSource {
+    BirthSource::Path { path, propagation: None, recursive: true }
+}
+
+/// Longest config or secret, in bytes. As Swarm limits them; memory is charged to the host.
+const FILE_LIMIT: u64 = 8 << 20;
+
+fn read_source(path: &Path) -> Result<(Vec<u8>, u32)> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let step = format!("read {} for the container", path.display());
+    let failed = |error: std::io::Error| EngineError::failed(&step, error);
+    let meta = std::fs::metadata(path).map_err(failed)?;
+    if !meta.is_file() || meta.len() > FILE_LIMIT {
+        return Err(EngineError::failed(&step, "it must be a file of at most 8 MiB"));
+    }
+    Ok((std::fs::read(path).map_err(failed)?, meta.permissions().mode() & 0o7777))
+}
+
+/// A running container's init, for sharing its namespaces.
+///
+/// # Errors
+/// [`EngineError::NotRunning`].
+pub(super) fn init_of(layout: &Layout, id: &ContainerId) -> Result<InitProcess> {
+    let (_, dir) = records::locate(layout, id)?;
+    records::read::<Standing>(&dir.state())?
+        .and_then(|standing| standing.process)
+        .filter(InitProcess::is_alive)
+        .ok_or_else(|| EngineError::NotRunning { name: id.short().to_owned() })
+}
+
+/// Opens another container's namespace; `None` when it is not shared with one.
+///
+/// # Errors
+/// [`EngineError::NotRunning`].
+pub(super) fn shared(layout: &Layout, share: &Share, kind: &str) -> Result<Option<OwnedFd>> {
+    let path = match share {
+        Share::Own => return Ok(None),
+        Share::Host => format!("/proc/self/ns/{kind}"),
+        Share::Container(id) => format!("/proc/{}/ns/{kind}", init_of(layout, id)?.pid),
+    };
+    open_file(Path::new(&path))
+        .map(Some)
+        .map_err(|error| EngineError::failed(format!("open {path}"), error))
+}

@@ -1,0 +1,220 @@
+//! The command's side of the control socket.
+//!
+//! Imports: `base`, `engine`, `sys`.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::main::{First, READY_FD, await_ready};
+use super::wire::{self, Filled, Inbox, Reply, Request};
+use crate::base::scalar::Signal;
+use crate::engine::native::layout::Layout;
+use crate::engine::native::records::Found;
+use crate::engine::spec::ExecSpec;
+use crate::engine::{EngineError, ExecIo, ExecSession, Result};
+use crate::sys::{pidfd, process, stream};
+
+/// A connection to one container's supervisor.
+#[derive(Debug)]
+pub struct Connection {
+    socket: OwnedFd,
+    inbox: Inbox,
+    name: String,
+}
+
+fn lost(name: &str) -> EngineError {
+    EngineError::failed(format!("talk to the supervisor of {name}"), "it ended before it answered")
+}
+
+/// Starts a supervisor and waits until it has done what it should do first.
+fn launch(layout: &Layout, found: &Found, first: First) -> Result<()> {
+    let spec = &found.record.spec;
+    let failed = |error: io::Error| EngineError::failed("start the supervisor", error);
+    let (ready, theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|e| failed(e.into()))?;
+    let complaints = std::fs::File::options()
+        .append(true)
+        .create(true)
+        .open(found.dir.data.join("supervisor.log"))
+        .map_err(failed)?;
+    let roots = layout.roots();
+    let (data, run) = (roots.data.to_string_lossy(), roots.run.to_string_lossy());
+    let name = &found.standing.name;
+    let args = [
+        "__supervise",
+        &*data,
+        &*run,
+        spec.project.as_str(),
+        spec.id.as_str(),
+        first.as_str(),
+        name,
+    ];
+    let pass = [(READY_FD, theirs.as_fd())];
+    let stdio = [None, None, Some(complaints.as_fd())];
+    process::spawn_self("hoist", &args, stdio, &pass, true).map_err(failed)?;
+    drop(theirs);
+    match await_ready(&ready) {
+        Some(Reply::Failed(failure)) => Err(failure.into()),
+        Some(_) => Ok(()),
+        None => Err(lost(name)),
+    }
+}
+
+impl Connection {
+    /// Connects to the supervisor that is there.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`] when there is none.
+    pub fn open(found: &Found) -> Result<Self> {
+        let name = found.standing.name.clone();
+        match stream::connect_to(&found.dir.socket()) {
+            Ok(socket) => Ok(Self { socket, inbox: Inbox::default(), name }),
+            Err(_) => Err(EngineError::NotRunning { name }),
+        }
+    }
+
+    /// Starts the container: through the supervisor that is there, or through a new one.
+    ///
+    /// # Errors
+    /// What the start itself met.
+    pub fn start(layout: &Layout, found: &Found) -> Result<()> {
+        if found.supervised
+            && let Ok(mut connection) = Self::open(found)
+        {
+            match connection.ask(&Request::Start, &[]) {
+                Ok(_) => return Ok(()),
+                // It was on its way out.
+                Err(EngineError::Failed { step, .. }) if step.starts_with("talk to") => {}
+                Err(error) => return Err(error),
+            }
+        }
+        launch(layout, found, First::Start)
+    }
+
+    /// Starts a supervisor that takes over a container which runs without one.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn adopt(layout: &Layout, found: &Found) -> Result<()> {
+        launch(layout, found, First::Adopt)
+    }
+
+    /// Connects to the container's streams, also before its start.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn attach(layout: &Layout, found: &Found) -> Result<OwnedFd> {
+        let mut connection = match Self::open(found) {
+            Ok(connection) => connection,
+            Err(_) => {
+                launch(layout, found, First::Hold)?;
+                Self::open(found)?
+            }
+        };
+        connection.ask(&Request::Attach, &[])?;
+        Ok(connection.socket)
+    }
+
+    /// Stops the container and waits until its supervisor has taken everything down.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn stop(mut self, timeout: Option<Duration>) -> Result<()> {
+        let millis = timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
+        self.send(&Request::Stop(millis), &[])?;
+        // The end of the connection is as good as the word: nothing is left that could run.
+        let _ = wire::receive::<Reply>(self.socket.as_fd(), &mut self.inbox);
+        Ok(())
+    }
+
+    /// Sends the container's process a signal.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`].
+    pub fn kill(mut self, signal: Signal) -> Result<()> {
+        self.ask(&Request::Kill(signal), &[]).map(drop)
+    }
+
+    /// Gives the container another name.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn rename(mut self, name: &str) -> Result<()> {
+        self.ask(&Request::Rename(name.to_owned()), &[]).map(drop)
+    }
+
+    /// Asks to be told of changes.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn watch(&mut self) -> Result<()> {
+        self.send(&Request::Watch, &[])
+    }
+
+    /// Waits for a change at most until `timeout`; `false` when the supervisor has ended.
+    pub fn changed(&mut self, timeout: Duration) -> bool {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(0) | Err(nix::errno::Errno::EINTR) => true,
+            Ok(_) => {
+                let more = self.inbox.fill(self.socket.as_fd());
+                self.inbox.bytes.clear();
+                !matches!(more, Ok(Filled::End) | Err(_))
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        wire::send(self.socket.as_fd(), request, fds).map_err(|_| lost(&self.name))
+    }
+
+    fn ask(&mut self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Reply> {
+        self.send(request, fds)?;
+        match wire::receive::<Reply>(self.socket.as_fd(), &mut self.inbox) {
+            Ok(Some(Reply::Failed(failure))) => Err(failure.into()),
+            Ok(Some(reply)) => Ok(reply),
+            Ok(None) | Err(_) => Err(lost(&self.name)),
+        }
+    }
+}
+
+/// A command that runs inside a container.
+#[derive(Debug)]
+struct Session {
+    connection: Connection,
+    master: Option<OwnedFd>,
+}
+
+/// Runs a command in a container through its supervisor.
+///
+/// # Errors
+/// [`EngineError::NotRunning`], [`EngineError::CannotRun`].
+pub fn exec_in(found: &Found, spec: &ExecSpec, io: &ExecIo) -> Result<Box<dyn ExecSession>> {
+    let mut connection = Connection::open(found)?;
+    let streams = [io.input.as_fd(), io.output.as_fd(), io.error.as_fd()];
+    let fds: &[BorrowedFd<'_>] = if spec.process.tty { &[] } else { &streams };
+    connection.ask(&Request::Exec(Box::new(spec.clone())), fds)?;
+    let master = connection.inbox.fds.pop();
+    Ok(Box::new(Session { connection, master }))
+}
+
+impl ExecSession for Session {
+    fn master(&mut self) -> Option<OwnedFd> {
+        self.master.take()
+    }
+    fn wait(&mut self) -> Result<i32> {
+        let name = self.connection.name.clone();
+        match wire::receive(self.connection.socket.as_fd(), &mut self.connection.inbox) {
+            Ok(Some(Reply::Exited(code))) => Ok(code),
+            _ => Err(lost(&name)),
+        }
+    }
+    fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.connection.send(&Request::ExecSignal(signal), &[])
+    }
+}

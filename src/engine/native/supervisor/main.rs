@@ -1,0 +1,281 @@
+//! The supervisor's entry and its one loop: wait, read, reap, serve, tick.
+//!
+//! Imports: `base`, `engine`, `sys`; beside it `life`, `clients`.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal as NixSignal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::clients::Clients;
+use super::life::{Life, Turn};
+use super::wire::{self, Reply};
+use crate::base::name::{ContainerId, ProjectName};
+use crate::engine::native::layout::Layout;
+use crate::engine::native::logs::Stream;
+use crate::engine::{EngineError, Result, Roots};
+use crate::sys::lock::{Hold, Lock};
+use crate::sys::stream;
+
+/// The descriptor on which the starting command waits for one [`Reply`].
+pub(super) const READY_FD: i32 = 3;
+
+/// How long attached clients have to read the last output after the container's end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What a supervisor does first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum First {
+    /// Start the container.
+    Start,
+    /// Wait for clients and for [`super::wire::Request::Start`].
+    Hold,
+    /// Take over a container that runs without one.
+    Adopt,
+}
+
+impl First {
+    /// The word on the command line.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Hold => "hold",
+            Self::Adopt => "adopt",
+        }
+    }
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Start, Self::Hold, Self::Adopt].into_iter().find(|first| first.as_str() == text)
+    }
+}
+
+/// Runs a supervisor: `DATA RUN PROJECT ID start|hold|adopt NAME`, and a [`Reply`] on descriptor 3.
+pub fn main(args: &[OsString]) -> i32 {
+    let ready = crate::sys::stream::inherited(READY_FD);
+    let outcome = begin(args);
+    let reply = match &outcome {
+        Ok(_) => Reply::Done,
+        Err(error) => Reply::Failed(copy(error).into()),
+    };
+    if let Some(ready) = ready {
+        let mut text = serde_json::to_vec(&reply).unwrap_or_default();
+        text.push(b'\n');
+        let _ = nix::unistd::write(&ready, &text);
+    }
+    match outcome {
+        Ok(supervisor) => supervisor.run(),
+        Err(_) => 1,
+    }
+}
+
+/// The error again, for the wire; the original decides the exit code.
+fn copy(error: &EngineError) -> EngineError {
+    match error {
+        EngineError::PortTaken { address, holder } => {
+            EngineError::PortTaken { address: address.clone(), holder: holder.clone() }
+        }
+        EngineError::CannotRun { code, message } => {
+            EngineError::CannotRun { code: *code, message: message.clone() }
+        }
+        EngineError::NotFound { kind, name } => EngineError::NotFound { kind, name: name.clone() },
+        EngineError::NotRunning { name } => EngineError::NotRunning { name: name.clone() },
+        EngineError::Unsupported { what } => EngineError::Unsupported { what: what.clone() },
+        EngineError::Failed { step, cause } => {
+            EngineError::Failed { step: step.clone(), cause: cause.clone() }
+        }
+        other => EngineError::failed("start the container", other),
+    }
+}
+
+struct Supervisor {
+    life: Life,
+    clients: Clients,
+    listener: OwnedFd,
+    signals: SignalFd,
+    run_dir: PathBuf,
+    /// Whether the container was never started, so that the last client's leaving ends this.
+    holding: bool,
+    _lock: Lock,
+}
+
+fn begin(args: &[OsString]) -> Result<Supervisor> {
+    let usage = || EngineError::failed("read the supervisor's arguments", "they are not well formed");
+    let [data, run, project, id, first, _name] = args else { return Err(usage()) };
+    let text = |arg: &OsString| arg.to_str().map(str::to_owned).ok_or_else(usage);
+    let project = ProjectName::new(&text(project)?).map_err(|_| usage())?;
+    let id = ContainerId::new(text(id)?);
+    let first = First::parse(&text(first)?).ok_or_else(usage)?;
+    let layout = Layout::new(Roots { data: PathBuf::from(data), run: PathBuf::from(run) });
+    let dir = layout.container(&project, &id);
+
+    let failed = |error: std::io::Error| EngineError::failed("set up the supervisor", error);
+    let mut mask = SigSet::empty();
+    mask.add(NixSignal::SIGCHLD);
+    mask.thread_block().map_err(|errno| failed(errno.into()))?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    let signals = SignalFd::with_flags(&mask, flags).map_err(|errno| failed(errno.into()))?;
+
+    crate::sys::fs::make_dirs(&dir.run, 0o700).map_err(failed)?;
+    // A predecessor may still be on its way out.
+    let lock = Lock::acquire(&dir.lock(), Hold::Exclusive).map_err(failed)?;
+    // It may have taken the directory with it.
+    crate::sys::fs::make_dirs(&dir.run, 0o700).map_err(failed)?;
+    let lock = match dir.lock().exists() {
+        true => lock,
+        false => Lock::acquire(&dir.lock(), Hold::Exclusive).map_err(failed)?,
+    };
+    let listener = stream::listen_at(&dir.socket()).map_err(failed)?;
+    let mut life = Life::open(layout, dir.clone())?;
+    match first {
+        First::Start => {
+            if let Err(error) = life.start() {
+                let _ = crate::sys::fs::remove_tree(&dir.run);
+                return Err(error);
+            }
+        }
+        First::Adopt => {
+            life.adopt()?;
+        }
+        First::Hold => {}
+    }
+    Ok(Supervisor {
+        life,
+        clients: Clients::default(),
+        listener,
+        signals,
+        run_dir: dir.run,
+        holding: first == First::Hold,
+        _lock: lock,
+    })
+}
+
+impl Supervisor {
+    fn run(mut self) -> i32 {
+        let mut seen_client = false;
+        loop {
+            self.wait();
+            while let Ok(Some(_)) = self.signals.read_signal() {}
+            while let Ok(Some(socket)) = stream::accept(self.listener.as_fd()) {
+                seen_client = true;
+                self.clients.add(socket);
+            }
+            let mut turn = self.clients.serve(&mut self.life);
+            self.life.streams().pump();
+            self.life.read_probe();
+            if let Some(answerer) = self.life.network().and_then(|n| n.answerer.as_mut()) {
+                answerer.turn();
+            }
+            // Order matters: the end is seen first, then the last output is read, then the end is told.
+            let reaped = self.life.reap().unwrap_or(Turn::Changed);
+            self.read_output(reaped == Turn::Changed);
+            if reaped == Turn::Changed {
+                let _ = self.life.settle();
+            }
+            self.clients.reap();
+            let ticked = self.life.tick().unwrap_or(Turn::Same);
+            if reaped == Turn::Changed || ticked == Turn::Changed {
+                turn = Turn::Changed;
+            }
+            self.holding &= !self.life.is_live();
+            if turn == Turn::Changed {
+                self.clients.changed();
+            }
+            if !self.life.is_live() && !self.keeps_holding(seen_client) {
+                return self.end();
+            }
+        }
+    }
+
+    /// Whether it waits for a start that may still come.
+    fn keeps_holding(&self, seen_client: bool) -> bool {
+        self.holding && self.life.exit().is_none() && !(seen_client && self.clients.is_empty())
+    }
+
+    fn read_output(&mut self, all: bool) {
+        if self.clients.is_congested() && !all {
+            return;
+        }
+        for stream in [Stream::Out, Stream::Err] {
+            loop {
+                let bytes = self.life.read(stream);
+                if bytes.is_empty() {
+                    break;
+                }
+                self.clients.give(stream, &bytes);
+                if !all {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn wait(&self) {
+        let mut fds = vec![
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
+        ];
+        let answerer = self.life.network_ref().and_then(|n| n.answerer.as_ref());
+        let mut readable: Vec<BorrowedFd<'_>> = Vec::new();
+        readable.extend(self.life.pidfd());
+        readable.extend(self.life.probe_output());
+        readable.extend(answerer.map(|a| a.as_fd()));
+        if !self.clients.is_congested() {
+            readable.extend(self.life.streams_ref().readers().into_iter().map(|(fd, _)| fd));
+        }
+        readable.extend(self.clients.pidfds());
+        fds.extend(readable.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        for (fd, waits) in self.clients.sockets() {
+            let room = if waits { PollFlags::POLLOUT } else { PollFlags::empty() };
+            fds.push(PollFd::new(fd, PollFlags::POLLIN | room));
+        }
+        if let Some(fd) = self.life.streams_ref().writer() {
+            fds.push(PollFd::new(fd, PollFlags::POLLOUT));
+        }
+        let due = self.life.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let wait = [due, answerer.and_then(|a| a.deadline())].into_iter().flatten().min();
+        // A millisecond more, so that what is due is due when poll returns.
+        let timeout = wait.map_or(PollTimeout::NONE, |wait| {
+            PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        });
+        let _ = poll(&mut fds, timeout);
+    }
+
+    /// The container is down for good: last words, then everything in the run directory goes.
+    fn end(mut self) -> i32 {
+        let code = self.life.exit().map_or(0, |exit| exit.code());
+        let _ = crate::sys::fs::remove_tree(&self.run_dir);
+        self.clients.finish(code);
+        let deadline = Instant::now() + LAST_WORDS;
+        while self.clients.has_output() && Instant::now() < deadline {
+            let mut fds: Vec<PollFd<'_>> = self
+                .clients
+                .sockets()
+                .map(|(fd, _)| PollFd::new(fd, PollFlags::POLLOUT))
+                .collect();
+            let _ = poll(&mut fds, 100u16);
+            drop(fds);
+            self.clients.serve(&mut self.life);
+        }
+        0
+    }
+}
+
+/// Reads the one reply a new supervisor gives; `None` when it died before.
+pub(super) fn await_ready(pipe: &OwnedFd) -> Option<Reply> {
+    let mut inbox = wire::Inbox::default();
+    let mut buffer = [0u8; 4096];
+    loop {
+        match nix::unistd::read(pipe, &mut buffer) {
+            Ok(0) => return None,
+            Ok(length) => inbox.bytes.extend_from_slice(buffer.get(..length)?),
+            Err(nix::errno::Errno::EINTR) => continue,
+            Err(_) => return None,
+        }
+        if let Ok(Some(reply)) = inbox.take() {
+            return Some(reply);
+        }
+    }
+}

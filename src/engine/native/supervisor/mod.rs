@@ -1,0 +1,34 @@
+//! One small, single-threaded process a container, as long as that should run.
+//!
+//! It owns: the container's init as its child, its streams, log, exit status, restart policy, probes, stop
+//! escalation, control socket, and the container's own DNS answerer. If it is killed the container goes on:
+//! its streams are FIFOs that nobody's death breaks, its network namespace is pinned, its rules are in the
+//! kernel; the next command starts a supervisor that adopts it.
+//!
+//! Imports: `base`, `engine`, `image`, `sys`. It never plans and never reads a compose file.
+
+mod birth;
+mod client;
+mod clients;
+mod health;
+mod life;
+mod main;
+mod restart;
+mod streams;
+mod wire;
+
+pub use client::{Connection, exec_in};
+pub use main::main;
+
+use super::cgroup::Cgroup;
+use super::layout::Layout;
+use crate::engine::spec::ContainerSpec;
+
+/// Takes away what a killed supervisor has left in the kernel for a container that does not run.
+pub(super) fn clean_up(layout: &Layout, spec: &ContainerSpec) {
+    birth::disconnect(layout, spec);
+    if let Some(cgroup) = Cgroup::find(spec.id.as_str(), spec.resources.cgroup_parent.as_deref()) {
+        let _ = cgroup.kill();
+        let _ = cgroup.remove();
+    }
+}
