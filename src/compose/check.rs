@@ -45,6 +45,12 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(good)
 }
 
+/// Source: the Engine's rule for container names.
+fn is_container_name(text: &str) -> bool {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    text.len() > 1 && text.as_bytes()[0].is_ascii_alphanumeric() && text.bytes().all(good)
+}
+
 struct Walk<'d> {
     diags: &'d mut Diagnostics,
     path: KeyPath,
@@ -55,6 +61,11 @@ impl Walk<'_> {
     fn value(&mut self, rule: &Rule, node: &mut Node) -> bool {
         use Value::{Bool, Float, Int, List, Map, Null, Text};
         match (rule, &mut node.value) {
+            (Rule::Text, Text(text)) if self.is_key("container_name") && !is_container_name(text) => {
+                let fault = format!("`{text}` is no container name: use letters, digits, `_`, `.` and `-`, and start with a letter or digit");
+                self.report(node, fault, None);
+                false
+            }
             (Rule::Any, _)
             | (Rule::Nullable(_) | Rule::Command | Rule::Ulimit, Null)
             | (
@@ -158,6 +169,10 @@ impl Walk<'_> {
                 false
             }
         }
+    }
+
+    fn is_key(&self, name: &str) -> bool {
+        matches!(self.path.0.last(), Some(Key::Name(last)) if last == name)
     }
 
     fn report(&mut self, node: &Node, fault: String, hint: Option<String>) {

@@ -304,11 +304,15 @@ pub(super) fn hosts(node: Node) -> Node {
             for item in items {
                 let Some(text) = item.as_text() else { return node };
                 let split = text.split_once('=').or_else(|| text.split_once(':'));
-                let text = split.map_or_else(
-                    || text.to_owned(),
-                    |(name, address)| format!("{}={}", name.trim(), address.trim()),
-                );
-                list.push(Node::text(item.span, text));
+                match split {
+                    Some((name, addresses)) => {
+                        list.extend(addresses.split(',').map(|address| {
+                            let pair = format!("{}={}", name.trim(), address.trim());
+                            Node::text(item.span, pair)
+                        }));
+                    }
+                    None => list.push(Node::text(item.span, text)),
+                }
             }
         }
         _ => return node,
@@ -370,6 +374,6 @@ mod tests {
     #[test]
     fn kinds_that_can_not_merge_are_reported_with_both_places() {
         let (_, faults) = merged(&["services: {a: {ports: [1]}}", "services: {a: {ports: x}}"]);
-        assert_eq!(faults, ["1.yaml:1:22: services.a.ports: a string can't be merged with a list"]);
+        assert_eq!(faults, ["1.yaml:1:23: services.a.ports: a string can't be merged with a list"]);
     }
 }

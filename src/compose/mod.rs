@@ -64,6 +64,8 @@ pub struct LoadRequest {
     pub interpolate: bool,
     /// Whether implied values are filled in; false only for `config --no-normalize`.
     pub normalize: bool,
+    /// Whether nothing will be run (`config`): values that only a container's start refuses are warnings then.
+    pub print_only: bool,
 }
 
 impl Default for LoadRequest {
@@ -77,6 +79,7 @@ impl Default for LoadRequest {
             profiles: Vec::new(),
             interpolate: true,
             normalize: true,
+            print_only: false,
         }
     }
 }
@@ -255,7 +258,12 @@ struct Stage {
 
 impl Stage {
     fn frame<'f>(&'f self, request: &LoadRequest) -> Frame<'f> {
-        Frame { name: &self.name, normalize: request.normalize, profiles: &self.found.profiles }
+        Frame {
+            name: &self.name,
+            normalize: request.normalize,
+            print_only: request.print_only,
+            profiles: &self.found.profiles,
+        }
     }
 }
 

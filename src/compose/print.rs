@@ -24,8 +24,35 @@ pub fn yaml(project: &Project) -> String {
 
 /// A document as JSON; `escape` writes `$` as `$$`.
 pub fn json_document(document: &Map<String, Value>, escape: bool) -> String {
-    let text = serde_json::to_string_pretty(document).unwrap_or_default();
+    let mut value = Value::Object(document.clone());
+    without_extensions(&mut value, "");
+    let text = serde_json::to_string_pretty(&value).unwrap_or_default();
     if escape { text.replace('$', "$$") } else { text }
+}
+
+/// Mappings whose keys are the user's own words; `x-` means nothing there.
+const FREE: [&str; 20] = [
+    "", "services", "networks", "volumes", "configs", "secrets", "models", "environment", "labels",
+    "annotations", "args", "sysctls", "options", "driver_opts", "storage_opt", "additional_contexts",
+    "depends_on", "ulimits", "aux_addresses", "extra_hosts",
+];
+
+/// Drops `x-*` keys below the top level, as Compose's JSON has none of them there.
+fn without_extensions(value: &mut Value, name: &str) {
+    match value {
+        Value::Object(entries) => {
+            if !FREE.contains(&name) {
+                entries.retain(|key, _| !key.starts_with("x-"));
+            }
+            for (key, value) in entries {
+                if !(name.is_empty() && key.starts_with("x-")) {
+                    without_extensions(value, key);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| without_extensions(item, "[]")),
+        _ => {}
+    }
 }
 
 /// A document as YAML; `escape` writes `$` as `$$`.

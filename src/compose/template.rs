@@ -127,7 +127,8 @@ fn next_piece(text: &str) -> Result<Option<(Piece<'_>, &str)>, TemplateError> {
     }
     let (name, tail) = after.split_at(name_len(after));
     if name.is_empty() {
-        return Err(invalid());
+        // As Compose: `$(date)` in an inline Dockerfile or a script is no reference.
+        return Ok(Some((Piece::Literal("$"), after)));
     }
     Ok(Some((Piece::Variable { name, operator: None, rest: "" }, tail)))
 }
@@ -204,6 +205,7 @@ mod tests {
             ("$$FOO $${FOO}", "$FOO ${FOO}"),
             ("100% [$U]", "100% []"),
             ("${U:-é}$FOO.x", "éfoo.x"),
+            ("$(date) $1 $", "$(date) $1 $"),
         ] {
             assert_eq!(fill(text).as_deref(), Ok(want), "{text}");
         }
@@ -211,7 +213,7 @@ mod tests {
 
     #[test]
     fn broken_references_and_missing_required_values_are_errors() {
-        for text in ["${FOO", "${FO O}", "${1A}", "$", "$1", "${}", "${FOO:}", "a $-"] {
+        for text in ["${FOO", "${FO O}", "${1A}", "${}", "${FOO:}"] {
             assert!(matches!(fill(text), Err(TemplateError::Invalid(_))), "{text}");
         }
         let error = fill("${EMPTY:?set $FOO}").map_err(|error| error.to_string());

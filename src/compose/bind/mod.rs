@@ -38,7 +38,7 @@ pub(super) struct Bound {
 
 /// Makes the typed project of its canonical form.
 pub(super) fn bind(canonical: &Canonical, frame: &Frame<'_>, session: &mut Session<'_>) -> Bound {
-    let mut binder = Binder { session, path: KeyPath::root(), off: false };
+    let mut binder = Binder { session, path: KeyPath::root(), off: frame.print_only };
     let mut bound = Bound::default();
     for (key, node) in sorted(&canonical.networks) {
         binder.path = KeyPath::root().key("networks").key(key);
@@ -56,7 +56,7 @@ pub(super) fn bind(canonical: &Canonical, frame: &Frame<'_>, session: &mut Sessi
     }
     for (key, node) in sorted(&canonical.services) {
         binder.path = KeyPath::root().key("services").key(key);
-        binder.off = frame.is_off(node);
+        binder.off = frame.print_only || frame.is_off(node);
         let service = binder.service(key, node);
         bound.services.insert(ServiceName::new(key.as_str()), service);
     }
@@ -79,12 +79,12 @@ fn sorted(entries: &Entries) -> Vec<(&String, &Node)> {
 struct Binder<'s, 'e> {
     session: &'s mut Session<'e>,
     path: KeyPath,
-    /// Whether the service at hand is off by its profiles.
+    /// Whether the service at hand is off by its profiles, or nothing will be run.
     off: bool,
 }
 
 impl Binder<'_, '_> {
-    /// Reports a value that can't be used; for a service that is off only as a warning.
+    /// Reports a value that can't be used; where it will not be run only as a warning.
     fn fault(&mut self, node: &Node, text: impl Into<String>) {
         let fault = match self.off {
             true => Diagnostic::warning(text),

@@ -28,6 +28,8 @@ pub(super) struct Frame<'f> {
     pub(super) name: &'f ProjectName,
     /// Whether implied values are filled in; false only for `config --no-normalize`.
     pub(super) normalize: bool,
+    /// Whether values that only a container's start refuses are warnings.
+    pub(super) print_only: bool,
     /// Active profiles: what a service that is off refers to need not be there.
     pub(super) profiles: &'f [String],
 }
@@ -178,7 +180,10 @@ impl Canon<'_, '_> {
         self.bind_device(section, entries);
         if section == "networks" && frame.normalize {
             let ipam = Node::new(span, Value::Map(Entries::new()));
-            entries.entry("ipam".to_owned()).or_insert(ipam);
+            let ipam = entries.entry("ipam".to_owned()).or_insert(ipam);
+            if let Some(ipam) = ipam.entries_mut() {
+                ipam.shift_remove("options");
+            }
         }
         if frame.normalize {
             let full = if external || section == "models" {
@@ -224,6 +229,9 @@ impl Canon<'_, '_> {
     /// Makes a path absolute; Windows paths stay as they are.
     fn resolve(&self, span: Span, path: &str) -> String {
         let bytes = path.as_bytes();
+        if path.starts_with('/') {
+            return path.to_owned();
+        }
         let drive = bytes.first().is_some_and(u8::is_ascii_alphabetic) && bytes.get(1) == Some(&b':');
         if drive || path.starts_with("\\\\") || self.raw(path) && !path.starts_with('.') {
             return path.to_owned();

@@ -36,7 +36,12 @@ impl Canon<'_, '_> {
             Rule::Count => self.integer(&node).map(|n| node.with(Value::Int(n))),
             Rule::Float => self.float(&node).filter(|n| *n != 0.0).map(|n| node.with(Value::Float(n))),
             Rule::Bytes => {
-                self.bytes(&node).filter(|n| *n != 0).map(|n| node.with(Value::Text(n.to_string())))
+                let bytes = self.bytes(&node).filter(|n| *n != 0)?;
+                if bytes < 0 && !self.may_be_negative() {
+                    self.fault(&node, "a size must not be negative");
+                    return None;
+                }
+                Some(node.with(Value::Text(bytes.to_string())))
             }
             Rule::Duration => self.duration(node),
             Rule::Mode => self.mode(&node).map(|n| node.with(Value::Text(format!("0{n:o}")))),
@@ -70,6 +75,12 @@ impl Canon<'_, '_> {
             },
             Rule::Named(named, rule) => filled(self.named(*named, rule, node)),
         }
+    }
+
+    /// `-1` stands for "no limit" or "the host's default" under these keys.
+    fn may_be_negative(&self) -> bool {
+        let last = self.path.0.last();
+        ["memswap_limit", "mem_swappiness"].iter().any(|key| last == Some(&Key::Name((*key).to_owned())))
     }
 
     /// Reports a value that can't be understood.
