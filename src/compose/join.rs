@@ -5,6 +5,7 @@
 //! Imports: `base`, `dotenv`, `expand`, `merge`, `read`, `session`, `tree`.
 //! Rules: Compose Specification, "extends", "include"; cycles are shown as the path that closes them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -13,6 +14,7 @@ use super::session::{Origin, Session};
 use super::tree::{Entries, Node, Value};
 use super::{dotenv, merge, read};
 use crate::base::diag::{Diagnostic, nearest};
+use crate::base::key::KeyPath;
 use crate::base::span::{SourceId, Span};
 
 /// Sections whose entries an included file brings in.
@@ -71,8 +73,13 @@ fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf])
         path,
         services: services.clone(),
     });
+    let mut cyclic = BTreeSet::new();
     for name in extending {
-        let extended = extend(session, &pool, &name, &mut Vec::new());
+        if cyclic.contains(&name) {
+            continue;
+        }
+        let mut trail = Trail { visited: Vec::new(), cyclic: &mut cyclic };
+        let extended = extend(session, &pool, &name, &mut trail);
         let slot = document
             .entries_mut()
             .and_then(|root| root.get_mut("services"));
@@ -82,12 +89,28 @@ fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf])
     }
 }
 
+/// The services on the way from the one that is being resolved.
+struct Trail<'c> {
+    /// File, name, and the place of the reference to the next.
+    visited: Vec<(PathBuf, String, Span)>,
+    /// Services that a reported cycle runs through.
+    cyclic: &'c mut BTreeSet<String>,
+}
+
+impl Trail<'_> {
+    /// The names from an earlier visit of a service up to here.
+    fn round(&self, path: &Path, name: &str) -> Option<Vec<String>> {
+        let start = self.visited.iter().position(|(p, n, _)| p == path && n == name)?;
+        Some(self.visited.iter().skip(start).map(|(_, name, _)| name.clone()).collect())
+    }
+}
+
 /// A service with what it extends below it.
 fn extend(
     session: &mut Session<'_>,
     pool: &Rc<Pool>,
     name: &str,
-    visited: &mut Vec<(PathBuf, String, Span)>,
+    trail: &mut Trail<'_>,
 ) -> Option<Node> {
     let mut service = pool.services.get(name)?.clone();
     let Some(extends) = service
@@ -129,22 +152,14 @@ fn extend(
         None => pool.clone(),
     };
     let target_name = target.as_text()?.to_owned();
-    visited.push((pool.path.clone(), name.to_owned(), target.place()));
-    let start = visited
-        .iter()
-        .position(|(path, known, _)| *path == base.path && *known == target_name);
-    if let Some(start) = start {
-        let names: Vec<&str> = visited[start..]
-            .iter()
-            .map(|(_, name, _)| name.as_str())
-            .collect();
-        let fault = format!(
-            "services extend each other: {} -> {target_name}",
-            names.join(" -> ")
-        );
-        session
-            .diags
-            .push(Diagnostic::error(fault).at(target.place()));
+    trail.visited.push((pool.path.clone(), name.to_owned(), target.place()));
+    if let Some(names) = trail.round(&base.path, &target_name) {
+        let fault = format!("services extend each other: {} -> {target_name}", names.join(" -> "));
+        let path = KeyPath::root().key("services").key(&target_name);
+        let place = trail.visited.iter().find(|(_, known, _)| *known == target_name);
+        let place = place.map_or(target.place(), |(_, _, place)| *place);
+        session.diags.push(Diagnostic::error(fault).at(place).path(&path));
+        trail.cyclic.extend(names);
         return None;
     }
     if !base.services.contains_key(&target_name) {
@@ -160,8 +175,8 @@ fn extend(
         });
         return Some(service);
     }
-    let below = extend(session, &base, &target_name, visited)?;
-    visited.pop();
+    let below = extend(session, &base, &target_name, trail)?;
+    trail.visited.pop();
     let key = service.key;
     let below = Node { key: None, ..below };
     let merged = merge::service(name, below, service, &mut session.diags);

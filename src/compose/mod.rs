@@ -428,3 +428,6 @@ fn document_of(canonical: Canonical, name: &ProjectName) -> Map<String, Json> {
     }
     document
 }
+
+#[cfg(test)]
+mod tests;

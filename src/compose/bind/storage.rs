@@ -15,6 +15,10 @@ use crate::compose::tree::{Node, Value};
 impl Binder<'_, '_> {
     pub(super) fn mount(&mut self, node: &Node) -> Option<Spanned<VolumeMount>> {
         let target = text(node, "target")?;
+        if let Some(path) = node.text_of("source").filter(|path| is_drive(path)) {
+            self.fault(node, drive_fault(path));
+            return None;
+        }
         if !target.starts_with('/') {
             let fault = match is_drive(&target) {
                 true => drive_fault(&target),
@@ -35,11 +39,6 @@ impl Binder<'_, '_> {
     fn mount_source(&mut self, node: &Node) -> Option<VolumeSource> {
         match node.text_of("type")? {
             "bind" => {
-                let path = text(node, "source")?;
-                if is_drive(&path) {
-                    self.fault(node, drive_fault(&path));
-                    return None;
-                }
                 let bind = node.get("bind");
                 let create = bind.and_then(|bind| bind.get("create_host_path"));
                 let recursive = bind.and_then(|bind| bind.text_of("recursive"));
@@ -49,7 +48,7 @@ impl Binder<'_, '_> {
                     })
                 });
                 Some(VolumeSource::Bind {
-                    path: PathBuf::from(path),
+                    path: PathBuf::from(text(node, "source")?),
                     create_host_path: bind.is_some()
                         && !matches!(create.map(|node| &node.value), Some(Value::Bool(false))),
                     propagation,

@@ -24,7 +24,6 @@ impl Canon<'_, '_> {
         let Some(entries) = service.entries_mut() else {
             return;
         };
-        entries.shift_remove("extends");
         self.env_files(entries);
         self.label_files(entries);
         if let Some(build) = entries.get_mut("build") {
