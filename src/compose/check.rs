@@ -66,7 +66,7 @@ struct Walk<'d> {
 impl Walk<'_> {
     /// Checks a value; false when it must be taken out.
     fn value(&mut self, rule: &Rule, node: &mut Node) -> bool {
-        use Value::{Bool, Float, Int, List, Map, Null, Text};
+        use Value::{List, Map, Text};
         match (rule, &mut node.value) {
             (Rule::Text, Text(text))
                 if self.is_key("container_name") && !is_container_name(text) =>
@@ -77,43 +77,7 @@ impl Walk<'_> {
                 self.report(node, fault, None);
                 false
             }
-            (Rule::Any, _)
-            | (Rule::Nullable(_) | Rule::Command | Rule::Ulimit, Null)
-            | (
-                Rule::Text
-                | Rule::TextOrNumber
-                | Rule::Bool
-                | Rule::Flag
-                | Rule::Int
-                | Rule::Count
-                | Rule::Float
-                | Rule::Bytes
-                | Rule::Duration
-                | Rule::Mode
-                | Rule::TextOrSet
-                | Rule::Command
-                | Rule::Test
-                | Rule::Ulimit
-                | Rule::External
-                | Rule::DeviceCount
-                | Rule::OneOrList(_)
-                | Rule::Short(..),
-                Text(_),
-            )
-            | (Rule::Bool | Rule::Flag | Rule::External | Rule::TextOrNumber, Bool(_))
-            | (
-                Rule::TextOrNumber
-                | Rule::Int
-                | Rule::Count
-                | Rule::Float
-                | Rule::Bytes
-                | Rule::Mode
-                | Rule::Ulimit
-                | Rule::DeviceCount
-                | Rule::Short(super::schema::Short::Port, _),
-                Int(_),
-            )
-            | (Rule::Float | Rule::Bytes | Rule::TextOrNumber | Rule::Count, Float(_)) => true,
+            (rule, value) if fits(rule, value) => true,
             (Rule::Choice(words), Text(text)) => {
                 let known = words.contains(&text.as_str());
                 if !known {
@@ -304,6 +268,56 @@ static ULIMIT: Shape = Shape {
     keys: &[("hard", Rule::Int), ("soft", Rule::Int)],
     required: &["soft", "hard"],
 };
+
+/// Whether a value needs no closer look: a scalar that its rule allows.
+fn fits(rule: &Rule, value: &Value) -> bool {
+    use Rule as R;
+    match value {
+        Value::Null => matches!(rule, R::Any | R::Nullable(_) | R::Command | R::Ulimit),
+        Value::Bool(_) => {
+            matches!(
+                rule,
+                R::Any | R::Bool | R::Flag | R::External | R::TextOrNumber
+            )
+        }
+        Value::Int(_) => matches!(
+            rule,
+            R::Any
+                | R::TextOrNumber
+                | R::Int
+                | R::Count
+                | R::Float
+                | R::Bytes
+                | R::Mode
+                | R::Ulimit
+                | R::DeviceCount
+                | R::Short(super::schema::Short::Port, _)
+        ),
+        Value::Float(_) => {
+            matches!(
+                rule,
+                R::Any | R::Float | R::Bytes | R::TextOrNumber | R::Count
+            )
+        }
+        Value::Text(_) => !matches!(
+            rule,
+            R::Choice(_)
+                | R::Texts
+                | R::Set
+                | R::Labels
+                | R::Vars
+                | R::Options
+                | R::Hosts
+                | R::ProviderOptions
+                | R::Object(_)
+                | R::Nullable(_)
+                | R::Each(_)
+                | R::List(_)
+                | R::Named(..)
+        ),
+        Value::Time(_) | Value::List(_) | Value::Map(_) => matches!(rule, R::Any),
+    }
+}
 
 /// What a rule asks for, for messages.
 fn expected(rule: &Rule) -> &'static str {

@@ -78,7 +78,10 @@ fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf])
         if cyclic.contains(&name) {
             continue;
         }
-        let mut trail = Trail { visited: Vec::new(), cyclic: &mut cyclic };
+        let mut trail = Trail {
+            visited: Vec::new(),
+            cyclic: &mut cyclic,
+        };
         let extended = extend(session, &pool, &name, &mut trail);
         let slot = document
             .entries_mut()
@@ -100,8 +103,17 @@ struct Trail<'c> {
 impl Trail<'_> {
     /// The names from an earlier visit of a service up to here.
     fn round(&self, path: &Path, name: &str) -> Option<Vec<String>> {
-        let start = self.visited.iter().position(|(p, n, _)| p == path && n == name)?;
-        Some(self.visited.iter().skip(start).map(|(_, name, _)| name.clone()).collect())
+        let start = self
+            .visited
+            .iter()
+            .position(|(p, n, _)| p == path && n == name)?;
+        Some(
+            self.visited
+                .iter()
+                .skip(start)
+                .map(|(_, name, _)| name.clone())
+                .collect(),
+        )
     }
 }
 
@@ -152,13 +164,23 @@ fn extend(
         None => pool.clone(),
     };
     let target_name = target.as_text()?.to_owned();
-    trail.visited.push((pool.path.clone(), name.to_owned(), target.place()));
+    trail
+        .visited
+        .push((pool.path.clone(), name.to_owned(), target.place()));
     if let Some(names) = trail.round(&base.path, &target_name) {
-        let fault = format!("services extend each other: {} -> {target_name}", names.join(" -> "));
+        let fault = format!(
+            "services extend each other: {} -> {target_name}",
+            names.join(" -> ")
+        );
         let path = KeyPath::root().key("services").key(&target_name);
-        let place = trail.visited.iter().find(|(_, known, _)| *known == target_name);
+        let place = trail
+            .visited
+            .iter()
+            .find(|(_, known, _)| *known == target_name);
         let place = place.map_or(target.place(), |(_, _, place)| *place);
-        session.diags.push(Diagnostic::error(fault).at(place).path(&path));
+        session
+            .diags
+            .push(Diagnostic::error(fault).at(place).path(&path));
         trail.cyclic.extend(names);
         return None;
     }

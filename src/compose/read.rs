@@ -67,11 +67,23 @@ pub(super) fn read(source: SourceId, text: &str, diags: &mut Diagnostics) -> Raw
     }
 }
 
+/// How large a value is.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    /// Nodes in it, itself too.
+    size: usize,
+    /// Levels of it; 1 for a scalar.
+    depth: usize,
+}
+
+/// Of a value without parts.
+const LEAF: Extent = Extent { size: 1, depth: 1 };
+
 /// A collection whose end has not come yet.
 struct Frame {
     node: Node,
     anchor: usize,
-    size: usize,
+    extent: Extent,
     key: Option<(String, Span)>,
     merges: Vec<Node>,
 }
@@ -81,7 +93,7 @@ struct Builder<'d> {
     skip: usize,
     diags: &'d mut Diagnostics,
     frames: Vec<Frame>,
-    anchors: BTreeMap<usize, (Node, usize)>,
+    anchors: BTreeMap<usize, (Node, Extent)>,
     documents: Vec<Node>,
     spent: usize,
 }
@@ -111,7 +123,7 @@ impl<'d> Builder<'d> {
                     tag: merge_tag(tag.as_deref()),
                     ..Node::new(place, value)
                 };
-                self.finish(node, anchor, 1, style == ScalarStyle::Plain);
+                self.finish(node, anchor, LEAF, style == ScalarStyle::Plain);
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.open(
@@ -148,7 +160,7 @@ impl<'d> Builder<'d> {
         self.frames.push(Frame {
             node,
             anchor,
-            size: 1,
+            extent: LEAF,
             key: None,
             merges: Vec::new(),
         });
@@ -170,18 +182,18 @@ impl<'d> Builder<'d> {
                 }
             }
         }
-        self.finish(frame.node, frame.anchor, frame.size, false);
+        self.finish(frame.node, frame.anchor, frame.extent, false);
     }
 
     fn alias(&mut self, id: usize, place: Span) {
-        let Some((node, size)) = self.anchors.get(&id).cloned() else {
+        let Some((node, extent)) = self.anchors.get(&id).cloned() else {
             self.diags.push(
                 Diagnostic::error("the alias stands inside the value it refers to").at(place),
             );
-            self.finish(Node::new(place, Value::Null), 0, 1, false);
+            self.finish(Node::new(place, Value::Null), 0, LEAF, false);
             return;
         };
-        self.spent += size;
+        self.spent += extent.size;
         if self.spent > ALIAS_BUDGET {
             self.diags.push(
                 Diagnostic::error(format!(
@@ -193,11 +205,17 @@ impl<'d> Builder<'d> {
             );
             return;
         }
-        self.finish(node, 0, size, false);
+        if self.frames.len() + extent.depth > DEPTH {
+            let fault = format!("the alias nests values more than {DEPTH} levels deep");
+            self.diags.push(Diagnostic::error(fault).at(place));
+            self.finish(Node::new(place, Value::Null), 0, LEAF, false);
+            return;
+        }
+        self.finish(node, 0, extent, false);
     }
 
     /// Puts a complete value where it belongs: under the open key, into the open list, or on top.
-    fn finish(&mut self, node: Node, anchor: usize, size: usize, plain: bool) {
+    fn finish(&mut self, node: Node, anchor: usize, extent: Extent, plain: bool) {
         if anchor != 0 {
             self.anchors.insert(
                 anchor,
@@ -206,7 +224,7 @@ impl<'d> Builder<'d> {
                         key: None,
                         ..node.clone()
                     },
-                    size,
+                    extent,
                 ),
             );
         }
@@ -216,7 +234,8 @@ impl<'d> Builder<'d> {
             }
             return;
         };
-        frame.size += size;
+        frame.extent.size += extent.size;
+        frame.extent.depth = frame.extent.depth.max(extent.depth + 1);
         if let Value::List(items) = &mut frame.node.value {
             items.push(Node { key: None, ..node });
             return;
@@ -363,6 +382,12 @@ mod tests {
         }
         assert_eq!(parse(&bomb).1.len(), 1);
         assert_eq!(parse(&"[".repeat(100_000)).1.len(), 1);
+        let (open, close) = ("[".repeat(100), "]".repeat(100));
+        let deep = format!("a: &a {open}{close}\nb: {open}*a{close}\n");
+        assert_eq!(
+            parse(&deep).1,
+            ["f.yaml:2:104: the alias nests values more than 128 levels deep"]
+        );
     }
 
     #[test]

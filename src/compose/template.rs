@@ -141,7 +141,16 @@ fn next_piece(text: &str) -> Result<Option<(Piece<'_>, &str)>, TemplateError> {
         let (literal, tail) = text.split_at(at);
         return Ok(Some((Piece::Literal(literal), tail)));
     }
-    let invalid = || TemplateError::Invalid(text.chars().take(40).collect());
+    let invalid = || {
+        TemplateError::Invalid(
+            text.lines()
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .take(40)
+                .collect(),
+        )
+    };
     let after = &text[1..];
     if let Some(tail) = after.strip_prefix('$') {
         return Ok(Some((Piece::Literal("$"), tail)));

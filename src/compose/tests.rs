@@ -195,7 +195,10 @@ fn extends_reaches_other_files_and_their_paths_start_there() {
 #[test]
 fn extends_refuses_cycles_and_unknown_services() {
     let found = errors(one("services:\n  a: {extends: b}\n  b: {extends: a}\n"));
-    assert_eq!(found, ["compose.yaml:2:16: services.a: services extend each other: a -> b -> a"]);
+    assert_eq!(
+        found,
+        ["compose.yaml:2:16: services.a: services extend each other: a -> b -> a"]
+    );
     let found = errors(one(
         "services:\n  a: {image: x, extends: bse}\n  base: {image: x}\n",
     ));

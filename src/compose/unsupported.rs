@@ -37,6 +37,10 @@ const KEYS: &[(&str, &str)] = &[
     ),
     ("services.*.build.isolation", "it is for Windows only"),
     ("services.*.build.cache_to", "no build cache is exported"),
+    (
+        "services.*.build.no_cache_filter",
+        "all stages use the cache",
+    ),
     ("services.*.build.sbom", "no bill of materials is made"),
     ("services.*.build.ssh", "no SSH agent is forwarded"),
     ("services.*.cpu_count", "it is for Windows only"),

@@ -79,7 +79,12 @@ impl Refs<'_, '_> {
 
     fn image(&mut self, node: &Node, service: &Service, broken: bool) {
         let said = service.image.is_some() || service.build.is_some();
-        if !said && !broken && ["provider", "extends"].iter().all(|key| node.get(key).is_none()) {
+        if !said
+            && !broken
+            && ["provider", "extends"]
+                .iter()
+                .all(|key| node.get(key).is_none())
+        {
             let hint = "add `image:` or `build:`".to_owned();
             let text = "the service has neither an image nor a build context".to_owned();
             self.push(service.span, text, Some(hint));

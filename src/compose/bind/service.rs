@@ -13,6 +13,12 @@ use crate::compose::tree::{Node, Value};
 
 impl Binder<'_, '_> {
     pub(super) fn service(&mut self, name: &str, node: &Node) -> Service {
+        let service = self.process(name, node);
+        self.surroundings(node, service)
+    }
+
+    /// What runs: image, process, life.
+    fn process(&mut self, name: &str, node: &Node) -> Service {
         let spanned = |key: &str| {
             let value = node.get(key)?;
             Some(Spanned::new(value.scalar()?, value.span))
@@ -70,6 +76,14 @@ impl Binder<'_, '_> {
             depends_on: self.depends_on(node),
             healthcheck: self.healthcheck(node),
             logging: self.logging(node),
+            trust_host_ca: self.trust_host_ca(node),
+            ..Service::default()
+        }
+    }
+
+    /// What it sees and may: networks, files, rights, limits.
+    fn surroundings(&mut self, node: &Node, service: Service) -> Service {
+        Service {
             networks: self.attachments(node),
             network_mode: self.network_mode(node),
             ports: self.items(node, "ports", Self::port),
@@ -112,7 +126,7 @@ impl Binder<'_, '_> {
             ulimits: ulimits(node),
             oom_score_adj: integer(node, "oom_score_adj").and_then(|n| i32::try_from(n).ok()),
             resources: self.resources(node),
-            trust_host_ca: self.trust_host_ca(node),
+            ..service
         }
     }
 

@@ -5,6 +5,8 @@
 //! Imports: `base`, `check`, `dotenv`, `join` (env files), `merge` (list forms), `schema`, `session`, `tree`.
 //! Rules: Compose Specification; where it is silent as Compose (`loader/normalize.go`, `transform/`).
 
+mod files;
+mod lists;
 mod service;
 mod short;
 mod value;
