@@ -181,6 +181,12 @@ impl Walk<'_> {
         let Some(entries) = node.entries_mut() else {
             return;
         };
+        for key in shape.required {
+            if !entries.contains_key(*key) {
+                let fault = Diagnostic::error(format!("the key `{key}` is missing")).at(place);
+                self.diags.push(fault.path(&self.path));
+            }
+        }
         entries.retain(|key, entry| {
             self.path.0.push(Key::Name(key.clone()));
             let keep = match shape.rule(key) {
@@ -194,12 +200,6 @@ impl Walk<'_> {
             self.path.0.pop();
             keep
         });
-        for key in shape.required {
-            if !entries.contains_key(*key) {
-                let fault = Diagnostic::error(format!("the key `{key}` is missing")).at(place);
-                self.diags.push(fault.path(&self.path));
-            }
-        }
     }
 
     fn unknown(&mut self, shape: &Shape, key: &str, entry: &Node) {

@@ -133,6 +133,19 @@ fn a_dependency_cycle_is_shown_as_the_way_round() {
 }
 
 #[test]
+fn a_value_that_is_refused_does_not_count_as_missing() {
+    let found = errors(one(
+        "services: {a: {image: x, depends_on: {b: {condition: healthy}}}, b: {image: x}}",
+    ));
+    assert_eq!(
+        found,
+        [
+            "compose.yaml:1:54: services.a.depends_on.b.condition: `healthy` is not one of service_started, service_healthy, service_completed_successfully"
+        ]
+    );
+}
+
+#[test]
 fn keys_without_effect_are_warned_about_by_name() {
     let project = one("services:\n  a: {image: x, gpus: all, userns_mode: host, build: {context: ., cache_from: [y]}}\nversion: '3'\n").unwrap();
     assert_eq!(
