@@ -1,9 +1,6 @@
 //! hoist: `compose up` without Docker.
 pub mod base;
-pub mod compose {
-    //! Compose.
-    pub mod model;
-}
+pub mod compose;
 pub mod engine;
 pub mod image;
 pub mod sys;

@@ -1,0 +1,297 @@
+//! The canonical form of a service as a whole: defaults, implied dependencies, paths.
+//!
+//! In: a service whose values are canonical each. Out: the service as `config` prints it.
+//! Imports: `base`, `merge` (bare names), `tree`.
+
+use super::Canon;
+use super::lists::unique;
+use crate::base::diag::Diagnostic;
+use crate::base::span::Span;
+use crate::compose::tree::{Entries, Node, Value};
+
+/// Keys of `build` that name where something runs, not a path.
+const CONTEXT_SCHEMES: [&str; 2] = ["service:", "target:"];
+
+impl Canon<'_, '_> {
+    /// Completes one service.
+    pub(super) fn service(&mut self, service: &mut Node, normalize: bool) {
+        let span = service.key_place();
+        let Some(entries) = service.entries_mut() else {
+            return;
+        };
+        self.env_files(entries);
+        self.label_files(entries);
+        if let Some(build) = entries.get_mut("build") {
+            self.build(build, normalize);
+        }
+        self.ports(entries);
+        self.mounts(entries);
+        self.devices(entries);
+        self.grants(entries);
+        self.device_requests(entries);
+        self.watch(entries);
+        self.deploy(entries, span);
+        self.limits(entries);
+        blkio(entries);
+        for list in ["post_start", "pre_stop", "pre_start"] {
+            bare_environment(entries.get_mut(list));
+        }
+        if normalize {
+            normalise(entries, span);
+        }
+        for key in ["command", "entrypoint"] {
+            entries
+                .entry(key.to_owned())
+                .or_insert_with(|| Node::new(span, Value::Null));
+        }
+    }
+
+    fn build(&mut self, build: &mut Node, normalize: bool) {
+        let place = build.key_place();
+        let Some(entries) = build.entries_mut() else {
+            return;
+        };
+        if entries.contains_key("dockerfile") && entries.contains_key("dockerfile_inline") {
+            let fault = "`dockerfile` and `dockerfile_inline` exclude each other";
+            let diag = Diagnostic::error(fault).at(place);
+            self.session.diags.push(diag.path(&self.path.key("build")));
+        }
+        let context = entries
+            .entry("context".to_owned())
+            .or_insert_with(|| Node::text(place, "."));
+        if let Some(text) = context.as_text().filter(|text| !is_address(text)) {
+            context.value = Value::Text(self.resolve(context.span, text));
+        }
+        if let Some(contexts) = entries
+            .get_mut("additional_contexts")
+            .and_then(Node::entries_mut)
+        {
+            for context in contexts.values_mut() {
+                let Some(text) = context.as_text() else {
+                    continue;
+                };
+                if !is_address(text) && !CONTEXT_SCHEMES.iter().any(|s| text.starts_with(s)) {
+                    context.value = Value::Text(self.resolve(context.span, text));
+                }
+            }
+        }
+        if let Some(args) = entries.get_mut("args").and_then(Node::entries_mut) {
+            args.retain(|_, arg| !arg.is_null());
+        }
+        if let Some(ssh) = entries.get_mut("ssh") {
+            keys_as_list(ssh);
+        }
+        let inline = entries.contains_key("dockerfile_inline");
+        if normalize && !inline {
+            let default = || Node::text(place, "Dockerfile");
+            entries
+                .entry("dockerfile".to_owned())
+                .or_insert_with(default);
+        }
+        unique(entries.get_mut("secrets"), |grant| {
+            grant
+                .text_of("target")
+                .or(grant.text_of("source"))
+                .map(str::to_owned)
+        });
+    }
+
+    fn watch(&mut self, entries: &mut Entries) {
+        let rules = entries
+            .get_mut("develop")
+            .and_then(Node::entries_mut)
+            .and_then(|develop| develop.get_mut("watch"));
+        let Some(Value::List(items)) = rules.map(|node| &mut node.value) else {
+            return;
+        };
+        for item in items {
+            let span = item.span;
+            let Some(rule) = item.entries_mut() else {
+                continue;
+            };
+            if let Some(path) = rule.get_mut("path")
+                && let Some(text) = path.as_text()
+            {
+                path.value = Value::Text(self.resolve(path.span, text));
+            }
+            let exec = || Node::new(span, Value::Map(Entries::new()));
+            rule.entry("exec".to_owned()).or_insert_with(exec);
+        }
+    }
+
+    fn deploy(&mut self, entries: &mut Entries, span: Span) {
+        let scale = entries.get("scale").and_then(number);
+        let Some(deploy) = entries.get_mut("deploy") else {
+            return;
+        };
+        let place = deploy.get("replicas").map_or(span, Node::place);
+        let Some(deploy) = deploy.entries_mut() else {
+            return;
+        };
+        for key in ["placement", "resources"] {
+            let empty = || Node::new(span, Value::Map(Entries::new()));
+            deploy.entry(key.to_owned()).or_insert_with(empty);
+        }
+        let replicas = deploy.get("replicas").and_then(number);
+        if let (Some(scale), Some(replicas)) = (scale, replicas)
+            && scale != replicas
+        {
+            let fault = format!("`scale: {scale}` and `deploy.replicas: {replicas}` differ");
+            let hint = "write the number in one place only";
+            self.session.diags.push(
+                Diagnostic::error(fault)
+                    .at(place)
+                    .path(&self.path)
+                    .hint(hint),
+            );
+        }
+    }
+
+    /// `mem_limit` and its kin may be said in two places, but not differently.
+    fn limits(&mut self, entries: &Entries) {
+        let resources = entries
+            .get("deploy")
+            .and_then(|deploy| deploy.get("resources"));
+        let pairs = [
+            ("mem_limit", "limits", "memory"),
+            ("mem_reservation", "reservations", "memory"),
+            ("cpus", "limits", "cpus"),
+            ("pids_limit", "limits", "pids"),
+        ];
+        for (key, part, inner) in pairs {
+            let other = resources
+                .and_then(|r| r.get(part))
+                .and_then(|p| p.get(inner));
+            if let (Some(node), Some(other)) = (entries.get(key), other)
+                && !node.same(other)
+            {
+                let fault = format!("`{key}` and `deploy.resources.{part}.{inner}` differ");
+                let diag = Diagnostic::error(fault).at(node.place()).path(&self.path);
+                let diag = diag.related(other.place(), "the other value");
+                self.session
+                    .diags
+                    .push(diag.hint("write the limit in one place only"));
+            }
+        }
+    }
+}
+
+/// A context that is no directory of this machine.
+pub(in crate::compose) fn is_address(text: &str) -> bool {
+    text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/")
+}
+
+/// `{default: "", id: path}` as `["default", "id=path"]`.
+fn keys_as_list(node: &mut Node) {
+    let Value::Map(entries) = &node.value else {
+        return;
+    };
+    let item = |(key, value): (&String, &Node)| match value.as_text() {
+        Some(text) if !text.is_empty() => Node::text(value.span, format!("{key}={text}")),
+        _ => Node::text(value.span, key.clone()),
+    };
+    node.value = Value::List(entries.iter().map(item).collect());
+}
+
+/// Compose prints the keys of these entries in capitals.
+fn blkio(entries: &mut Entries) {
+    let Some(blkio) = entries.get_mut("blkio_config").and_then(Node::entries_mut) else {
+        return;
+    };
+    for node in blkio.values_mut() {
+        let Value::List(items) = &mut node.value else {
+            continue;
+        };
+        for device in items.iter_mut().filter_map(Node::entries_mut) {
+            for (old, new) in [("path", "Path"), ("rate", "Rate"), ("weight", "Weight")] {
+                if let Some(value) = device.shift_remove(old) {
+                    device.insert(new.to_owned(), value);
+                }
+            }
+        }
+    }
+}
+
+/// An empty environment of a hook says nothing.
+fn bare_environment(hooks: Option<&mut Node>) {
+    let Some(Value::List(items)) = hooks.map(|node| &mut node.value) else {
+        return;
+    };
+    for hook in items.iter_mut().filter_map(Node::entries_mut) {
+        hook.retain(|key, value| {
+            key != "environment" || value.entries().is_some_and(|e| !e.is_empty())
+        });
+    }
+}
+
+fn number(node: &Node) -> Option<i128> {
+    match node.value {
+        Value::Int(value) => Some(value),
+        _ => None,
+    }
+}
+
+/// What a service implies: the default network, dependencies, names of policies.
+fn normalise(entries: &mut Entries, span: Span) {
+    let alone = entries.contains_key("network_mode")
+        || entries.contains_key("provider")
+        || entries.contains_key("networks");
+    if !alone {
+        let default = [("default".to_owned(), Node::new(span, Value::Null))]
+            .into_iter()
+            .collect();
+        entries.insert("networks".to_owned(), Node::new(span, Value::Map(default)));
+    }
+    if let Some(policy) = entries.get_mut("pull_policy")
+        && policy.as_text() == Some("if_not_present")
+    {
+        policy.value = Value::Text("missing".to_owned());
+    }
+    let mut implied: Vec<(String, Span, bool)> = Vec::new();
+    let listed = |key: &str| entries.get(key).and_then(Node::items).unwrap_or_default();
+    for link in listed("links") {
+        let name = link
+            .as_text()
+            .unwrap_or_default()
+            .split(':')
+            .next()
+            .unwrap_or_default();
+        implied.push((name.to_owned(), link.span, true));
+    }
+    for key in ["network_mode", "ipc", "pid", "uts", "cgroup"] {
+        if let Some(node) = entries.get(key)
+            && let Some(name) = node
+                .as_text()
+                .and_then(|text| text.strip_prefix("service:"))
+        {
+            implied.push((name.to_owned(), node.span, true));
+        }
+    }
+    for from in listed("volumes_from") {
+        let text = from.as_text().unwrap_or_default();
+        if !text.starts_with("container:") {
+            let name = text.split(':').next().unwrap_or_default();
+            implied.push((name.to_owned(), from.span, false));
+        }
+    }
+    if implied.is_empty() {
+        return;
+    }
+    let depends = entries
+        .entry("depends_on".to_owned())
+        .or_insert_with(|| Node::new(span, Value::Map(Entries::new())));
+    let Some(depends) = depends.entries_mut() else {
+        return;
+    };
+    for (name, place, restart) in implied {
+        let bare = Node {
+            key: Some(place),
+            ..Node::new(place, Value::Null)
+        };
+        let mut node = crate::compose::merge::dependency(&bare);
+        if let Some(dependency) = node.entries_mut().filter(|_| restart) {
+            dependency.insert("restart".to_owned(), Node::new(place, Value::Bool(true)));
+        }
+        depends.entry(name).or_insert(node);
+    }
+}
