@@ -226,7 +226,7 @@ mod tests {
             ("127.0.0.1:5000/x", "127.0.0.1:5000/x:latest", "127.0.0.1:5000/x:latest"),
             ("[::1]:5000/x", "[::1]:5000/x:latest", "[::1]:5000/x:latest"),
             ("ghcr.io/a/b/c", "ghcr.io/a/b/c:latest", "ghcr.io/a/b/c:latest"),
-            ("a--b__c.d_e/f", "docker.io/a--b__c.d_e/f:latest", "a--b__c.d_e/f:latest"),
+            ("x/a--b__c.d_e", "docker.io/x/a--b__c.d_e:latest", "x/a--b__c.d_e:latest"),
         ] {
             let name = Reference::parse(text).unwrap();
             assert_eq!((name.canonical().as_str(), name.to_string().as_str()), (canonical, shown));
