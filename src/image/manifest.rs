@@ -77,7 +77,13 @@ impl Descriptor {
     /// A descriptor of content, with neither platform nor remarks.
     pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
         let media_type = media_type.to_owned();
-        Self { media_type, digest, size, platform: None, annotations: BTreeMap::new() }
+        Self {
+            media_type,
+            digest,
+            size,
+            platform: None,
+            annotations: BTreeMap::new(),
+        }
     }
 }
 
@@ -136,7 +142,11 @@ impl Platform {
             other => (other, None),
         };
         let variant = variant.or(implied).map(str::to_owned);
-        Ok(Self { os: os.to_owned(), architecture: architecture.to_owned(), variant })
+        Ok(Self {
+            os: os.to_owned(),
+            architecture: architecture.to_owned(),
+            variant,
+        })
     }
     /// How well an offered platform suits; `None` when it does not.
     fn suits(&self, offer: &Self) -> Option<u32> {
@@ -144,7 +154,10 @@ impl Platform {
             return None;
         }
         let level = |variant: &Option<String>, absent: u32| {
-            let text = variant.as_deref().unwrap_or_default().trim_start_matches('v');
+            let text = variant
+                .as_deref()
+                .unwrap_or_default()
+                .trim_start_matches('v');
             text.parse().unwrap_or(absent)
         };
         let absent = match self.architecture.as_str() {
@@ -161,7 +174,9 @@ impl Platform {
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
-        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
+        self.variant
+            .as_ref()
+            .map_or(Ok(()), |variant| write!(f, "/{variant}"))
     }
 }
 
@@ -183,7 +198,12 @@ pub struct Manifest {
 impl Manifest {
     /// An OCI manifest.
     pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
-        Self { schema_version: 2, media_type: Some(media::MANIFEST.to_owned()), config, layers }
+        Self {
+            schema_version: 2,
+            media_type: Some(media::MANIFEST.to_owned()),
+            config,
+            layers,
+        }
     }
 }
 
@@ -203,7 +223,11 @@ pub struct Index {
 impl Default for Index {
     fn default() -> Self {
         let media_type = Some(media::INDEX.to_owned());
-        Self { schema_version: 2, media_type, manifests: Vec::new() }
+        Self {
+            schema_version: 2,
+            media_type,
+            manifests: Vec::new(),
+        }
     }
 }
 
@@ -220,7 +244,11 @@ impl Index {
         };
         let mut best: Option<(u32, &Descriptor)> = None;
         for descriptor in images() {
-            let Some(fit) = descriptor.platform.as_ref().and_then(|offer| wanted.suits(offer)) else {
+            let Some(fit) = descriptor
+                .platform
+                .as_ref()
+                .and_then(|offer| wanted.suits(offer))
+            else {
                 continue;
             };
             // The first of equals, as the specification asks.
@@ -234,7 +262,9 @@ impl Index {
                 [only] if only.platform.is_none() => Ok(only),
                 _ => Err(ManifestError::NoPlatform {
                     wanted: wanted.to_string(),
-                    offered: images().filter_map(|d| Some(d.platform.as_ref()?.to_string())).collect(),
+                    offered: images()
+                        .filter_map(|d| Some(d.platform.as_ref()?.to_string()))
+                        .collect(),
                 }),
             },
         }
@@ -262,24 +292,36 @@ impl Document {
         if has("layers") && has("manifests") {
             return Err(ManifestError::Ambiguous);
         }
-        let said = value.get("mediaType").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let said = value
+            .get("mediaType")
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default();
         let index = match said {
             "" => has("manifests"),
             media::MANIFEST | media::DOCKER_MANIFEST => false,
             media::INDEX | media::DOCKER_LIST => true,
             other => return Err(ManifestError::Unsupported(other.to_owned())),
         };
-        match value.get("schemaVersion").and_then(serde_json::Value::as_u64) {
+        match value
+            .get("schemaVersion")
+            .and_then(serde_json::Value::as_u64)
+        {
             Some(2) => {}
             other => {
                 let version = other.map_or_else(|| "none".to_owned(), |number| number.to_string());
-                return Err(ManifestError::Unsupported(format!("schema version {version}")));
+                return Err(ManifestError::Unsupported(format!(
+                    "schema version {version}"
+                )));
             }
         }
         if index {
-            serde_json::from_value(value).map(Self::Index).map_err(malformed)
+            serde_json::from_value(value)
+                .map(Self::Index)
+                .map_err(malformed)
         } else {
-            serde_json::from_value(value).map(Self::Manifest).map_err(malformed)
+            serde_json::from_value(value)
+                .map(Self::Manifest)
+                .map_err(malformed)
         }
     }
 }
@@ -296,11 +338,19 @@ mod tests {
 
     #[test]
     fn the_highest_variant_that_still_runs_is_selected() {
-        let manifests =
-            vec![offer("linux/arm/v5", 1), offer("linux/arm/v7", 2), offer("linux/amd64", 3)];
-        let index = Index { manifests, ..Index::default() };
+        let manifests = vec![
+            offer("linux/arm/v5", 1),
+            offer("linux/arm/v7", 2),
+            offer("linux/amd64", 3),
+        ];
+        let index = Index {
+            manifests,
+            ..Index::default()
+        };
         let pick = |wanted: &str| {
-            index.select(&Platform::parse(wanted).unwrap()).map(|d| d.digest.hex()[..2].to_owned())
+            index
+                .select(&Platform::parse(wanted).unwrap())
+                .map(|d| d.digest.hex()[..2].to_owned())
         };
         assert_eq!(pick("linux/arm/v7"), Ok("02".to_owned()));
         assert_eq!(pick("linux/arm/v6"), Ok("01".to_owned()));
@@ -317,7 +367,13 @@ mod tests {
         assert_eq!(Document::parse(both), Err(ManifestError::Ambiguous));
         let old = br#"{"schemaVersion":1,"fsLayers":[]}"#;
         let why = Document::parse(old).unwrap_err().to_string();
-        assert_eq!(why, "manifests of type `schema version 1` are not supported");
-        assert!(matches!(Document::parse(b"{"), Err(ManifestError::Malformed(_))));
+        assert_eq!(
+            why,
+            "manifests of type `schema version 1` are not supported"
+        );
+        assert!(matches!(
+            Document::parse(b"{"),
+            Err(ManifestError::Malformed(_))
+        ));
     }
 }

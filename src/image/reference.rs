@@ -48,7 +48,10 @@ impl Reference {
     /// # Errors
     /// [`ReferenceError`].
     pub fn parse(text: &str) -> Result<Self, ReferenceError> {
-        split(text).map_err(|why| ReferenceError { text: text.to_owned(), why })
+        split(text).map_err(|why| ReferenceError {
+            text: text.to_owned(),
+            why,
+        })
     }
     /// With everything said: `docker.io/library/busybox:latest`.
     pub fn canonical(&self) -> String {
@@ -67,11 +70,22 @@ impl Reference {
     /// The same repository, by digest only.
     #[must_use]
     pub fn by_digest(&self, digest: Digest) -> Self {
-        Self { tag: None, digest: Some(digest), ..self.clone() }
+        Self {
+            tag: None,
+            digest: Some(digest),
+            ..self.clone()
+        }
     }
     fn suffix(&self) -> String {
-        let tag = self.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
-        let digest = self.digest.map(|digest| format!("@{digest}")).unwrap_or_default();
+        let tag = self
+            .tag
+            .as_ref()
+            .map(|tag| format!(":{tag}"))
+            .unwrap_or_default();
+        let digest = self
+            .digest
+            .map(|digest| format!("@{digest}"))
+            .unwrap_or_default();
         tag + &digest
     }
 }
@@ -120,7 +134,11 @@ fn split(text: &str) -> Result<Reference, &'static str> {
     };
     check_path(path)?;
     let bare = registry == DEFAULT_REGISTRY && !path.contains('/');
-    let repository = if bare { format!("library/{path}") } else { path.to_owned() };
+    let repository = if bare {
+        format!("library/{path}")
+    } else {
+        path.to_owned()
+    };
     if registry.len() + 1 + repository.len() > LONGEST_NAME {
         return Err("it is longer than 255 characters");
     }
@@ -132,11 +150,18 @@ fn split(text: &str) -> Result<Reference, &'static str> {
         (None, None) => Some(DEFAULT_TAG.to_owned()),
         (tag, _) => tag,
     };
-    Ok(Reference { registry, repository, tag, digest })
+    Ok(Reference {
+        registry,
+        repository,
+        tag,
+        digest,
+    })
 }
 
 fn is_registry(first: &str) -> bool {
-    first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase())
+    first.contains(['.', ':'])
+        || first == "localhost"
+        || first.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 fn checked_registry(text: &str) -> Result<String, &'static str> {
@@ -164,7 +189,11 @@ fn checked_registry(text: &str) -> Result<String, &'static str> {
             && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
     let host_ok = host.is_none_or(|host| host.split('.').all(label));
-    if host_ok && port.is_none_or(port_ok) { Ok(text.to_owned()) } else { Err(WHY) }
+    if host_ok && port.is_none_or(port_ok) {
+        Ok(text.to_owned())
+    } else {
+        Err(WHY)
+    }
 }
 
 fn checked_tag(tag: &str) -> Result<String, &'static str> {
@@ -178,7 +207,9 @@ fn checked_tag(tag: &str) -> Result<String, &'static str> {
         {
             Ok(tag.to_owned())
         }
-        _ => Err("a tag is at most 128 letters, digits, `_`, `.`, `-`, not beginning with `.` or `-`"),
+        _ => Err(
+            "a tag is at most 128 letters, digits, `_`, `.`, `-`, not beginning with `.` or `-`",
+        ),
     }
 }
 
@@ -203,7 +234,9 @@ fn check_path(path: &str) -> Result<(), &'static str> {
     if path.split('/').all(part_ok) {
         Ok(())
     } else {
-        Err("parts of the repository are lower-case letters and digits, joined by `.`, `_`, `__` or `-`")
+        Err(
+            "parts of the repository are lower-case letters and digits, joined by `.`, `_`, `__` or `-`",
+        )
     }
 }
 
@@ -216,20 +249,55 @@ mod tests {
     #[test]
     fn what_is_implied_is_filled_in_and_left_out_again_when_shown() {
         for (text, canonical, shown) in [
-            ("busybox", "docker.io/library/busybox:latest", "busybox:latest"),
-            ("busybox:1.36", "docker.io/library/busybox:1.36", "busybox:1.36"),
-            ("grafana/grafana", "docker.io/grafana/grafana:latest", "grafana/grafana:latest"),
-            ("docker.io/busybox", "docker.io/library/busybox:latest", "busybox:latest"),
+            (
+                "busybox",
+                "docker.io/library/busybox:latest",
+                "busybox:latest",
+            ),
+            (
+                "busybox:1.36",
+                "docker.io/library/busybox:1.36",
+                "busybox:1.36",
+            ),
+            (
+                "grafana/grafana",
+                "docker.io/grafana/grafana:latest",
+                "grafana/grafana:latest",
+            ),
+            (
+                "docker.io/busybox",
+                "docker.io/library/busybox:latest",
+                "busybox:latest",
+            ),
             ("index.docker.io/a/b:1", "docker.io/a/b:1", "a/b:1"),
             ("localhost/x", "localhost/x:latest", "localhost/x:latest"),
-            ("localhost:5000/x:y", "localhost:5000/x:y", "localhost:5000/x:y"),
-            ("127.0.0.1:5000/x", "127.0.0.1:5000/x:latest", "127.0.0.1:5000/x:latest"),
+            (
+                "localhost:5000/x:y",
+                "localhost:5000/x:y",
+                "localhost:5000/x:y",
+            ),
+            (
+                "127.0.0.1:5000/x",
+                "127.0.0.1:5000/x:latest",
+                "127.0.0.1:5000/x:latest",
+            ),
             ("[::1]:5000/x", "[::1]:5000/x:latest", "[::1]:5000/x:latest"),
-            ("ghcr.io/a/b/c", "ghcr.io/a/b/c:latest", "ghcr.io/a/b/c:latest"),
-            ("x/a--b__c.d_e", "docker.io/x/a--b__c.d_e:latest", "x/a--b__c.d_e:latest"),
+            (
+                "ghcr.io/a/b/c",
+                "ghcr.io/a/b/c:latest",
+                "ghcr.io/a/b/c:latest",
+            ),
+            (
+                "x/a--b__c.d_e",
+                "docker.io/x/a--b__c.d_e:latest",
+                "x/a--b__c.d_e:latest",
+            ),
         ] {
             let name = Reference::parse(text).unwrap();
-            assert_eq!((name.canonical().as_str(), name.to_string().as_str()), (canonical, shown));
+            assert_eq!(
+                (name.canonical().as_str(), name.to_string().as_str()),
+                (canonical, shown)
+            );
             assert_eq!(Reference::parse(canonical).as_ref(), Ok(&name));
             assert_eq!(Reference::parse(shown).as_ref(), Ok(&name));
         }
@@ -238,10 +306,16 @@ mod tests {
     #[test]
     fn a_digest_takes_the_place_of_the_implied_tag_but_not_of_a_written_one() {
         let only = Reference::parse(&format!("busybox@sha256:{HEX}")).unwrap();
-        assert_eq!((only.tag.as_deref(), only.to_string()), (None, format!("busybox@sha256:{HEX}")));
+        assert_eq!(
+            (only.tag.as_deref(), only.to_string()),
+            (None, format!("busybox@sha256:{HEX}"))
+        );
         let both = Reference::parse(&format!("busybox:1@sha256:{HEX}")).unwrap();
         assert_eq!(both.tag.as_deref(), Some("1"));
-        assert_eq!(both.canonical(), format!("docker.io/library/busybox:1@sha256:{HEX}"));
+        assert_eq!(
+            both.canonical(),
+            format!("docker.io/library/busybox:1@sha256:{HEX}")
+        );
     }
 
     #[test]
@@ -251,14 +325,25 @@ mod tests {
             (" a", "it begins or ends with white space"),
             ("Busybox", "the repository must be lower case"),
             ("a:", "the tag after `:` is empty"),
-            ("a@sha256:00", "after `@` comes sha256: and 64 lower-case hex digits"),
-            (HEX, "a name of 64 hex digits would be taken for an image id"),
+            (
+                "a@sha256:00",
+                "after `@` comes sha256: and 64 lower-case hex digits",
+            ),
+            (
+                HEX,
+                "a name of 64 hex digits would be taken for an image id",
+            ),
             ("localhost:5000/", "it has no repository"),
-            ("-x.y/a", "the registry must be a host name or address, with `:port` if any"),
+            (
+                "-x.y/a",
+                "the registry must be a host name or address, with `:port` if any",
+            ),
         ] {
             assert_eq!(Reference::parse(text).unwrap_err().why, why, "{text}");
         }
-        for text in ["a//b", "/a", "a/", "a..b", "a___b", "-a", "a_", "a:.x", "a b", "ä", "a:b:c", "x/../y"] {
+        for text in [
+            "a//b", "/a", "a/", "a..b", "a___b", "-a", "a_", "a:.x", "a b", "ä", "a:b:c", "x/../y",
+        ] {
             assert!(Reference::parse(text).is_err(), "{text}");
         }
     }

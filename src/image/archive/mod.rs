@@ -47,15 +47,22 @@ pub fn sniff(head: &[u8]) -> Compression {
 
 /// Whether a block is a tar header: its checksum is right. Two blocks of zeros are an empty archive.
 fn is_tar(head: &[u8]) -> bool {
-    let Some(block) = head.get(..BLOCK) else { return false };
+    let Some(block) = head.get(..BLOCK) else {
+        return false;
+    };
     if block.iter().all(|byte| *byte == 0) {
         return true;
     }
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
     let stored = block.get(148..156).unwrap_or_default();
     let sum = sum - stored.iter().map(|byte| u32::from(*byte)).sum::<u32>() + 8 * 32;
-    let digits = stored.iter().skip_while(|byte| **byte == b' ').take_while(|b| b.is_ascii_digit());
-    let said = digits.fold(0u32, |value, digit| value.wrapping_mul(8).wrapping_add(u32::from(digit - b'0')));
+    let digits = stored
+        .iter()
+        .skip_while(|byte| **byte == b' ')
+        .take_while(|b| b.is_ascii_digit());
+    let said = digits.fold(0u32, |value, digit| {
+        value.wrapping_mul(8).wrapping_add(u32::from(digit - b'0'))
+    });
     said == sum
 }
 
@@ -77,7 +84,10 @@ pub fn decoder<'a>(mut input: impl Read + 'a) -> Box<dyn Read + 'a> {
             let buffered = io::BufReader::with_capacity(256 * 1024, whole);
             Box::new(bzip2::bufread::MultiBzDecoder::new(buffered))
         }
-        Compression::Zstd => Box::new(Zstd::Between(io::BufReader::with_capacity(256 * 1024, whole))),
+        Compression::Zstd => Box::new(Zstd::Between(io::BufReader::with_capacity(
+            256 * 1024,
+            whole,
+        ))),
         Compression::Xz => Box::new(Failed(Some(io::Error::new(
             io::ErrorKind::Unsupported,
             "xz compression is not supported; use gzip, zstd or bzip2",
@@ -123,8 +133,9 @@ impl<R: io::BufRead> Zstd<R> {
                 _ => break,
             }
         }
-        let frame = ruzstd::decoding::StreamingDecoder::new_with_max_window_size(source, ZSTD_WINDOW)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        let frame =
+            ruzstd::decoding::StreamingDecoder::new_with_max_window_size(source, ZSTD_WINDOW)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
         *self = Self::Frame(Box::new(frame));
         Ok(true)
     }
@@ -165,7 +176,12 @@ pub struct Hashing<R> {
 impl<R: Read> Hashing<R> {
     /// Reads `inner`, at most `limit` bytes of it; more is an error.
     pub fn new(inner: R, limit: u64) -> Self {
-        Self { inner, hasher: Hasher::default(), count: 0, limit }
+        Self {
+            inner,
+            hasher: Hasher::default(),
+            count: 0,
+            limit,
+        }
     }
     /// Reads what is left, then gives the digest and the number of all bytes.
     ///
@@ -185,7 +201,10 @@ impl<R: Read> Read for Hashing<R> {
         if self.count > self.limit {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("the archive unpacks to more than {} bytes, far more than its own size", self.limit),
+                format!(
+                    "the archive unpacks to more than {} bytes, far more than its own size",
+                    self.limit
+                ),
             ));
         }
         self.hasher.update(into.get(..read).unwrap_or_default());
@@ -220,6 +239,9 @@ mod tests {
         assert_eq!(all(&plain).unwrap(), plain);
         assert_eq!(all(b"").unwrap(), b"");
         let error = all(b"\xfd7zXZ\0...").unwrap_err().to_string();
-        assert_eq!(error, "xz compression is not supported; use gzip, zstd or bzip2");
+        assert_eq!(
+            error,
+            "xz compression is not supported; use gzip, zstd or bzip2"
+        );
     }
 }

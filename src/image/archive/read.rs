@@ -78,14 +78,20 @@ impl Extended {
 }
 
 fn number(text: &[u8]) -> io::Result<u64> {
-    let text = std::str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok());
+    let text = std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     text.ok_or_else(|| bad("an extended header has a malformed number"))
 }
 
 impl<R: Read> Members<R> {
     /// Reads entries from `input`.
     pub fn new(input: R) -> Self {
-        Self { input, left: 0, padding: 0 }
+        Self {
+            input,
+            left: 0,
+            padding: 0,
+        }
     }
     /// The rest of the stream, behind what was read so far.
     pub fn into_inner(self) -> R {
@@ -102,7 +108,9 @@ impl<R: Read> Members<R> {
     pub fn next_member(&mut self) -> io::Result<Option<Member>> {
         let mut extended = Extended::default();
         loop {
-            let Some(header) = self.header()? else { return Ok(None) };
+            let Some(header) = self.header()? else {
+                return Ok(None);
+            };
             let size = header.entry_size()?;
             let kind = header.entry_type();
             match kind {
@@ -158,11 +166,19 @@ impl<R: Read> Members<R> {
     }
     fn member(&mut self, header: &Header, size: u64, mut said: Extended) -> io::Result<Member> {
         let stored = said.number("size")?.unwrap_or(size);
-        let path = said.path.take().or_else(|| said.get("path").map(<[u8]>::to_vec));
+        let path = said
+            .path
+            .take()
+            .or_else(|| said.get("path").map(<[u8]>::to_vec));
         let path = said.get("GNU.sparse.name").map(<[u8]>::to_vec).or(path);
         let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
-        let link = said.link.take().or_else(|| said.get("linkpath").map(<[u8]>::to_vec));
-        let link = link.or_else(|| header.link_name_bytes().map(|l| l.into_owned())).unwrap_or_default();
+        let link = said
+            .link
+            .take()
+            .or_else(|| said.get("linkpath").map(<[u8]>::to_vec));
+        let link = link
+            .or_else(|| header.link_name_bytes().map(|l| l.into_owned()))
+            .unwrap_or_default();
         let kind = kind(header.entry_type(), &path)?;
         let id = |said: Option<u64>, header: io::Result<u64>| {
             let value = said.map_or(header, Ok)?;
@@ -178,7 +194,14 @@ impl<R: Read> Members<R> {
             size: if kind == EntryKind::File { stored } else { 0 },
             mtime: match said.get("mtime") {
                 Some(text) => time(text)?,
-                None => (header.mtime().ok().and_then(|s| i64::try_from(s).ok()).unwrap_or(0), 0),
+                None => (
+                    header
+                        .mtime()
+                        .ok()
+                        .and_then(|s| i64::try_from(s).ok())
+                        .unwrap_or(0),
+                    0,
+                ),
             },
             device: (0, 0),
             xattrs: Vec::new(),
@@ -209,13 +232,19 @@ impl<R: Read> Members<R> {
     }
     /// GNU's own sparse format: pieces in the header and in blocks behind it.
     fn old_sparse(&mut self, header: &Header, member: &mut Member) -> io::Result<()> {
-        let gnu = header.as_gnu().ok_or_else(|| bad("a sparse entry has no GNU header"))?;
+        let gnu = header
+            .as_gnu()
+            .ok_or_else(|| bad("a sparse entry has no GNU header"))?;
         let mut pieces = Vec::new();
         let mut add = |parts: &[GnuSparseHeader]| -> io::Result<()> {
             for part in parts.iter().filter(|part| !part.is_empty()) {
                 pieces.push((part.offset()?, part.length()?));
             }
-            if pieces.len() > MOST_PIECES { Err(bad("a sparse file has too many pieces")) } else { Ok(()) }
+            if pieces.len() > MOST_PIECES {
+                Err(bad("a sparse file has too many pieces"))
+            } else {
+                Ok(())
+            }
         };
         add(&gnu.sparse)?;
         let mut more = gnu.is_extended();
@@ -234,15 +263,24 @@ impl<R: Read> Members<R> {
         let numbers = if said.get("GNU.sparse.major") == Some(b"1") {
             self.sparse_map()?
         } else if let Some(map) = said.get("GNU.sparse.map") {
-            map.split(|byte| *byte == b',').map(number).collect::<io::Result<Vec<u64>>>()?
+            map.split(|byte| *byte == b',')
+                .map(number)
+                .collect::<io::Result<Vec<u64>>>()?
         } else if said.get("GNU.sparse.numblocks").is_some() {
             let keys = [b"GNU.sparse.offset".as_slice(), b"GNU.sparse.numbytes"];
-            let parts = said.records.iter().filter(|(key, _)| keys.contains(&key.as_slice()));
-            parts.map(|(_, value)| number(value)).collect::<io::Result<Vec<u64>>>()?
+            let parts = said
+                .records
+                .iter()
+                .filter(|(key, _)| keys.contains(&key.as_slice()));
+            parts
+                .map(|(_, value)| number(value))
+                .collect::<io::Result<Vec<u64>>>()?
         } else {
             return Ok(());
         };
-        let real = said.number("GNU.sparse.realsize")?.or(said.number("GNU.sparse.size")?);
+        let real = said
+            .number("GNU.sparse.realsize")?
+            .or(said.number("GNU.sparse.size")?);
         member.size = real.ok_or_else(|| bad("a sparse file does not say its size"))?;
         let pairs = numbers.chunks_exact(2);
         if !pairs.remainder().is_empty() {
@@ -275,7 +313,8 @@ impl<R: Read> Members<R> {
                     numbers.push(value);
                 } else {
                     let pieces = usize::try_from(value).ok().filter(|n| *n <= MOST_PIECES);
-                    count = Some(pieces.ok_or_else(|| bad("a sparse file has too many pieces"))? * 2);
+                    count =
+                        Some(pieces.ok_or_else(|| bad("a sparse file has too many pieces"))? * 2);
                 }
             }
         }
@@ -288,14 +327,22 @@ fn check(member: &Member, stored: u64) -> io::Result<()> {
     if member.path.contains(&0) || member.link.contains(&0) {
         return Err(bad("an entry's name has a NUL in it"));
     }
-    let Some(pieces) = &member.pieces else { return Ok(()) };
+    let Some(pieces) = &member.pieces else {
+        return Ok(());
+    };
     let (mut at, mut sum) = (0u64, 0u64);
     for (offset, length) in pieces {
-        let end = offset.checked_add(*length).filter(|end| *offset >= at && *end <= member.size);
+        let end = offset
+            .checked_add(*length)
+            .filter(|end| *offset >= at && *end <= member.size);
         at = end.ok_or_else(|| bad("a sparse file's pieces overlap or lie beyond its end"))?;
         sum += length;
     }
-    if sum == stored { Ok(()) } else { Err(bad("a sparse file's pieces don't add up")) }
+    if sum == stored {
+        Ok(())
+    } else {
+        Err(bad("a sparse file's pieces don't add up"))
+    }
 }
 
 fn kind(flag: EntryType, path: &[u8]) -> io::Result<EntryKind> {
@@ -311,13 +358,18 @@ fn kind(flag: EntryType, path: &[u8]) -> io::Result<EntryKind> {
         EntryType::Fifo => EntryKind::Fifo,
         other => {
             let flag = char::from(other.as_byte());
-            return Err(bad(&format!("the archive has an entry of unknown type `{flag}`")));
+            return Err(bad(&format!(
+                "the archive has an entry of unknown type `{flag}`"
+            )));
         }
     })
 }
 
 fn text(mut bytes: Vec<u8>) -> Vec<u8> {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     bytes.truncate(end);
     bytes
 }
@@ -328,10 +380,17 @@ fn time(text: &[u8]) -> io::Result<(i64, u32)> {
     let text = std::str::from_utf8(text).map_err(|_| wrong())?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let seconds: i64 = whole.parse().map_err(|_| wrong())?;
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
     let nanos: u32 = digits.parse().map_err(|_| wrong())?;
     if whole.starts_with('-') && nanos > 0 {
-        return Ok((seconds.checked_sub(1).ok_or_else(wrong)?, 1_000_000_000 - nanos));
+        return Ok((
+            seconds.checked_sub(1).ok_or_else(wrong)?,
+            1_000_000_000 - nanos,
+        ));
     }
     Ok((seconds, nanos))
 }
@@ -341,11 +400,17 @@ fn parse(mut bytes: &[u8]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let wrong = || bad("the archive has a malformed extended header");
     let mut records = Vec::new();
     while !bytes.is_empty() && bytes[0] != 0 {
-        let space = bytes.iter().position(|byte| *byte == b' ').ok_or_else(wrong)?;
+        let space = bytes
+            .iter()
+            .position(|byte| *byte == b' ')
+            .ok_or_else(wrong)?;
         let length = usize::try_from(number(&bytes[..space])?).map_err(|_| wrong())?;
         let record = bytes.get(space + 1..length).ok_or_else(wrong)?;
         let record = record.strip_suffix(b"\n").ok_or_else(wrong)?;
-        let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(wrong)?;
+        let equals = record
+            .iter()
+            .position(|byte| *byte == b'=')
+            .ok_or_else(wrong)?;
         records.push((record[..equals].to_vec(), record[equals + 1..].to_vec()));
         bytes = &bytes[length..];
     }
@@ -360,7 +425,9 @@ pub struct Content<'a, R> {
 
 impl<R: Read> Read for Content<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.members.left).unwrap_or(usize::MAX).min(into.len());
+        let most = usize::try_from(self.members.left)
+            .unwrap_or(usize::MAX)
+            .min(into.len());
         if most == 0 {
             return Ok(0);
         }
@@ -390,7 +457,10 @@ mod tests {
         let records = parse(b"17 comment=a\n=b\n\n6 a=b\n");
         assert_eq!(
             records.unwrap(),
-            [(b"comment".to_vec(), b"a\n=b\n".to_vec()), (b"a".to_vec(), b"b".to_vec())]
+            [
+                (b"comment".to_vec(), b"a\n=b\n".to_vec()),
+                (b"a".to_vec(), b"b".to_vec())
+            ]
         );
         for malformed in [b"99 a=b\n".as_slice(), b"3 a=b\n", b"a=b\n", b"6 a=bx"] {
             assert!(parse(malformed).is_err());

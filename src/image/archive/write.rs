@@ -55,7 +55,18 @@ pub struct Entry<'a> {
 impl<'a> Entry<'a> {
     /// An entry without content, owned by root, from 1970.
     pub fn new(path: &'a [u8], kind: EntryKind, mode: u32) -> Self {
-        Self { path, link: b"", kind, mode, uid: 0, gid: 0, size: 0, mtime: 0, device: (0, 0), xattrs: &[] }
+        Self {
+            path,
+            link: b"",
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            mtime: 0,
+            device: (0, 0),
+            xattrs: &[],
+        }
     }
     /// Writes the header, preceded by a pax header where ustar's fields are too small. The content,
     /// padded by [`pad`], must follow.
@@ -83,10 +94,17 @@ impl<'a> Entry<'a> {
             record(&mut pax, b"mtime", self.mtime.to_string().as_bytes());
         }
         for (name, value) in self.xattrs {
-            record(&mut pax, &[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+            record(
+                &mut pax,
+                &[b"SCHILY.xattr.", name.as_slice()].concat(),
+                value,
+            );
         }
         if !pax.is_empty() {
-            let extended = Entry { size: pax.len() as u64, ..Entry::new(b"PaxHeader", EntryKind::File, 0o644) };
+            let extended = Entry {
+                size: pax.len() as u64,
+                ..Entry::new(b"PaxHeader", EntryKind::File, 0o644)
+            };
             out.write_all(&extended.block(b'x'))?;
             out.write_all(&pax)?;
             pad(out, pax.len() as u64)?;
@@ -191,7 +209,10 @@ mod tests {
         let mut members = Members::new(bytes.as_slice());
         let member = members.next_member().unwrap().unwrap();
         assert_eq!(member.path, &path[..199]);
-        assert_eq!((member.uid, member.mode, member.mtime), (3_000_000, 0o4755, (-5, 0)));
+        assert_eq!(
+            (member.uid, member.mode, member.mtime),
+            (3_000_000, 0o4755, (-5, 0))
+        );
         assert_eq!(member.xattrs, xattrs);
         assert!(members.next_member().unwrap().is_none());
     }

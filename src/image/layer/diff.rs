@@ -37,7 +37,10 @@ pub fn write(path: &Path, out: impl Write) -> io::Result<Measure> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let dir = nix::fcntl::open(path, flags, Mode::empty())?;
     let mut writer = Writer {
-        out: Counting { inner: out, count: 0 },
+        out: Counting {
+            inner: out,
+            count: 0,
+        },
         links: BTreeMap::new(),
         content: 0,
         buffer: vec![0; 256 * 1024],
@@ -45,7 +48,10 @@ pub fn write(path: &Path, out: impl Write) -> io::Result<Measure> {
     writer.tree(dir)?;
     end(&mut writer.out)?;
     writer.out.inner.flush()?;
-    Ok(Measure { content: writer.content, archive: writer.out.count })
+    Ok(Measure {
+        content: writer.content,
+        archive: writer.out.count,
+    })
 }
 
 struct Counting<W> {
@@ -108,9 +114,14 @@ impl<W: Write> Writer<W> {
             path.truncate(here.prefix);
             let at = path.len();
             path.extend_from_slice(name.as_bytes());
-            let below = self.entry(&here.dir, &name, &mut path, at).map_err(|error| {
-                io::Error::new(error.kind(), format!("{}: {error}", String::from_utf8_lossy(&path)))
-            })?;
+            let below = self
+                .entry(&here.dir, &name, &mut path, at)
+                .map_err(|error| {
+                    io::Error::new(
+                        error.kind(),
+                        format!("{}: {error}", String::from_utf8_lossy(&path)),
+                    )
+                })?;
             if let Some(dir) = below {
                 levels.push(level(dir, path.len())?);
             }
@@ -121,7 +132,10 @@ impl<W: Write> Writer<W> {
     fn top(&mut self, dir: &OwnedFd) -> io::Result<()> {
         let stat = nix::sys::stat::fstat(dir)?;
         let (xattrs, opaque) = attributes(dir, OsStr::new("."))?;
-        if stat.st_mode & 0o7777 != 0o755 || (stat.st_uid, stat.st_gid) != (0, 0) || !xattrs.is_empty() {
+        if stat.st_mode & 0o7777 != 0o755
+            || (stat.st_uid, stat.st_gid) != (0, 0)
+            || !xattrs.is_empty()
+        {
             described(b"./", EntryKind::Dir, &stat, &xattrs).write(&mut self.out)?;
         }
         if opaque {
@@ -155,7 +169,10 @@ impl<W: Write> Writer<W> {
         if kind != EntryKind::Dir && stat.st_nlink > 1 {
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
                 let link = first.clone();
-                let entry = Entry { link: &link, ..described(path, EntryKind::HardLink, &stat, &[]) };
+                let entry = Entry {
+                    link: &link,
+                    ..described(path, EntryKind::HardLink, &stat, &[])
+                };
                 entry.write(&mut self.out)?;
                 return Ok(None);
             }
@@ -168,13 +185,20 @@ impl<W: Write> Writer<W> {
                 let target = nix::fcntl::readlinkat(dir, name)?;
                 let (xattrs, _) = attributes(dir, name)?;
                 let entry = described(path, kind, &stat, &xattrs);
-                Entry { link: target.as_bytes(), ..entry }.write(&mut self.out)?;
+                Entry {
+                    link: target.as_bytes(),
+                    ..entry
+                }
+                .write(&mut self.out)?;
             }
             _ => {
                 let (xattrs, _) = attributes(dir, name)?;
                 let device = match kind {
                     EntryKind::Fifo => (0, 0),
-                    _ => (nix::sys::stat::major(stat.st_rdev), nix::sys::stat::minor(stat.st_rdev)),
+                    _ => (
+                        nix::sys::stat::major(stat.st_rdev),
+                        nix::sys::stat::minor(stat.st_rdev),
+                    ),
                 };
                 let entry = described(path, kind, &stat, &xattrs);
                 Entry { device, ..entry }.write(&mut self.out)?;
@@ -205,11 +229,17 @@ impl<W: Write> Writer<W> {
         let stat = nix::sys::stat::fstat(file.as_fd())?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let (xattrs, _) = attributes(dir, name)?;
-        Entry { size, ..described(path, EntryKind::File, &stat, &xattrs) }.write(&mut self.out)?;
+        Entry {
+            size,
+            ..described(path, EntryKind::File, &stat, &xattrs)
+        }
+        .write(&mut self.out)?;
         self.content += size;
         let mut left = size;
         while left > 0 {
-            let most = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            let most = usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(self.buffer.len());
             let read = file.read(&mut self.buffer[..most])?;
             if read == 0 {
                 return Err(io::Error::other("it became shorter while it was read"));
@@ -233,7 +263,15 @@ fn described<'a>(
         mtime: stat.st_mtime,
         xattrs,
         // A link's permissions are the same everywhere, whatever a file system says.
-        ..Entry::new(path, kind, if kind == EntryKind::Symlink { 0o777 } else { stat.st_mode & 0o7777 })
+        ..Entry::new(
+            path,
+            kind,
+            if kind == EntryKind::Symlink {
+                0o777
+            } else {
+                stat.st_mode & 0o7777
+            },
+        )
     }
 }
 

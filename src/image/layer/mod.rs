@@ -32,6 +32,9 @@ use crate::sys::mount::{self, Overlay};
 pub use staging::Staging;
 use unpack::{Limits, UnpackError, Unpacked};
 
+/// Most bytes that are read behind the end of an archive.
+const LONGEST_TAIL: u64 = 1 << 30;
+
 /// All unpacked layers of a data directory.
 #[derive(Debug, Clone)]
 pub struct LayerStore {
@@ -58,7 +61,9 @@ impl LayerStore {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn open(data: &Path) -> Result<Self, StoreError> {
-        let layers = Self { root: data.join("layers") };
+        let layers = Self {
+            root: data.join("layers"),
+        };
         fs::make_dirs(&layers.root, 0o700).map_err(StoreError::io("make the layer directory"))?;
         staging::clear_dead(&layers.root).map_err(StoreError::io("clear unfinished layers"))?;
         Ok(layers)
@@ -88,8 +93,12 @@ impl LayerStore {
         let measure = diff::write(&staging.upper(), &mut hash);
         let measure = measure.map_err(StoreError::io("read the new layer"))?;
         let id = hash.0.finish();
-        let record =
-            Record { version: 1, content: measure.content, archive: measure.archive, blob: None };
+        let record = Record {
+            version: 1,
+            content: measure.content,
+            archive: measure.archive,
+            blob: None,
+        };
         self.place(&staging, &id, &record)?;
         Ok(id)
     }
@@ -115,8 +124,12 @@ impl LayerStore {
             let text = format!("layer {diff_id} unpacks to {found}");
             return Err(StoreError::Corrupt(text));
         }
-        let record =
-            Record { version: 1, content: unpacked.bytes, archive: length, blob: blob.cloned() };
+        let record = Record {
+            version: 1,
+            content: unpacked.bytes,
+            archive: length,
+            blob: blob.cloned(),
+        };
         self.place(&staging, diff_id, &record)?;
         Ok(unpacked)
     }
@@ -130,8 +143,10 @@ impl LayerStore {
         let root = Root::open(&staging.upper()).map_err(StoreError::io("open the new layer"))?;
         let mut decoded = archive::decoder(input);
         let unpacked = unpack::unpack(&mut decoded, &root, Limits::for_archive(None))?;
-        // A writer at the other end of a pipe should not be cut off before its last block.
-        io::copy(&mut decoded, &mut io::sink()).map_err(StoreError::io("read the archive"))?;
+        // A writer at the other end of a pipe should not be cut off before its last block, and checksums
+        // of compressed streams come last; but what never ends is not waited for.
+        io::copy(&mut decoded.take(LONGEST_TAIL), &mut io::sink())
+            .map_err(StoreError::io("read the archive"))?;
         Ok((self.commit(staging)?, unpacked))
     }
     /// Writes a layer's archive, not compressed.
@@ -140,17 +155,20 @@ impl LayerStore {
     /// [`StoreError::Io`].
     pub fn archive(&self, diff_id: &Digest, out: impl Write) -> Result<(), StoreError> {
         let done = diff::write(&self.path(diff_id), out);
-        done.map(drop).map_err(StoreError::io(format!("read layer {}", diff_id.short())))
+        done.map(drop)
+            .map_err(StoreError::io(format!("read layer {}", diff_id.short())))
     }
     /// What is known of a layer.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Io`], [`StoreError::Corrupt`].
+    /// [`StoreError::Io`]; [`StoreError::Corrupt`] when it is not there.
     pub fn record(&self, diff_id: &Digest) -> Result<Record, StoreError> {
         let path = self.record_path(diff_id);
         let bytes = match std::fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(StoreError::NotFound(format!("layer {diff_id}")));
+                return Err(StoreError::Corrupt(format!(
+                    "layer {diff_id} is not in the store"
+                )));
             }
             other => other.map_err(StoreError::io(format!("read {}", path.display())))?,
         };
@@ -163,14 +181,21 @@ impl LayerStore {
     /// As [`LayerStore::record`].
     pub fn descriptor(&self, diff_id: &Digest) -> Result<Descriptor, StoreError> {
         let record = self.record(diff_id)?;
-        Ok(record.blob.unwrap_or_else(|| Descriptor::new(media::LAYER, *diff_id, record.archive)))
+        Ok(record
+            .blob
+            .unwrap_or_else(|| Descriptor::new(media::LAYER, *diff_id, record.archive)))
     }
     /// Directories of stacked layers for overlay, base first. A layer that occurs twice is given only where
     /// it lies topmost, which shows the same files: overlay refuses a directory that comes twice.
     pub fn lower(&self, layers: &[Digest]) -> Vec<PathBuf> {
         let above = |at: usize| layers.get(at + 1..).unwrap_or_default();
         let topmost = |(at, id): &(usize, &Digest)| !above(*at).contains(id);
-        layers.iter().enumerate().filter(topmost).map(|(_, id)| self.path(id)).collect()
+        layers
+            .iter()
+            .enumerate()
+            .filter(topmost)
+            .map(|(_, id)| self.path(id))
+            .collect()
     }
     /// A read-only view of stacked layers, base first: a detached mount; nothing of it is seen in any
     /// mount namespace and it ends with the descriptor. Works with no layers too.
@@ -184,8 +209,11 @@ impl LayerStore {
             fs::make_dirs(&empty, 0o755).map_err(StoreError::io("make an empty directory"))?;
             lower.push(empty);
         }
-        mount::overlay(&Overlay { lower: &lower, upper: None })
-            .map_err(StoreError::io("mount the image's layers"))
+        mount::overlay(&Overlay {
+            lower: &lower,
+            upper: None,
+        })
+        .map_err(StoreError::io("mount the image's layers"))
     }
     /// All layers that are there, in order of their digests.
     ///
@@ -203,7 +231,7 @@ impl LayerStore {
         found.sort();
         Ok(found)
     }
-    /// Whether some process is making a layer just now.
+    /// Whether some process has a [`Staging`]: it is making a layer, or wants layers left alone.
     pub(super) fn busy(&self) -> bool {
         staging::any_alive(&self.root)
     }
@@ -251,7 +279,9 @@ fn unpack_hashed(
     // Headers come on top of what the files may hold.
     let mut stream = Hashing::new(archive::decoder(input), limits.bytes.saturating_mul(2));
     let unpacked = unpack::unpack(&mut stream, &root, limits)?;
-    let (digest, length) = stream.finish().map_err(|e| StoreError::Corrupt(e.to_string()))?;
+    let (digest, length) = stream
+        .finish()
+        .map_err(|e| StoreError::Corrupt(e.to_string()))?;
     Ok((unpacked, digest, length))
 }
 
@@ -259,9 +289,10 @@ impl From<UnpackError> for StoreError {
     fn from(error: UnpackError) -> Self {
         match error {
             UnpackError::Archive(text) => Self::Corrupt(text),
-            UnpackError::Entry { path, source } => {
-                Self::Io { step: format!("unpack `{path}`"), source }
-            }
+            UnpackError::Entry { path, source } => Self::Io {
+                step: format!("unpack `{path}`"),
+                source,
+            },
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::fs;
 
 /// A place on the layers' own file system for an overlay's upper and work directories. Removed when dropped.
+/// While anyone has one, no layer is removed: a pull or build that holds one finds the layers it has seen.
 #[derive(Debug)]
 pub struct Staging {
     dir: PathBuf,
@@ -84,7 +85,9 @@ fn places(layers: &Path) -> io::Result<Vec<(PathBuf, Option<File>)>> {
     };
     for entry in entries {
         let path = entry?.path();
-        let Ok(open) = File::open(&path) else { continue };
+        let Ok(open) = File::open(&path) else {
+            continue;
+        };
         match open.try_lock() {
             Ok(()) => found.push((path, Some(open))),
             Err(std::fs::TryLockError::WouldBlock) => found.push((path, None)),

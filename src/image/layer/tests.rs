@@ -24,7 +24,10 @@ impl Scratch {
         let root = Root::open(&staging.upper()).unwrap();
         let bytes = tar.finished();
         let done = unpack::unpack(bytes.as_slice(), &root, Limits::for_archive(None));
-        assert_eq!(std::fs::read_to_string(self.dir.join("victim")).unwrap(), "untouched");
+        assert_eq!(
+            std::fs::read_to_string(self.dir.join("victim")).unwrap(),
+            "untouched"
+        );
         done.map(|unpacked| (staging, unpacked))
     }
     fn files(&self, tar: &Tar) -> Staging {
@@ -58,13 +61,22 @@ impl Tar {
         self
     }
     fn file(self, path: &str, content: &str) -> Self {
-        self.add(Entry::new(path.as_bytes(), EntryKind::File, 0o644), content.as_bytes())
+        self.add(
+            Entry::new(path.as_bytes(), EntryKind::File, 0o644),
+            content.as_bytes(),
+        )
     }
     fn dir(self, path: &str) -> Self {
         self.add(Entry::new(path.as_bytes(), EntryKind::Dir, 0o755), b"")
     }
     fn link(self, kind: EntryKind, path: &str, target: &str) -> Self {
-        self.add(Entry { link: target.as_bytes(), ..Entry::new(path.as_bytes(), kind, 0o777) }, b"")
+        self.add(
+            Entry {
+                link: target.as_bytes(),
+                ..Entry::new(path.as_bytes(), kind, 0o777)
+            },
+            b"",
+        )
     }
     fn symlink(self, path: &str, target: &str) -> Self {
         self.link(EntryKind::Symlink, path, target)
@@ -113,10 +125,18 @@ fn nothing_hostile_leaves_the_root() {
     let up = "../".repeat(12);
     let victim = scratch.dir.join("victim").display().to_string();
     let why = |tar: Tar| scratch.unpack(&tar).map(drop).unwrap_err().to_string();
-    assert_eq!(why(Tar::default().file("../victim", "x")), "`../victim`: the name leads out of the image");
+    assert_eq!(
+        why(Tar::default().file("../victim", "x")),
+        "`../victim`: the name leads out of the image"
+    );
     assert!(why(Tar::default().file("a/../../victim", "x")).contains("leads out"));
-    assert!(why(Tar::default().link(EntryKind::HardLink, "l", &format!("{up}etc/passwd"))).contains("leads out"));
-    assert!(why(Tar::default().link(EntryKind::HardLink, "l", &victim)).contains("not in this layer"));
+    assert!(
+        why(Tar::default().link(EntryKind::HardLink, "l", &format!("{up}etc/passwd")))
+            .contains("leads out")
+    );
+    assert!(
+        why(Tar::default().link(EntryKind::HardLink, "l", &victim)).contains("not in this layer")
+    );
     assert!(why(Tar::default().file(".wh...", "")).contains("whiteout of no possible name"));
     assert!(why(Tar::default().file("d/.wh..", "")).contains("whiteout of no possible name"));
     assert!(why(Tar::default().file("/.", "x")).contains("without a name"));
@@ -137,11 +157,20 @@ fn nothing_hostile_leaves_the_root() {
     let staging = scratch.files(&tar);
     let read = |path: &str| std::fs::read_to_string(staging.upper().join(path)).unwrap();
     assert_eq!(read(victim.trim_start_matches('/')), "b");
-    assert_eq!((read("w"), read("leaf"), read("hard")), ("c".to_owned(), "d".to_owned(), "e".to_owned()));
+    assert_eq!(
+        (read("w"), read("leaf"), read("hard")),
+        ("c".to_owned(), "d".to_owned(), "e".to_owned())
+    );
 
     // An opaque mark through a link marks the directory inside.
-    let tar = Tar::default().dir("real").symlink("link", "/real").file("link/.wh..wh..opq", "");
-    assert_eq!(listing(&scratch.files(&tar).upper()), ["link -> /real", "real/ opaque"]);
+    let tar = Tar::default()
+        .dir("real")
+        .symlink("link", "/real")
+        .file("link/.wh..wh..opq", "");
+    assert_eq!(
+        listing(&scratch.files(&tar).upper()),
+        ["link -> /real", "real/ opaque"]
+    );
 }
 
 #[test]
@@ -237,26 +266,73 @@ fn metadata_is_kept_exactly() {
     let long = format!("{}/{}", "n".repeat(120), "m".repeat(200));
     let entry = Entry::new(b"bin", EntryKind::File, 0o6755);
     let tar = Tar::default()
-        .add(Entry { mtime: 77, ..Entry::new(b"./", EntryKind::Dir, 0o750) }, b"")
-        .add(Entry { mtime: 1000, ..Entry::new(b"dir/", EntryKind::Dir, 0o1777) }, b"")
-        .add(Entry { uid: 7, gid: 3_000_000, mtime: 5, xattrs: &xattrs, ..entry }, b"#!")
-        .add(Entry { device: (1, 3), ..Entry::new(b"dir/null", EntryKind::Char, 0o666) }, b"")
+        .add(
+            Entry {
+                mtime: 77,
+                ..Entry::new(b"./", EntryKind::Dir, 0o750)
+            },
+            b"",
+        )
+        .add(
+            Entry {
+                mtime: 1000,
+                ..Entry::new(b"dir/", EntryKind::Dir, 0o1777)
+            },
+            b"",
+        )
+        .add(
+            Entry {
+                uid: 7,
+                gid: 3_000_000,
+                mtime: 5,
+                xattrs: &xattrs,
+                ..entry
+            },
+            b"#!",
+        )
+        .add(
+            Entry {
+                device: (1, 3),
+                ..Entry::new(b"dir/null", EntryKind::Char, 0o666)
+            },
+            b"",
+        )
         .add(Entry::new(b"dir/fifo", EntryKind::Fifo, 0o600), b"")
-        .add(Entry { link: b"bin", uid: 9, mtime: -1, ..Entry::new(b"dir/s", EntryKind::Symlink, 0) }, b"")
+        .add(
+            Entry {
+                link: b"bin",
+                uid: 9,
+                mtime: -1,
+                ..Entry::new(b"dir/s", EntryKind::Symlink, 0)
+            },
+            b"",
+        )
         .link(EntryKind::HardLink, "dir/hard", "/bin")
         .file(&long, "deep");
     let staging = scratch.files(&tar);
     let at = |path: &str| staging.upper().join(path).symlink_metadata().unwrap();
     let bin = at("bin");
-    assert_eq!((bin.mode() & 0o7777, bin.uid(), bin.gid(), bin.mtime()), (0o6755, 7, 3_000_000, 5));
+    assert_eq!(
+        (bin.mode() & 0o7777, bin.uid(), bin.gid(), bin.mtime()),
+        (0o6755, 7, 3_000_000, 5)
+    );
     assert_eq!((at("dir/hard").ino(), bin.nlink()), (bin.ino(), 2));
     let names: Vec<_> = fs::xattrs(&staging.upper().join("bin")).unwrap();
     assert_eq!(names.len(), 2, "{names:?}");
-    assert_eq!((at("dir").mode() & 0o7777, at("dir").mtime()), (0o1777, 1000));
+    assert_eq!(
+        (at("dir").mode() & 0o7777, at("dir").mtime()),
+        (0o1777, 1000)
+    );
     assert_eq!((at("").mode() & 0o7777, at("").mtime()), (0o750, 77));
-    assert_eq!((at("dir/null").rdev(), at("dir/null").mode() & 0o777), (nix::sys::stat::makedev(1, 3), 0o666));
+    assert_eq!(
+        (at("dir/null").rdev(), at("dir/null").mode() & 0o777),
+        (nix::sys::stat::makedev(1, 3), 0o666)
+    );
     assert_eq!((at("dir/s").uid(), at("dir/s").mtime()), (9, -1));
-    assert_eq!(std::fs::read_to_string(staging.upper().join(&long)).unwrap(), "deep");
+    assert_eq!(
+        std::fs::read_to_string(staging.upper().join(&long)).unwrap(),
+        "deep"
+    );
 
     // The same again from the archive that is made of it: same bytes, so nothing is lost on the way.
     let (mut first, mut second) = (Vec::new(), Vec::new());
@@ -269,7 +345,12 @@ fn metadata_is_kept_exactly() {
 
 #[test]
 fn sparse_files_keep_their_holes_in_every_format() {
-    if !root() || std::process::Command::new("tar").arg("--version").output().is_err() {
+    if !root()
+        || std::process::Command::new("tar")
+            .arg("--version")
+            .output()
+            .is_err()
+    {
         return;
     }
     let scratch = Scratch::new("sparse");
@@ -287,14 +368,24 @@ fn sparse_files_keep_their_holes_in_every_format() {
         ["--format=posix", "--sparse-version=0.0"],
     ] {
         let mut tar = std::process::Command::new("tar");
-        let bytes = tar.args(format).args(["-cS", "-C"]).arg(&from).arg("s").output().unwrap().stdout;
+        let bytes = tar
+            .args(format)
+            .args(["-cS", "-C"])
+            .arg(&from)
+            .arg("s")
+            .output()
+            .unwrap()
+            .stdout;
         assert!(bytes.len() < 1 << 20, "{format:?} is not sparse");
         let staging = scratch.layers.staging().unwrap();
         let root = Root::open(&staging.upper()).unwrap();
         unpack::unpack(bytes.as_slice(), &root, Limits::for_archive(None)).unwrap();
         let path = staging.upper().join("s");
         assert!(std::fs::read(&path).unwrap() == content, "{format:?}");
-        assert!(path.metadata().unwrap().blocks() < 1000, "{format:?} lost its holes");
+        assert!(
+            path.metadata().unwrap().blocks() < 1000,
+            "{format:?} lost its holes"
+        );
     }
 }
 
@@ -304,9 +395,18 @@ fn an_archive_that_unpacks_to_too_much_is_refused() {
     let staging = scratch.layers.staging().unwrap();
     let root = Root::open(&staging.upper()).unwrap();
     let mut bytes = Vec::new();
-    Entry { size: 1 << 40, ..Entry::new(b"a", EntryKind::File, 0) }.write(&mut bytes).unwrap();
-    let error = unpack::unpack(bytes.as_slice(), &root, Limits::for_archive(Some(1000))).unwrap_err();
-    assert_eq!(error.to_string(), "`a`: the archive unpacks to far more than its own size");
+    Entry {
+        size: 1 << 40,
+        ..Entry::new(b"a", EntryKind::File, 0)
+    }
+    .write(&mut bytes)
+    .unwrap();
+    let error =
+        unpack::unpack(bytes.as_slice(), &root, Limits::for_archive(Some(1000))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`a`: the archive unpacks to far more than its own size"
+    );
 }
 
 #[test]
@@ -317,7 +417,12 @@ fn a_layer_is_committed_once_and_its_staging_place_goes_away() {
         let path = staging.upper().join("a");
         std::fs::write(&path, content).unwrap();
         let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(1500);
-        File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
         scratch.layers.commit(staging).unwrap()
     };
     let id = commit("x");
@@ -329,8 +434,19 @@ fn a_layer_is_committed_once_and_its_staging_place_goes_away() {
     assert_eq!(scratch.layers.record(&id).unwrap().content, 1);
     assert_eq!(scratch.layers.descriptor(&id).unwrap().digest, id);
     assert_eq!(scratch.layers.list().unwrap().len(), 2);
-    assert_eq!(std::fs::read_dir(scratch.dir.join("layers/.staging")).unwrap().count(), 0);
-    let mode = scratch.layers.path(&id).metadata().unwrap().permissions().mode();
+    assert_eq!(
+        std::fs::read_dir(scratch.dir.join("layers/.staging"))
+            .unwrap()
+            .count(),
+        0
+    );
+    let mode = scratch
+        .layers
+        .path(&id)
+        .metadata()
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o755);
 }
 
@@ -368,8 +484,15 @@ fn an_archive_with_another_digest_is_no_layer() {
     let scratch = Scratch::new("digest");
     let bytes = Tar::default().file("a", "1").finished();
     let wrong = Digest::of(b"");
-    let error = scratch.layers.import(bytes.as_slice(), &wrong, None).unwrap_err().to_string();
-    assert_eq!(error, format!("layer {wrong} unpacks to {}", Digest::of(&bytes)));
+    let error = scratch
+        .layers
+        .import(bytes.as_slice(), &wrong, None)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        format!("layer {wrong} unpacks to {}", Digest::of(&bytes))
+    );
     assert!(!scratch.layers.contains(&wrong));
     let id = Digest::of(&bytes);
     scratch.layers.import(bytes.as_slice(), &id, None).unwrap();
@@ -388,7 +511,11 @@ fn a_view_shows_stacked_layers_even_when_one_comes_twice() {
     let empty = layer(Tar::default());
     let shown = |layers: &[Digest]| {
         let view = Root::from_fd(scratch.layers.view(layers).unwrap());
-        let read = |name: &str| view.read(Path::new(name), 9).ok().map(|b| String::from_utf8(b).unwrap());
+        let read = |name: &str| {
+            view.read(Path::new(name), 9)
+                .ok()
+                .map(|b| String::from_utf8(b).unwrap())
+        };
         (read("a").unwrap_or_default(), read("b").unwrap_or_default())
     };
     let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
@@ -398,6 +525,28 @@ fn a_view_shows_stacked_layers_even_when_one_comes_twice() {
     assert_eq!(shown(&[empty, base, empty, top, empty]), pair("high", ""));
     assert_eq!(shown(&[base, top, base]), pair("low", "low"));
     let view = scratch.layers.view(&[base]).unwrap();
-    let write = fs::set_xattr(&fs::entry_path(&view, OsStr::new("a")), OsStr::new("user.x"), b"1");
+    let write = fs::set_xattr(
+        &fs::entry_path(&view, OsStr::new("a")),
+        OsStr::new("user.x"),
+        b"1",
+    );
     assert_eq!(write, Err(nix::errno::Errno::EROFS));
+}
+
+#[test]
+fn other_archives_are_added_to_what_is_there_and_know_no_whiteouts() {
+    if !root() {
+        return;
+    }
+    let scratch = Scratch::new("extract");
+    let staging = scratch.files(&Tar::default().file("d/old", "1").file("d/both", "1"));
+    let tar = Tar::default()
+        .dir("d")
+        .file("d/both", "2")
+        .file("d/.wh.old", "plain")
+        .finished();
+    let root = Root::open(&staging.upper()).unwrap();
+    unpack::extract(tar.as_slice(), &root, Limits::for_archive(None)).unwrap();
+    let expected = ["d/", "d/.wh.old \"plain\"", "d/both \"2\"", "d/old \"1\""];
+    assert_eq!(listing(&staging.upper()), expected);
 }

@@ -47,7 +47,9 @@ impl Limits {
     pub fn for_archive(compressed: Option<u64>) -> Self {
         const FLOOR: u64 = 8 << 30;
         const RATIO: u64 = 200;
-        Self { bytes: compressed.map_or(1 << 42, |size| size.saturating_mul(RATIO).max(FLOOR)) }
+        Self {
+            bytes: compressed.map_or(1 << 42, |size| size.saturating_mul(RATIO).max(FLOOR)),
+        }
     }
 }
 
@@ -78,11 +80,36 @@ pub enum UnpackError {
     },
 }
 
-/// Unpacks an archive (not compressed) into `root`.
+/// Unpacks a layer's archive (not compressed) into `root`.
 ///
 /// # Errors
 /// [`UnpackError`]; what was unpacked until then stays.
 pub fn unpack(archive: impl Read, root: &Root, limits: Limits) -> Result<Unpacked, UnpackError> {
+    run(archive, root, limits, Names::Layer)
+}
+
+/// Unpacks any other archive (not compressed) into `root`: `.wh.` names mean nothing special, and directories
+/// that are there already are kept with what is in them.
+///
+/// # Errors
+/// [`UnpackError`]; what was unpacked until then stays.
+pub fn extract(archive: impl Read, root: &Root, limits: Limits) -> Result<Unpacked, UnpackError> {
+    run(archive, root, limits, Names::Plain)
+}
+
+/// Whether `.wh.` names are whiteouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    Layer,
+    Plain,
+}
+
+fn run(
+    archive: impl Read,
+    root: &Root,
+    limits: Limits,
+    names: Names,
+) -> Result<Unpacked, UnpackError> {
     let mut members = Members::new(archive);
     let mut unpacker = Unpacker {
         root,
@@ -90,11 +117,14 @@ pub fn unpack(archive: impl Read, root: &Root, limits: Limits) -> Result<Unpacke
         times: Vec::new(),
         fresh: BTreeSet::new(),
         limits,
+        names,
         done: Unpacked::default(),
         buffer: vec![0; 256 * 1024],
     };
     loop {
-        let member = members.next_member().map_err(|e| UnpackError::Archive(e.to_string()))?;
+        let member = members
+            .next_member()
+            .map_err(|e| UnpackError::Archive(e.to_string()))?;
         let Some(member) = member else { break };
         unpacker.member(&member, &mut members).map_err(|source| {
             let path = String::from_utf8_lossy(&member.path).into_owned();
@@ -116,6 +146,7 @@ struct Unpacker<'a> {
     /// Directories implied by an entry, whose metadata no entry has given yet.
     fresh: BTreeSet<PathBuf>,
     limits: Limits,
+    names: Names,
     done: Unpacked,
     buffer: Vec<u8>,
 }
@@ -156,6 +187,7 @@ impl Unpacker<'_> {
         let parent_path = path.parent().unwrap_or(Path::new(""));
         let parent = self.parent(parent_path)?;
         match whiteout::meaning(name.as_bytes()) {
+            _ if self.names == Names::Plain => {}
             Meaning::Plain => {}
             Meaning::Opaque => return Ok(whiteout::mark_opaque(&*parent)?),
             Meaning::Reserved => return Ok(()),
@@ -172,7 +204,9 @@ impl Unpacker<'_> {
             EntryKind::HardLink => return self.hard_link(&path, &parent, name, member),
             EntryKind::Symlink => {
                 let link = OsStr::from_bytes(&member.link);
-                self.replacing(&parent, name, || nix::unistd::symlinkat(link, &*parent, name))?;
+                self.replacing(&parent, name, || {
+                    nix::unistd::symlinkat(link, &*parent, name)
+                })?;
             }
             EntryKind::Char if member.device == (0, 0) => return self.whiteout(&parent, name),
             EntryKind::Char | EntryKind::Block | EntryKind::Fifo => {
@@ -188,7 +222,9 @@ impl Unpacker<'_> {
         if member.kind != EntryKind::Dir {
             return Err(hostile("an entry without a name"));
         }
-        let dir = self.root.open_at(Path::new("/"), OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0)?;
+        let dir = self
+            .root
+            .open_at(Path::new("/"), OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0)?;
         own_dir(&dir, member)?;
         self.times.push((PathBuf::new(), member.mtime));
         Ok(())
@@ -228,13 +264,19 @@ impl Unpacker<'_> {
             Err(Errno::EEXIST) if whiteout::is_whiteout(&fs::lstat_at(above, name)?) => {
                 nix::unistd::unlinkat(above, name, UnlinkatFlags::NoRemoveDir)?;
                 nix::sys::stat::mkdirat(above, name, mode)?;
-                let made = fs::openat2(above, Path::new(name), OFlag::O_RDONLY, 0, Resolve::NoLinks)?;
+                let made =
+                    fs::openat2(above, Path::new(name), OFlag::O_RDONLY, 0, Resolve::NoLinks)?;
                 whiteout::mark_opaque(&made)?;
             }
             Err(Errno::EEXIST) => return Err(hostile("a file lies where its directory should be")),
             other => other?,
         }
-        Ok(nix::sys::stat::fchmodat(above, name, mode, FchmodatFlags::FollowSymlink)?)
+        Ok(nix::sys::stat::fchmodat(
+            above,
+            name,
+            mode,
+            FchmodatFlags::FollowSymlink,
+        )?)
     }
     /// Deletes a name of the layers below. What this layer has itself by that name stays.
     fn whiteout(&self, parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
@@ -273,7 +315,13 @@ impl Unpacker<'_> {
             other => Ok(other?),
         }
     }
-    fn dir(&mut self, path: &Path, parent: &OwnedFd, name: &OsStr, member: &Member) -> io::Result<()> {
+    fn dir(
+        &mut self,
+        path: &Path,
+        parent: &OwnedFd,
+        name: &OsStr,
+        member: &Member,
+    ) -> io::Result<()> {
         let make = || nix::sys::stat::mkdirat(parent, name, Mode::from_bits_truncate(0o700));
         match make() {
             Err(Errno::EEXIST) => {
@@ -283,7 +331,8 @@ impl Unpacker<'_> {
                     make()?;
                     if whiteout::is_whiteout(&there) {
                         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-                        let made = fs::openat2(parent, Path::new(name), flags, 0, Resolve::NoLinks)?;
+                        let made =
+                            fs::openat2(parent, Path::new(name), flags, 0, Resolve::NoLinks)?;
                         whiteout::mark_opaque(&made)?;
                     }
                 }
@@ -299,9 +348,13 @@ impl Unpacker<'_> {
         Ok(())
     }
     fn file(&mut self, parent: &OwnedFd, name: &OsStr) -> io::Result<File> {
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o600);
-        self.replacing(parent, name, || nix::fcntl::openat(parent, name, flags, mode)).map(File::from)
+        self.replacing(parent, name, || {
+            nix::fcntl::openat(parent, name, flags, mode)
+        })
+        .map(File::from)
     }
     fn content<R: Read>(
         &mut self,
@@ -325,7 +378,9 @@ impl Unpacker<'_> {
         for (offset, length) in pieces {
             let (mut at, end) = (*offset, offset + length);
             while at < end {
-                let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(self.buffer.len());
+                let most = usize::try_from(end - at)
+                    .unwrap_or(usize::MAX)
+                    .min(self.buffer.len());
                 let read = content.read(&mut self.buffer[..most]).map_err(broken)?;
                 if read == 0 {
                     return Err(hostile("a sparse file's content is too short"));
@@ -347,10 +402,14 @@ impl Unpacker<'_> {
         if target == path {
             return Ok(());
         }
-        let leaf: OsString =
-            target.file_name().ok_or_else(|| hostile("a hard link to the image's root"))?.to_owned();
+        let leaf: OsString = target
+            .file_name()
+            .ok_or_else(|| hostile("a hard link to the image's root"))?
+            .to_owned();
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-        let from = self.root.open_at(target.parent().unwrap_or(Path::new("")), flags, 0);
+        let from = self
+            .root
+            .open_at(target.parent().unwrap_or(Path::new("")), flags, 0);
         let missing = |errno: Errno| match errno {
             Errno::ENOENT | Errno::ENOTDIR => hostile(&format!(
                 "a hard link to `{}`, which is not in this layer",
@@ -370,7 +429,8 @@ impl Unpacker<'_> {
         if fs::lstat_at(parent, name).is_ok_and(same) {
             return Ok(());
         }
-        let link = || nix::unistd::linkat(&from, leaf.as_os_str(), parent, name, LinkatFlags::empty());
+        let link =
+            || nix::unistd::linkat(&from, leaf.as_os_str(), parent, name, LinkatFlags::empty());
         self.replacing(parent, name, link)
     }
     /// Makes a device or FIFO; `false` when that is not permitted here and was left out.
@@ -381,12 +441,15 @@ impl Unpacker<'_> {
             _ => SFlag::S_IFIFO,
         };
         let device = nix::sys::stat::makedev(member.device.0, member.device.1);
-        let make = || nix::sys::stat::mknodat(parent, name, kind, Mode::from_bits_truncate(0o600), device);
+        let make =
+            || nix::sys::stat::mknodat(parent, name, kind, Mode::from_bits_truncate(0o600), device);
         match self.replacing(parent, name, make) {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) && kind != SFlag::S_IFIFO => {
                 if self.done.notes.len() < MOST_NOTES {
                     let path = String::from_utf8_lossy(&member.path);
-                    self.done.notes.push(format!("device `{path}` was left out: not permitted here"));
+                    self.done
+                        .notes
+                        .push(format!("device `{path}` was left out: not permitted here"));
                 }
                 Ok(false)
             }
@@ -396,7 +459,9 @@ impl Unpacker<'_> {
     /// Sets what later entries would have disturbed.
     fn finish(mut self) -> Result<Unpacked, UnpackError> {
         self.dirs.clear();
-        let epoch = std::mem::take(&mut self.fresh).into_iter().map(|path| (path, (0, 0)));
+        let epoch = std::mem::take(&mut self.fresh)
+            .into_iter()
+            .map(|path| (path, (0, 0)));
         let times: Vec<_> = epoch.chain(std::mem::take(&mut self.times)).collect();
         for (path, mtime) in &times {
             let set = || -> Result<(), Errno> {
@@ -406,7 +471,13 @@ impl Unpacker<'_> {
                         let parent = path.parent().unwrap_or(Path::new(""));
                         (self.root.open_at(parent, flags, 0)?, name)
                     }
-                    None => (self.root.as_fd().try_clone_to_owned().map_err(|_| Errno::EMFILE)?, OsStr::new(".")),
+                    None => (
+                        self.root
+                            .as_fd()
+                            .try_clone_to_owned()
+                            .map_err(|_| Errno::EMFILE)?,
+                        OsStr::new("."),
+                    ),
                 };
                 times_at(&dir, name, *mtime)
             };
@@ -415,7 +486,10 @@ impl Unpacker<'_> {
                 Ok(()) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
                 Err(errno) => {
                     let path = path.display().to_string();
-                    return Err(UnpackError::Entry { path, source: errno.into() });
+                    return Err(UnpackError::Entry {
+                        path,
+                        source: errno.into(),
+                    });
                 }
             }
         }

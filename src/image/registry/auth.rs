@@ -27,24 +27,39 @@ pub(super) struct Credentials {
 /// Where credentials are kept.
 fn file(env: &Env) -> Option<PathBuf> {
     let dir = env.non_empty("DOCKER_CONFIG").map(PathBuf::from);
-    Some(dir.or_else(|| Some(env.home.as_ref()?.join(".docker")))?.join("config.json"))
+    Some(
+        dir.or_else(|| Some(env.home.as_ref()?.join(".docker")))?
+            .join("config.json"),
+    )
 }
 
 /// Looks up the credentials for `registry`.
 pub(super) fn find(registry: &str, env: &Env) -> Credentials {
-    let none = |remark: String| Credentials { auth: RegistryAuth::Anonymous, remark };
+    let none = |remark: String| Credentials {
+        auth: RegistryAuth::Anonymous,
+        remark,
+    };
     let Some(path) = file(env) else {
         return none("there is no home directory with credentials; set DOCKER_CONFIG".to_owned());
     };
     let shown = path.display();
     let Ok(open) = File::open(&path) else {
-        return none(format!("`docker login {registry}` on any machine makes the file {shown} to put here"));
+        return none(format!(
+            "`docker login {registry}` on any machine makes the file {shown} to put here"
+        ));
     };
-    let server = if registry == DEFAULT_REGISTRY { DOCKER_HUB } else { registry };
+    let server = if registry == DEFAULT_REGISTRY {
+        DOCKER_HUB
+    } else {
+        registry
+    };
     match docker_credential::get_credential_from_reader(BufReader::new(open), server) {
         Ok(DockerCredential::UsernamePassword(user, password)) => {
             let remark = format!("those of `{user}` in {shown} were used");
-            Credentials { auth: RegistryAuth::Basic(user, password), remark }
+            Credentials {
+                auth: RegistryAuth::Basic(user, password),
+                remark,
+            }
         }
         Ok(DockerCredential::IdentityToken(_)) => none(format!(
             "{shown} has an identity token for it, which hoist can't use; put user and password there"
@@ -52,10 +67,13 @@ pub(super) fn find(registry: &str, env: &Env) -> Credentials {
         Err(CredentialRetrievalError::NoCredentialConfigured) => {
             none(format!("{shown} has none for it"))
         }
-        Err(CredentialRetrievalError::HelperFailure { helper, .. }) => {
-            none(format!("the credential helper `{helper}` named in {shown} gave none"))
-        }
-        Err(error) => none(format!("none could be read by way of {shown} ({})", error.to_string().to_lowercase())),
+        Err(CredentialRetrievalError::HelperFailure { helper, .. }) => none(format!(
+            "the credential helper `{helper}` named in {shown} gave none"
+        )),
+        Err(error) => none(format!(
+            "none could be read by way of {shown} ({})",
+            error.to_string().to_lowercase()
+        )),
     }
 }
 
@@ -72,7 +90,8 @@ mod tests {
             "t.example":{"identitytoken":"x"}},"credHelpers":{"h.example":"hoist-has-no-such"}}"#;
         std::fs::write(dir.join("config.json"), text).unwrap();
         let mut env = Env::default();
-        env.vars.insert("DOCKER_CONFIG".to_owned(), dir.display().to_string());
+        env.vars
+            .insert("DOCKER_CONFIG".to_owned(), dir.display().to_string());
         let hub = RegistryAuth::Basic("user".to_owned(), "secret".to_owned());
         assert!(find("docker.io", &env).auth == hub);
         for other in ["ghcr.io", "t.example", "h.example"] {

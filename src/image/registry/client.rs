@@ -16,8 +16,8 @@ use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::{Reference as OciReference, RegistryOperation};
 
 use super::auth::{self, Credentials};
-use super::{PullError, PullOptions};
 use super::trust;
+use super::{PullError, PullOptions};
 use crate::base::env::Env;
 use crate::image::digest::Digest;
 use crate::image::manifest::media;
@@ -68,7 +68,11 @@ impl Registry {
     pub(super) fn new(reference: &Reference, options: &PullOptions) -> Result<Self, PullError> {
         install_provider();
         let plain = is_plain(&reference.registry, &options.insecure);
-        let exceptions = if plain { vec![reference.registry.clone()] } else { Vec::new() };
+        let exceptions = if plain {
+            vec![reference.registry.clone()]
+        } else {
+            Vec::new()
+        };
         let env = &options.env;
         let config = ClientConfig {
             protocol: ClientProtocol::HttpsExcept(exceptions),
@@ -87,18 +91,29 @@ impl Registry {
             cause: format!("cannot set up its connections: {}", causes(&error)),
         })?;
         let credentials = auth::find(&reference.registry, env);
-        Ok(Self { client, credentials, reference: reference.clone() })
+        Ok(Self {
+            client,
+            credentials,
+            reference: reference.clone(),
+        })
     }
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
     /// The name as the library wants it.
     pub(super) fn oci(&self, digest: Option<Digest>) -> OciReference {
-        let (registry, repository) = (self.reference.registry.clone(), self.reference.repository.clone());
+        let (registry, repository) = (
+            self.reference.registry.clone(),
+            self.reference.repository.clone(),
+        );
         match digest.or(self.reference.digest) {
             Some(digest) => OciReference::with_digest(registry, repository, digest.to_string()),
             None => {
-                let tag = self.reference.tag.clone().unwrap_or_else(|| "latest".to_owned());
+                let tag = self
+                    .reference
+                    .tag
+                    .clone()
+                    .unwrap_or_else(|| "latest".to_owned());
                 OciReference::with_tag(registry, repository, tag)
             }
         }
@@ -107,13 +122,26 @@ impl Registry {
     pub(super) async fn log_in(&self) -> Result<(), PullError> {
         let image = self.oci(None);
         let auth = &self.credentials.auth;
-        let ask = || async { self.client.auth(&image, auth, RegistryOperation::Pull).await };
-        self.retry(|| async { ask().await.map_err(|error| self.failure(error)) }).await.map(drop)
+        let ask = || async {
+            self.client
+                .auth(&image, auth, RegistryOperation::Pull)
+                .await
+        };
+        self.retry(|| async { ask().await.map_err(|error| self.failure(error)) })
+            .await
+            .map(drop)
     }
     /// A manifest or index, and its digest; by tag, or by the digest given.
-    pub(super) async fn manifest(&self, digest: Option<Digest>) -> Result<(Vec<u8>, Digest), PullError> {
-        let accepted =
-            [media::MANIFEST, media::INDEX, media::DOCKER_MANIFEST, media::DOCKER_LIST];
+    pub(super) async fn manifest(
+        &self,
+        digest: Option<Digest>,
+    ) -> Result<(Vec<u8>, Digest), PullError> {
+        let accepted = [
+            media::MANIFEST,
+            media::INDEX,
+            media::DOCKER_MANIFEST,
+            media::DOCKER_LIST,
+        ];
         let image = self.oci(digest);
         let ask = || async {
             let auth = &self.credentials.auth;
@@ -123,9 +151,9 @@ impl Registry {
         let (bytes, _) = self.retry(ask).await?;
         let found = Digest::of(&bytes);
         match digest.or(self.reference.digest) {
-            Some(wanted) if wanted != found => {
-                Err(self.corrupt(format!("a manifest's digest is {found} instead of {wanted}")))
-            }
+            Some(wanted) if wanted != found => Err(self.corrupt(format!(
+                "a manifest's digest is {found} instead of {wanted}"
+            ))),
             _ => Ok((bytes.to_vec(), found)),
         }
     }
@@ -146,12 +174,18 @@ impl Registry {
                 Again::Once => quick.take(),
                 Again::Later => waits.next().copied(),
             };
-            let Some(wait) = wait else { return Err(failure.error) };
+            let Some(wait) = wait else {
+                return Err(failure.error);
+            };
             tokio::time::sleep(wait).await;
         }
     }
     pub(super) fn corrupt(&self, cause: String) -> PullError {
-        PullError::Corrupt { image: self.image(), registry: self.registry(), cause }
+        PullError::Corrupt {
+            image: self.image(),
+            registry: self.registry(),
+            cause,
+        }
     }
     pub(super) fn image(&self) -> String {
         self.reference.to_string()
@@ -165,7 +199,10 @@ impl Registry {
             registry: self.registry(),
             cause: format!("the connection broke: {}", causes(error)),
         };
-        Failure { error, again: Again::Later }
+        Failure {
+            error,
+            again: Again::Later,
+        }
     }
     /// Makes one of the library's errors ours.
     pub(super) fn failure(&self, error: OciDistributionError) -> Failure {
@@ -176,24 +213,43 @@ impl Registry {
             registry: registry.clone(),
             credentials: self.credentials.remark.clone(),
         };
-        let other = |cause| PullError::Registry { image: image.clone(), registry: registry.clone(), cause };
-        let busy = || PullError::TooManyRequests { image: image.clone(), registry: registry.clone() };
+        let other = |cause| PullError::Registry {
+            image: image.clone(),
+            registry: registry.clone(),
+            cause,
+        };
+        let busy = || PullError::TooManyRequests {
+            image: image.clone(),
+            registry: registry.clone(),
+        };
         let (error, again) = match error {
-            Theirs::ImageManifestNotFoundError(_) => (PullError::NotFound(image.clone()), Again::No),
-            Theirs::AuthenticationFailure(text) if text.contains("TOOMANYREQUESTS") => (busy(), Again::Later),
-            Theirs::UnauthorizedError { .. } | Theirs::AuthenticationFailure(_) => (unauthorized(), Again::No),
-            Theirs::RegistryError { envelope, .. } => match envelope.errors.first().map(|e| &e.code) {
-                Some(
-                    OciErrorCode::ManifestUnknown
-                    | OciErrorCode::NameUnknown
-                    | OciErrorCode::NotFound
-                    | OciErrorCode::BlobUnknown,
-                ) => (PullError::NotFound(image.clone()), Again::No),
-                Some(OciErrorCode::Unauthorized | OciErrorCode::Denied) => (unauthorized(), Again::No),
-                Some(OciErrorCode::Toomanyrequests) => (busy(), Again::Later),
-                _ => (other(envelope.to_string()), Again::No),
-            },
-            Theirs::ServerError { code: 404, .. } => (PullError::NotFound(image.clone()), Again::No),
+            Theirs::ImageManifestNotFoundError(_) => {
+                (PullError::NotFound(image.clone()), Again::No)
+            }
+            Theirs::AuthenticationFailure(text) if text.contains("TOOMANYREQUESTS") => {
+                (busy(), Again::Later)
+            }
+            Theirs::UnauthorizedError { .. } | Theirs::AuthenticationFailure(_) => {
+                (unauthorized(), Again::No)
+            }
+            Theirs::RegistryError { envelope, .. } => {
+                match envelope.errors.first().map(|e| &e.code) {
+                    Some(
+                        OciErrorCode::ManifestUnknown
+                        | OciErrorCode::NameUnknown
+                        | OciErrorCode::NotFound
+                        | OciErrorCode::BlobUnknown,
+                    ) => (PullError::NotFound(image.clone()), Again::No),
+                    Some(OciErrorCode::Unauthorized | OciErrorCode::Denied) => {
+                        (unauthorized(), Again::No)
+                    }
+                    Some(OciErrorCode::Toomanyrequests) => (busy(), Again::Later),
+                    _ => (other(envelope.to_string()), Again::No),
+                }
+            }
+            Theirs::ServerError { code: 404, .. } => {
+                (PullError::NotFound(image.clone()), Again::No)
+            }
             Theirs::ServerError { code: 403, .. } => (unauthorized(), Again::No),
             Theirs::ServerError { code: 429, .. } => (busy(), Again::Later),
             Theirs::ServerError { code, .. } => {
@@ -201,9 +257,20 @@ impl Registry {
                 (other(format!("it answers with status {code}")), again)
             }
             Theirs::RequestError(error) => {
-                let again = if error.is_connect() { Again::Once } else { Again::Later };
+                let again = if error.is_connect() {
+                    Again::Once
+                } else {
+                    Again::Later
+                };
                 let cause = causes(&error);
-                (PullError::Unreachable { image, registry, cause }, again)
+                (
+                    PullError::Unreachable {
+                        image,
+                        registry,
+                        cause,
+                    },
+                    again,
+                )
             }
             Theirs::DigestError(error) => (self.corrupt(error.to_string()), Again::No),
             error => (other(error.to_string()), Again::No),
@@ -238,12 +305,17 @@ fn install_provider() {
 
 /// Whether a registry is spoken to without TLS.
 fn is_plain(registry: &str, insecure: &[String]) -> bool {
-    let host = match registry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+    let host = match registry
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+    {
         Some((inside, _)) => inside,
         None => registry.split_once(':').map_or(registry, |(host, _)| host),
     };
     host == "localhost"
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
         || insecure.iter().any(|said| said == registry || said == host)
 }
 
@@ -257,7 +329,9 @@ fn proxy(env: &Env, name: &str) -> Option<String> {
 }
 
 fn no_proxy(env: &Env) -> String {
-    let said = env.non_empty("no_proxy").or_else(|| env.non_empty("NO_PROXY"));
+    let said = env
+        .non_empty("no_proxy")
+        .or_else(|| env.non_empty("NO_PROXY"));
     let local = "localhost,127.0.0.0/8,::1";
     said.map_or_else(|| local.to_owned(), |said| format!("{said},{local}"))
 }
@@ -268,10 +342,21 @@ mod tests {
 
     #[test]
     fn only_loopback_and_named_registries_are_spoken_to_without_tls() {
-        for plain in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.3.2.1", "[::1]:5000"] {
+        for plain in [
+            "localhost",
+            "localhost:5000",
+            "127.0.0.1:5000",
+            "127.3.2.1",
+            "[::1]:5000",
+        ] {
             assert!(is_plain(plain, &[]), "{plain}");
         }
-        for secure in ["docker.io", "localhost.example", "10.0.0.1:5000", "127.example.com"] {
+        for secure in [
+            "docker.io",
+            "localhost.example",
+            "10.0.0.1:5000",
+            "127.example.com",
+        ] {
             assert!(!is_plain(secure, &[]), "{secure}");
         }
         assert!(is_plain("r.example:5000", &["r.example:5000".to_owned()]));
@@ -281,10 +366,16 @@ mod tests {
     #[test]
     fn proxies_come_from_the_environment_and_never_serve_loopback() {
         let mut env = Env::default();
-        assert_eq!((proxy(&env, "HTTPS_PROXY"), no_proxy(&env).as_str()), (None, "localhost,127.0.0.0/8,::1"));
-        env.vars.insert("ALL_PROXY".to_owned(), "http://a".to_owned());
-        env.vars.insert("https_proxy".to_owned(), "http://b".to_owned());
-        env.vars.insert("NO_PROXY".to_owned(), "x.example".to_owned());
+        assert_eq!(
+            (proxy(&env, "HTTPS_PROXY"), no_proxy(&env).as_str()),
+            (None, "localhost,127.0.0.0/8,::1")
+        );
+        env.vars
+            .insert("ALL_PROXY".to_owned(), "http://a".to_owned());
+        env.vars
+            .insert("https_proxy".to_owned(), "http://b".to_owned());
+        env.vars
+            .insert("NO_PROXY".to_owned(), "x.example".to_owned());
         assert_eq!(proxy(&env, "HTTPS_PROXY").as_deref(), Some("http://b"));
         assert_eq!(proxy(&env, "HTTP_PROXY").as_deref(), Some("http://a"));
         assert_eq!(no_proxy(&env), "x.example,localhost,127.0.0.0/8,::1");

@@ -51,7 +51,20 @@ pub(super) async fn run(
         None => Platform::host(),
     };
     let registry = Registry::new(reference, options)?;
-    let pull = Pull { store, registry, events, image: reference.to_string() };
+    // Layers that are seen here now must still be there when the image is entered.
+    let _no_removal = store
+        .layers()
+        .staging()
+        .map_err(|source| PullError::Store {
+            image: reference.to_string(),
+            source,
+        })?;
+    let pull = Pull {
+        store,
+        registry,
+        events,
+        image: reference.to_string(),
+    };
     pull.registry.log_in().await?;
     let (manifest, bytes, known_as) = pull.manifest(&platform).await?;
     let config = pull.config(&manifest.config).await?;
@@ -68,20 +81,31 @@ pub(super) async fn run(
         .await?;
     let media_type = manifest.media_type.as_deref().unwrap_or(media::MANIFEST);
     let names = std::slice::from_ref(reference);
-    store.enter(&config, &bytes, media_type, names, Some(known_as)).map_err(pull.store_error())
+    store
+        .enter(&config, &bytes, media_type, names, Some(known_as))
+        .map_err(pull.store_error())
 }
 
 impl Pull<'_> {
     fn store_error(&self) -> impl Fn(StoreError) -> PullError + use<> {
         let image = self.image.clone();
-        move |source| PullError::Store { image: image.clone(), source }
+        move |source| PullError::Store {
+            image: image.clone(),
+            source,
+        }
     }
     fn unusable(&self) -> impl Fn(ManifestError) -> PullError + use<> {
         let image = self.image.clone();
-        move |source| PullError::Manifest { image: image.clone(), source }
+        move |source| PullError::Manifest {
+            image: image.clone(),
+            source,
+        }
     }
     /// The platform's manifest with its bytes, and the digest by which the registry knows the name.
-    async fn manifest(&self, platform: &Platform) -> Result<(Manifest, Vec<u8>, Digest), PullError> {
+    async fn manifest(
+        &self,
+        platform: &Platform,
+    ) -> Result<(Manifest, Vec<u8>, Digest), PullError> {
         let (bytes, known_as) = self.registry.manifest(None).await?;
         let index = match Document::parse(&bytes).map_err(self.unusable())? {
             Document::Manifest(manifest) => return Ok((manifest, bytes, known_as)),
@@ -91,22 +115,29 @@ impl Pull<'_> {
         let (bytes, _) = self.registry.manifest(Some(chosen.digest)).await?;
         match Document::parse(&bytes).map_err(self.unusable())? {
             Document::Manifest(manifest) => Ok((manifest, bytes, known_as)),
-            Document::Index(_) => {
-                Err(self.registry.corrupt("it has an index within an index".to_owned()))
-            }
+            Document::Index(_) => Err(self
+                .registry
+                .corrupt("it has an index within an index".to_owned())),
         }
     }
     async fn config(&self, config: &Descriptor) -> Result<Vec<u8>, PullError> {
         if config.size > LONGEST_CONFIG {
-            return Err(self.registry.corrupt(format!("its config is {} bytes long", config.size)));
+            return Err(self
+                .registry
+                .corrupt(format!("its config is {} bytes long", config.size)));
         }
-        if self.store.blob_path(&config.digest).exists() {
-            if let Ok(bytes) = self.store.blob(&config.digest) {
-                return Ok(bytes);
+        match self.store.blob(&config.digest) {
+            Ok(bytes) => return Ok(bytes),
+            Err(StoreError::Corrupt(_)) => {
+                drop(std::fs::remove_file(self.store.blob_path(&config.digest)));
             }
+            Err(_) => {}
         }
         let held = self.download(config, None).await?;
-        self.store.blob(&config.digest).map_err(self.store_error()).inspect(|_| drop(held))
+        self.store
+            .blob(&config.digest)
+            .map_err(self.store_error())
+            .inspect(|_| drop(held))
     }
     async fn layer(&self, id: Digest, blob: &Descriptor) -> Result<(), PullError> {
         let tell = |phase| self.tell(blob, blob.size, phase);
@@ -124,13 +155,23 @@ impl Pull<'_> {
         let layers = self.store.layers().clone();
         let (path, known) = (self.store.blob_path(&blob.digest), blob.clone());
         let unpacking = tokio::task::spawn_blocking(move || {
-            layers.import(open_blob(&path)?, &id, Some(&known)).map(drop)
+            layers
+                .import(open_blob(&path)?, &id, Some(&known))
+                .map(drop)
         });
         match unpacking.await {
             Ok(Ok(())) => {}
-            Ok(Err(StoreError::Corrupt(text))) => return Err(self.registry.corrupt(text)),
+            Ok(Err(StoreError::Corrupt(text))) => {
+                // It may have been damaged here; the next pull gets it anew.
+                let _ = std::fs::remove_file(self.store.blob_path(&blob.digest));
+                return Err(self.registry.corrupt(text));
+            }
             Ok(Err(error)) => return Err(self.store_error()(error)),
-            Err(error) => return Err(self.registry.corrupt(format!("it can't be unpacked: {error}"))),
+            Err(error) => {
+                return Err(self
+                    .registry
+                    .corrupt(format!("it can't be unpacked: {error}")));
+            }
         }
         tell("Pull complete");
         Ok(())
@@ -145,10 +186,17 @@ impl Pull<'_> {
         });
     }
     /// Downloads a blob into the store, unless it is there. What is given back holds it against removal.
-    async fn download(&self, blob: &Descriptor, phase: Option<&'static str>) -> Result<File, PullError> {
+    async fn download(
+        &self,
+        blob: &Descriptor,
+        phase: Option<&'static str>,
+    ) -> Result<File, PullError> {
         let path = self.store.ingest_path(&blob.digest);
         let done = self.store.blob_path(&blob.digest);
-        let file = self.hold(&path).await.map_err(|source| self.failed_write(&path, source))?;
+        let file = self
+            .hold(&path)
+            .await
+            .map_err(|source| self.failed_write(&path, source))?;
         if done.metadata().is_ok_and(|found| found.len() == blob.size) {
             let _ = std::fs::remove_file(&path);
             return Ok(file);
@@ -161,13 +209,16 @@ impl Pull<'_> {
             if found == blob.digest {
                 break;
             }
-            file.set_len(0).map_err(|source| self.failed_write(&path, source))?;
+            file.set_len(0)
+                .map_err(|source| self.failed_write(&path, source))?;
             if last {
                 let text = format!("a blob's digest is {found} instead of {}", blob.digest);
                 return Err(self.registry.corrupt(text));
             }
         }
-        file.sync_data().and_then(|()| std::fs::rename(&path, &done)).map_err(|e| self.failed_write(&path, e))?;
+        file.sync_data()
+            .and_then(|()| std::fs::rename(&path, &done))
+            .map_err(|e| self.failed_write(&path, e))?;
         Ok(file)
     }
     fn failed_write(&self, path: &Path, source: io::Error) -> PullError {
@@ -179,7 +230,12 @@ impl Pull<'_> {
         use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
         loop {
             let mut options = File::options();
-            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            options
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600);
             let file = options.open(path)?;
             loop {
                 match file.try_lock() {
@@ -191,7 +247,9 @@ impl Pull<'_> {
             // The process that held it may have finished and moved it.
             let own = file.metadata()?;
             match path.metadata() {
-                Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => return Ok(file),
+                Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => {
+                    return Ok(file);
+                }
                 _ => {}
             }
         }
@@ -205,23 +263,35 @@ impl Pull<'_> {
     ) -> Result<(), Failure> {
         let write_failed = |source: io::Error| {
             let path = self.store.ingest_path(&blob.digest);
-            Failure { error: self.failed_write(&path, source), again: Again::No }
+            Failure {
+                error: self.failed_write(&path, source),
+                again: Again::No,
+            }
         };
         let mut have = file.seek(SeekFrom::End(0)).map_err(write_failed)?;
         if have >= blob.size {
             // Complete, or wrong: the digest will tell.
-            return if have == 0 || have == blob.size { Ok(()) } else { file.set_len(0).map_err(write_failed) };
+            return if have == 0 || have == blob.size {
+                Ok(())
+            } else {
+                file.set_len(0).map_err(write_failed)
+            };
         }
         let (image, name) = (self.registry.oci(None), blob.digest.to_string());
         let client = self.registry.client();
         let stream = if have == 0 {
             client.pull_blob_stream(&image, name.as_str()).await
         } else {
-            match client.pull_blob_stream_partial(&image, name.as_str(), have, None).await {
+            match client
+                .pull_blob_stream_partial(&image, name.as_str(), have, None)
+                .await
+            {
                 Ok(BlobResponse::Partial(stream)) => Ok(stream),
                 Ok(BlobResponse::Full(stream)) => {
                     have = 0;
-                    file.set_len(0).and_then(|()| file.rewind()).map_err(write_failed)?;
+                    file.set_len(0)
+                        .and_then(|()| file.rewind())
+                        .map_err(write_failed)?;
                     Ok(stream)
                 }
                 Err(error) => Err(error),
@@ -238,9 +308,14 @@ impl Pull<'_> {
             };
             have += chunk.len() as u64;
             if have > blob.size {
-                let error = self.registry.corrupt(format!("a blob is longer than {} bytes", blob.size));
+                let error = self
+                    .registry
+                    .corrupt(format!("a blob is longer than {} bytes", blob.size));
                 let _ = file.set_len(0);
-                return Err(Failure { error, again: Again::No });
+                return Err(Failure {
+                    error,
+                    again: Again::No,
+                });
             }
             file.write_all(&chunk).map_err(write_failed)?;
             if let Some(phase) = phase.filter(|_| told.elapsed() >= EVENT_PAUSE) {

@@ -27,14 +27,22 @@ const BUNDLES: [&str; 6] = [
 pub(super) fn authorities(env: &Env) -> Vec<Certificate> {
     let said = env.non_empty("SSL_CERT_FILE").map(PathBuf::from);
     let paths = said.into_iter().chain(BUNDLES.iter().map(PathBuf::from));
-    let bundle = paths.filter_map(|path| std::fs::read(path).ok()).map(|text| usable(&text));
-    bundle.filter(|found| !found.is_empty()).next().unwrap_or_else(|| {
-        webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|cert| der(cert.to_vec())).collect()
+    let mut bundles = paths
+        .filter_map(|path| std::fs::read(path).ok())
+        .map(|text| usable(&text));
+    bundles.find(|found| !found.is_empty()).unwrap_or_else(|| {
+        webpki_root_certs::TLS_SERVER_ROOT_CERTS
+            .iter()
+            .map(|cert| der(cert.to_vec()))
+            .collect()
     })
 }
 
 fn der(data: Vec<u8>) -> Certificate {
-    Certificate { encoding: CertificateEncoding::Der, data }
+    Certificate {
+        encoding: CertificateEncoding::Der,
+        data,
+    }
 }
 
 fn usable(bundle: &[u8]) -> Vec<Certificate> {
@@ -52,7 +60,9 @@ mod tests {
 
     #[test]
     fn a_bundle_without_certificates_does_not_leave_us_without_authorities() {
-        assert!(usable(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").is_empty());
+        assert!(
+            usable(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").is_empty()
+        );
         assert!(authorities(&Env::default()).len() > 20);
     }
 }

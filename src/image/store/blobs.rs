@@ -27,7 +27,10 @@ impl Store {
         let path = self.blob_path(digest);
         match std::fs::read(&path) {
             Ok(bytes) if Digest::of(&bytes) == *digest => Ok(bytes),
-            Ok(_) => Err(StoreError::Corrupt(format!("{} was changed on disk", path.display()))),
+            Ok(_) => Err(StoreError::Corrupt(format!(
+                "{} was changed on disk",
+                path.display()
+            ))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err(StoreError::NotFound(digest.to_string()))
             }
@@ -46,10 +49,14 @@ impl Store {
     }
     /// Removes downloads that nobody has gone on with for a day.
     pub(super) fn clear_ingest(&self) {
-        let Ok(entries) = std::fs::read_dir(self.images.join("ingest")) else { return };
+        let Ok(entries) = std::fs::read_dir(self.images.join("ingest")) else {
+            return;
+        };
         for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
             let age = path.metadata().and_then(|m| m.modified());
-            let age = age.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+            let age = age
+                .ok()
+                .and_then(|at| SystemTime::now().duration_since(at).ok());
             if age.is_some_and(|age| age > KEEP_UNFINISHED)
                 && matches!(Lock::try_acquire(&path, Hold::Exclusive), Ok(Some(_)))
             {

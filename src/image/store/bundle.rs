@@ -48,31 +48,51 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Io`].
-    pub fn save(&self, images: &[(Image, Vec<Reference>)], out: impl Write) -> Result<(), StoreError> {
+    pub fn save(
+        &self,
+        images: &[(Image, Vec<Reference>)],
+        out: impl Write,
+    ) -> Result<(), StoreError> {
         let mut out = io::BufWriter::with_capacity(1 << 20, out);
         let mut written = BTreeSet::new();
         let mut index = Index::default();
         let mut listings = Vec::new();
         for (image, names) in images {
             let (manifest, layers) = self.save_one(image, &mut written, &mut out)?;
-            let tags: Vec<String> =
-                names.iter().filter(|name| name.tag.is_some()).map(Reference::canonical).collect();
+            let tags: Vec<String> = names
+                .iter()
+                .filter(|name| name.tag.is_some())
+                .map(Reference::canonical)
+                .collect();
             let mut entries: Vec<Descriptor> = vec![manifest];
             if !tags.is_empty() {
                 let bare = entries.remove(0);
                 for name in names.iter().filter(|name| name.tag.is_some()) {
                     let mut entry = bare.clone();
                     let tag = name.tag.clone().unwrap_or_default();
-                    entry.annotations.insert("io.containerd.image.name".to_owned(), name.canonical());
-                    entry.annotations.insert("org.opencontainers.image.ref.name".to_owned(), tag);
+                    entry
+                        .annotations
+                        .insert("io.containerd.image.name".to_owned(), name.canonical());
+                    entry
+                        .annotations
+                        .insert("org.opencontainers.image.ref.name".to_owned(), tag);
                     entries.push(entry);
                 }
             }
             index.manifests.append(&mut entries);
-            let tags = names.iter().filter(|name| name.tag.is_some()).map(ToString::to_string).collect();
-            listings.push(Listing { config: blob_name(&image.id), repo_tags: Some(tags), layers });
+            let tags = names
+                .iter()
+                .filter(|name| name.tag.is_some())
+                .map(ToString::to_string)
+                .collect();
+            listings.push(Listing {
+                config: blob_name(&image.id),
+                repo_tags: Some(tags),
+                layers,
+            });
         }
-        let text = |done: Result<Vec<u8>, serde_json::Error>| done.map_err(|e| corrupt(e.to_string()));
+        let text =
+            |done: Result<Vec<u8>, serde_json::Error>| done.map_err(|e| corrupt(e.to_string()));
         let index = text(serde_json::to_vec(&index))?;
         let listings = text(serde_json::to_vec(&listings))?;
         let mut tail = || -> io::Result<()> {
@@ -96,9 +116,15 @@ impl Store {
             let descriptor = self.layers().descriptor(id)?;
             if written.insert(descriptor.digest) {
                 let name = blob_name(&descriptor.digest);
-                let entry = Entry { size: descriptor.size, ..Entry::new(name.as_bytes(), EntryKind::File, 0o644) };
+                let entry = Entry {
+                    size: descriptor.size,
+                    ..Entry::new(name.as_bytes(), EntryKind::File, 0o644)
+                };
                 entry.write(out).map_err(failed())?;
-                let mut counted = Exact { out: &mut *out, left: descriptor.size };
+                let mut counted = Exact {
+                    out: &mut *out,
+                    left: descriptor.size,
+                };
                 if descriptor.digest == *id && !self.blob_path(id).exists() {
                     self.layers().archive(id, &mut counted)?;
                 } else {
@@ -113,7 +139,10 @@ impl Store {
             layers.push(descriptor);
         }
         let config = self.document(&image.id)?;
-        let names = layers.iter().map(|layer| blob_name(&layer.digest)).collect();
+        let names = layers
+            .iter()
+            .map(|layer| blob_name(&layer.digest))
+            .collect();
         let of_config = Descriptor::new(media::CONFIG, image.id, config.len() as u64);
         let manifest = serde_json::to_vec(&Manifest::new(of_config, layers))
             .map_err(|error| corrupt(error.to_string()))?;
@@ -144,7 +173,9 @@ impl Store {
             let config = files.document(&listing.config)?;
             let image = parse_config(&config)?;
             if image.layers().len() != listing.layers.len() {
-                return Err(corrupt("an image of the archive has not as many layers as its config says"));
+                return Err(corrupt(
+                    "an image of the archive has not as many layers as its config says",
+                ));
             }
             for (id, name) in image.layers().iter().zip(&listing.layers) {
                 self.load_layer(id, &files.path(name)?)?;
@@ -161,7 +192,10 @@ impl Store {
         let failed = || StoreError::io("read a layer of the archive");
         let mut file = open_blob(path)?;
         let mut head = Vec::new();
-        (&file).take(SNIFF as u64).read_to_end(&mut head).map_err(failed())?;
+        (&file)
+            .take(SNIFF as u64)
+            .read_to_end(&mut head)
+            .map_err(failed())?;
         file.rewind().map_err(failed())?;
         let media_type = match sniff(&head) {
             Compression::Gzip => media::LAYER_GZIP,
@@ -190,7 +224,9 @@ struct Exact<'a, W> {
 impl<W: Write> Write for Exact<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.len() as u64 > self.left {
-            return Err(io::Error::other("a layer was changed on disk: it is longer than recorded"));
+            return Err(io::Error::other(
+                "a layer was changed on disk: it is longer than recorded",
+            ));
         }
         let written = self.out.write(bytes)?;
         self.left -= written as u64;
@@ -215,7 +251,11 @@ impl Write for Hashed {
 
 fn document(out: &mut impl Write, name: &str, bytes: &[u8]) -> io::Result<()> {
     let size = bytes.len() as u64;
-    Entry { size, ..Entry::new(name.as_bytes(), EntryKind::File, 0o644) }.write(out)?;
+    Entry {
+        size,
+        ..Entry::new(name.as_bytes(), EntryKind::File, 0o644)
+    }
+    .write(out)?;
     out.write_all(bytes)?;
     pad(out, size)
 }
@@ -248,7 +288,9 @@ fn spread(input: impl Read, dir: &Path) -> Result<Files, StoreError> {
     let mut found = Files::default();
     let mut members = Members::new(archive::decoder(input));
     while let Some(member) = members.next_member().map_err(|e| corrupt(e.to_string()))? {
-        let name = String::from_utf8_lossy(&member.path).trim_start_matches("./").to_owned();
+        let name = String::from_utf8_lossy(&member.path)
+            .trim_start_matches("./")
+            .to_owned();
         match member.kind {
             EntryKind::File => {
                 let path = dir.join(found.files.len().to_string());
@@ -260,8 +302,13 @@ fn spread(input: impl Read, dir: &Path) -> Result<Files, StoreError> {
             }
             EntryKind::Symlink | EntryKind::HardLink => {
                 let link = String::from_utf8_lossy(&member.link);
-                let base = if member.kind == EntryKind::Symlink { Path::new(&name).parent() } else { None };
-                let target = crate::sys::fs::clean(&base.unwrap_or(Path::new("")).join(link.as_ref()));
+                let base = if member.kind == EntryKind::Symlink {
+                    Path::new(&name).parent()
+                } else {
+                    None
+                };
+                let target =
+                    crate::sys::fs::clean(&base.unwrap_or(Path::new("")).join(link.as_ref()));
                 let target = target.to_string_lossy().trim_start_matches('/').to_owned();
                 found.links.insert(name, target);
             }
@@ -281,7 +328,12 @@ fn listings(files: &Files) -> Result<Vec<(Listing, Vec<Reference>)>, StoreError>
         return listings
             .into_iter()
             .map(|listing| {
-                let names = listing.repo_tags.iter().flatten().map(parse).collect::<Result<_, _>>()?;
+                let names = listing
+                    .repo_tags
+                    .iter()
+                    .flatten()
+                    .map(parse)
+                    .collect::<Result<_, _>>()?;
                 Ok((listing, names))
             })
             .collect();
@@ -292,16 +344,28 @@ fn listings(files: &Files) -> Result<Vec<(Listing, Vec<Reference>)>, StoreError>
              an archive of a root file system is taken by `hoist image import`",
         ));
     }
-    let malformed = |error: serde_json::Error| corrupt(format!("the archive's index.json: {error}"));
+    let malformed =
+        |error: serde_json::Error| corrupt(format!("the archive's index.json: {error}"));
     let index: Index = serde_json::from_slice(&files.document("index.json")?).map_err(malformed)?;
     let mut found = Vec::new();
     for entry in &index.manifests {
         let name = entry.annotations.get("io.containerd.image.name");
         let names = name.map(parse).transpose()?.into_iter().collect();
         let manifest = manifest_of(files, entry)?;
-        let layers = manifest.layers.iter().map(|layer| blob_name(&layer.digest)).collect();
+        let layers = manifest
+            .layers
+            .iter()
+            .map(|layer| blob_name(&layer.digest))
+            .collect();
         let config = blob_name(&manifest.config.digest);
-        found.push((Listing { config, repo_tags: None, layers }, names));
+        found.push((
+            Listing {
+                config,
+                repo_tags: None,
+                layers,
+            },
+            names,
+        ));
     }
     Ok(found)
 }
@@ -310,14 +374,18 @@ fn manifest_of(files: &Files, entry: &Descriptor) -> Result<Manifest, StoreError
     let read = |digest: &Digest| -> Result<Document, StoreError> {
         let bytes = files.document(&blob_name(digest))?;
         if Digest::of(&bytes) != *digest {
-            return Err(corrupt(format!("the archive's blob {digest} has another content")));
+            return Err(corrupt(format!(
+                "the archive's blob {digest} has another content"
+            )));
         }
         Document::parse(&bytes).map_err(|error| corrupt(error.to_string()))
     };
     match read(&entry.digest)? {
         Document::Manifest(manifest) => Ok(manifest),
         Document::Index(index) => {
-            let chosen = index.select(&Platform::host()).map_err(|error| corrupt(error.to_string()))?;
+            let chosen = index
+                .select(&Platform::host())
+                .map_err(|error| corrupt(error.to_string()))?;
             match read(&chosen.digest)? {
                 Document::Manifest(manifest) => Ok(manifest),
                 Document::Index(_) => Err(corrupt("the archive has an index within an index")),

@@ -48,7 +48,8 @@ impl Store {
     pub fn untag(&self, name: &Reference) -> Result<(), StoreError> {
         let _lock = self.lock()?;
         let mut refs = self.refs()?;
-        refs.by_name(name).ok_or_else(|| StoreError::NotFound(name.to_string()))?;
+        refs.by_name(name)
+            .ok_or_else(|| StoreError::NotFound(name.to_string()))?;
         refs.free(name);
         self.write_refs(&refs)
     }
@@ -69,22 +70,37 @@ impl Store {
         if let Some(name) = by_name.filter(|_| names.len() > 1) {
             refs.free(&name);
             self.write_refs(&refs)?;
-            return Ok(Removed { untagged: vec![name], ..Removed::default() });
+            return Ok(Removed {
+                untagged: vec![name],
+                ..Removed::default()
+            });
         }
         if !how.force {
             if let Some(by) = how.in_use.get(&id) {
-                return Err(StoreError::InUse { image: name_or_id.to_owned(), by: by.clone() });
+                return Err(StoreError::InUse {
+                    image: name_or_id.to_owned(),
+                    by: by.clone(),
+                });
             }
             if names.len() > 1 {
                 let names = names.iter().map(ToString::to_string).collect();
-                return Err(StoreError::SeveralNames { image: name_or_id.to_owned(), names });
+                return Err(StoreError::SeveralNames {
+                    image: name_or_id.to_owned(),
+                    names,
+                });
             }
         }
-        let layers: BTreeSet<Digest> =
-            self.image(&id).map(|image| image.layers().iter().copied().collect()).unwrap_or_default();
+        let layers: BTreeSet<Digest> = self
+            .image(&id)
+            .map(|image| image.layers().iter().copied().collect())
+            .unwrap_or_default();
         refs.drop_image(&id);
         self.write_refs(&refs)?;
-        let mut removed = Removed { untagged: names, images: vec![id], ..Removed::default() };
+        let mut removed = Removed {
+            untagged: names,
+            images: vec![id],
+            ..Removed::default()
+        };
         // A build or pull of another process may be about to use them; `prune` comes later.
         if !self.layers.busy() {
             self.remove_layers(&refs, &layers, how.keep, &mut removed)?;
@@ -109,7 +125,10 @@ impl Store {
         self.write_refs(&refs)?;
         if !self.layers.busy() {
             let old = |id: &Digest| {
-                let age = self.layers.made(id).and_then(|at| SystemTime::now().duration_since(at).ok());
+                let age = self
+                    .layers
+                    .made(id)
+                    .and_then(|at| SystemTime::now().duration_since(at).ok());
                 how.force || age.is_none_or(|age| age > GRACE)
             };
             let layers = self.layers.list()?.into_iter().filter(old).collect();
@@ -126,7 +145,10 @@ impl Store {
         removed: &mut Removed,
     ) -> Result<(), StoreError> {
         let used = self.layers_in_use(refs)?;
-        for id in layers.iter().filter(|id| !used.contains(id) && !keep.contains(id)) {
+        for id in layers
+            .iter()
+            .filter(|id| !used.contains(id) && !keep.contains(id))
+        {
             let content = self.layers.record(id).map_or(0, |record| record.content);
             self.layers.remove(id)?;
             removed.freed += content;
@@ -153,9 +175,21 @@ impl Store {
         let failed = || StoreError::io("remove blobs that nothing needs");
         for entry in std::fs::read_dir(self.images.join("blobs/sha256")).map_err(failed())? {
             let path = entry.map_err(failed())?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let digest = Digest::parse(&format!("sha256:{name}"));
-            if digest.is_ok_and(|digest| !used.contains(&digest)) {
+            // Other names are of writes that a kill has ended, or that go on just now.
+            let left = || {
+                let age = path.metadata().ok()?.modified().ok()?;
+                SystemTime::now().duration_since(age).ok()
+            };
+            if digest.map_or_else(
+                |_| left().is_some_and(|age| age > GRACE),
+                |d| !used.contains(&d),
+            ) {
                 crate::sys::fs::remove_tree(&path).map_err(failed())?;
             }
         }
@@ -163,7 +197,9 @@ impl Store {
     }
     /// Whether some process downloads just now.
     fn downloads(&self) -> bool {
-        let Ok(entries) = std::fs::read_dir(self.images.join("ingest")) else { return false };
+        let Ok(entries) = std::fs::read_dir(self.images.join("ingest")) else {
+            return false;
+        };
         entries.filter_map(Result::ok).any(|entry| {
             let held = std::fs::File::open(entry.path()).map(|file| file.try_lock().is_err());
             held.unwrap_or(false)

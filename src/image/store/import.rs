@@ -49,8 +49,15 @@ impl Store {
             os: platform.os,
             variant: platform.variant,
             config: run,
-            rootfs: RootFs { diff_ids: vec![layer], ..RootFs::default() },
-            history: vec![History { created, comment, ..History::default() }],
+            rootfs: RootFs {
+                diff_ids: vec![layer],
+                ..RootFs::default()
+            },
+            history: vec![History {
+                created,
+                comment,
+                ..History::default()
+            }],
             ..ImageConfig::default()
         };
         Ok((self.put(&config, &how.names)?, unpacked.notes))
@@ -84,7 +91,9 @@ fn apply(run: &mut RunConfig, change: &str) -> Option<()> {
         }
         "VOLUME" => match json(rest) {
             Some(paths) => run.volumes.extend(paths),
-            None => run.volumes.extend(rest.split_whitespace().map(str::to_owned)),
+            None => run
+                .volumes
+                .extend(rest.split_whitespace().map(str::to_owned)),
         },
         "STOPSIGNAL" => run.stop_signal = Some(rest.to_owned()),
         "ONBUILD" => run.on_build.push(rest.to_owned()),
@@ -111,8 +120,15 @@ fn pairs(text: &str) -> Option<Vec<(String, String)>> {
         return Some(vec![(key.to_owned(), value.trim().to_owned())]);
     }
     let words = shell_words::split(text).ok()?;
-    let pair = |word: String| word.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
-    words.into_iter().map(pair).map(|pair| pair.filter(|(key, _)| !key.is_empty())).collect()
+    let pair = |word: String| {
+        word.split_once('=')
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+    };
+    words
+        .into_iter()
+        .map(pair)
+        .map(|pair| pair.filter(|(key, _)| !key.is_empty()))
+        .collect()
 }
 
 /// `80`, `53/udp`, `8000-8010`.
@@ -124,7 +140,11 @@ fn exposed(text: &str) -> Option<Vec<String>> {
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") || first > last {
         return None;
     }
-    Some((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+    Some(
+        (first..=last)
+            .map(|port| format!("{port}/{protocol}"))
+            .collect(),
+    )
 }
 
 /// `NONE`, or `CMD …`; its options belong to Dockerfiles.
@@ -137,7 +157,10 @@ fn probe(text: &str) -> Option<HealthConfig> {
         },
         _ => return None,
     };
-    Some(HealthConfig { test, ..HealthConfig::default() })
+    Some(HealthConfig {
+        test,
+        ..HealthConfig::default()
+    })
 }
 
 #[cfg(test)]
@@ -162,7 +185,10 @@ mod tests {
             assert_eq!(apply(&mut run, change), Some(()), "{change}");
         }
         assert_eq!(run.cmd, Some(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(run.entrypoint.as_deref().map(|e| e.join(" ")), Some("/bin/sh -c echo hi".to_owned()));
+        assert_eq!(
+            run.entrypoint.as_deref().map(|e| e.join(" ")),
+            Some("/bin/sh -c echo hi".to_owned())
+        );
         assert_eq!(run.env, ["B=two words", "A=2 3"]);
         let ports: Vec<_> = run.exposed_ports.iter().map(String::as_str).collect();
         assert_eq!(ports, ["53/udp", "80/tcp", "8000/tcp", "8001/tcp"]);

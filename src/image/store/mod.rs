@@ -79,7 +79,10 @@ impl StoreError {
     /// Makes the error of a failed step.
     pub(super) fn io<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Self {
         let step = step.into();
-        move |source| Self::Io { step, source: source.into() }
+        move |source| Self::Io {
+            step,
+            source: source.into(),
+        }
     }
 }
 
@@ -127,7 +130,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn open(data: &Path) -> Result<Self, StoreError> {
-        let store = Self { images: data.join("images"), layers: LayerStore::open(data)? };
+        let store = Self {
+            images: data.join("images"),
+            layers: LayerStore::open(data)?,
+        };
         for dir in ["blobs/sha256", "ingest"] {
             fs::make_dirs(&store.images.join(dir), 0o700)
                 .map_err(StoreError::io("make the image directory"))?;
@@ -151,7 +157,9 @@ impl Store {
     /// [`StoreError::Io`], [`StoreError::Corrupt`].
     pub fn resolve(&self, reference: &Reference) -> Result<Option<Image>, StoreError> {
         let refs = self.refs()?;
-        refs.by_name(reference).map(|found| self.image(&found)).transpose()
+        refs.by_name(reference)
+            .map(|found| self.image(&found))
+            .transpose()
     }
     /// The image a name, an id or the beginning of an id names here.
     ///
@@ -170,9 +178,14 @@ impl Store {
         let mut listed = Vec::new();
         for id in refs.ids() {
             let image = self.image(&id)?;
-            let size = |layer: &Digest| self.layers.record(layer).map_or(0, |record| record.content);
+            let size =
+                |layer: &Digest| self.layers.record(layer).map_or(0, |record| record.content);
             let size = image.layers().iter().map(size).sum();
-            listed.push(Listed { names: refs.names_of(&id), size, image });
+            listed.push(Listed {
+                names: refs.names_of(&id),
+                size,
+                image,
+            });
         }
         listed.sort_by_key(|listed| std::cmp::Reverse(listed.image.created()));
         Ok(listed)
@@ -228,7 +241,9 @@ impl Store {
     ) -> Result<Image, StoreError> {
         let image = parse_config(config)?;
         if let Some(missing) = image.layers().iter().find(|id| !self.layers.contains(id)) {
-            return Err(StoreError::NotFound(format!("layer {missing}")));
+            return Err(StoreError::Corrupt(format!(
+                "layer {missing} is not in the store"
+            )));
         }
         let _lock = self.lock()?;
         self.put_blob(config)?;
@@ -257,7 +272,10 @@ impl Store {
         if image.id == *id {
             return Ok(image);
         }
-        Err(StoreError::Corrupt(format!("the config of image {} was changed on disk", id.short())))
+        Err(StoreError::Corrupt(format!(
+            "the config of image {} was changed on disk",
+            id.short()
+        )))
     }
     fn lock(&self) -> Result<Lock, StoreError> {
         Lock::acquire(&self.images.join("lock"), Hold::Exclusive)
@@ -282,7 +300,8 @@ impl Store {
 /// Reads a config document.
 pub(super) fn parse_config(bytes: &[u8]) -> Result<Image, StoreError> {
     let id = Digest::of(bytes);
-    let config = serde_json::from_slice(bytes)
-        .map_err(|error| StoreError::Corrupt(format!("the config of image {}: {error}", id.short())))?;
+    let config = serde_json::from_slice(bytes).map_err(|error| {
+        StoreError::Corrupt(format!("the config of image {}: {error}", id.short()))
+    })?;
     Ok(Image { id, config })
 }

@@ -36,12 +36,12 @@ fn known_as(entry: &Descriptor) -> Option<Digest> {
     Digest::parse(entry.annotations.get(KNOWN_AS)?).ok()
 }
 
-/// The name under which a reference is entered: a tag, else a digest.
+/// The name under which a reference is entered: its digest, else its tag. As Docker: pulling
+/// `a:1@sha256:…` gives nothing the tag `a:1`.
 fn entered(reference: &Reference) -> Reference {
-    match &reference.tag {
-        Some(_) => Reference { digest: None, ..reference.clone() },
-        None => reference.clone(),
-    }
+    reference
+        .digest
+        .map_or_else(|| reference.clone(), |digest| reference.by_digest(digest))
 }
 
 impl Refs {
@@ -55,7 +55,8 @@ impl Refs {
         }
     }
     pub(super) fn write(&self, path: &Path) -> Result<(), StoreError> {
-        let text = serde_json::to_vec_pretty(&self.0).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        let text =
+            serde_json::to_vec_pretty(&self.0).map_err(|e| StoreError::Corrupt(e.to_string()))?;
         fs::write_atomic(path, &text, 0o600, Durability::Synced)
             .map_err(StoreError::io("write the image index"))
     }
@@ -73,10 +74,14 @@ impl Refs {
             (&name.registry, &name.repository) == (&reference.registry, &reference.repository)
         };
         let found = self.0.manifests.iter().find(|entry| {
-            let Some(name) = name_of(entry).filter(same_place) else { return false };
+            let Some(name) = name_of(entry).filter(same_place) else {
+                return false;
+            };
             match reference.digest {
                 Some(digest) => {
-                    entry.digest == digest || known_as(entry) == Some(digest) || name.digest == Some(digest)
+                    entry.digest == digest
+                        || known_as(entry) == Some(digest)
+                        || name.digest == Some(digest)
                 }
                 None => name.tag == reference.tag,
             }
@@ -85,7 +90,9 @@ impl Refs {
     }
     /// The image that a name, an id or the beginning of an id names.
     pub(super) fn find(&self, text: &str) -> Result<Digest, StoreError> {
-        let named = Reference::parse(text).ok().and_then(|reference| self.by_name(&reference));
+        let named = Reference::parse(text)
+            .ok()
+            .and_then(|reference| self.by_name(&reference));
         if let Some(id) = named {
             return Ok(id);
         }
@@ -105,13 +112,21 @@ impl Refs {
     }
     /// Names of an image, sorted.
     pub(super) fn names_of(&self, id: &Digest) -> Vec<Reference> {
-        let own = self.0.manifests.iter().filter(|entry| id_of(entry) == Some(*id));
+        let own = self
+            .0
+            .manifests
+            .iter()
+            .filter(|entry| id_of(entry) == Some(*id));
         let names: BTreeSet<Reference> = own.filter_map(name_of).collect();
         names.into_iter().collect()
     }
     /// `repository@digest` of an image, sorted.
     pub(super) fn repo_digests(&self, id: &Digest) -> Vec<String> {
-        let own = self.0.manifests.iter().filter(|entry| id_of(entry) == Some(*id));
+        let own = self
+            .0
+            .manifests
+            .iter()
+            .filter(|entry| id_of(entry) == Some(*id));
         let of = |entry: &Descriptor| Some(name_of(entry)?.by_digest(known_as(entry)?).to_string());
         let found: BTreeSet<String> = own.filter_map(of).collect();
         found.into_iter().collect()
@@ -128,20 +143,26 @@ impl Refs {
         for name in names {
             let name = entered(name);
             let mut entry = manifest.clone();
-            entry.annotations.insert(ID.to_owned(), image.id.to_string());
+            entry
+                .annotations
+                .insert(ID.to_owned(), image.id.to_string());
             entry.annotations.insert(NAME.to_owned(), name.canonical());
             if let Some(tag) = &name.tag {
                 entry.annotations.insert(TAG.to_owned(), tag.clone());
             }
             if let Some(known) = known {
-                entry.annotations.insert(KNOWN_AS.to_owned(), known.to_string());
+                entry
+                    .annotations
+                    .insert(KNOWN_AS.to_owned(), known.to_string());
             }
             self.free(&name);
             self.0.manifests.push(entry);
         }
         if !self.ids().contains(&image.id) {
             let mut entry = manifest.clone();
-            entry.annotations.insert(ID.to_owned(), image.id.to_string());
+            entry
+                .annotations
+                .insert(ID.to_owned(), image.id.to_string());
             self.0.manifests.push(entry);
         }
         self.tidy();
@@ -149,12 +170,16 @@ impl Refs {
     /// Gives an image one more name; `false` when there is no such image.
     pub(super) fn tag(&mut self, id: &Digest, name: &Reference) -> bool {
         let own = |entry: &&Descriptor| id_of(entry) == Some(*id);
-        let Some(mut entry) = self.0.manifests.iter().find(own).cloned() else { return false };
+        let Some(mut entry) = self.0.manifests.iter().find(own).cloned() else {
+            return false;
+        };
         let name = entered(name);
         if self.by_name(&name) == Some(*id) && name.digest.is_none() {
             return true;
         }
-        let Some(full) = entry.annotations.get(ID).cloned() else { return false };
+        let Some(full) = entry.annotations.get(ID).cloned() else {
+            return false;
+        };
         entry.annotations.clear();
         entry.annotations.insert(ID.to_owned(), full);
         entry.annotations.insert(NAME.to_owned(), name.canonical());
@@ -183,8 +208,13 @@ impl Refs {
     }
     /// Drops entries without a name of images that have one, and second ones of those that have none.
     fn tidy(&mut self) {
-        let named: BTreeSet<Digest> =
-            self.0.manifests.iter().filter(|entry| name_of(entry).is_some()).filter_map(id_of).collect();
+        let named: BTreeSet<Digest> = self
+            .0
+            .manifests
+            .iter()
+            .filter(|entry| name_of(entry).is_some())
+            .filter_map(id_of)
+            .collect();
         let mut bare = BTreeSet::new();
         self.0.manifests.retain(|entry| match id_of(entry) {
             _ if name_of(entry).is_some() => true,
