@@ -7,14 +7,14 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::base::name::ContainerId;
-use crate::engine::native::dns::{Answerer, Zone};
+use crate::engine::native::dns::{Answerer, Upstream, Zone};
 use crate::engine::native::layout::Layout;
 use crate::engine::native::net::{
     self, Lease, LeaseRequest, Link, NetworkRecord, Networks, PublishRequest,
     files::{self, Hosts, Resolver},
 };
 use crate::engine::native::records::{self, InitProcess, Live, Standing};
-use crate::engine::native::runtime::{BirthMount, BirthSource};
+use crate::engine::native::runtime::{self, BirthMount, BirthSource};
 use crate::engine::native::volumes;
 use crate::engine::spec::{
     ContainerSpec, Endpoint, FileContent, MountSource, NetworkMode, Share,
@@ -22,6 +22,8 @@ use crate::engine::spec::{
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
 use crate::image::digest::Digest;
+use crate::sys::fs::Root;
+use crate::sys::mount::Overlay;
 
 /// What of the network lives in the supervisor while the container is up.
 #[derive(Debug, Default)]
@@ -187,13 +189,16 @@ fn answerer(
     }
     let outside = places.iter().find(|place| !place.record.spec.internal);
     let zone = Zone {
-        data: layout.roots().data.join("networks"),
+        dir: layout.roots().data.join("networks"),
         networks: endpoints.iter().map(|endpoint| endpoint.network.clone()).collect(),
         container: spec.id.clone(),
         links: endpoints.iter().flat_map(|endpoint| endpoint.links.clone()).collect(),
-        gateway: outside.map(|place| IpAddr::V4(place.lease.gateway)),
-        external: outside.is_some(),
-        servers: spec.dns.servers.clone(),
+        gateway: outside.map(|place| place.lease.gateway),
+        upstream: match (outside, spec.dns.servers.as_slice()) {
+            (None, _) => Upstream::Nobody,
+            (Some(_), []) => Upstream::File(PathBuf::from("/etc/resolv.conf")),
+            (Some(_), servers) => Upstream::Servers(servers.to_vec()),
+        },
     };
     Answerer::open(netns, zone).map(Some)
 }
@@ -242,7 +247,6 @@ fn write_etc(
 pub(super) fn mounts(
     layout: &Layout,
     spec: &ContainerSpec,
-    layer: &dyn Fn(&Digest) -> PathBuf,
 ) -> Result<Vec<BirthMount>> {
     let owner = match &spec.network {
         NetworkMode::Container(other) => other,
@@ -270,23 +274,46 @@ pub(super) fn mounts(
                 BirthSource::Tmpfs { size: *size, mode: *mode, options: options.clone() }
             }
             MountSource::Image { image, subpath } => BirthSource::ImageView {
-                lower: image.layers.iter().map(layer).collect(),
-                subpath: subpath.clone(),
+                lower: lower(layout, &image.layers),
+                subpath: subpath.clone().unwrap_or_default().into(),
             },
         };
         let read_only = mount.read_only;
         mounts.push(BirthMount { target: mount.target.clone(), source, read_only });
     }
+    let owner = file_owner(layout, spec)?;
     for file in &spec.files {
         let (content, source_mode) = match &file.content {
             FileContent::Inline(text) => (text.clone().into_bytes(), 0o444),
             FileContent::Host(path) => read_source(path)?,
         };
         let mode = file.mode.unwrap_or(source_mode);
-        let source = BirthSource::Bytes { content, uid: file.uid, gid: file.gid, mode };
+        let (uid, gid) = (file.uid.unwrap_or(owner.0), file.gid.unwrap_or(owner.1));
+        let source = BirthSource::Bytes { content, uid, gid, mode };
         mounts.push(BirthMount { target: file.target.clone(), source, read_only: true });
     }
     Ok(mounts)
+}
+
+/// Directories of unpacked layers, base first. Overlay takes no directory twice; of a layer that an image
+/// repeats the topmost counts, which shows the same files.
+pub(super) fn lower(layout: &Layout, layers: &[Digest]) -> Vec<PathBuf> {
+    let repeated = |at: usize| layers.iter().skip(at + 1).any(|later| *later == layers[at]);
+    let root = layout.roots().data.join("layers");
+    (0..layers.len()).filter(|at| !repeated(*at)).map(|at| root.join(layers[at].hex())).collect()
+}
+
+/// The container's own user, who owns injected files that name no owner.
+fn file_owner(layout: &Layout, spec: &ContainerSpec) -> Result<(u32, u32)> {
+    let unsaid = spec.files.iter().any(|file| file.uid.is_none() || file.gid.is_none());
+    if !unsaid || matches!(spec.process.user.as_str(), "" | "root" | "0" | "0:0") {
+        return Ok((0, 0));
+    }
+    let layers = lower(layout, &spec.image.layers);
+    let view = crate::sys::mount::overlay(&Overlay { lower: &layers, upper: None })
+        .map_err(|error| EngineError::failed("read the image's users", error))?;
+    let user = runtime::user::lookup(&Root::from_fd(view), &spec.process.user, &[])?;
+    Ok((user.uid, user.gid))
 }
 
 fn bind(path: PathBuf) -> BirthSource {
@@ -332,4 +359,15 @@ pub(super) fn shared(layout: &Layout, share: &Share, kind: &str) -> Result<Optio
     open_file(Path::new(&path))
         .map(Some)
         .map_err(|error| EngineError::failed(format!("open {path}"), error))
+}
+
+/// The `/dev/shm` that goes with another container's IPC namespace.
+///
+/// # Errors
+/// [`EngineError::NotRunning`].
+pub(super) fn shared_shm(layout: &Layout, share: &Share) -> Result<Option<OwnedFd>> {
+    match share {
+        Share::Container(id) => runtime::shared_memory(init_of(layout, id)?.pid).map(Some),
+        Share::Own | Share::Host => Ok(None),
+    }
 }

@@ -16,7 +16,7 @@ use crate::engine::native::layout::Layout;
 use crate::engine::native::records::Found;
 use crate::engine::spec::ExecSpec;
 use crate::engine::{EngineError, ExecIo, ExecSession, Result};
-use crate::sys::{pidfd, process, stream};
+use crate::sys::{process, stream};
 
 /// A connection to one container's supervisor.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use super::restart::Restarts;
 use super::streams::Streams;
 use crate::base::clock::Timestamp;
 use crate::base::scalar::Signal;
-use crate::engine::native::cgroup::Cgroup;
+use crate::engine::native::cgroup::{Cgroup, DeviceAccess};
 use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::logs::{LogWriter, Stream};
 use crate::engine::native::records::{self, InitProcess, Record, Standing};
@@ -24,7 +24,6 @@ use crate::engine::native::runtime::{
 use crate::engine::spec::{ContainerSpec, Process, Share};
 use crate::engine::state::{Exit, Health, Probe, State};
 use crate::engine::{EngineError, Result};
-use crate::image::digest::Digest;
 use crate::sys::fs::Durability;
 use crate::sys::pidfd;
 
@@ -199,18 +198,18 @@ impl Life {
             let _ = old.remove();
         }
         let spec = &self.spec;
-        let cgroup = Cgroup::create(
-            spec.id.as_str(),
-            spec.resources.cgroup_parent.as_deref(),
-            &spec.resources,
-            &runtime::device_rules(spec)?,
-        )?;
+        let rules = runtime::device_rules(spec)?;
+        let devices = match spec.security.privileged {
+            true => DeviceAccess::All,
+            false => DeviceAccess::Listed(&rules),
+        };
+        let parent = spec.resources.cgroup_parent.as_deref();
+        let cgroup = Cgroup::create(spec.id.as_str(), parent, &spec.resources, devices)?;
         let cgroup = self.cgroup.insert(cgroup);
-        let layers = self.layout.roots().data.join("layers");
-        let layer = |digest: &Digest| layers.join(digest.hex());
-        let mounts = birth::mounts(&self.layout, spec, &layer)?;
+        let mounts = birth::mounts(&self.layout, spec)?;
         let pid = birth::shared(&self.layout, &spec.namespaces.pid, "pid")?;
         let ipc = birth::shared(&self.layout, &spec.namespaces.ipc, "ipc")?;
+        let shm = birth::shared_shm(&self.layout, &spec.namespaces.ipc)?;
         let ends = self
             .streams
             .ends(&self.dir, spec.stdio)
@@ -226,7 +225,7 @@ impl Life {
         let born = runtime::give_birth(&Birth {
             spec,
             rootfs: RootfsSpec {
-                lower: spec.image.layers.iter().map(layer).collect(),
+                lower: birth::lower(&self.layout, &spec.image.layers),
                 upper: self.dir.upper(),
                 work: self.dir.work(),
             },
@@ -235,10 +234,12 @@ impl Life {
             join: JoinedNamespaces {
                 pid: pid.as_ref().map(|fd| fd.as_fd()),
                 ipc: ipc.as_ref().map(|fd| fd.as_fd()),
+                shm: shm.as_ref().map(|fd| fd.as_fd()),
             },
             cgroup,
             stdio,
             init: spec.init,
+            die_with_parent: false,
         })?;
         if let Some(master) = born.master {
             self.streams
