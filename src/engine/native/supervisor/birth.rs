@@ -73,7 +73,9 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
             default_route: best == Some(at),
         })
         .collect();
-    net::connect(netns.as_fd(), &spec.id, &links)?;
+    if !links.is_empty() {
+        net::connect(netns.as_fd(), &spec.id, &links)?;
+    }
     let best = best.and_then(|best| places.get(best));
     write_etc(layout, spec, &places, best)?;
     let mut live = Live { networks: attachments(&places, endpoints), ports: Vec::new() };
