@@ -6,3 +6,5 @@
 pub mod fs;
 pub mod lock;
 pub mod mount;
+pub mod netlink;
+pub mod nft;

@@ -1,1 +1,3 @@
 //! Native.
+pub mod dns;
+pub mod net;
