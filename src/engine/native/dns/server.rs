@@ -15,6 +15,7 @@ use super::zone::{Limit, Names, Step, Zone, server_failure};
 use crate::engine::native::net::files::ANSWERER;
 use crate::engine::{EngineError, Result};
 use crate::sys::netlink::netns;
+use crate::sys::nft::conntrack::{self, Which};
 use crate::sys::nft::{Batch, Hook, Nft, Rule, Transport};
 
 /// Most questions that wait for resolvers at once.
@@ -336,5 +337,7 @@ fn sockets() -> io::Result<(UdpSocket, TcpListener)> {
         batch.append(TABLE, "output", &rule);
     }
     Nft::open()?.commit(batch)?;
+    // An asker that keeps its socket would go on to the port of a server that was here before.
+    let _ = conntrack::forget(Which::To(Transport::Udp, PORT));
     Ok((packets, listener))
 }

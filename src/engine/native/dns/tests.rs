@@ -191,6 +191,7 @@ fn resolver(outside: &std::os::fd::OwnedFd) {
 }
 
 /// Drives the answerer until `done` has something.
+#[track_caller]
 fn drive<T>(answerer: &mut Answerer, mut done: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
