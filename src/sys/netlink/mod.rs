@@ -60,7 +60,12 @@ impl Socket {
     /// # Errors
     /// The kernel's.
     pub fn open(protocol: SockProtocol) -> io::Result<Self> {
-        let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+        let fd = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            protocol,
+        )?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
         Ok(Self { fd, sequence: 0 })
     }
@@ -70,9 +75,17 @@ impl Socket {
         self.sequence
     }
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        let sent =
-            sendto(self.fd.as_raw_fd(), bytes, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
-        if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+        let sent = sendto(
+            self.fd.as_raw_fd(),
+            bytes,
+            &NetlinkAddr::new(0, 0),
+            MsgFlags::empty(),
+        )?;
+        if sent == bytes.len() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::WriteZero.into())
+        }
     }
     /// Reads what lies in the queue, without waiting.
     fn drain(&self) -> io::Result<Answers> {
@@ -101,7 +114,11 @@ impl Socket {
         let answers = self.drain()?;
         let refused = answers.acks.iter().find_map(|(_, result)| result.err());
         let find = |wanted: &u32| {
-            answers.acks.iter().find(|(sequence, _)| sequence == wanted).map(|(_, result)| *result)
+            answers
+                .acks
+                .iter()
+                .find(|(sequence, _)| sequence == wanted)
+                .map(|(_, result)| *result)
         };
         // A refused nftables batch is acknowledged in part only, some errors carry the batch's own number.
         Ok(sequences
@@ -132,12 +149,20 @@ impl AsFd for Socket {
 
 /// Reads a native-endian number at an offset.
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
+    bytes
+        .get(at..at + 2)?
+        .try_into()
+        .ok()
+        .map(u16::from_ne_bytes)
 }
 
 /// Reads a native-endian number at an offset.
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+    bytes
+        .get(at..at + 4)?
+        .try_into()
+        .ok()
+        .map(u32::from_ne_bytes)
 }
 
 /// Takes the messages of one datagram apart; a broken rest is dropped.
@@ -145,18 +170,28 @@ fn parse(mut bytes: &[u8], into: &mut Answers) {
     while let (Some(length), Some(kind), Some(sequence)) =
         (u32_at(bytes, 0), u16_at(bytes, 4), u32_at(bytes, 8))
     {
-        let Some(payload) = bytes.get(HEADER..length as usize) else { return };
+        let Some(payload) = bytes.get(HEADER..length as usize) else {
+            return;
+        };
         match kind {
             ERROR => {
                 let code = u32_at(payload, 0).map_or(0, u32::cast_signed);
-                let result =
-                    if code == 0 { Ok(()) } else { Err(Errno::from_raw(code.saturating_neg())) };
+                let result = if code == 0 {
+                    Ok(())
+                } else {
+                    Err(Errno::from_raw(code.saturating_neg()))
+                };
                 into.acks.push((sequence, result));
             }
             DONE => into.done = true,
-            kind => into.messages.push(Message { kind, payload: payload.to_vec() }),
+            kind => into.messages.push(Message {
+                kind,
+                payload: payload.to_vec(),
+            }),
         }
-        bytes = bytes.get((length as usize).next_multiple_of(4)..).unwrap_or_default();
+        bytes = bytes
+            .get((length as usize).next_multiple_of(4)..)
+            .unwrap_or_default();
     }
 }
 
@@ -246,7 +281,10 @@ mod tests {
         let read: Vec<_> = attributes(writer.bytes()).collect();
         assert_eq!(read[0], (1, b"ab\0".as_slice()));
         assert_eq!(read[1].0, 2);
-        assert_eq!(attributes(read[1].1).next(), Some((3, [0, 0, 0, 7].as_slice())));
+        assert_eq!(
+            attributes(read[1].1).next(),
+            Some((3, [0, 0, 0, 7].as_slice()))
+        );
     }
 
     #[test]
@@ -257,6 +295,12 @@ mod tests {
         writer.message(21, 0, 6, |body| body.raw(&[4; 8]));
         let mut answers = Answers::default();
         parse(&writer.bytes()[..whole + 18], &mut answers);
-        assert_eq!(answers.messages, [Message { kind: 20, payload: vec![1, 2, 3] }]);
+        assert_eq!(
+            answers.messages,
+            [Message {
+                kind: 20,
+                payload: vec![1, 2, 3]
+            }]
+        );
     }
 }

@@ -25,7 +25,9 @@ fn on_thread<T: Send>(
             enter()?;
             work()
         })?;
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread in a namespace panicked")))
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("a thread in a namespace panicked")))
     })
 }
 
@@ -67,9 +69,19 @@ pub fn current() -> io::Result<OwnedFd> {
 /// # Errors
 /// The kernel's.
 pub fn pin(netns: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    File::options().create(true).truncate(false).write(true).open(path)?;
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
     let source = crate::sys::fs::fd_path(netns);
-    mount(Some(&source), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    mount(
+        Some(&source),
+        path,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )?;
     Ok(())
 }
 

@@ -13,8 +13,8 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -51,7 +51,9 @@ pub struct VethEnds<'a> {
 
 fn link(name: &str) -> LinkMessage {
     let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message
+        .attributes
+        .push(LinkAttribute::IfName(name.to_owned()));
     message
 }
 
@@ -60,35 +62,49 @@ fn make_up(message: &mut LinkMessage) {
     message.header.change_mask = LinkFlags::Up;
 }
 
-/// Makes a bridge that forwards at once, up.
-pub fn bridge(name: &str, mtu: u32) -> Request {
+/// Makes a bridge that forwards at once, up. Without an address of its own it would take that of one of
+/// its ports, and change it as these come and go.
+pub fn bridge(name: &str, mtu: u32, mac: [u8; 6]) -> Request {
     let mut message = link(name);
     make_up(&mut message);
     message.attributes.push(LinkAttribute::Mtu(mtu));
+    message
+        .attributes
+        .push(LinkAttribute::Address(mac.to_vec()));
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Bridge),
         LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::ForwardDelay(0)])),
     ]));
     let flags = NLM_F_CREATE | NLM_F_EXCL;
-    Request { message: RouteNetlinkMessage::NewLink(message), flags }
+    Request {
+        message: RouteNetlinkMessage::NewLink(message),
+        flags,
+    }
 }
 
 /// Makes a pair of devices: one end up and in a bridge, the other born in another namespace, down.
 pub fn veth(ends: &VethEnds<'_>) -> Request {
     let mut peer = link(ends.peer);
     peer.attributes.push(LinkAttribute::Mtu(ends.mtu));
-    peer.attributes.push(LinkAttribute::Address(ends.mac.to_vec()));
-    peer.attributes.push(LinkAttribute::NetNsFd(ends.netns.as_raw_fd()));
+    peer.attributes
+        .push(LinkAttribute::Address(ends.mac.to_vec()));
+    peer.attributes
+        .push(LinkAttribute::NetNsFd(ends.netns.as_raw_fd()));
     let mut message = link(ends.name);
     make_up(&mut message);
     message.attributes.push(LinkAttribute::Mtu(ends.mtu));
-    message.attributes.push(LinkAttribute::Controller(ends.bridge));
+    message
+        .attributes
+        .push(LinkAttribute::Controller(ends.bridge));
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::Kind(InfoKind::Veth),
         LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
     ]));
     let flags = NLM_F_CREATE | NLM_F_EXCL;
-    Request { message: RouteNetlinkMessage::NewLink(message), flags }
+    Request {
+        message: RouteNetlinkMessage::NewLink(message),
+        flags,
+    }
 }
 
 /// Lets a bridge send a packet back out of the port it came in by.
@@ -96,21 +112,32 @@ pub fn hairpin(name: &str) -> Request {
     let mut message = link(name);
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::PortKind(InfoPortKind::Bridge),
-        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(
+            true,
+        )])),
     ]));
-    Request { message: RouteNetlinkMessage::NewLink(message), flags: 0 }
+    Request {
+        message: RouteNetlinkMessage::NewLink(message),
+        flags: 0,
+    }
 }
 
 /// Brings a device up.
 pub fn up(name: &str) -> Request {
     let mut message = link(name);
     make_up(&mut message);
-    Request { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
+    Request {
+        message: RouteNetlinkMessage::SetLink(message),
+        flags: 0,
+    }
 }
 
 /// Deletes a device; `ENODEV` when there is none.
 pub fn delete(name: &str) -> Request {
-    Request { message: RouteNetlinkMessage::DelLink(link(name)), flags: 0 }
+    Request {
+        message: RouteNetlinkMessage::DelLink(link(name)),
+        flags: 0,
+    }
 }
 
 /// Gives a device an address; one that is there already is replaced.
@@ -127,7 +154,10 @@ pub fn address(index: u32, address: Ipv4Addr, prefix: u8) -> Request {
         AddressAttribute::Broadcast(broadcast),
     ];
     let flags = NLM_F_CREATE | NLM_F_REPLACE;
-    Request { message: RouteNetlinkMessage::NewAddress(message), flags }
+    Request {
+        message: RouteNetlinkMessage::NewAddress(message),
+        flags,
+    }
 }
 
 /// Sets the default route.
@@ -138,9 +168,14 @@ pub fn default_route(gateway: Ipv4Addr) -> Request {
     message.header.protocol = RouteProtocol::Static;
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
-    message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+    message
+        .attributes
+        .push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
     let flags = NLM_F_CREATE | NLM_F_REPLACE;
-    Request { message: RouteNetlinkMessage::NewRoute(message), flags }
+    Request {
+        message: RouteNetlinkMessage::NewRoute(message),
+        flags,
+    }
 }
 
 /// A device as found.
@@ -152,6 +187,8 @@ pub struct FoundLink {
     pub name: String,
     /// Largest packet in bytes.
     pub mtu: u32,
+    /// Its hardware address, if it has one.
+    pub mac: Vec<u8>,
 }
 
 /// An IPv4 route as found.
@@ -175,7 +212,9 @@ impl Route {
     /// # Errors
     /// The kernel's.
     pub fn open() -> io::Result<Self> {
-        Ok(Self { socket: Socket::open(SockProtocol::NetlinkRoute)? })
+        Ok(Self {
+            socket: Socket::open(SockProtocol::NetlinkRoute)?,
+        })
     }
     fn encode(&mut self, request: Request, flags: u16) -> (Vec<u8>, u32) {
         let sequence = self.socket.next_sequence();
@@ -221,7 +260,10 @@ impl Route {
     ) -> io::Result<Vec<RouteNetlinkMessage>> {
         let (bytes, sequence) = self.encode(Request { message, flags: 0 }, flags);
         let answers = self.socket.query(&bytes, sequence)?;
-        Ok(answers.iter().filter_map(|answer| decode(answer.kind, &answer.payload)).collect())
+        Ok(answers
+            .iter()
+            .filter_map(|answer| decode(answer.kind, &answer.payload))
+            .collect())
     }
     /// A device by name.
     ///
@@ -239,7 +281,10 @@ impl Route {
     /// # Errors
     /// The kernel's.
     pub fn links(&mut self) -> io::Result<Vec<FoundLink>> {
-        let found = self.ask(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
+        let found = self.ask(
+            RouteNetlinkMessage::GetLink(LinkMessage::default()),
+            NLM_F_DUMP,
+        )?;
         Ok(found.into_iter().filter_map(found_link).collect())
     }
     /// All IPv4 addresses with their prefix lengths.
@@ -251,12 +296,17 @@ impl Route {
         query.header.family = AddressFamily::Inet;
         let found = self.ask(RouteNetlinkMessage::GetAddress(query), NLM_F_DUMP)?;
         let address = |message| {
-            let RouteNetlinkMessage::NewAddress(message) = message else { return None };
+            let RouteNetlinkMessage::NewAddress(message) = message else {
+                return None;
+            };
             let prefix = message.header.prefix_len;
-            message.attributes.into_iter().find_map(|attribute| match attribute {
-                AddressAttribute::Address(IpAddr::V4(address)) => Some((address, prefix)),
-                _ => None,
-            })
+            message
+                .attributes
+                .into_iter()
+                .find_map(|attribute| match attribute {
+                    AddressAttribute::Address(IpAddr::V4(address)) => Some((address, prefix)),
+                    _ => None,
+                })
         };
         Ok(found.into_iter().filter_map(address).collect())
     }
@@ -270,12 +320,17 @@ impl Route {
         query.header.address_family = AddressFamily::Inet;
         let found = self.ask(RouteNetlinkMessage::GetRoute(query), NLM_F_DUMP)?;
         let route = |message| {
-            let RouteNetlinkMessage::NewRoute(message) = message else { return None };
+            let RouteNetlinkMessage::NewRoute(message) = message else {
+                return None;
+            };
             if message.header.table == LOCAL {
                 return None;
             }
             let mut route = FoundRoute {
-                destination: (Ipv4Addr::UNSPECIFIED, message.header.destination_prefix_length),
+                destination: (
+                    Ipv4Addr::UNSPECIFIED,
+                    message.header.destination_prefix_length,
+                ),
                 device: None,
             };
             for attribute in message.attributes {
@@ -292,12 +347,20 @@ impl Route {
 }
 
 fn found_link(message: RouteNetlinkMessage) -> Option<FoundLink> {
-    let RouteNetlinkMessage::NewLink(message) = message else { return None };
-    let mut found = FoundLink { index: message.header.index, name: String::new(), mtu: 0 };
+    let RouteNetlinkMessage::NewLink(message) = message else {
+        return None;
+    };
+    let mut found = FoundLink {
+        index: message.header.index,
+        name: String::new(),
+        mtu: 0,
+        mac: Vec::new(),
+    };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => found.name = name,
             LinkAttribute::Mtu(mtu) => found.mtu = mtu,
+            LinkAttribute::Address(mac) => found.mac = mac,
             _ => {}
         }
     }

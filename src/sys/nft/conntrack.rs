@@ -44,12 +44,18 @@ fn inner(bytes: &[u8], path: &[u16]) -> Option<Vec<u8>> {
 
 impl Which {
     fn fits(self, entry: &[u8]) -> bool {
-        let is = |path: &[u16], value: &[u8]| inner(entry, path).is_some_and(|found| found == value);
+        let is =
+            |path: &[u16], value: &[u8]| inner(entry, path).is_some_and(|found| found == value);
         match self {
             Self::Of(address) => is(&[TUPLE_REPLY, TUPLE_IP, IP_V4_SRC], &address.octets()),
             Self::To(transport, port) => {
-                is(&[TUPLE_ORIGINAL, TUPLE_PROTO, PROTO_NUMBER], &[transport.number()])
-                    && is(&[TUPLE_ORIGINAL, TUPLE_PROTO, PROTO_DST_PORT], &port.to_be_bytes())
+                is(
+                    &[TUPLE_ORIGINAL, TUPLE_PROTO, PROTO_NUMBER],
+                    &[transport.number()],
+                ) && is(
+                    &[TUPLE_ORIGINAL, TUPLE_PROTO, PROTO_DST_PORT],
+                    &port.to_be_bytes(),
+                )
             }
         }
     }
@@ -93,8 +99,12 @@ fn dump(socket: &mut Socket, which: Which) -> io::Result<Vec<Message>> {
     writer.message(SUBSYSTEM << 8 | GET, REQUEST | DUMP, sequence, |w| {
         generic(w, IPV4, 0);
         if let Which::Of(address) = which {
-            w.nest(TUPLE_REPLY, |w| w.nest(TUPLE_IP, |w| w.put(IP_V4_SRC, &address.octets())));
-            w.nest(FILTER, |w| w.put(FILTER_REPLY_FLAGS, &FILTER_IP_SRC.to_ne_bytes()));
+            w.nest(TUPLE_REPLY, |w| {
+                w.nest(TUPLE_IP, |w| w.put(IP_V4_SRC, &address.octets()));
+            });
+            w.nest(FILTER, |w| {
+                w.put(FILTER_REPLY_FLAGS, &FILTER_IP_SRC.to_ne_bytes());
+            });
         }
     });
     match socket.query(writer.bytes(), sequence) {

@@ -152,9 +152,15 @@ impl Rule {
         self.meta(key).compare(equal, &value)
     }
     fn network(self, offset: u32, address: Ipv4Addr, prefix: u8) -> Self {
-        let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+        let mask = u32::MAX
+            .checked_shl(32 - u32::from(prefix.min(32)))
+            .unwrap_or(0);
         let rule = self.payload(1, offset, 4);
-        let rule = if prefix < 32 { rule.mask(&mask.to_be_bytes()) } else { rule };
+        let rule = if prefix < 32 {
+            rule.mask(&mask.to_be_bytes())
+        } else {
+            rule
+        };
         rule.compare(true, &(address.to_bits() & mask).to_be_bytes())
     }
     /// Matches the sender's network.
@@ -242,15 +248,14 @@ impl Rule {
     #[must_use]
     pub fn translate_to(self, address: Ipv4Addr, port: u16) -> Self {
         const DNAT: u32 = 1;
-        self.immediate(REG_1, &address.octets()).immediate(REG_2, &port.to_be_bytes()).add(
-            "nat",
-            |w| {
+        self.immediate(REG_1, &address.octets())
+            .immediate(REG_2, &port.to_be_bytes())
+            .add("nat", |w| {
                 w.be32(1, DNAT);
                 w.be32(2, u32::from(super::IPV4));
                 w.be32(3, REG_1);
                 w.be32(5, REG_2);
-            },
-        )
+            })
     }
 }
 
@@ -263,7 +268,12 @@ mod tests {
     fn shape(rule: &Rule) -> Vec<(String, Vec<u8>)> {
         let value = |bytes: &[u8], at: u16| {
             let (_, nest) = attributes(bytes).find(|(kind, _)| *kind == at)?;
-            Some(attributes(nest).find(|(kind, _)| *kind == DATA_VALUE)?.1.to_vec())
+            Some(
+                attributes(nest)
+                    .find(|(kind, _)| *kind == DATA_VALUE)?
+                    .1
+                    .to_vec(),
+            )
         };
         attributes(rule.expressions())
             .map(|(_, element)| {
@@ -301,9 +311,22 @@ mod tests {
 
     #[test]
     fn a_translation_loads_address_and_port_first() {
-        let rule = Rule::new().port(Transport::Tcp, 8080).translate_to(Ipv4Addr::LOCALHOST, 80);
+        let rule = Rule::new()
+            .port(Transport::Tcp, 8080)
+            .translate_to(Ipv4Addr::LOCALHOST, 80);
         let names: Vec<String> = shape(&rule).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["meta", "cmp", "payload", "cmp", "immediate", "immediate", "nat"]);
+        assert_eq!(
+            names,
+            [
+                "meta",
+                "cmp",
+                "payload",
+                "cmp",
+                "immediate",
+                "immediate",
+                "nat"
+            ]
+        );
         assert_eq!(shape(&rule)[3].1, 8080u16.to_be_bytes());
         assert_eq!(shape(&rule)[5].1, 80u16.to_be_bytes());
     }

@@ -30,7 +30,11 @@ pub(super) enum Way {
 #[derive(Debug)]
 enum Channel {
     Udp(UdpSocket),
-    Tcp { stream: TcpStream, output: Vec<u8>, input: Vec<u8> },
+    Tcp {
+        stream: TcpStream,
+        output: Vec<u8>,
+        input: Vec<u8>,
+    },
 }
 
 /// A forwarded question.
@@ -66,7 +70,14 @@ impl Exchange {
         let mut servers = servers.into_iter();
         let id = Message::query().metadata.id.to_be_bytes();
         let (channel, deadline) = next(&mut servers, question, id, way, now)?;
-        Some(Self { question: question.to_vec(), id, servers, way, channel, deadline })
+        Some(Self {
+            question: question.to_vec(),
+            id,
+            servers,
+            way,
+            channel,
+            deadline,
+        })
     }
     /// Asks the next resolver; `false` when there is none left.
     pub(super) fn again(&mut self, now: Instant) -> bool {
@@ -99,7 +110,11 @@ impl Exchange {
     pub(super) fn turn(&mut self) -> Progress {
         let answers = match &mut self.channel {
             Channel::Udp(socket) => receive(socket),
-            Channel::Tcp { stream, output, input } => converse(stream, output, input),
+            Channel::Tcp {
+                stream,
+                output,
+                input,
+            } => converse(stream, output, input),
         };
         match answers {
             Ok(answers) => answers
@@ -140,7 +155,11 @@ fn next(
             Way::Tcp => dial(server, &message),
         };
         if let Ok(channel) = channel {
-            let time = if servers.as_slice().is_empty() { LAST_TRY } else { TRY };
+            let time = if servers.as_slice().is_empty() {
+                LAST_TRY
+            } else {
+                TRY
+            };
             return Some((channel, now + time));
         }
     }
@@ -171,7 +190,11 @@ fn dial(server: SocketAddr, message: &[u8]) -> io::Result<Channel> {
         Ok(()) | Err(Errno::EINPROGRESS) => {}
         Err(errno) => return Err(errno.into()),
     }
-    Ok(Channel::Tcp { stream: fd.into(), output: framed(message), input: Vec::new() })
+    Ok(Channel::Tcp {
+        stream: fd.into(),
+        output: framed(message),
+        input: Vec::new(),
+    })
 }
 
 /// A message with its length in front, for TCP. Source: RFC 1035, 4.2.2.
@@ -264,7 +287,8 @@ fn question_end(message: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    const QUESTION: &[u8] = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x00\x00\x01\x00\x01";
+    const QUESTION: &[u8] =
+        b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x00\x00\x01\x00\x01";
 
     #[test]
     fn only_an_answer_to_the_question_with_the_id_is_taken() {

@@ -16,7 +16,7 @@ use crate::engine::native::net::files::ANSWERER;
 use crate::engine::{EngineError, Result};
 use crate::sys::netlink::netns;
 use crate::sys::nft::conntrack::{self, Which};
-use crate::sys::nft::{Batch, Hook, Nft, Rule, Transport};
+use crate::sys::nft::{Hook, Nft, Rule, Transport};
 
 /// Most questions that wait for resolvers at once.
 const PENDING: usize = 256;
@@ -72,7 +72,9 @@ impl Connection {
                     self.ended = true;
                     return Ok(());
                 }
-                Ok(length) => self.input.extend_from_slice(buffer.get(..length).unwrap_or_default()),
+                Ok(length) => self
+                    .input
+                    .extend_from_slice(buffer.get(..length).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -132,8 +134,14 @@ impl Answerer {
     }
     /// How long [`Answerer::turn`] may be put off when nothing becomes readable.
     pub fn deadline(&self) -> Option<Duration> {
-        let exchanges = self.exchanges.values().map(|(exchange, _)| exchange.deadline());
-        let connections = self.connections.values().map(|connection| connection.deadline);
+        let exchanges = self
+            .exchanges
+            .values()
+            .map(|(exchange, _)| exchange.deadline());
+        let connections = self
+            .connections
+            .values()
+            .map(|connection| connection.deadline);
         let first = exchanges.chain(connections).min()?;
         Some(first.saturating_duration_since(Instant::now()))
     }
@@ -141,7 +149,10 @@ impl Answerer {
     pub fn turn(&mut self) {
         let mut events = [EpollEvent::empty(); EVENTS];
         let now = Instant::now();
-        let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
+        let count = self
+            .epoll
+            .wait(&mut events, EpollTimeout::ZERO)
+            .unwrap_or(0);
         for event in events.iter().take(count) {
             match event.data() {
                 PACKETS => self.packets(now),
@@ -159,20 +170,28 @@ impl Answerer {
     fn packets(&mut self, now: Instant) {
         let mut buffer = vec![0; usize::from(u16::MAX)];
         for _ in 0..EVENTS {
-            let Ok((length, from)) = self.packets.recv_from(&mut buffer) else { return };
+            let Ok((length, from)) = self.packets.recv_from(&mut buffer) else {
+                return;
+            };
             let question = buffer.get(..length).unwrap_or_default();
             self.question(question, Asker::Packet(from), now);
         }
     }
     fn accept(&mut self, now: Instant) {
         for _ in 0..CONNECTIONS {
-            let Ok((stream, _)) = self.listener.accept() else { return };
+            let Ok((stream, _)) = self.listener.accept() else {
+                return;
+            };
             // One too many is closed at once.
             if self.connections.len() >= CONNECTIONS || stream.set_nonblocking(true).is_err() {
                 continue;
             }
             let token = self.token();
-            if self.epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, token)).is_ok() {
+            if self
+                .epoll
+                .add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, token))
+                .is_ok()
+            {
                 let connection = Connection {
                     stream,
                     input: Vec::new(),
@@ -215,7 +234,9 @@ impl Answerer {
         }
     }
     fn watch(&self, exchange: &Exchange, token: u64) -> bool {
-        self.epoll.add(exchange, EpollEvent::new(exchange.interest(), token)).is_ok()
+        self.epoll
+            .add(exchange, EpollEvent::new(exchange.interest(), token))
+            .is_ok()
     }
     fn fail(&mut self, question: &[u8], asker: Asker) {
         if let Some(answer) = server_failure(question) {
@@ -236,7 +257,9 @@ impl Answerer {
     }
     /// Sends what can be sent on a connection and closes it when it is over or broken.
     fn flush(&mut self, token: u64) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
+        let Some(connection) = self.connections.get_mut(&token) else {
+            return;
+        };
         let broken = connection.write().is_err() || connection.output.len() > BACKLOG;
         let mut event = EpollEvent::new(connection.interest(), token);
         if broken
@@ -247,7 +270,9 @@ impl Answerer {
         }
     }
     fn serve(&mut self, token: u64, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
+        let Some(connection) = self.connections.get_mut(&token) else {
+            return;
+        };
         if connection.read().is_err() {
             self.connections.remove(&token);
             return;
@@ -263,7 +288,9 @@ impl Answerer {
         self.flush(token);
     }
     fn progress(&mut self, token: u64, now: Instant) {
-        let Some((exchange, _)) = self.exchanges.get_mut(&token) else { return };
+        let Some((exchange, _)) = self.exchanges.get_mut(&token) else {
+            return;
+        };
         match exchange.turn() {
             Progress::Waiting => {
                 let mut event = EpollEvent::new(exchange.interest(), token);
@@ -276,16 +303,23 @@ impl Answerer {
         }
     }
     fn retry(&mut self, token: u64, now: Instant) {
-        let Some((exchange, _)) = self.exchanges.get_mut(&token) else { return };
+        let Some((exchange, _)) = self.exchanges.get_mut(&token) else {
+            return;
+        };
         // The old socket is closed by this, and with that no longer watched.
         let goes_on = exchange.again(now)
-            && self.epoll.add(&*exchange, EpollEvent::new(exchange.interest(), token)).is_ok();
+            && self
+                .epoll
+                .add(&*exchange, EpollEvent::new(exchange.interest(), token))
+                .is_ok();
         if !goes_on {
             self.finish(token, None);
         }
     }
     fn finish(&mut self, token: u64, answer: Option<&[u8]>) {
-        let Some((exchange, asker)) = self.exchanges.remove(&token) else { return };
+        let Some((exchange, asker)) = self.exchanges.remove(&token) else {
+            return;
+        };
         if let Asker::Connection(token) = asker
             && let Some(connection) = self.connections.get_mut(&token)
         {
@@ -325,19 +359,20 @@ fn sockets() -> io::Result<(UdpSocket, TcpListener)> {
     packets.set_nonblocking(true)?;
     let listener = TcpListener::bind((ANSWERER, 0))?;
     listener.set_nonblocking(true)?;
-    let mut batch = Batch::default();
-    batch.fresh_table(TABLE);
-    batch.chain(TABLE, "output", Hook::NatOutput);
     let ports = [
         (Transport::Udp, packets.local_addr()?.port()),
         (Transport::Tcp, listener.local_addr()?.port()),
     ];
-    for (transport, port) in ports {
-        let rule = Rule::new().to(ANSWERER, 32).port(transport, PORT).translate_to(ANSWERER, port);
-        batch.append(TABLE, "output", &rule);
+    let there = Nft::open()?.set_table(TABLE, |batch| {
+        batch.chain(TABLE, "output", Hook::NatOutput);
+        for (transport, port) in ports {
+            let rule = Rule::new().to(ANSWERER, 32).port(transport, PORT);
+            batch.append(TABLE, "output", &rule.translate_to(ANSWERER, port));
+        }
+    })?;
+    if there {
+        // An asker that keeps its socket would go on to the port of the server that was here before.
+        let _ = conntrack::forget(Which::To(Transport::Udp, PORT));
     }
-    Nft::open()?.commit(batch)?;
-    // An asker that keeps its socket would go on to the port of a server that was here before.
-    let _ = conntrack::forget(Which::To(Transport::Udp, PORT));
     Ok((packets, listener))
 }

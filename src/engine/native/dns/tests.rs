@@ -43,7 +43,11 @@ impl Records {
         let dir = std::env::temp_dir().join(format!("hoist-dns-{name}-{}", std::process::id()));
         std::fs::create_dir_all(dir.join("demo_default")).unwrap();
         let records = Self(dir);
-        records.write(&[("demo-web-1", "web", 2), ("demo-web-2", "web", 3), ("demo-db-1", "db", 4)]);
+        records.write(&[
+            ("demo-web-1", "web", 2),
+            ("demo-web-2", "web", 3),
+            ("demo-db-1", "db", 4),
+        ]);
         records
     }
     fn write(&self, leases: &[(&str, &str, u8)]) {
@@ -75,7 +79,10 @@ fn read(bytes: &[u8]) -> (ResponseCode, Vec<IpAddr>) {
         RData::A(address) => Some(IpAddr::V4(address.0)),
         _ => None,
     };
-    (answer.metadata.response_code, answer.answers.iter().filter_map(address).collect())
+    (
+        answer.metadata.response_code,
+        answer.answers.iter().filter_map(address).collect(),
+    )
 }
 
 fn ask(names: &mut Names, name: &str, kind: RecordType) -> (ResponseCode, Vec<IpAddr>) {
@@ -97,9 +104,18 @@ fn neighbours_are_known_by_name_alias_link_and_network() {
     for name in ["db.", "DB.", "demo-db-1.", "database.", "db.demo_default."] {
         assert_eq!(ask(&mut names, name, RecordType::A), known(v4(4)), "{name}");
     }
-    assert_eq!(ask(&mut names, "host.docker.internal.", RecordType::A), known(v4(1)));
-    assert_eq!(ask(&mut names, "db.", RecordType::AAAA), (ResponseCode::NoError, vec![]));
-    assert_eq!(ask(&mut names, "nobody.", RecordType::A), (ResponseCode::ServFail, vec![]));
+    assert_eq!(
+        ask(&mut names, "host.docker.internal.", RecordType::A),
+        known(v4(1))
+    );
+    assert_eq!(
+        ask(&mut names, "db.", RecordType::AAAA),
+        (ResponseCode::NoError, vec![])
+    );
+    assert_eq!(
+        ask(&mut names, "nobody.", RecordType::A),
+        (ResponseCode::ServFail, vec![])
+    );
 }
 
 #[test]
@@ -127,9 +143,13 @@ fn addresses_of_neighbours_have_names_and_others_are_asked_for_elsewhere() {
     let upstream = Upstream::Servers(vec![v4(53)]);
     let mut names = Names::new(zone(&records.0, upstream));
     let mut reverse = |name| names.decide(&question(name, RecordType::PTR), Limit::UDP);
-    let Step::Reply(bytes) = reverse("4.0.5.10.in-addr.arpa.") else { panic!() };
+    let Step::Reply(bytes) = reverse("4.0.5.10.in-addr.arpa.") else {
+        panic!()
+    };
     let answer = Message::from_vec(&bytes).unwrap();
-    let RData::PTR(name) = &answer.answers[0].data else { panic!() };
+    let RData::PTR(name) = &answer.answers[0].data else {
+        panic!()
+    };
     assert_eq!(name.0.to_ascii(), "demo-db-1.demo_default.");
     let servers = vec![SocketAddr::new(v4(53), 53)];
     assert_eq!(reverse("9.9.5.10.in-addr.arpa."), Step::Forward(servers));
@@ -142,9 +162,13 @@ fn an_answer_that_is_too_long_for_a_packet_says_so() {
     records.write(&many);
     let mut names = Names::new(zone(&records.0, Upstream::Nobody));
     let asked = question("web.", RecordType::A);
-    let Step::Reply(short) = names.decide(&asked, Limit::UDP) else { panic!() };
+    let Step::Reply(short) = names.decide(&asked, Limit::UDP) else {
+        panic!()
+    };
     assert!(Message::from_vec(&short).unwrap().metadata.truncation);
-    let Step::Reply(whole) = names.decide(&asked, Limit::TCP) else { panic!() };
+    let Step::Reply(whole) = names.decide(&asked, Limit::TCP) else {
+        panic!()
+    };
     assert_eq!(read(&whole).1.len(), 58);
 }
 
@@ -185,7 +209,9 @@ fn resolver(outside: &std::os::fd::OwnedFd) {
             stream.read_exact(&mut length).unwrap();
             let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
             stream.read_exact(&mut question).unwrap();
-            stream.write_all(&super::exchange::framed(&answer(&question))).unwrap();
+            stream
+                .write_all(&super::exchange::framed(&answer(&question)))
+                .unwrap();
         }
     });
 }
@@ -236,7 +262,9 @@ fn a_container_asks_its_answerer_over_udp_and_tcp_and_may_be_a_name_server_itsel
             assert_eq!(read(&buffer[..length]), *wanted, "{name}");
         }
         for (name, wanted) in [("db.", &near), ("example.test.", &far)] {
-            stream.write_all(&super::exchange::framed(&question(name, RecordType::A))).unwrap();
+            stream
+                .write_all(&super::exchange::framed(&question(name, RecordType::A)))
+                .unwrap();
             let mut input = Vec::new();
             let answer = drive(&mut answerer, || {
                 let mut buffer = [0; 512];
@@ -247,7 +275,11 @@ fn a_container_asks_its_answerer_over_udp_and_tcp_and_may_be_a_name_server_itsel
             });
             assert_eq!(read(&answer), *wanted, "{name}");
         }
-        assert!(answerer.deadline().is_some_and(|left| left <= Duration::from_secs(10)));
+        assert!(
+            answerer
+                .deadline()
+                .is_some_and(|left| left <= Duration::from_secs(10))
+        );
         // After its supervisor was killed the next one takes over.
         drop(answerer);
         let mut answerer = Answerer::open(web.netns.as_fd(), zone).unwrap();

@@ -93,7 +93,12 @@ impl Names {
             leases: Vec::new(),
         };
         let neighbours = zone.networks.iter().map(neighbours).collect();
-        Self { zone, neighbours, servers: (None, Vec::new()), turn: 0 }
+        Self {
+            zone,
+            neighbours,
+            servers: (None, Vec::new()),
+            turn: 0,
+        }
     }
     fn refresh(&mut self) {
         for neighbours in &mut self.neighbours {
@@ -111,7 +116,11 @@ impl Names {
     fn servers(&mut self) -> Vec<SocketAddr> {
         const PORT: u16 = 53;
         let addresses = |servers: &[IpAddr]| -> Vec<SocketAddr> {
-            servers.iter().take(3).map(|server| SocketAddr::new(*server, PORT)).collect()
+            servers
+                .iter()
+                .take(3)
+                .map(|server| SocketAddr::new(*server, PORT))
+                .collect()
         };
         match &self.zone.upstream {
             Upstream::Nobody => Vec::new(),
@@ -128,7 +137,9 @@ impl Names {
     }
     /// Decides about one question. `limit` is the longest answer the transport can carry.
     pub(super) fn decide(&mut self, question: &[u8], limit: Limit) -> Step {
-        let Ok(query) = Message::from_vec(question) else { return Step::Ignore };
+        let Ok(query) = Message::from_vec(question) else {
+            return Step::Ignore;
+        };
         if query.metadata.message_type != MessageType::Query {
             return Step::Ignore;
         }
@@ -159,7 +170,9 @@ impl Names {
         };
         if asked.query_type() == RecordType::PTR {
             let net = asked.name().parse_arpa_name().ok()?;
-            let IpAddr::V4(address) = net.addr() else { return None };
+            let IpAddr::V4(address) = net.addr() else {
+                return None;
+            };
             if net.prefix_len() != 32 {
                 return None;
             }
@@ -180,7 +193,11 @@ impl Names {
         if HOST_NAMES.contains(&name) {
             return self.zone.gateway.map(|gateway| vec![gateway]);
         }
-        let link = self.zone.links.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
+        let link = self
+            .zone
+            .links
+            .iter()
+            .find(|(alias, _)| alias.eq_ignore_ascii_case(name));
         let wanted = link.map_or(name, |(_, container)| container.as_str());
         let mut found: Vec<Ipv4Addr> = Vec::new();
         for neighbours in &self.neighbours {
@@ -190,13 +207,18 @@ impl Names {
                 .checked_sub(neighbours.network.len() + 1)
                 .filter(|at| wanted.as_bytes().get(*at) == Some(&b'.'))
                 .filter(|at| {
-                    wanted.get(at + 1..).is_some_and(|n| n.eq_ignore_ascii_case(&neighbours.network))
+                    wanted
+                        .get(at + 1..)
+                        .is_some_and(|n| n.eq_ignore_ascii_case(&neighbours.network))
                 })
                 .and_then(|at| wanted.get(..at));
             for lease in &neighbours.leases {
                 let has = |name: &str| {
                     lease.name.eq_ignore_ascii_case(name)
-                        || lease.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
+                        || lease
+                            .aliases
+                            .iter()
+                            .any(|alias| alias.eq_ignore_ascii_case(name))
                 };
                 if has(wanted) || inside.is_some_and(has) {
                     found.extend(lease.lease.ipv4());
@@ -216,8 +238,10 @@ impl Names {
             return Name::from_ascii(format!("{}.", HOST_NAMES[0])).ok();
         }
         self.neighbours.iter().find_map(|neighbours| {
-            let lease =
-                neighbours.leases.iter().find(|lease| lease.lease.ipv4() == Some(address))?;
+            let lease = neighbours
+                .leases
+                .iter()
+                .find(|lease| lease.lease.ipv4() == Some(address))?;
             Name::from_ascii(format!("{}.{}.", lease.name, neighbours.network)).ok()
         })
     }
@@ -240,8 +264,7 @@ impl Limit {
 
 /// An answer without records.
 fn refuse(query: &Message, code: ResponseCode) -> Message {
-    let mut answer =
-        Message::error_msg(query.metadata.id, query.metadata.op_code, code);
+    let mut answer = Message::error_msg(query.metadata.id, query.metadata.op_code, code);
     answer.metadata.recursion_desired = query.metadata.recursion_desired;
     answer.metadata.recursion_available = true;
     answer.add_queries(query.queries.iter().cloned());

@@ -35,7 +35,9 @@ pub struct Link<'a> {
 pub(super) fn is_device_name(name: &str) -> bool {
     matches!(name.len(), 1..=15)
         && !matches!(name, "." | "..")
-        && name.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%'))
+        && name
+            .chars()
+            .all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%'))
 }
 
 /// Name of the bridge of a network.
@@ -57,33 +59,50 @@ fn sysctl(path: &str, value: &str) -> io::Result<()> {
 /// has cleared the rules.
 pub(super) fn ensure(record: &NetworkRecord) -> Result<u32> {
     let made = make_bridge(record).map_err(|error| {
-        EngineError::failed(format!("make bridge {} of network {}", record.bridge, record.spec.name), error)
+        EngineError::failed(
+            format!(
+                "make bridge {} of network {}",
+                record.bridge, record.spec.name
+            ),
+            error,
+        )
     });
     let index = made?;
     rules::ensure(record).map_err(|error| {
-        EngineError::failed(format!("set the firewall rules of network {}", record.spec.name), error)
+        EngineError::failed(
+            format!("set the firewall rules of network {}", record.spec.name),
+            error,
+        )
     })?;
     Ok(index)
 }
 
 fn make_bridge(record: &NetworkRecord) -> io::Result<u32> {
     let mut route = Route::open()?;
-    if let Some(found) = route.link(&record.bridge)? {
-        return Ok(found.index);
-    }
-    match route.run(vec![route::bridge(&record.bridge, record.mtu)]) {
-        Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {}
-        other => other?,
-    }
-    let link = route.link(&record.bridge)?.ok_or(Errno::ENODEV)?;
-    // Without it a host that was not made for IPv6 could be reached over the bridge's link-local address.
-    let _ = sysctl(&format!("ipv6/conf/{}/disable_ipv6", record.bridge), "1");
-    // Lets a packet that the host sends to 127.0.0.1 go to a container; `rules` keeps containers out.
-    sysctl(&format!("ipv4/conf/{}/route_localnet", record.bridge), "1")?;
+    let name = &record.bridge;
+    let link = match route.link(name)? {
+        Some(found) => found,
+        None => {
+            match route.run(vec![route::bridge(
+                name,
+                record.mtu,
+                bridge_mac(&record.id),
+            )]) {
+                Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {}
+                other => other?,
+            }
+            route.link(name)?.ok_or(Errno::ENODEV)?
+        }
+    };
+    // Done each time: whoever made the bridge may have been killed before it came to this.
     let addresses = record.subnets.iter();
     let addresses =
         addresses.map(|pool| route::address(link.index, pool.gateway, pool.subnet.prefix()));
     route.run(addresses.collect())?;
+    // Without it a host that was not made for IPv6 could be reached over the bridge's link-local address.
+    let _ = sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), "1");
+    // Lets a packet that the host sends to 127.0.0.1 go to a container; `rules` keeps containers out.
+    sysctl(&format!("ipv4/conf/{name}/route_localnet"), "1")?;
     if !record.spec.internal {
         let forward = "/proc/sys/net/ipv4/ip_forward";
         if std::fs::read(forward)?.first() != Some(&b'1') {
@@ -93,15 +112,42 @@ fn make_bridge(record: &NetworkRecord) -> io::Result<u32> {
     Ok(link.index)
 }
 
+/// A hardware address for the bridge of a network: of one station, made up here.
+fn bridge_mac(id: &str) -> [u8; 6] {
+    let mut mac = [0x02, 0x42, 0, 0, 0, 0];
+    for (at, byte) in mac.iter_mut().skip(2).enumerate() {
+        let digits = id.get(at * 2..at * 2 + 2).unwrap_or("00");
+        *byte = u8::from_str_radix(digits, 16).unwrap_or(0);
+    }
+    mac
+}
+
+/// Whether there is a device of that name.
+pub(super) fn exists(name: &str) -> Result<bool> {
+    Route::open()
+        .and_then(|mut route| route.link(name))
+        .map(|found| found.is_some())
+        .map_err(|error| EngineError::failed(format!("look for device {name}"), error))
+}
+
 /// Takes a network's bridge and rules away; missing ones are fine.
 pub(super) fn remove(bridge: &str, id: &str, network: &str) -> Result<()> {
-    let link = Route::open().and_then(|mut route| {
-        match route.run(vec![route::delete(bridge)]) {
-            Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => Ok(()),
-            other => other,
-        }
+    let delete = || match Route::open()?.run(vec![route::delete(bridge)]) {
+        Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => Ok(()),
+        other => other,
+    };
+    // The kernel waits for all CPUs on both; waiting at the same time halves it.
+    let (link, rules) = std::thread::scope(|scope| {
+        let rules = scope.spawn(|| rules::remove(id));
+        let link = delete();
+        (
+            link,
+            rules
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))),
+        )
     });
-    link.and_then(|()| rules::remove(id))
+    link.and(rules)
         .map_err(|error| EngineError::failed(format!("remove network {network}"), error))
 }
 
@@ -150,8 +196,14 @@ pub fn connect(netns: BorrowedFd<'_>, container: &ContainerId, links: &[Link<'_>
         .try_for_each(|(at, link)| {
             let bridge = ensure(link.record)?;
             let step = || format!("connect to network {}", link.record.spec.name);
-            plug(netns, &cable_name(container, at), &device(link, at), bridge, link)
-                .map_err(|error| EngineError::failed(step(), error))
+            plug(
+                netns,
+                &cable_name(container, at),
+                &device(link, at),
+                bridge,
+                link,
+            )
+            .map_err(|error| EngineError::failed(step(), error))
         })
         .and_then(|()| {
             netns::within(netns, || configure(links))
@@ -164,7 +216,8 @@ pub fn connect(netns: BorrowedFd<'_>, container: &ContainerId, links: &[Link<'_>
 }
 
 fn device(link: &Link<'_>, at: usize) -> String {
-    link.interface.map_or_else(|| format!("eth{at}"), str::to_owned)
+    link.interface
+        .map_or_else(|| format!("eth{at}"), str::to_owned)
 }
 
 /// Makes one cable.
@@ -178,7 +231,14 @@ fn plug(
     if !is_device_name(peer) {
         return Err(io::Error::other(format!("`{peer}` is no device name")));
     }
-    let ends = VethEnds { name, bridge, peer, netns, mac: link.lease.mac, mtu: link.record.mtu };
+    let ends = VethEnds {
+        name,
+        bridge,
+        peer,
+        netns,
+        mac: link.lease.mac,
+        mtu: link.record.mtu,
+    };
     // A bridge sends nothing back where it came from: hairpin mode lets a container reach its own
     // published port.
     let requests = || vec![route::veth(&ends), route::hairpin(name)];
@@ -203,7 +263,9 @@ fn configure(links: &[Link<'_>]) -> io::Result<()> {
     for (at, link) in links.iter().enumerate() {
         let name = device(link, at);
         let index = route.link(&name)?.ok_or(Errno::ENODEV)?.index;
-        let Some(address) = link.lease.ipv4() else { continue };
+        let Some(address) = link.lease.ipv4() else {
+            continue;
+        };
         requests.push(route::address(index, address, link.lease.prefix));
         requests.push(route::up(&name));
         if link.default_route && !link.record.spec.internal {
@@ -237,10 +299,7 @@ pub fn disconnect(container: &ContainerId) -> Result<()> {
 
 /// Whether a container's first cable is there.
 pub(super) fn is_connected(container: &ContainerId) -> Result<bool> {
-    Route::open()
-        .and_then(|mut route| route.link(&cable_name(container, 0)))
-        .map(|found| found.is_some())
-        .map_err(|error| EngineError::failed("look for a container's device", error))
+    exists(&cable_name(container, 0))
 }
 
 #[cfg(test)]

@@ -29,7 +29,10 @@ impl Cidr {
     /// The network of `prefix` bits that holds an address; more than 32 bits count as 32.
     pub fn new(address: Ipv4Addr, prefix: u8) -> Self {
         let prefix = prefix.min(32);
-        Self { first: Ipv4Addr::from_bits(address.to_bits() & mask(prefix)), prefix }
+        Self {
+            first: Ipv4Addr::from_bits(address.to_bits() & mask(prefix)),
+            prefix,
+        }
     }
     /// Its first address, which names the network.
     pub fn first(self) -> Ipv4Addr {

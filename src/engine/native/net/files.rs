@@ -40,7 +40,8 @@ impl ResolvConf {
             let mut words = line.split_whitespace();
             match words.next() {
                 Some("nameserver") => {
-                    conf.servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok()));
+                    conf.servers
+                        .extend(words.next().and_then(|word| word.parse::<IpAddr>().ok()));
                 }
                 // The last one counts.
                 Some("search" | "domain") => {
@@ -76,7 +77,12 @@ pub fn resolv_conf(host: &str, dns: &DnsConfig, resolver: Resolver) -> String {
     let mut conf = ResolvConf::parse(host);
     if !dns.search.is_empty() {
         // As Docker: `.` alone asks for no search domain at all.
-        conf.search = dns.search.iter().filter(|domain| *domain != ".").cloned().collect();
+        conf.search = dns
+            .search
+            .iter()
+            .filter(|domain| *domain != ".")
+            .cloned()
+            .collect();
     }
     if !dns.options.is_empty() {
         conf.options.clone_from(&dns.options);
@@ -85,8 +91,13 @@ pub fn resolv_conf(host: &str, dns: &DnsConfig, resolver: Resolver) -> String {
         Resolver::Answerer => {
             conf.servers = vec![IpAddr::V4(ANSWERER)];
             // What speaks of the host's own resolver does not hold for ours.
-            conf.options.retain(|option| !matches!(option.as_str(), "trust-ad" | "edns0"));
-            if !conf.options.iter().any(|option| option.starts_with("ndots:")) {
+            conf.options
+                .retain(|option| !matches!(option.as_str(), "trust-ad" | "edns0"));
+            if !conf
+                .options
+                .iter()
+                .any(|option| option.starts_with("ndots:"))
+            {
                 conf.options.push("ndots:0".to_owned());
             }
         }
@@ -147,8 +158,7 @@ pub fn hosts(wanted: &Hosts<'_>) -> String {
 mod tests {
     use super::*;
 
-    const HOST: &str =
-        "# made by x\nnameserver 127.0.0.53\nnameserver 1.1.1.1\nsearch a.test b.test\noptions edns0 trust-ad\n";
+    const HOST: &str = "# made by x\nnameserver 127.0.0.53\nnameserver 1.1.1.1\nsearch a.test b.test\noptions edns0 trust-ad\n";
 
     #[test]
     fn a_container_on_networks_asks_its_answerer_and_searches_as_the_host_does() {
@@ -169,8 +179,14 @@ mod tests {
 
     #[test]
     fn a_container_on_the_hosts_network_has_the_hosts_file_unless_told_otherwise() {
-        assert_eq!(resolv_conf(HOST, &DnsConfig::default(), Resolver::Host), HOST);
-        let dns = DnsConfig { servers: vec![IpAddr::from([9, 9, 9, 9])], ..DnsConfig::default() };
+        assert_eq!(
+            resolv_conf(HOST, &DnsConfig::default(), Resolver::Host),
+            HOST
+        );
+        let dns = DnsConfig {
+            servers: vec![IpAddr::from([9, 9, 9, 9])],
+            ..DnsConfig::default()
+        };
         assert_eq!(
             resolv_conf(HOST, &dns, Resolver::Host),
             "nameserver 9.9.9.9\nsearch a.test b.test\noptions edns0 trust-ad\n"
@@ -180,7 +196,10 @@ mod tests {
     #[test]
     fn the_hosts_file_ends_with_extra_names_and_the_containers_own() {
         let extra = [
-            ("db.test".to_owned(), HostAddr::Ip(IpAddr::from([10, 0, 0, 9]))),
+            (
+                "db.test".to_owned(),
+                HostAddr::Ip(IpAddr::from([10, 0, 0, 9])),
+            ),
             ("up.test".to_owned(), HostAddr::Gateway),
         ];
         let text = hosts(&Hosts {
@@ -192,8 +211,10 @@ mod tests {
             gateway: Some(IpAddr::from([10, 5, 0, 1])),
         });
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
-        assert!(text.ends_with(
-            "10.0.0.9\tdb.test\n10.5.0.1\tup.test\n10.5.0.2\tweb.example.test web\n"
-        ));
+        assert!(
+            text.ends_with(
+                "10.0.0.9\tdb.test\n10.5.0.1\tup.test\n10.5.0.2\tweb.example.test web\n"
+            )
+        );
     }
 }

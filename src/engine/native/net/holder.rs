@@ -21,10 +21,18 @@ pub(super) fn of(protocol: Protocol, address: Ipv4Addr, port: u16) -> Option<Str
     let mut inodes = Vec::new();
     for file in [v4, v6] {
         if let Ok(text) = std::fs::read_to_string(format!("/proc/thread-self/net/{file}")) {
-            inodes.extend(text.lines().skip(1).filter_map(|line| inode(line, address, port)));
+            inodes.extend(
+                text.lines()
+                    .skip(1)
+                    .filter_map(|line| inode(line, address, port)),
+            );
         }
     }
-    if inodes.is_empty() { None } else { process(&inodes) }
+    if inodes.is_empty() {
+        None
+    } else {
+        process(&inodes)
+    }
 }
 
 /// The inode of a socket that has a port and is in the way of an address; a connection that is running
@@ -44,16 +52,23 @@ fn inode(line: &str, address: Ipv4Addr, port: u16) -> Option<u64> {
 }
 
 fn process(inodes: &[u64]) -> Option<String> {
-    let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+    let wanted: Vec<String> = inodes
+        .iter()
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect();
     let mut pids: Vec<u32> = std::fs::read_dir("/proc")
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
     pids.sort_unstable();
     for pid in pids {
-        let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+        let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+            continue;
+        };
         for entry in entries.flatten() {
-            let Ok(target) = std::fs::read_link(entry.path()) else { continue };
+            let Ok(target) = std::fs::read_link(entry.path()) else {
+                continue;
+            };
             if wanted.iter().any(|socket| Path::new(socket) == target) {
                 return Some(name(pid));
             }
@@ -74,9 +89,12 @@ fn describe(pid: u32, cmdline: &[u8], comm: &[u8]) -> String {
         .map(|word| String::from_utf8_lossy(word).into_owned())
         .collect();
     let ours = words.iter().take(2).any(|word| word == "__supervise")
-        || words.first().is_some_and(|word| word.starts_with(SUPERVISOR));
+        || words
+            .first()
+            .is_some_and(|word| word.starts_with(SUPERVISOR));
     let container = words.last().map(|word| {
-        word.strip_prefix(SUPERVISOR).map_or(word.as_str(), |rest| rest.trim_start_matches([':', ' ']))
+        word.strip_prefix(SUPERVISOR)
+            .map_or(word.as_str(), |rest| rest.trim_start_matches([':', ' ']))
     });
     match container {
         Some(container) if ours && !container.is_empty() => format!("container {container}"),
@@ -103,7 +121,13 @@ mod tests {
     fn a_supervisor_is_named_by_its_container_and_others_by_program() {
         let cmdline = b"hoist-supervisor: demo-web-1\0__supervise\0/run/x\0demo-web-1\0";
         assert_eq!(describe(7, cmdline, b"hoist\n"), "container demo-web-1");
-        assert_eq!(describe(7, b"hoist-supervisor: demo-web-1\0", b"h"), "container demo-web-1");
-        assert_eq!(describe(4711, b"nginx: master\0", b"nginx\n"), "nginx (pid 4711)");
+        assert_eq!(
+            describe(7, b"hoist-supervisor: demo-web-1\0", b"h"),
+            "container demo-web-1"
+        );
+        assert_eq!(
+            describe(4711, b"nginx: master\0", b"nginx\n"),
+            "nginx (pid 4711)"
+        );
     }
 }

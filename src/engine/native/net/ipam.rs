@@ -27,7 +27,12 @@ pub struct Pool {
 impl Pool {
     fn whole(subnet: Cidr) -> Self {
         let gateway = Ipv4Addr::from_bits(subnet.first().to_bits() + 1);
-        Self { subnet, gateway, range: subnet, reserved: Vec::new() }
+        Self {
+            subnet,
+            gateway,
+            range: subnet,
+            reserved: Vec::new(),
+        }
     }
     fn usable(&self, address: Ipv4Addr) -> bool {
         address != self.subnet.first()
@@ -87,7 +92,10 @@ pub(super) fn check(network: &str, wanted: &[Subnet], taken: &[Cidr]) -> Result<
     let mut pools: Vec<Pool> = Vec::new();
     for subnet in wanted {
         let pool = checked(network, subnet)?;
-        let clash = taken.iter().copied().chain(pools.iter().map(|pool| pool.subnet));
+        let clash = taken
+            .iter()
+            .copied()
+            .chain(pools.iter().map(|pool| pool.subnet));
         if let Some(other) = clash.into_iter().find(|other| other.overlaps(pool.subnet)) {
             return Err(EngineError::failed(
                 format!("make network {network}"),
@@ -105,20 +113,27 @@ pub(super) fn check(network: &str, wanted: &[Subnet], taken: &[Cidr]) -> Result<
 
 fn checked(network: &str, wanted: &Subnet) -> Result<Pool> {
     if wanted.cidr.contains(':') {
-        let what =
-            format!("network {network}: subnet {} is IPv6, which hoist cannot do yet", wanted.cidr);
+        let what = format!(
+            "network {network}: subnet {} is IPv6, which hoist cannot do yet",
+            wanted.cidr
+        );
         return Err(EngineError::Unsupported { what });
     }
     let wrong = |cause: String| EngineError::failed(format!("make network {network}"), cause);
     let subnet: Cidr = wanted.cidr.parse().map_err(|e| wrong(format!("{e}")))?;
     if subnet.prefix() > 30 || subnet.prefix() == 0 {
-        return Err(wrong(format!("subnet {subnet} has no room for a gateway and a container")));
+        return Err(wrong(format!(
+            "subnet {subnet} has no room for a gateway and a container"
+        )));
     }
     let mut pool = Pool::whole(subnet);
     if let Some(range) = &wanted.ip_range {
         pool.range = range.parse().map_err(|e| wrong(format!("ip_range: {e}")))?;
         if !subnet.contains(pool.range.first()) || pool.range.prefix() < subnet.prefix() {
-            return Err(wrong(format!("ip_range {} is not inside {subnet}", pool.range)));
+            return Err(wrong(format!(
+                "ip_range {} is not inside {subnet}",
+                pool.range
+            )));
         }
     }
     if let Some(gateway) = wanted.gateway {
@@ -128,7 +143,8 @@ fn checked(network: &str, wanted: &Subnet) -> Result<Pool> {
         }
     }
     for address in wanted.reserved.values() {
-        pool.reserved.push(v4(network, "auxiliary address", *address)?);
+        pool.reserved
+            .push(v4(network, "auxiliary address", *address)?);
     }
     Ok(pool)
 }
@@ -156,7 +172,10 @@ pub(super) fn address(
         }
         // A reserved address may be asked for by name: that is what it is reserved for.
         if wanted == pool.subnet.first() || wanted == pool.subnet.last() {
-            return wrong(step, "it is the network's own or its broadcast address".to_owned());
+            return wrong(
+                step,
+                "it is the network's own or its broadcast address".to_owned(),
+            );
         }
         if let Some(holder) = holder(wanted) {
             return wrong(step, format!("it is already in use by container {holder}"));
@@ -179,7 +198,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn subnet(cidr: &str) -> Subnet {
-        Subnet { cidr: cidr.to_owned(), gateway: None, ip_range: None, reserved: BTreeMap::new() }
+        Subnet {
+            cidr: cidr.to_owned(),
+            gateway: None,
+            ip_range: None,
+            reserved: BTreeMap::new(),
+        }
     }
 
     #[test]
@@ -195,9 +219,16 @@ mod tests {
 
     #[test]
     fn a_subnet_that_overlaps_is_refused_with_both_named() {
-        let error = check("n", &[subnet("10.5.0.0/16")], &["10.0.0.0/8".parse().unwrap()]);
+        let error = check(
+            "n",
+            &[subnet("10.5.0.0/16")],
+            &["10.0.0.0/8".parse().unwrap()],
+        );
         let text = error.unwrap_err().to_string();
-        assert!(text.contains("10.5.0.0/16 overlaps with 10.0.0.0/8"), "{text}");
+        assert!(
+            text.contains("10.5.0.0/16 overlaps with 10.0.0.0/8"),
+            "{text}"
+        );
         assert!(check("n", &[subnet("10.5.0.0/16"), subnet("10.5.1.0/24")], &[]).is_err());
         assert!(matches!(
             check("n", &[subnet("fd00::/64")], &[]),
@@ -209,13 +240,21 @@ mod tests {
     fn addresses_are_handed_out_lowest_first_inside_the_range() {
         let mut wanted = subnet("10.5.0.0/24");
         wanted.ip_range = Some("10.5.0.128/25".to_owned());
-        wanted.reserved.insert("printer".into(), IpAddr::from([10, 5, 0, 128]));
+        wanted
+            .reserved
+            .insert("printer".into(), IpAddr::from([10, 5, 0, 128]));
         let pools = check("n", &[wanted], &[]).unwrap();
         let none = |_| None;
-        assert_eq!(address("n", &pools, None, &none).unwrap().0, Ipv4Addr::new(10, 5, 0, 129));
+        assert_eq!(
+            address("n", &pools, None, &none).unwrap().0,
+            Ipv4Addr::new(10, 5, 0, 129)
+        );
         let holder =
             |address| (address == Ipv4Addr::new(10, 5, 0, 129)).then(|| "web-1".to_owned());
-        assert_eq!(address("n", &pools, None, &holder).unwrap().0, Ipv4Addr::new(10, 5, 0, 130));
+        assert_eq!(
+            address("n", &pools, None, &holder).unwrap().0,
+            Ipv4Addr::new(10, 5, 0, 130)
+        );
         let error = address("n", &pools, Some(Ipv4Addr::new(10, 5, 0, 129)), &holder).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -228,7 +267,10 @@ mod tests {
     #[test]
     fn a_full_subnet_is_an_error() {
         let pools = check("n", &[subnet("10.5.0.0/30")], &[]).unwrap();
-        assert_eq!(address("n", &pools, None, &|_| None).unwrap().0, Ipv4Addr::new(10, 5, 0, 2));
+        assert_eq!(
+            address("n", &pools, None, &|_| None).unwrap().0,
+            Ipv4Addr::new(10, 5, 0, 2)
+        );
         assert!(address("n", &pools, None, &|_| Some("x".into())).is_err());
     }
 }

@@ -53,7 +53,9 @@ impl Networks {
         let dir = roots.data.join("networks");
         crate::sys::fs::make_dirs(&dir, 0o700)
             .map_err(|error| EngineError::failed("make a directory", error))?;
-        Ok(Self { shelf: Shelf::new(dir) })
+        Ok(Self {
+            shelf: Shelf::new(dir),
+        })
     }
     /// The directory that holds them, for [`super::super::dns::Zone`].
     pub fn dir(&self) -> &Path {
@@ -78,8 +80,10 @@ impl Networks {
         self.shelf.all()
     }
     fn need(&self, name: &str) -> Result<NetworkRecord> {
-        self.get(name)?
-            .ok_or_else(|| EngineError::NotFound { kind: "network", name: name.to_owned() })
+        self.get(name)?.ok_or_else(|| EngineError::NotFound {
+            kind: "network",
+            name: name.to_owned(),
+        })
     }
     /// Makes a network: its record, its bridge, its rules.
     ///
@@ -93,10 +97,10 @@ impl Networks {
     pub(super) fn create_locked(&self, spec: &NetworkSpec) -> Result<NetworkRecord> {
         supported(spec)?;
         if let Some(there) = self.get(&spec.name)? {
-            let holder = there
-                .spec
-                .project
-                .map_or_else(|| "another network".to_owned(), |name| format!("project {name}"));
+            let holder = there.spec.project.map_or_else(
+                || "another network".to_owned(),
+                |name| format!("project {name}"),
+            );
             return Err(EngineError::NameInUse {
                 kind: "network",
                 name: spec.name.clone(),
@@ -104,16 +108,7 @@ impl Networks {
             });
         }
         let id = self.shelf.id(&spec.name);
-        let bridge = match spec.options.get("com.docker.network.bridge.name") {
-            Some(name) if bridge::is_device_name(name) => name.clone(),
-            Some(name) => {
-                let cause = format!("`{name}` is no device name of at most 15 characters");
-                return Err(EngineError::failed(format!("make network {}", spec.name), cause));
-            }
-            None => bridge::bridge_name(&id),
-        };
-        // What a lost record may have left would count as taken.
-        bridge::remove(&bridge, &id, &spec.name)?;
+        let bridge = bridge_for(spec, &id)?;
         let host = host().map_err(|error| EngineError::failed("read the host's routes", error))?;
         let subnets = self.subnets(spec, &host)?;
         let mtu = spec
@@ -140,7 +135,10 @@ impl Networks {
     }
     fn subnets(&self, spec: &NetworkSpec, host: &Host) -> Result<Vec<Pool>> {
         let others = self.list()?;
-        let others = others.iter().flat_map(|record| &record.subnets).map(|pool| pool.subnet);
+        let others = others
+            .iter()
+            .flat_map(|record| &record.subnets)
+            .map(|pool| pool.subnet);
         if spec.subnets.is_empty() {
             let taken: Vec<Cidr> = others.chain(host.networks.iter().copied()).collect();
             ipam::choose(&spec.name, &taken).map(|pool| vec![pool])
@@ -165,10 +163,16 @@ impl Networks {
         users.sort();
         users.dedup();
         if !users.is_empty() {
-            return Err(EngineError::InUse { kind: "network", name: name.to_owned(), users });
+            return Err(EngineError::InUse {
+                kind: "network",
+                name: name.to_owned(),
+                users,
+            });
         }
         let id = self.shelf.id(name);
-        let bridge = self.get(name)?.map_or_else(|| bridge::bridge_name(&id), |found| found.bridge);
+        let bridge = self
+            .get(name)?
+            .map_or_else(|| bridge::bridge_name(&id), |found| found.bridge);
         bridge::remove(&bridge, &id, name)?;
         self.shelf.delete(name)
     }
@@ -193,12 +197,15 @@ impl Networks {
             return Err(EngineError::Unsupported { what });
         }
         let mut leases = self.leases(network)?;
-        let own = leases.iter().position(|lease| lease.container == *request.container);
+        let own = leases
+            .iter()
+            .position(|lease| lease.container == *request.container);
         let old = own.map(|at| leases.remove(at).lease);
         let (address, pool) = {
-            let old = old.as_ref().and_then(Lease::ipv4).filter(|old| {
-                record.subnets.iter().any(|pool| pool.subnet.contains(*old))
-            });
+            let old = old
+                .as_ref()
+                .and_then(Lease::ipv4)
+                .filter(|old| record.subnets.iter().any(|pool| pool.subnet.contains(*old)));
             let holder = |address| {
                 let has = |lease: &&LeaseRecord| lease.lease.ipv4() == Some(address);
                 leases.iter().find(has).map(|lease| lease.name.clone())
@@ -254,7 +261,10 @@ impl Networks {
     pub fn rename(&self, network: &str, container: &ContainerId, name: &str) -> Result<()> {
         let _held = self.lock()?;
         let mut leases = self.leases(network)?;
-        let Some(lease) = leases.iter_mut().find(|lease| lease.container == *container) else {
+        let Some(lease) = leases
+            .iter_mut()
+            .find(|lease| lease.container == *container)
+        else {
             return Ok(());
         };
         let old = std::mem::replace(&mut lease.name, name.to_owned());
@@ -294,6 +304,26 @@ fn supported(spec: &NetworkSpec) -> Result<()> {
     Err(EngineError::Unsupported { what })
 }
 
+/// The name of a new network's bridge, which nobody has.
+fn bridge_for(spec: &NetworkSpec, id: &str) -> Result<String> {
+    let refuse = |cause: String| EngineError::failed(format!("make network {}", spec.name), cause);
+    match spec.options.get("com.docker.network.bridge.name") {
+        None => {
+            let name = bridge::bridge_name(id);
+            // What a lost record may have left would count as taken.
+            bridge::remove(&name, id, &spec.name)?;
+            Ok(name)
+        }
+        Some(name) if !bridge::is_device_name(name) => Err(refuse(format!(
+            "`{name}` is no device name of at most 15 characters"
+        ))),
+        Some(name) if bridge::exists(name)? => Err(refuse(format!(
+            "device `{name}` exists already; choose another bridge name"
+        ))),
+        Some(name) => Ok(name.clone()),
+    }
+}
+
 /// Parses `02:42:ac:11:00:02`; `-` may stand for `:`. Group addresses are refused.
 fn parse_mac(text: &str) -> Option<[u8; 6]> {
     let mut mac = [0; 6];
@@ -311,23 +341,30 @@ fn host() -> std::io::Result<Host> {
     let mut route = Route::open()?;
     let addresses = route.addresses()?;
     let routes = route.routes()?;
-    let mut networks: Vec<Cidr> =
-        addresses.iter().map(|(address, prefix)| Cidr::new(*address, *prefix)).collect();
+    let mut networks: Vec<Cidr> = addresses
+        .iter()
+        .map(|(address, prefix)| Cidr::new(*address, *prefix))
+        .collect();
     networks.extend(
         routes
             .iter()
             .map(|route| Cidr::new(route.destination.0, route.destination.1))
             .filter(|network| network.prefix() > 0),
     );
-    let outside =
-        routes.iter().find(|route| route.destination.1 == 0).and_then(|route| route.device);
+    let outside = routes
+        .iter()
+        .find(|route| route.destination.1 == 0)
+        .and_then(|route| route.device);
     let mtu = match outside {
         Some(index) => route.links()?.into_iter().find(|link| link.index == index),
         None => None,
     };
     Ok(Host {
         networks,
-        addresses: addresses.iter().map(|(address, _)| Cidr::new(*address, 32)).collect(),
+        addresses: addresses
+            .iter()
+            .map(|(address, _)| Cidr::new(*address, 32))
+            .collect(),
         mtu: mtu.map_or(ETHERNET, |link| link.mtu.clamp(576, ETHERNET)),
     })
 }
@@ -338,8 +375,14 @@ mod tests {
 
     #[test]
     fn hardware_addresses_are_six_bytes_of_one_station() {
-        assert_eq!(parse_mac("02:42:ac:11:00:02"), Some([2, 0x42, 0xac, 0x11, 0, 2]));
-        assert_eq!(parse_mac("02-42-AC-11-0-2"), Some([2, 0x42, 0xac, 0x11, 0, 2]));
+        assert_eq!(
+            parse_mac("02:42:ac:11:00:02"),
+            Some([2, 0x42, 0xac, 0x11, 0, 2])
+        );
+        assert_eq!(
+            parse_mac("02-42-AC-11-0-2"),
+            Some([2, 0x42, 0xac, 0x11, 0, 2])
+        );
         assert_eq!(parse_mac("01:42:ac:11:00:02"), None);
         assert_eq!(parse_mac("02:42:ac:11:00"), None);
         assert_eq!(parse_mac("02:42:ac:11:00:02:03"), None);

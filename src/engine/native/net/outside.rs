@@ -71,11 +71,19 @@ impl Networks {
         };
         self.forget_lost_steps()?;
         let name = format!("build step {id}");
-        let request = LeaseRequest { container: &container, name: &name, endpoint: &endpoint };
+        let request = LeaseRequest {
+            container: &container,
+            name: &name,
+            endpoint: &endpoint,
+        };
         let lease = self.lease_locked(NETWORK, &request)?;
         let connected = || -> Result<Outside> {
-            let link =
-                Link { record: &record, lease: &lease, interface: None, default_route: true };
+            let link = Link {
+                record: &record,
+                lease: &lease,
+                interface: None,
+                default_route: true,
+            };
             bridge::connect(netns, &container, &[link])?;
             let zone = Zone {
                 dir: self.dir().to_owned(),

@@ -10,8 +10,8 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrIn, bind, getsockname, listen,
-    setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrIn, bind, getsockname,
+    listen, setsockopt, socket, sockopt,
 };
 
 use super::holder;
@@ -47,6 +47,15 @@ pub struct Published {
     pub ports: Vec<PublishedPort>,
 }
 
+/// Ports that are published no more.
+///
+/// The kernel frees what was deleted after all CPUs have passed by, and makes whoever closes the socket
+/// wait for that, some 10 ms. Who has better things to do keeps this until then.
+#[derive(Debug)]
+pub struct Withdrawn {
+    _socket: Nft,
+}
+
 fn table(container: &ContainerId) -> String {
     format!("hoist-p-{}", container.short())
 }
@@ -65,7 +74,10 @@ fn transport(protocol: Protocol) -> Transport {
 /// [`EngineError::PortTaken`] with who has it, [`EngineError::Unsupported`] for an IPv6 address,
 /// [`EngineError::Failed`].
 pub fn publish(request: &PublishRequest<'_>) -> Result<Published> {
-    let mut published = Published { held: Vec::new(), ports: Vec::new() };
+    let mut published = Published {
+        held: Vec::new(),
+        ports: Vec::new(),
+    };
     for mapping in request.ports {
         let (socket, port) = hold(mapping)?;
         published.held.extend(socket);
@@ -74,27 +86,35 @@ pub fn publish(request: &PublishRequest<'_>) -> Result<Published> {
     if published.ports.is_empty() {
         return Ok(published);
     }
-    let set = Nft::open().and_then(|mut nft| nft.commit(batch(request, &published.ports)));
+    let set = Nft::open().and_then(|mut nft| {
+        nft.set_table(&table(request.container), |batch| {
+            fill(batch, request, &published.ports);
+        })
+    });
     set.map_err(|error| {
         EngineError::failed(format!("publish the ports of {}", request.name), error)
     })?;
     // A sender that was there before goes on to where its first packet went, unless that is forgotten.
-    for port in published.ports.iter().filter(|port| port.protocol == Protocol::Udp) {
+    for port in published
+        .ports
+        .iter()
+        .filter(|port| port.protocol == Protocol::Udp)
+    {
         let _ = conntrack::forget(Which::To(Transport::Udp, port.host));
     }
     Ok(published)
 }
 
-fn batch(request: &PublishRequest<'_>, ports: &[PublishedPort]) -> Batch {
+fn fill(batch: &mut Batch, request: &PublishRequest<'_>, ports: &[PublishedPort]) {
     let table = table(request.container);
     let (target, bridge) = (request.target, request.network.bridge.as_str());
-    let mut batch = Batch::default();
-    batch.fresh_table(&table);
     batch.chain(&table, "prerouting", Hook::NatPrerouting);
     batch.chain(&table, "output", Hook::NatOutput);
     batch.chain(&table, "postrouting", Hook::NatPostrouting);
     for port in ports {
-        let IpAddr::V4(host) = port.host_ip else { continue };
+        let IpAddr::V4(host) = port.host_ip else {
+            continue;
+        };
         let rule = if host.is_unspecified() {
             Rule::new().to_local()
         } else {
@@ -103,14 +123,22 @@ fn batch(request: &PublishRequest<'_>, ports: &[PublishedPort]) -> Batch {
         let rule = rule
             .port(transport(port.protocol), port.host)
             .translate_to(target, port.container)
-            .named(&format!("{target} {}", request.name));
+            .named(&format!(
+                "{} {target} {}",
+                transport_name(port.protocol),
+                request.name
+            ));
         batch.append(&table, "output", &rule);
         if !host.is_loopback() {
             batch.append(&table, "prerouting", &rule);
         }
     }
     // The container must answer to the host, not to 127.0.0.1, which is itself.
-    let towards = || Rule::new().device(Direction::Out, Interface::Is(bridge)).to(target, 32);
+    let towards = || {
+        Rule::new()
+            .device(Direction::Out, Interface::Is(bridge))
+            .to(target, 32)
+    };
     let local = towards().from(Ipv4Addr::new(127, 0, 0, 0), 8).masquerade();
     batch.append(&table, "postrouting", &local);
     // Neighbours, and the container itself, must be answered through the host, which translates back.
@@ -118,7 +146,6 @@ fn batch(request: &PublishRequest<'_>, ports: &[PublishedPort]) -> Batch {
         let neighbour = towards().from(pool.subnet.first(), pool.subnet.prefix());
         batch.append(&table, "postrouting", &neighbour.translated().masquerade());
     }
-    batch
 }
 
 /// Binds the first free host port of a mapping.
@@ -156,7 +183,11 @@ fn hold(mapping: &PortMapping) -> Result<(Option<OwnedFd>, PublishedPort)> {
     }
     let (wanted, errno) = refused.unwrap_or((first, Errno::EADDRINUSE));
     let protocol = transport_name(mapping.protocol);
-    let range = if last > first { format!("{first}-{last}") } else { wanted.to_string() };
+    let range = if last > first {
+        format!("{first}-{last}")
+    } else {
+        wanted.to_string()
+    };
     let address = format!("{host}:{range}/{protocol}");
     Err(match errno {
         Errno::EADDRINUSE => {
@@ -208,33 +239,45 @@ fn bind_one(
     Ok((Some(fd), bound.port()))
 }
 
-/// Takes all published ports of a container away and forgets connections through them; the sockets that
-/// hold the ports are the caller's. A container without published ports is fine.
+/// The container's address in the comment of a rule for a UDP port.
+fn udp_target(comment: &str) -> Option<Ipv4Addr> {
+    comment
+        .strip_prefix("udp ")?
+        .split(' ')
+        .next()?
+        .parse()
+        .ok()
+}
+
+/// Takes all published ports of a container away; the sockets that hold the ports are the caller's.
+/// What sends packets to a UDP port goes on to wherever they went before, so that is forgotten; a TCP
+/// connection ends with the container, and a new one is looked at anew.
+/// A container without published ports is fine.
 ///
 /// # Errors
 /// [`EngineError::Failed`].
-pub fn unpublish(container: &ContainerId) -> Result<()> {
+pub fn unpublish(container: &ContainerId) -> Result<Withdrawn> {
     let table = table(container);
-    let delete = || -> io::Result<()> {
+    let delete = || -> io::Result<Withdrawn> {
         let mut nft = Nft::open()?;
         if !nft.has_table(&table)? {
-            return Ok(());
+            return Ok(Withdrawn { _socket: nft });
         }
         let rules = nft.rules(&table, Some("output"))?;
         nft.delete_table(&table)?;
-        let mut targets: Vec<Ipv4Addr> = rules
+        let target = rules
             .iter()
-            .filter_map(|rule| rule.comment.as_deref()?.split(' ').next()?.parse().ok())
-            .collect();
-        targets.sort_unstable();
-        targets.dedup();
-        for target in targets {
+            .find_map(|rule| udp_target(rule.comment.as_deref()?));
+        if let Some(target) = target {
             // Best effort: an entry that stays runs out by itself.
             let _ = conntrack::forget(Which::Of(target));
         }
-        Ok(())
+        Ok(Withdrawn { _socket: nft })
     };
     delete().map_err(|error| {
-        EngineError::failed(format!("withdraw the ports of container {}", container.short()), error)
+        EngineError::failed(
+            format!("withdraw the ports of container {}", container.short()),
+            error,
+        )
     })
 }

@@ -103,7 +103,9 @@ struct Leases {
 pub(super) fn is_name(name: &str) -> bool {
     name.len() <= 200
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
 /// 64 hex digits of parts that together name a thing.
@@ -113,7 +115,11 @@ pub(super) fn hash(parts: &[&[u8]]) -> String {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part);
     }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// The directory of all networks.
@@ -127,9 +133,9 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     match std::fs::read(path) {
         // Written without a sync: a power cut may have left it empty, and ended all containers.
         Ok(bytes) if bytes.is_empty() => Ok(None),
-        Ok(bytes) => {
-            serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.to_string()))
-        }
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| failed(error.to_string())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(error.to_string())),
     }
@@ -145,7 +151,10 @@ fn write<T: Serialize>(path: &Path, value: &T, how: Durability) -> Result<()> {
 ///
 /// # Errors
 /// [`EngineError::Failed`] when the file is unreadable; a missing one has none.
-pub(in crate::engine::native) fn read_leases(dir: &Path, network: &str) -> Result<Vec<LeaseRecord>> {
+pub(in crate::engine::native) fn read_leases(
+    dir: &Path,
+    network: &str,
+) -> Result<Vec<LeaseRecord>> {
     let found: Option<Leases> = read(&leases_path(dir, network))?;
     Ok(found.unwrap_or_default().leases)
 }
@@ -168,7 +177,11 @@ impl Shelf {
         hash(&[self.dir.as_os_str().as_bytes(), name.as_bytes()])
     }
     pub(super) fn get(&self, name: &str) -> Result<Option<NetworkRecord>> {
-        if is_name(name) { read(&self.dir.join(name).join(NETWORK)) } else { Ok(None) }
+        if is_name(name) {
+            read(&self.dir.join(name).join(NETWORK))
+        } else {
+            Ok(None)
+        }
     }
     /// All networks, by name.
     pub(super) fn all(&self) -> Result<Vec<NetworkRecord>> {
@@ -183,7 +196,10 @@ impl Shelf {
             names.extend(entry.map_err(failed)?.file_name().into_string());
         }
         names.sort();
-        names.iter().filter_map(|name| self.get(name).transpose()).collect()
+        names
+            .iter()
+            .filter_map(|name| self.get(name).transpose())
+            .collect()
     }
     pub(super) fn put(&self, record: &NetworkRecord) -> Result<()> {
         let dir = self.dir.join(&record.spec.name);
@@ -199,10 +215,17 @@ impl Shelf {
             .map_err(|error| EngineError::failed(format!("remove network {name}"), error))
     }
     pub(super) fn leases(&self, name: &str) -> Result<Vec<LeaseRecord>> {
-        if is_name(name) { read_leases(&self.dir, name) } else { Ok(Vec::new()) }
+        if is_name(name) {
+            read_leases(&self.dir, name)
+        } else {
+            Ok(Vec::new())
+        }
     }
     pub(super) fn put_leases(&self, name: &str, leases: Vec<LeaseRecord>) -> Result<()> {
-        let leases = Leases { version: VERSION, leases };
+        let leases = Leases {
+            version: VERSION,
+            leases,
+        };
         write(&leases_path(&self.dir, name), &leases, Durability::Renamed)
     }
     pub(super) fn version() -> u32 {

@@ -21,7 +21,11 @@ fn table(id: &str) -> String {
 pub(super) fn ensure(record: &NetworkRecord) -> io::Result<()> {
     let mut nft = Nft::open()?;
     if !nft.has_table(&record.table())? {
-        nft.commit(batch(record))?;
+        match nft.set_table(&record.table(), |batch| fill(batch, record)) {
+            // Another container of the network was faster.
+            Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {}
+            other => drop(other?),
+        }
     }
     if !record.spec.internal {
         // Best effort: without Docker there is nothing to do, and what it has may be unreadable.
@@ -30,15 +34,15 @@ pub(super) fn ensure(record: &NetworkRecord) -> io::Result<()> {
     Ok(())
 }
 
-fn batch(record: &NetworkRecord) -> Batch {
+fn fill(batch: &mut Batch, record: &NetworkRecord) {
     let table = record.table();
     let bridge = record.bridge.as_str();
-    let mut batch = Batch::default();
-    batch.fresh_table(&table);
     // The bridge has route_localnet: a container must not reach what the host has on 127.0.0.1.
     batch.chain(&table, "raw", Hook::RawPrerouting);
     let loopback = std::net::Ipv4Addr::new(127, 0, 0, 0);
-    let local = Rule::new().device(Direction::In, Interface::Is(bridge)).to(loopback, 8);
+    let local = Rule::new()
+        .device(Direction::In, Interface::Is(bridge))
+        .to(loopback, 8);
     batch.append(&table, "raw", &local.drop());
     batch.chain(&table, "forward", Hook::Forward);
     let into = || Rule::new().device(Direction::Out, Interface::Is(bridge));
@@ -53,7 +57,10 @@ fn batch(record: &NetworkRecord) -> Batch {
         // Published ports; all else from other networks and from outside ends here.
         batch.append(&table, "forward", &into().translated().accept());
         batch.append(&table, "forward", &into().drop());
-        let masquerade = record.spec.options.get("com.docker.network.bridge.enable_ip_masquerade");
+        let masquerade = record
+            .spec
+            .options
+            .get("com.docker.network.bridge.enable_ip_masquerade");
         if masquerade.is_none_or(|value| value != "false") {
             batch.chain(&table, "postrouting", Hook::NatPostrouting);
             for pool in &record.subnets {
@@ -65,21 +72,30 @@ fn batch(record: &NetworkRecord) -> Batch {
             }
         }
     }
-    batch
 }
 
 /// Docker sets the policy of `FORWARD` to drop, which no other table can take back. Its chain for
 /// others' rules ends in `return`, so that ours go to the head.
 fn beside_docker(nft: &mut Nft, record: &NetworkRecord) -> io::Result<()> {
+    if !nft.has_chain(DOCKER_TABLE, DOCKER_CHAIN)? {
+        return Ok(());
+    }
     let name = record.table();
     let there = nft.rules(DOCKER_TABLE, Some(DOCKER_CHAIN))?;
-    if there.iter().any(|rule| rule.comment.as_deref() == Some(&name)) {
+    if there
+        .iter()
+        .any(|rule| rule.comment.as_deref() == Some(&name))
+    {
         return Ok(());
     }
     let mut batch = Batch::default();
     for direction in [Direction::In, Direction::Out] {
         let rule = Rule::new().device(direction, Interface::Is(&record.bridge));
-        batch.insert(DOCKER_TABLE, DOCKER_CHAIN, &rule.counted().accept().named(&name));
+        batch.insert(
+            DOCKER_TABLE,
+            DOCKER_CHAIN,
+            &rule.counted().accept().named(&name),
+        );
     }
     nft.commit(batch)
 }
@@ -89,9 +105,17 @@ pub(super) fn remove(id: &str) -> io::Result<()> {
     let name = table(id);
     let mut nft = Nft::open()?;
     nft.delete_table(&name)?;
-    let Ok(rules) = nft.rules(DOCKER_TABLE, Some(DOCKER_CHAIN)) else { return Ok(()) };
+    if !nft.has_chain(DOCKER_TABLE, DOCKER_CHAIN).unwrap_or(false) {
+        return Ok(());
+    }
+    let Ok(rules) = nft.rules(DOCKER_TABLE, Some(DOCKER_CHAIN)) else {
+        return Ok(());
+    };
     let mut batch = Batch::default();
-    for rule in rules.iter().filter(|rule| rule.comment.as_deref() == Some(&name)) {
+    for rule in rules
+        .iter()
+        .filter(|rule| rule.comment.as_deref() == Some(&name))
+    {
         batch.delete_rule(rule);
     }
     match nft.commit(batch) {

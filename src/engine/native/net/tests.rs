@@ -2,8 +2,9 @@
 //!
 //! They need root and say so when they have not got it. `lab` is used by the name server's tests too.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd as _;
+use std::time::Duration;
 
 use super::*;
 use crate::base::name::ContainerId;
@@ -44,7 +45,6 @@ pub(in crate::engine::native) mod lab {
     }
 
     /// Runs a test on a host of its own.
-    #[expect(clippy::print_stderr, reason = "says why a test did nothing")]
     pub(in crate::engine::native) fn on_own_host(test: impl FnOnce(&Lab) + Send) {
         static SERIAL: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         if !nix::unistd::geteuid().is_root() {
@@ -54,11 +54,18 @@ pub(in crate::engine::native) mod lab {
         let serial = SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("hoist-net-{}-{serial}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        let roots = Roots { data: dir.clone(), run: dir.clone() };
+        let roots = Roots {
+            data: dir.clone(),
+            run: dir.clone(),
+        };
         netns::create(|| {
             Route::open()?.run(vec![route::up("lo")])?;
             let networks = Networks::open(&roots).unwrap();
-            test(&Lab { networks, outside: uplink()?, dir: dir.clone() });
+            test(&Lab {
+                networks,
+                outside: uplink()?,
+                dir: dir.clone(),
+            });
             Ok(())
         })
         .unwrap();
@@ -69,7 +76,7 @@ pub(in crate::engine::native) mod lab {
     fn uplink() -> io::Result<OwnedFd> {
         let outside = new_netns(None).unwrap();
         let mut route = Route::open()?;
-        route.run(vec![route::bridge("up0", 1400)])?;
+        route.run(vec![route::bridge("up0", 1400, [2, 0, 0, 0, 0, 1])])?;
         let bridge = route.link("up0")?.unwrap().index;
         route.run(vec![
             route::address(bridge, HOST, 24),
@@ -120,15 +127,24 @@ pub(in crate::engine::native) mod lab {
     impl Lab {
         /// Makes a container on a network.
         pub(in crate::engine::native) fn container(&self, name: &str, network: &str) -> Container {
-            let id = ContainerId::from(format!("{:0>64}", name.bytes().map(|b| format!("{b:02x}")).collect::<String>()).chars().rev().collect::<String>());
+            let digits: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+            let id = ContainerId::from(format!("{digits:0<64}"));
             let netns = new_netns(None).unwrap();
             let endpoint = endpoint(network, &[name]);
             let full = format!("demo-{name}-1");
-            let request = LeaseRequest { container: &id, name: &full, endpoint: &endpoint };
+            let request = LeaseRequest {
+                container: &id,
+                name: &full,
+                endpoint: &endpoint,
+            };
             let lease = self.networks.lease(network, &request).unwrap();
             let record = self.networks.get(network).unwrap().unwrap();
-            let link =
-                Link { record: &record, lease: &lease, interface: None, default_route: true };
+            let link = Link {
+                record: &record,
+                lease: &lease,
+                interface: None,
+                default_route: true,
+            };
             connect(netns.as_fd(), &id, &[link]).unwrap();
             Container { id, netns, lease }
         }
@@ -169,7 +185,12 @@ pub(in crate::engine::native) mod lab {
 use lab::{HOST, OUTSIDE, call, on_own_host, serve, spec};
 
 fn tcp(host: (u16, u16), container: u16) -> PortMapping {
-    PortMapping { host_ip: None, host, container, protocol: Protocol::Tcp }
+    PortMapping {
+        host_ip: None,
+        host,
+        container,
+        protocol: Protocol::Tcp,
+    }
 }
 
 #[test]
@@ -243,25 +264,44 @@ fn a_published_port_is_reached_from_everywhere_until_it_is_withdrawn() {
         assert_eq!(published.held.len(), 3);
         assert_ne!(published.ports[2].host, 0);
         // From outside the caller's own address is seen.
-        assert_eq!(call(Some(&lab.outside), HOST, 8080), Some(OUTSIDE.to_string()));
-        assert!(call(None, Ipv4Addr::LOCALHOST, 8080).is_some(), "host, loopback");
+        assert_eq!(
+            call(Some(&lab.outside), HOST, 8080),
+            Some(OUTSIDE.to_string())
+        );
+        assert!(
+            call(None, Ipv4Addr::LOCALHOST, 8080).is_some(),
+            "host, loopback"
+        );
         assert!(call(None, HOST, 8080).is_some(), "host, own address");
         assert!(call(None, Ipv4Addr::LOCALHOST, published.ports[2].host).is_some());
         assert!(call(Some(&b.netns), HOST, 8080).is_some(), "neighbour");
         assert!(call(Some(&a.netns), HOST, 8080).is_some(), "itself");
         assert!(call(Some(&c.netns), HOST, 8080).is_some(), "other network");
-        assert!(call(None, Ipv4Addr::LOCALHOST, 8081).is_some(), "loopback only");
+        assert!(
+            call(None, Ipv4Addr::LOCALHOST, 8081).is_some(),
+            "loopback only"
+        );
         assert_eq!(call(Some(&lab.outside), HOST, 8081), None);
 
-        let again = PublishRequest { container: &b.id, ports: &[tcp((8080, 8080), 80)], ..request };
+        let again = PublishRequest {
+            container: &b.id,
+            ports: &[tcp((8080, 8080), 80)],
+            ..request
+        };
         match publish(&again) {
             Err(EngineError::PortTaken { address, holder }) => {
                 assert_eq!(address, "0.0.0.0:8080/tcp");
-                assert!(holder.ends_with(&format!("(pid {})", std::process::id())), "{holder}");
+                assert!(
+                    holder.ends_with(&format!("(pid {})", std::process::id())),
+                    "{holder}"
+                );
             }
             other => panic!("{other:?}"),
         }
-        let range = PublishRequest { ports: &[tcp((8080, 8085), 80)], ..again };
+        let range = PublishRequest {
+            ports: &[tcp((8080, 8085), 80)],
+            ..again
+        };
         assert_eq!(publish(&range).unwrap().ports[0].host, 8082);
 
         drop(published);
@@ -269,7 +309,89 @@ fn a_published_port_is_reached_from_everywhere_until_it_is_withdrawn() {
         unpublish(&b.id).unwrap();
         unpublish(&c.id).unwrap();
         assert_eq!(call(None, Ipv4Addr::LOCALHOST, 8080), None);
-        assert_eq!(Nft::open().unwrap().tables("hoist-p-").unwrap(), Vec::<String>::new());
+        assert_eq!(
+            Nft::open().unwrap().tables("hoist-p-").unwrap(),
+            Vec::<String>::new()
+        );
+    });
+}
+
+#[test]
+fn packets_to_a_published_port_follow_it_to_another_container() {
+    on_own_host(|lab| {
+        lab.networks.create(&spec("one")).unwrap();
+        let network = lab.networks.get("one").unwrap().unwrap();
+        let caller = netns::within(lab.outside.as_fd(), || {
+            let socket = UdpSocket::bind((OUTSIDE, 0))?;
+            socket.connect((HOST, 5353))?;
+            socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+            Ok(socket)
+        })
+        .unwrap();
+        let mut kept = Vec::new();
+        for name in ["a", "b"] {
+            let container = lab.container(name, "one");
+            let target = container.lease.ipv4().unwrap();
+            let server =
+                netns::within(container.netns.as_fd(), || UdpSocket::bind((target, 53))).unwrap();
+            let port = PortMapping {
+                protocol: Protocol::Udp,
+                ..tcp((5353, 5353), 53)
+            };
+            let published = publish(&PublishRequest {
+                container: &container.id,
+                name,
+                ports: &[port],
+                network: &network,
+                target,
+            })
+            .unwrap();
+            caller.send(b"?").unwrap();
+            server
+                .set_read_timeout(Some(Duration::from_secs(5)))
+                .unwrap();
+            let (_, from) = server.recv_from(&mut [0; 1]).unwrap();
+            server.send_to(name.as_bytes(), from).unwrap();
+            let mut answer = [0; 1];
+            caller.recv(&mut answer).unwrap();
+            assert_eq!(answer, name.as_bytes());
+            drop(published);
+            unpublish(&container.id).unwrap();
+            // Its socket stays: were the port's former way known still, it would be asked again.
+            kept.push(server);
+        }
+    });
+}
+
+#[test]
+fn a_bridge_keeps_its_hardware_address_and_takes_no_name_of_others() {
+    on_own_host(|lab| {
+        let mut taken = spec("bad");
+        taken
+            .options
+            .insert("com.docker.network.bridge.name".into(), "up0".into());
+        let error = lab.networks.create(&taken).unwrap_err().to_string();
+        assert!(error.contains("`up0` exists already"), "{error}");
+        assert!(Route::open().unwrap().link("up0").unwrap().is_some());
+        let mut own = spec("one");
+        own.options
+            .insert("com.docker.network.bridge.name".into(), "mine0".into());
+        lab.networks.create(&own).unwrap();
+        let mac = || Route::open().unwrap().link("mine0").unwrap().unwrap().mac;
+        let before = mac();
+        let _containers = [lab.container("a", "one"), lab.container("b", "one")];
+        assert_eq!(mac(), before);
+        for name in ["a", "b"] {
+            let found = lab.networks.leases("one").unwrap();
+            let container = &found
+                .iter()
+                .find(|l| l.aliases == [name])
+                .unwrap()
+                .container;
+            lab.networks.release("one", container).unwrap();
+        }
+        lab.networks.remove("one", &[]).unwrap();
+        assert!(Route::open().unwrap().link("mine0").unwrap().is_none());
     });
 }
 
@@ -308,7 +430,11 @@ fn removing_a_network_leaves_nothing_and_is_refused_while_it_is_used() {
         let mut docker = Batch::default();
         docker.table("filter");
         docker.chain("filter", "DOCKER-USER", Hook::Forward);
-        docker.append("filter", "DOCKER-USER", &crate::sys::nft::Rule::new().counted().accept());
+        docker.append(
+            "filter",
+            "DOCKER-USER",
+            &crate::sys::nft::Rule::new().counted().accept(),
+        );
         nft.commit(docker).unwrap();
         let before = Route::open().unwrap().links().unwrap();
 
@@ -340,7 +466,10 @@ fn connecting_makes_the_bridge_and_the_rules_again_after_a_reboot() {
     on_own_host(|lab| {
         lab.networks.create(&spec("one")).unwrap();
         let record = lab.networks.get("one").unwrap().unwrap();
-        Route::open().unwrap().run(vec![route::delete(&record.bridge)]).unwrap();
+        Route::open()
+            .unwrap()
+            .run(vec![route::delete(&record.bridge)])
+            .unwrap();
         Nft::open().unwrap().delete_table(&record.table()).unwrap();
         let (a, b) = (lab.container("a", "one"), lab.container("b", "one"));
         serve(&a.netns, 80);
@@ -360,22 +489,42 @@ fn subnets_avoid_the_hosts_and_other_networks_and_addresses_are_kept() {
         for name in ["one", "two"] {
             lab.networks.create(&spec(name)).unwrap();
         }
-        let subnet =
-            |name: &str| lab.networks.get(name).unwrap().unwrap().subnets[0].subnet.to_string();
+        let subnet = |name: &str| {
+            lab.networks.get(name).unwrap().unwrap().subnets[0]
+                .subnet
+                .to_string()
+        };
         assert_eq!(subnet("one"), "172.17.0.0/16");
         assert_eq!(subnet("two"), "172.19.0.0/16");
         let lease = |id: &str, ipv4| {
-            let endpoint = crate::engine::spec::Endpoint { ipv4, ..lab::endpoint("one", &[]) };
+            let endpoint = crate::engine::spec::Endpoint {
+                ipv4,
+                ..lab::endpoint("one", &[])
+            };
             let container = ContainerId::from(id);
-            let request = LeaseRequest { container: &container, name: id, endpoint: &endpoint };
+            let request = LeaseRequest {
+                container: &container,
+                name: id,
+                endpoint: &endpoint,
+            };
             lab.networks.lease("one", &request)
         };
         let first = lease("a", None).unwrap();
         assert_eq!(first.ipv4(), Some(Ipv4Addr::new(172, 17, 0, 2)));
         assert_eq!(lease("a", None).unwrap(), first);
-        assert_eq!(lease("b", None).unwrap().ipv4(), Some(Ipv4Addr::new(172, 17, 0, 3)));
-        assert!(lease("c", first.ipv4()).unwrap_err().to_string().ends_with("in use by container a"));
-        lab.networks.release("one", &ContainerId::from("a")).unwrap();
+        assert_eq!(
+            lease("b", None).unwrap().ipv4(),
+            Some(Ipv4Addr::new(172, 17, 0, 3))
+        );
+        assert!(
+            lease("c", first.ipv4())
+                .unwrap_err()
+                .to_string()
+                .ends_with("in use by container a")
+        );
+        lab.networks
+            .release("one", &ContainerId::from("a"))
+            .unwrap();
         assert_eq!(lease("d", None).unwrap().ipv4(), first.ipv4());
         let mut macvlan = spec("three");
         macvlan.driver = "macvlan".to_owned();
