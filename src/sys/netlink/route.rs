@@ -14,7 +14,7 @@ use netlink_packet_core::{
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -187,6 +187,8 @@ pub struct FoundLink {
     pub name: String,
     /// Largest packet in bytes.
     pub mtu: u32,
+    /// Whether it can send and receive (RFC 2863 operational state "up").
+    pub ready: bool,
     /// Its hardware address, if it has one.
     pub mac: Vec<u8>,
 }
@@ -354,12 +356,14 @@ fn found_link(message: RouteNetlinkMessage) -> Option<FoundLink> {
         index: message.header.index,
         name: String::new(),
         mtu: 0,
+        ready: false,
         mac: Vec::new(),
     };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => found.name = name,
             LinkAttribute::Mtu(mtu) => found.mtu = mtu,
+            LinkAttribute::OperState(state) => found.ready = state == State::Up,
             LinkAttribute::Address(mac) => found.mac = mac,
             _ => {}
         }

@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -207,12 +208,35 @@ pub fn connect(netns: BorrowedFd<'_>, container: &ContainerId, links: &[Link<'_>
         })
         .and_then(|()| {
             netns::within(netns, || configure(links))
+                .and_then(|()| settle(container, links))
                 .map_err(|error| EngineError::failed("set the container's addresses", error))
         });
     if connected.is_err() {
         let _ = disconnect(container);
     }
     connected
+}
+
+/// Waits until the new cables and their bridges carry packets.
+///
+/// The kernel tells a bridge from a work queue that a port has come up, and then the bridge's own device
+/// that it may send. What is sent before is lost, and a lost address question (ARP) is asked again only
+/// after a second. Since Linux 6.9 looking at the device
+/// does that work at once, before it is a matter of microseconds to milliseconds.
+fn settle(container: &ContainerId, links: &[Link<'_>]) -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_micros(200);
+    const LIMIT: u32 = 500;
+    let mut route = Route::open()?;
+    let cables = (0..links.len()).map(|at| cable_name(container, at));
+    for name in cables.chain(links.iter().map(|link| link.record.bridge.clone())) {
+        for _ in 0..LIMIT {
+            if route.link(&name)?.is_none_or(|link| link.ready) {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+    Ok(())
 }
 
 fn device(link: &Link<'_>, at: usize) -> String {

@@ -95,6 +95,9 @@ pub(in crate::engine::native) mod lab {
             let index = route.link("eth0")?.unwrap().index;
             route.run(vec![route::address(index, OUTSIDE, 24), route::up("eth0")])
         })?;
+        while !(route.link("up1")?.unwrap().ready && route.link("up0")?.unwrap().ready) {
+            std::thread::yield_now();
+        }
         Ok(outside)
     }
 
@@ -436,7 +439,16 @@ fn removing_a_network_leaves_nothing_and_is_refused_while_it_is_used() {
             &crate::sys::nft::Rule::new().counted().accept(),
         );
         nft.commit(docker).unwrap();
-        let before = Route::open().unwrap().links().unwrap();
+        let names = || -> Vec<String> {
+            Route::open()
+                .unwrap()
+                .links()
+                .unwrap()
+                .into_iter()
+                .map(|link| link.name)
+                .collect()
+        };
+        let before = names();
 
         lab.networks.create(&spec("one")).unwrap();
         assert_eq!(nft.rules("filter", Some("DOCKER-USER")).unwrap().len(), 3);
@@ -454,7 +466,7 @@ fn removing_a_network_leaves_nothing_and_is_refused_while_it_is_used() {
         disconnect(&a.id).unwrap();
         lab.networks.remove("one", &[]).unwrap();
         lab.networks.remove("one", &[]).unwrap();
-        assert_eq!(Route::open().unwrap().links().unwrap(), before);
+        assert_eq!(names(), before);
         assert_eq!(nft.tables("hoist-").unwrap(), Vec::<String>::new());
         assert_eq!(nft.rules("filter", Some("DOCKER-USER")).unwrap().len(), 1);
         assert_eq!(lab.networks.list().unwrap(), Vec::new());
