@@ -6,4 +6,6 @@
 pub mod fs;
 pub mod lock;
 pub mod mount;
+pub mod netlink;
+pub mod nft;
 pub mod stream;

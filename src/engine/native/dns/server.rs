@@ -1,0 +1,378 @@
+//! The sockets of an answerer and what happens on them.
+//!
+//! Imports: `engine`, `dns::{zone, exchange}`, `net::files`, `sys::{netlink, nft}`. Source: epoll(7).
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use super::exchange::{Exchange, Progress, Way, framed, unframe};
+use super::zone::{Limit, Names, Step, Zone, server_failure};
+use crate::engine::native::net::files::ANSWERER;
+use crate::engine::{EngineError, Result};
+use crate::sys::netlink::netns;
+use crate::sys::nft::conntrack::{self, Which};
+use crate::sys::nft::{Hook, Nft, Rule, Transport};
+
+/// Most questions that wait for resolvers at once.
+const PENDING: usize = 256;
+/// Most connections of askers at once.
+const CONNECTIONS: usize = 32;
+/// How long a connection may say nothing.
+const IDLE: Duration = Duration::from_secs(10);
+/// Most bytes kept for an asker that does not read.
+const BACKLOG: usize = 256 * 1024;
+/// Most events handled in one turn, so that the owner gets its own turn.
+const EVENTS: usize = 64;
+const PACKETS: u64 = 0;
+const LISTENER: u64 = 1;
+/// The translation in the container's own namespace.
+const TABLE: &str = "hoist-dns";
+
+/// Who asked.
+#[derive(Debug, Clone, Copy)]
+enum Asker {
+    Packet(SocketAddr),
+    Connection(u64),
+}
+
+/// An asker's connection.
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// Questions of it that wait for resolvers.
+    waiting: usize,
+    /// Whether it has said its last word.
+    ended: bool,
+    deadline: Instant,
+}
+
+impl Connection {
+    fn interest(&self) -> EpollFlags {
+        let mut flags = EpollFlags::empty();
+        flags.set(EpollFlags::EPOLLIN, !self.ended);
+        flags.set(EpollFlags::EPOLLOUT, !self.output.is_empty());
+        flags
+    }
+    fn is_over(&self) -> bool {
+        self.ended && self.waiting == 0 && self.output.is_empty()
+    }
+    fn read(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 4096];
+        // A peer that sends faster than this is read again in the next turn.
+        for _ in 0..32 {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => {
+                    self.ended = true;
+                    return Ok(());
+                }
+                Ok(length) => self
+                    .input
+                    .extend_from_slice(buffer.get(..length).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+    fn write(&mut self) -> io::Result<()> {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(sent) => drop(self.output.drain(..sent)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Answers one container's questions; poll its descriptor for reading and call [`Answerer::turn`].
+#[derive(Debug)]
+pub struct Answerer {
+    epoll: Epoll,
+    packets: UdpSocket,
+    listener: TcpListener,
+    names: Names,
+    exchanges: BTreeMap<u64, (Exchange, Asker)>,
+    connections: BTreeMap<u64, Connection>,
+    next: u64,
+}
+
+impl Answerer {
+    /// Opens the sockets in the container's namespace. Those to the resolvers are made later by the
+    /// thread that calls [`Answerer::turn`], which should be in the host's.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn open(netns: BorrowedFd<'_>, zone: Zone) -> Result<Self> {
+        let failed = |error| EngineError::failed("open the container's name server", error);
+        let (packets, listener) = netns::within(netns, sockets).map_err(failed)?;
+        let epoll = || -> io::Result<Epoll> {
+            let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+            epoll.add(&packets, EpollEvent::new(EpollFlags::EPOLLIN, PACKETS))?;
+            epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
+            Ok(epoll)
+        };
+        Ok(Self {
+            epoll: epoll().map_err(failed)?,
+            packets,
+            listener,
+            names: Names::new(zone),
+            exchanges: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            next: LISTENER + 1,
+        })
+    }
+    /// How long [`Answerer::turn`] may be put off when nothing becomes readable.
+    pub fn deadline(&self) -> Option<Duration> {
+        let exchanges = self
+            .exchanges
+            .values()
+            .map(|(exchange, _)| exchange.deadline());
+        let connections = self
+            .connections
+            .values()
+            .map(|connection| connection.deadline);
+        let first = exchanges.chain(connections).min()?;
+        Some(first.saturating_duration_since(Instant::now()))
+    }
+    /// Does what can be done without waiting.
+    pub fn turn(&mut self) {
+        let mut events = [EpollEvent::empty(); EVENTS];
+        let now = Instant::now();
+        let count = self
+            .epoll
+            .wait(&mut events, EpollTimeout::ZERO)
+            .unwrap_or(0);
+        for event in events.iter().take(count) {
+            match event.data() {
+                PACKETS => self.packets(now),
+                LISTENER => self.accept(now),
+                token if self.exchanges.contains_key(&token) => self.progress(token, now),
+                token => self.serve(token, now),
+            }
+        }
+        self.expire(now);
+    }
+    fn token(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+    fn packets(&mut self, now: Instant) {
+        let mut buffer = vec![0; usize::from(u16::MAX)];
+        for _ in 0..EVENTS {
+            let Ok((length, from)) = self.packets.recv_from(&mut buffer) else {
+                return;
+            };
+            let question = buffer.get(..length).unwrap_or_default();
+            self.question(question, Asker::Packet(from), now);
+        }
+    }
+    fn accept(&mut self, now: Instant) {
+        for _ in 0..CONNECTIONS {
+            let Ok((stream, _)) = self.listener.accept() else {
+                return;
+            };
+            // One too many is closed at once.
+            if self.connections.len() >= CONNECTIONS || stream.set_nonblocking(true).is_err() {
+                continue;
+            }
+            let token = self.token();
+            if self
+                .epoll
+                .add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, token))
+                .is_ok()
+            {
+                let connection = Connection {
+                    stream,
+                    input: Vec::new(),
+                    output: Vec::new(),
+                    waiting: 0,
+                    ended: false,
+                    deadline: now + IDLE,
+                };
+                self.connections.insert(token, connection);
+            }
+        }
+    }
+    fn question(&mut self, question: &[u8], asker: Asker, now: Instant) {
+        let (limit, way) = match asker {
+            Asker::Packet(_) => (Limit::UDP, Way::Udp),
+            Asker::Connection(_) => (Limit::TCP, Way::Tcp),
+        };
+        match self.names.decide(question, limit) {
+            Step::Reply(answer) => self.reply(&answer, asker),
+            Step::Ignore => {}
+            Step::Forward(servers) => {
+                let exchange = if self.exchanges.len() < PENDING {
+                    Exchange::begin(question, servers, way, now)
+                } else {
+                    None
+                };
+                let token = self.token();
+                match exchange {
+                    Some(exchange) if self.watch(&exchange, token) => {
+                        if let Asker::Connection(token) = asker
+                            && let Some(connection) = self.connections.get_mut(&token)
+                        {
+                            connection.waiting += 1;
+                        }
+                        self.exchanges.insert(token, (exchange, asker));
+                    }
+                    _ => self.fail(question, asker),
+                }
+            }
+        }
+    }
+    fn watch(&self, exchange: &Exchange, token: u64) -> bool {
+        self.epoll
+            .add(exchange, EpollEvent::new(exchange.interest(), token))
+            .is_ok()
+    }
+    fn fail(&mut self, question: &[u8], asker: Asker) {
+        if let Some(answer) = server_failure(question) {
+            self.reply(&answer, asker);
+        }
+    }
+    fn reply(&mut self, answer: &[u8], asker: Asker) {
+        match asker {
+            // A packet that can't be sent is as good as lost on the way.
+            Asker::Packet(to) => drop(self.packets.send_to(answer, to)),
+            Asker::Connection(token) => {
+                if let Some(connection) = self.connections.get_mut(&token) {
+                    connection.output.extend(framed(answer));
+                    self.flush(token);
+                }
+            }
+        }
+    }
+    /// Sends what can be sent on a connection and closes it when it is over or broken.
+    fn flush(&mut self, token: u64) {
+        let Some(connection) = self.connections.get_mut(&token) else {
+            return;
+        };
+        let broken = connection.write().is_err() || connection.output.len() > BACKLOG;
+        let mut event = EpollEvent::new(connection.interest(), token);
+        if broken
+            || connection.is_over()
+            || self.epoll.modify(&connection.stream, &mut event).is_err()
+        {
+            self.connections.remove(&token);
+        }
+    }
+    fn serve(&mut self, token: u64, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&token) else {
+            return;
+        };
+        if connection.read().is_err() {
+            self.connections.remove(&token);
+            return;
+        }
+        connection.deadline = now + IDLE;
+        let mut questions = Vec::new();
+        while let Some(question) = unframe(&mut connection.input) {
+            questions.push(question);
+        }
+        for question in questions {
+            self.question(&question, Asker::Connection(token), now);
+        }
+        self.flush(token);
+    }
+    fn progress(&mut self, token: u64, now: Instant) {
+        let Some((exchange, _)) = self.exchanges.get_mut(&token) else {
+            return;
+        };
+        match exchange.turn() {
+            Progress::Waiting => {
+                let mut event = EpollEvent::new(exchange.interest(), token);
+                if self.epoll.modify(&*exchange, &mut event).is_err() {
+                    self.retry(token, now);
+                }
+            }
+            Progress::Answer(answer) => self.finish(token, Some(&answer)),
+            Progress::Lost => self.retry(token, now),
+        }
+    }
+    fn retry(&mut self, token: u64, now: Instant) {
+        let Some((exchange, _)) = self.exchanges.get_mut(&token) else {
+            return;
+        };
+        // The old socket is closed by this, and with that no longer watched.
+        let goes_on = exchange.again(now)
+            && self
+                .epoll
+                .add(&*exchange, EpollEvent::new(exchange.interest(), token))
+                .is_ok();
+        if !goes_on {
+            self.finish(token, None);
+        }
+    }
+    fn finish(&mut self, token: u64, answer: Option<&[u8]>) {
+        let Some((exchange, asker)) = self.exchanges.remove(&token) else {
+            return;
+        };
+        if let Asker::Connection(token) = asker
+            && let Some(connection) = self.connections.get_mut(&token)
+        {
+            connection.waiting -= 1;
+        }
+        match answer {
+            Some(answer) => self.reply(answer, asker),
+            None => self.fail(exchange.question(), asker),
+        }
+    }
+    fn expire(&mut self, now: Instant) {
+        let late = |(token, (exchange, _)): (&u64, &(Exchange, Asker))| {
+            (exchange.deadline() <= now).then_some(*token)
+        };
+        let late: Vec<u64> = self.exchanges.iter().filter_map(late).collect();
+        for token in late {
+            self.retry(token, now);
+        }
+        self.connections
+            .retain(|_, connection| connection.waiting > 0 || connection.deadline > now);
+        for connection in self.connections.values_mut().filter(|c| c.deadline <= now) {
+            connection.deadline = now + IDLE;
+        }
+    }
+}
+
+impl AsFd for Answerer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+}
+
+/// Runs inside the container's namespace.
+fn sockets() -> io::Result<(UdpSocket, TcpListener)> {
+    const PORT: u16 = 53;
+    let packets = UdpSocket::bind((ANSWERER, 0))?;
+    packets.set_nonblocking(true)?;
+    let listener = TcpListener::bind((ANSWERER, 0))?;
+    listener.set_nonblocking(true)?;
+    let ports = [
+        (Transport::Udp, packets.local_addr()?.port()),
+        (Transport::Tcp, listener.local_addr()?.port()),
+    ];
+    let there = Nft::open()?.set_table(TABLE, |batch| {
+        batch.chain(TABLE, "output", Hook::NatOutput);
+        for (transport, port) in ports {
+            let rule = Rule::new().to(ANSWERER, 32).port(transport, PORT);
+            batch.append(TABLE, "output", &rule.translate_to(ANSWERER, port));
+        }
+    })?;
+    if there {
+        // An asker that keeps its socket would go on to the port of the server that was here before.
+        let _ = conntrack::forget(Which::To(Transport::Udp, PORT));
+    }
+    Ok((packets, listener))
+}

@@ -1,0 +1,342 @@
+//! Bridges, and containers' cables into them.
+//!
+//! Imports: `base`, `engine`, `sys::netlink`, `net::{record, rules}`. Source: veth(4), ip-link(8).
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::record::{Lease, NetworkRecord, hash};
+use super::rules;
+use crate::base::name::ContainerId;
+use crate::engine::{EngineError, Result};
+use crate::sys::netlink::netns;
+use crate::sys::netlink::route::{self, Route, VethEnds};
+
+/// Most networks of one container.
+const CABLES: usize = 32;
+
+/// A container's cable into one network.
+#[derive(Debug, Clone, Copy)]
+pub struct Link<'a> {
+    /// The network.
+    pub record: &'a NetworkRecord,
+    /// What the container has there.
+    pub lease: &'a Lease,
+    /// The device's name inside; `ethN` when `None`.
+    pub interface: Option<&'a str>,
+    /// Whether packets to elsewhere leave by it; an internal network leads nowhere whatever this says.
+    pub default_route: bool,
+}
+
+/// Whether a text may name a device: `IFNAMSIZ`, no slash, no space.
+pub(super) fn is_device_name(name: &str) -> bool {
+    matches!(name.len(), 1..=15)
+        && !matches!(name, "." | "..")
+        && name
+            .chars()
+            .all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%'))
+}
+
+/// Name of the bridge of a network.
+pub(super) fn bridge_name(id: &str) -> String {
+    format!("hst{}", id.get(..11).unwrap_or(id))
+}
+
+fn cable_name(container: &ContainerId, index: usize) -> String {
+    let hash = hash(&[container.as_str().as_bytes()]);
+    format!("hsv{}{index:02}", hash.get(..10).unwrap_or(&hash))
+}
+
+/// Writes a setting below `/proc/sys/net` of the calling thread's network namespace.
+fn sysctl(path: &str, value: &str) -> io::Result<()> {
+    std::fs::write(format!("/proc/sys/net/{path}"), value)
+}
+
+/// Makes a network's bridge and rules where they are missing: after a reboot, or when another program
+/// has cleared the rules.
+pub(super) fn ensure(record: &NetworkRecord) -> Result<u32> {
+    let made = make_bridge(record).map_err(|error| {
+        EngineError::failed(
+            format!(
+                "make bridge {} of network {}",
+                record.bridge, record.spec.name
+            ),
+            error,
+        )
+    });
+    let index = made?;
+    rules::ensure(record).map_err(|error| {
+        EngineError::failed(
+            format!("set the firewall rules of network {}", record.spec.name),
+            error,
+        )
+    })?;
+    Ok(index)
+}
+
+fn make_bridge(record: &NetworkRecord) -> io::Result<u32> {
+    let mut route = Route::open()?;
+    let name = &record.bridge;
+    let link = match route.link(name)? {
+        Some(found) => found,
+        None => {
+            match route.run(vec![route::bridge(
+                name,
+                record.mtu,
+                bridge_mac(&record.id),
+            )]) {
+                Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {}
+                other => other?,
+            }
+            route.link(name)?.ok_or(Errno::ENODEV)?
+        }
+    };
+    // Done each time: whoever made the bridge may have been killed before it came to this.
+    let addresses = record.subnets.iter();
+    let addresses =
+        addresses.map(|pool| route::address(link.index, pool.gateway, pool.subnet.prefix()));
+    route.run(addresses.collect())?;
+    // Without it a host that was not made for IPv6 could be reached over the bridge's link-local address.
+    let _ = sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), "1");
+    // Lets a packet that the host sends to 127.0.0.1 go to a container; `rules` keeps containers out.
+    sysctl(&format!("ipv4/conf/{name}/route_localnet"), "1")?;
+    if !record.spec.internal {
+        let forward = "/proc/sys/net/ipv4/ip_forward";
+        if std::fs::read(forward)?.first() != Some(&b'1') {
+            std::fs::write(forward, "1")?;
+        }
+    }
+    Ok(link.index)
+}
+
+/// A hardware address for the bridge of a network: of one station, made up here.
+fn bridge_mac(id: &str) -> [u8; 6] {
+    let mut mac = [0x02, 0x42, 0, 0, 0, 0];
+    for (at, byte) in mac.iter_mut().skip(2).enumerate() {
+        let digits = id.get(at * 2..at * 2 + 2).unwrap_or("00");
+        *byte = u8::from_str_radix(digits, 16).unwrap_or(0);
+    }
+    mac
+}
+
+/// Whether there is a device of that name.
+pub(super) fn exists(name: &str) -> Result<bool> {
+    Route::open()
+        .and_then(|mut route| route.link(name))
+        .map(|found| found.is_some())
+        .map_err(|error| EngineError::failed(format!("look for device {name}"), error))
+}
+
+/// Takes a network's bridge and rules away; missing ones are fine.
+pub(super) fn remove(bridge: &str, id: &str, network: &str) -> Result<()> {
+    let delete = || match Route::open()?.run(vec![route::delete(bridge)]) {
+        Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => Ok(()),
+        other => other,
+    };
+    // The kernel waits for all CPUs on both; waiting at the same time halves it.
+    let (link, rules) = std::thread::scope(|scope| {
+        let rules = scope.spawn(|| rules::remove(id));
+        let link = delete();
+        (
+            link,
+            rules
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))),
+        )
+    });
+    link.and(rules)
+        .map_err(|error| EngineError::failed(format!("remove network {network}"), error))
+}
+
+/// Makes a network namespace with its loopback device up. With `pin` it is kept by that file until
+/// [`unpin`], whatever becomes of this process.
+///
+/// # Errors
+/// [`EngineError::Failed`].
+pub fn new_netns(pin: Option<&Path>) -> Result<OwnedFd> {
+    let made = netns::create(|| {
+        // Only IPv4 is set up: no half of IPv6 on devices to come.
+        let _ = sysctl("ipv6/conf/default/disable_ipv6", "1");
+        Route::open()?.run(vec![route::up("lo")])
+    });
+    let made = made.and_then(|made| {
+        use std::os::fd::AsFd as _;
+        if let Some(path) = pin {
+            netns::pin(made.as_fd(), path)?;
+        }
+        Ok(made)
+    });
+    made.map_err(|error| EngineError::failed("make a network namespace", error))
+}
+
+/// Lets a namespace go that [`new_netns`] has pinned; a missing one is fine.
+///
+/// # Errors
+/// [`EngineError::Failed`].
+pub fn unpin(path: &Path) -> Result<()> {
+    netns::unpin(path)
+        .map_err(|error| EngineError::failed(format!("let go of {}", path.display()), error))
+}
+
+/// Connects a namespace to networks: devices, addresses, the default route.
+///
+/// # Errors
+/// [`EngineError::Failed`] with the network's name; nothing stays connected then.
+pub fn connect(netns: BorrowedFd<'_>, container: &ContainerId, links: &[Link<'_>]) -> Result<()> {
+    if links.len() > CABLES {
+        let what = format!("a container can be on at most {CABLES} networks");
+        return Err(EngineError::Unsupported { what });
+    }
+    let connected = links
+        .iter()
+        .enumerate()
+        .try_for_each(|(at, link)| {
+            let bridge = ensure(link.record)?;
+            let step = || format!("connect to network {}", link.record.spec.name);
+            plug(
+                netns,
+                &cable_name(container, at),
+                &device(link, at),
+                bridge,
+                link,
+            )
+            .map_err(|error| EngineError::failed(step(), error))
+        })
+        .and_then(|()| {
+            netns::within(netns, || configure(links))
+                .and_then(|()| settle(container, links))
+                .map_err(|error| EngineError::failed("set the container's addresses", error))
+        });
+    if connected.is_err() {
+        let _ = disconnect(container);
+    }
+    connected
+}
+
+/// Waits until the new cables and their bridges carry packets.
+///
+/// The kernel tells a bridge from a work queue that a port has come up, and then the bridge's own device
+/// that it may send. What is sent before is lost, and a lost address question (ARP) is asked again only
+/// after a second. Since Linux 6.9 looking at the device
+/// does that work at once, before it is a matter of microseconds to milliseconds.
+fn settle(container: &ContainerId, links: &[Link<'_>]) -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_micros(200);
+    const LIMIT: u32 = 500;
+    let mut route = Route::open()?;
+    let cables = (0..links.len()).map(|at| cable_name(container, at));
+    for name in cables.chain(links.iter().map(|link| link.record.bridge.clone())) {
+        for _ in 0..LIMIT {
+            if route.link(&name)?.is_none_or(|link| link.ready) {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+    Ok(())
+}
+
+fn device(link: &Link<'_>, at: usize) -> String {
+    link.interface
+        .map_or_else(|| format!("eth{at}"), str::to_owned)
+}
+
+/// Makes one cable.
+fn plug(
+    netns: BorrowedFd<'_>,
+    name: &str,
+    peer: &str,
+    bridge: u32,
+    link: &Link<'_>,
+) -> io::Result<()> {
+    if !is_device_name(peer) {
+        return Err(io::Error::other(format!("`{peer}` is no device name")));
+    }
+    let ends = VethEnds {
+        name,
+        bridge,
+        peer,
+        netns,
+        mac: link.lease.mac,
+        mtu: link.record.mtu,
+    };
+    // A bridge sends nothing back where it came from: hairpin mode lets a container reach its own
+    // published port.
+    let requests = || vec![route::veth(&ends), route::hairpin(name)];
+    let mut route = Route::open()?;
+    match route.run(requests()) {
+        // Left over from a container that ended without cleaning up.
+        Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {
+            route.run(vec![route::delete(name)])?;
+            route.run(requests())?;
+        }
+        other => other?,
+    }
+    let _ = sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), "1");
+    Ok(())
+}
+
+/// Inside the namespace: addresses first, so that the device is whole when it comes up.
+fn configure(links: &[Link<'_>]) -> io::Result<()> {
+    let mut route = Route::open()?;
+    let mut requests = Vec::new();
+    let mut routes = Vec::new();
+    for (at, link) in links.iter().enumerate() {
+        let name = device(link, at);
+        let index = route.link(&name)?.ok_or(Errno::ENODEV)?.index;
+        let Some(address) = link.lease.ipv4() else {
+            continue;
+        };
+        requests.push(route::address(index, address, link.lease.prefix));
+        requests.push(route::up(&name));
+        if link.default_route && !link.record.spec.internal {
+            routes.push(route::default_route(link.lease.gateway));
+        }
+    }
+    requests.extend(routes);
+    route.run(requests)
+}
+
+/// Removes what [`connect`] has left on the host's side; missing cables are fine. Not needed where the
+/// namespace goes away: the kernel takes its cables with it.
+///
+/// # Errors
+/// [`EngineError::Failed`].
+pub fn disconnect(container: &ContainerId) -> Result<()> {
+    let delete = || -> io::Result<()> {
+        let names = (0..CABLES).map(|at| route::delete(&cable_name(container, at)));
+        for result in Route::open()?.try_all(names.collect())? {
+            match result {
+                Ok(()) | Err(Errno::ENODEV) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    };
+    delete().map_err(|error| {
+        EngineError::failed(format!("disconnect container {}", container.short()), error)
+    })
+}
+
+/// Whether a container's first cable is there.
+pub(super) fn is_connected(container: &ContainerId) -> Result<bool> {
+    exists(&cable_name(container, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn derived_names_fit_into_a_device_name() {
+        let id = "0123456789abcdef";
+        assert_eq!(bridge_name(id), "hst0123456789a");
+        let cable = cable_name(&ContainerId::from("x"), 31);
+        assert!(is_device_name(&cable) && cable.len() == 15, "{cable}");
+        assert!(!is_device_name("a/b"));
+        assert!(!is_device_name("abcdefghijklmnop"));
+    }
+}

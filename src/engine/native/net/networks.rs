@@ -1,0 +1,390 @@
+//! The networks of a data directory: made, found, leased from, removed.
+//!
+//! Every change happens under `<data>/networks/.lock`, which no network can be called. A record is on disk before its bridge is made and is
+//! removed after it. Imports: `base`, `engine`, `sys::{lock, netlink}`, `net`.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::bridge;
+use super::cidr::Cidr;
+use super::ipam::{self, Pool};
+use super::record::{Lease, LeaseRecord, NetworkRecord, Shelf, is_name};
+use crate::base::clock::Timestamp;
+use crate::base::name::ContainerId;
+use crate::engine::spec::{Endpoint, NetworkSpec};
+use crate::engine::{EngineError, Result, Roots};
+use crate::sys::lock::{Hold, Lock};
+use crate::sys::netlink::route::Route;
+
+/// Who wants a place on a network.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseRequest<'a> {
+    /// The container.
+    pub container: &'a ContainerId,
+    /// Its name.
+    pub name: &'a str,
+    /// What it asks for.
+    pub endpoint: &'a Endpoint,
+}
+
+/// All networks of a data directory.
+#[derive(Debug, Clone)]
+pub struct Networks {
+    shelf: Shelf,
+}
+
+/// What the host uses already.
+struct Host {
+    /// Networks it is on or has routes to.
+    networks: Vec<Cidr>,
+    /// Its own addresses.
+    addresses: Vec<Cidr>,
+    /// Largest packet in bytes of the device that leads outside.
+    mtu: u32,
+}
+
+impl Networks {
+    /// Makes the directory if missing.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn open(roots: &Roots) -> Result<Self> {
+        let dir = roots.data.join("networks");
+        crate::sys::fs::make_dirs(&dir, 0o700)
+            .map_err(|error| EngineError::failed("make a directory", error))?;
+        Ok(Self {
+            shelf: Shelf::new(dir),
+        })
+    }
+    /// The directory that holds them, for [`super::super::dns::Zone`].
+    pub fn dir(&self) -> &Path {
+        self.shelf.dir()
+    }
+    pub(super) fn lock(&self) -> Result<Lock> {
+        Lock::acquire(&self.shelf.dir().join(".lock"), Hold::Exclusive)
+            .map_err(|error| EngineError::failed("lock the networks", error))
+    }
+    /// A network by full name.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when its record is unreadable.
+    pub fn get(&self, name: &str) -> Result<Option<NetworkRecord>> {
+        self.shelf.get(name)
+    }
+    /// All networks, by name.
+    ///
+    /// # Errors
+    /// As [`Networks::get`].
+    pub fn list(&self) -> Result<Vec<NetworkRecord>> {
+        self.shelf.all()
+    }
+    fn need(&self, name: &str) -> Result<NetworkRecord> {
+        self.get(name)?.ok_or_else(|| EngineError::NotFound {
+            kind: "network",
+            name: name.to_owned(),
+        })
+    }
+    /// Makes a network: its record, its bridge, its rules.
+    ///
+    /// # Errors
+    /// [`EngineError::NameInUse`], [`EngineError::Unsupported`] for other drivers than `bridge` and for
+    /// IPv6, [`EngineError::Failed`] when no subnet is free or the kernel refuses.
+    pub fn create(&self, spec: &NetworkSpec) -> Result<()> {
+        let _held = self.lock()?;
+        self.create_locked(spec).map(drop)
+    }
+    pub(super) fn create_locked(&self, spec: &NetworkSpec) -> Result<NetworkRecord> {
+        supported(spec)?;
+        if let Some(there) = self.get(&spec.name)? {
+            let holder = there.spec.project.map_or_else(
+                || "another network".to_owned(),
+                |name| format!("project {name}"),
+            );
+            return Err(EngineError::NameInUse {
+                kind: "network",
+                name: spec.name.clone(),
+                holder,
+            });
+        }
+        let id = self.shelf.id(&spec.name);
+        let bridge = bridge_for(spec, &id)?;
+        let host = host().map_err(|error| EngineError::failed("read the host's routes", error))?;
+        let subnets = self.subnets(spec, &host)?;
+        let mtu = spec
+            .options
+            .get("com.docker.network.driver.mtu")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(host.mtu);
+        let record = NetworkRecord {
+            version: Shelf::version(),
+            spec: spec.clone(),
+            id,
+            bridge,
+            subnets,
+            mtu,
+            created: Timestamp::now(),
+        };
+        self.shelf.put(&record)?;
+        if let Err(error) = bridge::ensure(&record) {
+            let _ = bridge::remove(&record.bridge, &record.id, &spec.name);
+            let _ = self.shelf.delete(&spec.name);
+            return Err(error);
+        }
+        Ok(record)
+    }
+    fn subnets(&self, spec: &NetworkSpec, host: &Host) -> Result<Vec<Pool>> {
+        let others = self.list()?;
+        let others = others
+            .iter()
+            .flat_map(|record| &record.subnets)
+            .map(|pool| pool.subnet);
+        if spec.subnets.is_empty() {
+            let taken: Vec<Cidr> = others.chain(host.networks.iter().copied()).collect();
+            ipam::choose(&spec.name, &taken).map(|pool| vec![pool])
+        } else {
+            // A subnet that was asked for may lie inside a route, but not hold an address of the host.
+            let taken: Vec<Cidr> = others.chain(host.addresses.iter().copied()).collect();
+            ipam::check(&spec.name, &spec.subnets, &taken)
+        }
+    }
+    /// Removes a network: its bridge, its rules, its record. A missing one is fine. `users` are the
+    /// names of containers that belong to it, running or not.
+    ///
+    /// # Errors
+    /// [`EngineError::InUse`], [`EngineError::Failed`].
+    pub fn remove(&self, name: &str, users: &[String]) -> Result<()> {
+        let _held = self.lock()?;
+        self.remove_locked(name, users)
+    }
+    pub(super) fn remove_locked(&self, name: &str, users: &[String]) -> Result<()> {
+        let mut users = users.to_vec();
+        users.extend(self.leases(name)?.into_iter().map(|lease| lease.name));
+        users.sort();
+        users.dedup();
+        if !users.is_empty() {
+            return Err(EngineError::InUse {
+                kind: "network",
+                name: name.to_owned(),
+                users,
+            });
+        }
+        let id = self.shelf.id(name);
+        let bridge = self
+            .get(name)?
+            .map_or_else(|| bridge::bridge_name(&id), |found| found.bridge);
+        bridge::remove(&bridge, &id, name)?;
+        self.shelf.delete(name)
+    }
+    /// Gives a container a place on a network: the same again if it has one. From then on others find
+    /// it by its names.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Failed`] when the address is taken or none is left,
+    /// [`EngineError::Unsupported`] for a fixed IPv6 address.
+    pub fn lease(&self, network: &str, request: &LeaseRequest<'_>) -> Result<Lease> {
+        let _held = self.lock()?;
+        self.lease_locked(network, request)
+    }
+    pub(super) fn lease_locked(&self, network: &str, request: &LeaseRequest<'_>) -> Result<Lease> {
+        let record = self.need(network)?;
+        let endpoint = request.endpoint;
+        if let Some(address) = endpoint.ipv6 {
+            let what = format!(
+                "network {network}: {} asks for IPv6 address {address}, which hoist cannot do yet",
+                request.name
+            );
+            return Err(EngineError::Unsupported { what });
+        }
+        let mut leases = self.leases(network)?;
+        let own = leases
+            .iter()
+            .position(|lease| lease.container == *request.container);
+        let old = own.map(|at| leases.remove(at).lease);
+        let (address, pool) = {
+            let old = old
+                .as_ref()
+                .and_then(Lease::ipv4)
+                .filter(|old| record.subnets.iter().any(|pool| pool.subnet.contains(*old)));
+            let holder = |address| {
+                let has = |lease: &&LeaseRecord| lease.lease.ipv4() == Some(address);
+                leases.iter().find(has).map(|lease| lease.name.clone())
+            };
+            ipam::address(network, &record.subnets, endpoint.ipv4.or(old), &holder)?
+        };
+        let lease = Lease {
+            addresses: vec![IpAddr::V4(address)],
+            prefix: pool.subnet.prefix(),
+            gateway: pool.gateway,
+            mac: match &endpoint.mac {
+                Some(text) => parse_mac(text).ok_or_else(|| {
+                    let step = format!("connect {} to network {network}", request.name);
+                    EngineError::failed(step, format!("`{text}` is no hardware address"))
+                })?,
+                // As Docker: an address that comes back is known to its neighbours already.
+                None => {
+                    let [a, b, c, d] = address.octets();
+                    [0x02, 0x42, a, b, c, d]
+                }
+            },
+        };
+        leases.push(LeaseRecord {
+            container: request.container.clone(),
+            name: request.name.to_owned(),
+            lease: lease.clone(),
+            aliases: endpoint.aliases.clone(),
+        });
+        self.shelf.put_leases(network, leases)?;
+        Ok(lease)
+    }
+    /// Takes a container's place on a network away; a missing one is fine.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn release(&self, network: &str, container: &ContainerId) -> Result<()> {
+        let _held = self.lock()?;
+        self.release_locked(network, container)
+    }
+    pub(super) fn release_locked(&self, network: &str, container: &ContainerId) -> Result<()> {
+        let mut leases = self.leases(network)?;
+        let before = leases.len();
+        leases.retain(|lease| lease.container != *container);
+        if leases.len() == before {
+            return Ok(());
+        }
+        self.shelf.put_leases(network, leases)
+    }
+    /// Gives a container another name on a network where it has a place.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn rename(&self, network: &str, container: &ContainerId, name: &str) -> Result<()> {
+        let _held = self.lock()?;
+        let mut leases = self.leases(network)?;
+        let Some(lease) = leases
+            .iter_mut()
+            .find(|lease| lease.container == *container)
+        else {
+            return Ok(());
+        };
+        let old = std::mem::replace(&mut lease.name, name.to_owned());
+        for alias in &mut lease.aliases {
+            if *alias == old {
+                name.clone_into(alias);
+            }
+        }
+        self.shelf.put_leases(network, leases)
+    }
+    /// Who has a place on a network.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn leases(&self, network: &str) -> Result<Vec<LeaseRecord>> {
+        self.shelf.leases(network)
+    }
+}
+
+fn supported(spec: &NetworkSpec) -> Result<()> {
+    let name = &spec.name;
+    if !is_name(name) {
+        let cause = "its name must begin with a letter or digit and hold only those and `_.-`";
+        return Err(EngineError::failed(format!("make network {name}"), cause));
+    }
+    let what = if !matches!(spec.driver.as_str(), "bridge" | "default" | "") {
+        format!(
+            "network {name}: hoist has no driver `{}`; use `bridge`, or `network_mode: host` or `none` \
+             for the service",
+            spec.driver
+        )
+    } else if spec.ipv6 {
+        format!("network {name}: hoist cannot do IPv6 yet; leave `enable_ipv6` out")
+    } else {
+        return Ok(());
+    };
+    Err(EngineError::Unsupported { what })
+}
+
+/// The name of a new network's bridge, which nobody has.
+fn bridge_for(spec: &NetworkSpec, id: &str) -> Result<String> {
+    let refuse = |cause: String| EngineError::failed(format!("make network {}", spec.name), cause);
+    match spec.options.get("com.docker.network.bridge.name") {
+        None => {
+            let name = bridge::bridge_name(id);
+            // What a lost record may have left would count as taken.
+            bridge::remove(&name, id, &spec.name)?;
+            Ok(name)
+        }
+        Some(name) if !bridge::is_device_name(name) => Err(refuse(format!(
+            "`{name}` is no device name of at most 15 characters"
+        ))),
+        Some(name) if bridge::exists(name)? => Err(refuse(format!(
+            "device `{name}` exists already; choose another bridge name"
+        ))),
+        Some(name) => Ok(name.clone()),
+    }
+}
+
+/// Parses `02:42:ac:11:00:02`; `-` may stand for `:`. Group addresses are refused.
+fn parse_mac(text: &str) -> Option<[u8; 6]> {
+    let mut mac = [0; 6];
+    let mut parts = text.split([':', '-']);
+    for byte in &mut mac {
+        let part = parts.next().filter(|part| matches!(part.len(), 1 | 2))?;
+        *byte = u8::from_str_radix(part, 16).ok()?;
+    }
+    (parts.next().is_none() && mac[0] & 1 == 0).then_some(mac)
+}
+
+/// What is not to be used for a new network, and how large packets may be.
+fn host() -> std::io::Result<Host> {
+    const ETHERNET: u32 = 1500;
+    let mut route = Route::open()?;
+    let addresses = route.addresses()?;
+    let routes = route.routes()?;
+    let mut networks: Vec<Cidr> = addresses
+        .iter()
+        .map(|(address, prefix)| Cidr::new(*address, *prefix))
+        .collect();
+    networks.extend(
+        routes
+            .iter()
+            .map(|route| Cidr::new(route.destination.0, route.destination.1))
+            .filter(|network| network.prefix() > 0),
+    );
+    let outside = routes
+        .iter()
+        .find(|route| route.destination.1 == 0)
+        .and_then(|route| route.device);
+    let mtu = match outside {
+        Some(index) => route.links()?.into_iter().find(|link| link.index == index),
+        None => None,
+    };
+    Ok(Host {
+        networks,
+        addresses: addresses
+            .iter()
+            .map(|(address, _)| Cidr::new(*address, 32))
+            .collect(),
+        mtu: mtu.map_or(ETHERNET, |link| link.mtu.clamp(576, ETHERNET)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hardware_addresses_are_six_bytes_of_one_station() {
+        assert_eq!(
+            parse_mac("02:42:ac:11:00:02"),
+            Some([2, 0x42, 0xac, 0x11, 0, 2])
+        );
+        assert_eq!(
+            parse_mac("02-42-AC-11-0-2"),
+            Some([2, 0x42, 0xac, 0x11, 0, 2])
+        );
+        assert_eq!(parse_mac("01:42:ac:11:00:02"), None);
+        assert_eq!(parse_mac("02:42:ac:11:00"), None);
+        assert_eq!(parse_mac("02:42:ac:11:00:02:03"), None);
+    }
+}

@@ -1,0 +1,255 @@
+//! What is kept of a network: its record and its leases, with their place on disk and their lock.
+//!
+//! `<data>/networks/<name>/network.json` is the network, `leases.json` beside it who has which address.
+//! Imports: `base`, `engine`, `sys::{fs, lock}`, `net::{cidr, ipam}`.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::ipam::Pool;
+use crate::base::clock::Timestamp;
+use crate::base::name::ContainerId;
+use crate::engine::spec::NetworkSpec;
+use crate::engine::{EngineError, Result};
+use crate::sys::fs::{Durability, write_atomic};
+
+/// Version of both files.
+const VERSION: u32 = 1;
+const NETWORK: &str = "network.json";
+const LEASES: &str = "leases.json";
+
+/// A network as it was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkRecord {
+    /// Version of the record.
+    pub version: u32,
+    /// What was asked for.
+    pub spec: NetworkSpec,
+    /// 64 hex digits, from the data directory and the name: the same again after a crash.
+    pub id: String,
+    /// Name of its bridge.
+    pub bridge: String,
+    /// Its subnets.
+    pub subnets: Vec<Pool>,
+    /// Largest packet in bytes.
+    pub mtu: u32,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+impl NetworkRecord {
+    /// Name of its nftables table.
+    pub fn table(&self) -> String {
+        format!("hoist-{}", self.id.get(..12).unwrap_or(&self.id))
+    }
+    /// The host's address on it, as its containers see the host.
+    pub fn gateway(&self) -> Option<Ipv4Addr> {
+        self.subnets.first().map(|pool| pool.gateway)
+    }
+}
+
+/// What an endpoint was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Its addresses; the first is IPv4.
+    pub addresses: Vec<IpAddr>,
+    /// The subnet's prefix length.
+    pub prefix: u8,
+    /// The bridge's address.
+    pub gateway: Ipv4Addr,
+    /// Hardware address.
+    pub mac: [u8; 6],
+}
+
+impl Lease {
+    /// Its IPv4 address.
+    pub fn ipv4(&self) -> Option<Ipv4Addr> {
+        self.addresses.iter().find_map(|address| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        })
+    }
+}
+
+/// A container's place on a network, as others find it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRecord {
+    /// Who.
+    pub container: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// What it was given.
+    #[serde(flatten)]
+    pub lease: Lease,
+    /// Names it answers to beside its own.
+    pub aliases: Vec<String>,
+}
+
+/// Content of `leases.json`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Leases {
+    version: u32,
+    leases: Vec<LeaseRecord>,
+}
+
+/// Whether a name may name a network: it becomes part of a path.
+///
+/// As Docker: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`.
+pub(super) fn is_name(name: &str) -> bool {
+    name.len() <= 200
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+}
+
+/// 64 hex digits of parts that together name a thing.
+pub(super) fn hash(parts: &[&[u8]]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// The directory of all networks.
+#[derive(Debug, Clone)]
+pub(super) struct Shelf {
+    dir: PathBuf,
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let failed = |cause: String| EngineError::failed(format!("read {}", path.display()), cause);
+    match std::fs::read(path) {
+        // Written without a sync: a power cut may have left it empty, and ended all containers.
+        Ok(bytes) if bytes.is_empty() => Ok(None),
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| failed(error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+fn write<T: Serialize>(path: &Path, value: &T, how: Durability) -> Result<()> {
+    let failed = |cause: String| EngineError::failed(format!("write {}", path.display()), cause);
+    let bytes = serde_json::to_vec_pretty(value).map_err(|error| failed(error.to_string()))?;
+    write_atomic(path, &bytes, 0o600, how).map_err(|error| failed(error.to_string()))
+}
+
+/// The leases of a network below the directory of all networks.
+///
+/// # Errors
+/// [`EngineError::Failed`] when the file is unreadable; a missing one has none.
+pub(in crate::engine::native) fn read_leases(
+    dir: &Path,
+    network: &str,
+) -> Result<Vec<LeaseRecord>> {
+    let found: Option<Leases> = read(&leases_path(dir, network))?;
+    Ok(found.unwrap_or_default().leases)
+}
+
+/// Where the leases of a network lie.
+pub(in crate::engine::native) fn leases_path(dir: &Path, network: &str) -> PathBuf {
+    dir.join(network).join(LEASES)
+}
+
+impl Shelf {
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+    /// The id of the network of that name, whether it is there or not.
+    pub(super) fn id(&self, name: &str) -> String {
+        use std::os::unix::ffi::OsStrExt as _;
+        hash(&[self.dir.as_os_str().as_bytes(), name.as_bytes()])
+    }
+    pub(super) fn get(&self, name: &str) -> Result<Option<NetworkRecord>> {
+        if is_name(name) {
+            read(&self.dir.join(name).join(NETWORK))
+        } else {
+            Ok(None)
+        }
+    }
+    /// All networks, by name.
+    pub(super) fn all(&self) -> Result<Vec<NetworkRecord>> {
+        let failed =
+            |error: io::Error| EngineError::failed(format!("read {}", self.dir.display()), error);
+        let entries = match std::fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(failed)?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.extend(entry.map_err(failed)?.file_name().into_string());
+        }
+        names.sort();
+        names
+            .iter()
+            .filter_map(|name| self.get(name).transpose())
+            .collect()
+    }
+    pub(super) fn put(&self, record: &NetworkRecord) -> Result<()> {
+        let dir = self.dir.join(&record.spec.name);
+        crate::sys::fs::make_dirs(&dir, 0o700)
+            .map_err(|error| EngineError::failed("make a directory", error))?;
+        write(&dir.join(NETWORK), record, Durability::Synced)
+    }
+    pub(super) fn delete(&self, name: &str) -> Result<()> {
+        if !is_name(name) {
+            return Ok(());
+        }
+        crate::sys::fs::remove_tree(&self.dir.join(name))
+            .map_err(|error| EngineError::failed(format!("remove network {name}"), error))
+    }
+    pub(super) fn leases(&self, name: &str) -> Result<Vec<LeaseRecord>> {
+        if is_name(name) {
+            read_leases(&self.dir, name)
+        } else {
+            Ok(Vec::new())
+        }
+    }
+    pub(super) fn put_leases(&self, name: &str, leases: Vec<LeaseRecord>) -> Result<()> {
+        let leases = Leases {
+            version: VERSION,
+            leases,
+        };
+        write(&leases_path(&self.dir, name), &leases, Durability::Renamed)
+    }
+    pub(super) fn version() -> u32 {
+        VERSION
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_would_leave_the_directory_are_no_names() {
+        assert!(is_name("demo_default"));
+        assert!(!is_name("../x"));
+        assert!(!is_name("a/b"));
+        assert!(!is_name(".hidden"));
+        assert!(!is_name(""));
+    }
+
+    #[test]
+    fn the_same_parts_give_the_same_hash_and_no_others() {
+        assert_eq!(hash(&[b"a", b"b"]), hash(&[b"a", b"b"]));
+        assert_ne!(hash(&[b"ab"]), hash(&[b"a", b"b"]));
+        assert_eq!(hash(&[b"a"]).len(), 64);
+    }
+}

@@ -1,0 +1,114 @@
+//! Tracked connections: forgetting those of an address that is gone.
+//!
+//! Imports: `sys::netlink`. Source: `include/uapi/linux/netfilter/nfnetlink_conntrack.h`.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use nix::errno::Errno;
+use nix::sys::socket::SockProtocol;
+
+use super::{ACK, DUMP, IPV4, REQUEST, Transport, generic};
+use crate::sys::netlink::{Message, Socket, Writer, attributes};
+
+const SUBSYSTEM: u16 = 1;
+const GET: u16 = 1;
+const DELETE: u16 = 2;
+const TUPLE_ORIGINAL: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
+const TUPLE_IP: u16 = 1;
+const TUPLE_PROTO: u16 = 2;
+const IP_V4_SRC: u16 = 1;
+const PROTO_NUMBER: u16 = 1;
+const PROTO_DST_PORT: u16 = 3;
+const FILTER: u16 = 25;
+const FILTER_REPLY_FLAGS: u16 = 2;
+const FILTER_IP_SRC: u32 = 1;
+
+/// Which connections are forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those an address answers.
+    Of(Ipv4Addr),
+    /// Those opened to a port, of any address.
+    To(Transport, u16),
+}
+
+fn inner(bytes: &[u8], path: &[u16]) -> Option<Vec<u8>> {
+    let mut here = bytes;
+    for step in path {
+        here = attributes(here).find(|(kind, _)| kind == step)?.1;
+    }
+    Some(here.to_vec())
+}
+
+impl Which {
+    fn fits(self, entry: &[u8]) -> bool {
+        let is =
+            |path: &[u16], value: &[u8]| inner(entry, path).is_some_and(|found| found == value);
+        match self {
+            Self::Of(address) => is(&[TUPLE_REPLY, TUPLE_IP, IP_V4_SRC], &address.octets()),
+            Self::To(transport, port) => {
+                is(
+                    &[TUPLE_ORIGINAL, TUPLE_PROTO, PROTO_NUMBER],
+                    &[transport.number()],
+                ) && is(
+                    &[TUPLE_ORIGINAL, TUPLE_PROTO, PROTO_DST_PORT],
+                    &port.to_be_bytes(),
+                )
+            }
+        }
+    }
+}
+
+/// Forgets connections; gives how many.
+///
+/// # Errors
+/// The kernel's, as when it tracks no connections at all.
+pub fn forget(which: Which) -> io::Result<usize> {
+    let mut socket = Socket::open(SockProtocol::NetlinkNetFilter)?;
+    let found = dump(&mut socket, which)?;
+    let mut writer = Writer::default();
+    let mut sequences = Vec::new();
+    for entry in found.iter().filter_map(|message| message.payload.get(4..)) {
+        let Some(tuple) = inner(entry, &[TUPLE_ORIGINAL]).filter(|_| which.fits(entry)) else {
+            continue;
+        };
+        let sequence = socket.next_sequence();
+        sequences.push(sequence);
+        writer.message(SUBSYSTEM << 8 | DELETE, REQUEST | ACK, sequence, |w| {
+            generic(w, IPV4, 0);
+            w.nest(TUPLE_ORIGINAL, |w| w.raw(&tuple));
+        });
+        // One datagram must stay below the socket's send buffer.
+        if writer.bytes().len() > 16 * 1024 {
+            socket.request(writer.bytes(), &sequences)?;
+            writer = Writer::default();
+        }
+    }
+    if !writer.bytes().is_empty() {
+        socket.request(writer.bytes(), &sequences)?;
+    }
+    Ok(sequences.len())
+}
+
+/// All entries that may fit. Kernels before 5.8 do not filter, so that the caller looks again.
+fn dump(socket: &mut Socket, which: Which) -> io::Result<Vec<Message>> {
+    let sequence = socket.next_sequence();
+    let mut writer = Writer::default();
+    writer.message(SUBSYSTEM << 8 | GET, REQUEST | DUMP, sequence, |w| {
+        generic(w, IPV4, 0);
+        if let Which::Of(address) = which {
+            w.nest(TUPLE_REPLY, |w| {
+                w.nest(TUPLE_IP, |w| w.put(IP_V4_SRC, &address.octets()));
+            });
+            w.nest(FILTER, |w| {
+                w.put(FILTER_REPLY_FLAGS, &FILTER_IP_SRC.to_ne_bytes());
+            });
+        }
+    });
+    match socket.query(writer.bytes(), sequence) {
+        Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(Vec::new()),
+        other => other,
+    }
+}
