@@ -1,1 +1,4 @@
-//! Native.
+//! The embedded engine.
+pub mod cgroup;
+pub mod runtime;
+pub mod sandbox;
