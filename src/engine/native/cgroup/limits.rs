@@ -197,6 +197,6 @@ mod tests {
     #[test]
     fn the_usual_shares_are_the_usual_weight() {
         let weights = [1, 2, 512, 1024, 2048, 262_144, u64::MAX].map(weight_of_shares);
-        assert_eq!(weights, [1, 1, 59, 100, 170, 10_000, 10_000]);
+        assert_eq!(weights, [1, 1, 59, 100, 174, 10_000, 10_000]);
     }
 }

@@ -74,7 +74,14 @@ impl Stage {
     pub(super) fn new(spec: &RootfsSpec) -> Result<Self> {
         let at = |path: &Path| open_path(path).map_err(step(format!("open {}", path.display())));
         let (place, workbench) = (at(&spec.upper)?, at(&spec.work)?);
-        let layers = Overlay { lower: &spec.lower, upper: Some((&spec.upper, &spec.work)) };
+        // An overlay wants a lower directory even where the image has no layer.
+        let mut lower = spec.lower.clone();
+        let mut empty = None;
+        if lower.is_empty() {
+            let made = empty.insert(new_mount(c"tmpfs", &[("mode", "755".to_owned())], attr::RDONLY)?);
+            lower.push(fs::fd_path(made));
+        }
+        let layers = Overlay { lower: &lower, upper: Some((&spec.upper, &spec.work)) };
         let mount = mount::overlay(&layers)
             .map_err(|error| EngineError::failed("mount the root file system", error))?;
         mount::attach(&mount, &place).map_err(step("attach the root file system"))?;
