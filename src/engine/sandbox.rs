@@ -6,12 +6,14 @@
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::spec::{HostAddr, Process};
 use super::{Cancel, Result};
 use crate::image::digest::Digest;
 
 /// A root file system and one process in it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SandboxSpec {
     /// Unique name for kernel objects: 12 hex digits.
     pub id: String,
@@ -36,7 +38,7 @@ pub struct SandboxSpec {
 }
 
 /// What a sandbox can reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SandboxNetwork {
     /// The outside through NAT.
     Default,
@@ -48,7 +50,7 @@ pub enum SandboxNetwork {
 
 /// A mount of a sandbox. Targets that are missing in the root are made for the run and taken away
 /// afterwards when still empty.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SandboxMount {
     /// Absolute path inside.
     pub target: String,
@@ -59,7 +61,7 @@ pub struct SandboxMount {
 }
 
 /// What a [`SandboxMount`] shows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum SandboxSource {
     /// A file or directory of the host, resolved inside `root` without leaving it.
     Host {

@@ -3,9 +3,18 @@
 //! In: descriptors, paths, numbers. Out: descriptors and kernel errors. No policy: nothing here knows what a
 //! container is. Imports: `base`. Rules: the man page named at each item.
 
+pub mod bpf;
+pub mod caps;
+pub mod clone;
 pub mod fs;
 pub mod lock;
 pub mod mount;
 pub mod netlink;
 pub mod nft;
+pub mod ns;
+pub mod pidfd;
+pub mod process;
+pub mod seccomp;
+pub mod socket;
 pub mod stream;
+pub mod tty;

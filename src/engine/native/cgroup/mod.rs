@@ -1,0 +1,544 @@
+//! One cgroup a container: made, filled, frozen, killed, removed, on version 1, version 2 and both at once.
+//!
+//! In: an id, limits, device rules. Out: a [`Cgroup`]. Its name is `hoist/<id>` below the root of every
+//! hierarchy (below our own cgroup when we are not root), so that it is found again without any record.
+//! Never: decides a limit. Imports: `engine`, `sys`. Rules: Linux admin-guide/cgroup-v1, cgroup-v2.rst; the
+//! conversions are named at each.
+
+mod device;
+mod limits;
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use crate::engine::spec::Resources;
+use crate::engine::{EngineError, Result};
+pub use device::{DeviceKind, DeviceRule};
+use limits::Write;
+
+/// Directory of all our cgroups when no other is asked for.
+const PARENT: &str = "hoist";
+
+/// Which devices a container may use.
+#[derive(Debug, Clone, Copy)]
+pub enum DeviceAccess<'a> {
+    /// All of the host's.
+    All,
+    /// The default ones and these.
+    Listed(&'a [DeviceRule]),
+}
+
+/// A mounted hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Hierarchy {
+    /// Where it is mounted.
+    mount: PathBuf,
+    /// Controllers of version 1, empty for the unified hierarchy beside them.
+    controllers: Vec<String>,
+    unified: bool,
+    /// Our directory in it.
+    dir: PathBuf,
+}
+
+/// One container's place in every hierarchy.
+#[derive(Debug, Clone)]
+pub struct Cgroup {
+    hierarchies: Vec<Hierarchy>,
+    /// Whether version 2 has the controllers.
+    pure_v2: bool,
+}
+
+/// A cgroup directory as the container sees it below `/sys/fs/cgroup`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CgroupPath {
+    /// Name below `/sys/fs/cgroup`; empty on version 2, where it is `/sys/fs/cgroup` itself.
+    pub name: String,
+    /// The directory on the host.
+    pub dir: PathBuf,
+    /// Controllers, for links when several share one hierarchy.
+    pub controllers: Vec<String>,
+}
+
+/// Hierarchies of this machine, from `/proc/self/mountinfo`.
+fn mounted(mountinfo: &str) -> Vec<Hierarchy> {
+    let mut found: Vec<Hierarchy> = Vec::new();
+    for line in mountinfo.lines() {
+        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let mut right = right.split(' ');
+        let (kind, options) = (right.next().unwrap_or(""), right.nth(1).unwrap_or(""));
+        let Some(mount) = left.split(' ').nth(4) else { continue };
+        let unified = kind == "cgroup2";
+        if !unified && kind != "cgroup" {
+            continue;
+        }
+        let not_ours = ["rw", "ro", "xattr", "clone_children", "noprefix"];
+        let controllers: Vec<String> = options
+            .split(',')
+            .filter(|word| !unified && !not_ours.contains(word) && !word.starts_with("release_agent"))
+            .map(str::to_owned)
+            .collect();
+        let mount = PathBuf::from(mount);
+        // The same hierarchy may be mounted twice, in a container's file system for one.
+        let again = found.iter().any(|h| h.unified == unified && h.controllers == controllers);
+        if mount.starts_with("/sys/fs/cgroup") && !again {
+            found.push(Hierarchy { dir: mount.clone(), mount, controllers, unified });
+        }
+    }
+    found
+}
+
+/// Our directory's name below the root of a hierarchy.
+fn relative(id: &str, parent: Option<&str>) -> Result<PathBuf> {
+    let parent = parent.map_or(PARENT, |parent| parent.trim_matches('/'));
+    let whole = Path::new(parent).join(id);
+    let plain = |part| matches!(part, std::path::Component::Normal(_));
+    if id.is_empty() || id.contains('/') || !whole.components().all(plain) {
+        let what = format!("cgroup parent `{parent}` must not contain `.` or `..`");
+        return Err(EngineError::Unsupported { what });
+    }
+    Ok(whole)
+}
+
+fn failed(step: &str, path: &Path, error: &io::Error) -> EngineError {
+    EngineError::failed(format!("{step} {}", path.display()), error)
+}
+
+impl Cgroup {
+    /// The places of a cgroup, made or not.
+    fn locate(id: &str, parent: Option<&str>) -> Result<Self> {
+        let name = relative(id, parent)?;
+        let path = Path::new("/proc/self/mountinfo");
+        let text = fs::read_to_string(path).map_err(|error| failed("read", path, &error))?;
+        let mut hierarchies = mounted(&text);
+        if hierarchies.is_empty() {
+            let what = "no cgroup file system is mounted at /sys/fs/cgroup: mount one with \
+                        `mount -t cgroup2 none /sys/fs/cgroup`";
+            return Err(EngineError::Unsupported { what: what.to_owned() });
+        }
+        let pure_v2 = hierarchies.iter().all(|hierarchy| hierarchy.unified);
+        let own = if nix::unistd::geteuid().is_root() { PathBuf::new() } else { own_unified() };
+        for hierarchy in &mut hierarchies {
+            let base = if hierarchy.unified { &own } else { Path::new("") };
+            hierarchy.dir = hierarchy.mount.join(base).join(&name);
+        }
+        Ok(Self { hierarchies, pure_v2 })
+    }
+
+    /// Makes a cgroup with limits, empty.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] when a limit needs a controller that is not there,
+    /// [`EngineError::Failed`] with the file that refused.
+    pub fn create(
+        id: &str,
+        parent: Option<&str>,
+        resources: &Resources,
+        devices: DeviceAccess<'_>,
+    ) -> Result<Self> {
+        let cgroup = Self::locate(id, parent)?;
+        let made = cgroup.make().and_then(|()| cgroup.limit(resources));
+        match made.and_then(|()| cgroup.restrict_devices(devices)) {
+            Ok(()) => Ok(cgroup),
+            Err(error) => {
+                // The first failure is what matters; what is left is empty.
+                let _ = cgroup.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds a cgroup that was made before.
+    pub fn find(id: &str, parent: Option<&str>) -> Option<Self> {
+        let mut cgroup = Self::locate(id, parent).ok()?;
+        cgroup.hierarchies.retain(|hierarchy| hierarchy.dir.is_dir());
+        (!cgroup.hierarchies.is_empty()).then_some(cgroup)
+    }
+
+    fn make(&self) -> Result<()> {
+        for hierarchy in &self.hierarchies {
+            make_levels(hierarchy)?;
+        }
+        Ok(())
+    }
+
+    /// The directory of a controller: on version 2 the only one.
+    fn controller(&self, name: &str) -> Option<&Path> {
+        if self.pure_v2 {
+            let dir = &self.hierarchies.first()?.dir;
+            let listed = fs::read_to_string(dir.join("cgroup.controllers")).ok()?;
+            return listed.split_ascii_whitespace().any(|found| found == name).then_some(dir);
+        }
+        let has = |hierarchy: &&Hierarchy| hierarchy.controllers.iter().any(|held| held == name);
+        self.hierarchies.iter().find(has).map(|hierarchy| hierarchy.dir.as_path())
+    }
+
+    fn limit(&self, resources: &Resources) -> Result<()> {
+        let writes = if self.pure_v2 { limits::v2(resources) } else { limits::v1(resources) };
+        for Write { controller, file, value, wanted_by, optional } in writes {
+            let Some(dir) = self.controller(controller) else {
+                if optional {
+                    continue;
+                }
+                let what = format!(
+                    "{wanted_by} needs the cgroup controller `{controller}`, which this machine does \
+                     not give us: remove the limit, or enable the controller"
+                );
+                return Err(EngineError::Unsupported { what });
+            };
+            let path = dir.join(file);
+            match fs::write(&path, &value) {
+                Err(error) if optional && !path.exists() => drop(error),
+                Err(error) => {
+                    let step = format!("set {wanted_by}: write `{value}` to {}", path.display());
+                    return Err(EngineError::failed(step, error));
+                }
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn restrict_devices(&self, access: DeviceAccess<'_>) -> Result<()> {
+        let DeviceAccess::Listed(extra) = access else { return Ok(()) };
+        let rules: Vec<DeviceRule> = DeviceRule::defaults().into_iter().chain(extra.iter().cloned()).collect();
+        if self.pure_v2 {
+            let allowed: Vec<_> = rules.iter().map(DeviceRule::for_bpf).collect();
+            let dir = self.fd()?.ok_or_else(|| EngineError::failed("restrict devices", "no cgroup"))?;
+            return match crate::sys::bpf::restrict_devices(dir.as_fd(), &allowed) {
+                // Without root the kernel lets nobody make or open devices that matter anyway.
+                Err(nix::errno::Errno::EPERM) if !nix::unistd::geteuid().is_root() => Ok(()),
+                other => other.map_err(|errno| EngineError::failed("restrict devices", errno)),
+            };
+        }
+        let Some(dir) = self.controller("devices") else { return Ok(()) };
+        let deny = dir.join("devices.deny");
+        fs::write(&deny, "a").map_err(|error| failed("write", &deny, &error))?;
+        let allow = dir.join("devices.allow");
+        for rule in &rules {
+            fs::write(&allow, rule.to_string()).map_err(|error| failed("write", &allow, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Puts a process into it.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn add(&self, pid: i32) -> Result<()> {
+        for hierarchy in &self.hierarchies {
+            let path = hierarchy.dir.join("cgroup.procs");
+            fs::write(&path, pid.to_string()).map_err(|error| failed("write", &path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Its directory on version 2, for `CLONE_INTO_CGROUP`; `None` where version 1 has the controllers.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn fd(&self) -> Result<Option<OwnedFd>> {
+        let [only] = self.hierarchies.as_slice() else { return Ok(None) };
+        if !only.unified {
+            return Ok(None);
+        }
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let fd = nix::fcntl::open(&only.dir, flags, Mode::empty());
+        fd.map(Some).map_err(|errno| failed("open", &only.dir, &errno.into()))
+    }
+
+    /// The directories a container may look at.
+    pub fn paths(&self) -> Vec<CgroupPath> {
+        let shown = self.hierarchies.iter().filter(|h| self.pure_v2 || !h.unified);
+        shown
+            .map(|hierarchy| CgroupPath {
+                name: hierarchy
+                    .mount
+                    .strip_prefix("/sys/fs/cgroup")
+                    .map(|name| name.to_string_lossy().into_owned())
+                    .unwrap_or_default(),
+                dir: hierarchy.dir.clone(),
+                controllers: hierarchy.controllers.clone(),
+            })
+            .collect()
+    }
+
+    /// Whether the unified hierarchy has the controllers.
+    pub fn is_v2(&self) -> bool {
+        self.pure_v2
+    }
+
+    /// Processes in it and below, sorted.
+    pub fn pids(&self) -> Vec<i32> {
+        let mut found = Vec::new();
+        for hierarchy in &self.hierarchies {
+            collect_pids(&hierarchy.dir, &mut found);
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// How many processes the kernel has killed in it for want of memory.
+    pub fn oom_kills(&self) -> u64 {
+        let (controller, file) = if self.pure_v2 {
+            ("memory", "memory.events")
+        } else {
+            ("memory", "memory.oom_control")
+        };
+        let Some(dir) = self.controller(controller) else { return 0 };
+        let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// Freezes or thaws everything in it.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] without a freezer, [`EngineError::Failed`].
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
+        let unified = self.hierarchies.iter().find(|hierarchy| hierarchy.unified);
+        let (path, value) = match (self.controller("freezer"), unified) {
+            (Some(dir), _) if !self.pure_v2 => {
+                (dir.join("freezer.state"), if frozen { "FROZEN" } else { "THAWED" })
+            }
+            (_, Some(hierarchy)) => {
+                (hierarchy.dir.join("cgroup.freeze"), if frozen { "1" } else { "0" })
+            }
+            _ => {
+                let what = "pausing needs the cgroup freezer, which this machine does not have";
+                return Err(EngineError::Unsupported { what: what.to_owned() });
+            }
+        };
+        fs::write(&path, value).map_err(|error| failed("write", &path, &error))
+    }
+
+    /// Kills everything in it and waits until it is empty, at most two seconds.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when something does not end.
+    pub fn kill(&self) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(2);
+        let unified = self.hierarchies.iter().find(|hierarchy| hierarchy.unified);
+        loop {
+            let pids = self.pids();
+            if pids.is_empty() {
+                return Ok(());
+            }
+            let all_at_once = unified.is_some_and(|hierarchy| {
+                fs::write(hierarchy.dir.join("cgroup.kill"), "1").is_ok()
+            });
+            if !all_at_once {
+                for pid in &pids {
+                    // One that has ended by now is what we want.
+                    let _ = nix::sys::signal::kill(
+                        nix::unistd::Pid::from_raw(*pid),
+                        nix::sys::signal::Signal::SIGKILL,
+                    );
+                }
+            }
+            // A frozen task dies only once it is thawed on version 1.
+            let _ = self.freeze(false);
+            if Instant::now() > end {
+                return Err(EngineError::failed("kill the container's processes", format!("{pids:?}")));
+            }
+            // A process that has got the signal needs a moment; there is no descriptor that all kernels
+            // let us wait on for the whole group.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Removes it, and the directory above when that is empty and ours. A missing one is fine.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] when it still has processes.
+    pub fn remove(&self) -> Result<()> {
+        for hierarchy in &self.hierarchies {
+            remove_levels(&hierarchy.dir)?;
+            if let Some(above) = hierarchy.dir.parent().filter(|dir| dir.ends_with(PARENT)) {
+                // Other containers may live there.
+                let _ = fs::remove_dir(above);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Our own cgroup in the unified hierarchy, relative to its root.
+fn own_unified() -> PathBuf {
+    let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = text.lines().find_map(|line| line.strip_prefix("0::/"));
+    PathBuf::from(own.unwrap_or(""))
+}
+
+/// Makes a directory and those above it, each able to hold limits: version 1 copies CPU sets down, version
+/// 2 switches controllers on.
+fn make_levels(hierarchy: &Hierarchy) -> Result<()> {
+    // Another command may remove the empty directory above between our two steps.
+    for attempt in 0.. {
+        match try_make_levels(hierarchy) {
+            Err((_, error)) if attempt < 16 && error.kind() == io::ErrorKind::NotFound => {}
+            Err((path, error)) => return Err(failed("make cgroup", &path, &error)),
+            Ok(()) => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+fn try_make_levels(hierarchy: &Hierarchy) -> std::result::Result<(), (PathBuf, io::Error)> {
+    let below = hierarchy.dir.strip_prefix(&hierarchy.mount).unwrap_or(Path::new(""));
+    let mut dir = hierarchy.mount.clone();
+    for part in below.components() {
+        if hierarchy.unified {
+            switch_on_controllers(&dir);
+        }
+        let above = dir.clone();
+        dir.push(part);
+        match fs::create_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err((dir, error)),
+            Ok(()) => {}
+        }
+        if hierarchy.controllers.iter().any(|name| name == "cpuset") {
+            copy_cpuset(&above, &dir)?;
+        }
+    }
+    Ok(())
+}
+
+/// A controller that can't be switched on is missed later, by the limit that needs it.
+fn switch_on_controllers(dir: &Path) {
+    let there = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+    let path = dir.join("cgroup.subtree_control");
+    let on = fs::read_to_string(&path).unwrap_or_default();
+    let on: Vec<&str> = on.split_ascii_whitespace().collect();
+    let wanted = ["cpuset", "cpu", "io", "memory", "pids"];
+    for name in there.split_ascii_whitespace().filter(|name| wanted.contains(name)) {
+        if !on.contains(&name) {
+            let _ = fs::write(&path, format!("+{name}"));
+        }
+    }
+}
+
+/// A new CPU set of version 1 is empty and takes no process.
+fn copy_cpuset(above: &Path, dir: &Path) -> std::result::Result<(), (PathBuf, io::Error)> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let (from, to) = (above.join(file), dir.join(file));
+        let has = fs::read_to_string(&to).map_err(|error| (to.clone(), error))?;
+        if has.trim().is_empty() {
+            let value = fs::read_to_string(&from).map_err(|error| (from, error))?;
+            fs::write(&to, value.trim()).map_err(|error| (to, error))?;
+        }
+    }
+    Ok(())
+}
+
+fn collect_pids(dir: &Path, found: &mut Vec<i32>) {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    for below in directories(dir) {
+        collect_pids(&below, found);
+    }
+}
+
+fn directories(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+}
+
+/// Removes a cgroup with those that the container made below it. A process that has just ended keeps its
+/// cgroup busy for a moment.
+fn remove_levels(dir: &Path) -> Result<()> {
+    for below in directories(dir) {
+        remove_levels(&below)?;
+    }
+    let end = Instant::now() + Duration::from_secs(2);
+    loop {
+        match fs::remove_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < end =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => return Err(failed("remove cgroup", dir, &error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_read_from_the_mount_table() {
+        let hybrid = "\
+30 29 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro
+31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+34 30 0:27 / /other/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+";
+        let found: Vec<_> = mounted(hybrid).into_iter().map(|h| (h.controllers.join("+"), h.unified)).collect();
+        let want = [("cpu+cpuacct", false), ("name=systemd", false), ("", true)];
+        assert_eq!(found, want.map(|(name, unified)| (name.to_owned(), unified)));
+        let pure = "25 20 0:22 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        assert_eq!(mounted(pure).len(), 1);
+    }
+
+    #[test]
+    fn a_parent_can_not_lead_out_of_the_hierarchy() {
+        assert_eq!(relative("ab", None).unwrap(), Path::new("hoist/ab"));
+        assert_eq!(relative("ab", Some("/my/slice")).unwrap(), Path::new("my/slice/ab"));
+        assert!(relative("ab", Some("../x")).is_err());
+        assert!(relative("../ab", None).is_err());
+    }
+
+    #[test]
+    fn limits_are_set_and_nothing_is_left_behind() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: cgroups need root");
+            return;
+        }
+        let id = format!("test-{}", std::process::id());
+        let resources = Resources {
+            memory: Some(64 << 20),
+            cpu_millis: Some(500),
+            cpu_shares: Some(512),
+            pids: Some(77),
+            ..Resources::default()
+        };
+        let cgroup = Cgroup::create(&id, None, &resources, DeviceAccess::Listed(&[])).unwrap();
+        let read = |controller: &str, file: &str| {
+            let dir = cgroup.controller(controller).unwrap();
+            fs::read_to_string(dir.join(file)).unwrap().trim().to_owned()
+        };
+        if cgroup.is_v2() {
+            assert_eq!(read("memory", "memory.max"), "67108864");
+            assert_eq!(read("cpu", "cpu.max"), "50000 100000");
+        } else {
+            assert_eq!(read("memory", "memory.limit_in_bytes"), "67108864");
+            assert_eq!(read("cpu", "cpu.cfs_quota_us"), "50000");
+            assert_eq!(read("cpu", "cpu.shares"), "512");
+        }
+        assert_eq!(read("pids", "pids.max"), "77");
+        assert_eq!(cgroup.oom_kills(), 0);
+        let found = Cgroup::find(&id, None).unwrap();
+        assert_eq!(found.paths(), cgroup.paths());
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        found.add(child.id() as i32).unwrap();
+        assert_eq!(found.pids(), [child.id() as i32]);
+        found.freeze(true).unwrap();
+        let waiter = std::thread::spawn(move || child.wait().unwrap());
+        found.kill().unwrap();
+        assert!(!waiter.join().unwrap().success());
+        found.remove().unwrap();
+        assert!(Cgroup::find(&id, None).is_none());
+    }
+}

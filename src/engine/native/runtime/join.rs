@@ -1,0 +1,183 @@
+//! A further process in a running container: `exec`, and health probes.
+//!
+//! The caller forks; the copy enters the container's cgroup and all its namespaces at once and forks again,
+//! since only children are in a joined PID namespace. That last process is made the caller's own child.
+//! Imports: `engine`, `cgroup`, `sys`. The texts of a command that can't be run are Docker's.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use nix::fcntl::AT_FDCWD;
+use nix::sched::{CloneFlags, setns};
+
+use super::child::{Last, cut_loose, host_name, inside, report};
+use super::limits::{PrivateProc, set_oom_score, set_resource_limits};
+use super::message::{Message, Wire, step};
+use super::user::lookup;
+use super::{BirthStdio, Born, Identity, bury, exec, terminal, until_execution};
+use crate::engine::native::cgroup::Cgroup;
+use crate::engine::spec::{ContainerSpec, Process};
+use crate::engine::{EngineError, Result};
+use crate::sys::clone::{Plan, Side, clone};
+use crate::sys::process::exit_now;
+use crate::sys::{mount, pidfd, socket};
+
+/// What to run, where.
+#[derive(Debug)]
+pub struct JoinRequest<'a> {
+    /// The container's first process.
+    pub init_pid: i32,
+    /// The container's spec: rights, limits, environment, and what `process` leaves empty.
+    pub spec: &'a ContainerSpec,
+    /// The command; its environment is added to the container's. Empty `user` and `cwd` are the container's.
+    pub process: &'a Process,
+    /// The container's cgroup.
+    pub cgroup: &'a Cgroup,
+    /// Its streams.
+    pub stdio: BirthStdio<'a>,
+}
+
+/// All a container may have for itself; entering one we are in already changes nothing.
+fn every_namespace() -> CloneFlags {
+    CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWCGROUP
+}
+
+/// Runs a command in a running container. The caller is single-threaded, and gets the process as its child.
+///
+/// # Errors
+/// As [`super::give_birth`].
+pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
+    let spec = request.spec;
+    let privileged = spec.security.privileged || request.process.privileged;
+    let identity = Identity::prepare(&spec.security, privileged)?;
+    let container = pidfd::open(request.init_pid).map_err(|_| not_running(spec))?;
+    let process = merged(spec, request.process);
+    let (ours, theirs) = Wire::pair()?;
+    let between = clone(&Plan { flags: 0, cgroup: None }).map_err(step("make a process"))?;
+    match between {
+        Side::Child => {
+            let Err(error) = enter(request, &identity, &process, &container, &theirs);
+            report(&theirs, error)
+        }
+        Side::Parent { pidfd: between, .. } => {
+            drop(theirs);
+            let born = until_execution(&ours, None);
+            // It ends by itself as soon as its own child exists.
+            pidfd::wait(&between).map_err(step("wait for the process in between"))?;
+            born.map_err(bury).map_err(worded)
+        }
+    }
+}
+
+fn not_running(spec: &ContainerSpec) -> EngineError {
+    EngineError::NotRunning { name: spec.name.clone() }
+}
+
+/// As Docker words it for `exec`.
+fn worded(error: EngineError) -> EngineError {
+    match error {
+        EngineError::CannotRun { code, message } => EngineError::CannotRun {
+            code,
+            message: format!(
+                "OCI runtime exec failed: exec failed: unable to start container process: {message}"
+            ),
+        },
+        other => other,
+    }
+}
+
+/// The command with what the container gives it.
+fn merged(spec: &ContainerSpec, wanted: &Process) -> Process {
+    let or = |own: &String, other: &String| if own.is_empty() { other.clone() } else { own.clone() };
+    Process {
+        args: wanted.args.clone(),
+        env: wanted.env.clone(),
+        cwd: or(&wanted.cwd, &spec.process.cwd),
+        user: or(&wanted.user, &spec.process.user),
+        groups: spec.process.groups.iter().chain(&wanted.groups).cloned().collect(),
+        privileged: wanted.privileged,
+        tty: wanted.tty,
+    }
+}
+
+/// The process in between, and, behind its fork, the one that will run the command.
+fn enter(
+    request: &JoinRequest<'_>,
+    identity: &Identity,
+    process: &Process,
+    container: &OwnedFd,
+    wire: &Wire,
+) -> Result<Infallible> {
+    let mut kept: Vec<RawFd> = request.stdio.raw();
+    kept.extend([container.as_raw_fd(), wire.as_fd().as_raw_fd()]);
+    cut_loose(&kept)?;
+    request.cgroup.add(nix::unistd::getpid().as_raw())?;
+    setns(container, every_namespace()).map_err(step("enter the container"))?;
+    let plan = Plan { flags: libc::CLONE_PARENT as u64, cgroup: None };
+    match clone(&plan).map_err(step("make the command's process"))? {
+        Side::Parent { pid, pidfd } => {
+            let told = wire.send(&Message::Process(pid), &[pidfd.as_fd()]);
+            exit_now(i32::from(told.is_err()));
+        }
+        Side::Child => become_command(request, identity, process, wire),
+    }
+}
+
+fn become_command(
+    request: &JoinRequest<'_>,
+    identity: &Identity,
+    process: &Process,
+    wire: &Wire,
+) -> Result<Infallible> {
+    let spec = request.spec;
+    let proc = PrivateProc::open()?;
+    set_oom_score(&proc, spec.oom_score_adj)?;
+    set_resource_limits(spec)?;
+    let root = inside()?;
+    let user = lookup(&root, &process.user, &process.groups)?;
+    let (slave, tty) = match request.stdio {
+        BirthStdio::Streams { .. } => (None, false),
+        BirthStdio::Terminal => (Some(terminal::open(&root, wire)?), true),
+    };
+    let env = exec::environment(&[&spec.process.env, &process.env], &host_name()?, tty, &user);
+    let stdio = request.stdio;
+    let last = Last { process, env, user, identity, stdio, slave, die_with_parent: false };
+    last.execute(&proc, wire)
+}
+
+/// A copy of a running container's `/dev/shm`, for one that shares its IPC namespace. The caller is
+/// single-threaded.
+///
+/// # Errors
+/// [`EngineError::Failed`].
+pub fn shared_memory(init_pid: i32) -> Result<OwnedFd> {
+    let container = pidfd::open(init_pid).map_err(step("open the other container"))?;
+    let (ours, theirs) = socket::pair().map_err(step("make a socket pair"))?;
+    match clone(&Plan { flags: 0, cgroup: None }).map_err(step("make a process"))? {
+        Side::Child => {
+            let copy = || {
+                nix::sys::prctl::set_dumpable(false)?;
+                setns(&container, CloneFlags::CLONE_NEWNS)?;
+                let tree = mount::clone_tree(AT_FDCWD, Path::new("/dev/shm"), false)?;
+                let fds: [BorrowedFd<'_>; 1] = [tree.as_fd()];
+                socket::send(&theirs, b"shm", &fds)
+            };
+            exit_now(copy().map_or_else(|errno| errno as i32, |()| 0))
+        }
+        Side::Parent { pidfd: child, .. } => {
+            drop(theirs);
+            let got = socket::receive(&ours).map_err(step("share /dev/shm"))?;
+            let ended = pidfd::wait(&child).map_err(step("share /dev/shm"))?;
+            let tree = got.and_then(|(_, fds)| fds.into_iter().next());
+            tree.ok_or_else(|| {
+                step("share /dev/shm")(nix::errno::Errno::from_raw(ended.code()))
+            })
+        }
+    }
+}

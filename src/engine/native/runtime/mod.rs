@@ -1,0 +1,308 @@
+//! The birth of a container's first process, and of further ones inside it.
+//!
+//! In: a decided [`ContainerSpec`], directories, descriptors, a cgroup. Out: a running process, or the reason
+//! why not, with the step's name. Never: runs beside other threads (the child of a fork allocates), decides a
+//! policy, touches the host's mount table, leaves anything behind when it fails.
+//! Imports: `engine`, `cgroup`, `sys`. Rules: DESIGN "Container birth"; the defaults as Docker, named at each.
+//!
+//! Order: clone with new namespaces → cgroup → namespaces of others → root and mounts → pivot → host name,
+//! kernel parameters, limits → terminal, streams, directory → user, capabilities, label → filter → execution.
+
+mod child;
+mod dev;
+mod exec;
+mod identity;
+mod init;
+mod join;
+mod limits;
+pub(super) mod message;
+mod mounts;
+mod profile;
+mod rootfs;
+mod seccomp;
+mod terminal;
+#[cfg(test)]
+mod tests;
+pub mod user;
+
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
+
+use super::cgroup::Cgroup;
+use crate::engine::spec::{ContainerSpec, Propagation, Share};
+use crate::engine::{EngineError, Result};
+use crate::sys::clone::{Plan, Side, clone};
+use crate::sys::{ns, pidfd};
+pub use dev::device_rules;
+use identity::Identity;
+pub use join::{JoinRequest, join, shared_memory};
+use message::{Message, Wire, step};
+
+/// Everything that a container is born from.
+#[derive(Debug)]
+pub struct Birth<'a> {
+    /// What was decided. Its `mounts`, `files` and `network` are not read: they come resolved, below.
+    pub spec: &'a ContainerSpec,
+    /// The root file system.
+    pub rootfs: RootfsSpec,
+    /// Mounts, those nearer to the root first.
+    pub mounts: Vec<BirthMount>,
+    /// Its network namespace; the caller's when `None`.
+    pub netns: Option<BorrowedFd<'a>>,
+    /// Namespaces of other containers.
+    pub join: JoinedNamespaces<'a>,
+    /// Its cgroup, made and limited.
+    pub cgroup: &'a Cgroup,
+    /// Its streams.
+    pub stdio: BirthStdio<'a>,
+    /// Whether PID 1 is ours: reaps, and passes signals on.
+    pub init: bool,
+    /// Whether it is killed when the caller's thread ends.
+    pub die_with_parent: bool,
+}
+
+/// The directories of a root file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootfsSpec {
+    /// Unpacked layers, base first.
+    pub lower: Vec<PathBuf>,
+    /// Takes the changes.
+    pub upper: PathBuf,
+    /// Overlay's own, on the same file system as `upper`.
+    pub work: PathBuf,
+}
+
+/// One mount, ready to be made.
+#[derive(Debug, Clone)]
+pub struct BirthMount {
+    /// Absolute path inside; made when missing.
+    pub target: String,
+    /// What is mounted.
+    pub source: BirthSource,
+    /// Whether writes are refused, in mounts below too.
+    pub read_only: bool,
+}
+
+/// What a [`BirthMount`] shows.
+#[derive(Clone)]
+pub enum BirthSource {
+    /// A path of the host that we name ourselves.
+    Path {
+        /// Absolute.
+        path: PathBuf,
+        /// Recursively private when `None`.
+        propagation: Option<Propagation>,
+        /// Whether mounts below come along.
+        recursive: bool,
+    },
+    /// A path inside a directory that others may have filled; the lookup can't leave it.
+    Beneath {
+        /// The directory.
+        root: PathBuf,
+        /// The path inside.
+        path: PathBuf,
+    },
+    /// Memory.
+    Tmpfs {
+        /// Bytes; half of memory when `None`.
+        size: Option<u64>,
+        /// Mode of its root; 0o1777 when `None`.
+        mode: Option<u32>,
+        /// `noexec`, `uid=1000`, …
+        options: Vec<String>,
+    },
+    /// Stacked layers. Writes, if the mount allows them, stay in memory and are dropped.
+    ImageView {
+        /// Unpacked layers, base first.
+        lower: Vec<PathBuf>,
+        /// A path inside them.
+        subpath: PathBuf,
+    },
+    /// A file in memory only.
+    Bytes {
+        /// Content.
+        content: Vec<u8>,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// Permission bits.
+        mode: u32,
+    },
+}
+
+impl std::fmt::Debug for BirthSource {
+    /// Leaves contents out: they may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path { path, .. } => f.debug_tuple("Path").field(path).finish(),
+            Self::Beneath { root, path } => f.debug_tuple("Beneath").field(root).field(path).finish(),
+            Self::Tmpfs { .. } => f.write_str("Tmpfs"),
+            Self::ImageView { subpath, .. } => f.debug_tuple("ImageView").field(subpath).finish(),
+            Self::Bytes { content, .. } => write!(f, "Bytes({})", content.len()),
+        }
+    }
+}
+
+/// Namespaces of another container; its own when `None`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct JoinedNamespaces<'a> {
+    /// PID namespace.
+    pub pid: Option<BorrowedFd<'a>>,
+    /// IPC namespace.
+    pub ipc: Option<BorrowedFd<'a>>,
+    /// The other's `/dev/shm`, from [`shared_memory`]; goes with `ipc`.
+    pub shm: Option<BorrowedFd<'a>>,
+}
+
+/// Streams of a process that is born.
+#[derive(Debug, Clone, Copy)]
+pub enum BirthStdio<'a> {
+    /// Three open ones.
+    Streams {
+        /// Standard input.
+        stdin: BorrowedFd<'a>,
+        /// Standard output.
+        stdout: BorrowedFd<'a>,
+        /// Standard error.
+        stderr: BorrowedFd<'a>,
+    },
+    /// A new terminal of the container; its master side comes back in [`Born::master`].
+    Terminal,
+}
+
+impl BirthStdio<'_> {
+    fn raw(&self) -> Vec<RawFd> {
+        match self {
+            Self::Streams { stdin, stdout, stderr } => {
+                [stdin, stdout, stderr].map(|fd| fd.as_raw_fd()).to_vec()
+            }
+            Self::Terminal => Vec::new(),
+        }
+    }
+}
+
+/// A process that runs.
+#[derive(Debug)]
+pub struct Born {
+    /// Its number, as the caller sees it. It is a child of the caller.
+    pub pid: i32,
+    /// The process.
+    pub pidfd: OwnedFd,
+    /// The master side of its terminal.
+    pub master: Option<OwnedFd>,
+    /// Files and directories made below the root for mounts, in order; none for an exec.
+    pub made: Vec<PathBuf>,
+}
+
+/// What is worked out before the process exists.
+#[derive(Debug)]
+struct Prepared {
+    identity: Identity,
+    nodes: Vec<dev::Node>,
+}
+
+/// Starts a container's first process. The caller is single-threaded.
+///
+/// Returns once the program is executed. Nothing is left of the process when it fails; the cgroup is the
+/// caller's to remove.
+///
+/// # Errors
+/// [`EngineError::CannotRun`] for the program itself, [`EngineError::Unsupported`] for what the spec asks and
+/// this machine can't do, [`EngineError::Failed`] with the step's name.
+pub fn give_birth(birth: &Birth<'_>) -> Result<Born> {
+    let prepared = Prepared {
+        identity: Identity::prepare(&birth.spec.security, birth.spec.security.privileged)?,
+        nodes: dev::nodes(birth.spec)?,
+    };
+    let (ours, theirs) = Wire::pair()?;
+    let cgroup = birth.cgroup.fd()?;
+    let plan = Plan { flags: flags(birth), cgroup: cgroup.as_ref().map(|fd| fd.as_fd()) };
+    match in_pid_namespace(birth.join.pid, || clone(&plan))? {
+        Side::Child => child::run(birth, &prepared, &theirs),
+        Side::Parent { pid, pidfd } => {
+            drop(theirs);
+            let placed = if cgroup.is_some() { Ok(()) } else { birth.cgroup.add(pid) };
+            let begun = placed.and_then(|()| ours.send(&Message::Go, &[]));
+            let born = Born { pid, pidfd, master: None, made: Vec::new() };
+            match begun {
+                Ok(()) => until_execution(&ours, Some(born)).map_err(bury),
+                Err(error) => Err(bury((error, Some(born)))),
+            }
+        }
+    }
+}
+
+fn flags(birth: &Birth<'_>) -> u64 {
+    let spaces = &birth.spec.namespaces;
+    let mut flags = CloneFlags::CLONE_NEWNS;
+    for (share, flag) in [
+        (&spaces.pid, CloneFlags::CLONE_NEWPID),
+        (&spaces.ipc, CloneFlags::CLONE_NEWIPC),
+        (&spaces.uts, CloneFlags::CLONE_NEWUTS),
+    ] {
+        if *share == Share::Own {
+            flags |= flag;
+        }
+    }
+    flags.bits() as u64
+}
+
+/// Runs `body` so that its child is born into another PID namespace.
+fn in_pid_namespace(
+    other: Option<BorrowedFd<'_>>,
+    body: impl FnOnce() -> std::result::Result<Side, Errno>,
+) -> Result<Side> {
+    let fail = || step("make the container's process");
+    let Some(other) = other else { return body().map_err(fail()) };
+    let own = ns::own("pid").map_err(fail())?;
+    setns(other, CloneFlags::CLONE_NEWPID).map_err(step("join the other PID namespace"))?;
+    let side = body();
+    if !matches!(side, Ok(Side::Child)) {
+        setns(&own, CloneFlags::CLONE_NEWPID).map_err(step("return to our PID namespace"))?;
+    }
+    side.map_err(fail())
+}
+
+/// An error, and the process it is about.
+type Stillborn = (EngineError, Option<Born>);
+
+/// Follows a process until its program is executed.
+fn until_execution(wire: &Wire, mut born: Option<Born>) -> std::result::Result<Born, Stillborn> {
+    let (mut master, mut made, mut ready) = (None, Vec::new(), false);
+    loop {
+        match wire.receive() {
+            Ok(Some((Message::Made(paths), _))) => made = paths,
+            Ok(Some((Message::Terminal, fds))) => master = fds.into_iter().next(),
+            Ok(Some((Message::Process(pid), fds))) => {
+                let fd = fds.into_iter().next();
+                born = fd.map(|pidfd| Born { pid, pidfd, master: None, made: Vec::new() });
+            }
+            Ok(Some((Message::Ready, _))) => ready = true,
+            Ok(Some((Message::Failed(report), _))) => return Err((report.into(), born)),
+            Ok(Some((Message::Go, _))) => {}
+            Ok(None) => break,
+            Err(error) => return Err((error, born)),
+        }
+    }
+    match born {
+        Some(born) if ready => Ok(Born { master, made, ..born }),
+        born => {
+            let cause = "its process was killed before the program could start: is the memory limit too small?";
+            Err((EngineError::failed("start the container", cause), born))
+        }
+    }
+}
+
+/// Makes sure that nothing is left of a process that did not come to life.
+fn bury((error, born): Stillborn) -> EngineError {
+    if let Some(born) = born {
+        // It may have ended by itself; the error we have says more than any of these could.
+        let _ = pidfd::send_signal(&born.pidfd, libc::SIGKILL);
+        let _ = pidfd::wait(&born.pidfd);
+    }
+    error
+}

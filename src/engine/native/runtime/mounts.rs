@@ -1,0 +1,381 @@
+//! What is mounted into a container: `/proc`, `/dev`, `/sys`, the cgroup, the user's own mounts, and the
+//! masks over what must not be seen.
+//!
+//! Imports: `engine`, `sys`. Lists as Docker: `daemon/pkg/oci/defaults.go`. Runs in the child.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::mount::MsFlags;
+use nix::sys::stat::{Mode, SFlag, fstat};
+
+use super::message::step;
+use super::rootfs::{Kind, Stage, new_mount};
+use super::{Birth, BirthMount, BirthSource};
+use crate::engine::spec::{Propagation, Share};
+use crate::engine::{EngineError, Result};
+use crate::sys::fs::{self, Resolve, Root, is_kind, openat2};
+use crate::sys::mount::{self, Change, Overlay, attr};
+
+/// Hidden behind an empty file or directory.
+const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// Can be read only.
+const READ_ONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Files of `/proc` that a mount may lie on: what lxcfs replaces. As runc: `checkProcMount`.
+const PROC_TARGETS: [&str; 9] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/net/dev",
+];
+
+/// Nothing in the mount may run, be a device, or change the user.
+const QUIET: u64 = attr::NOSUID | attr::NODEV | attr::NOEXEC;
+/// Size of `/dev/shm` in bytes. As Docker: `DefaultShmSize`.
+const SHM_SIZE: u64 = 64 << 20;
+
+/// Host trees, cloned before the mount namespace is cut off from the host's, so that a shared one stays
+/// shared; in the order of [`Birth::mounts`].
+pub(super) fn clone_sources(mounts: &[BirthMount]) -> Result<Vec<Option<OwnedFd>>> {
+    mounts.iter().map(|mount| clone_source(&mount.source)).collect()
+}
+
+fn clone_source(source: &BirthSource) -> Result<Option<OwnedFd>> {
+    match source {
+        BirthSource::Path { path, recursive, .. } => {
+            let cloned = mount::clone_tree(AT_FDCWD, path, *recursive);
+            cloned.map(Some).map_err(|errno| match errno {
+                Errno::ENOENT => EngineError::Unsupported {
+                    what: format!("bind source path does not exist: {}", path.display()),
+                },
+                errno => step(format!("bind {}", path.display()))(errno),
+            })
+        }
+        BirthSource::Beneath { root, path } => {
+            let name = || root.join(path.strip_prefix("/").unwrap_or(path)).display().to_string();
+            let open = Root::open(root).and_then(|root| root.open_at(path, OFlag::O_PATH, 0));
+            let cloned = open.and_then(|found| mount::clone_tree(found, Path::new(""), true));
+            cloned.map(Some).map_err(step(format!("bind {}", name())))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Whether the user mounts something of their own at a default mount's place or above it.
+fn replaced(birth: &Birth<'_>, path: &str) -> bool {
+    birth.mounts.iter().any(|mount| Path::new(path).starts_with(fs::clean(Path::new(&mount.target))))
+}
+
+/// Mounts `/proc`, `/dev`, `/sys` and what lies in them.
+pub(super) fn mount_defaults(stage: &mut Stage, birth: &Birth<'_>) -> Result<()> {
+    let proc = stage.plain_dir("/proc")?;
+    stage.attach(new_mount(c"proc", &[], QUIET)?, proc, "/proc")?;
+    if !replaced(birth, "/dev") {
+        let options = [("mode", "755".to_owned()), ("size", "65536k".to_owned())];
+        let dev = stage.plain_dir("/dev")?;
+        stage.attach(new_mount(c"tmpfs", &options, attr::NOSUID | attr::STRICTATIME)?, dev, "/dev")?;
+    }
+    if !replaced(birth, "/dev/pts") {
+        let terminals =
+            [("ptmxmode", "0666".to_owned()), ("mode", "0620".to_owned()), ("gid", "5".to_owned())];
+        let pts = stage.plain_dir("/dev/pts")?;
+        let made = new_mount(c"devpts", &terminals, attr::NOSUID | attr::NOEXEC)?;
+        stage.attach(made, pts, "/dev/pts")?;
+    }
+    mount_ipc(stage, birth)?;
+    mount_sys(stage, birth)
+}
+
+fn mount_ipc(stage: &mut Stage, birth: &Birth<'_>) -> Result<()> {
+    let host = birth.spec.namespaces.ipc == Share::Host;
+    if !replaced(birth, "/dev/shm") {
+        let shm = stage.plain_dir("/dev/shm")?;
+        let made = match (&birth.join.shm, host) {
+            (Some(shared), _) => {
+                shared.try_clone_to_owned().map_err(|e| EngineError::failed("share /dev/shm", e))?
+            }
+            (None, true) => mount::clone_tree(AT_FDCWD, Path::new("/dev/shm"), false)
+                .map_err(step("bind the host's /dev/shm"))?,
+            (None, false) => {
+                let size = birth.spec.shm_size.unwrap_or(SHM_SIZE).to_string();
+                new_mount(c"tmpfs", &[("mode", "1777".to_owned()), ("size", size)], QUIET)?
+            }
+        };
+        stage.attach(made, shm, "/dev/shm")?;
+    }
+    if !replaced(birth, "/dev/mqueue") {
+        // A kernel without POSIX queues has no such file system.
+        if let Ok(made) = new_mount(c"mqueue", &[], QUIET) {
+            let queues = stage.plain_dir("/dev/mqueue")?;
+            stage.attach(made, queues, "/dev/mqueue")?;
+        }
+    }
+    Ok(())
+}
+
+fn mount_sys(stage: &mut Stage, birth: &Birth<'_>) -> Result<()> {
+    if replaced(birth, "/sys") {
+        return Ok(());
+    }
+    let privileged = birth.spec.security.privileged;
+    let read_only = if privileged { 0 } else { attr::RDONLY };
+    let sys = stage.plain_dir("/sys")?;
+    stage.attach(new_mount(c"sysfs", &[], QUIET | read_only)?, sys, "/sys")?;
+    if replaced(birth, "/sys/fs/cgroup") {
+        return Ok(());
+    }
+    let target = stage.plain_dir("/sys/fs/cgroup")?;
+    let change = Change { set: QUIET | read_only, recursive: true, ..Change::default() };
+    let bind = |dir: &Path, recursive| {
+        let made = mount::clone_tree(AT_FDCWD, dir, recursive)?;
+        mount::set_attr(&made, change)?;
+        Ok(made)
+    };
+    let fail = || step("bind the container's cgroup");
+    if birth.spec.namespaces.cgroup == Share::Host {
+        let all = bind(Path::new("/sys/fs/cgroup"), true).map_err(fail())?;
+        return stage.attach(all, target, "/sys/fs/cgroup");
+    }
+    let paths = birth.cgroup.paths();
+    if let [only] = paths.as_slice()
+        && only.name.is_empty()
+    {
+        let own = bind(&only.dir, false).map_err(fail())?;
+        return stage.attach(own, target, "/sys/fs/cgroup");
+    }
+    let all = new_mount(c"tmpfs", &[("mode", "755".to_owned())], QUIET)?;
+    stage.attach(&all, target, "/sys/fs/cgroup")?;
+    for path in &paths {
+        let place = stage.plain_dir(&format!("/sys/fs/cgroup/{}", path.name))?;
+        stage.attach(bind(&path.dir, false).map_err(fail())?, place, "/sys/fs/cgroup")?;
+        for alias in path.controllers.iter().filter(|alias| **alias != path.name && !alias.contains('=')) {
+            // Controllers that share a hierarchy are found under each name.
+            let _ = nix::unistd::symlinkat(path.name.as_str(), &all, alias.as_str());
+        }
+    }
+    mount::set_attr(&all, Change { set: read_only, ..Change::default() })
+        .map_err(step("make /sys/fs/cgroup read-only"))
+}
+
+/// Mounts what the user asked for; `cloned` are the trees of [`clone_sources`].
+pub(super) fn mount_users(
+    stage: &mut Stage,
+    birth: &Birth<'_>,
+    cloned: Vec<Option<OwnedFd>>,
+) -> Result<()> {
+    for (wanted, cloned) in birth.mounts.iter().zip(cloned) {
+        let source = match cloned {
+            Some(tree) => tree,
+            None => make_source(stage, wanted)?,
+        };
+        // A cloned tree was cut off from the host by now; only what asks for it is joined again.
+        let propagation = match &wanted.source {
+            BirthSource::Path { propagation: Some(kind), .. } => *kind,
+            _ => Propagation::Rprivate,
+        };
+        let found = fstat(&source).map_err(step(format!("look at {}", wanted.target)))?;
+        let target = user_target(stage, &wanted.target, Kind::of(&found))?;
+        set_propagation(&source, propagation)
+            .map_err(step(format!("set the propagation of {}", wanted.target)))?;
+        if wanted.read_only {
+            let change = Change { set: attr::RDONLY, recursive: true, ..Change::default() };
+            mount::set_attr(&source, change)
+                .map_err(step(format!("make {} read-only", wanted.target)))?;
+        }
+        stage.attach(source, target, &wanted.target)?;
+    }
+    Ok(())
+}
+
+fn set_propagation(tree: impl AsFd, kind: Propagation) -> std::result::Result<(), Errno> {
+    let (flag, recursive) = match kind {
+        Propagation::Private => (MsFlags::MS_PRIVATE, false),
+        Propagation::Rprivate => (MsFlags::MS_PRIVATE, true),
+        Propagation::Shared => (MsFlags::MS_SHARED, false),
+        Propagation::Rshared => (MsFlags::MS_SHARED, true),
+        Propagation::Slave => (MsFlags::MS_SLAVE, false),
+        Propagation::Rslave => (MsFlags::MS_SLAVE, true),
+    };
+    mount::set_attr(tree, Change { propagation: flag.bits(), recursive, ..Change::default() })
+}
+
+/// Opens a user's target. Nothing may lie on `/proc`: what checks masks and kernel parameters relies on it.
+fn user_target(stage: &mut Stage, name: &str, kind: Kind) -> Result<OwnedFd> {
+    let path = fs::clean(Path::new(name));
+    if path == Path::new("/") {
+        let what = format!("mount target `{name}` is the root of the container: choose a path below");
+        return Err(EngineError::Unsupported { what });
+    }
+    let target = stage.target(&path, kind)?;
+    let proc = nix::sys::statfs::fstatfs(&target)
+        .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::PROC_SUPER_MAGIC);
+    if proc && !PROC_TARGETS.iter().any(|allowed| path == Path::new(allowed)) {
+        let what = format!("mount target `{name}` is inside /proc: refused");
+        return Err(EngineError::Unsupported { what });
+    }
+    Ok(target)
+}
+
+fn make_source(stage: &Stage, wanted: &BirthMount) -> Result<OwnedFd> {
+    match &wanted.source {
+        BirthSource::Tmpfs { size, mode, options } => tmpfs(*size, *mode, options),
+        BirthSource::ImageView { lower, subpath } => {
+            image_view(stage, lower, subpath, wanted.read_only)
+        }
+        BirthSource::Bytes { content, uid, gid, mode } => {
+            let options = [("mode", "0755".to_owned())];
+            let memory = new_mount(c"tmpfs", &options, QUIET)?;
+            let write = || {
+                let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
+                let file = openat2(&memory, Path::new("file"), flags, 0o600, Resolve::NoLinks)?;
+                nix::unistd::fchown(&file, Some((*uid).into()), Some((*gid).into()))?;
+                nix::sys::stat::fchmod(&file, Mode::from_bits_truncate(*mode))?;
+                let wrote = std::io::Write::write_all(&mut std::fs::File::from(file), content);
+                wrote.map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
+            };
+            write().map_err(step(format!("write {}", wanted.target)))?;
+            stage.on_workbench(&memory, || {
+                mount::clone_tree(&memory, Path::new("file"), false)
+                    .map_err(step(format!("mount {}", wanted.target)))
+            })
+        }
+        BirthSource::Path { path, .. } | BirthSource::Beneath { path, .. } => {
+            Err(EngineError::failed(format!("mount {}", path.display()), "not cloned"))
+        }
+    }
+}
+
+/// Memory with the options of a `tmpfs` entry. As Docker: nosuid, nodev and noexec unless told otherwise.
+fn tmpfs(size: Option<u64>, mode: Option<u32>, options: &[String]) -> Result<OwnedFd> {
+    let mut attrs = QUIET;
+    let mut values: Vec<(&str, String)> = Vec::new();
+    values.extend(size.map(|size| ("size", size.to_string())));
+    values.push(("mode", format!("{:o}", mode.unwrap_or(0o1777))));
+    for option in options.iter().flat_map(|options| options.split(',')) {
+        match option.split_once('=') {
+            Some((key @ ("size" | "mode" | "uid" | "gid" | "nr_inodes" | "nr_blocks"), value)) => {
+                values.retain(|(known, _)| *known != key);
+                values.push((key, value.to_owned()));
+            }
+            None if ["", "rw", "defaults", "async", "relatime"].contains(&option) => {}
+            None if option == "ro" => attrs |= attr::RDONLY,
+            None if option == "exec" => attrs &= !attr::NOEXEC,
+            None if option == "suid" => attrs &= !attr::NOSUID,
+            None if option == "dev" => attrs &= !attr::NODEV,
+            None if ["noexec", "nosuid", "nodev"].contains(&option) => {}
+            _ => {
+                let what = format!("tmpfs option `{option}` is not known");
+                return Err(EngineError::Unsupported { what });
+            }
+        }
+    }
+    new_mount(c"tmpfs", &values, attrs)
+}
+
+/// A path inside stacked layers. What is written to it, if it may be, stays in memory and is dropped.
+fn image_view(
+    stage: &Stage,
+    lower: &[PathBuf],
+    subpath: &Path,
+    read_only: bool,
+) -> Result<OwnedFd> {
+    let overlay = |upper: Option<(&Path, &Path)>| {
+        mount::overlay(&Overlay { lower, upper })
+            .map_err(|error| EngineError::failed("mount an image", error))
+    };
+    let view = if read_only {
+        overlay(None)?
+    } else {
+        let memory = new_mount(c"tmpfs", &[("mode", "0755".to_owned())], 0)?;
+        for part in ["upper", "work"] {
+            nix::sys::stat::mkdirat(&memory, part, Mode::from_bits_truncate(0o755))
+                .map_err(step("make room for writes"))?;
+        }
+        let at = fs::fd_path(&memory);
+        stage.on_workbench(&memory, || overlay(Some((&at.join("upper"), &at.join("work")))))?
+    };
+    let root = Root::from_fd(view);
+    if fs::clean(subpath) == Path::new("/") {
+        return root.as_fd().try_clone_to_owned().map_err(|e| EngineError::failed("mount an image", e));
+    }
+    let fail = || step(format!("mount {} of an image", subpath.display()));
+    stage.on_workbench(&root, || {
+        let found = root.open_at(subpath, OFlag::O_PATH, 0).map_err(fail())?;
+        mount::clone_tree(&found, Path::new(""), false).map_err(fail())
+    })
+}
+
+/// Hides and protects parts of `/proc` and `/sys`.
+pub(super) fn mask(stage: &Stage, null: &OwnedFd) -> Result<()> {
+    let open = |path: &str| openat2(stage.root(), Path::new(path), OFlag::O_PATH, 0, Resolve::NoLinks);
+    for path in READ_ONLY {
+        let Ok(target) = open(path) else { continue };
+        let fail = || step(format!("make {path} read-only"));
+        let again = mount::clone_tree(&target, Path::new(""), true).map_err(fail())?;
+        let change = Change { set: attr::RDONLY, recursive: true, ..Change::default() };
+        mount::set_attr(&again, change).map_err(fail())?;
+        stage.attach(again, target, path)?;
+    }
+    let thermal = thermal_paths();
+    for path in MASKED.iter().copied().chain(thermal.iter().map(String::as_str)) {
+        let Ok(target) = open(path) else { continue };
+        let found = fstat(&target).map_err(step(format!("look at {path}")))?;
+        let cover = if is_kind(&found, libc::S_IFDIR) {
+            let options = [("nr_inodes", "1".to_owned()), ("mode", "755".to_owned())];
+            new_mount(c"tmpfs", &options, QUIET | attr::RDONLY)?
+        } else {
+            mount::clone_tree(null, Path::new(""), false).map_err(step("mask with /dev/null"))?
+        };
+        stage.attach(cover, target, path)?;
+    }
+    Ok(())
+}
+
+/// `thermal_throttle` of each processor: how hot others run.
+fn thermal_paths() -> Vec<String> {
+    let dir = "/sys/devices/system/cpu";
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let cpus = names.filter(|name| {
+        name.strip_prefix("cpu").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    });
+    let mut paths: Vec<String> = cpus.map(|cpu| format!("{dir}/{cpu}/thermal_throttle")).collect();
+    paths.sort();
+    paths
+}
+
+/// Opens the host's `/dev/null` and makes sure that it is one.
+pub(super) fn open_null() -> Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let null = nix::fcntl::open(c"/dev/null", flags, Mode::empty()).map_err(step("open /dev/null"))?;
+    let found = fstat(&null).map_err(step("look at /dev/null"))?;
+    let device = SFlag::from_bits_truncate(found.st_mode & libc::S_IFMT) == SFlag::S_IFCHR;
+    if device && found.st_rdev == nix::sys::stat::makedev(1, 3) {
+        Ok(null)
+    } else {
+        Err(EngineError::failed("use /dev/null for masks", "it is not the null device"))
+    }
+}

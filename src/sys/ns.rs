@@ -1,0 +1,90 @@
+//! Namespaces: the few calls that have no safe binding elsewhere.
+//!
+//! Imports: nothing of ours. Source: namespaces(7), pivot_root(2), setdomainname(2), keyctl(2).
+#![expect(unsafe_code, reason = "setdomainname and keyctl have no safe binding")]
+
+use std::ffi::CStr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::mount::{MntFlags, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::Mode;
+
+/// Makes `root` the root of this mount namespace and takes the old one away.
+///
+/// `root` is a mount point that is not shared, and the caller is single-threaded: another thread would
+/// keep the old root.
+///
+/// # Errors
+/// The kernel's.
+///
+/// Source: pivot_root(2), `pivot_root(".", ".")`.
+pub fn pivot_root(root: BorrowedFd<'_>) -> Result<(), Errno> {
+    nix::unistd::fchdir(root)?;
+    nix::unistd::pivot_root(c".", c".")?;
+    // The old root now lies on top of the new one at "."; this takes it away.
+    umount2(c".", MntFlags::MNT_DETACH)?;
+    nix::unistd::chdir(c"/")
+}
+
+/// Sets the NIS domain name of this UTS namespace.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_domain_name(name: &str) -> Result<(), Errno> {
+    // SAFETY: pointer and length describe one live string, which the kernel only reads.
+    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
+}
+
+/// Begins a new session keyring, so that the old one's keys can't be reached.
+///
+/// # Errors
+/// The kernel's; `ENOSYS` without key support.
+pub fn new_session_keyring(name: &CStr) -> Result<(), Errno> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    // SAFETY: `name` is NUL-terminated and only read during the call.
+    let done =
+        unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
+    Errno::result(done).map(drop)
+}
+
+/// Opens one of the caller's own namespaces: `net`, `mnt`, `pid`.
+///
+/// # Errors
+/// The kernel's.
+pub fn own(kind: &str) -> Result<OwnedFd, Errno> {
+    let path = format!("/proc/self/ns/{kind}");
+    nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// Makes a network namespace and stays in the old one. The caller is single-threaded.
+///
+/// # Errors
+/// The kernel's.
+pub fn new_net() -> Result<OwnedFd, Errno> {
+    let old = own("net")?;
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    let made = own("net").and_then(|made| loopback_up().map(|()| made));
+    setns(&old, CloneFlags::CLONE_NEWNET)?;
+    made
+}
+
+/// Brings the loopback device of the current network namespace up. Source: netdevice(7).
+fn loopback_up() -> Result<(), Errno> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    use std::os::fd::AsRawFd as _;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: ifreq is plain data for which all zero bytes are valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+    // SAFETY: `request` is a live ifreq with a NUL-terminated name; the kernel only reads it.
+    let done = unsafe {
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as libc::Ioctl, &raw const request)
+    };
+    Errno::result(done).map(drop)
+}
