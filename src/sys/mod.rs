@@ -15,6 +15,7 @@ pub mod ns;
 pub mod pidfd;
 pub mod process;
 pub mod seccomp;
+pub mod signal;
 pub mod socket;
 pub mod stream;
 pub mod tty;

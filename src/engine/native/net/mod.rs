@@ -36,6 +36,6 @@ pub use cidr::{Cidr, CidrError};
 pub use ipam::Pool;
 pub use networks::{LeaseRequest, Networks};
 pub use outside::Outside;
-pub use publish::{PublishRequest, Published, Withdrawn, publish, unpublish};
+pub use publish::{PublishRequest, Published, Withdrawn, hold_again, publish, unpublish};
 pub use record::{Lease, LeaseRecord, NetworkRecord};
 pub(in crate::engine::native) use record::{leases_path, read_leases};

@@ -148,6 +148,25 @@ fn fill(batch: &mut Batch, request: &PublishRequest<'_>, ports: &[PublishedPort]
     }
 }
 
+/// Binds the ports of a running container again, for a supervisor that adopts it: its rules are in the kernel
+/// still, only the sockets went with their owner.
+///
+/// # Errors
+/// [`EngineError::PortTaken`].
+pub fn hold_again(ports: &[PublishedPort]) -> Result<Vec<OwnedFd>> {
+    let mut held = Vec::new();
+    for port in ports {
+        let mapping = PortMapping {
+            host_ip: Some(port.host_ip),
+            host: (port.host, port.host),
+            container: port.container,
+            protocol: port.protocol,
+        };
+        held.extend(hold(&mapping)?.0);
+    }
+    Ok(held)
+}
+
 /// Binds the first free host port of a mapping.
 fn hold(mapping: &PortMapping) -> Result<(Option<OwnedFd>, PublishedPort)> {
     let host = match mapping.host_ip {
