@@ -1,5 +1,6 @@
 //! hoist: `compose up` without Docker.
 pub mod base;
+pub mod build;
 pub mod compose {
     //! Compose.
     pub mod model;
