@@ -126,7 +126,7 @@ impl Digests {
             if let Some(link) = &entry.link {
                 into.update(link.as_bytes());
             } else if entry.is_file() {
-                let digest = self.content(tree, &start.join(&entry.path), stat)?;
+                let digest = self.content(tree, &entry.below(start), stat)?;
                 into.update(digest.to_string().as_bytes());
             }
             into.update(b"\0");

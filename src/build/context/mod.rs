@@ -42,6 +42,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Its path below a place where the starting point lies.
+    pub fn below(&self, place: &Path) -> PathBuf {
+        // Joining nothing would end the path in a slash, which only folders may have.
+        if self.path.as_os_str().is_empty() { place.to_owned() } else { place.join(&self.path) }
+    }
     /// Whether it is a directory.
     pub fn is_dir(&self) -> bool {
         is_kind(&self.stat, libc::S_IFDIR)

@@ -278,7 +278,7 @@ impl Copier<'_> {
         let target = self.target(given.file_name().unwrap_or_default(), top.is_dir())?;
         let mut folders = Vec::new();
         for entry in entries {
-            let to = if entry.path.as_os_str().is_empty() { target.clone() } else { target.join(&entry.path) };
+            let to = entry.below(&target);
             if entry.is_dir() {
                 if !entry.path.as_os_str().is_empty() {
                     self.writer.folder(&to).map_err(|errno| match errno {
@@ -291,7 +291,7 @@ impl Copier<'_> {
                 folders.push((to, entry));
             } else {
                 self.clear(&to)?;
-                self.entry(&path.join(&entry.path), &to, entry)
+                self.entry(&entry.below(path), &to, entry)
                     .map_err(|errno| StepError::file("write", &to, errno))?;
             }
         }
