@@ -1,4 +1,5 @@
 //! hoist: `compose up` without Docker.
+pub mod apply;
 pub mod base;
 pub mod build;
 pub mod compose {

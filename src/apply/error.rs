@@ -5,6 +5,7 @@
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::span::SourceMap;
 use crate::engine::EngineError;
+use crate::plan::PlanError;
 
 /// Why a plan could not be made or carried out.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -123,5 +124,14 @@ impl ApplyError {
 impl From<EngineError> for ApplyError {
     fn from(error: EngineError) -> Self {
         Self::new(error.to_string())
+    }
+}
+
+impl From<PlanError> for ApplyError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Faults { faults, sources } => Self::faults(faults, &sources),
+            PlanError::Refused(text) => Self::new(text),
+        }
     }
 }

@@ -25,20 +25,20 @@ use std::sync::Arc;
 use crate::base::env::Env;
 use crate::base::event::{Event, EventSink};
 use crate::base::name::ProjectName;
-use crate::compose::model::Project;
+use crate::compose::model::{Project, PullPolicy};
 use crate::engine::sandbox::Sandbox;
 use crate::engine::{Cancel, Engine, Roots};
 use crate::image::store::Store;
 pub use crate::plan::Plan;
-use crate::plan::{down, reconcile, views};
+use crate::plan::{BuildTweaks, down, reconcile, views};
 
 pub use error::{ApplyError, Note};
 pub use observe::observe_project;
 pub use options::{
-    BuildChoice, BuildOptions, DownOptions, KillOptions, PullOptions, RmOptions, RunOptions,
+    BuildOptions, DownOptions, KillOptions, PullOptions, RmOptions, RunOptions,
     StopOptions, UpOptions,
 };
-pub use crate::plan::policy::{Recreate, Rmi};
+pub use crate::plan::policy::{BuildChoice, Recreate, Rmi};
 pub use run::{Final, Outcome, run};
 
 /// What every command works with.
@@ -93,7 +93,10 @@ pub fn plan_up(
 ) -> Result<Plan, ApplyError> {
     let desired = observe::desired(context, project, options)?;
     let world = observe::world(context, &project.name, Some(project))?;
-    Ok(reconcile::reconcile(desired, &world, &options.policy())?)
+    let mut plan = reconcile::reconcile(desired, &world, &options.policy())?;
+    plan.quiet_pull = options.quiet_pull;
+    plan.quiet_build = options.quiet_build;
+    Ok(plan)
 }
 
 /// Plans `down`. Without a project the engine's labels say what belongs to it.
@@ -120,7 +123,14 @@ pub fn plan_build(
     options: &BuildOptions,
 ) -> Result<Plan, ApplyError> {
     let desired = observe::desired(context, project, &options.as_up())?;
-    Ok(views::build(desired, options.services.as_slice())?)
+    let mut plan = views::build(desired, &options.services)?;
+    plan.quiet_build = options.quiet;
+    plan.tweaks = BuildTweaks {
+        no_cache: options.no_cache,
+        pull: options.pull,
+        args: options.args.clone(),
+    };
+    Ok(plan)
 }
 
 /// Plans `pull`.
@@ -132,9 +142,11 @@ pub fn plan_pull(
     project: &Project,
     options: &PullOptions,
 ) -> Result<Plan, ApplyError> {
-    let up = UpOptions { pull: options.policy, ..UpOptions::default() };
-    let desired = observe::desired(context, project, &up)?;
-    Ok(views::pull(desired, &options.view())?)
+    let pull = options.policy.or(Some(PullPolicy::Always));
+    let desired = observe::desired(context, project, &UpOptions { pull, ..UpOptions::default() })?;
+    let mut plan = views::pull(desired, &options.view())?;
+    plan.quiet_pull = options.quiet;
+    Ok(plan)
 }
 
 /// Plans `stop`: running containers of the services (all when none is named), dependents first.

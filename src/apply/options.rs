@@ -6,19 +6,7 @@ use std::time::Duration;
 
 use crate::base::scalar::Signal;
 use crate::compose::model::PullPolicy;
-use crate::plan::policy::{DownPolicy, KillView, PullView, Recreate, RestartView, RmView, Rmi, UpPolicy};
-
-/// When `up` builds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum BuildChoice {
-    /// An image that is not here and that the registry does not give.
-    #[default]
-    Missing,
-    /// Every service that has a `build` (`--build`).
-    Always,
-    /// Nothing (`--no-build`): a missing image is an error.
-    Never,
-}
+use crate::plan::policy::{BuildChoice, DownPolicy, KillView, PullView, Recreate, RestartView, RmView, Rmi, UpPolicy};
 
 /// What `up` and `create` were asked.
 #[derive(Debug, Clone)]

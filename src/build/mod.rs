@@ -51,8 +51,14 @@ pub struct Builder<'a> {
     pub parallel: usize,
 }
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BuildError(pub String);
+pub enum BuildError {
+    #[error("invalid")]
+    Invalid { diagnostics: Vec<crate::base::diag::Diagnostic>, sources: crate::base::span::SourceMap },
+    #[error("the build was cancelled")]
+    Cancelled,
+    #[error("{0}")]
+    Other(String),
+}
 pub fn build(request: &BuildRequest, _: &Builder<'_>) -> Result<Image, BuildError> {
-    Err(BuildError(request.target_name.clone()))
+    Err(BuildError::Other(request.target_name.clone()))
 }

@@ -116,7 +116,7 @@ fn images(
         })
         .map(|(container, _)| container.image.clone())
         .collect();
-    for project in project {
+    if let Some(project) = project {
         let wanted = project.services.values().filter(|s| rmi == Rmi::All || s.image.is_none());
         names.extend(wanted.map(|service| image_name(&project.name, service)));
     }

@@ -21,7 +21,7 @@ mod resources;
 pub mod settle;
 pub mod views;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::base::diag::{Diagnostic, Diagnostics};
+use crate::base::diag::Diagnostics;
 use crate::base::name::ProjectName;
 use crate::base::span::SourceMap;
 use crate::engine::state::{Observed, ObservedNetwork, ObservedVolume};
@@ -52,12 +52,6 @@ pub enum PlanError {
     /// What the command line asks for can't be.
     #[error("{0}")]
     Refused(String),
-}
-
-impl PlanError {
-    fn fault(fault: Diagnostic, sources: &SourceMap) -> Self {
-        Self::Faults { faults: fault.into(), sources: Box::new(sources.clone()) }
-    }
 }
 
 /// What is there now: the project's own things, and things of others that it names.

@@ -149,7 +149,7 @@ fn plan_network(
     if hash == spec.labels.get(labels::CONFIG_HASH) {
         return;
     }
-    let ours = |id| world.observed.containers.iter().any(|c| {
+    let ours = |id: &crate::base::name::ContainerId| world.observed.containers.iter().any(|c| {
         c.id == *id && labels::service(c).is_some_and(|s| project.services.contains_key(&s))
     });
     if !found.users.iter().all(ours) {
