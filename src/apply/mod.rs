@@ -17,6 +17,8 @@ pub mod oneoff;
 mod options;
 mod run;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 use std::path::PathBuf;

@@ -54,10 +54,10 @@ impl Run<'_> {
                 })
             }
             Action::RemoveNetwork { name } => {
-                self.release(Kind::Network, name, self.context.engine.remove_network(name))
+                self.release(Kind::Network, name, || self.context.engine.remove_network(name))
             }
             Action::RemoveVolume { name } => {
-                self.release(Kind::Volume, name, self.context.engine.remove_volume(name))
+                self.release(Kind::Volume, name, || self.context.engine.remove_volume(name))
             }
             Action::RemoveImage { image } => self.remove_image(image),
             Action::Create { who, anonymous } => {
@@ -199,8 +199,9 @@ impl Run<'_> {
     }
 
     /// A network or volume that others use stays, with a warning. As Compose.
-    fn release(&self, kind: Kind, name: &str, result: Result<(), EngineError>) -> Done {
-        match result {
+    fn release(&self, kind: Kind, name: &str, remove: impl FnOnce() -> Result<(), EngineError>) -> Done {
+        self.tell(kind, name, Status::Working("Removing"), None);
+        match remove() {
             Ok(()) => {
                 self.tell(kind, name, Status::Done("Removed"), None);
                 Ok(())

@@ -299,8 +299,8 @@ fn who_shares_a_namespace_with_a_replaced_container_is_replaced_too() {
         &plan("a: app, env V=2 | side: app, net a", &running("a: app, env V=1 | side: app, net a"), &up()),
         "
         #1 replace a/1     environment.V changed: 1 → 2
-        #2 start   a/1     new                           after #1
-        #3 replace side/1  `a` is replaced               after #1
+        #2 replace side/1  `a` is replaced               after #1
+        #3 start   a/1     new                           after #1
         #4 start   side/1  new                           after #2 #3",
     );
 }
