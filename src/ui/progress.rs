@@ -1,0 +1,253 @@
+//! The sink that shows events on standard error, in one of four ways.
+//!
+//! In: events from any thread. Out: text. Imports: `base`.
+
+use std::io::Write;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::live::Live;
+use super::plain::Plain;
+use super::{Mode, Screen, json, render};
+use crate::base::event::{Event, EventSink, Kind};
+
+/// Time between two drawings of the live list.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// `Container demo-api-1`: what a resource is called in every mode.
+pub fn resource_id(kind: Kind, name: &str) -> String {
+    let kind = match kind {
+        Kind::Image => "Image",
+        Kind::Network => "Network",
+        Kind::Volume => "Volume",
+        Kind::Container => "Container",
+    };
+    format!("{kind} {name}")
+}
+
+/// Shows events while a command works. [`Progress::finish`] leaves the last picture standing.
+pub struct Progress {
+    shared: Arc<Shared>,
+    ticker: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    inner: Mutex<Inner>,
+    stop: Condvar,
+}
+
+struct Inner {
+    view: View,
+    out: Box<dyn Write + Send>,
+    /// So many lines of the live list stand on the screen.
+    drawn: usize,
+    finished: bool,
+}
+
+enum View {
+    Live(Live),
+    Plain(Plain),
+    Json { dry_run: bool },
+    Quiet { colour: bool },
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Progress").finish_non_exhaustive()
+    }
+}
+
+impl Progress {
+    /// A sink on standard error.
+    pub fn new(mode: Mode, screen: Screen, dry_run: bool) -> Self {
+        let view = match mode {
+            Mode::Tty => View::Live(Live::new(screen.err_colour, dry_run, Instant::now())),
+            // A list can't be redrawn without control sequences.
+            Mode::Auto if screen.err_terminal && screen.err_colour => {
+                View::Live(Live::new(true, dry_run, Instant::now()))
+            }
+            Mode::Auto | Mode::Plain => View::Plain(Plain::new(dry_run)),
+            Mode::Json => View::Json { dry_run },
+            Mode::Quiet => View::Quiet { colour: screen.err_colour },
+        };
+        Self::on(view, Box::new(std::io::stderr()))
+    }
+
+    fn on(view: View, out: Box<dyn Write + Send>) -> Self {
+        let inner = Mutex::new(Inner { view, out, drawn: 0, finished: false });
+        Self { shared: Arc::new(Shared { inner, stop: Condvar::new() }), ticker: Mutex::new(None) }
+    }
+
+    /// Writes bytes above the live list, or just writes them. `write` gets them onto their stream.
+    pub fn above(&self, write: impl FnOnce()) {
+        let mut inner = lock(&self.shared.inner);
+        inner.erase();
+        write();
+        inner.draw();
+    }
+
+    /// Draws the last picture and ends; later events are dropped. May be called more than once.
+    pub fn finish(&self) {
+        {
+            let mut inner = lock(&self.shared.inner);
+            if !inner.finished {
+                inner.erase();
+                inner.draw();
+                inner.finished = true;
+            }
+        }
+        self.shared.stop.notify_all();
+        let ticker = lock(&self.ticker).take();
+        if let Some(ticker) = ticker {
+            // A ticker that panicked has nothing left to draw.
+            let _ = ticker.join();
+        }
+    }
+
+    /// Starts the thread that keeps the spinners turning, once there is something to draw.
+    fn tick(&self) {
+        let mut ticker = lock(&self.ticker);
+        if ticker.is_some() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        *ticker = Some(std::thread::spawn(move || {
+            let mut inner = lock(&shared.inner);
+            while !inner.finished {
+                inner.erase();
+                inner.draw();
+                inner = shared
+                    .stop
+                    .wait_timeout(inner, FRAME)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+            }
+        }));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl EventSink for Progress {
+    fn send(&self, event: Event) {
+        let live = {
+            let mut inner = lock(&self.shared.inner);
+            if inner.finished {
+                return;
+            }
+            inner.take(&event);
+            matches!(inner.view, View::Live(_))
+        };
+        if live {
+            self.tick();
+        }
+    }
+}
+
+impl Inner {
+    fn take(&mut self, event: &Event) {
+        let now = Instant::now();
+        let text = match &mut self.view {
+            View::Live(live) => live.take(event, now),
+            View::Plain(plain) => Some(plain.lines(event, now)),
+            View::Json { dry_run } => json::object(event, *dry_run).map(|value| format!("{value}\n")),
+            View::Quiet { colour } => match event {
+                Event::Warn(text) => Some(render::warning(text, *colour)),
+                _ => None,
+            },
+        };
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return };
+        let redraw = self.drawn > 0;
+        self.erase();
+        self.put(&text);
+        if redraw {
+            self.draw();
+        }
+    }
+
+    fn put(&mut self, text: &str) {
+        // Progress that can't be shown must not stop the work it tells of.
+        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+    }
+
+    fn erase(&mut self) {
+        if self.drawn > 0 {
+            let text = format!("\x1b[{}A\r\x1b[J", self.drawn);
+            self.drawn = 0;
+            self.put(&text);
+        }
+    }
+
+    fn draw(&mut self) {
+        let View::Live(live) = &self.view else { return };
+        if live.is_empty() || self.finished {
+            return;
+        }
+        let (rows, columns) = console::Term::stderr().size();
+        let lines = live.lines(Instant::now(), usize::from(columns), usize::from(rows).saturating_sub(1));
+        self.drawn = lines.len();
+        let text = lines.join("\n") + "\n";
+        self.put(&text);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::event::Status;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            lock(&self.0).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn shown(view: View) -> String {
+        let sink = Sink::default();
+        let progress = Progress::on(view, Box::new(sink.clone()));
+        progress.send(Event::Resource {
+            kind: Kind::Network,
+            name: "demo_default".into(),
+            status: Status::Done("Created"),
+            detail: None,
+        });
+        progress.send(Event::Warn("look".into()));
+        progress.finish();
+        progress.send(Event::Warn("too late".into()));
+        let bytes = lock(&sink.0).clone();
+        String::from_utf8(bytes).unwrap_or_default()
+    }
+
+    #[test]
+    fn plain_and_json_print_a_line_an_event_and_quiet_only_warnings() {
+        let plain = shown(View::Plain(Plain::new(false)));
+        assert_eq!(plain, " Network demo_default  Created\nwarning: look\n");
+        let json = shown(View::Json { dry_run: false });
+        let want = "{\"id\":\"Network demo_default\",\"status\":\"Created\"}\n\
+                    {\"status\":\"Warning\",\"text\":\"look\"}\n";
+        assert_eq!(json, want);
+        assert_eq!(shown(View::Quiet { colour: false }), "warning: look\n");
+    }
+
+    #[test]
+    fn the_live_list_is_left_standing_at_the_end() {
+        let live = shown(View::Live(Live::new(false, false, Instant::now())));
+        let last = live.rsplit("\x1b[J").next().unwrap_or_default();
+        assert!(last.contains("[+] Running 1/1\n ✔ Network demo_default  Created"), "{live:?}");
+    }
+}
