@@ -32,19 +32,19 @@ pub fn diagnostic(item: &Diagnostic, sources: &SourceMap, colour: bool) -> Strin
         text.push_str(&format!("{}: {}\n", sources.place(*span), clean(what)));
         text.push_str(&snippet(Level::NOTE, *span, None, sources, colour));
     }
-    for hint in &item.hints {
-        text.push_str(&format!("{} {}\n", tag(Tag::Hint, colour), clean(hint)));
-    }
+    text.push_str(&hints(&item.hints, colour));
     text
 }
 
 /// Renders an error that no place in a file belongs to; further lines of `message` are kept as they are.
 pub fn error(message: &str, hints: &[String], colour: bool) -> String {
-    let mut text = format!("{} {}\n", tag(Tag::Error, colour), clean(message.trim_end()));
-    for hint in hints {
-        text.push_str(&format!("{} {}\n", tag(Tag::Hint, colour), clean(hint)));
-    }
-    text
+    let text = format!("{} {}\n", tag(Tag::Error, colour), clean(message.trim_end()));
+    text + &self::hints(hints, colour)
+}
+
+/// Renders acts the user can do, one a line.
+pub fn hints(hints: &[String], colour: bool) -> String {
+    hints.iter().map(|hint| format!("{} {}\n", tag(Tag::Hint, colour), clean(hint))).collect()
 }
 
 /// Renders a warning that no place in a file belongs to.

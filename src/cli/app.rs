@@ -1,0 +1,368 @@
+//! What every command needs: the project, the image store, the engine, progress. Each is made when first asked for.
+//!
+//! In: global flags and the environment. Out: loaded values.
+//! Imports: all. Rules: docker compose's global flags and `COMPOSE_*` variables.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use super::args::{AnsiArg, Globals, ProgressArg};
+use super::exit::Failure;
+use super::interrupts::{Interrupts, ends};
+use super::roots;
+use crate::apply::{self, ApplyError, Context, Plan};
+use crate::base::diag::{Diagnostic, Diagnostics};
+use crate::base::env::Env;
+use crate::base::name::ProjectName;
+use crate::compose::model::Project;
+use crate::compose::select::{Selection, select};
+use crate::compose::{self, LoadError, LoadRequest};
+use crate::engine::{self, Cancel, Engine, Roots};
+use crate::image::store::Store;
+use crate::ui::{Ansi, Mode, Progress, Screen, render, write_err, write_out};
+
+/// One command's surroundings.
+#[derive(Debug)]
+pub struct App {
+    /// What stood before the command.
+    pub globals: Globals,
+    /// Variables and directories.
+    pub env: Env,
+    /// What the output streams can show.
+    pub screen: Screen,
+    mode: Mode,
+}
+
+/// What a command that changes things works with, until it ends.
+#[derive(Debug)]
+pub struct Work {
+    /// For `apply`.
+    pub context: Context,
+    /// Shows what happens.
+    pub progress: Arc<Progress>,
+    /// Ctrl-C cancels `context`.
+    pub interrupts: Interrupts,
+}
+
+impl App {
+    /// Reads the flags and variables that every command has.
+    ///
+    /// # Errors
+    /// A variable with a value that is none of the allowed ones; with the screen to say it on.
+    pub fn new(globals: Globals, env: Env) -> Result<Self, (Failure, Screen)> {
+        let no_color = env.non_empty("NO_COLOR").is_some();
+        let auto = Screen::new(Ansi::Auto, no_color);
+        let ansi = match globals.ansi {
+            Some(arg) => ansi(arg),
+            None => match env.non_empty("COMPOSE_ANSI") {
+                None | Some("auto") => Ansi::Auto,
+                Some("never") => Ansi::Never,
+                Some("always") => Ansi::Always,
+                Some(other) => {
+                    let text = format!("invalid COMPOSE_ANSI `{other}`: write never, always or auto");
+                    return Err((Failure::new(text), auto));
+                }
+            },
+        };
+        let screen = Screen::new(ansi, no_color);
+        let mode = match globals.progress {
+            Some(arg) => progress_mode(arg),
+            None => variable_mode(&env).map_err(|failure| (failure, screen))?,
+        };
+        if globals.compatibility || env.flag("COMPOSE_COMPATIBILITY") {
+            let text = "--compatibility is not supported: names are made as Compose v2 makes them";
+            write_err(render::warning(text, screen.err_colour));
+        }
+        Ok(Self { globals, env, screen, mode })
+    }
+
+    /// Whether progress and errors are JSON.
+    pub fn json_progress(&self) -> bool {
+        self.mode == Mode::Json
+    }
+
+    /// Shows a warning.
+    pub fn warn(&self, text: &str) {
+        write_err(render::warning(text, self.screen.err_colour));
+    }
+
+    /// Loads the project as the files say, without narrowing it down; warnings are shown.
+    ///
+    /// # Errors
+    /// Every fault in the files.
+    pub fn load(&self) -> Result<Project, Failure> {
+        self.load_with(true)
+    }
+
+    /// As [`App::load`]; `interpolate` is whether variables are replaced.
+    ///
+    /// # Errors
+    /// Every fault in the files.
+    pub fn load_with(&self, interpolate: bool) -> Result<Project, Failure> {
+        let request = self.request(interpolate)?;
+        let project = compose::load(&request, &self.env).map_err(load_failure)?;
+        self.show_warnings(&project);
+        Ok(project)
+    }
+
+    fn show_warnings(&self, project: &Project) {
+        let warnings = project.warnings.clone().sorted();
+        write_err(render::diagnostics(&warnings, &project.sources, self.screen.err_colour));
+    }
+
+    fn request(&self, interpolate: bool) -> Result<LoadRequest, Failure> {
+        let globals = &self.globals;
+        let stdin = if globals.file.iter().any(|file| file == "-") {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|error| Failure::new(format!("cannot read standard input: {error}")))?;
+            Some(text)
+        } else {
+            None
+        };
+        Ok(LoadRequest {
+            files: globals.file.iter().map(Into::into).collect(),
+            stdin,
+            project_dir: globals.project_directory.clone(),
+            project_name: globals.project_name.clone(),
+            env_files: globals.env_file.clone(),
+            profiles: globals.profile.clone(),
+            interpolate,
+        })
+    }
+
+    /// Loads the project and narrows it down to services and what they need.
+    ///
+    /// # Errors
+    /// Faults in the files; a service that does not exist.
+    pub fn select(&self, services: &[String], deps: Deps, scale: Vec<(String, u32)>) -> Result<Project, Failure> {
+        let selection =
+            Selection { services: services.to_vec(), dependencies: deps == Deps::Include, scale };
+        select(self.load()?, &selection).map_err(load_failure)
+    }
+
+    /// The project, or only its name when one is given and there is no compose file.
+    ///
+    /// # Errors
+    /// Faults in the files; neither file nor name.
+    pub fn project_or_name(&self) -> Result<(ProjectName, Option<Project>), Failure> {
+        let given = self.globals.project_name.as_deref().or(self.env.non_empty("COMPOSE_PROJECT_NAME"));
+        let error = match compose::load(&self.request(true)?, &self.env) {
+            Ok(project) => {
+                self.show_warnings(&project);
+                return Ok((project.name.clone(), Some(project)));
+            }
+            Err(error) => error,
+        };
+        match given {
+            Some(name) if self.globals.file.is_empty() && no_file(&error.diagnostics) => {
+                let name = ProjectName::new(name).map_err(|error| Failure::new(error.to_string()))?;
+                Ok((name, None))
+            }
+            _ => Err(load_failure(error)),
+        }
+    }
+
+    /// Checks that services exist in a project, if it is loaded.
+    ///
+    /// # Errors
+    /// `no such service`.
+    pub fn known(&self, project: Option<&Project>, services: &[String]) -> Result<(), Failure> {
+        let Some(project) = project else { return Ok(()) };
+        for name in services {
+            if project.service(name).is_none() {
+                let names = project.services.keys().map(|key| key.as_str());
+                let near = crate::base::diag::nearest(name, names).map(|near| format!("did you mean `{near}`?"));
+                let failure = Failure::new(format!("no such service: {name}"));
+                return Err(match near {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where everything lies.
+    ///
+    /// # Errors
+    /// Without root.
+    pub fn roots(&self) -> Result<Roots, Failure> {
+        roots::usable(&self.env)
+    }
+    /// The image store.
+    ///
+    /// # Errors
+    /// When its directories can't be made.
+    pub fn store(&self) -> Result<Arc<Store>, Failure> {
+        Ok(Arc::new(Store::open(&self.roots()?.data)?))
+    }
+    /// The engine.
+    ///
+    /// # Errors
+    /// When the store or the engine can't be opened.
+    pub fn engine(&self) -> Result<Arc<dyn Engine>, Failure> {
+        Ok(engine::open(&self.roots()?, self.store()?)?)
+    }
+
+    /// Everything for a command that changes things. `quiet` shows no progress.
+    ///
+    /// # Errors
+    /// When the store or the engine can't be opened.
+    pub fn work(&self, quiet: bool) -> Result<Work, Failure> {
+        let mode = if quiet { Mode::Quiet } else { self.mode };
+        self.work_in(mode)
+    }
+
+    /// As [`App::work`] with a progress mode of the command's own.
+    ///
+    /// # Errors
+    /// As [`App::work`].
+    pub fn work_in(&self, mode: Mode) -> Result<Work, Failure> {
+        let cancel = Cancel::default();
+        let token = cancel.clone();
+        let interrupts = Interrupts::catch(move |signal| {
+            if ends(signal) {
+                token.cancel();
+            }
+        })?;
+        let roots = self.roots()?;
+        let store = Arc::new(Store::open(&roots.data)?);
+        let progress = Arc::new(Progress::new(mode, self.screen, self.globals.dry_run));
+        let trust = self.globals.trust_host_ca || self.env.flag("HOIST_TRUST_HOST_CA");
+        let context = Context {
+            engine: engine::open(&roots, Arc::clone(&store))?,
+            store,
+            sandbox: engine::open_sandbox(&roots),
+            events: Arc::clone(&progress) as Arc<dyn crate::base::event::EventSink>,
+            cancel,
+            env: self.env.clone(),
+            roots,
+            parallel: self.parallel(),
+            trust_host_ca: if trust { Some(roots::host_ca(&self.env)?) } else { None },
+        };
+        Ok(Work { context, progress, interrupts })
+    }
+
+    /// Takes the project's lock, plans, runs (or shows, with `--dry-run`) and lets go.
+    ///
+    /// # Errors
+    /// Those of planning and running.
+    pub fn carry_out(
+        &self,
+        work: &Work,
+        name: &ProjectName,
+        plan: impl FnOnce(&Context) -> Result<Plan, ApplyError>,
+    ) -> Result<Plan, Failure> {
+        let result = self.carry(work, name, plan);
+        work.progress.finish();
+        result
+    }
+
+    fn carry(
+        &self,
+        work: &Work,
+        name: &ProjectName,
+        plan: impl FnOnce(&Context) -> Result<Plan, ApplyError>,
+    ) -> Result<Plan, Failure> {
+        if self.globals.dry_run {
+            let plan = plan(&work.context)?;
+            self.show_plan(&plan)?;
+            return Ok(plan);
+        }
+        let _lock = apply::lock(&work.context, name)?;
+        let plan = plan(&work.context)?;
+        self.plan_warnings(&plan);
+        apply::run(&work.context, &plan)?;
+        Ok(plan)
+    }
+
+    /// Shows what was noticed while deciding.
+    pub fn plan_warnings(&self, plan: &Plan) {
+        for text in &plan.warnings {
+            self.warn(text);
+        }
+    }
+
+    /// Prints a plan instead of running it.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn show_plan(&self, plan: &Plan) -> Result<(), Failure> {
+        self.plan_warnings(plan);
+        if self.json_progress() {
+            return Ok(write_out(format!("{}\n", plan.json()))?);
+        }
+        let text = plan.text();
+        let text = if plan.is_empty() { "nothing to do\n" } else { text.as_str() };
+        let end = if text.ends_with('\n') { "" } else { "\n" };
+        Ok(write_out(format!("{text}{end}"))?)
+    }
+
+    fn parallel(&self) -> usize {
+        let variable = || self.env.non_empty("COMPOSE_PARALLEL_LIMIT").and_then(|text| text.parse().ok());
+        let limit: i64 = self.globals.parallel.or_else(variable).unwrap_or(-1);
+        usize::try_from(limit).unwrap_or(0)
+    }
+
+    /// Whether orphans are not even mentioned, and whether they are removed without a flag.
+    pub fn orphans(&self, remove: bool) -> (bool, bool) {
+        let ignore = self.env.flag("COMPOSE_IGNORE_ORPHANS");
+        (ignore, remove || self.env.flag("COMPOSE_REMOVE_ORPHANS"))
+    }
+}
+
+/// Whether services that the named ones depend on come along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deps {
+    /// They do.
+    Include,
+    /// They don't.
+    Leave,
+}
+
+/// Faults of loading as a failure.
+pub fn load_failure(error: LoadError) -> Failure {
+    Failure::faults(error.diagnostics.sorted(), error.sources)
+}
+
+/// Whether the only thing wrong is that there is no compose file.
+fn no_file(diagnostics: &Diagnostics) -> bool {
+    let missing = |item: &Diagnostic| item.message.starts_with("no configuration file provided");
+    diagnostics.iter().all(missing) && !diagnostics.is_empty()
+}
+
+fn ansi(arg: AnsiArg) -> Ansi {
+    match arg {
+        AnsiArg::Never => Ansi::Never,
+        AnsiArg::Always => Ansi::Always,
+        AnsiArg::Auto => Ansi::Auto,
+    }
+}
+
+/// The mode a `--progress` names.
+pub fn progress_mode(arg: ProgressArg) -> Mode {
+    match arg {
+        ProgressArg::Auto => Mode::Auto,
+        ProgressArg::Tty => Mode::Tty,
+        ProgressArg::Plain => Mode::Plain,
+        ProgressArg::Json | ProgressArg::Rawjson => Mode::Json,
+        ProgressArg::Quiet => Mode::Quiet,
+    }
+}
+
+fn variable_mode(env: &Env) -> Result<Mode, Failure> {
+    let named = env.non_empty("COMPOSE_PROGRESS").or_else(|| env.non_empty("BUILDKIT_PROGRESS"));
+    match named {
+        None | Some("auto") => Ok(Mode::Auto),
+        Some("tty") => Ok(Mode::Tty),
+        Some("plain") => Ok(Mode::Plain),
+        Some("json" | "rawjson") => Ok(Mode::Json),
+        Some("quiet" | "none") => Ok(Mode::Quiet),
+        Some(other) => {
+            let text = format!("invalid COMPOSE_PROGRESS `{other}`");
+            Err(Failure::new(text).hint("write auto, tty, plain, json or quiet"))
+        }
+    }
+}

@@ -1,0 +1,877 @@
+//! The command line: every command and flag, and nothing that decides.
+//!
+//! In: arguments. Out: [`Cli`]. Names, letters and defaults are docker compose's, so that what fingers and scripts
+//! know works here. Imports: clap.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// compose up without Docker: builds, launches and looks after the containers of a compose file.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hoist",
+    bin_name = "hoist",
+    version,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = false,
+    max_term_width = 100,
+    infer_subcommands = false
+)]
+pub struct Cli {
+    /// What stands before the command.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that stand before the command.
+#[derive(Debug, Default, Args)]
+pub struct Globals {
+    /// Compose files, merged in this order; `-` is standard input
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub file: Vec<String>,
+    /// Project name
+    #[arg(short, long, value_name = "NAME")]
+    pub project_name: Option<String>,
+    /// Profiles to enable; `*` is all
+    #[arg(long, value_name = "NAME")]
+    pub profile: Vec<String>,
+    /// Files with variables, instead of `.env`
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// Directory that relative paths start from [default: the first compose file's]
+    #[arg(long, value_name = "DIR", alias = "workdir")]
+    pub project_directory: Option<PathBuf>,
+    /// When to write colours and control sequences [default: auto]
+    #[arg(long, value_name = "WHEN")]
+    pub ansi: Option<AnsiArg>,
+    /// How to show progress [default: auto]
+    #[arg(long, value_name = "HOW")]
+    pub progress: Option<ProgressArg>,
+    /// So many actions at a time, -1 for no limit
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub parallel: Option<i64>,
+    /// Show what would be done and do nothing
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+    /// Act on networks and volumes that no service uses, too
+    #[arg(long)]
+    pub all_resources: bool,
+    /// Names as Compose v1 made them (not supported: says so)
+    #[arg(long, hide = true)]
+    pub compatibility: bool,
+    /// Give builds and services that ask for it the host's CA certificates
+    #[arg(long, global = true)]
+    pub trust_host_ca: bool,
+    /// Accepted for docker compose's sake
+    #[arg(long, hide = true)]
+    pub verbose: bool,
+}
+
+/// `--ansi`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AnsiArg {
+    /// Never
+    Never,
+    /// Always
+    Always,
+    /// On a terminal
+    Auto,
+}
+
+/// `--progress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressArg {
+    /// `tty` on a terminal, else `plain`
+    Auto,
+    /// A list redrawn in place
+    Tty,
+    /// A line an event
+    Plain,
+    /// A JSON object an event
+    Json,
+    /// Nothing
+    #[value(alias = "none")]
+    Quiet,
+    /// Nothing is redrawn and build steps are not folded
+    #[value(hide = true)]
+    Rawjson,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create and start containers
+    Up(Box<UpArgs>),
+    /// Stop and remove containers and networks
+    Down(DownArgs),
+    /// Create containers without starting them
+    Create(CreateArgs),
+    /// Start existing containers
+    Start(StartArgs),
+    /// Stop containers without removing them
+    Stop(StopArgs),
+    /// Stop and start containers
+    Restart(RestartArgs),
+    /// Send a signal to containers
+    Kill(KillArgs),
+    /// Remove stopped containers
+    Rm(RmArgs),
+    /// Run a one-off command in a new container of a service
+    Run(Box<RunArgs>),
+    /// Run a command in a running container
+    Exec(ExecArgs),
+    /// List containers
+    Ps(PsArgs),
+    /// Show the output of containers
+    Logs(LogsArgs),
+    /// Show the processes of containers
+    Top(ServicesArgs),
+    /// Show the public address of a port
+    Port(PortArgs),
+    /// List the images containers were made from
+    Images(ImagesArgs),
+    /// List projects
+    Ls(LsArgs),
+    /// Build the images of services
+    Build(BuildArgs),
+    /// Pull the images of services
+    Pull(PullArgs),
+    /// Check the compose files and print them in full
+    Config(ConfigArgs),
+    /// Draw the project: services, networks, volumes
+    Graph(GraphArgs),
+    /// Work with images
+    Image(ImageArgs),
+    /// Show the version
+    Version(VersionArgs),
+}
+
+/// Flags that `up` and `create` share.
+#[derive(Debug, Default, Args)]
+pub struct MakeArgs {
+    /// Build images before starting, also where they are there
+    #[arg(long)]
+    pub build: bool,
+    /// Don't build, even if an image is missing
+    #[arg(long, conflicts_with = "build")]
+    pub no_build: bool,
+    /// Recreate containers even if nothing has changed
+    #[arg(long, conflicts_with = "no_recreate")]
+    pub force_recreate: bool,
+    /// Leave existing containers as they are, even if something has changed
+    #[arg(long)]
+    pub no_recreate: bool,
+    /// Pull before running: always, missing, never or build
+    #[arg(long, value_name = "POLICY")]
+    pub pull: Option<String>,
+    /// Pull without showing each layer
+    #[arg(long)]
+    pub quiet_pull: bool,
+    /// Remove containers of services the files don't have
+    #[arg(long)]
+    pub remove_orphans: bool,
+    /// So many containers of a service
+    #[arg(long, value_name = "SERVICE=N")]
+    pub scale: Vec<String>,
+    /// Answer every question with yes
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Services; all when none is named
+    pub services: Vec<String>,
+}
+
+/// `up`
+#[derive(Debug, Default, Args)]
+pub struct UpArgs {
+    /// What it shares with `create`.
+    #[command(flatten)]
+    pub make: MakeArgs,
+    /// Run in the background
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Wait until services run or are healthy; implies -d
+    #[arg(long)]
+    pub wait: bool,
+    /// Seconds to wait at most
+    #[arg(long, value_name = "SECONDS")]
+    pub wait_timeout: Option<u64>,
+    /// Don't start the services these depend on
+    #[arg(long)]
+    pub no_deps: bool,
+    /// Create containers, but don't start them
+    #[arg(long, conflicts_with = "detach")]
+    pub no_start: bool,
+    /// Recreate dependencies, too
+    #[arg(long, conflicts_with = "no_recreate")]
+    pub always_recreate_deps: bool,
+    /// New anonymous volumes instead of those of the containers before
+    #[arg(short = 'V', long)]
+    pub renew_anon_volumes: bool,
+    /// Build without showing each step's output
+    #[arg(long)]
+    pub quiet_build: bool,
+    /// Seconds a container has to stop
+    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub timeout: Option<i64>,
+    /// Show the output of these services only
+    #[arg(long, value_name = "SERVICE")]
+    pub attach: Vec<String>,
+    /// Show the output of dependencies, too
+    #[arg(long, conflicts_with = "attach")]
+    pub attach_dependencies: bool,
+    /// Don't show the output of these services
+    #[arg(long, value_name = "SERVICE")]
+    pub no_attach: Vec<String>,
+    /// Don't show names before lines
+    #[arg(long)]
+    pub no_log_prefix: bool,
+    /// No colours before lines
+    #[arg(long)]
+    pub no_color: bool,
+    /// Show the time before lines
+    #[arg(long)]
+    pub timestamps: bool,
+    /// Stop everything when any container has ended
+    #[arg(long, conflicts_with = "detach")]
+    pub abort_on_container_exit: bool,
+    /// Stop everything when any container has failed
+    #[arg(long, conflicts_with_all = ["detach", "abort_on_container_exit"])]
+    pub abort_on_container_failure: bool,
+    /// Exit as this service does; implies --abort-on-container-exit
+    #[arg(long, value_name = "SERVICE", conflicts_with = "detach")]
+    pub exit_code_from: Option<String>,
+    /// Accepted for docker compose's sake
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub menu: Option<bool>,
+}
+
+/// `down`
+#[derive(Debug, Default, Args)]
+pub struct DownArgs {
+    /// Remove named volumes of the project and anonymous ones, too
+    #[arg(short, long)]
+    pub volumes: bool,
+    /// Seconds a container has to stop
+    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub timeout: Option<i64>,
+    /// Remove images, too: `local` (built here, without a name of their own) or `all`
+    #[arg(long, value_name = "WHICH")]
+    pub rmi: Option<String>,
+    /// Remove containers of services the files don't have
+    #[arg(long)]
+    pub remove_orphans: bool,
+    /// Services; all when none is named
+    pub services: Vec<String>,
+}
+
+/// `create`
+#[derive(Debug, Default, Args)]
+pub struct CreateArgs {
+    /// What it shares with `up`.
+    #[command(flatten)]
+    pub make: MakeArgs,
+}
+
+/// `start`
+#[derive(Debug, Default, Args)]
+pub struct StartArgs {
+    /// Wait until services run or are healthy
+    #[arg(long)]
+    pub wait: bool,
+    /// Seconds to wait at most
+    #[arg(long, value_name = "SECONDS")]
+    pub wait_timeout: Option<u64>,
+    /// Services; all when none is named
+    pub services: Vec<String>,
+}
+
+/// `stop`
+#[derive(Debug, Default, Args)]
+pub struct StopArgs {
+    /// Seconds a container has to stop
+    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub timeout: Option<i64>,
+    /// Services; all when none is named
+    pub services: Vec<String>,
+}
+
+/// `restart`
+#[derive(Debug, Default, Args)]
+pub struct RestartArgs {
+    /// Seconds a container has to stop
+    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub timeout: Option<i64>,
+    /// Leave services that depend on these alone
+    #[arg(long)]
+    pub no_deps: bool,
+    /// Services; all when none is named
+    pub services: Vec<String>,
+}
+
+/// `kill`
+#[derive(Debug, Default, Args)]
+pub struct KillArgs {
+    /// The signal
+    #[arg(short, long, default_value = "SIGKILL")]
+    pub signal: String,
+    /// Containers of services the files don't have, too
+    #[arg(long)]
+    pub remove_orphans: bool,
+    /// Services; all when none is named
+    pub services: Vec<String>,
+}
+
+/// `rm`
+#[derive(Debug, Default, Args)]
+pub struct RmArgs {
+    /// Don't ask
+    #[arg(short, long)]
+    pub force: bool,
+    /// Stop running containers first
+    #[arg(short, long)]
+    pub stop: bool,
+    /// Remove anonymous volumes, too
+    #[arg(short, long)]
+    pub volumes: bool,
+    /// Accepted for docker compose's sake
+    #[arg(short, long, hide = true)]
+    pub all: bool,
+    /// Services; all when none is named
+    pub services: Vec<String>,
+}
+
+/// `run`
+#[derive(Debug, Default, Args)]
+pub struct RunArgs {
+    /// Remove the container when it has ended
+    #[arg(long)]
+    pub rm: bool,
+    /// Run in the background and print the container's name
+    #[arg(short, long)]
+    pub detach: bool,
+    /// No terminal [default: a terminal when this command has one]
+    #[arg(short = 'T', long = "no-tty", alias = "no-TTY")]
+    pub no_tty: bool,
+    /// A terminal
+    #[arg(short, long, hide = true, overrides_with = "no_tty")]
+    pub tty: bool,
+    /// Keep standard input open
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub interactive: Option<bool>,
+    /// Set a variable; without a value it is this command's own
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Set variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub env_from_file: Vec<PathBuf>,
+    /// Another entry point
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+    /// User, name or number
+    #[arg(short, long)]
+    pub user: Option<String>,
+    /// Directory inside the container
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Mount a volume or path
+    #[arg(short, long, value_name = "SOURCE:TARGET")]
+    pub volume: Vec<String>,
+    /// Publish a port
+    #[arg(short, long, value_name = "PORT")]
+    pub publish: Vec<String>,
+    /// Publish the service's own ports
+    #[arg(short = 'P', long)]
+    pub service_ports: bool,
+    /// Name of the container
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Add a label
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
+    /// Don't start the services this one depends on
+    #[arg(long)]
+    pub no_deps: bool,
+    /// Use the service's network aliases
+    #[arg(long)]
+    pub use_aliases: bool,
+    /// Build the image first
+    #[arg(long)]
+    pub build: bool,
+    /// Pull before running: always, missing, never or build
+    #[arg(long, value_name = "POLICY")]
+    pub pull: Option<String>,
+    /// Add a capability
+    #[arg(long, value_name = "NAME")]
+    pub cap_add: Vec<String>,
+    /// Take a capability away
+    #[arg(long, value_name = "NAME")]
+    pub cap_drop: Vec<String>,
+    /// Remove containers of services the files don't have
+    #[arg(long)]
+    pub remove_orphans: bool,
+    /// Pull without showing each layer
+    #[arg(long)]
+    pub quiet_pull: bool,
+    /// Build without showing each step's output
+    #[arg(long)]
+    pub quiet_build: bool,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// The service
+    pub service: String,
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+/// `exec`
+#[derive(Debug, Default, Args)]
+pub struct ExecArgs {
+    /// Run in the background
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Set a variable
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Which of a service's containers, from 1
+    #[arg(long, value_name = "N")]
+    pub index: Option<u32>,
+    /// No terminal [default: a terminal when this command has one]
+    #[arg(short = 'T', long = "no-tty", alias = "no-TTY")]
+    pub no_tty: bool,
+    /// A terminal
+    #[arg(short, long, hide = true, overrides_with = "no_tty")]
+    pub tty: bool,
+    /// Keep standard input open
+    #[arg(short, long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub interactive: Option<bool>,
+    /// With every capability
+    #[arg(long)]
+    pub privileged: bool,
+    /// User, name or number
+    #[arg(short, long)]
+    pub user: Option<String>,
+    /// Directory inside the container
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// The service
+    pub service: String,
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    pub command: Vec<String>,
+}
+
+/// `ps`
+#[derive(Debug, Default, Args)]
+pub struct PsArgs {
+    /// Stopped containers, too
+    #[arg(short, long)]
+    pub all: bool,
+    /// `table` or `json`
+    #[arg(long, default_value = "table")]
+    pub format: String,
+    /// Ids only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Service names only
+    #[arg(long)]
+    pub services: bool,
+    /// Only containers in this state: created, running, paused, restarting, exited, removing
+    #[arg(long, value_name = "STATE")]
+    pub status: Vec<String>,
+    /// Only what fits: `status=STATE`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+    /// Don't cut long columns
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Containers of services the files don't have, too
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub orphans: Option<bool>,
+    /// Services; all when none is named
+    pub names: Vec<String>,
+}
+
+/// `logs`
+#[derive(Debug, Default, Args)]
+pub struct LogsArgs {
+    /// Go on with new lines
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only the last so many lines of each container, or `all`
+    #[arg(short = 'n', long, value_name = "N", default_value = "all")]
+    pub tail: String,
+    /// Show the time before lines
+    #[arg(short, long)]
+    pub timestamps: bool,
+    /// Only lines at or after this time: `2026-01-02T13:23:37Z`, or how long ago: `42m`
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only lines before this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// No colours before lines
+    #[arg(long)]
+    pub no_color: bool,
+    /// Don't show names before lines
+    #[arg(long)]
+    pub no_log_prefix: bool,
+    /// Which of a service's containers, from 1
+    #[arg(long, value_name = "N")]
+    pub index: Option<u32>,
+    /// Services; all when none is named
+    pub services: Vec<String>,
+}
+
+/// `top`
+#[derive(Debug, Default, Args)]
+pub struct ServicesArgs {
+    /// Services; all when none is named
+    pub services: Vec<String>,
+}
+
+/// `port`
+#[derive(Debug, Default, Args)]
+pub struct PortArgs {
+    /// Which of the service's containers, from 1
+    #[arg(long, value_name = "N")]
+    pub index: Option<u32>,
+    /// `tcp` or `udp`
+    #[arg(long, default_value = "tcp")]
+    pub protocol: String,
+    /// The service
+    pub service: String,
+    /// The container's port
+    pub private_port: String,
+}
+
+/// `images`
+#[derive(Debug, Default, Args)]
+pub struct ImagesArgs {
+    /// `table` or `json`
+    #[arg(long, default_value = "table")]
+    pub format: String,
+    /// Ids only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Services; all when none is named
+    pub services: Vec<String>,
+}
+
+/// `ls`
+#[derive(Debug, Default, Args)]
+pub struct LsArgs {
+    /// Stopped projects, too
+    #[arg(short, long)]
+    pub all: bool,
+    /// `table` or `json`
+    #[arg(long, default_value = "table")]
+    pub format: String,
+    /// Names only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Only what fits: `name=TEXT`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub filter: Vec<String>,
+}
+
+/// `build`
+#[derive(Debug, Default, Args)]
+pub struct BuildArgs {
+    /// Set a build argument
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// Don't use results of earlier builds
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Look for newer base images
+    #[arg(long)]
+    pub pull: bool,
+    /// No output
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Build the services these depend on, too
+    #[arg(long)]
+    pub with_dependencies: bool,
+    /// How to show progress
+    #[arg(long, value_name = "HOW", hide = true)]
+    pub progress: Option<ProgressArg>,
+    /// Services; all when none is named
+    pub services: Vec<String>,
+}
+
+/// `pull`
+#[derive(Debug, Default, Args)]
+pub struct PullArgs {
+    /// Skip services that can be built
+    #[arg(long)]
+    pub ignore_buildable: bool,
+    /// Go on when an image can't be pulled
+    #[arg(long)]
+    pub ignore_pull_failures: bool,
+    /// The services these depend on, too
+    #[arg(long)]
+    pub include_deps: bool,
+    /// `always` or `missing`
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<String>,
+    /// No output
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Services; all when none is named
+    pub services: Vec<String>,
+}
+
+/// `config`
+#[derive(Debug, Default, Args)]
+pub struct ConfigArgs {
+    /// `yaml` or `json`
+    #[arg(long, default_value = "yaml")]
+    pub format: String,
+    /// Only check
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Write to a file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Service names only
+    #[arg(long)]
+    pub services: bool,
+    /// Volume names only
+    #[arg(long)]
+    pub volumes: bool,
+    /// Network names only
+    #[arg(long)]
+    pub networks: bool,
+    /// Image names only
+    #[arg(long)]
+    pub images: bool,
+    /// Profile names only
+    #[arg(long)]
+    pub profiles: bool,
+    /// Variables used for interpolation
+    #[arg(long)]
+    pub environment: bool,
+    /// Don't replace variables
+    #[arg(long)]
+    pub no_interpolate: bool,
+    /// Services; all when none is named
+    pub names: Vec<String>,
+}
+
+/// `graph`
+#[derive(Debug, Default, Args)]
+pub struct GraphArgs {
+    /// text, mermaid, dot or svg
+    #[arg(long, short, default_value = "text")]
+    pub format: String,
+    /// Write to a file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Services; all when none is named
+    pub services: Vec<String>,
+}
+
+/// `version`
+#[derive(Debug, Default, Args)]
+pub struct VersionArgs {
+    /// The number only
+    #[arg(long)]
+    pub short: bool,
+    /// `pretty` or `json`
+    #[arg(short, long, default_value = "pretty")]
+    pub format: String,
+}
+
+/// `image`
+#[derive(Debug, Args)]
+pub struct ImageArgs {
+    /// The command.
+    #[command(subcommand)]
+    pub command: ImageCommand,
+}
+
+/// Commands on images.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Build an image from a Dockerfile
+    Build(Box<ImageBuildArgs>),
+    /// Make an image of an archive with a root file system
+    Import(ImportArgs),
+    /// Show everything about images
+    Inspect(InspectArgs),
+    /// Load images from an archive
+    Load(LoadArgs),
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls(ImageLsArgs),
+    /// Pull images from registries
+    Pull(ImagePullArgs),
+    /// Remove images
+    #[command(visible_alias = "remove")]
+    Rm(ImageRmArgs),
+    /// Write images into an archive
+    Save(SaveArgs),
+    /// Give an image one more name
+    Tag(TagArgs),
+}
+
+/// `image build`
+#[derive(Debug, Default, Args)]
+pub struct ImageBuildArgs {
+    /// Name of the image
+    #[arg(short, long, value_name = "NAME")]
+    pub tag: Vec<String>,
+    /// The Dockerfile; `-` is standard input [default: Dockerfile in the context]
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Set a build argument
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// The stage to build
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// A secret for RUN: `id=NAME,src=FILE` or `id=NAME,env=VARIABLE`
+    #[arg(long, value_name = "SPEC")]
+    pub secret: Vec<String>,
+    /// Don't use results of earlier builds
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Look for newer base images
+    #[arg(long)]
+    pub pull: bool,
+    /// Add a label
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
+    /// Network of RUN: default, none or host
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub network: String,
+    /// Add a line to `/etc/hosts` of RUN
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    pub add_host: Vec<String>,
+    /// A further context: `NAME=DIR` or `NAME=docker-image://IMAGE`
+    #[arg(long, value_name = "NAME=SOURCE")]
+    pub build_context: Vec<String>,
+    /// Size of `/dev/shm` of RUN
+    #[arg(long, value_name = "SIZE")]
+    pub shm_size: Option<String>,
+    /// Platform, as `linux/amd64`
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// How to show progress
+    #[arg(long, value_name = "HOW")]
+    pub progress: Option<ProgressArg>,
+    /// Print the image's id only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+    /// The context directory
+    #[arg(value_name = "DIR")]
+    pub context: PathBuf,
+}
+
+/// `image import`
+#[derive(Debug, Default, Args)]
+pub struct ImportArgs {
+    /// Apply a Dockerfile instruction
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub change: Vec<String>,
+    /// A remark
+    #[arg(short, long, default_value = "")]
+    pub message: String,
+    /// The archive (tar, also compressed); `-` is standard input
+    pub file: String,
+    /// Name of the image
+    pub name: Option<String>,
+}
+
+/// `image inspect`
+#[derive(Debug, Default, Args)]
+pub struct InspectArgs {
+    /// Names or ids
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+/// `image load`
+#[derive(Debug, Default, Args)]
+pub struct LoadArgs {
+    /// The archive [default: standard input]
+    #[arg(short, long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// No output
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `image ls`
+#[derive(Debug, Default, Args)]
+pub struct ImageLsArgs {
+    /// Accepted for docker's sake
+    #[arg(short, long, hide = true)]
+    pub all: bool,
+    /// `table` or `json`
+    #[arg(long, default_value = "table")]
+    pub format: String,
+    /// Ids only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Don't cut ids
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Only images of this name
+    pub name: Option<String>,
+}
+
+/// `image pull`
+#[derive(Debug, Default, Args)]
+pub struct ImagePullArgs {
+    /// Platform, as `linux/amd64`
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Names
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+/// `image rm`
+#[derive(Debug, Default, Args)]
+pub struct ImageRmArgs {
+    /// Also when containers use them
+    #[arg(short, long)]
+    pub force: bool,
+    /// Names or ids
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+/// `image save`
+#[derive(Debug, Default, Args)]
+pub struct SaveArgs {
+    /// The archive [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Names or ids
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+/// `image tag`
+#[derive(Debug, Default, Args)]
+pub struct TagArgs {
+    /// Name or id
+    pub source: String,
+    /// The new name
+    pub target: String,
+}

@@ -1,0 +1,109 @@
+//! `create`, `start`, `stop`, `restart`, `kill`, `rm`: small views of what `up` and `down` plan.
+//!
+//! Imports: `apply`.
+
+use std::time::Duration;
+
+use crate::apply::{self, ApplyError, BuildChoice, Context, KillOptions, Plan, Recreate, RmOptions, StopOptions, UpOptions};
+use crate::base::name::ProjectName;
+use crate::base::scalar::Signal;
+use crate::cli::app::{App, Deps};
+use crate::cli::args::{CreateArgs, KillArgs, MakeArgs, RestartArgs, RmArgs, StartArgs, StopArgs};
+use crate::cli::exit::{Failure, Outcome};
+use crate::cli::parse;
+use crate::compose::model::Project;
+
+/// What `up` and `create` have in common, as options.
+///
+/// # Errors
+/// A pull policy that is none.
+pub(super) fn make_options(app: &App, args: &MakeArgs) -> Result<UpOptions, Failure> {
+    let (ignore_orphans, remove_orphans) = app.orphans(args.remove_orphans);
+    if ignore_orphans && remove_orphans {
+        let text = "COMPOSE_IGNORE_ORPHANS and --remove-orphans can't be combined";
+        return Err(Failure::new(text));
+    }
+    Ok(UpOptions {
+        services: args.services.clone(),
+        build: match (args.build, args.no_build) {
+            (true, _) => BuildChoice::Always,
+            (_, true) => BuildChoice::Never,
+            _ => BuildChoice::Missing,
+        },
+        pull: args.pull.as_deref().map(parse::pull_policy).transpose()?,
+        recreate: match (args.force_recreate, args.no_recreate) {
+            (true, _) => Recreate::Force,
+            (_, true) => Recreate::Never,
+            _ => Recreate::Changed,
+        },
+        remove_orphans,
+        ignore_orphans,
+        quiet_pull: args.quiet_pull,
+        ..UpOptions::default()
+    })
+}
+
+pub(super) fn create(app: &App, args: &CreateArgs) -> Outcome {
+    let options = UpOptions { start: false, ..make_options(app, &args.make)? };
+    let project = app.select(&args.make.services, Deps::Include, parse::scale(&args.make.scale)?)?;
+    let work = app.work(false)?;
+    app.carry_out(&work, &project.name, |context| apply::plan_up(context, &project, &options))?;
+    Ok(0)
+}
+
+/// Runs a view that needs no more of the project than its name.
+fn view(
+    app: &App,
+    services: &[String],
+    plan: impl FnOnce(&Context, &ProjectName, Option<&Project>) -> Result<Plan, ApplyError>,
+) -> Result<Plan, Failure> {
+    let (name, project) = app.project_or_name()?;
+    app.known(project.as_ref(), services)?;
+    let work = app.work(false)?;
+    app.carry_out(&work, &name, |context| plan(context, &name, project.as_ref()))
+}
+
+pub(super) fn start(app: &App, args: &StartArgs) -> Outcome {
+    let options = UpOptions {
+        services: args.services.clone(),
+        wait: args.wait,
+        wait_timeout: args.wait_timeout.map(Duration::from_secs),
+        ..UpOptions::default()
+    };
+    view(app, &args.services, |context, name, project| apply::plan_start(context, name, project, &options))?;
+    Ok(0)
+}
+
+pub(super) fn stop(app: &App, args: &StopArgs) -> Outcome {
+    let timeout = parse::timeout(args.timeout);
+    let options = StopOptions { services: args.services.clone(), timeout, no_deps: false };
+    view(app, &args.services, |context, name, project| apply::plan_stop(context, name, project, &options))?;
+    Ok(0)
+}
+
+pub(super) fn restart(app: &App, args: &RestartArgs) -> Outcome {
+    let timeout = parse::timeout(args.timeout);
+    let options = StopOptions { services: args.services.clone(), timeout, no_deps: args.no_deps };
+    view(app, &args.services, |context, name, project| apply::plan_restart(context, name, project, &options))?;
+    Ok(0)
+}
+
+pub(super) fn kill(app: &App, args: &KillArgs) -> Outcome {
+    let signal = Signal::parse(&args.signal)
+        .ok_or_else(|| Failure::new(format!("invalid signal `{}`", args.signal)))?;
+    let options =
+        KillOptions { services: args.services.clone(), signal, remove_orphans: args.remove_orphans };
+    view(app, &args.services, |context, name, project| apply::plan_kill(context, name, project, &options))?;
+    Ok(0)
+}
+
+pub(super) fn rm(app: &App, args: &RmArgs) -> Outcome {
+    let options =
+        RmOptions { services: args.services.clone(), stop: args.stop, volumes: args.volumes };
+    let plan =
+        view(app, &args.services, |context, name, project| apply::plan_rm(context, name, project, &options))?;
+    if plan.is_empty() {
+        crate::ui::write_err("No stopped containers\n");
+    }
+    Ok(0)
+}

@@ -1,0 +1,103 @@
+//! `logs`: what containers have printed, oldest first over all of them, and what they print next.
+//!
+//! Imports: `engine`, `ui::logs`, `cli::follow`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::base::clock::Timestamp;
+use crate::cli::app::App;
+use crate::cli::args::LogsArgs;
+use crate::cli::exit::{Failure, Outcome};
+use crate::cli::follow::{Message, Printer, Scope, follow, screen_name};
+use crate::cli::parse;
+use crate::engine::state::ObservedContainer;
+use crate::engine::{Cancel, Engine, LogEnd, LogQuery, LogRecord, LogStream};
+use crate::ui::logs::{Lines, Look};
+
+pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
+    let now = Timestamp::now();
+    let time = |text: &Option<String>| text.as_deref().map(|text| parse::time(text, now)).transpose();
+    let query = LogQuery {
+        tail: parse::tail(&args.tail)?,
+        since: time(&args.since)?,
+        until: time(&args.until)?,
+        follow: args.follow,
+    };
+    let (project, loaded) = app.project_or_name()?;
+    app.known(loaded.as_ref(), &args.services)?;
+    let services = (!args.services.is_empty()).then(|| args.services.iter().cloned().collect::<BTreeSet<_>>());
+    let scope = Scope { project, services, index: args.index, query, after: now };
+    let engine = app.engine()?;
+    let look = Look {
+        prefix: !args.no_log_prefix,
+        colour: app.screen.out_colour && !args.no_color,
+        timestamps: args.timestamps,
+        terminal: app.screen.out_terminal,
+    };
+    let mut printer = Printer::new(Lines::new(look), None, args.follow);
+    let world = engine.observe(&scope.project)?;
+    let containers: Vec<&ObservedContainer> = world.containers.iter().filter(|c| scope.covers(c)).collect();
+    for container in &containers {
+        printer.add(&screen_name(&scope.project, &container.name));
+    }
+    if args.follow {
+        for message in follow(engine, scope, Cancel::default()) {
+            printer.print(&message)?;
+        }
+        return Ok(0);
+    }
+    past(engine.as_ref(), &scope, &containers, &mut printer)?;
+    Ok(0)
+}
+
+/// One container's log with its next line in hand.
+struct Source {
+    name: String,
+    stream: Box<dyn LogStream>,
+    next: Option<LogRecord>,
+}
+
+impl Source {
+    fn advance(&mut self) -> Result<Option<LogRecord>, Failure> {
+        let next = match self.stream.next(Duration::ZERO) {
+            Ok(next) => next,
+            // Without `follow` all lines are there already.
+            Err(LogEnd::TimedOut) => None,
+            Err(LogEnd::Failed(why)) => {
+                return Err(Failure::new(format!("{}: cannot read the log: {why}", self.name)));
+            }
+        };
+        Ok(std::mem::replace(&mut self.next, next))
+    }
+}
+
+/// Prints what is there, by time over all containers.
+fn past(
+    engine: &dyn Engine,
+    scope: &Scope,
+    containers: &[&ObservedContainer],
+    printer: &mut Printer<'_>,
+) -> Result<(), Failure> {
+    let mut sources = Vec::new();
+    for container in containers {
+        let stream = engine.logs(&container.id, &scope.query)?;
+        let mut source = Source { name: screen_name(&scope.project, &container.name), stream, next: None };
+        source.advance()?;
+        sources.push(source);
+    }
+    loop {
+        let earliest = sources
+            .iter_mut()
+            .filter(|source| source.next.is_some())
+            .min_by_key(|source| source.next.as_ref().map(|record| record.time));
+        let Some(source) = earliest else { break };
+        if let Some(record) = source.advance()? {
+            printer.print(&Message::Line { name: source.name.clone(), record })?;
+        }
+    }
+    for source in sources {
+        printer.print(&Message::Gone { name: source.name })?;
+    }
+    Ok(())
+}

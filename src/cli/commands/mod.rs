@@ -1,0 +1,58 @@
+//! One file a command: flags in, calls of `apply`, `engine`, `image` or `compose`, an exit code out.
+//!
+//! Imports: all.
+
+mod build;
+mod change;
+mod config;
+mod containers;
+mod down;
+mod exec;
+mod graph;
+mod image;
+mod image_build;
+mod images;
+mod logs;
+mod ls;
+mod port;
+mod ps;
+mod pull;
+mod run;
+mod top;
+mod up;
+mod version;
+
+use super::app::App;
+use super::args::Command;
+use super::exit::Outcome;
+
+/// Runs a command.
+///
+/// # Errors
+/// Why it failed.
+pub fn run(app: &App, command: Command) -> Outcome {
+    match command {
+        Command::Up(args) => up::run(app, &args),
+        Command::Down(args) => down::run(app, &args),
+        Command::Create(args) => change::create(app, &args),
+        Command::Start(args) => change::start(app, &args),
+        Command::Stop(args) => change::stop(app, &args),
+        Command::Restart(args) => change::restart(app, &args),
+        Command::Kill(args) => change::kill(app, &args),
+        Command::Rm(args) => change::rm(app, &args),
+        Command::Run(args) => run::run(app, &args),
+        Command::Exec(args) => exec::run(app, &args),
+        Command::Ps(args) => ps::run(app, &args),
+        Command::Logs(args) => logs::run(app, &args),
+        Command::Top(args) => top::run(app, &args),
+        Command::Port(args) => port::run(app, &args),
+        Command::Images(args) => images::run(app, &args),
+        Command::Ls(args) => ls::run(app, &args),
+        Command::Build(args) => build::run(app, &args),
+        Command::Pull(args) => pull::run(app, &args),
+        Command::Config(args) => config::run(app, &args),
+        Command::Graph(args) => graph::run(app, &args),
+        Command::Image(args) => image::run(app, &args.command),
+        Command::Version(args) => version::run(&args),
+    }
+}

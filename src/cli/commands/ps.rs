@@ -1,0 +1,245 @@
+//! `ps`: the containers of a project as a table or as JSON, one object a line.
+//!
+//! Imports: `engine::state`, `ui::table`. As Compose: `cmd/compose/ps.go`, `cmd/formatter/container.go`.
+
+use serde_json::{Value, json};
+
+use super::containers::{cut, id, is_oneoff, label, ports, status};
+use crate::base::clock::{Timestamp, human_duration};
+use crate::cli::app::App;
+use crate::cli::args::PsArgs;
+use crate::cli::exit::{Failure, Outcome};
+use crate::engine::state::{Observed, ObservedContainer};
+use crate::ui::table::Table;
+use crate::ui::write_out;
+
+/// A command is cut to so many characters. As Docker.
+const COMMAND: usize = 20;
+
+pub(super) fn run(app: &App, args: &PsArgs) -> Outcome {
+    let states = states(args)?;
+    let json = match args.format.as_str() {
+        "json" => true,
+        "table" => false,
+        other => return Err(Failure::new(format!("unknown format `{other}`; write table or json"))),
+    };
+    let (name, project) = app.project_or_name()?;
+    app.known(project.as_ref(), &args.names)?;
+    let world = app.engine()?.observe(&name)?;
+    let keep = |c: &ObservedContainer| {
+        let service = label(c, "service");
+        let state = c.state.as_str();
+        let shown = match states.is_empty() {
+            false => states.iter().any(|wanted| wanted == state),
+            true => args.all || c.state.is_up() || state == "restarting",
+        };
+        let orphan = project.as_ref().is_some_and(|p| p.service(service).is_none());
+        shown
+            && (args.all || !is_oneoff(c) || c.state.is_up())
+            && (args.names.is_empty() || args.names.iter().any(|name| name == service))
+            && (args.orphans.unwrap_or(true) || !orphan)
+    };
+    let world = Observed { containers: world.containers.into_iter().filter(keep).collect(), ..world };
+    write_out(text(&world, args, json, Timestamp::now()))?;
+    Ok(0)
+}
+
+/// States asked for by `--status` and `--filter`.
+fn states(args: &PsArgs) -> Result<Vec<String>, Failure> {
+    const KNOWN: [&str; 7] = ["created", "running", "paused", "restarting", "exited", "removing", "dead"];
+    let mut states = args.status.clone();
+    for filter in &args.filter {
+        match filter.split_once('=') {
+            Some(("status", state)) => states.push(state.to_owned()),
+            _ => return Err(Failure::new(format!("unknown filter `{filter}`; write status=STATE"))),
+        }
+    }
+    match states.iter().find(|state| !KNOWN.contains(&state.as_str())) {
+        Some(state) => Err(Failure::new(format!("unknown state `{state}`"))
+            .hint("the states are created, running, paused, restarting, exited and removing")),
+        None => Ok(states),
+    }
+}
+
+/// What is printed.
+fn text(world: &Observed, args: &PsArgs, json: bool, now: Timestamp) -> String {
+    if args.quiet {
+        return world.containers.iter().map(|c| format!("{}\n", id(&c.id, true))).collect();
+    }
+    if args.services {
+        let mut names: Vec<&str> = world.containers.iter().map(|c| label(c, "service")).collect();
+        names.sort_unstable();
+        names.dedup();
+        return names.iter().map(|name| format!("{name}\n")).collect();
+    }
+    if json {
+        return world.containers.iter().map(|c| format!("{}\n", object(c, args.no_trunc, now))).collect();
+    }
+    let mut table =
+        Table::new(10, &["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"]);
+    for c in &world.containers {
+        table.row([
+            c.name.clone(),
+            c.image.clone(),
+            command(c, args.no_trunc),
+            label(c, "service").to_owned(),
+            format!("{} ago", human_duration(c.created.until(now))),
+            status(c, now),
+            ports(&c.ports),
+        ]);
+    }
+    table.text()
+}
+
+/// The command in quotes, cut where it is long.
+fn command(container: &ObservedContainer, whole: bool) -> String {
+    let joined = container.command.join(" ");
+    let clean: String = joined.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("\"{}\"", if whole { clean } else { cut(&clean, COMMAND) })
+}
+
+/// One container with docker compose's keys.
+fn object(c: &ObservedContainer, whole: bool, now: Timestamp) -> Value {
+    let labels: Vec<String> = c.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let networks: Vec<&str> = c.networks.iter().map(|n| n.network.as_str()).collect();
+    let publishers: Vec<Value> = c
+        .ports
+        .iter()
+        .map(|p| {
+            json!({
+                "URL": p.host_ip.to_string(), "TargetPort": p.container, "PublishedPort": p.host,
+                "Protocol": p.protocol.as_str(),
+            })
+        })
+        .collect();
+    json!({
+        "Command": command(c, whole),
+        "CreatedAt": created_at(c.created),
+        "ExitCode": c.state.exit().map_or(0, |exit| exit.code()),
+        "Health": c.health.as_ref().map_or("", |health| health.status.as_str()),
+        "ID": id(&c.id, whole),
+        "Image": c.image,
+        "Labels": labels.join(","),
+        "LocalVolumes": c.volumes.len().to_string(),
+        "Mounts": c.mounts.join(","),
+        "Name": c.name,
+        "Names": c.name,
+        "Networks": networks.join(","),
+        "Ports": ports(&c.ports),
+        "Project": c.project.as_str(),
+        "Publishers": publishers,
+        "RunningFor": format!("{} ago", human_duration(c.created.until(now))),
+        "Service": label(c, "service"),
+        "Size": "0B",
+        "State": c.state.as_str(),
+        "Status": status(c, now),
+    })
+}
+
+/// `2026-11-22 00:47:06 +0000 UTC`.
+fn created_at(time: Timestamp) -> String {
+    let text = time.rfc3339();
+    let (date, clock) = text.split_once('T').unwrap_or((&text, ""));
+    format!("{date} {} +0000 UTC", clock.get(..8).unwrap_or("00:00:00"))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::base::name::{ContainerId, ProjectName};
+    use crate::engine::spec::Protocol;
+    use crate::engine::state::{Attachment, Exit, Health, HealthStatus, PublishedPort, State};
+    use crate::image::digest::Digest;
+
+    pub(in crate::cli) fn container(service: &str, command: &[&str], state: State) -> ObservedContainer {
+        let labels = [("service", service), ("container-number", "1"), ("oneoff", "False"), ("project", "cref")];
+        ObservedContainer {
+            id: ContainerId::new("d44bedf50714e5d58959997623df7c4e9fb3ef732dd3bbf4f2ca3bcb196ab598"),
+            name: format!("cref-{service}-1"),
+            project: ProjectName::new("cref").unwrap_or_else(|_| unreachable!("a fixed good name")),
+            labels: labels.iter().map(|(k, v)| (format!("com.docker.compose.{k}"), (*v).to_owned())).collect(),
+            image: "busybox".into(),
+            image_id: Digest::of(b""),
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            created: Timestamp(0),
+            state,
+            health: None,
+            networks: vec![Attachment { network: "cref_default".into(), addresses: vec![], aliases: vec![] }],
+            ports: vec![],
+            volumes: vec![],
+            anonymous: vec![],
+            mounts: vec![],
+            tty: false,
+            restarts: 0,
+            pid: None,
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp(seconds * 1_000_000_000)
+    }
+
+    fn world() -> Observed {
+        let mut web = container("web", &["sh", "-c", "echo hello; echo err >&2; sleep 300"], State::Running { since: at(1) });
+        web.health = Some(Health { status: HealthStatus::Healthy, failing_streak: 0, log: vec![] });
+        let port = |ip: &str, host, container, protocol| PublishedPort {
+            host_ip: ip.parse().unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+            host,
+            container,
+            protocol,
+        };
+        web.ports = vec![
+            port("0.0.0.0", 18080, 80, Protocol::Tcp),
+            port("::", 18080, 80, Protocol::Tcp),
+            port("127.0.0.1", 18081, 81, Protocol::Udp),
+        ];
+        web.volumes = vec![("cref_data".into(), false)];
+        web.mounts = vec!["cref_data".into(), "/tmp/cref".into()];
+        let exit = Exit { code: Some(3), oom: false, at: at(1) };
+        let job = container("job", &["sh", "-c", "'exit 3'"], State::Exited { exit });
+        Observed { containers: vec![job, web], ..Observed::default() }
+    }
+
+    #[test]
+    fn the_table_is_that_of_docker_compose() {
+        let want = concat!(
+            "NAME         IMAGE     COMMAND                  SERVICE   CREATED         STATUS                     PORTS\n",
+            "cref-job-1   busybox   \"sh -c 'exit 3'\"         job       3 seconds ago   Exited (3) 2 seconds ago   \n",
+            "cref-web-1   busybox   \"sh -c echo hello; e…\"   web       3 seconds ago   Up 2 seconds (healthy)     ",
+            "0.0.0.0:18080->80/tcp, [::]:18080->80/tcp, 127.0.0.1:18081->81/udp\n",
+        );
+        assert_eq!(text(&world(), &PsArgs::default(), false, at(3)), want);
+        let empty = "NAME      IMAGE     COMMAND   SERVICE   CREATED   STATUS    PORTS\n";
+        assert_eq!(text(&Observed::default(), &PsArgs::default(), false, at(3)), empty);
+    }
+
+    #[test]
+    fn json_has_the_keys_of_docker_compose_one_object_a_line() {
+        let shown = text(&world(), &PsArgs::default(), true, at(3));
+        let line = shown.lines().nth(1).unwrap_or_default();
+        let want = concat!(
+            r#"{"Command":"\"sh -c echo hello; e…\"","CreatedAt":"1970-01-01 00:00:00 +0000 UTC","ExitCode":0,"#,
+            r#""Health":"healthy","ID":"d44bedf50714","Image":"busybox","#,
+            r#""Labels":"com.docker.compose.container-number=1,com.docker.compose.oneoff=False,"#,
+            r#"com.docker.compose.project=cref,com.docker.compose.service=web","LocalVolumes":"1","#,
+            r#""Mounts":"cref_data,/tmp/cref","Name":"cref-web-1","Names":"cref-web-1","Networks":"cref_default","#,
+            r#""Ports":"0.0.0.0:18080->80/tcp, [::]:18080->80/tcp, 127.0.0.1:18081->81/udp","Project":"cref","#,
+            r#""Publishers":[{"URL":"0.0.0.0","TargetPort":80,"PublishedPort":18080,"Protocol":"tcp"},"#,
+            r#"{"URL":"::","TargetPort":80,"PublishedPort":18080,"Protocol":"tcp"},"#,
+            r#"{"URL":"127.0.0.1","TargetPort":81,"PublishedPort":18081,"Protocol":"udp"}],"#,
+            r#""RunningFor":"3 seconds ago","Service":"web","Size":"0B","State":"running","#,
+            r#""Status":"Up 2 seconds (healthy)"}"#,
+        );
+        assert_eq!(line, want);
+        assert_eq!(shown.lines().count(), 2);
+    }
+
+    #[test]
+    fn ids_and_services_come_one_a_line() {
+        let services = PsArgs { services: true, ..PsArgs::default() };
+        assert_eq!(text(&world(), &services, false, at(3)), "job\nweb\n");
+        let quiet = PsArgs { quiet: true, ..PsArgs::default() };
+        assert!(text(&world(), &quiet, false, at(3)).starts_with("d44bedf50714e5d5"));
+        assert!(states(&PsArgs { status: vec!["ill".into()], ..PsArgs::default() }).is_err());
+    }
+}

@@ -1,0 +1,140 @@
+//! How a command ends: an exit code, and before it what went wrong, told once.
+//!
+//! In: errors of all stages. Out: text on standard error and a number.
+//! Imports: `ui`, `apply`, `build`, `compose`, `engine`, `image`. Codes as docker compose: 0, 1, 130 when ended by a
+//! signal, and the process's own for `run`, `exec` and `up --exit-code-from`.
+
+use std::io;
+
+use crate::apply::ApplyError;
+use crate::base::diag::Diagnostic;
+use crate::base::span::SourceMap;
+use crate::engine::EngineError;
+use crate::ui::{Screen, json, render, write_err};
+
+/// Why a command failed.
+#[derive(Debug)]
+pub struct Failure {
+    what: What,
+    code: i32,
+}
+
+#[derive(Debug)]
+enum What {
+    /// Everything has been said.
+    Said,
+    Message { text: String, hints: Vec<String> },
+    Faults { faults: Vec<Diagnostic>, sources: Box<SourceMap> },
+    Apply(ApplyError),
+}
+
+/// Result of a command: its exit code.
+pub type Outcome = Result<i32, Failure>;
+
+impl Failure {
+    /// An error with exit code 1.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { what: What::Message { text: text.into(), hints: Vec::new() }, code: 1 }
+    }
+    /// Faults in the user's files.
+    pub fn faults(faults: Vec<Diagnostic>, sources: SourceMap) -> Self {
+        Self { what: What::Faults { faults, sources: Box::new(sources) }, code: 1 }
+    }
+    /// Nothing more to say.
+    pub fn said(code: i32) -> Self {
+        Self { what: What::Said, code }
+    }
+    /// Adds an act the user can do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        if let What::Message { hints, .. } = &mut self.what {
+            hints.push(hint.into());
+        }
+        self
+    }
+    /// Another exit code.
+    #[must_use]
+    pub fn code(mut self, code: i32) -> Self {
+        self.code = code;
+        self
+    }
+    /// Tells it on standard error and gives the exit code. `as_json` is for `--progress json`.
+    pub fn report(self, screen: Screen, as_json: bool) -> i32 {
+        let text = self.text(screen.err_colour);
+        if as_json && !text.is_empty() {
+            write_err(json::failure(self.text(false).trim_end()));
+        } else {
+            write_err(text);
+        }
+        self.code
+    }
+    fn text(&self, colour: bool) -> String {
+        match &self.what {
+            What::Said => String::new(),
+            What::Message { text, hints } => render::error(text, hints, colour),
+            What::Faults { faults, sources } => render::diagnostics(faults, sources, colour),
+            What::Apply(error) => apply_text(error, colour),
+        }
+    }
+}
+
+/// An error of a run with all that belongs to it, then the errors of other actions.
+fn apply_text(error: &ApplyError, colour: bool) -> String {
+    if error.is_cancelled() {
+        return String::new();
+    }
+    let (faults, sources) = error.diagnostics();
+    let mut text = if faults.is_empty() {
+        render::error(error.message(), &[], colour)
+    } else {
+        render::diagnostics(faults, sources, colour)
+    };
+    for note in error.notes() {
+        text.push_str(&format!("{}:\n", note.title));
+        for line in &note.lines {
+            let line = crate::ui::logs::sanitise(line.as_bytes());
+            text.push_str(&format!("  {}\n", String::from_utf8_lossy(&line)));
+        }
+    }
+    text.push_str(&render::hints(error.hints(), colour));
+    for other in error.others() {
+        text.push_str(&apply_text(other, colour));
+    }
+    text
+}
+
+impl From<ApplyError> for Failure {
+    fn from(error: ApplyError) -> Self {
+        Self { code: error.exit_code(), what: What::Apply(error) }
+    }
+}
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let code = if let EngineError::CannotRun { code, .. } = &error { *code } else { 1 };
+        Self::new(error.to_string()).code(code)
+    }
+}
+impl From<crate::image::store::StoreError> for Failure {
+    fn from(error: crate::image::store::StoreError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+impl From<crate::image::reference::ReferenceError> for Failure {
+    fn from(error: crate::image::reference::ReferenceError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+impl From<crate::image::registry::PullError> for Failure {
+    fn from(error: crate::image::registry::PullError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+impl From<io::Error> for Failure {
+    /// Only writing to the terminal or a pipe gets here without a name.
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::said(0);
+        }
+        Self::new(format!("cannot write the output: {error}"))
+    }
+}

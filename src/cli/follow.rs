@@ -1,0 +1,276 @@
+//! The logs of many containers as one stream of messages, also of containers that come later.
+//!
+//! In: an engine, a project, which containers. Out: [`Message`]s on a channel, from one thread that looks for new
+//! containers and one thread a container. Imports: `base`, `engine`, `ui::logs`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use crate::base::clock::Timestamp;
+use crate::base::name::{ContainerId, ProjectName};
+use crate::engine::state::{ObservedContainer, State};
+use crate::engine::{Cancel, Engine, EngineError, LogEnd, LogQuery, LogRecord};
+use crate::ui::logs::Lines;
+use crate::ui::{Progress, write_err, write_out};
+
+/// Time between two looks for new containers, and between two looks at one that is silent.
+const LOOK: Duration = Duration::from_millis(150);
+
+/// Something about one container.
+#[derive(Debug)]
+pub enum Message {
+    /// A line of its output.
+    Line {
+        /// The container's name on screen.
+        name: String,
+        /// The line.
+        record: LogRecord,
+    },
+    /// Its process has ended.
+    Exited {
+        /// The container's name on screen.
+        name: String,
+        /// The service it belongs to.
+        service: String,
+        /// Exit code.
+        code: i32,
+        /// Whether its restart policy will start it again.
+        restarting: bool,
+    },
+    /// Nothing more will come of it.
+    Gone {
+        /// The container's name on screen.
+        name: String,
+    },
+    /// Its log can't be read.
+    Problem(String),
+}
+
+/// Which containers are followed, and from where.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// The project.
+    pub project: ProjectName,
+    /// Services; `None` is all.
+    pub services: Option<BTreeSet<String>>,
+    /// Only the container of this number.
+    pub index: Option<u32>,
+    /// The first lines of each container. Later containers are shown from their beginning.
+    pub query: LogQuery,
+    /// Ends before this time are not told.
+    pub after: Timestamp,
+}
+
+impl Scope {
+    /// Whether a container is meant; one-off containers never are.
+    pub fn covers(&self, container: &ObservedContainer) -> bool {
+        let label = |key: &str| container.labels.get(&format!("com.docker.compose.{key}")).map(String::as_str);
+        let service = label("service").unwrap_or_default();
+        label("oneoff") != Some("True")
+            && self.services.as_ref().is_none_or(|names| names.contains(service))
+            && self.index.is_none_or(|index| label("container-number") == Some(index.to_string().as_str()))
+    }
+}
+
+/// The name of a container on screen: without the project in front. As Compose: `getContainerNameWithoutProject`.
+pub fn screen_name(project: &ProjectName, name: &str) -> String {
+    let prefix = format!("{project}-");
+    name.strip_prefix(&prefix).unwrap_or(name).to_owned()
+}
+
+/// Follows all containers of a scope until `done`; the channel closes when everything has been told.
+pub fn follow(engine: Arc<dyn Engine>, scope: Scope, done: Cancel) -> Receiver<Message> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || discover(&engine, &scope, &done, &sender));
+    receiver
+}
+
+/// Starts a reader for each container that appears.
+fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Cancel, sender: &Sender<Message>) {
+    let mut known: BTreeSet<ContainerId> = BTreeSet::new();
+    let mut first = true;
+    loop {
+        // The last look comes after `done`, so that what was there before is not missed.
+        let last = done.is_cancelled();
+        match engine.observe(&scope.project) {
+            Ok(world) => {
+                for container in world.containers.iter().filter(|c| scope.covers(c)) {
+                    if known.insert(container.id.clone()) {
+                        let query = if first { scope.query.clone() } else { LogQuery::default() };
+                        let reader = Reader::new(container, scope, query, done.clone());
+                        let (engine, sender) = (Arc::clone(engine), sender.clone());
+                        thread::spawn(move || reader.run(engine.as_ref(), &sender));
+                    }
+                }
+            }
+            Err(error) => {
+                let _ = sender.send(Message::Problem(error.to_string()));
+                return;
+            }
+        }
+        if last {
+            return;
+        }
+        first = false;
+        thread::sleep(LOOK);
+    }
+}
+
+/// Reads one container's log through its restarts.
+struct Reader {
+    id: ContainerId,
+    name: String,
+    service: String,
+    query: LogQuery,
+    told: Timestamp,
+    done: Cancel,
+}
+
+impl Reader {
+    fn new(container: &ObservedContainer, scope: &Scope, query: LogQuery, done: Cancel) -> Self {
+        Self {
+            id: container.id.clone(),
+            name: screen_name(&scope.project, &container.name),
+            service: container.labels.get("com.docker.compose.service").cloned().unwrap_or_default(),
+            query: LogQuery { follow: true, ..query },
+            told: scope.after,
+            done,
+        }
+    }
+
+    fn run(mut self, engine: &dyn Engine, sender: &Sender<Message>) {
+        // A channel that nobody reads any more means that the command ends.
+        while let Ok(true) = self.stream(engine, sender) {
+            if self.done.is_cancelled() {
+                break;
+            }
+            thread::sleep(LOOK);
+        }
+        let _ = sender.send(Message::Gone { name: self.name });
+    }
+
+    /// Reads until the stream ends; `false` when there is nothing more to wait for.
+    fn stream(&mut self, engine: &dyn Engine, sender: &Sender<Message>) -> Result<bool, ()> {
+        let mut stream = match engine.logs(&self.id, &self.query) {
+            Ok(stream) => stream,
+            Err(EngineError::NotFound { .. }) => return Ok(false),
+            Err(error) => {
+                self.send(sender, Message::Problem(format!("{}: {error}", self.name)))?;
+                return Ok(false);
+            }
+        };
+        loop {
+            match stream.next(LOOK) {
+                Ok(Some(record)) => {
+                    // Reading goes on behind this line when the stream has to be opened again.
+                    self.query.since = Some(Timestamp(record.time.0.saturating_add(1)));
+                    self.query.tail = None;
+                    self.send(sender, Message::Line { name: self.name.clone(), record })?;
+                }
+                Ok(None) => return self.look(engine, sender),
+                Err(LogEnd::TimedOut) => {
+                    if !self.look(engine, sender)? || self.done.is_cancelled() {
+                        return Ok(false);
+                    }
+                }
+                Err(LogEnd::Failed(why)) => {
+                    self.send(sender, Message::Problem(format!("{}: cannot read the log: {why}", self.name)))?;
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// Tells of an end that was not told yet; `false` when the container is gone.
+    fn look(&mut self, engine: &dyn Engine, sender: &Sender<Message>) -> Result<bool, ()> {
+        let Ok(container) = engine.container(&self.id) else { return Ok(false) };
+        let Some(exit) = container.state.exit().filter(|exit| exit.at > self.told) else { return Ok(true) };
+        self.told = exit.at;
+        let message = Message::Exited {
+            name: self.name.clone(),
+            service: self.service.clone(),
+            code: exit.code(),
+            restarting: matches!(container.state, State::Restarting { .. }),
+        };
+        self.send(sender, message)?;
+        Ok(true)
+    }
+
+    fn send(&self, sender: &Sender<Message>, message: Message) -> Result<(), ()> {
+        sender.send(message).map_err(drop)
+    }
+}
+
+/// Writes messages: lines to the stream they came from, ends to standard output.
+#[derive(Debug)]
+pub struct Printer<'a> {
+    lines: Lines,
+    progress: Option<&'a Progress>,
+    exits: bool,
+}
+
+impl<'a> Printer<'a> {
+    /// Writes above `progress` where there is one; `exits` is whether ends are told.
+    pub fn new(lines: Lines, progress: Option<&'a Progress>, exits: bool) -> Self {
+        Self { lines, progress, exits }
+    }
+    /// Makes a name known, so that prefixes are padded to the longest of all.
+    pub fn add(&mut self, name: &str) {
+        self.lines.add(name);
+    }
+    /// Writes one message.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn print(&mut self, message: &Message) -> std::io::Result<()> {
+        match message {
+            Message::Line { name, record } => {
+                let text = self.lines.record(name, record.stderr, record.time, &record.line);
+                self.put(record.stderr, &text)
+            }
+            Message::Exited { name, code, .. } => {
+                self.rest(name)?;
+                if !self.exits {
+                    return Ok(());
+                }
+                let text = self.lines.status(name, &format!("exited with code {code}"));
+                self.put(false, text.as_bytes())
+            }
+            Message::Gone { name } => self.rest(name),
+            Message::Problem(text) => self.put(true, format!("warning: {text}\n").as_bytes()),
+        }
+    }
+    /// Writes text of the command's own between the lines.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn say(&mut self, text: &str) -> std::io::Result<()> {
+        self.put(false, format!("{text}\n").as_bytes())
+    }
+    fn rest(&mut self, name: &str) -> std::io::Result<()> {
+        let (out, err) = self.lines.flush(name);
+        self.put(false, &out)?;
+        self.put(true, &err)
+    }
+    fn put(&self, stderr: bool, text: &[u8]) -> std::io::Result<()> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        let mut write = || {
+            if stderr {
+                write_err(text);
+            } else {
+                result = write_out(text);
+            }
+        };
+        match self.progress {
+            Some(progress) => progress.above(&mut write),
+            None => write(),
+        }
+        result
+    }
+}

@@ -1,0 +1,72 @@
+//! What `hoist --help` prints beyond clap's own: commands in groups, and words for commands that are not there yet.
+//!
+//! Imports: `args`.
+
+use clap::{Command, CommandFactory as _};
+
+use super::args::Cli;
+
+/// Commands as `--help` lists them. A test checks that each is in exactly one group.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("Run", &["up", "down", "create", "start", "stop", "restart", "kill", "rm", "run", "exec"]),
+    ("Look", &["ps", "logs", "top", "port", "images", "ls"]),
+    ("Project", &["build", "pull", "config", "graph"]),
+    ("More", &["image", "version"]),
+];
+
+/// Commands of docker compose that hoist does not have yet.
+const NOT_YET: [&str; 20] = [
+    "alpha", "attach", "bridge", "commit", "convert", "cp", "events", "export", "pause", "publish", "push", "scale",
+    "stats", "unpause", "viz", "volumes", "wait", "watch", "generate", "dry-run",
+];
+
+/// The command line's grammar with grouped help.
+pub fn command() -> Command {
+    let plain = Cli::command();
+    let mut text = String::new();
+    for (group, names) in GROUPS {
+        text.push_str(&format!("{group}:\n"));
+        for name in names {
+            let about = plain.find_subcommand(name).and_then(Command::get_about);
+            text.push_str(&format!("  {name:<9} {}\n", about.map(ToString::to_string).unwrap_or_default()));
+        }
+        text.push('\n');
+    }
+    let template = format!(
+        "{{about}}\n\n{{usage-heading}} {{usage}}\n\n{text}Options:\n{{options}}\n\n\
+         Run `hoist COMMAND --help` for more on a command.\n"
+    );
+    plain.help_template(template)
+}
+
+/// What to say about a word that is no command of hoist, if it is one of docker compose.
+pub fn not_yet(word: &str) -> Option<String> {
+    NOT_YET
+        .contains(&word)
+        .then(|| format!("`{word}` is a docker compose command that hoist does not have yet"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_in_one_group_of_the_help() {
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        grouped.sort_unstable();
+        let plain = Cli::command();
+        let mut all: Vec<&str> = plain.get_subcommands().map(Command::get_name).collect();
+        all.sort_unstable();
+        assert_eq!(grouped, all);
+        let help = command().render_help().to_string();
+        assert!(help.contains("\nLook:\n  ps        List containers\n"), "{help}");
+        assert!(help.contains("--project-directory"), "{help}");
+    }
+
+    #[test]
+    fn commands_that_are_missing_are_named_and_none_of_ours_is_called_missing() {
+        assert!(not_yet("cp").is_some_and(|text| text.starts_with("`cp` is a docker compose command")));
+        assert_eq!(not_yet("foo"), None);
+        assert!(NOT_YET.iter().all(|name| Cli::command().find_subcommand(name).is_none()));
+    }
+}
