@@ -1,0 +1,218 @@
+//! What the parts of a project say about each other.
+//!
+//! In: the canonical tree for places, the typed project for meaning. Out: findings.
+//! Imports: `base`, `canon`, `model`, `session`, `tree`.
+//! Rules: as Compose (`loader/validate.go`): a service that is off by its profiles is not held to them.
+
+use std::collections::BTreeSet;
+
+use super::Bound;
+use crate::base::diag::{Diagnostic, nearest};
+use crate::base::key::{Key, KeyPath};
+use crate::base::name::ServiceName;
+use crate::base::span::Span;
+use crate::compose::canon::{Canonical, Frame};
+use crate::compose::model::{ContextRef, Service, VolumeSource};
+use crate::compose::session::Session;
+use crate::compose::tree::Node;
+
+/// Checks all services of a project.
+pub(super) fn check(
+    canonical: &Canonical,
+    bound: &Bound,
+    frame: &Frame<'_>,
+    session: &mut Session<'_>,
+) {
+    let broken = broken_services(session);
+    for (name, service) in &bound.services {
+        let Some(node) = canonical.services.get(name.as_str()) else { continue };
+        let path = KeyPath::root().key("services").key(name.as_str());
+        let off = frame.is_off(node);
+        let mut refs = Refs { session, bound, path, off, frame };
+        refs.image(node, service, broken.contains(name.as_str()));
+        refs.dependencies(name, service);
+        refs.networks(node, service);
+        refs.volumes(service);
+        refs.grants(service);
+        refs.contexts(service);
+        refs.replicas(node, service);
+    }
+    cycles(bound, session);
+}
+
+/// Services with an error already: a key that is missing there may be one that was refused.
+fn broken_services(session: &Session<'_>) -> BTreeSet<String> {
+    let name = |diag: &Diagnostic| match diag.path.as_ref()?.0.as_slice() {
+        [Key::Name(section), Key::Name(name), ..] if section == "services" => Some(name.clone()),
+        _ => None,
+    };
+    session.diags.iter().filter_map(name).collect()
+}
+
+struct Refs<'r, 'e> {
+    session: &'r mut Session<'e>,
+    bound: &'r Bound,
+    path: KeyPath,
+    off: bool,
+    frame: &'r Frame<'r>,
+}
+
+impl Refs<'_, '_> {
+    fn push(&mut self, place: Option<Span>, text: String, hint: Option<String>) {
+        if self.off {
+            return;
+        }
+        let fault = Diagnostic::error(text).at(place).path(&self.path);
+        self.session.diags.push(match hint {
+            Some(hint) => fault.hint(hint),
+            None => fault,
+        });
+    }
+
+    fn image(&mut self, node: &Node, service: &Service, broken: bool) {
+        let said = service.image.is_some() || service.build.is_some();
+        if !said && !broken && node.get("provider").is_none() {
+            let hint = "add `image:` or `build:`".to_owned();
+            let text = "the service has neither an image nor a build context".to_owned();
+            self.push(service.span, text, Some(hint));
+        }
+    }
+
+    fn dependencies(&mut self, name: &ServiceName, service: &Service) {
+        for (other, dependency) in &service.depends_on {
+            if !self.bound.services.contains_key(other) {
+                let text = format!("service `{name}` depends on `{other}`, which is not defined");
+                let hint = near(other.as_str(), self.bound.services.keys().map(ServiceName::as_str));
+                self.push(dependency.span, text, hint);
+            }
+        }
+    }
+
+    fn networks(&mut self, node: &Node, service: &Service) {
+        for network in service.networks.keys() {
+            if network == "default" && !self.frame.normalize || self.bound.networks.contains_key(network) {
+                continue;
+            }
+            let place = node.get("networks").and_then(|n| n.get(network)).map(Node::key_place);
+            let text = format!("the network `{network}` is not defined");
+            let hint = near(network, self.bound.networks.keys().map(String::as_str))
+                .or_else(|| Some(format!("add `{network}:` under the top-level `networks`")));
+            self.push(place, text, hint);
+        }
+        if let (Some(mode), false) = (&service.network_mode, service.networks.is_empty()) {
+            let text = "`network_mode` and `networks` exclude each other".to_owned();
+            self.push(mode.span, text, Some("remove one of them".to_owned()));
+        }
+    }
+
+    fn volumes(&mut self, service: &Service) {
+        for mount in &service.volumes {
+            let VolumeSource::Volume { key: Some(key), .. } = &mount.source else { continue };
+            if !self.bound.volumes.contains_key(key) {
+                let text = format!("the volume `{key}` is not defined");
+                let hint = near(key, self.bound.volumes.keys().map(String::as_str)).unwrap_or_else(
+                    || format!("add `{key}:` under the top-level `volumes`, or write `./{key}` for a directory"),
+                );
+                self.push(mount.span, text, Some(hint));
+            }
+        }
+    }
+
+    fn grants(&mut self, service: &Service) {
+        let build = service.build.iter().flat_map(|build| &build.secrets);
+        let build: Vec<(&'static str, String, Option<Span>)> =
+            build.map(|secret| ("secret", secret.source.clone(), service.span)).collect();
+        let secrets = service.secrets.iter().map(|g| ("secret", g.source.clone(), g.span));
+        let configs = service.configs.iter().map(|g| ("config", g.source.clone(), g.span));
+        for (kind, key, place) in secrets.chain(configs).chain(build) {
+            let known = match kind {
+                "secret" => &self.bound.secrets,
+                _ => &self.bound.configs,
+            };
+            if !known.contains_key(&key) {
+                let text = format!("the {kind} `{key}` is not defined");
+                let hint = near(&key, known.keys().map(String::as_str))
+                    .or_else(|| Some(format!("add `{key}:` under the top-level `{kind}s`")));
+                self.push(place, text, hint);
+            }
+        }
+    }
+
+    fn contexts(&mut self, service: &Service) {
+        let Some(build) = &service.build else { return };
+        for context in build.additional_contexts.values() {
+            let ContextRef::Service(other) = &context.value else { continue };
+            if !self.bound.services.contains_key(other) {
+                let text = format!("the service `{other}` is not defined");
+                let hint = near(other.as_str(), self.bound.services.keys().map(ServiceName::as_str));
+                self.push(context.span, text, hint);
+            }
+        }
+    }
+
+    fn replicas(&mut self, node: &Node, service: &Service) {
+        if let Some(name) = service.container_name.as_ref().filter(|_| service.scale > 1) {
+            let place = node.get("scale").map_or(name.span, |scale| Some(scale.place()));
+            let text = format!(
+                "`container_name: {}` allows one container, but {} are asked for",
+                name.value, service.scale
+            );
+            self.push(place, text, Some("remove `container_name`".to_owned()));
+        }
+    }
+}
+
+fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    nearest(name, known).map(|near| format!("did you mean `{near}`?"))
+}
+
+/// Reports each service that waits for itself, with the shortest way round.
+fn cycles(bound: &Bound, session: &mut Session<'_>) {
+    let mut reported: BTreeSet<&ServiceName> = BTreeSet::new();
+    for start in bound.services.keys() {
+        if reported.contains(start) {
+            continue;
+        }
+        let Some(way) = way_back(bound, start) else { continue };
+        let names: Vec<&str> = way.iter().map(|(name, _)| name.as_str()).collect();
+        let text = format!("services depend on each other: {} -> {start}", names.join(" -> "));
+        let path = KeyPath::root().key("services").key(start.as_str()).key("depends_on");
+        let mut fault = Diagnostic::error(text).at(way.first().and_then(|(_, span)| *span)).path(&path);
+        for (name, span) in way.iter().skip(1) {
+            fault = fault.related(*span, format!("`{name}` depends on the next"));
+        }
+        session.diags.push(fault.hint("remove one of these dependencies"));
+        reported.extend(way.into_iter().map(|(name, _)| name));
+    }
+}
+
+/// The shortest way from a service back to itself: each service on it, and the place of its dependency on the next.
+fn way_back<'b>(
+    bound: &'b Bound,
+    start: &'b ServiceName,
+) -> Option<Vec<(&'b ServiceName, Option<Span>)>> {
+    let mut from: Vec<(&ServiceName, usize, Option<Span>)> = vec![(start, 0, None)];
+    let mut seen: BTreeSet<&ServiceName> = BTreeSet::new();
+    let mut at = 0;
+    while at < from.len() {
+        let (name, _, _) = from[at];
+        for (next, dependency) in bound.services.get(name).into_iter().flat_map(|s| &s.depends_on) {
+            if next == start {
+                let mut way = vec![(name, dependency.span)];
+                let mut step = at;
+                while step != 0 {
+                    let (_, parent, span) = from[step];
+                    way.push((from[parent].0, span));
+                    step = parent;
+                }
+                way.reverse();
+                return Some(way);
+            }
+            if seen.insert(next) {
+                from.push((next, at, dependency.span));
+            }
+        }
+        at += 1;
+    }
+    None
+}

@@ -1,0 +1,238 @@
+//! How a service's containers run: restart, health, limits, namespaces, ports.
+//!
+//! In: canonical values. Out: their typed form. Imports: `base`, `canon` (port ranges), `model`, `tree`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use super::{Binder, flag, integer, labels, text, texts};
+use crate::base::name::ServiceName;
+use crate::base::scalar::{self, ByteSize};
+use crate::base::span::Spanned;
+use crate::base::term::{Protocol, RestartPolicy};
+use crate::compose::canon::range;
+use crate::compose::model::{
+    Condition, Dependency, HealthcheckSpec, Logging, NetworkModeSpec, Port, PullPolicy,
+    ResourceLimits, ServiceNetwork, ShareSpec,
+};
+use crate::compose::tree::{Node, Value};
+
+impl Binder<'_, '_> {
+    /// `restart`, or what `deploy.restart_policy` says where `restart` is missing.
+    pub(super) fn restart(&mut self, node: &Node) -> RestartPolicy {
+        let expected = "a restart policy; write no, always, unless-stopped, on-failure or on-failure:3";
+        if node.get("restart").is_some() {
+            return self.parse(node, "restart", expected, restart).unwrap_or_default();
+        }
+        let Some(policy) = node.get("deploy").and_then(|deploy| deploy.get("restart_policy")) else {
+            return RestartPolicy::No;
+        };
+        let most = integer(policy, "max_attempts").and_then(|n| u32::try_from(n).ok());
+        match policy.text_of("condition") {
+            Some("none") => RestartPolicy::No,
+            Some("on-failure") => RestartPolicy::OnFailure(most.filter(|most| *most > 0)),
+            None | Some("any") => RestartPolicy::Always,
+            Some(other) => {
+                let fault = format!("`{other}` is not a condition; write none, on-failure or any");
+                self.under("deploy", |binder| binder.fault(policy, fault));
+                RestartPolicy::No
+            }
+        }
+    }
+
+    pub(super) fn pull_policy(&mut self, node: &Node) -> Option<Spanned<PullPolicy>> {
+        let span = node.get("pull_policy")?.span;
+        let expected = "a pull policy; write always, never, missing, build, daily, weekly or every_12h";
+        self.parse(node, "pull_policy", expected, |text| {
+            Some(match text {
+                "always" | "refresh" => PullPolicy::Always,
+                "never" => PullPolicy::Never,
+                "missing" | "if_not_present" => PullPolicy::Missing,
+                "build" => PullPolicy::Build,
+                "daily" => PullPolicy::Every(Duration::from_secs(86_400)),
+                "weekly" => PullPolicy::Every(Duration::from_secs(604_800)),
+                _ => PullPolicy::Every(scalar::parse_duration(text.strip_prefix("every_")?)?),
+            })
+        })
+        .map(|policy| Spanned::new(policy, span))
+    }
+
+    pub(super) fn healthcheck(&mut self, node: &Node) -> Option<HealthcheckSpec> {
+        let node = node.get("healthcheck")?;
+        let span = |key: &str| text(node, key).and_then(|text| scalar::parse_duration(&text));
+        let test = texts(node, "test");
+        let off = flag(node, "disable") || test.first().is_some_and(|word| word == "NONE");
+        let retries = integer(node, "retries");
+        if retries.is_some_and(|retries| retries < 0) {
+            self.under("healthcheck", |binder| binder.fault(node, "`retries` must not be negative"));
+        }
+        Some(HealthcheckSpec {
+            test: if test.is_empty() { None } else { Some(test) },
+            interval: span("interval"),
+            timeout: span("timeout"),
+            retries: retries.and_then(|n| u32::try_from(n).ok()),
+            start_period: span("start_period"),
+            start_interval: span("start_interval"),
+            disable: off,
+        })
+    }
+
+    pub(super) fn logging(&mut self, node: &Node) -> Option<Logging> {
+        let node = node.get("logging")?;
+        let driver = node.get("driver").and_then(|driver| {
+            Some(Spanned::new(driver.scalar()?, driver.span))
+        });
+        Some(Logging { driver, options: labels(node, "options") })
+    }
+
+    pub(super) fn depends_on(&mut self, node: &Node) -> IndexMap<ServiceName, Dependency> {
+        let entries = node.get("depends_on").and_then(Node::entries);
+        let dependency = |(name, node): (&String, &Node)| {
+            let condition = match node.text_of("condition") {
+                Some("service_healthy") => Condition::Healthy,
+                Some("service_completed_successfully") => Condition::Completed,
+                _ => Condition::Started,
+            };
+            let required = !matches!(node.get("required").map(|n| &n.value), Some(Value::Bool(false)));
+            let span = Some(node.key_place());
+            let restart = flag(node, "restart");
+            (ServiceName::from(name.as_str()), Dependency { condition, restart, required, span })
+        };
+        let mut all: IndexMap<_, _> = entries.into_iter().flatten().map(dependency).collect();
+        all.sort_keys();
+        all
+    }
+
+    pub(super) fn attachments(&mut self, node: &Node) -> IndexMap<String, ServiceNetwork> {
+        let mut all = IndexMap::new();
+        let Some(networks) = node.get("networks") else { return all };
+        self.under("networks", |binder| {
+            for (name, node) in super::sorted_of(networks) {
+                let network = binder.under(name, |binder| binder.attachment(node));
+                all.insert(name.clone(), network);
+            }
+        });
+        all
+    }
+
+    fn attachment(&mut self, node: &Node) -> ServiceNetwork {
+        let number = |key: &str| integer(node, key).and_then(|n| i32::try_from(n).ok()).unwrap_or(0);
+        ServiceNetwork {
+            aliases: texts(node, "aliases"),
+            ipv4_address: self.parse(node, "ipv4_address", "an IPv4 address", |t| t.parse().ok()),
+            ipv6_address: self.parse(node, "ipv6_address", "an IPv6 address", |t| t.parse().ok()),
+            mac_address: text(node, "mac_address"),
+            interface_name: text(node, "interface_name"),
+            priority: number("priority"),
+            gw_priority: number("gw_priority"),
+        }
+    }
+
+    pub(super) fn network_mode(&mut self, node: &Node) -> Option<Spanned<NetworkModeSpec>> {
+        let span = node.get("network_mode")?.span;
+        let expected = "a network mode; write none, host, bridge, service:NAME or container:NAME";
+        self.parse(node, "network_mode", expected, |text| {
+            Some(match text {
+                "none" => NetworkModeSpec::None,
+                "host" => NetworkModeSpec::Host,
+                "bridge" | "default" => NetworkModeSpec::Bridge,
+                _ => match text.split_once(':')? {
+                    ("service", name) => NetworkModeSpec::Service(ServiceName::from(name)),
+                    ("container", name) => NetworkModeSpec::Container(name.to_owned()),
+                    _ => return None,
+                },
+            })
+        })
+        .map(|mode| Spanned::new(mode, span))
+    }
+
+    /// `pid` or `ipc`.
+    pub(super) fn share(&mut self, node: &Node, key: &str) -> Option<Spanned<ShareSpec>> {
+        let span = node.get(key)?.span;
+        let expected = "a namespace; write host, private, service:NAME or container:NAME";
+        self.parse(node, key, expected, |text| {
+            Some(match text {
+                "host" => ShareSpec::Host,
+                "private" | "shareable" | "none" => ShareSpec::Private,
+                _ => match text.split_once(':')? {
+                    ("service", name) => ShareSpec::Service(ServiceName::from(name)),
+                    ("container", name) => ShareSpec::Container(name.to_owned()),
+                    _ => return None,
+                },
+            })
+        })
+        .map(|share| Spanned::new(share, span))
+    }
+
+    pub(super) fn port(&mut self, node: &Node) -> Option<Spanned<Port>> {
+        let target = integer(node, "target")?;
+        let Ok(target) = u16::try_from(target) else {
+            self.fault(node, format!("the port {target} is not between 1 and 65535"));
+            return None;
+        };
+        let address = |text: &str| text.parse::<IpAddr>().ok();
+        let host_ip = self.parse(node, "host_ip", "an IP address", address);
+        let expected = "a port or a range of ports";
+        let published = self.parse(node, "published", expected, |text| range(text).ok());
+        let protocol = self
+            .parse(node, "protocol", "a protocol; write tcp, udp or sctp", |text| {
+                Some(match text {
+                    "tcp" => Protocol::Tcp,
+                    "udp" => Protocol::Udp,
+                    "sctp" => Protocol::Sctp,
+                    _ => return None,
+                })
+            })
+            .unwrap_or(Protocol::Tcp);
+        let published = published.filter(|range| *range != (0, 0));
+        Some(Spanned::new(Port { host_ip, published, target, protocol }, node.span))
+    }
+
+    /// `cpus`, `mem_limit` and kin; `deploy.resources` says the same in other words.
+    pub(super) fn resources(&mut self, node: &Node) -> ResourceLimits {
+        let part = |name: &str| node.get("deploy")?.get("resources")?.get(name);
+        let (limits, reservations) = (part("limits"), part("reservations"));
+        let of = |part: Option<&Node>, key: &str| part.and_then(|part| part.get(key)).cloned();
+        let number = |node: Option<Node>| match node?.value {
+            Value::Int(value) => Some(value as f64),
+            Value::Float(value) => Some(value),
+            Value::Text(text) => text.parse().ok(),
+            _ => None,
+        };
+        let whole = |node: Option<Node>| number(node).map(|value| value as i64);
+        let size = |node: Option<Node>| whole(node).filter(|n| *n > 0).map(|n| ByteSize(n as u64));
+        let count = |key: &str| integer(node, key).and_then(|n| u64::try_from(n).ok());
+        let own = |key: &str| node.get(key).cloned();
+        let cpus = number(own("cpus").or_else(|| of(limits, "cpus"))).filter(|cpus| *cpus > 0.0);
+        let weight = node.get("blkio_config").and_then(|blkio| integer(blkio, "weight"));
+        ResourceLimits {
+            cpu_millis: cpus.map(|cpus| ((cpus * 1000.0).round() as u64).max(1)),
+            cpu_shares: count("cpu_shares"),
+            cpu_period: count("cpu_period"),
+            cpu_quota: integer(node, "cpu_quota"),
+            cpuset: text(node, "cpuset"),
+            memory: size(own("mem_limit").or_else(|| of(limits, "memory"))),
+            memory_reservation: size(own("mem_reservation").or_else(|| of(reservations, "memory"))),
+            memory_swap: whole(own("memswap_limit")),
+            swappiness: count("mem_swappiness"),
+            oom_kill_disable: flag(node, "oom_kill_disable"),
+            pids: whole(own("pids_limit").or_else(|| of(limits, "pids"))),
+            blkio_weight: weight.and_then(|weight| u16::try_from(weight).ok()),
+        }
+    }
+}
+
+fn restart(text: &str) -> Option<RestartPolicy> {
+    Some(match text {
+        "no" => RestartPolicy::No,
+        "always" => RestartPolicy::Always,
+        "unless-stopped" => RestartPolicy::UnlessStopped,
+        "on-failure" => RestartPolicy::OnFailure(None),
+        _ => {
+            let most: u32 = text.strip_prefix("on-failure:")?.parse().ok()?;
+            RestartPolicy::OnFailure((most > 0).then_some(most))
+        }
+    })
+}

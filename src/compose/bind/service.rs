@@ -1,0 +1,129 @@
+//! One service.
+//!
+//! In: a canonical service. Out: [`Service`]. Imports: `base`, `model`, `tree`.
+
+use super::build::{hosts, ulimits};
+use super::storage::tmpfs;
+use super::{Binder, flag, integer, labels, text, texts};
+use crate::base::name::ServiceName;
+use crate::base::scalar::{ByteSize, Signal, parse_duration};
+use crate::base::span::Spanned;
+use crate::compose::model::Service;
+use crate::compose::tree::{Node, Value};
+
+impl Binder<'_, '_> {
+    pub(super) fn service(&mut self, name: &str, node: &Node) -> Service {
+        let spanned = |key: &str| {
+            let value = node.get(key)?;
+            Some(Spanned::new(value.scalar()?, value.span))
+        };
+        let words = |key: &str| {
+            let items = node.get(key)?.items()?;
+            Some(items.iter().filter_map(Node::scalar).collect::<Vec<String>>())
+        };
+        let environment = node.get("environment").and_then(Node::entries);
+        let signal = "a signal; write SIGTERM or a number";
+        Service {
+            name: ServiceName::from(name),
+            span: node.key,
+            profiles: texts(node, "profiles"),
+            image: spanned("image"),
+            build: node.get("build").map(|build| self.under("build", |binder| binder.build(build))),
+            pull_policy: self.pull_policy(node),
+            platform: spanned("platform"),
+            command: words("command"),
+            entrypoint: words("entrypoint"),
+            working_dir: text(node, "working_dir"),
+            user: text(node, "user"),
+            group_add: texts(node, "group_add"),
+            environment: environment
+                .into_iter()
+                .flatten()
+                .map(|(name, value)| {
+                    let spanned = value.scalar().map(|text| Spanned::new(text, value.span));
+                    (name.clone(), spanned)
+                })
+                .collect(),
+            init: flag(node, "init"),
+            stdin_open: flag(node, "stdin_open"),
+            tty: flag(node, "tty"),
+            hostname: text(node, "hostname"),
+            domainname: text(node, "domainname"),
+            container_name: spanned("container_name"),
+            labels: labels(node, "labels"),
+            annotations: labels(node, "annotations"),
+            scale: self.scale(node),
+            attach: !matches!(node.get("attach").map(|n| &n.value), Some(Value::Bool(false))),
+            restart: self.restart(node),
+            stop_signal: self.parse(node, "stop_signal", signal, Signal::parse),
+            stop_grace_period: text(node, "stop_grace_period").and_then(|t| parse_duration(&t)),
+            depends_on: self.depends_on(node),
+            healthcheck: self.healthcheck(node),
+            logging: self.logging(node),
+            networks: self.attachments(node),
+            network_mode: self.network_mode(node),
+            ports: self.items(node, "ports", Self::port),
+            expose: texts(node, "expose"),
+            dns: self.items(node, "dns", |binder, item| binder.address(item)),
+            dns_search: texts(node, "dns_search"),
+            dns_opt: texts(node, "dns_opt"),
+            extra_hosts: hosts(node),
+            links: texts(node, "links").iter().map(|link| split_link(link)).collect(),
+            mac_address: text(node, "mac_address"),
+            volumes: self.items(node, "volumes", Self::mount),
+            tmpfs: self.items(node, "tmpfs", |_, item| tmpfs(item)),
+            volumes_from: self.items(node, "volumes_from", Self::volumes_from),
+            read_only: flag(node, "read_only"),
+            shm_size: text(node, "shm_size").and_then(|text| text.parse().ok()).map(ByteSize),
+            configs: self.items(node, "configs", |binder, item| binder.grant(item, "/")),
+            secrets: self.items(node, "secrets", |binder, item| binder.grant(item, "/run/secrets/")),
+            privileged: flag(node, "privileged"),
+            cap_add: texts(node, "cap_add"),
+            cap_drop: texts(node, "cap_drop"),
+            security_opt: self.items(node, "security_opt", |_, item| {
+                Some(Spanned::new(item.scalar()?, item.span))
+            }),
+            userns_mode: text(node, "userns_mode"),
+            pid: self.share(node, "pid"),
+            ipc: self.share(node, "ipc"),
+            uts_host: node.text_of("uts") == Some("host"),
+            cgroup_host: node.text_of("cgroup") == Some("host"),
+            cgroup_parent: text(node, "cgroup_parent"),
+            devices: self.items(node, "devices", Self::device),
+            device_cgroup_rules: texts(node, "device_cgroup_rules"),
+            sysctls: labels(node, "sysctls"),
+            ulimits: ulimits(node),
+            oom_score_adj: integer(node, "oom_score_adj").and_then(|n| i32::try_from(n).ok()),
+            resources: self.resources(node),
+            trust_host_ca: self.trust_host_ca(node),
+        }
+    }
+
+    /// `scale` or `deploy.replicas`, 1 when neither is said.
+    fn scale(&mut self, node: &Node) -> u32 {
+        let replicas = || integer(node.get("deploy")?, "replicas");
+        let Some(wanted) = integer(node, "scale").or_else(replicas) else { return 1 };
+        match u32::try_from(wanted) {
+            Ok(wanted) => wanted,
+            Err(_) => {
+                self.fault(node, format!("the number of containers can't be {wanted}"));
+                1
+            }
+        }
+    }
+
+    fn address(&mut self, node: &Node) -> Option<std::net::IpAddr> {
+        let text = node.as_text()?;
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.fault(node, format!("`{text}` is not an IP address"));
+        }
+        parsed
+    }
+}
+
+/// `service[:alias]`; the alias is the service's name when none is said.
+fn split_link(text: &str) -> (ServiceName, String) {
+    let (service, alias) = text.split_once(':').unwrap_or((text, text));
+    (ServiceName::from(service), alias.to_owned())
+}

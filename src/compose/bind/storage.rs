@@ -1,0 +1,154 @@
+//! Mounts, devices, configs and secrets of a service.
+//!
+//! In: canonical entries. Out: their typed form. Imports: `base`, `model`, `tree`.
+
+use std::path::PathBuf;
+
+use super::{Binder, flag, integer, labels, text};
+use crate::base::name::ServiceName;
+use crate::base::scalar::ByteSize;
+use crate::base::span::Spanned;
+use crate::base::term::Propagation;
+use crate::compose::model::{DeviceSpec, FileGrant, VolumeMount, VolumeSource, VolumesFrom};
+use crate::compose::tree::{Node, Value};
+
+impl Binder<'_, '_> {
+    pub(super) fn mount(&mut self, node: &Node) -> Option<Spanned<VolumeMount>> {
+        let target = text(node, "target")?;
+        if !target.starts_with('/') {
+            let drive = target.as_bytes().get(1) == Some(&b':');
+            let fault = match drive {
+                true => format!(
+                    "`{target}` looks like a Windows path; name a volume with one letter in the long form"
+                ),
+                false => format!("the target `{target}` must be an absolute path"),
+            };
+            self.late(node, fault);
+            return None;
+        }
+        let source = self.mount_source(node)?;
+        let mount = VolumeMount { target, source, read_only: flag(node, "read_only") };
+        Some(Spanned::new(mount, node.span))
+    }
+
+    /// Reports what Compose accepts in `config` and the engine refuses: a warning there, and the part is left out.
+    fn late(&mut self, node: &Node, fault: String) {
+        let fault = crate::base::diag::Diagnostic::warning(format!("{fault}; it is left out"));
+        self.session.diags.push(fault.at(node.place()).path(&self.path));
+    }
+
+    fn mount_source(&mut self, node: &Node) -> Option<VolumeSource> {
+        match node.text_of("type")? {
+            "bind" => {
+                let bind = node.get("bind");
+                let create = bind.and_then(|bind| bind.get("create_host_path"));
+                let recursive = bind.and_then(|bind| bind.text_of("recursive"));
+                let propagation = bind.and_then(|bind| {
+                    self.under("bind", |binder| {
+                        binder.parse(bind, "propagation", "a mount propagation", propagation)
+                    })
+                });
+                Some(VolumeSource::Bind {
+                    path: PathBuf::from(text(node, "source")?),
+                    create_host_path: bind.is_some()
+                        && !matches!(create.map(|node| &node.value), Some(Value::Bool(false))),
+                    propagation,
+                    recursive: recursive != Some("disabled"),
+                })
+            }
+            "volume" => {
+                let volume = node.get("volume");
+                Some(VolumeSource::Volume {
+                    key: text(node, "source"),
+                    nocopy: volume.is_some_and(|volume| flag(volume, "nocopy")),
+                    subpath: volume.and_then(|volume| text(volume, "subpath")),
+                    labels: volume.map(|volume| labels(volume, "labels")).unwrap_or_default(),
+                })
+            }
+            "tmpfs" => {
+                let tmpfs = node.get("tmpfs");
+                let number = |key: &str| tmpfs.and_then(|tmpfs| integer(tmpfs, key));
+                Some(VolumeSource::Tmpfs {
+                    size: number("size").and_then(|n| u64::try_from(n).ok()).map(ByteSize),
+                    mode: number("mode").and_then(|n| u32::try_from(n).ok()),
+                })
+            }
+            "image" => {
+                let Some(image) = text(node, "source") else {
+                    self.late(node, "an image mount needs the key `source`".to_owned());
+                    return None;
+                };
+                let subpath = node.get("image").and_then(|image| text(image, "subpath"));
+                Some(VolumeSource::Image { image, subpath })
+            }
+            kind => {
+                self.late(node, format!("mounts of type `{kind}` are not supported by hoist"));
+                None
+            }
+        }
+    }
+
+    pub(super) fn device(&mut self, node: &Node) -> Option<Spanned<DeviceSpec>> {
+        let source = text(node, "source")?;
+        let target = text(node, "target").unwrap_or_else(|| source.clone());
+        let permissions = text(node, "permissions").unwrap_or_else(|| "rwm".to_owned());
+        Some(Spanned::new(DeviceSpec { source, target, permissions }, node.span))
+    }
+
+    /// A config or secret a service gets; relative targets lie in `dir`.
+    pub(super) fn grant(&mut self, node: &Node, dir: &str) -> Option<Spanned<FileGrant>> {
+        let source = text(node, "source")?;
+        let target = text(node, "target").unwrap_or_else(|| source.clone());
+        let target = match target.starts_with('/') {
+            true => target,
+            false => format!("{dir}{target}"),
+        };
+        let id = |text: &str| text.parse::<u32>().ok();
+        let uid = self.parse(node, "uid", "a user id; write a number", id);
+        let gid = self.parse(node, "gid", "a group id; write a number", id);
+        let octal = |text: &str| u32::from_str_radix(text, 8).ok();
+        let mode = self.parse(node, "mode", "a file mode", octal);
+        Some(Spanned::new(FileGrant { source, target, uid, gid, mode }, node.span))
+    }
+
+    pub(super) fn volumes_from(&mut self, node: &Node) -> Option<VolumesFrom> {
+        let text = node.as_text()?;
+        let (container, rest) = match text.strip_prefix("container:") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (name, read_only) = match rest.rsplit_once(':') {
+            Some((name, "ro")) => (name, true),
+            Some((name, "rw")) => (name, false),
+            Some((_, other)) => {
+                self.fault(node, format!("unknown option `{other}`; the options are ro and rw"));
+                return None;
+            }
+            None => (rest, false),
+        };
+        Some(match container {
+            true => VolumesFrom::Container(name.to_owned(), read_only),
+            false => VolumesFrom::Service(ServiceName::from(name), read_only),
+        })
+    }
+}
+
+fn propagation(text: &str) -> Option<Propagation> {
+    Some(match text {
+        "private" => Propagation::Private,
+        "rprivate" => Propagation::Rprivate,
+        "shared" => Propagation::Shared,
+        "rshared" => Propagation::Rshared,
+        "slave" => Propagation::Slave,
+        "rslave" => Propagation::Rslave,
+        _ => return None,
+    })
+}
+
+/// `path[:options]` of `tmpfs`.
+pub(super) fn tmpfs(node: &Node) -> Option<(String, Vec<String>)> {
+    let text = node.as_text()?;
+    let (path, options) = text.split_once(':').unwrap_or((text, ""));
+    let options = options.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect();
+    Some((path.to_owned(), options))
+}

@@ -1,0 +1,233 @@
+//! Phase 6: everything in its long form, defaults filled in, paths absolute.
+//!
+//! In: [`Checked`]. Out: [`Canonical`], whose JSON is the document that `config` prints.
+//! It reads env files and label files; it checks no reference between parts: `bind` does.
+//! Imports: `base`, `check`, `dotenv`, `join` (env files), `merge` (list forms), `schema`, `session`, `tree`.
+//! Rules: Compose Specification; where it is silent as Compose (`loader/normalize.go`, `transform/`).
+
+mod service;
+mod short;
+mod value;
+
+pub(super) use service::is_address;
+pub(super) use short::range;
+
+use super::check::Checked;
+use super::schema::PROJECT;
+use super::session::Session;
+use super::tree::{Entries, Node, Value};
+use crate::base::diag::Diagnostic;
+use crate::base::key::KeyPath;
+use crate::base::name::ProjectName;
+use crate::base::span::Span;
+
+/// What the canonical form depends on besides the files.
+#[derive(Debug)]
+pub(super) struct Frame<'f> {
+    /// The project's name.
+    pub(super) name: &'f ProjectName,
+    /// Whether implied values are filled in; false only for `config --no-normalize`.
+    pub(super) normalize: bool,
+    /// Active profiles: what a service that is off refers to need not be there.
+    pub(super) profiles: &'f [String],
+}
+
+impl Frame<'_> {
+    /// Whether no active profile enables a service.
+    pub(super) fn is_off(&self, service: &Node) -> bool {
+        let profiles = service.get("profiles").and_then(Node::items).unwrap_or_default();
+        let on = |name: &str| self.profiles.iter().any(|active| active == "*" || active == name);
+        !profiles.is_empty() && !profiles.iter().filter_map(Node::as_text).any(on)
+    }
+}
+
+/// A project in its long form.
+#[derive(Debug, Default)]
+pub(super) struct Canonical {
+    /// `services`.
+    pub(super) services: Entries,
+    /// `networks`.
+    pub(super) networks: Entries,
+    /// `volumes`.
+    pub(super) volumes: Entries,
+    /// `configs`.
+    pub(super) configs: Entries,
+    /// `secrets`.
+    pub(super) secrets: Entries,
+    /// `models`.
+    pub(super) models: Entries,
+    /// Top-level `x-*` keys.
+    pub(super) extensions: Entries,
+}
+
+/// Brings a project to its long form.
+pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'_>) -> Canonical {
+    let interpolated = session.interpolate;
+    let mut walk = Canon { session, path: KeyPath::root(), interpolated, off: false };
+    let place = Span::new(crate::base::span::SourceId(0), 0, 0);
+    let root = walk.object(&PROJECT, Node::new(place, Value::Map(checked.root)));
+    let mut out = Canonical::default();
+    let Value::Map(sections) = root.value else { return out };
+    for (key, node) in sections {
+        match (key.as_str(), node.value) {
+            ("services", Value::Map(entries)) => out.services = entries,
+            ("networks", Value::Map(entries)) => out.networks = entries,
+            ("volumes", Value::Map(entries)) => out.volumes = entries,
+            ("configs", Value::Map(entries)) => out.configs = entries,
+            ("secrets", Value::Map(entries)) => out.secrets = entries,
+            ("models", Value::Map(entries)) => out.models = entries,
+            (name, value) if name.starts_with("x-") => {
+                let node = Node { key: node.key, span: node.span, tag: node.tag, value };
+                out.extensions.insert(key, node);
+            }
+            _ => {}
+        }
+    }
+    let names: Vec<String> = out.services.keys().cloned().collect();
+    for name in names {
+        walk.path = KeyPath::root().key("services").key(&name);
+        if let Some(service) = out.services.get_mut(&name) {
+            walk.off = frame.is_off(service);
+            walk.service(service, frame.normalize);
+        }
+    }
+    walk.sections(&mut out, frame);
+    out
+}
+
+/// The walk over one project.
+struct Canon<'s, 'e> {
+    session: &'s mut Session<'e>,
+    path: KeyPath,
+    interpolated: bool,
+    /// Whether the service at hand is off by its profiles.
+    off: bool,
+}
+
+impl Canon<'_, '_> {
+    /// Whether a text may still hold variables, so that it can't be understood.
+    fn raw(&self, text: &str) -> bool {
+        !self.interpolated && text.contains('$')
+    }
+
+    fn sections(&mut self, out: &mut Canonical, frame: &Frame<'_>) {
+        for (section, entries) in [
+            ("networks", &mut out.networks),
+            ("volumes", &mut out.volumes),
+            ("configs", &mut out.configs),
+            ("secrets", &mut out.secrets),
+            ("models", &mut out.models),
+        ] {
+            for (name, node) in entries.iter_mut() {
+                self.path = KeyPath::root().key(section).key(name);
+                if node.is_null() {
+                    node.value = Value::Map(Entries::new());
+                }
+                self.resource(section, name, node, frame);
+            }
+        }
+        if !frame.normalize {
+            return;
+        }
+        let wanted = out.services.values().any(|service| {
+            service.get("networks").is_some_and(|networks| networks.get("default").is_some())
+        });
+        if wanted && !out.networks.contains_key("default") {
+            let place = Span::new(crate::base::span::SourceId(0), 0, 0);
+            let mut node = Node::new(place, Value::Map(Entries::new()));
+            self.resource("networks", "default", &mut node, frame);
+            out.networks.insert("default".to_owned(), node);
+        }
+    }
+
+    fn resource(&mut self, section: &str, name: &str, node: &mut Node, frame: &Frame<'_>) {
+        let (span, key) = (node.span, node.key_place());
+        let text = |text: String| Node::text(span, text);
+        let external_name = node
+            .get("external")
+            .and_then(|external| external.text_of("name"))
+            .map(str::to_owned);
+        let Some(entries) = node.entries_mut() else { return };
+        if entries.get("external").is_some_and(|external| external.entries().is_some()) {
+            entries.insert("external".to_owned(), Node::new(span, Value::Bool(true)));
+        }
+        if let Some(external) = external_name {
+            entries.entry("name".to_owned()).or_insert_with(|| text(external));
+        }
+        let external = entries.get("external").is_some();
+        if external && section == "volumes" {
+            for other in ["driver", "driver_opts", "labels"] {
+                let Some(node) = entries.get(other) else { continue };
+                let fault = format!("`external` and `{other}` exclude each other");
+                let place = node.key_place();
+                let hint = "an external volume exists already; remove one of the two";
+                self.session
+                    .diags
+                    .push(Diagnostic::error(fault).at(place).path(&self.path).hint(hint));
+            }
+        }
+        if matches!(section, "configs" | "secrets") {
+            self.content(section, entries, key, external);
+        }
+        if let Some(file) = entries.get_mut("file")
+            && let Some(path) = file.as_text()
+        {
+            let path = self.resolve(file.span, path);
+            file.value = Value::Text(path);
+        }
+        self.bind_device(section, entries);
+        if section == "networks" && frame.normalize {
+            let ipam = Node::new(span, Value::Map(Entries::new()));
+            entries.entry("ipam".to_owned()).or_insert(ipam);
+        }
+        if frame.normalize {
+            let full = if external || section == "models" {
+                name.to_owned()
+            } else {
+                format!("{}_{name}", frame.name)
+            };
+            entries.entry("name".to_owned()).or_insert_with(|| text(full));
+        }
+    }
+
+    /// The device of a volume that is a bind mount in fact is a path like others.
+    fn bind_device(&mut self, section: &str, entries: &mut Entries) {
+        if section != "volumes" || entries.get("driver").is_some_and(|d| d.as_text() != Some("local")) {
+            return;
+        }
+        let Some(options) = entries.get_mut("driver_opts").and_then(Node::entries_mut) else { return };
+        let bind = options.get("o").and_then(Node::as_text).is_some_and(|o| o.split(',').any(|o| o == "bind"));
+        if let Some(device) = options.get_mut("device").filter(|_| bind)
+            && let Some(path) = device.as_text()
+        {
+            let path = self.resolve(device.span, path);
+            device.value = Value::Text(path);
+        }
+    }
+
+    /// A config or secret says in exactly one way where its content is.
+    fn content(&mut self, section: &str, entries: &Entries, place: Span, external: bool) {
+        let ways: &[&str] = match section {
+            "configs" => &["file", "environment", "content"],
+            _ => &["file", "environment"],
+        };
+        let said: Vec<&str> = ways.iter().copied().filter(|way| entries.contains_key(*way)).collect();
+        let fault = match said.len() {
+            0 if external || entries.contains_key("driver") => return,
+            0 => format!("one of {} must be set", ways.join(", ")),
+            1 => return,
+            _ => format!("{} exclude each other", said.join(" and ")),
+        };
+        self.session.diags.push(Diagnostic::error(fault).at(place).path(&self.path));
+    }
+
+    /// Makes a path absolute; Windows paths stay as they are.
+    fn resolve(&self, span: Span, path: &str) -> String {
+        let bytes = path.as_bytes();
+        let drive = bytes.first().is_some_and(u8::is_ascii_alphabetic) && bytes.get(1) == Some(&b':');
+        if drive || path.starts_with("\\\\") || self.raw(path) && !path.starts_with('.') {
+            return path.to_owned();
+        }
+        self.session.absolute(span, path).to_string_lossy().into_owned()
+    }
+}

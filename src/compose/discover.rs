@@ -1,0 +1,165 @@
+//! Which files make up the project, and which variables they see.
+//!
+//! In: [`LoadRequest`] and the environment. Out: [`Found`]. It reads env files, no compose file.
+//! Imports: `base`, `expand` (variables), `join` (env files), `session`.
+//! Rules: Docker documentation, "Set, use, and manage variables", "How Compose finds its file"; as Compose (`cli/options.go`).
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::LoadRequest;
+use super::expand::Vars;
+use super::join;
+use super::session::{Session, absolute};
+use crate::base::diag::Diagnostic;
+use crate::base::env::Env;
+
+/// Names looked for, best first; each with the override file that is loaded beside it.
+const NAMES: [&str; 4] =
+    ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+const OVERRIDES: [&str; 4] = [
+    "compose.override.yml",
+    "compose.override.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
+
+/// A compose file to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Input {
+    /// A file, absolute.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+/// What discovery found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Compose files in merge order.
+    pub(super) inputs: Vec<Input>,
+    /// The project directory, absolute.
+    pub(super) dir: PathBuf,
+    /// Variables: the environment over the env files.
+    pub(super) vars: Rc<Vars>,
+    /// Env files that were read, absolute.
+    pub(super) env_files: Vec<PathBuf>,
+    /// Active profiles.
+    pub(super) profiles: Vec<String>,
+}
+
+/// Finds the files; `None` when a finding says why that failed.
+pub(super) fn discover(
+    request: &LoadRequest,
+    env: &Env,
+    session: &mut Session<'_>,
+) -> Option<Found> {
+    let first = request.files.first().filter(|file| *file != Path::new("-"));
+    let start = match (&request.project_dir, first) {
+        (Some(dir), _) => at(env, dir),
+        (None, Some(file)) => parent(&at(env, file)),
+        (None, None) => env.cwd.clone(),
+    };
+    let (mut vars, mut env_files) = variables(request, env, session, &start)?;
+    let inputs = inputs(request, env, session, &vars, &start)?;
+    let dir = match (&request.project_dir, inputs.first()) {
+        (Some(dir), _) => at(env, dir),
+        (None, Some(Input::File(file))) => parent(file),
+        (None, _) => env.cwd.clone(),
+    };
+    if env_files.is_empty() && dir != start {
+        (vars, env_files) = variables(request, env, session, &dir)?;
+    }
+    let profiles = match request.profiles.is_empty() {
+        true => split(vars.get("COMPOSE_PROFILES"), ",").map(str::to_owned).collect(),
+        false => request.profiles.clone(),
+    };
+    Some(Found { inputs, dir, vars: Rc::new(vars), env_files, profiles })
+}
+
+/// The environment with the env files of `dir` below it.
+pub(super) fn variables(
+    request: &LoadRequest,
+    env: &Env,
+    session: &mut Session<'_>,
+    dir: &Path,
+) -> Option<(Vars, Vec<PathBuf>)> {
+    let mut vars = env.vars.clone();
+    let asked: Vec<PathBuf> = match request.env_files.is_empty() {
+        true => split(vars.get("COMPOSE_ENV_FILES"), ",").map(PathBuf::from).collect(),
+        false => request.env_files.clone(),
+    };
+    let files: Vec<PathBuf> = if !asked.is_empty() {
+        asked.iter().map(|file| at(env, file)).collect()
+    } else if env.flag("COMPOSE_DISABLE_ENV_FILE") {
+        Vec::new()
+    } else {
+        Some(dir.join(".env")).filter(|file| file.is_file()).into_iter().collect()
+    };
+    let mut below = Vars::new();
+    for file in &files {
+        let mut seen = vars.clone();
+        for (name, value) in &below {
+            seen.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        below.extend(join::env_file(session, file, None, &seen)?);
+    }
+    for (name, value) in below {
+        vars.entry(name).or_insert(value);
+    }
+    Some((vars, files))
+}
+
+fn inputs(
+    request: &LoadRequest,
+    env: &Env,
+    session: &mut Session<'_>,
+    vars: &Vars,
+    start: &Path,
+) -> Option<Vec<Input>> {
+    let separator = vars.get("COMPOSE_PATH_SEPARATOR").map_or(":", String::as_str);
+    let named: Vec<PathBuf> = match request.files.is_empty() {
+        true => split(vars.get("COMPOSE_FILE"), separator).map(PathBuf::from).collect(),
+        false => request.files.clone(),
+    };
+    if !named.is_empty() {
+        let input = |file: &PathBuf| match file == Path::new("-") {
+            true => Input::Stdin,
+            false => Input::File(at(env, file)),
+        };
+        return Some(named.iter().map(input).collect());
+    }
+    for dir in start.ancestors() {
+        let candidates: Vec<PathBuf> =
+            NAMES.iter().map(|name| dir.join(name)).filter(|file| file.is_file()).collect();
+        let Some(chosen) = candidates.first() else { continue };
+        if candidates.len() > 1 {
+            let others: Vec<String> =
+                candidates.iter().skip(1).map(|file| session.show(file)).collect();
+            let text = format!("several compose files here; using `{}`", session.show(chosen));
+            let hint = format!("name the one you mean with -f; not read: {}", others.join(", "));
+            session.diags.push(Diagnostic::warning(text).hint(hint));
+        }
+        let above = OVERRIDES.iter().map(|name| dir.join(name)).find(|file| file.is_file());
+        return Some([Some(chosen.clone()), above].into_iter().flatten().map(Input::File).collect());
+    }
+    session.diags.push(
+        Diagnostic::error("no configuration file provided: not found")
+            .hint("run it in a directory with a compose.yaml, or name the file with -f"),
+    );
+    None
+}
+
+fn at(env: &Env, path: &Path) -> PathBuf {
+    absolute(&env.cwd, env.home.as_deref(), &path.to_string_lossy())
+}
+
+fn parent(file: &Path) -> PathBuf {
+    file.parent().unwrap_or(Path::new("/")).to_path_buf()
+}
+
+fn split<'t>(text: Option<&'t String>, separator: &'t str) -> impl Iterator<Item = &'t str> {
+    let text = text.map_or("", String::as_str);
+    let separator = if separator.is_empty() { ":" } else { separator };
+    text.split(separator).map(str::trim).filter(|part| !part.is_empty())
+}

@@ -1,0 +1,337 @@
+//! Phase 3: `extends` and `include` bring other files in.
+//!
+//! In: [`Expanded`]. Out: [`Joined`]: no `extends`, no `include`. Files of the host only: an address is refused by name.
+//! Relative paths stay as written: each value's source knows its directory (`session::Origin`).
+//! Imports: `base`, `dotenv`, `expand`, `merge`, `read`, `session`, `tree`.
+//! Rules: Compose Specification, "extends", "include"; cycles are shown as the path that closes them.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::expand::{self, Expanded, Vars};
+use super::session::{Origin, Session};
+use super::tree::{Entries, Node, Value};
+use super::{dotenv, merge, read};
+use crate::base::diag::{Diagnostic, nearest};
+use crate::base::span::{SourceId, Span};
+
+/// Sections whose entries an included file brings in.
+const IMPORTED: [&str; 6] = ["services", "networks", "volumes", "configs", "secrets", "models"];
+
+/// One file with everything it refers to.
+#[derive(Debug)]
+pub(super) struct Joined {
+    /// Documents in file order.
+    pub(super) documents: Vec<Node>,
+}
+
+/// Resolves `extends` and `include` of a file. `chain` holds the files being included, outermost first, this one last.
+pub(super) fn join(session: &mut Session<'_>, file: Expanded, chain: &[PathBuf]) -> Joined {
+    let mut documents = file.documents;
+    for document in &mut documents {
+        if document.entries().is_none() {
+            let fault = format!("the top level must be a mapping, but this is {}", document.kind());
+            session.diags.push(Diagnostic::error(fault).at(document.span));
+            continue;
+        }
+        extend_all(session, document, chain);
+        include_all(session, document, chain);
+    }
+    documents.retain(|document| document.entries().is_some());
+    Joined { documents }
+}
+
+/// The services of one file while `extends` is resolved in it.
+struct Pool {
+    path: PathBuf,
+    services: Entries,
+}
+
+fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]) {
+    let Some(services) = document.get("services").and_then(Node::entries) else { return };
+    let extending: Vec<String> = services
+        .iter()
+        .filter(|(_, service)| service.get("extends").is_some())
+        .map(|(name, _)| name.clone())
+        .collect();
+    if extending.is_empty() {
+        return;
+    }
+    let path = chain.last().cloned().unwrap_or_default();
+    let pool = Rc::new(Pool { path, services: services.clone() });
+    for name in extending {
+        let extended = extend(session, &pool, &name, &mut Vec::new());
+        let slot = document.entries_mut().and_then(|root| root.get_mut("services"));
+        if let (Some(node), Some(services)) = (extended, slot.and_then(Node::entries_mut)) {
+            services.insert(name, node);
+        }
+    }
+}
+
+/// A service with what it extends below it.
+fn extend(
+    session: &mut Session<'_>,
+    pool: &Rc<Pool>,
+    name: &str,
+    visited: &mut Vec<(PathBuf, String, Span)>,
+) -> Option<Node> {
+    let mut service = pool.services.get(name)?.clone();
+    let Some(extends) = service.entries_mut().and_then(|entries| entries.shift_remove("extends")) else {
+        return Some(service);
+    };
+    let (target, file) = match &extends.value {
+        Value::Text(text) => (Node { key: None, ..extends.with(Value::Text(text.clone())) }, None),
+        Value::Map(entries) => match entries.get("service") {
+            Some(target) => (target.clone(), entries.get("file").cloned()),
+            None => {
+                let fault = Diagnostic::error("`extends` needs the key `service`").at(extends.place());
+                session.diags.push(fault);
+                return Some(service);
+            }
+        },
+        _ => {
+            let fault = format!("`extends` must be a service's name or a mapping, but this is {}", extends.kind());
+            session.diags.push(Diagnostic::error(fault).at(extends.place()));
+            return Some(service);
+        }
+    };
+    let base = match &file {
+        Some(file) => pool_of(session, file, pool)?,
+        None => pool.clone(),
+    };
+    let target_name = target.as_text()?.to_owned();
+    visited.push((pool.path.clone(), name.to_owned(), target.place()));
+    let start = visited.iter().position(|(path, known, _)| *path == base.path && *known == target_name);
+    if let Some(start) = start {
+        let names: Vec<&str> = visited[start..].iter().map(|(_, name, _)| name.as_str()).collect();
+        let fault = format!("services extend each other: {} -> {target_name}", names.join(" -> "));
+        session.diags.push(Diagnostic::error(fault).at(target.place()));
+        return None;
+    }
+    if !base.services.contains_key(&target_name) {
+        let fault = format!(
+            "service `{name}` extends `{target_name}`, which is not defined in {}",
+            session.show(&base.path)
+        );
+        let near = nearest(&target_name, base.services.keys().map(String::as_str));
+        let fault = Diagnostic::error(fault).at(target.place());
+        session.diags.push(match near {
+            Some(near) => fault.hint(format!("did you mean `{near}`?")),
+            None => fault,
+        });
+        return Some(service);
+    }
+    let below = extend(session, &base, &target_name, visited)?;
+    visited.pop();
+    let key = service.key;
+    let below = Node { key: None, ..below };
+    let merged = merge::service(name, below, service, &mut session.diags);
+    Some(Node { key, ..merged })
+}
+
+/// The services of the file that `extends.file` names.
+fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc<Pool>> {
+    let text = file.as_text()?;
+    if refuse_remote(session, "extends.file", text, file.place()) {
+        return None;
+    }
+    let path = session.absolute(file.span, text);
+    if path == from.path {
+        return Some(from.clone());
+    }
+    let vars = session.origin(file.span.source).map(|origin| origin.vars.clone()).unwrap_or_default();
+    let dir = path.parent().unwrap_or(Path::new("/")).to_path_buf();
+    let id = session.read_file(&path, Some(file.place()), Origin { dir, vars: vars.clone() })?;
+    let expanded = load(session, id, &vars);
+    let root = merge::stack(expanded.documents, &mut session.diags);
+    let services = root.as_ref().and_then(|root| root.get("services")).and_then(Node::entries);
+    Some(Rc::new(Pool { path, services: services.cloned().unwrap_or_default() }))
+}
+
+/// Reads and expands a registered text.
+pub(super) fn load(session: &mut Session<'_>, id: SourceId, vars: &Vars) -> Expanded {
+    let text = session.text(id);
+    let raw = read::read(id, &text, &mut session.diags);
+    match session.interpolate {
+        true => expand::expand(raw, vars, &mut session.warned, &mut session.diags),
+        false => expand::keep(raw),
+    }
+}
+
+fn refuse_remote(session: &mut Session<'_>, key: &str, text: &str, place: Span) -> bool {
+    let remote = text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/");
+    if remote {
+        session.diags.push(
+            Diagnostic::error(format!("`{key}` names `{text}`: remote files are not supported by hoist yet"))
+                .at(place)
+                .hint("fetch it to this machine and name the local path"),
+        );
+    }
+    remote
+}
+
+fn include_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]) {
+    let Some(include) = document.entries_mut().and_then(|root| root.shift_remove("include")) else {
+        return;
+    };
+    let Value::List(items) = &include.value else {
+        if !include.is_null() {
+            let fault = format!("`include` must be a list, but this is {}", include.kind());
+            session.diags.push(Diagnostic::error(fault).at(include.place()));
+        }
+        return;
+    };
+    for item in items {
+        if let Some(model) = include_one(session, item, chain) {
+            import(session, document, model, item.place());
+        }
+    }
+}
+
+/// One text, or the texts of a list.
+fn texts(node: Option<&Node>) -> Vec<&Node> {
+    match node.map(|node| &node.value) {
+        Some(Value::Text(_)) => node.into_iter().collect(),
+        Some(Value::List(items)) => items.iter().filter(|item| item.as_text().is_some()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Option<Node> {
+    let files = match &item.value {
+        Value::Text(_) => vec![item],
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                if !matches!(key.as_str(), "path" | "env_file" | "project_directory") {
+                    let fault = format!("unknown key `{key}` in `include`");
+                    session.diags.push(
+                        Diagnostic::error(fault)
+                            .at(value.key_place())
+                            .hint("the keys are path, env_file and project_directory"),
+                    );
+                }
+            }
+            texts(entries.get("path"))
+        }
+        _ => Vec::new(),
+    };
+    let mut paths = Vec::new();
+    for file in &files {
+        let text = file.as_text()?;
+        if refuse_remote(session, "include", text, file.place()) {
+            return None;
+        }
+        paths.push((session.absolute(file.span, text), file.place()));
+    }
+    let Some((first, _)) = paths.first() else {
+        let fault = format!("an entry of `include` must be a path or a mapping with `path`, but this is {}", item.kind());
+        session.diags.push(Diagnostic::error(fault).at(item.place()));
+        return None;
+    };
+    if chain.contains(first) {
+        let shown: Vec<String> = chain.iter().chain([first]).map(|path| session.show(path)).collect();
+        let fault = format!("files include each other: {}", shown.join(" -> "));
+        session.diags.push(Diagnostic::error(fault).at(item.place()));
+        return None;
+    }
+    let dir = match item.get("project_directory").and_then(Node::as_text) {
+        Some(text) => session.absolute(item.span, text),
+        None => first.parent().unwrap_or(Path::new("/")).to_path_buf(),
+    };
+    let vars = Rc::new(include_vars(session, item, &dir)?);
+    let mut chain = chain.to_vec();
+    chain.push(first.clone());
+    let mut documents = Vec::new();
+    for (path, place) in paths {
+        let origin = Origin { dir: dir.clone(), vars: vars.clone() };
+        let id = session.read_file(&path, Some(place), origin)?;
+        let expanded = load(session, id, &vars);
+        documents.extend(join(session, expanded, &chain).documents);
+    }
+    merge::stack(documents, &mut session.diags)
+}
+
+/// The including file's variables, and below them those of the env files.
+fn include_vars(session: &mut Session<'_>, item: &Node, dir: &Path) -> Option<Vars> {
+    let mut vars = session.origin(item.span.source).map(|o| (*o.vars).clone()).unwrap_or_default();
+    let named = texts(item.get("env_file"));
+    let files: Vec<(PathBuf, Option<Span>)> = if named.is_empty() {
+        let default = dir.join(".env");
+        default.is_file().then_some((default, None)).into_iter().collect()
+    } else {
+        let place = |node: &&Node| {
+            (session.absolute(node.span, node.as_text().unwrap_or("")), Some(node.place()))
+        };
+        named.iter().map(place).collect()
+    };
+    let mut below = Vars::new();
+    for (path, place) in files {
+        below.extend(env_file(session, &path, place, &vars)?);
+    }
+    for (name, value) in below {
+        vars.entry(name).or_insert(value);
+    }
+    Some(vars)
+}
+
+/// Reads an env file for interpolation; faults are findings.
+pub(super) fn env_file(
+    session: &mut Session<'_>,
+    path: &Path,
+    asked: Option<Span>,
+    vars: &Vars,
+) -> Option<dotenv::Variables> {
+    let origin = Origin { dir: PathBuf::from("/"), vars: Rc::default() };
+    let id = session.read_file(path, asked, origin)?;
+    let mut unset = Vec::new();
+    let text = session.text(id);
+    let found = dotenv::parse(&text, &|name| vars.get(name).cloned(), &mut unset);
+    for name in unset {
+        if session.warned.insert(name.clone()) {
+            let text = format!("The \"{name}\" variable is not set. Defaulting to a blank string.");
+            session.diags.push(Diagnostic::warning(text).at(Span::new(id, 0, 0)));
+        }
+    }
+    match found {
+        Ok(found) => Some(found),
+        Err(error) => {
+            let place = Span::new(id, error.at, error.at);
+            session.diags.push(Diagnostic::error(error.fault.to_string()).at(place));
+            None
+        }
+    }
+}
+
+/// Copies the entries of an included model; two different definitions of a name are an error.
+fn import(session: &mut Session<'_>, document: &mut Node, model: Node, place: Span) {
+    let Value::Map(sections) = model.value else { return };
+    let Some(root) = document.entries_mut() else { return };
+    for (section, node) in sections {
+        if !IMPORTED.contains(&section.as_str()) {
+            continue;
+        }
+        let key = node.key;
+        let empty = Node { key, ..Node::new(node.span, Value::Map(Entries::new())) };
+        let Value::Map(imported) = node.value else { continue };
+        let target = root.entry(section.clone()).or_insert(empty);
+        if target.is_null() {
+            target.value = Value::Map(Entries::new());
+        }
+        let Some(target) = target.entries_mut() else { continue };
+        for (name, node) in imported {
+            match target.get(&name) {
+                Some(known) if !known.same(&node) => session.diags.push(
+                    Diagnostic::error(format!("`{section}.{name}` conflicts with an included definition"))
+                        .at(known.key_place())
+                        .related(node.key_place(), "the included definition")
+                        .related(place, "included here")
+                        .hint("rename one of them, or change it in an override file"),
+                ),
+                Some(_) => {}
+                None => {
+                    target.insert(name, node);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Compose files become a [`Project`]: named phases, one type out of each.
+//!
+//! ```text
+//! discover ─▶ read ─Raw▶ expand ─Expanded▶ join ─Joined▶ merge ─Merged▶ check ─Checked▶ canon ─Canonical▶ bind ─▶ Project ─▶ select
+//! ```
+//! In: a [`LoadRequest`], the environment, files. Out: a project, or every finding of the run with its place.
+//! It knows no image and no engine. Imports: `base`.
+//! Rules: Compose Specification; where it is silent as Compose 2.40.
+
+mod bind;
+mod canon;
+mod check;
+mod discover;
+pub mod dotenv;
+mod expand;
+mod join;
+mod merge;
+pub mod model;
+pub mod print;
+mod read;
+mod scalar;
+mod schema;
+pub mod select;
+mod session;
+pub mod template;
+mod tree;
+mod unsupported;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use serde_json::{Map, Value as Json};
+
+use crate::base::diag::{Diagnostic, Diagnostics};
+use crate::base::env::Env;
+use crate::base::name::ProjectName;
+use crate::base::span::{SourceId, SourceMap};
+use canon::{Canonical, Frame};
+use discover::{Found, Input};
+use expand::Expanded;
+use join::Joined;
+use model::Project;
+use read::Raw;
+use session::{Origin, Session};
+use template::Variable;
+
+/// What the command line says about the project.
+#[derive(Debug, Clone)]
+pub struct LoadRequest {
+    /// `-f`, in order; `-` is standard input.
+    pub files: Vec<PathBuf>,
+    /// The text of standard input, read by the caller when `files` holds `-`.
+    pub stdin: Option<String>,
+    /// `--project-directory`.
+    pub project_dir: Option<PathBuf>,
+    /// `-p`.
+    pub project_name: Option<String>,
+    /// `--env-file`, in order.
+    pub env_files: Vec<PathBuf>,
+    /// `--profile`.
+    pub profiles: Vec<String>,
+    /// Whether variables are replaced; false only for `config --no-interpolate`.
+    pub interpolate: bool,
+    /// Whether implied values are filled in; false only for `config --no-normalize`.
+    pub normalize: bool,
+}
+
+impl Default for LoadRequest {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            stdin: None,
+            project_dir: None,
+            project_name: None,
+            env_files: Vec::new(),
+            profiles: Vec::new(),
+            interpolate: true,
+            normalize: true,
+        }
+    }
+}
+
+/// Why no project could be loaded: findings, and the texts they point into.
+#[derive(Debug, Clone, Default)]
+pub struct LoadError {
+    /// All findings of the run, warnings too.
+    pub diagnostics: Diagnostics,
+    /// Every text that was read.
+    pub sources: SourceMap,
+}
+
+impl std::fmt::Display for LoadError {
+    /// The headlines of the errors, one a line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let errors = self.diagnostics.clone().sorted().into_iter();
+        let errors = errors.filter(|d| d.severity == crate::base::diag::Severity::Error);
+        let lines: Vec<String> = errors.map(|d| d.headline(&self.sources)).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+impl std::error::Error for LoadError {}
+
+/// A document that was not bound to types, for `config --no-interpolate` and `config --no-normalize`.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// What `config` prints.
+    pub json: Map<String, Json>,
+    /// Warnings found on the way.
+    pub warnings: Diagnostics,
+    /// Every text that was read.
+    pub sources: SourceMap,
+}
+
+/// Loads a project. All services are in it, those that are off by their profiles too: `select` narrows it down.
+///
+/// # Errors
+/// [`LoadError`] with every error that the phases found in one run.
+pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
+    let mut session = Session::new(env, request.interpolate);
+    let Some((stage, canonical)) = canonical(request, env, &mut session) else {
+        return Err(failed(session));
+    };
+    let bound = bind::bind(&canonical, &stage.frame(request), &mut session);
+    if session.diags.has_errors() {
+        return Err(failed(session));
+    }
+    let files = stage.found.inputs.iter().map(|input| match input {
+        Input::File(path) => path.clone(),
+        Input::Stdin => PathBuf::from("-"),
+    });
+    Ok(Project {
+        files: files.collect(),
+        document: document_of(canonical, &stage.name),
+        name: stage.name,
+        dir: stage.found.dir,
+        env_files: stage.found.env_files,
+        profiles: stage.found.profiles,
+        services: bound.services,
+        networks: bound.networks,
+        volumes: bound.volumes,
+        configs: bound.configs,
+        secrets: bound.secrets,
+        sources: session.sources,
+        warnings: session.diags,
+    })
+}
+
+/// Loads a project's document without binding it to types, narrowed to the services that are on, or to `services`.
+///
+/// # Errors
+/// [`LoadError`] as [`load`].
+pub fn document(
+    request: &LoadRequest,
+    env: &Env,
+    services: &[String],
+) -> Result<Document, LoadError> {
+    let mut session = Session::new(env, request.interpolate);
+    let Some((stage, canonical)) = canonical(request, env, &mut session) else {
+        return Err(failed(session));
+    };
+    let frame = stage.frame(request);
+    let on = |name: &str, node: &tree::Node| match services.is_empty() {
+        true => !frame.is_off(node),
+        false => services.iter().any(|wanted| wanted == name),
+    };
+    let kept: BTreeSet<String> = canonical
+        .services
+        .iter()
+        .filter(|(name, node)| on(name, node))
+        .map(|(name, _)| name.clone())
+        .collect();
+    if session.diags.has_errors() {
+        return Err(failed(session));
+    }
+    let mut json = document_of(canonical, &stage.name);
+    select::narrow(&mut json, &kept);
+    Ok(Document { json, warnings: session.diags, sources: session.sources })
+}
+
+/// The project's name where no compose file is needed: `-p` or `COMPOSE_PROJECT_NAME`.
+///
+/// # Errors
+/// [`LoadError`] when the name breaks its rule or an env file can't be read.
+pub fn project_name_only(
+    request: &LoadRequest,
+    env: &Env,
+) -> Result<Option<ProjectName>, LoadError> {
+    let mut session = Session::new(env, true);
+    let dir = request.project_dir.clone().unwrap_or_else(|| env.cwd.clone());
+    let Some((vars, _)) = discover::variables(request, env, &mut session, &dir) else {
+        return Err(failed(session));
+    };
+    match given_name(request, &vars) {
+        None => Ok(None),
+        Some(Ok(name)) => Ok(Some(name)),
+        Some(Err(fault)) => {
+            session.diags.push(fault);
+            Err(failed(session))
+        }
+    }
+}
+
+/// The variables that the project's files see, for `config --environment`.
+///
+/// # Errors
+/// [`LoadError`] when no file is found or an env file can't be read.
+pub fn environment(
+    request: &LoadRequest,
+    env: &Env,
+) -> Result<BTreeMap<String, String>, LoadError> {
+    let mut session = Session::new(env, true);
+    match discover::discover(request, env, &mut session) {
+        Some(found) => Ok((*found.vars).clone()),
+        None => Err(failed(session)),
+    }
+}
+
+/// The variables that the compose files refer to, sorted, for `config --variables`.
+///
+/// # Errors
+/// [`LoadError`] when a file can't be found or read.
+pub fn variables(request: &LoadRequest, env: &Env) -> Result<Vec<Variable>, LoadError> {
+    let mut session = Session::new(env, true);
+    let raws = discover::discover(request, env, &mut session)
+        .map(|found| read_all(&found, request, &mut session));
+    let Some(raws) = raws.filter(|_| !session.diags.has_errors()) else {
+        return Err(failed(session));
+    };
+    let mut all = BTreeSet::new();
+    for raw in raws {
+        raw.raw.documents.iter().for_each(|node| collect(node, &mut all));
+    }
+    Ok(all.into_iter().collect())
+}
+
+fn collect(node: &tree::Node, all: &mut BTreeSet<Variable>) {
+    match &node.value {
+        tree::Value::Text(text) => all.extend(template::variables(text)),
+        tree::Value::List(items) => items.iter().for_each(|item| collect(item, all)),
+        tree::Value::Map(entries) => entries.values().for_each(|entry| collect(entry, all)),
+        _ => {}
+    }
+}
+
+fn failed(session: Session<'_>) -> LoadError {
+    LoadError { diagnostics: session.diags, sources: session.sources }
+}
+
+/// What the phases behind discovery know of the project.
+struct Stage {
+    found: Found,
+    name: ProjectName,
+}
+
+impl Stage {
+    fn frame<'f>(&'f self, request: &LoadRequest) -> Frame<'f> {
+        Frame { name: &self.name, normalize: request.normalize, profiles: &self.found.profiles }
+    }
+}
+
+/// The phases up to the canonical tree; `None` when a finding says why there is none.
+fn canonical(
+    request: &LoadRequest,
+    env: &Env,
+    session: &mut Session<'_>,
+) -> Option<(Stage, Canonical)> {
+    let mut found = discover::discover(request, env, session)?;
+    let files = read_all(&found, request, session);
+    if session.diags.has_errors() {
+        return None;
+    }
+    let name = project_name(request, &found, &files, session)?;
+    let mut vars = (*found.vars).clone();
+    vars.insert("COMPOSE_PROJECT_NAME".to_owned(), name.to_string());
+    found.vars = Rc::new(vars);
+    let mut joined: Vec<Joined> = Vec::new();
+    for file in files {
+        session.set_vars(file.id, found.vars.clone());
+        let expanded: Expanded = match request.interpolate {
+            true => expand::expand(file.raw, &found.vars, &mut session.warned, &mut session.diags),
+            false => expand::keep(file.raw),
+        };
+        joined.push(join::join(session, expanded, &[file.path]));
+    }
+    let merged = merge::merge(joined, &mut session.diags);
+    let checked = check::check(merged, &mut session.diags);
+    let stage = Stage { found, name };
+    let canonical = canon::canon(checked, &stage.frame(request), session);
+    Some((stage, canonical))
+}
+
+/// One file as read, not yet expanded.
+struct ReadFile {
+    id: SourceId,
+    path: PathBuf,
+    raw: Raw,
+}
+
+fn read_all(found: &Found, request: &LoadRequest, session: &mut Session<'_>) -> Vec<ReadFile> {
+    let mut files = Vec::new();
+    for input in &found.inputs {
+        let origin = Origin { dir: found.dir.clone(), vars: found.vars.clone() };
+        let (id, path) = match input {
+            Input::File(path) => (session.read_file(path, None, origin), path.clone()),
+            Input::Stdin => {
+                let text = request.stdin.clone().unwrap_or_default();
+                (Some(session.add("<stdin>".to_owned(), text, origin)), PathBuf::from("-"))
+            }
+        };
+        let Some(id) = id else { continue };
+        let text = session.text(id);
+        let raw = read::read(id, &text, &mut session.diags);
+        files.push(ReadFile { id, path, raw });
+    }
+    files
+}
+
+/// The name given outside of the files.
+fn given_name(
+    request: &LoadRequest,
+    vars: &expand::Vars,
+) -> Option<Result<ProjectName, Diagnostic>> {
+    let text = request
+        .project_name
+        .as_deref()
+        .or_else(|| vars.get("COMPOSE_PROJECT_NAME").map(String::as_str))
+        .filter(|text| !text.is_empty())?;
+    Some(ProjectName::new(text).map_err(|error| Diagnostic::error(error.to_string())))
+}
+
+/// `-p`, `COMPOSE_PROJECT_NAME`, the last `name:`, the name of the directory.
+fn project_name(
+    request: &LoadRequest,
+    found: &Found,
+    files: &[ReadFile],
+    session: &mut Session<'_>,
+) -> Option<ProjectName> {
+    match given_name(request, &found.vars) {
+        Some(Ok(name)) => return Some(name),
+        Some(Err(fault)) => {
+            session.diags.push(fault);
+            return None;
+        }
+        None => {}
+    }
+    let documents = files.iter().rev().flat_map(|file| file.raw.documents.iter().rev());
+    for node in documents.filter_map(|document| document.get("name")) {
+        let Some(text) = node.as_text() else { continue };
+        let lookup = |name: &str| found.vars.get(name).cloned();
+        let filled = template::substitute(text, &lookup, &mut Vec::new());
+        let filled = filled.unwrap_or_else(|_| text.to_owned());
+        if let Some(name) = ProjectName::normalized(&filled) {
+            return Some(name);
+        }
+        let text = format!("no project name can be made of `{filled}`");
+        let hint = "use lowercase letters, digits, `-` and `_`";
+        session.diags.push(Diagnostic::error(text).at(node.span).hint(hint));
+        return None;
+    }
+    let base = found.dir.file_name().unwrap_or_default().to_string_lossy();
+    let name = ProjectName::normalized(&base);
+    if name.is_none() {
+        let shown = found.dir.display();
+        let text = format!("no project name can be made of the directory `{shown}`");
+        session.diags.push(Diagnostic::error(text).hint("give one with -p or with `name:`"));
+    }
+    name
+}
+
+/// The document that `config` prints, of all services.
+fn document_of(canonical: Canonical, name: &ProjectName) -> Map<String, Json> {
+    let mut document = Map::new();
+    document.insert("name".to_owned(), Json::String(name.to_string()));
+    for (key, section) in [
+        ("configs", &canonical.configs),
+        ("models", &canonical.models),
+        ("networks", &canonical.networks),
+        ("secrets", &canonical.secrets),
+        ("services", &canonical.services),
+        ("volumes", &canonical.volumes),
+    ] {
+        if !section.is_empty() || key == "services" {
+            document.insert(key.to_owned(), Json::Object(tree::entries_json(section)));
+        }
+    }
+    for (key, value) in tree::entries_json(&canonical.extensions) {
+        document.insert(key, value);
+    }
+    document
+}
