@@ -20,10 +20,16 @@ pub(super) struct Checked {
 
 /// Checks a project against the vocabulary.
 pub(super) fn check(merged: Merged, diags: &mut Diagnostics) -> Checked {
-    let mut walk = Walk { diags, path: KeyPath::root() };
+    let mut walk = Walk {
+        diags,
+        path: KeyPath::root(),
+    };
     let Some(mut root) = merged.root else {
-        walk.diags.push(Diagnostic::error("the compose file is empty").hint("add `services:`"));
-        return Checked { root: Entries::new() };
+        walk.diags
+            .push(Diagnostic::error("the compose file is empty").hint("add `services:`"));
+        return Checked {
+            root: Entries::new(),
+        };
     };
     walk.object(&PROJECT, &mut root);
     let mut root = match root.value {
@@ -33,7 +39,8 @@ pub(super) fn check(merged: Merged, diags: &mut Diagnostics) -> Checked {
     if let Some(version) = root.shift_remove("version") {
         let text = "the attribute `version` is obsolete and ignored";
         let hint = "remove it to avoid confusion";
-        walk.diags.push(Diagnostic::warning(text).at(version.key_place()).hint(hint));
+        walk.diags
+            .push(Diagnostic::warning(text).at(version.key_place()).hint(hint));
     }
     unsupported::warn(&root, walk.diags);
     Checked { root }
@@ -43,6 +50,12 @@ pub(super) fn check(merged: Merged, diags: &mut Diagnostics) -> Checked {
 fn is_name(text: &str) -> bool {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     !text.is_empty() && text.bytes().all(good)
+}
+
+/// Source: the Engine's rule for container names.
+fn is_container_name(text: &str) -> bool {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    text.len() > 1 && text.as_bytes()[0].is_ascii_alphanumeric() && text.bytes().all(good)
 }
 
 struct Walk<'d> {
@@ -55,6 +68,15 @@ impl Walk<'_> {
     fn value(&mut self, rule: &Rule, node: &mut Node) -> bool {
         use Value::{Bool, Float, Int, List, Map, Null, Text};
         match (rule, &mut node.value) {
+            (Rule::Text, Text(text))
+                if self.is_key("container_name") && !is_container_name(text) =>
+            {
+                let fault = format!(
+                    "`{text}` is no container name: use letters, digits, `_`, `.` and `-`, and start with a letter or digit"
+                );
+                self.report(node, fault, None);
+                false
+            }
             (Rule::Any, _)
             | (Rule::Nullable(_) | Rule::Command | Rule::Ulimit, Null)
             | (
@@ -97,7 +119,11 @@ impl Walk<'_> {
                 if !known {
                     let near = nearest(text, words.iter().copied());
                     let fault = format!("`{text}` is not one of {}", words.join(", "));
-                    self.report(node, fault, near.map(|near| format!("did you mean `{near}`?")));
+                    self.report(
+                        node,
+                        fault,
+                        near.map(|near| format!("did you mean `{near}`?")),
+                    );
                 }
                 known
             }
@@ -160,6 +186,10 @@ impl Walk<'_> {
         }
     }
 
+    fn is_key(&self, name: &str) -> bool {
+        matches!(self.path.0.last(), Some(Key::Name(last)) if last == name)
+    }
+
     fn report(&mut self, node: &Node, fault: String, hint: Option<String>) {
         let fault = Diagnostic::error(fault).at(node.place()).path(&self.path);
         self.diags.push(match hint {
@@ -172,8 +202,10 @@ impl Walk<'_> {
     fn scalar(&mut self, node: &mut Node) -> bool {
         let good = node.is_null() || node.scalar().is_some();
         if !good {
-            let fault =
-                format!("expected a string, number, boolean or nothing, but this is {}", node.kind());
+            let fault = format!(
+                "expected a string, number, boolean or nothing, but this is {}",
+                node.kind()
+            );
             let hint = matches!(node.value, Value::Time(_)).then(|| "put it in quotes".to_owned());
             self.report(node, fault, hint);
         }
@@ -182,7 +214,9 @@ impl Walk<'_> {
 
     fn object(&mut self, shape: &'static Shape, node: &mut Node) {
         let place = node.key_place();
-        let Some(entries) = node.entries_mut() else { return };
+        let Some(entries) = node.entries_mut() else {
+            return;
+        };
         entries.retain(|key, entry| {
             self.path.0.push(Key::Name(key.clone()));
             let keep = match shape.rule(key) {
@@ -206,8 +240,9 @@ impl Walk<'_> {
 
     fn unknown(&mut self, shape: &Shape, key: &str, entry: &Node) {
         let near = nearest(key, shape.keys.iter().map(|(name, _)| *name));
-        let fault =
-            Diagnostic::error(format!("unknown key `{key}`")).at(entry.key_place()).path(&self.path);
+        let fault = Diagnostic::error(format!("unknown key `{key}`"))
+            .at(entry.key_place())
+            .path(&self.path);
         self.diags.push(match near {
             Some(near) => fault.hint(format!("did you mean `{near}`?")),
             None => fault.hint("keys of your own must start with `x-`"),
@@ -221,7 +256,9 @@ impl Walk<'_> {
             let good = !named || is_name(key);
             if !good {
                 let fault = format!("`{key}` is no name: use letters, digits, `.`, `_` and `-`");
-                let fault = Diagnostic::error(fault).at(entry.key_place()).path(&self.path);
+                let fault = Diagnostic::error(fault)
+                    .at(entry.key_place())
+                    .path(&self.path);
                 self.diags.push(fault);
             }
             let keep = good && (key.starts_with("x-") && !named || self.value(rule, entry));
@@ -230,7 +267,11 @@ impl Walk<'_> {
         });
     }
 
-    fn entries(&mut self, entries: &mut Entries, mut check: impl FnMut(&mut Self, &mut Node) -> bool) {
+    fn entries(
+        &mut self,
+        entries: &mut Entries,
+        mut check: impl FnMut(&mut Self, &mut Node) -> bool,
+    ) {
         entries.retain(|key, entry| {
             self.path.0.push(Key::Name(key.clone()));
             let keep = check(self, entry);
@@ -239,7 +280,11 @@ impl Walk<'_> {
         });
     }
 
-    fn items(&mut self, items: &mut Vec<Node>, mut check: impl FnMut(&mut Self, &mut Node) -> bool) {
+    fn items(
+        &mut self,
+        items: &mut Vec<Node>,
+        mut check: impl FnMut(&mut Self, &mut Node) -> bool,
+    ) {
         let mut at = 0;
         items.retain_mut(|item| {
             self.path.0.push(Key::Index(at));
@@ -251,9 +296,14 @@ impl Walk<'_> {
     }
 }
 
-static EXTERNAL: Shape = Shape { keys: &[("name", Rule::Text)], required: &[] };
-static ULIMIT: Shape =
-    Shape { keys: &[("hard", Rule::Int), ("soft", Rule::Int)], required: &["soft", "hard"] };
+static EXTERNAL: Shape = Shape {
+    keys: &[("name", Rule::Text)],
+    required: &[],
+};
+static ULIMIT: Shape = Shape {
+    keys: &[("hard", Rule::Int), ("soft", Rule::Int)],
+    required: &["soft", "hard"],
+};
 
 /// What a rule asks for, for messages.
 fn expected(rule: &Rule) -> &'static str {
@@ -288,8 +338,12 @@ fn advice(rule: &Rule, node: &Node) -> Option<String> {
     match (rule, &node.value) {
         (_, Value::Null) => Some("give it a value or remove the key".to_owned()),
         (Rule::Duration, Value::Int(value)) => Some(format!("write it with a unit: {value}s")),
-        (Rule::Text | Rule::Choice(_), Value::Time(text)) => Some(format!("put it in quotes: \"{text}\"")),
-        (Rule::Text | Rule::Choice(_), _) => scalar.map(|text| format!("put it in quotes: \"{text}\"")),
+        (Rule::Text | Rule::Choice(_), Value::Time(text)) => {
+            Some(format!("put it in quotes: \"{text}\""))
+        }
+        (Rule::Text | Rule::Choice(_), _) => {
+            scalar.map(|text| format!("put it in quotes: \"{text}\""))
+        }
         (Rule::Set | Rule::Texts | Rule::List(_), Value::Text(text)) => {
             Some(format!("write it as a list: [{text}]"))
         }

@@ -15,8 +15,12 @@ use crate::base::diag::Diagnostic;
 use crate::base::env::Env;
 
 /// Names looked for, best first; each with the override file that is loaded beside it.
-const NAMES: [&str; 4] =
-    ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+const NAMES: [&str; 4] = [
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+];
 const OVERRIDES: [&str; 4] = [
     "compose.override.yml",
     "compose.override.yaml",
@@ -71,10 +75,18 @@ pub(super) fn discover(
         (vars, env_files) = variables(request, env, session, &dir)?;
     }
     let profiles = match request.profiles.is_empty() {
-        true => split(vars.get("COMPOSE_PROFILES"), ",").map(str::to_owned).collect(),
+        true => split(vars.get("COMPOSE_PROFILES"), ",")
+            .map(str::to_owned)
+            .collect(),
         false => request.profiles.clone(),
     };
-    Some(Found { inputs, dir, vars: Rc::new(vars), env_files, profiles })
+    Some(Found {
+        inputs,
+        dir,
+        vars: Rc::new(vars),
+        env_files,
+        profiles,
+    })
 }
 
 /// The environment with the env files of `dir` below it.
@@ -86,7 +98,9 @@ pub(super) fn variables(
 ) -> Option<(Vars, Vec<PathBuf>)> {
     let mut vars = env.vars.clone();
     let asked: Vec<PathBuf> = match request.env_files.is_empty() {
-        true => split(vars.get("COMPOSE_ENV_FILES"), ",").map(PathBuf::from).collect(),
+        true => split(vars.get("COMPOSE_ENV_FILES"), ",")
+            .map(PathBuf::from)
+            .collect(),
         false => request.env_files.clone(),
     };
     let files: Vec<PathBuf> = if !asked.is_empty() {
@@ -94,7 +108,10 @@ pub(super) fn variables(
     } else if env.flag("COMPOSE_DISABLE_ENV_FILE") {
         Vec::new()
     } else {
-        Some(dir.join(".env")).filter(|file| file.is_file()).into_iter().collect()
+        Some(dir.join(".env"))
+            .filter(|file| file.is_file())
+            .into_iter()
+            .collect()
     };
     let mut below = Vars::new();
     for file in &files {
@@ -117,9 +134,13 @@ fn inputs(
     vars: &Vars,
     start: &Path,
 ) -> Option<Vec<Input>> {
-    let separator = vars.get("COMPOSE_PATH_SEPARATOR").map_or(":", String::as_str);
+    let separator = vars
+        .get("COMPOSE_PATH_SEPARATOR")
+        .map_or(":", String::as_str);
     let named: Vec<PathBuf> = match request.files.is_empty() {
-        true => split(vars.get("COMPOSE_FILE"), separator).map(PathBuf::from).collect(),
+        true => split(vars.get("COMPOSE_FILE"), separator)
+            .map(PathBuf::from)
+            .collect(),
         false => request.files.clone(),
     };
     if !named.is_empty() {
@@ -130,18 +151,41 @@ fn inputs(
         return Some(named.iter().map(input).collect());
     }
     for dir in start.ancestors() {
-        let candidates: Vec<PathBuf> =
-            NAMES.iter().map(|name| dir.join(name)).filter(|file| file.is_file()).collect();
-        let Some(chosen) = candidates.first() else { continue };
+        let candidates: Vec<PathBuf> = NAMES
+            .iter()
+            .map(|name| dir.join(name))
+            .filter(|file| file.is_file())
+            .collect();
+        let Some(chosen) = candidates.first() else {
+            continue;
+        };
         if candidates.len() > 1 {
-            let others: Vec<String> =
-                candidates.iter().skip(1).map(|file| session.show(file)).collect();
-            let text = format!("several compose files here; using `{}`", session.show(chosen));
-            let hint = format!("name the one you mean with -f; not read: {}", others.join(", "));
+            let others: Vec<String> = candidates
+                .iter()
+                .skip(1)
+                .map(|file| session.show(file))
+                .collect();
+            let text = format!(
+                "several compose files here; using `{}`",
+                session.show(chosen)
+            );
+            let hint = format!(
+                "name the one you mean with -f; not read: {}",
+                others.join(", ")
+            );
             session.diags.push(Diagnostic::warning(text).hint(hint));
         }
-        let above = OVERRIDES.iter().map(|name| dir.join(name)).find(|file| file.is_file());
-        return Some([Some(chosen.clone()), above].into_iter().flatten().map(Input::File).collect());
+        let above = OVERRIDES
+            .iter()
+            .map(|name| dir.join(name))
+            .find(|file| file.is_file());
+        return Some(
+            [Some(chosen.clone()), above]
+                .into_iter()
+                .flatten()
+                .map(Input::File)
+                .collect(),
+        );
     }
     session.diags.push(
         Diagnostic::error("no configuration file provided: not found")
@@ -161,5 +205,7 @@ fn parent(file: &Path) -> PathBuf {
 fn split<'t>(text: Option<&'t String>, separator: &'t str) -> impl Iterator<Item = &'t str> {
     let text = text.map_or("", String::as_str);
     let separator = if separator.is_empty() { ":" } else { separator };
-    text.split(separator).map(str::trim).filter(|part| !part.is_empty())
+    text.split(separator)
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
 }

@@ -50,7 +50,11 @@ pub fn parse(
     unset: &mut Vec<String>,
 ) -> Result<Variables, DotenvError> {
     let mut found = Variables::new();
-    let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let mut at = if text.starts_with('\u{feff}') {
+        '\u{feff}'.len_utf8()
+    } else {
+        0
+    };
     while let Some(start) = statement(text, at) {
         let (name, value_at) = name(text, start)?;
         let Some(value_at) = value_at else {
@@ -63,8 +67,10 @@ pub fn parse(
         let (value, expand, end) = value(text, value_at)?;
         let value = if expand {
             let both = |name: &str| lookup(name).or_else(|| found.get(name).cloned());
-            template::substitute(&value, &both, unset)
-                .map_err(|error| DotenvError { at: value_at, fault: error.into() })?
+            template::substitute(&value, &both, unset).map_err(|error| DotenvError {
+                at: value_at,
+                fault: error.into(),
+            })?
         } else {
             value
         };
@@ -98,7 +104,9 @@ fn statement(text: &str, mut at: usize) -> Option<usize> {
 }
 
 fn line_end(text: &str, at: usize) -> usize {
-    text.get(at..).and_then(|rest| rest.find('\n')).map_or(text.len(), |end| at + end + 1)
+    text.get(at..)
+        .and_then(|rest| rest.find('\n'))
+        .map_or(text.len(), |end| at + end + 1)
 }
 
 /// The name at `start`, and where its value begins; `None` when it stands alone on its line.
@@ -112,13 +120,21 @@ fn name(text: &str, start: usize) -> Result<(String, Option<usize>), DotenvError
     for (at, c) in body.char_indices() {
         match c {
             '=' | ':' if body[..at].trim().is_empty() => {
-                return Err(DotenvError { at: start, fault: DotenvFault::Empty });
+                return Err(DotenvError {
+                    at: start,
+                    fault: DotenvFault::Empty,
+                });
             }
             '=' | ':' => return Ok((body[..at].trim().to_owned(), Some(start + at + 1))),
             '\n' => return Ok((body[..at].trim().to_owned(), None)),
             ' ' | '\t' | '\r' | '_' | '.' | '-' | '[' | ']' => {}
             c if c.is_alphanumeric() => {}
-            c => return Err(DotenvError { at: start + at, fault: DotenvFault::Name(c) }),
+            c => {
+                return Err(DotenvError {
+                    at: start + at,
+                    fault: DotenvFault::Name(c),
+                });
+            }
         }
     }
     Ok((body.trim().to_owned(), None))
@@ -154,7 +170,10 @@ fn value(text: &str, at: usize) -> Result<(String, bool, usize), DotenvError> {
             _ => {}
         }
     }
-    Err(DotenvError { at: start, fault: DotenvFault::Quote(quote) })
+    Err(DotenvError {
+        at: start,
+        fault: DotenvFault::Quote(quote),
+    })
 }
 
 /// Resolves the escapes of double quotes; `\$` stays a dollar sign for good.
@@ -186,7 +205,10 @@ mod tests {
     fn read(text: &str) -> Result<Vec<String>, DotenvError> {
         let lookup = |name: &str| (name == "HOST").then(|| "h".to_owned());
         let found = parse(text, &lookup, &mut Vec::new())?;
-        Ok(found.into_iter().map(|(name, value)| format!("{name}={value}")).collect())
+        Ok(found
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect())
     }
 
     #[test]
@@ -194,13 +216,22 @@ mod tests {
         let text = "\u{feff}# c\nA=1\r\nexport B=\"two\\n$A\" # c\nC='$A # x'\nD=v#w # c\n\nE=${A}-${HOST}\nHOST\nNONE\nF=\nG: y\nH=\"a\nb\"\nI=\"\\$A\"\n";
         assert_eq!(
             read(text).unwrap(),
-            ["A=1", "B=two\n1", "C=$A # x", "D=v#w", "E=1-h", "HOST=h", "F=", "G=y", "H=a\nb", "I=$A"]
+            [
+                "A=1", "B=two\n1", "C=$A # x", "D=v#w", "E=1-h", "HOST=h", "F=", "G=y", "H=a\nb",
+                "I=$A"
+            ]
         );
     }
 
     #[test]
     fn broken_lines_are_refused_with_their_place() {
-        assert_eq!(read("A=1\nB!=2").unwrap_err(), DotenvError { at: 5, fault: DotenvFault::Name('!') });
+        assert_eq!(
+            read("A=1\nB!=2").unwrap_err(),
+            DotenvError {
+                at: 5,
+                fault: DotenvFault::Name('!')
+            }
+        );
         assert_eq!(read("A='x").unwrap_err().fault, DotenvFault::Quote('\''));
         assert_eq!(read("=x").unwrap_err().fault, DotenvFault::Empty);
     }

@@ -31,7 +31,12 @@ pub(super) fn expand(
     warned: &mut BTreeSet<String>,
     diags: &mut Diagnostics,
 ) -> Expanded {
-    let mut walk = Walk { vars, warned, diags, path: KeyPath::root() };
+    let mut walk = Walk {
+        vars,
+        warned,
+        diags,
+        path: KeyPath::root(),
+    };
     let mut documents = raw.documents;
     for document in &mut documents {
         walk.node(document);
@@ -41,7 +46,9 @@ pub(super) fn expand(
 
 /// Takes the values as they are, for `--no-interpolate`.
 pub(super) fn keep(raw: Raw) -> Expanded {
-    Expanded { documents: raw.documents }
+    Expanded {
+        documents: raw.documents,
+    }
 }
 
 struct Walk<'a> {
@@ -75,7 +82,9 @@ impl Walk<'_> {
                     Ok(filled) => *text = filled,
                     Err(error) => {
                         let required = matches!(error, TemplateError::Required { .. });
-                        let fault = Diagnostic::error(error.to_string()).at(place).path(&self.path);
+                        let fault = Diagnostic::error(error.to_string())
+                            .at(place)
+                            .path(&self.path);
                         self.diags.push(match required {
                             true => fault.hint("set it in the environment or in an env file"),
                             false => fault,
@@ -93,7 +102,8 @@ impl Walk<'_> {
     fn unset(&mut self, name: &str, place: crate::base::span::Span) {
         if self.warned.insert(name.to_owned()) {
             let text = format!("The \"{name}\" variable is not set. Defaulting to a blank string.");
-            self.diags.push(Diagnostic::warning(text).at(place).path(&self.path));
+            self.diags
+                .push(Diagnostic::warning(text).at(place).path(&self.path));
         }
     }
 }

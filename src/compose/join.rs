@@ -5,6 +5,7 @@
 //! Imports: `base`, `dotenv`, `expand`, `merge`, `read`, `session`, `tree`.
 //! Rules: Compose Specification, "extends", "include"; cycles are shown as the path that closes them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -13,10 +14,13 @@ use super::session::{Origin, Session};
 use super::tree::{Entries, Node, Value};
 use super::{dotenv, merge, read};
 use crate::base::diag::{Diagnostic, nearest};
+use crate::base::key::KeyPath;
 use crate::base::span::{SourceId, Span};
 
 /// Sections whose entries an included file brings in.
-const IMPORTED: [&str; 6] = ["services", "networks", "volumes", "configs", "secrets", "models"];
+const IMPORTED: [&str; 6] = [
+    "services", "networks", "volumes", "configs", "secrets", "models",
+];
 
 /// One file with everything it refers to.
 #[derive(Debug)]
@@ -30,8 +34,13 @@ pub(super) fn join(session: &mut Session<'_>, file: Expanded, chain: &[PathBuf])
     let mut documents = file.documents;
     for document in &mut documents {
         if document.entries().is_none() {
-            let fault = format!("the top level must be a mapping, but this is {}", document.kind());
-            session.diags.push(Diagnostic::error(fault).at(document.span));
+            let fault = format!(
+                "the top level must be a mapping, but this is {}",
+                document.kind()
+            );
+            session
+                .diags
+                .push(Diagnostic::error(fault).at(document.span));
             continue;
         }
         extend_all(session, document, chain);
@@ -48,7 +57,9 @@ struct Pool {
 }
 
 fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]) {
-    let Some(services) = document.get("services").and_then(Node::entries) else { return };
+    let Some(services) = document.get("services").and_then(Node::entries) else {
+        return;
+    };
     let extending: Vec<String> = services
         .iter()
         .filter(|(_, service)| service.get("extends").is_some())
@@ -58,13 +69,39 @@ fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf])
         return;
     }
     let path = chain.last().cloned().unwrap_or_default();
-    let pool = Rc::new(Pool { path, services: services.clone() });
+    let pool = Rc::new(Pool {
+        path,
+        services: services.clone(),
+    });
+    let mut cyclic = BTreeSet::new();
     for name in extending {
-        let extended = extend(session, &pool, &name, &mut Vec::new());
-        let slot = document.entries_mut().and_then(|root| root.get_mut("services"));
+        if cyclic.contains(&name) {
+            continue;
+        }
+        let mut trail = Trail { visited: Vec::new(), cyclic: &mut cyclic };
+        let extended = extend(session, &pool, &name, &mut trail);
+        let slot = document
+            .entries_mut()
+            .and_then(|root| root.get_mut("services"));
         if let (Some(node), Some(services)) = (extended, slot.and_then(Node::entries_mut)) {
             services.insert(name, node);
         }
+    }
+}
+
+/// The services on the way from the one that is being resolved.
+struct Trail<'c> {
+    /// File, name, and the place of the reference to the next.
+    visited: Vec<(PathBuf, String, Span)>,
+    /// Services that a reported cycle runs through.
+    cyclic: &'c mut BTreeSet<String>,
+}
+
+impl Trail<'_> {
+    /// The names from an earlier visit of a service up to here.
+    fn round(&self, path: &Path, name: &str) -> Option<Vec<String>> {
+        let start = self.visited.iter().position(|(p, n, _)| p == path && n == name)?;
+        Some(self.visited.iter().skip(start).map(|(_, name, _)| name.clone()).collect())
     }
 }
 
@@ -73,25 +110,40 @@ fn extend(
     session: &mut Session<'_>,
     pool: &Rc<Pool>,
     name: &str,
-    visited: &mut Vec<(PathBuf, String, Span)>,
+    trail: &mut Trail<'_>,
 ) -> Option<Node> {
     let mut service = pool.services.get(name)?.clone();
-    let Some(extends) = service.entries_mut().and_then(|entries| entries.shift_remove("extends")) else {
+    let Some(extends) = service
+        .entries_mut()
+        .and_then(|entries| entries.shift_remove("extends"))
+    else {
         return Some(service);
     };
     let (target, file) = match &extends.value {
-        Value::Text(text) => (Node { key: None, ..extends.with(Value::Text(text.clone())) }, None),
+        Value::Text(text) => (
+            Node {
+                key: None,
+                ..extends.with(Value::Text(text.clone()))
+            },
+            None,
+        ),
         Value::Map(entries) => match entries.get("service") {
             Some(target) => (target.clone(), entries.get("file").cloned()),
             None => {
-                let fault = Diagnostic::error("`extends` needs the key `service`").at(extends.place());
+                let fault =
+                    Diagnostic::error("`extends` needs the key `service`").at(extends.place());
                 session.diags.push(fault);
                 return Some(service);
             }
         },
         _ => {
-            let fault = format!("`extends` must be a service's name or a mapping, but this is {}", extends.kind());
-            session.diags.push(Diagnostic::error(fault).at(extends.place()));
+            let fault = format!(
+                "`extends` must be a service's name or a mapping, but this is {}",
+                extends.kind()
+            );
+            session
+                .diags
+                .push(Diagnostic::error(fault).at(extends.place()));
             return Some(service);
         }
     };
@@ -100,12 +152,14 @@ fn extend(
         None => pool.clone(),
     };
     let target_name = target.as_text()?.to_owned();
-    visited.push((pool.path.clone(), name.to_owned(), target.place()));
-    let start = visited.iter().position(|(path, known, _)| *path == base.path && *known == target_name);
-    if let Some(start) = start {
-        let names: Vec<&str> = visited[start..].iter().map(|(_, name, _)| name.as_str()).collect();
+    trail.visited.push((pool.path.clone(), name.to_owned(), target.place()));
+    if let Some(names) = trail.round(&base.path, &target_name) {
         let fault = format!("services extend each other: {} -> {target_name}", names.join(" -> "));
-        session.diags.push(Diagnostic::error(fault).at(target.place()));
+        let path = KeyPath::root().key("services").key(&target_name);
+        let place = trail.visited.iter().find(|(_, known, _)| *known == target_name);
+        let place = place.map_or(target.place(), |(_, _, place)| *place);
+        session.diags.push(Diagnostic::error(fault).at(place).path(&path));
+        trail.cyclic.extend(names);
         return None;
     }
     if !base.services.contains_key(&target_name) {
@@ -121,8 +175,8 @@ fn extend(
         });
         return Some(service);
     }
-    let below = extend(session, &base, &target_name, visited)?;
-    visited.pop();
+    let below = extend(session, &base, &target_name, trail)?;
+    trail.visited.pop();
     let key = service.key;
     let below = Node { key: None, ..below };
     let merged = merge::service(name, below, service, &mut session.diags);
@@ -139,13 +193,29 @@ fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc
     if path == from.path {
         return Some(from.clone());
     }
-    let vars = session.origin(file.span.source).map(|origin| origin.vars.clone()).unwrap_or_default();
+    let vars = session
+        .origin(file.span.source)
+        .map(|origin| origin.vars.clone())
+        .unwrap_or_default();
     let dir = path.parent().unwrap_or(Path::new("/")).to_path_buf();
-    let id = session.read_file(&path, Some(file.place()), Origin { dir, vars: vars.clone() })?;
+    let id = session.read_file(
+        &path,
+        Some(file.place()),
+        Origin {
+            dir,
+            vars: vars.clone(),
+        },
+    )?;
     let expanded = load(session, id, &vars);
     let root = merge::stack(expanded.documents, &mut session.diags);
-    let services = root.as_ref().and_then(|root| root.get("services")).and_then(Node::entries);
-    Some(Rc::new(Pool { path, services: services.cloned().unwrap_or_default() }))
+    let services = root
+        .as_ref()
+        .and_then(|root| root.get("services"))
+        .and_then(Node::entries);
+    Some(Rc::new(Pool {
+        path,
+        services: services.cloned().unwrap_or_default(),
+    }))
 }
 
 /// Reads and expands a registered text.
@@ -159,25 +229,33 @@ pub(super) fn load(session: &mut Session<'_>, id: SourceId, vars: &Vars) -> Expa
 }
 
 fn refuse_remote(session: &mut Session<'_>, key: &str, text: &str, place: Span) -> bool {
-    let remote = text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/");
+    let remote =
+        text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/");
     if remote {
         session.diags.push(
-            Diagnostic::error(format!("`{key}` names `{text}`: remote files are not supported by hoist yet"))
-                .at(place)
-                .hint("fetch it to this machine and name the local path"),
+            Diagnostic::error(format!(
+                "`{key}` names `{text}`: remote files are not supported by hoist yet"
+            ))
+            .at(place)
+            .hint("fetch it to this machine and name the local path"),
         );
     }
     remote
 }
 
 fn include_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]) {
-    let Some(include) = document.entries_mut().and_then(|root| root.shift_remove("include")) else {
+    let Some(include) = document
+        .entries_mut()
+        .and_then(|root| root.shift_remove("include"))
+    else {
         return;
     };
     let Value::List(items) = &include.value else {
         if !include.is_null() {
             let fault = format!("`include` must be a list, but this is {}", include.kind());
-            session.diags.push(Diagnostic::error(fault).at(include.place()));
+            session
+                .diags
+                .push(Diagnostic::error(fault).at(include.place()));
         }
         return;
     };
@@ -192,7 +270,10 @@ fn include_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]
 fn texts(node: Option<&Node>) -> Vec<&Node> {
     match node.map(|node| &node.value) {
         Some(Value::Text(_)) => node.into_iter().collect(),
-        Some(Value::List(items)) => items.iter().filter(|item| item.as_text().is_some()).collect(),
+        Some(Value::List(items)) => items
+            .iter()
+            .filter(|item| item.as_text().is_some())
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -224,14 +305,25 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
         paths.push((session.absolute(file.span, text), file.place()));
     }
     let Some((first, _)) = paths.first() else {
-        let fault = format!("an entry of `include` must be a path or a mapping with `path`, but this is {}", item.kind());
-        session.diags.push(Diagnostic::error(fault).at(item.place()));
+        let fault = format!(
+            "an entry of `include` must be a path or a mapping with `path`, but this is {}",
+            item.kind()
+        );
+        session
+            .diags
+            .push(Diagnostic::error(fault).at(item.place()));
         return None;
     };
     if chain.contains(first) {
-        let shown: Vec<String> = chain.iter().chain([first]).map(|path| session.show(path)).collect();
+        let shown: Vec<String> = chain
+            .iter()
+            .chain([first])
+            .map(|path| session.show(path))
+            .collect();
         let fault = format!("files include each other: {}", shown.join(" -> "));
-        session.diags.push(Diagnostic::error(fault).at(item.place()));
+        session
+            .diags
+            .push(Diagnostic::error(fault).at(item.place()));
         return None;
     }
     let dir = match item.get("project_directory").and_then(Node::as_text) {
@@ -243,7 +335,10 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
     chain.push(first.clone());
     let mut documents = Vec::new();
     for (path, place) in paths {
-        let origin = Origin { dir: dir.clone(), vars: vars.clone() };
+        let origin = Origin {
+            dir: dir.clone(),
+            vars: vars.clone(),
+        };
         let id = session.read_file(&path, Some(place), origin)?;
         let expanded = load(session, id, &vars);
         documents.extend(join(session, expanded, &chain).documents);
@@ -253,14 +348,24 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
 
 /// The including file's variables, and below them those of the env files.
 fn include_vars(session: &mut Session<'_>, item: &Node, dir: &Path) -> Option<Vars> {
-    let mut vars = session.origin(item.span.source).map(|o| (*o.vars).clone()).unwrap_or_default();
+    let mut vars = session
+        .origin(item.span.source)
+        .map(|o| (*o.vars).clone())
+        .unwrap_or_default();
     let named = texts(item.get("env_file"));
     let files: Vec<(PathBuf, Option<Span>)> = if named.is_empty() {
         let default = dir.join(".env");
-        default.is_file().then_some((default, None)).into_iter().collect()
+        default
+            .is_file()
+            .then_some((default, None))
+            .into_iter()
+            .collect()
     } else {
         let place = |node: &&Node| {
-            (session.absolute(node.span, node.as_text().unwrap_or("")), Some(node.place()))
+            (
+                session.absolute(node.span, node.as_text().unwrap_or("")),
+                Some(node.place()),
+            )
         };
         named.iter().map(place).collect()
     };
@@ -281,7 +386,10 @@ pub(super) fn env_file(
     asked: Option<Span>,
     vars: &Vars,
 ) -> Option<dotenv::Variables> {
-    let origin = Origin { dir: PathBuf::from("/"), vars: Rc::default() };
+    let origin = Origin {
+        dir: PathBuf::from("/"),
+        vars: Rc::default(),
+    };
     let id = session.read_file(path, asked, origin)?;
     let mut unset = Vec::new();
     let text = session.text(id);
@@ -289,14 +397,18 @@ pub(super) fn env_file(
     for name in unset {
         if session.warned.insert(name.clone()) {
             let text = format!("The \"{name}\" variable is not set. Defaulting to a blank string.");
-            session.diags.push(Diagnostic::warning(text).at(Span::new(id, 0, 0)));
+            session
+                .diags
+                .push(Diagnostic::warning(text).at(Span::new(id, 0, 0)));
         }
     }
     match found {
         Ok(found) => Some(found),
         Err(error) => {
             let place = Span::new(id, error.at, error.at);
-            session.diags.push(Diagnostic::error(error.fault.to_string()).at(place));
+            session
+                .diags
+                .push(Diagnostic::error(error.fault.to_string()).at(place));
             None
         }
     }
@@ -304,28 +416,41 @@ pub(super) fn env_file(
 
 /// Copies the entries of an included model; two different definitions of a name are an error.
 fn import(session: &mut Session<'_>, document: &mut Node, model: Node, place: Span) {
-    let Value::Map(sections) = model.value else { return };
-    let Some(root) = document.entries_mut() else { return };
+    let Value::Map(sections) = model.value else {
+        return;
+    };
+    let Some(root) = document.entries_mut() else {
+        return;
+    };
     for (section, node) in sections {
         if !IMPORTED.contains(&section.as_str()) {
             continue;
         }
         let key = node.key;
-        let empty = Node { key, ..Node::new(node.span, Value::Map(Entries::new())) };
-        let Value::Map(imported) = node.value else { continue };
+        let empty = Node {
+            key,
+            ..Node::new(node.span, Value::Map(Entries::new()))
+        };
+        let Value::Map(imported) = node.value else {
+            continue;
+        };
         let target = root.entry(section.clone()).or_insert(empty);
         if target.is_null() {
             target.value = Value::Map(Entries::new());
         }
-        let Some(target) = target.entries_mut() else { continue };
+        let Some(target) = target.entries_mut() else {
+            continue;
+        };
         for (name, node) in imported {
             match target.get(&name) {
                 Some(known) if !known.same(&node) => session.diags.push(
-                    Diagnostic::error(format!("`{section}.{name}` conflicts with an included definition"))
-                        .at(known.key_place())
-                        .related(node.key_place(), "the included definition")
-                        .related(place, "included here")
-                        .hint("rename one of them, or change it in an override file"),
+                    Diagnostic::error(format!(
+                        "`{section}.{name}` conflicts with an included definition"
+                    ))
+                    .at(known.key_place())
+                    .related(node.key_place(), "the included definition")
+                    .related(place, "included here")
+                    .hint("rename one of them, or change it in an override file"),
                 ),
                 Some(_) => {}
                 None => {

@@ -32,7 +32,11 @@ pub(super) fn stack(
     diags: &mut Diagnostics,
 ) -> Option<Node> {
     trees.into_iter().reduce(|below, above| {
-        Merge { diags, path: KeyPath::root() }.node(below, above)
+        Merge {
+            diags,
+            path: KeyPath::root(),
+        }
+        .node(below, above)
     })
 }
 
@@ -143,19 +147,44 @@ impl Merge<'_> {
         match (below.value, above.value) {
             (Value::Map(lower), Value::Map(upper)) => {
                 let value = Value::Map(self.entries(lower, upper));
-                Node { key: key.or(below.key), span, tag: below.tag, value }
+                Node {
+                    key: key.or(below.key),
+                    span,
+                    tag: below.tag,
+                    value,
+                }
             }
             (Value::List(mut lower), Value::List(upper)) => {
                 lower.extend(upper);
-                Node { key: key.or(below.key), span, tag: below.tag, value: Value::List(lower) }
+                Node {
+                    key: key.or(below.key),
+                    span,
+                    tag: below.tag,
+                    value: Value::List(lower),
+                }
             }
             (lower @ (Value::Map(_) | Value::List(_)), upper) => {
-                let lower = Node { key: below.key, span: below.span, tag: below.tag, value: lower };
-                let upper = Node { key, span, tag: Tag::Plain, value: upper };
+                let lower = Node {
+                    key: below.key,
+                    span: below.span,
+                    tag: below.tag,
+                    value: lower,
+                };
+                let upper = Node {
+                    key,
+                    span,
+                    tag: Tag::Plain,
+                    value: upper,
+                };
                 self.mismatch(&lower, &upper);
                 lower
             }
-            (_, value) => Node { key, span, tag: below.tag, value },
+            (_, value) => Node {
+                key,
+                span,
+                tag: below.tag,
+                value,
+            },
         }
     }
 
@@ -187,7 +216,8 @@ impl Merge<'_> {
     }
 
     fn pools(&mut self, below: Node, above: Node) -> Node {
-        let (Value::List(mut lower), Value::List(upper)) = (below.value.clone(), above.value.clone())
+        let (Value::List(mut lower), Value::List(upper)) =
+            (below.value.clone(), above.value.clone())
         else {
             self.mismatch(&below, &above);
             return below;
@@ -229,7 +259,10 @@ fn normal(node: Node, how: How) -> Node {
         How::Pairs => pairs(node),
         How::Append => match node.value {
             Value::Text(_) => {
-                let item = Node { key: None, ..node.clone() };
+                let item = Node {
+                    key: None,
+                    ..node.clone()
+                };
                 node.with(Value::List(vec![item]))
             }
             _ => node,
@@ -239,8 +272,13 @@ fn normal(node: Node, how: How) -> Node {
         How::Dependencies => named(node, dependency),
         How::Build => match node.value {
             Value::Text(_) => {
-                let context = Node { key: None, ..node.clone() };
-                node.with(Value::Map([("context".to_owned(), context)].into_iter().collect()))
+                let context = Node {
+                    key: None,
+                    ..node.clone()
+                };
+                node.with(Value::Map(
+                    [("context".to_owned(), context)].into_iter().collect(),
+                ))
             }
             _ => node,
         },
@@ -251,23 +289,36 @@ fn normal(node: Node, how: How) -> Node {
 /// What a bare name under `depends_on` stands for.
 pub(super) fn dependency(item: &Node) -> Node {
     let entries = [
-        ("condition".to_owned(), Node::text(item.span, "service_started")),
-        ("required".to_owned(), Node::new(item.span, Value::Bool(true))),
+        (
+            "condition".to_owned(),
+            Node::text(item.span, "service_started"),
+        ),
+        (
+            "required".to_owned(),
+            Node::new(item.span, Value::Bool(true)),
+        ),
     ];
     item.with(Value::Map(entries.into_iter().collect()))
 }
 
 /// A list of `key=value` as a mapping; the later of two equal keys wins.
 pub(super) fn pairs(node: Node) -> Node {
-    let Value::List(items) = &node.value else { return node };
+    let Value::List(items) = &node.value else {
+        return node;
+    };
     let mut entries = Entries::new();
     for item in items {
-        let Value::Text(text) = &item.value else { return node };
+        let Value::Text(text) = &item.value else {
+            return node;
+        };
         let (key, value) = match text.split_once('=') {
             Some((key, value)) => (key, Value::Text(value.to_owned())),
             None => (text.as_str(), Value::Null),
         };
-        let entry = Node { key: Some(item.span), ..item.with(value) };
+        let entry = Node {
+            key: Some(item.span),
+            ..item.with(value)
+        };
         entries.insert(key.to_owned(), entry);
     }
     node.with(Value::Map(entries))
@@ -275,11 +326,21 @@ pub(super) fn pairs(node: Node) -> Node {
 
 /// A list of names as a mapping.
 fn named(node: Node, value: impl Fn(&Node) -> Node) -> Node {
-    let Value::List(items) = &node.value else { return node };
+    let Value::List(items) = &node.value else {
+        return node;
+    };
     let mut entries = Entries::new();
     for item in items {
-        let Value::Text(name) = &item.value else { return node };
-        entries.insert(name.clone(), Node { key: Some(item.span), ..value(item) });
+        let Value::Text(name) = &item.value else {
+            return node;
+        };
+        entries.insert(
+            name.clone(),
+            Node {
+                key: Some(item.span),
+                ..value(item)
+            },
+        );
     }
     node.with(Value::Map(entries))
 }
@@ -295,20 +356,28 @@ pub(super) fn hosts(node: Node) -> Node {
                     _ => std::slice::from_ref(entry),
                 };
                 for address in addresses {
-                    let Some(text) = address.as_text() else { return node };
+                    let Some(text) = address.as_text() else {
+                        return node;
+                    };
                     list.push(Node::text(address.span, format!("{name}={text}")));
                 }
             }
         }
         Value::List(items) => {
             for item in items {
-                let Some(text) = item.as_text() else { return node };
+                let Some(text) = item.as_text() else {
+                    return node;
+                };
                 let split = text.split_once('=').or_else(|| text.split_once(':'));
-                let text = split.map_or_else(
-                    || text.to_owned(),
-                    |(name, address)| format!("{}={}", name.trim(), address.trim()),
-                );
-                list.push(Node::text(item.span, text));
+                match split {
+                    Some((name, addresses)) => {
+                        list.extend(addresses.split(',').map(|address| {
+                            let pair = format!("{}={}", name.trim(), address.trim());
+                            Node::text(item.span, pair)
+                        }));
+                    }
+                    None => list.push(Node::text(item.span, text)),
+                }
             }
         }
         _ => return node,
@@ -329,12 +398,27 @@ mod tests {
             .enumerate()
             .map(|(at, text)| {
                 let id = sources.add(format!("{at}.yaml"), *text);
-                Joined { documents: read(id, text, &mut diags).documents }
+                Joined {
+                    documents: read(id, text, &mut diags).documents,
+                }
             })
             .collect();
         let root = merge(files, &mut diags).root.unwrap();
-        let services = root.get("services").unwrap().get("a").unwrap().to_json().to_string();
-        (services, diags.sorted().iter().map(|d| d.headline(&sources)).collect())
+        let services = root
+            .get("services")
+            .unwrap()
+            .get("a")
+            .unwrap()
+            .to_json()
+            .to_string();
+        (
+            services,
+            diags
+                .sorted()
+                .iter()
+                .map(|d| d.headline(&sources))
+                .collect(),
+        )
     }
 
     fn both(below: &str, above: &str) -> String {
@@ -348,28 +432,58 @@ mod tests {
     fn each_key_merges_by_its_own_rule() {
         assert_eq!(both("command: [a]", "command: [b]"), r#"{"command":["b"]}"#);
         assert_eq!(both("dns: a", "dns: [b]"), r#"{"dns":["a","b"]}"#);
-        assert_eq!(both("labels: {x: 1}", "labels: [y=2, x=3]"), r#"{"labels":{"x":"3","y":"2"}}"#);
-        assert_eq!(both("build: ./a", "build: {target: t}"), r#"{"build":{"context":"./a","target":"t"}}"#);
-        assert_eq!(both("networks: [n]", "networks: {m: {}}"), r#"{"networks":{"m":{},"n":null}}"#);
-        assert_eq!(both("ulimits: {n: 1}", "ulimits: {n: {soft: 1, hard: 2}}"), r#"{"ulimits":{"n":{"hard":2,"soft":1}}}"#);
-        assert_eq!(both("hostname: h", "hostname: "), r#"{"hostname":"h"}"#);
-        assert_eq!(both("extra_hosts: {a: 1.1.1.1}", "extra_hosts: ['b:2.2.2.2']"), r#"{"extra_hosts":["a=1.1.1.1","b=2.2.2.2"]}"#);
         assert_eq!(
-            both("logging: {driver: a, options: {x: 1}}", "logging: {driver: b, options: {y: 2}}"),
+            both("labels: {x: 1}", "labels: [y=2, x=3]"),
+            r#"{"labels":{"x":"3","y":"2"}}"#
+        );
+        assert_eq!(
+            both("build: ./a", "build: {target: t}"),
+            r#"{"build":{"context":"./a","target":"t"}}"#
+        );
+        assert_eq!(
+            both("networks: [n]", "networks: {m: {}}"),
+            r#"{"networks":{"m":{},"n":null}}"#
+        );
+        assert_eq!(
+            both("ulimits: {n: 1}", "ulimits: {n: {soft: 1, hard: 2}}"),
+            r#"{"ulimits":{"n":{"hard":2,"soft":1}}}"#
+        );
+        assert_eq!(both("hostname: h", "hostname: "), r#"{"hostname":"h"}"#);
+        assert_eq!(
+            both("extra_hosts: {a: 1.1.1.1}", "extra_hosts: ['b:2.2.2.2']"),
+            r#"{"extra_hosts":["a=1.1.1.1","b=2.2.2.2"]}"#
+        );
+        assert_eq!(
+            both(
+                "logging: {driver: a, options: {x: 1}}",
+                "logging: {driver: b, options: {y: 2}}"
+            ),
             r#"{"logging":{"driver":"b","options":{"y":2}}}"#
         );
     }
 
     #[test]
     fn reset_removes_and_override_replaces() {
-        assert_eq!(both("ports: [1], image: x", "ports: !reset []"), r#"{"image":"x"}"#);
-        assert_eq!(both("ports: [1]", "ports: !override [2]"), r#"{"ports":[2]}"#);
-        assert_eq!(both("environment: {A: 1, B: 2}", "environment: {A: !reset null}"), r#"{"environment":{"B":2}}"#);
+        assert_eq!(
+            both("ports: [1], image: x", "ports: !reset []"),
+            r#"{"image":"x"}"#
+        );
+        assert_eq!(
+            both("ports: [1]", "ports: !override [2]"),
+            r#"{"ports":[2]}"#
+        );
+        assert_eq!(
+            both("environment: {A: 1, B: 2}", "environment: {A: !reset null}"),
+            r#"{"environment":{"B":2}}"#
+        );
     }
 
     #[test]
     fn kinds_that_can_not_merge_are_reported_with_both_places() {
         let (_, faults) = merged(&["services: {a: {ports: [1]}}", "services: {a: {ports: x}}"]);
-        assert_eq!(faults, ["1.yaml:1:22: services.a.ports: a string can't be merged with a list"]);
+        assert_eq!(
+            faults,
+            ["1.yaml:1:23: services.a.ports: a string can't be merged with a list"]
+        );
     }
 }

@@ -64,6 +64,8 @@ pub struct LoadRequest {
     pub interpolate: bool,
     /// Whether implied values are filled in; false only for `config --no-normalize`.
     pub normalize: bool,
+    /// Whether nothing will be run (`config`): values that only a container's start refuses are warnings then.
+    pub print_only: bool,
 }
 
 impl Default for LoadRequest {
@@ -77,6 +79,7 @@ impl Default for LoadRequest {
             profiles: Vec::new(),
             interpolate: true,
             normalize: true,
+            print_only: false,
         }
     }
 }
@@ -175,7 +178,11 @@ pub fn document(
     }
     let mut json = document_of(canonical, &stage.name);
     select::narrow(&mut json, &kept);
-    Ok(Document { json, warnings: session.diags, sources: session.sources })
+    Ok(Document {
+        json,
+        warnings: session.diags,
+        sources: session.sources,
+    })
 }
 
 /// The project's name where no compose file is needed: `-p` or `COMPOSE_PROJECT_NAME`.
@@ -187,7 +194,10 @@ pub fn project_name_only(
     env: &Env,
 ) -> Result<Option<ProjectName>, LoadError> {
     let mut session = Session::new(env, true);
-    let dir = request.project_dir.clone().unwrap_or_else(|| env.cwd.clone());
+    let dir = request
+        .project_dir
+        .clone()
+        .unwrap_or_else(|| env.cwd.clone());
     let Some((vars, _)) = discover::variables(request, env, &mut session, &dir) else {
         return Err(failed(session));
     };
@@ -229,7 +239,10 @@ pub fn variables(request: &LoadRequest, env: &Env) -> Result<Vec<Variable>, Load
     };
     let mut all = BTreeSet::new();
     for raw in raws {
-        raw.raw.documents.iter().for_each(|node| collect(node, &mut all));
+        raw.raw
+            .documents
+            .iter()
+            .for_each(|node| collect(node, &mut all));
     }
     Ok(all.into_iter().collect())
 }
@@ -244,7 +257,10 @@ fn collect(node: &tree::Node, all: &mut BTreeSet<Variable>) {
 }
 
 fn failed(session: Session<'_>) -> LoadError {
-    LoadError { diagnostics: session.diags, sources: session.sources }
+    LoadError {
+        diagnostics: session.diags,
+        sources: session.sources,
+    }
 }
 
 /// What the phases behind discovery know of the project.
@@ -255,7 +271,12 @@ struct Stage {
 
 impl Stage {
     fn frame<'f>(&'f self, request: &LoadRequest) -> Frame<'f> {
-        Frame { name: &self.name, normalize: request.normalize, profiles: &self.found.profiles }
+        Frame {
+            name: &self.name,
+            normalize: request.normalize,
+            print_only: request.print_only,
+            profiles: &self.found.profiles,
+        }
     }
 }
 
@@ -278,7 +299,12 @@ fn canonical(
     for file in files {
         session.set_vars(file.id, found.vars.clone());
         let expanded: Expanded = match request.interpolate {
-            true => expand::expand(file.raw, &found.vars, &mut session.warned, &mut session.diags),
+            true => expand::expand(
+                file.raw,
+                &found.vars,
+                &mut session.warned,
+                &mut session.diags,
+            ),
             false => expand::keep(file.raw),
         };
         joined.push(join::join(session, expanded, &[file.path]));
@@ -300,12 +326,18 @@ struct ReadFile {
 fn read_all(found: &Found, request: &LoadRequest, session: &mut Session<'_>) -> Vec<ReadFile> {
     let mut files = Vec::new();
     for input in &found.inputs {
-        let origin = Origin { dir: found.dir.clone(), vars: found.vars.clone() };
+        let origin = Origin {
+            dir: found.dir.clone(),
+            vars: found.vars.clone(),
+        };
         let (id, path) = match input {
             Input::File(path) => (session.read_file(path, None, origin), path.clone()),
             Input::Stdin => {
                 let text = request.stdin.clone().unwrap_or_default();
-                (Some(session.add("<stdin>".to_owned(), text, origin)), PathBuf::from("-"))
+                (
+                    Some(session.add("<stdin>".to_owned(), text, origin)),
+                    PathBuf::from("-"),
+                )
             }
         };
         let Some(id) = id else { continue };
@@ -344,7 +376,10 @@ fn project_name(
         }
         None => {}
     }
-    let documents = files.iter().rev().flat_map(|file| file.raw.documents.iter().rev());
+    let documents = files
+        .iter()
+        .rev()
+        .flat_map(|file| file.raw.documents.iter().rev());
     for node in documents.filter_map(|document| document.get("name")) {
         let Some(text) = node.as_text() else { continue };
         let lookup = |name: &str| found.vars.get(name).cloned();
@@ -355,7 +390,9 @@ fn project_name(
         }
         let text = format!("no project name can be made of `{filled}`");
         let hint = "use lowercase letters, digits, `-` and `_`";
-        session.diags.push(Diagnostic::error(text).at(node.span).hint(hint));
+        session
+            .diags
+            .push(Diagnostic::error(text).at(node.span).hint(hint));
         return None;
     }
     let base = found.dir.file_name().unwrap_or_default().to_string_lossy();
@@ -363,7 +400,9 @@ fn project_name(
     if name.is_none() {
         let shown = found.dir.display();
         let text = format!("no project name can be made of the directory `{shown}`");
-        session.diags.push(Diagnostic::error(text).hint("give one with -p or with `name:`"));
+        session
+            .diags
+            .push(Diagnostic::error(text).hint("give one with -p or with `name:`"));
     }
     name
 }
@@ -389,3 +428,6 @@ fn document_of(canonical: Canonical, name: &ProjectName) -> Map<String, Json> {
     }
     document
 }
+
+#[cfg(test)]
+mod tests;

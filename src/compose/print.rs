@@ -24,8 +24,58 @@ pub fn yaml(project: &Project) -> String {
 
 /// A document as JSON; `escape` writes `$` as `$$`.
 pub fn json_document(document: &Map<String, Value>, escape: bool) -> String {
-    let text = serde_json::to_string_pretty(document).unwrap_or_default();
-    if escape { text.replace('$', "$$") } else { text }
+    let mut value = Value::Object(document.clone());
+    without_extensions(&mut value, "");
+    let text = serde_json::to_string_pretty(&value).unwrap_or_default();
+    if escape {
+        text.replace('$', "$$")
+    } else {
+        text
+    }
+}
+
+/// Mappings whose keys are the user's own words; `x-` means nothing there.
+const FREE: [&str; 20] = [
+    "",
+    "services",
+    "networks",
+    "volumes",
+    "configs",
+    "secrets",
+    "models",
+    "environment",
+    "labels",
+    "annotations",
+    "args",
+    "sysctls",
+    "options",
+    "driver_opts",
+    "storage_opt",
+    "additional_contexts",
+    "depends_on",
+    "ulimits",
+    "aux_addresses",
+    "extra_hosts",
+];
+
+/// Drops `x-*` keys below the top level, as Compose's JSON has none of them there.
+fn without_extensions(value: &mut Value, name: &str) {
+    match value {
+        Value::Object(entries) => {
+            if !FREE.contains(&name) {
+                entries.retain(|key, _| !key.starts_with("x-"));
+            }
+            for (key, value) in entries {
+                if !(name.is_empty() && key.starts_with("x-")) {
+                    without_extensions(value, key);
+                }
+            }
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| without_extensions(item, "[]")),
+        _ => {}
+    }
 }
 
 /// A document as YAML; `escape` writes `$` as `$$`.
@@ -42,7 +92,11 @@ pub fn yaml_document(document: &Map<String, Value>, escape: bool) -> String {
 
 /// Names of the services.
 pub fn services(project: &Project) -> Vec<String> {
-    project.services.keys().map(|name| name.as_str().to_owned()).collect()
+    project
+        .services
+        .keys()
+        .map(|name| name.as_str().to_owned())
+        .collect()
 }
 
 /// Keys of the volumes.
@@ -70,8 +124,11 @@ pub fn images(project: &Project) -> Vec<String> {
 
 /// Profiles that services belong to, sorted.
 pub fn profiles(project: &Project) -> Vec<String> {
-    let all: BTreeSet<&String> =
-        project.services.values().flat_map(|service| &service.profiles).collect();
+    let all: BTreeSet<&String> = project
+        .services
+        .values()
+        .flat_map(|service| &service.profiles)
+        .collect();
     all.into_iter().cloned().collect()
 }
 
@@ -157,13 +214,19 @@ fn inline(value: &Value) -> String {
 fn is_block(text: &str) -> bool {
     text.contains('\n')
         && !text.starts_with([' ', '\n', '\t'])
-        && text.chars().all(|c| c == '\n' || c == '\t' || !c.is_control())
+        && text
+            .chars()
+            .all(|c| c == '\n' || c == '\t' || !c.is_control())
         && !text.lines().any(|line| line.ends_with([' ', '\t']))
         && !text.ends_with("\n\n")
 }
 
 fn block(out: &mut String, depth: usize, text: &str) {
-    out.push_str(if text.ends_with('\n') { " |\n" } else { " |-\n" });
+    out.push_str(if text.ends_with('\n') {
+        " |\n"
+    } else {
+        " |-\n"
+    });
     for line in text.lines() {
         if !line.is_empty() {
             let _ = write!(out, "{:1$}{line}", "", (depth + 1) * 2);
@@ -174,26 +237,26 @@ fn block(out: &mut String, depth: usize, text: &str) {
 
 /// A text as a plain scalar where every YAML reader takes it for text, else in double quotes.
 fn scalar_text(text: &str) -> String {
-    let plain = !text.is_empty()
-        && !text.starts_with(|c: char| c.is_ascii_digit() || "+-.?:,[]{}#&*!|>'\"%@`=~<$ ".contains(c))
+    let resolved = super::scalar::resolve(text, granit_parser::ScalarStyle::Plain, None);
+    let plain = matches!(resolved, super::tree::Value::Text(_))
+        && !text.starts_with(|c: char| "-?:,[]{}#&*!|>'\"%@`=~< ".contains(c))
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")
         && !text.contains(" #")
         && !text.chars().any(char::is_control)
-        && !is_word(text);
-    let path = text.starts_with(['.', '/']) && text.contains('/');
-    let dollar = text.starts_with('$');
-    if plain || ((path || dollar) && plain_tail(text)) {
-        return text.to_owned();
+        && !is_word(text)
+        && !is_sexagesimal(text);
+    match plain {
+        true => text.to_owned(),
+        false => Value::String(text.to_owned()).to_string(),
     }
-    Value::String(text.to_owned()).to_string()
 }
 
-fn plain_tail(text: &str) -> bool {
-    !text.ends_with([' ', ':'])
-        && !text.contains(": ")
-        && !text.contains(" #")
-        && !text.chars().any(char::is_control)
+/// `22:22` and `1_0`: numbers to readers of YAML 1.1.
+fn is_sexagesimal(text: &str) -> bool {
+    text.bytes()
+        .all(|b| b.is_ascii_digit() || matches!(b, b':' | b'_' | b'+' | b'-' | b'.'))
+        && text.bytes().any(|b| matches!(b, b':' | b'_'))
 }
 
 /// Words that some YAML reader takes for a boolean or null.
@@ -213,9 +276,11 @@ mod tests {
         let json = serde_json::json!({
             "name": "x",
             "a": {"list": [{"k": 1, "l": ["x: y", "0440", "yes", ""]}, {}], "text": "a\nb\n", "n": null},
-            "b": {"deep": [[1, 2], "t\n u"], "s": "# no", "p": "./a b", "d": "$X"},
+            "b": {"deep": [[1, 2], "t\n u"], "s": "# no", "t": "22:22", "d2": "1m30s", "ip": "1.2.3.4", "p": "./a b", "d": "$X"},
         });
-        let Value::Object(document) = json.clone() else { unreachable!() };
+        let Value::Object(document) = json.clone() else {
+            unreachable!()
+        };
         let text = yaml_document(&document, false);
         let mut diags = crate::base::diag::Diagnostics::default();
         let raw = super::super::read::read(crate::base::span::SourceId(0), &text, &mut diags);

@@ -36,16 +36,25 @@ pub(super) fn read(source: SourceId, text: &str, diags: &mut Diagnostics) -> Raw
     options.emit_comments = false;
     options.flow_nesting_limit = DEPTH;
     options.block_nesting_limit = DEPTH;
-    let skip = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let skip = if text.starts_with('\u{feff}') {
+        '\u{feff}'.len_utf8()
+    } else {
+        0
+    };
     let mut parser = Parser::new_from_str_with_options(text.get(skip..).unwrap_or(""), options);
     let mut builder = Builder::new(source, skip, diags);
     while let Some(event) = parser.next_event() {
         match event {
             Ok((event, span)) => builder.event(event, &span),
             Err(error) => {
-                let at = error.marker().byte_offset().map_or(text.len(), |at| at + skip);
+                let at = error
+                    .marker()
+                    .byte_offset()
+                    .map_or(text.len(), |at| at + skip);
                 let span = Span::new(source, at, at);
-                builder.diags.push(Diagnostic::error(format!("invalid YAML: {}", error.info())).at(span));
+                builder
+                    .diags
+                    .push(Diagnostic::error(format!("invalid YAML: {}", error.info())).at(span));
                 break;
             }
         }
@@ -53,7 +62,9 @@ pub(super) fn read(source: SourceId, text: &str, diags: &mut Diagnostics) -> Raw
             break;
         }
     }
-    Raw { documents: builder.documents }
+    Raw {
+        documents: builder.documents,
+    }
 }
 
 /// A collection whose end has not come yet.
@@ -78,7 +89,15 @@ struct Builder<'d> {
 impl<'d> Builder<'d> {
     fn new(source: SourceId, skip: usize, diags: &'d mut Diagnostics) -> Self {
         let (frames, documents) = (Vec::new(), Vec::new());
-        Self { source, skip, diags, frames, anchors: BTreeMap::new(), documents, spent: 0 }
+        Self {
+            source,
+            skip,
+            diags,
+            frames,
+            anchors: BTreeMap::new(),
+            documents,
+            spent: 0,
+        }
     }
 
     fn event(&mut self, event: Event<'_>, span: &granit_parser::Span) {
@@ -88,14 +107,27 @@ impl<'d> Builder<'d> {
                 let tag = tag.map(|tag| tag.to_string());
                 let empty = style == ScalarStyle::Plain && place.start == place.end;
                 let value = scalar::resolve(if empty { "" } else { &text }, style, tag.as_deref());
-                let node = Node { tag: merge_tag(tag.as_deref()), ..Node::new(place, value) };
+                let node = Node {
+                    tag: merge_tag(tag.as_deref()),
+                    ..Node::new(place, value)
+                };
                 self.finish(node, anchor, 1, style == ScalarStyle::Plain);
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.open(Value::List(Vec::new()), place, anchor, tag.map(|t| t.to_string()));
+                self.open(
+                    Value::List(Vec::new()),
+                    place,
+                    anchor,
+                    tag.map(|t| t.to_string()),
+                );
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.open(Value::Map(Entries::new()), place, anchor, tag.map(|t| t.to_string()));
+                self.open(
+                    Value::Map(Entries::new()),
+                    place,
+                    anchor,
+                    tag.map(|t| t.to_string()),
+                );
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(place),
             Event::Alias(id) => self.alias(id, place),
@@ -109,17 +141,30 @@ impl<'d> Builder<'d> {
     }
 
     fn open(&mut self, value: Value, span: Span, anchor: usize, tag: Option<String>) {
-        let node = Node { tag: merge_tag(tag.as_deref()), ..Node::new(span, value) };
-        self.frames.push(Frame { node, anchor, size: 1, key: None, merges: Vec::new() });
+        let node = Node {
+            tag: merge_tag(tag.as_deref()),
+            ..Node::new(span, value)
+        };
+        self.frames.push(Frame {
+            node,
+            anchor,
+            size: 1,
+            key: None,
+            merges: Vec::new(),
+        });
     }
 
     fn close(&mut self, end: Span) {
-        let Some(mut frame) = self.frames.pop() else { return };
+        let Some(mut frame) = self.frames.pop() else {
+            return;
+        };
         frame.node.span.end = frame.node.span.end.max(end.start);
         let merges = std::mem::take(&mut frame.merges);
         if let Some(entries) = frame.node.entries_mut() {
             for merged in merges {
-                let Value::Map(inherited) = merged.value else { continue };
+                let Value::Map(inherited) = merged.value else {
+                    continue;
+                };
                 for (key, node) in inherited {
                     entries.entry(key).or_insert(node);
                 }
@@ -139,10 +184,12 @@ impl<'d> Builder<'d> {
         self.spent += size;
         if self.spent > ALIAS_BUDGET {
             self.diags.push(
-                Diagnostic::error(format!("the aliases expand to more than {ALIAS_BUDGET} values"))
-                    .at(place)
-                    .related(node.span, "the value that is repeated here")
-                    .hint("write the values out, or nest fewer aliases"),
+                Diagnostic::error(format!(
+                    "the aliases expand to more than {ALIAS_BUDGET} values"
+                ))
+                .at(place)
+                .related(node.span, "the value that is repeated here")
+                .hint("write the values out, or nest fewer aliases"),
             );
             return;
         }
@@ -152,7 +199,16 @@ impl<'d> Builder<'d> {
     /// Puts a complete value where it belongs: under the open key, into the open list, or on top.
     fn finish(&mut self, node: Node, anchor: usize, size: usize, plain: bool) {
         if anchor != 0 {
-            self.anchors.insert(anchor, (Node { key: None, ..node.clone() }, size));
+            self.anchors.insert(
+                anchor,
+                (
+                    Node {
+                        key: None,
+                        ..node.clone()
+                    },
+                    size,
+                ),
+            );
         }
         let Some(frame) = self.frames.last_mut() else {
             if !node.is_null() {
@@ -167,7 +223,11 @@ impl<'d> Builder<'d> {
         }
         let Some((key, place)) = frame.key.take() else {
             let (text, place) = self.key(node);
-            let text = if plain && text == "<<" { MERGE.to_owned() } else { text };
+            let text = if plain && text == "<<" {
+                MERGE.to_owned()
+            } else {
+                text
+            };
             if let Some(frame) = self.frames.last_mut() {
                 frame.key = Some((text, place));
             }
@@ -177,8 +237,13 @@ impl<'d> Builder<'d> {
             self.merge_key(node, place);
             return;
         }
-        let node = Node { key: Some(place), ..node };
-        let Value::Map(entries) = &mut frame.node.value else { return };
+        let node = Node {
+            key: Some(place),
+            ..node
+        };
+        let Value::Map(entries) = &mut frame.node.value else {
+            return;
+        };
         if let Some(first) = entries.get(&key) {
             self.diags.push(
                 Diagnostic::error(format!("the key `{key}` is already defined"))
@@ -211,8 +276,11 @@ impl<'d> Builder<'d> {
             return (text, node.span);
         }
         let shown = node.scalar().unwrap_or_default();
-        let fault = Diagnostic::error(format!("a key must be a string, but this is {}", node.kind()))
-            .at(node.span);
+        let fault = Diagnostic::error(format!(
+            "a key must be a string, but this is {}",
+            node.kind()
+        ))
+        .at(node.span);
         self.diags.push(match shown.as_str() {
             "" => fault,
             text => fault.hint(format!("put it in quotes: \"{text}\"")),
@@ -241,7 +309,14 @@ mod tests {
         let (mut sources, mut diags) = (SourceMap::default(), Diagnostics::default());
         let id = sources.add("f.yaml", text);
         let raw = read(id, text, &mut diags);
-        (raw.documents, diags.sorted().iter().map(|d| d.headline(&sources)).collect())
+        (
+            raw.documents,
+            diags
+                .sorted()
+                .iter()
+                .map(|d| d.headline(&sources))
+                .collect(),
+        )
     }
 
     fn json(text: &str) -> String {
@@ -253,23 +328,38 @@ mod tests {
     #[test]
     fn anchors_and_merge_keys_are_resolved_and_own_keys_win() {
         let text = "x: &a {k: 1, l: 2}\ny:\n  l: 3\n  <<: [*a, {m: 4}]\nz: *a\n";
-        assert_eq!(json(text), r#"{"x":{"k":1,"l":2},"y":{"k":1,"l":3,"m":4},"z":{"k":1,"l":2}}"#);
+        assert_eq!(
+            json(text),
+            r#"{"x":{"k":1,"l":2},"y":{"k":1,"l":3,"m":4},"z":{"k":1,"l":2}}"#
+        );
         assert_eq!(json("\"<<\": 1"), r#"{"<<":1}"#);
     }
 
     #[test]
     fn duplicate_and_non_string_keys_are_refused_with_both_places() {
-        assert_eq!(parse("a:\n  b: 1\n  b: 2\n").1, ["f.yaml:3:3: the key `b` is already defined"]);
-        assert_eq!(parse("a: {1: x}").1, ["f.yaml:1:5: a key must be a string, but this is an integer"]);
+        assert_eq!(
+            parse("a:\n  b: 1\n  b: 2\n").1,
+            ["f.yaml:3:3: the key `b` is already defined"]
+        );
+        assert_eq!(
+            parse("a: {1: x}").1,
+            ["f.yaml:1:5: a key must be a string, but this is an integer"]
+        );
     }
 
     #[test]
     fn cycles_alias_bombs_and_deep_nesting_are_refused() {
-        assert_eq!(parse("a: &x [*x]").1, ["f.yaml:1:8: the alias stands inside the value it refers to"]);
+        assert_eq!(
+            parse("a: &x [*x]").1,
+            ["f.yaml:1:8: the alias stands inside the value it refers to"]
+        );
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for at in 1..9 {
             let one = format!("*a{}", at - 1);
-            bomb.push_str(&format!("a{at}: &a{at} [{}]\n", [one.as_str(); 10].join(",")));
+            bomb.push_str(&format!(
+                "a{at}: &a{at} [{}]\n",
+                [one.as_str(); 10].join(",")
+            ));
         }
         assert_eq!(parse(&bomb).1.len(), 1);
         assert_eq!(parse(&"[".repeat(100_000)).1.len(), 1);
@@ -281,7 +371,10 @@ mod tests {
         let (documents, _) = parse(text);
         let node = &documents[0].get("b").unwrap();
         assert_eq!(node.tag, Tag::Override);
-        assert_eq!(&text[node.key.unwrap().start as usize..node.key.unwrap().end as usize], "b");
+        assert_eq!(
+            &text[node.key.unwrap().start as usize..node.key.unwrap().end as usize],
+            "b"
+        );
         assert_eq!(documents[0].get("é").unwrap().tag, Tag::Reset);
     }
 }

@@ -81,7 +81,9 @@ pub(super) fn integer(text: &str) -> Option<i128> {
         return None;
     }
     let value = sign * i128::from_str_radix(body, base).ok()?;
-    (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value).then_some(value)
+    (i128::from(i64::MIN)..=i128::from(u64::MAX))
+        .contains(&value)
+        .then_some(value)
 }
 
 fn is_float(text: &str) -> bool {
@@ -174,8 +176,14 @@ mod tests {
 
     #[test]
     fn quotes_and_the_str_tag_make_text() {
-        assert!(matches!(resolve("1", ScalarStyle::DoubleQuoted, None), Value::Text(_)));
+        assert!(matches!(
+            resolve("1", ScalarStyle::DoubleQuoted, None),
+            Value::Text(_)
+        ));
         let tag = Some("tag:yaml.org,2002:str");
-        assert!(matches!(resolve("1", ScalarStyle::Plain, tag), Value::Text(_)));
+        assert!(matches!(
+            resolve("1", ScalarStyle::Plain, tag),
+            Value::Text(_)
+        ));
     }
 }

@@ -60,17 +60,17 @@ pub(super) enum Rule {
     /// A mapping with known keys.
     Object(&'static Shape),
     /// The rule or nothing.
-    Nullable(&'static Rule),
+    Nullable(&'static Self),
     /// A mapping from any name to the rule.
-    Each(&'static Rule),
+    Each(&'static Self),
     /// A list of the rule.
-    List(&'static Rule),
+    List(&'static Self),
     /// A short form, or the mapping that it stands for.
     Short(Short, &'static Shape),
     /// A list of names, or a mapping from names to the rule.
-    Named(Named, &'static Rule),
+    Named(Named, &'static Self),
     /// A text, or a list of the rule.
-    OneOrList(&'static Rule),
+    OneOrList(&'static Self),
 }
 
 /// How a scalar is turned into the mapping it stands for.
@@ -115,14 +115,18 @@ pub(super) struct Shape {
 impl Shape {
     /// The rule of a key.
     pub(super) fn rule(&self, key: &str) -> Option<&'static Rule> {
-        self.keys.iter().find(|(name, _)| *name == key).map(|(_, rule)| rule)
+        self.keys
+            .iter()
+            .find(|(name, _)| *name == key)
+            .map(|(_, rule)| rule)
     }
 }
 
 use Rule::{
     Any, Bool, Bytes, Choice, Command, Count, DeviceCount, Duration, Each, External, Flag, Float,
     Hosts, Int, Labels, List, Mode, Named as NamedOf, Nullable, Object, OneOrList, Options,
-    ProviderOptions, Set, Short as ShortOf, Test, Text, TextOrNumber, TextOrSet, Texts, Ulimit, Vars,
+    ProviderOptions, Set, Short as ShortOf, Test, Text, TextOrNumber, TextOrSet, Texts, Ulimit,
+    Vars,
 };
 
 macro_rules! shape {

@@ -29,11 +29,17 @@ pub struct Selection {
 impl Selection {
     /// All services that are on.
     pub fn all() -> Self {
-        Self { with_dependencies: true, ..Self::default() }
+        Self {
+            with_dependencies: true,
+            ..Self::default()
+        }
     }
     /// The named services and their dependencies.
     pub fn of(services: &[String]) -> Self {
-        Self { services: services.to_vec(), ..Self::all() }
+        Self {
+            services: services.to_vec(),
+            ..Self::all()
+        }
     }
 }
 
@@ -70,22 +76,39 @@ pub fn select(mut project: Project, selection: &Selection) -> Result<Project, Di
         if let Some(scale) = selection.scale.get(name.as_str()) {
             service.scale = *scale;
         }
-        if let Some(fixed) = service.container_name.as_ref().filter(|_| service.scale > 1) {
-            let text = format!("`container_name: {}` allows one container, but {} are asked for", fixed.value, service.scale);
+        if let Some(fixed) = service
+            .container_name
+            .as_ref()
+            .filter(|_| service.scale > 1)
+        {
+            let text = format!(
+                "`container_name: {}` allows one container, but {} are asked for",
+                fixed.value, service.scale
+            );
             let path = KeyPath::root().key("services").key(name.as_str());
-            diags.push(Diagnostic::error(text).at(fixed.span).path(&path).hint("remove `container_name`"));
+            diags.push(
+                Diagnostic::error(text)
+                    .at(fixed.span)
+                    .path(&path)
+                    .hint("remove `container_name`"),
+            );
         }
     }
     if diags.has_errors() {
         return Err(diags);
     }
     let used = Used::of(project.services.values());
-    project.networks.retain(|key, _| used.networks.contains(key));
+    project
+        .networks
+        .retain(|key, _| used.networks.contains(key));
     project.volumes.retain(|key, _| used.volumes.contains(key));
     project.secrets.retain(|key, _| used.secrets.contains(key));
     project.configs.retain(|key, _| used.configs.contains(key));
     project.profiles = active.into_iter().collect();
-    narrow(&mut project.document, &names.iter().map(|name| name.as_str().to_owned()).collect());
+    narrow(
+        &mut project.document,
+        &names.iter().map(|name| name.as_str().to_owned()).collect(),
+    );
     for (name, scale) in &selection.scale {
         set_scale(&mut project.document, name, *scale);
     }
@@ -93,15 +116,27 @@ pub fn select(mut project: Project, selection: &Selection) -> Result<Project, Di
 }
 
 fn active_profiles(project: &Project, selection: &Selection) -> BTreeSet<String> {
-    let named = selection.services.iter().filter_map(|name| project.services.get(name.as_str()));
+    let named = selection
+        .services
+        .iter()
+        .filter_map(|name| project.services.get(name.as_str()));
     let theirs = named.flat_map(|service| service.profiles.iter());
-    project.profiles.iter().chain(&selection.profiles).chain(theirs).cloned().collect()
+    project
+        .profiles
+        .iter()
+        .chain(&selection.profiles)
+        .chain(theirs)
+        .cloned()
+        .collect()
 }
 
 fn is_on(service: &Service, active: &BTreeSet<String>) -> bool {
     service.profiles.is_empty()
         || active.contains("*")
-        || service.profiles.iter().any(|profile| active.contains(profile))
+        || service
+            .profiles
+            .iter()
+            .any(|profile| active.contains(profile))
 }
 
 /// The services that stay: the named ones or all that are on, and what they depend on.
@@ -112,11 +147,22 @@ fn kept(
     diags: &mut Diagnostics,
 ) -> BTreeSet<ServiceName> {
     let all = selection.services.is_empty();
-    let named = |name: &ServiceName| selection.services.iter().any(|wanted| wanted == name.as_str());
+    let named = |name: &ServiceName| {
+        selection
+            .services
+            .iter()
+            .any(|wanted| wanted == name.as_str())
+    };
     let mut queue: VecDeque<&ServiceName> = project
         .services
         .iter()
-        .filter(|(name, service)| if all { is_on(service, active) } else { named(name) })
+        .filter(|(name, service)| {
+            if all {
+                is_on(service, active)
+            } else {
+                named(name)
+            }
+        })
         .map(|(name, _)| name)
         .collect();
     let mut kept: BTreeSet<ServiceName> = queue.iter().map(|name| (*name).clone()).collect();
@@ -124,19 +170,36 @@ fn kept(
         return kept;
     }
     while let Some(name) = queue.pop_front() {
-        let Some(service) = project.services.get(name) else { continue };
+        let Some(service) = project.services.get(name) else {
+            continue;
+        };
         for (other, dependency) in &service.depends_on {
-            let Some((other, target)) = project.services.get_key_value(other) else { continue };
+            let Some((other, target)) = project.services.get_key_value(other) else {
+                continue;
+            };
             if is_on(target, active) {
                 if kept.insert(other.clone()) {
                     queue.push_back(other);
                 }
             } else if dependency.required {
                 let profiles = target.profiles.join(", ");
-                let text = format!("service `{other}` is required by `{name}` but is off: it belongs to the profiles {profiles}");
-                let path = KeyPath::root().key("services").key(name.as_str()).key("depends_on");
-                let hint = format!("add --profile {}", target.profiles.first().map_or("NAME", String::as_str));
-                diags.push(Diagnostic::error(text).at(dependency.span).path(&path).hint(hint));
+                let text = format!(
+                    "service `{other}` is required by `{name}` but is off: it belongs to the profiles {profiles}"
+                );
+                let path = KeyPath::root()
+                    .key("services")
+                    .key(name.as_str())
+                    .key("depends_on");
+                let hint = format!(
+                    "add --profile {}",
+                    target.profiles.first().map_or("NAME", String::as_str)
+                );
+                diags.push(
+                    Diagnostic::error(text)
+                        .at(dependency.span)
+                        .path(&path)
+                        .hint(hint),
+                );
             }
         }
     }
@@ -157,14 +220,22 @@ impl Used {
         let mut used = Self::default();
         for service in services {
             used.networks.extend(service.networks.keys().cloned());
-            used.volumes.extend(service.volumes.iter().filter_map(|mount| match &mount.source {
-                VolumeSource::Volume { key, .. } => key.clone(),
-                _ => None,
-            }));
-            used.secrets.extend(service.secrets.iter().map(|grant| grant.source.clone()));
-            used.configs.extend(service.configs.iter().map(|grant| grant.source.clone()));
+            used.volumes.extend(
+                service
+                    .volumes
+                    .iter()
+                    .filter_map(|mount| match &mount.source {
+                        VolumeSource::Volume { key, .. } => key.clone(),
+                        _ => None,
+                    }),
+            );
+            used.secrets
+                .extend(service.secrets.iter().map(|grant| grant.source.clone()));
+            used.configs
+                .extend(service.configs.iter().map(|grant| grant.source.clone()));
             let build = service.build.iter().flat_map(|build| &build.secrets);
-            used.secrets.extend(build.map(|secret| secret.source.clone()));
+            used.secrets
+                .extend(build.map(|secret| secret.source.clone()));
         }
         used
     }
@@ -176,23 +247,35 @@ pub(super) fn narrow(document: &mut Map<String, Value>, services: &BTreeSet<Stri
     if let Some(Value::Object(all)) = document.get_mut("services") {
         all.retain(|name, _| services.contains(name));
         for service in all.values() {
-            let keys = service.get("networks").and_then(Value::as_object).into_iter();
-            used.entry("networks").or_default().extend(keys.flat_map(Map::keys).cloned());
+            let keys = service
+                .get("networks")
+                .and_then(Value::as_object)
+                .into_iter();
+            used.entry("networks")
+                .or_default()
+                .extend(keys.flat_map(Map::keys).cloned());
             for (section, list) in [("volumes", service.get("volumes"))]
                 .into_iter()
                 .chain(["secrets", "configs"].map(|section| (section, service.get(section))))
-                .chain([("secrets", service.get("build").and_then(|build| build.get("secrets")))])
+                .chain([(
+                    "secrets",
+                    service.get("build").and_then(|build| build.get("secrets")),
+                )])
             {
                 let items = list.and_then(Value::as_array).into_iter().flatten();
                 let named = items.filter(|item| section != "volumes" || item["type"] == "volume");
                 let sources = named.filter_map(|item| item.get("source")?.as_str());
-                used.entry(section).or_default().extend(sources.map(str::to_owned));
+                used.entry(section)
+                    .or_default()
+                    .extend(sources.map(str::to_owned));
             }
         }
     }
     for section in ["networks", "volumes", "secrets", "configs"] {
         let used = used.remove(section).unwrap_or_default();
-        let Some(Value::Object(entries)) = document.get_mut(section) else { continue };
+        let Some(Value::Object(entries)) = document.get_mut(section) else {
+            continue;
+        };
         entries.retain(|key, _| used.contains(key));
         if entries.is_empty() {
             document.remove(section);
@@ -202,7 +285,9 @@ pub(super) fn narrow(document: &mut Map<String, Value>, services: &BTreeSet<Stri
 }
 
 fn set_scale(document: &mut Map<String, Value>, name: &str, scale: u32) {
-    let service = document.get_mut("services").and_then(|all| all.get_mut(name));
+    let service = document
+        .get_mut("services")
+        .and_then(|all| all.get_mut(name));
     if let Some(service) = service.and_then(Value::as_object_mut) {
         service.insert("scale".to_owned(), Value::from(scale));
     }

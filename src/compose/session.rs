@@ -76,7 +76,9 @@ impl<'e> Session<'e> {
     }
     /// The text of a source.
     pub(super) fn text(&self, id: SourceId) -> std::sync::Arc<str> {
-        self.sources.get(id).map_or_else(|| "".into(), |source| source.text.clone())
+        self.sources
+            .get(id)
+            .map_or_else(|| "".into(), |source| source.text.clone())
     }
     /// What the paths and names of a source mean.
     pub(super) fn origin(&self, id: SourceId) -> Option<&Origin> {
@@ -84,7 +86,9 @@ impl<'e> Session<'e> {
     }
     /// Makes a path of the source that holds `span` absolute.
     pub(super) fn absolute(&self, span: Span, path: &str) -> PathBuf {
-        let dir = self.origin(span.source).map_or(self.env.cwd.as_path(), |o| o.dir.as_path());
+        let dir = self
+            .origin(span.source)
+            .map_or(self.env.cwd.as_path(), |o| o.dir.as_path());
         absolute(dir, self.env.home.as_deref(), path)
     }
     /// A path as the user should read it: relative to the working directory where that is shorter.
@@ -102,7 +106,9 @@ impl<'e> Session<'e> {
 pub(super) fn absolute(dir: &Path, home: Option<&Path>, path: &str) -> PathBuf {
     let path = match (path.strip_prefix('~'), home) {
         (Some(""), Some(home)) => home.to_path_buf(),
-        (Some(rest), Some(home)) if rest.starts_with('/') => home.join(rest.trim_start_matches('/')),
+        (Some(rest), Some(home)) if rest.starts_with('/') => {
+            home.join(rest.trim_start_matches('/'))
+        }
         _ => PathBuf::from(path),
     };
     let mut out = PathBuf::new();

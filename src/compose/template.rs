@@ -8,7 +8,9 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// A `$` that starts nothing known.
-    #[error("`{0}` is no variable reference; write $NAME, ${{NAME}}, ${{NAME:-default}}, or $$ for a dollar sign")]
+    #[error(
+        "`{0}` is no variable reference; write $NAME, ${{NAME}}, ${{NAME:-default}}, or $$ for a dollar sign"
+    )]
     Invalid(String),
     /// `${NAME?message}` without a value.
     #[error("required variable {name} is missing a value: {message}")]
@@ -36,7 +38,11 @@ pub struct Variable {
 /// One reference inside a text.
 enum Piece<'t> {
     Literal(&'t str),
-    Variable { name: &'t str, operator: Option<(Operator, bool)>, rest: &'t str },
+    Variable {
+        name: &'t str,
+        operator: Option<(Operator, bool)>,
+        rest: &'t str,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,11 +67,19 @@ pub fn substitute(
         rest = tail;
         match piece {
             Piece::Literal(literal) => out.push_str(literal),
-            Piece::Variable { name, operator: None, .. } => match lookup(name) {
+            Piece::Variable {
+                name,
+                operator: None,
+                ..
+            } => match lookup(name) {
                 Some(value) => out.push_str(&value),
                 None => unset.push(name.to_owned()),
             },
-            Piece::Variable { name, operator: Some((operator, or_empty)), rest: word } => {
+            Piece::Variable {
+                name,
+                operator: Some((operator, or_empty)),
+                rest: word,
+            } => {
                 let value = lookup(name).filter(|value| !(or_empty && value.is_empty()));
                 let chosen = match (operator, value) {
                     (Operator::Alternate, None) => String::new(),
@@ -75,7 +89,10 @@ pub fn substitute(
                     (_, Some(value)) => value,
                     (Operator::Required, None) => {
                         let message = substitute(word, lookup, unset)?;
-                        return Err(TemplateError::Required { name: name.to_owned(), message });
+                        return Err(TemplateError::Required {
+                            name: name.to_owned(),
+                            message,
+                        });
                     }
                 };
                 out.push_str(&chosen);
@@ -91,7 +108,14 @@ pub fn variables(text: &str) -> Vec<Variable> {
     let mut rest = text;
     while let Ok(Some((piece, tail))) = next_piece(rest) {
         rest = tail;
-        let Piece::Variable { name, operator, rest: word } = piece else { continue };
+        let Piece::Variable {
+            name,
+            operator,
+            rest: word,
+        } = piece
+        else {
+            continue;
+        };
         let kind = operator.map(|(kind, _)| kind);
         let word_of = |want| (kind == Some(want)).then(|| word.to_owned());
         found.push(Variable {
@@ -110,7 +134,9 @@ fn next_piece(text: &str) -> Result<Option<(Piece<'_>, &str)>, TemplateError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let Some(at) = text.find('$') else { return Ok(Some((Piece::Literal(text), ""))) };
+    let Some(at) = text.find('$') else {
+        return Ok(Some((Piece::Literal(text), "")));
+    };
     if at > 0 {
         let (literal, tail) = text.split_at(at);
         return Ok(Some((Piece::Literal(literal), tail)));
@@ -127,9 +153,17 @@ fn next_piece(text: &str) -> Result<Option<(Piece<'_>, &str)>, TemplateError> {
     }
     let (name, tail) = after.split_at(name_len(after));
     if name.is_empty() {
-        return Err(invalid());
+        // As Compose: `$(date)` in an inline Dockerfile or a script is no reference.
+        return Ok(Some((Piece::Literal("$"), after)));
     }
-    Ok(Some((Piece::Variable { name, operator: None, rest: "" }, tail)))
+    Ok(Some((
+        Piece::Variable {
+            name,
+            operator: None,
+            rest: "",
+        },
+        tail,
+    )))
 }
 
 /// Where the brace that ends a reference stands: balanced over all braces, else over `${` only.
@@ -158,7 +192,11 @@ fn braced(body: &str) -> Option<Piece<'_>> {
         return None;
     }
     if tail.is_empty() {
-        return Some(Piece::Variable { name, operator: None, rest: "" });
+        return Some(Piece::Variable {
+            name,
+            operator: None,
+            rest: "",
+        });
     }
     let (or_empty, tail) = match tail.strip_prefix(':') {
         Some(tail) => (true, tail),
@@ -171,12 +209,20 @@ fn braced(body: &str) -> Option<Piece<'_>> {
         '+' => Operator::Alternate,
         _ => return None,
     };
-    Some(Piece::Variable { name, operator: Some((operator, or_empty)), rest: chars.as_str() })
+    Some(Piece::Variable {
+        name,
+        operator: Some((operator, or_empty)),
+        rest: chars.as_str(),
+    })
 }
 
 fn name_len(text: &str) -> usize {
-    let good = |at: usize, b: u8| b == b'_' || b.is_ascii_alphabetic() || (at > 0 && b.is_ascii_digit());
-    text.bytes().enumerate().take_while(|(at, b)| good(*at, *b)).count()
+    let good =
+        |at: usize, b: u8| b == b'_' || b.is_ascii_alphabetic() || (at > 0 && b.is_ascii_digit());
+    text.bytes()
+        .enumerate()
+        .take_while(|(at, b)| good(*at, *b))
+        .count()
 }
 
 #[cfg(test)]
@@ -204,6 +250,7 @@ mod tests {
             ("$$FOO $${FOO}", "$FOO ${FOO}"),
             ("100% [$U]", "100% []"),
             ("${U:-é}$FOO.x", "éfoo.x"),
+            ("$(date) $1 $", "$(date) $1 $"),
         ] {
             assert_eq!(fill(text).as_deref(), Ok(want), "{text}");
         }
@@ -211,19 +258,31 @@ mod tests {
 
     #[test]
     fn broken_references_and_missing_required_values_are_errors() {
-        for text in ["${FOO", "${FO O}", "${1A}", "$", "$1", "${}", "${FOO:}", "a $-"] {
-            assert!(matches!(fill(text), Err(TemplateError::Invalid(_))), "{text}");
+        for text in ["${FOO", "${FO O}", "${1A}", "${}", "${FOO:}"] {
+            assert!(
+                matches!(fill(text), Err(TemplateError::Invalid(_))),
+                "{text}"
+            );
         }
         let error = fill("${EMPTY:?set $FOO}").map_err(|error| error.to_string());
-        assert_eq!(error, Err("required variable EMPTY is missing a value: set foo".into()));
+        assert_eq!(
+            error,
+            Err("required variable EMPTY is missing a value: set foo".into())
+        );
     }
 
     #[test]
     fn unset_names_are_reported_and_references_listed() {
         let mut unset = Vec::new();
         let filled = substitute("$A ${B} ${C-}", &|_| None, &mut unset);
-        assert_eq!((filled.as_deref(), unset), (Ok("  "), vec!["A".into(), "B".into()]));
-        let names: Vec<String> = variables("${A:-$B}$C").into_iter().map(|v| v.name).collect();
+        assert_eq!(
+            (filled.as_deref(), unset),
+            (Ok("  "), vec!["A".into(), "B".into()])
+        );
+        let names: Vec<String> = variables("${A:-$B}$C")
+            .into_iter()
+            .map(|v| v.name)
+            .collect();
         assert_eq!(names, ["A", "B", "C"]);
     }
 }

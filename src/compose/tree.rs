@@ -60,7 +60,12 @@ pub(super) enum Value {
 impl Node {
     /// A value without tag and key at a place.
     pub(super) fn new(span: Span, value: Value) -> Self {
-        Self { key: None, span, tag: Tag::Plain, value }
+        Self {
+            key: None,
+            span,
+            tag: Tag::Plain,
+            value,
+        }
     }
     /// A text at a place.
     pub(super) fn text(span: Span, text: impl Into<String>) -> Self {
@@ -68,7 +73,12 @@ impl Node {
     }
     /// The same place, key and tag with another value.
     pub(super) fn with(&self, value: Value) -> Self {
-        Self { key: self.key, span: self.span, tag: self.tag, value }
+        Self {
+            key: self.key,
+            span: self.span,
+            tag: self.tag,
+            value,
+        }
     }
     /// The place to show: the value's, or its key's where the value has no text or spans lines.
     pub(super) fn place(&self) -> Span {
@@ -153,7 +163,8 @@ impl Node {
             }
             (Value::Map(a), Value::Map(b)) => {
                 a.len() == b.len()
-                    && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| a.same(b)))
+                    && a.iter()
+                        .all(|(key, a)| b.get(key).is_some_and(|b| a.same(b)))
             }
             (Value::Null, Value::Null) => true,
             (Value::Time(a), Value::Time(b)) => a == b,
@@ -181,7 +192,9 @@ impl Node {
 pub(super) fn entries_json(entries: &Entries) -> serde_json::Map<String, Json> {
     let mut keys: Vec<&String> = entries.keys().collect();
     keys.sort_unstable();
-    keys.into_iter().map(|key| (key.clone(), entries[key.as_str()].to_json())).collect()
+    keys.into_iter()
+        .map(|key| (key.clone(), entries[key.as_str()].to_json()))
+        .collect()
 }
 
 /// A number as JSON: whole ones without a fraction, as Go's encoder.
@@ -189,7 +202,8 @@ fn float_json(value: f64) -> Json {
     if value.fract() == 0.0 && value.abs() < 9e15 {
         return Json::from(value as i64);
     }
-    serde_json::Number::from_f64(value).map_or_else(|| Json::String(format_float(value)), Json::Number)
+    serde_json::Number::from_f64(value)
+        .map_or_else(|| Json::String(format_float(value)), Json::Number)
 }
 
 /// A float as Go's `%v` prints it: `1.5`, `1000`, `1e+21`, `+Inf`.

@@ -11,12 +11,30 @@ use crate::base::key::{Key, KeyPath};
 /// Paths of the keys, and what ignoring them means; `*` is any name, `[]` any item.
 const KEYS: &[(&str, &str)] = &[
     ("models", "no model is started"),
-    ("services.*.blkio_config.device_read_bps", "the device is not limited"),
-    ("services.*.blkio_config.device_read_iops", "the device is not limited"),
-    ("services.*.blkio_config.device_write_bps", "the device is not limited"),
-    ("services.*.blkio_config.device_write_iops", "the device is not limited"),
-    ("services.*.blkio_config.weight_device", "the device gets no weight of its own"),
-    ("services.*.build.entitlements", "the build gets no further rights"),
+    (
+        "services.*.blkio_config.device_read_bps",
+        "the device is not limited",
+    ),
+    (
+        "services.*.blkio_config.device_read_iops",
+        "the device is not limited",
+    ),
+    (
+        "services.*.blkio_config.device_write_bps",
+        "the device is not limited",
+    ),
+    (
+        "services.*.blkio_config.device_write_iops",
+        "the device is not limited",
+    ),
+    (
+        "services.*.blkio_config.weight_device",
+        "the device gets no weight of its own",
+    ),
+    (
+        "services.*.build.entitlements",
+        "the build gets no further rights",
+    ),
     ("services.*.build.isolation", "it is for Windows only"),
     ("services.*.build.cache_to", "no build cache is exported"),
     ("services.*.build.sbom", "no bill of materials is made"),
@@ -26,22 +44,40 @@ const KEYS: &[(&str, &str)] = &[
     ("services.*.cpu_rt_period", "no real-time budget is set"),
     ("services.*.cpu_rt_runtime", "no real-time budget is set"),
     ("services.*.credential_spec", "it is for Windows only"),
-    ("services.*.deploy.resources.reservations.devices", "no device is handed in"),
-    ("services.*.deploy.resources.reservations.generic_resources", "nothing is reserved"),
+    (
+        "services.*.deploy.resources.reservations.devices",
+        "no device is handed in",
+    ),
+    (
+        "services.*.deploy.resources.reservations.generic_resources",
+        "nothing is reserved",
+    ),
     ("services.*.external_links", "the names do not resolve"),
     ("services.*.gpus", "no GPU is handed in"),
     ("services.*.isolation", "it is for Windows only"),
     ("services.*.models", "the service gets no model"),
-    ("services.*.networks.*.driver_opts", "the options have no effect"),
-    ("services.*.networks.*.link_local_ips", "the addresses are not added"),
+    (
+        "services.*.networks.*.driver_opts",
+        "the options have no effect",
+    ),
+    (
+        "services.*.networks.*.link_local_ips",
+        "the addresses are not added",
+    ),
     ("services.*.post_start", "the hooks do not run"),
     ("services.*.pre_start", "the hooks do not run"),
     ("services.*.pre_stop", "the hooks do not run"),
     ("services.*.provider", "nothing is provided"),
     ("services.*.runtime", "hoist runs the container itself"),
-    ("services.*.storage_opt", "the container's disk use is not limited"),
+    (
+        "services.*.storage_opt",
+        "the container's disk use is not limited",
+    ),
     ("services.*.use_api_socket", "no engine socket is handed in"),
-    ("services.*.volumes[].bind.selinux", "the directory is not relabelled"),
+    (
+        "services.*.volumes[].bind.selinux",
+        "the directory is not relabelled",
+    ),
     ("networks.*.ipam.options", "the options have no effect"),
     ("configs.*.template_driver", "the content is used as it is"),
     ("secrets.*.template_driver", "the content is used as it is"),
@@ -49,8 +85,11 @@ const KEYS: &[(&str, &str)] = &[
 ];
 
 /// Keys with one value that is acted on.
-const VALUES: &[(&str, &str, &str)] =
-    &[("services.*.userns_mode", "host", "the container stays in the engine's user namespace")];
+const VALUES: &[(&str, &str, &str)] = &[(
+    "services.*.userns_mode",
+    "host",
+    "the container stays in the engine's user namespace",
+)];
 
 /// Reports the keys of the table that a project uses.
 pub(super) fn warn(root: &Entries, diags: &mut Diagnostics) {
@@ -63,7 +102,10 @@ pub(super) fn warn(root: &Entries, diags: &mut Diagnostics) {
 }
 
 fn walk(node: &Node, path: &mut KeyPath, diags: &mut Diagnostics) {
-    let known = KEYS.iter().find(|(pattern, _)| path.matches(pattern)).map(|(_, effect)| *effect);
+    let known = KEYS
+        .iter()
+        .find(|(pattern, _)| path.matches(pattern))
+        .map(|(_, effect)| *effect);
     let value = VALUES
         .iter()
         .find(|(pattern, good, _)| path.matches(pattern) && node.as_text() != Some(good))
@@ -83,7 +125,11 @@ fn walk(node: &Node, path: &mut KeyPath, diags: &mut Diagnostics) {
             }
         }
         Value::List(items) => {
-            for (at, item) in items.iter().enumerate().filter(|(_, item)| item.entries().is_some()) {
+            for (at, item) in items
+                .iter()
+                .enumerate()
+                .filter(|(_, item)| item.entries().is_some())
+            {
                 path.0.push(Key::Index(at));
                 walk(item, path, diags);
                 path.0.pop();
@@ -107,7 +153,9 @@ fn warning(node: &Node, path: &KeyPath, effect: &str) -> Diagnostic {
         Some(Key::Name(name)) => name.as_str(),
         _ => "value",
     };
-    Diagnostic::warning(format!("`{name}` is not supported by hoist yet and is ignored: {effect}"))
-        .at(node.key_place())
-        .path(path)
+    Diagnostic::warning(format!(
+        "`{name}` is not supported by hoist yet and is ignored: {effect}"
+    ))
+    .at(node.key_place())
+    .path(path)
 }

@@ -21,14 +21,20 @@ impl Binder<'_, '_> {
         };
         let list = |key: &str| {
             let items = node.get(key).and_then(Node::items).unwrap_or_default();
-            items.iter().filter_map(|item| Some(Spanned::new(item.scalar()?, item.span))).collect()
+            items
+                .iter()
+                .filter_map(|item| Some(Spanned::new(item.scalar()?, item.span)))
+                .collect()
         };
         let contexts = node.get("additional_contexts").and_then(Node::entries);
         let additional_contexts = contexts
             .into_iter()
             .flatten()
             .filter_map(|(name, value)| {
-                Some((name.clone(), Spanned::new(context(value.as_text()?), value.span)))
+                Some((
+                    name.clone(),
+                    Spanned::new(context(value.as_text()?), value.span),
+                ))
             })
             .collect();
         let args = node.get("args").and_then(Node::entries);
@@ -55,7 +61,9 @@ impl Binder<'_, '_> {
             no_cache: flag(node, "no_cache"),
             pull: flag(node, "pull"),
             network: spanned("network"),
-            shm_size: text(node, "shm_size").and_then(|text| text.parse().ok()).map(ByteSize),
+            shm_size: text(node, "shm_size")
+                .and_then(|text| text.parse().ok())
+                .map(ByteSize),
             extra_hosts: hosts(node),
             ulimits: ulimits(node),
             platforms: list("platforms"),
@@ -66,10 +74,15 @@ impl Binder<'_, '_> {
 
     /// `x-hoist.trust_host_ca` of a service or a build; other keys under `x-hoist` are refused.
     pub(super) fn trust_host_ca(&mut self, node: &Node) -> bool {
-        let Some(own) = node.get("x-hoist") else { return false };
+        let Some(own) = node.get("x-hoist") else {
+            return false;
+        };
         self.under("x-hoist", |binder| {
             let Some(entries) = own.entries() else {
-                binder.fault(own, format!("expected a mapping, but this is {}", own.kind()));
+                binder.fault(
+                    own,
+                    format!("expected a mapping, but this is {}", own.kind()),
+                );
                 return false;
             };
             let mut on = false;
@@ -80,7 +93,10 @@ impl Binder<'_, '_> {
                         let fault = format!("expected a boolean, but this is {}", value.kind());
                         binder.under(key, |binder| binder.fault(value, fault));
                     }
-                    _ => binder.fault(value, format!("unknown key `{key}`; the key is trust_host_ca")),
+                    _ => binder.fault(
+                        value,
+                        format!("unknown key `{key}`; the key is trust_host_ca"),
+                    ),
                 }
             }
             on
@@ -102,7 +118,10 @@ fn context(text: &str) -> ContextRef {
 
 /// `extra_hosts` as pairs.
 pub(super) fn hosts(node: &Node) -> Vec<(String, String)> {
-    let items = node.get("extra_hosts").and_then(Node::items).unwrap_or_default();
+    let items = node
+        .get("extra_hosts")
+        .and_then(Node::items)
+        .unwrap_or_default();
     items
         .iter()
         .filter_map(|item| item.as_text()?.split_once('='))

@@ -38,27 +38,39 @@ pub(super) struct Bound {
 
 /// Makes the typed project of its canonical form.
 pub(super) fn bind(canonical: &Canonical, frame: &Frame<'_>, session: &mut Session<'_>) -> Bound {
-    let mut binder = Binder { session, path: KeyPath::root(), off: false };
+    let mut binder = Binder {
+        session,
+        path: KeyPath::root(),
+        off: frame.print_only,
+    };
     let mut bound = Bound::default();
     for (key, node) in sorted(&canonical.networks) {
         binder.path = KeyPath::root().key("networks").key(key);
-        bound.networks.insert(key.clone(), binder.network(key, node));
+        bound
+            .networks
+            .insert(key.clone(), binder.network(key, node));
     }
     for (key, node) in sorted(&canonical.volumes) {
         binder.path = KeyPath::root().key("volumes").key(key);
         bound.volumes.insert(key.clone(), binder.volume(key, node));
     }
     for (key, node) in sorted(&canonical.configs) {
-        bound.configs.insert(key.clone(), binder.file_object(key, node));
+        bound
+            .configs
+            .insert(key.clone(), binder.file_object(key, node));
     }
     for (key, node) in sorted(&canonical.secrets) {
-        bound.secrets.insert(key.clone(), binder.file_object(key, node));
+        bound
+            .secrets
+            .insert(key.clone(), binder.file_object(key, node));
     }
     for (key, node) in sorted(&canonical.services) {
         binder.path = KeyPath::root().key("services").key(key);
-        binder.off = frame.is_off(node);
+        binder.off = frame.print_only || frame.is_off(node);
         let service = binder.service(key, node);
-        bound.services.insert(ServiceName::new(key.as_str()), service);
+        bound
+            .services
+            .insert(ServiceName::new(key.as_str()), service);
     }
     refs::check(canonical, &bound, frame, binder.session);
     bound
@@ -79,18 +91,20 @@ fn sorted(entries: &Entries) -> Vec<(&String, &Node)> {
 struct Binder<'s, 'e> {
     session: &'s mut Session<'e>,
     path: KeyPath,
-    /// Whether the service at hand is off by its profiles.
+    /// Whether the service at hand is off by its profiles, or nothing will be run.
     off: bool,
 }
 
 impl Binder<'_, '_> {
-    /// Reports a value that can't be used; for a service that is off only as a warning.
+    /// Reports a value that can't be used; where it will not be run only as a warning.
     fn fault(&mut self, node: &Node, text: impl Into<String>) {
         let fault = match self.off {
             true => Diagnostic::warning(text),
             false => Diagnostic::error(text),
         };
-        self.session.diags.push(fault.at(node.place()).path(&self.path));
+        self.session
+            .diags
+            .push(fault.at(node.place()).path(&self.path));
     }
 
     /// Goes one key down.
@@ -113,7 +127,9 @@ impl Binder<'_, '_> {
         let text = value.scalar()?;
         let parsed = parse(&text);
         if parsed.is_none() {
-            self.under(key, |binder| binder.fault(value, format!("`{text}` is not {expected}")));
+            self.under(key, |binder| {
+                binder.fault(value, format!("`{text}` is not {expected}"));
+            });
         }
         parsed
     }
@@ -145,7 +161,10 @@ fn text(node: &Node, key: &str) -> Option<String> {
 
 /// Whether a key is true.
 fn flag(node: &Node, key: &str) -> bool {
-    matches!(node.get(key).map(|node| &node.value), Some(Value::Bool(true)))
+    matches!(
+        node.get(key).map(|node| &node.value),
+        Some(Value::Bool(true))
+    )
 }
 
 /// The integer of a key, clamped to 64 bits.

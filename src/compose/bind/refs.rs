@@ -25,10 +25,18 @@ pub(super) fn check(
 ) {
     let broken = broken_services(session);
     for (name, service) in &bound.services {
-        let Some(node) = canonical.services.get(name.as_str()) else { continue };
+        let Some(node) = canonical.services.get(name.as_str()) else {
+            continue;
+        };
         let path = KeyPath::root().key("services").key(name.as_str());
         let off = frame.is_off(node);
-        let mut refs = Refs { session, bound, path, off, frame };
+        let mut refs = Refs {
+            session,
+            bound,
+            path,
+            off,
+            frame,
+        };
         refs.image(node, service, broken.contains(name.as_str()));
         refs.dependencies(name, service);
         refs.networks(node, service);
@@ -71,7 +79,7 @@ impl Refs<'_, '_> {
 
     fn image(&mut self, node: &Node, service: &Service, broken: bool) {
         let said = service.image.is_some() || service.build.is_some();
-        if !said && !broken && node.get("provider").is_none() {
+        if !said && !broken && ["provider", "extends"].iter().all(|key| node.get(key).is_none()) {
             let hint = "add `image:` or `build:`".to_owned();
             let text = "the service has neither an image nor a build context".to_owned();
             self.push(service.span, text, Some(hint));
@@ -82,7 +90,10 @@ impl Refs<'_, '_> {
         for (other, dependency) in &service.depends_on {
             if !self.bound.services.contains_key(other) {
                 let text = format!("service `{name}` depends on `{other}`, which is not defined");
-                let hint = near(other.as_str(), self.bound.services.keys().map(ServiceName::as_str));
+                let hint = near(
+                    other.as_str(),
+                    self.bound.services.keys().map(ServiceName::as_str),
+                );
                 self.push(dependency.span, text, hint);
             }
         }
@@ -90,10 +101,15 @@ impl Refs<'_, '_> {
 
     fn networks(&mut self, node: &Node, service: &Service) {
         for network in service.networks.keys() {
-            if network == "default" && !self.frame.normalize || self.bound.networks.contains_key(network) {
+            if network == "default" && !self.frame.normalize
+                || self.bound.networks.contains_key(network)
+            {
                 continue;
             }
-            let place = node.get("networks").and_then(|n| n.get(network)).map(Node::key_place);
+            let place = node
+                .get("networks")
+                .and_then(|n| n.get(network))
+                .map(Node::key_place);
             let text = format!("the network `{network}` is not defined");
             let hint = near(network, self.bound.networks.keys().map(String::as_str))
                 .or_else(|| Some(format!("add `{network}:` under the top-level `networks`")));
@@ -107,7 +123,9 @@ impl Refs<'_, '_> {
 
     fn volumes(&mut self, service: &Service) {
         for mount in &service.volumes {
-            let VolumeSource::Volume { key: Some(key), .. } = &mount.source else { continue };
+            let VolumeSource::Volume { key: Some(key), .. } = &mount.source else {
+                continue;
+            };
             if !self.bound.volumes.contains_key(key) {
                 let text = format!("the volume `{key}` is not defined");
                 let hint = near(key, self.bound.volumes.keys().map(String::as_str)).unwrap_or_else(
@@ -120,10 +138,17 @@ impl Refs<'_, '_> {
 
     fn grants(&mut self, service: &Service) {
         let build = service.build.iter().flat_map(|build| &build.secrets);
-        let build: Vec<(&'static str, String, Option<Span>)> =
-            build.map(|secret| ("secret", secret.source.clone(), service.span)).collect();
-        let secrets = service.secrets.iter().map(|g| ("secret", g.source.clone(), g.span));
-        let configs = service.configs.iter().map(|g| ("config", g.source.clone(), g.span));
+        let build: Vec<(&'static str, String, Option<Span>)> = build
+            .map(|secret| ("secret", secret.source.clone(), service.span))
+            .collect();
+        let secrets = service
+            .secrets
+            .iter()
+            .map(|g| ("secret", g.source.clone(), g.span));
+        let configs = service
+            .configs
+            .iter()
+            .map(|g| ("config", g.source.clone(), g.span));
         for (kind, key, place) in secrets.chain(configs).chain(build) {
             let known = match kind {
                 "secret" => &self.bound.secrets,
@@ -141,18 +166,29 @@ impl Refs<'_, '_> {
     fn contexts(&mut self, service: &Service) {
         let Some(build) = &service.build else { return };
         for context in build.additional_contexts.values() {
-            let ContextRef::Service(other) = &context.value else { continue };
+            let ContextRef::Service(other) = &context.value else {
+                continue;
+            };
             if !self.bound.services.contains_key(other) {
                 let text = format!("the service `{other}` is not defined");
-                let hint = near(other.as_str(), self.bound.services.keys().map(ServiceName::as_str));
+                let hint = near(
+                    other.as_str(),
+                    self.bound.services.keys().map(ServiceName::as_str),
+                );
                 self.push(context.span, text, hint);
             }
         }
     }
 
     fn replicas(&mut self, node: &Node, service: &Service) {
-        if let Some(name) = service.container_name.as_ref().filter(|_| service.scale > 1) {
-            let place = node.get("scale").map_or(name.span, |scale| Some(scale.place()));
+        if let Some(name) = service
+            .container_name
+            .as_ref()
+            .filter(|_| service.scale > 1)
+        {
+            let place = node
+                .get("scale")
+                .map_or(name.span, |scale| Some(scale.place()));
             let text = format!(
                 "`container_name: {}` allows one container, but {} are asked for",
                 name.value, service.scale
@@ -173,15 +209,27 @@ fn cycles(bound: &Bound, session: &mut Session<'_>) {
         if reported.contains(start) {
             continue;
         }
-        let Some(way) = way_back(bound, start) else { continue };
+        let Some(way) = way_back(bound, start) else {
+            continue;
+        };
         let names: Vec<&str> = way.iter().map(|(name, _)| name.as_str()).collect();
-        let text = format!("services depend on each other: {} -> {start}", names.join(" -> "));
-        let path = KeyPath::root().key("services").key(start.as_str()).key("depends_on");
-        let mut fault = Diagnostic::error(text).at(way.first().and_then(|(_, span)| *span)).path(&path);
+        let text = format!(
+            "services depend on each other: {} -> {start}",
+            names.join(" -> ")
+        );
+        let path = KeyPath::root()
+            .key("services")
+            .key(start.as_str())
+            .key("depends_on");
+        let mut fault = Diagnostic::error(text)
+            .at(way.first().and_then(|(_, span)| *span))
+            .path(&path);
         for (name, span) in way.iter().skip(1) {
             fault = fault.related(*span, format!("`{name}` depends on the next"));
         }
-        session.diags.push(fault.hint("remove one of these dependencies"));
+        session
+            .diags
+            .push(fault.hint("remove one of these dependencies"));
         reported.extend(way.into_iter().map(|(name, _)| name));
     }
 }
@@ -196,7 +244,12 @@ fn way_back<'b>(
     let mut at = 0;
     while at < from.len() {
         let (name, _, _) = from[at];
-        for (next, dependency) in bound.services.get(name).into_iter().flat_map(|s| &s.depends_on) {
+        for (next, dependency) in bound
+            .services
+            .get(name)
+            .into_iter()
+            .flat_map(|s| &s.depends_on)
+        {
             if next == start {
                 let mut way = vec![(name, dependency.span)];
                 let mut step = at;

@@ -37,7 +37,12 @@ impl Binder<'_, '_> {
         let mut aux_addresses = BTreeMap::new();
         if let Some(entries) = node.get("aux_addresses") {
             self.under("aux_addresses", |binder| {
-                for name in entries.entries().into_iter().flatten().map(|(name, _)| name) {
+                for name in entries
+                    .entries()
+                    .into_iter()
+                    .flatten()
+                    .map(|(name, _)| name)
+                {
                     if let Some(ip) = binder.parse(entries, name, "an IP address", address) {
                         aux_addresses.insert(name.clone(), ip);
                     }
@@ -45,7 +50,12 @@ impl Binder<'_, '_> {
             });
         }
         let (subnet, ip_range) = (text(node, "subnet"), text(node, "ip_range"));
-        Some(IpamConfig { subnet, ip_range, gateway, aux_addresses })
+        Some(IpamConfig {
+            subnet,
+            ip_range,
+            gateway,
+            aux_addresses,
+        })
     }
 
     pub(super) fn volume(&mut self, key: &str, node: &Node) -> Volume {
@@ -68,13 +78,21 @@ impl Binder<'_, '_> {
             FileSource::File(PathBuf::from(file))
         } else if let Some(variable) = node.get("environment") {
             let name = variable.scalar().unwrap_or_default();
-            let vars = self.session.origin(variable.span.source).map(|origin| origin.vars.clone());
+            let vars = self
+                .session
+                .origin(variable.span.source)
+                .map(|origin| origin.vars.clone());
             let value = vars.and_then(|vars| vars.get(&name).cloned());
             FileSource::Environment(name, value)
         } else {
             FileSource::Content(text(node, "content").unwrap_or_default())
         };
         let name = text(node, "name").unwrap_or_else(|| key.to_owned());
-        FileObject { key: key.to_owned(), span: node.key, name, source }
+        FileObject {
+            key: key.to_owned(),
+            span: node.key,
+            name,
+            source,
+        }
     }
 }

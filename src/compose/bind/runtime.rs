@@ -22,11 +22,17 @@ use crate::compose::tree::{Node, Value};
 impl Binder<'_, '_> {
     /// `restart`, or what `deploy.restart_policy` says where `restart` is missing.
     pub(super) fn restart(&mut self, node: &Node) -> RestartPolicy {
-        let expected = "a restart policy; write no, always, unless-stopped, on-failure or on-failure:3";
+        let expected =
+            "a restart policy; write no, always, unless-stopped, on-failure or on-failure:3";
         if node.get("restart").is_some() {
-            return self.parse(node, "restart", expected, restart).unwrap_or_default();
+            return self
+                .parse(node, "restart", expected, restart)
+                .unwrap_or_default();
         }
-        let Some(policy) = node.get("deploy").and_then(|deploy| deploy.get("restart_policy")) else {
+        let Some(policy) = node
+            .get("deploy")
+            .and_then(|deploy| deploy.get("restart_policy"))
+        else {
             return RestartPolicy::No;
         };
         let most = integer(policy, "max_attempts").and_then(|n| u32::try_from(n).ok());
@@ -44,7 +50,8 @@ impl Binder<'_, '_> {
 
     pub(super) fn pull_policy(&mut self, node: &Node) -> Option<Spanned<PullPolicy>> {
         let span = node.get("pull_policy")?.span;
-        let expected = "a pull policy; write always, never, missing, build, daily, weekly or every_12h";
+        let expected =
+            "a pull policy; write always, never, missing, build, daily, weekly or every_12h";
         self.parse(node, "pull_policy", expected, |text| {
             Some(match text {
                 "always" | "refresh" => PullPolicy::Always,
@@ -66,7 +73,9 @@ impl Binder<'_, '_> {
         let off = flag(node, "disable") || test.first().is_some_and(|word| word == "NONE");
         let retries = integer(node, "retries");
         if retries.is_some_and(|retries| retries < 0) {
-            self.under("healthcheck", |binder| binder.fault(node, "`retries` must not be negative"));
+            self.under("healthcheck", |binder| {
+                binder.fault(node, "`retries` must not be negative");
+            });
         }
         Some(HealthcheckSpec {
             test: if test.is_empty() { None } else { Some(test) },
@@ -81,10 +90,13 @@ impl Binder<'_, '_> {
 
     pub(super) fn logging(&mut self, node: &Node) -> Option<Logging> {
         let node = node.get("logging")?;
-        let driver = node.get("driver").and_then(|driver| {
-            Some(Spanned::new(driver.scalar()?, driver.span))
-        });
-        Some(Logging { driver, options: labels(node, "options") })
+        let driver = node
+            .get("driver")
+            .and_then(|driver| Some(Spanned::new(driver.scalar()?, driver.span)));
+        Some(Logging {
+            driver,
+            options: labels(node, "options"),
+        })
     }
 
     pub(super) fn depends_on(&mut self, node: &Node) -> IndexMap<ServiceName, Dependency> {
@@ -95,10 +107,21 @@ impl Binder<'_, '_> {
                 Some("service_completed_successfully") => Condition::Completed,
                 _ => Condition::Started,
             };
-            let required = !matches!(node.get("required").map(|n| &n.value), Some(Value::Bool(false)));
+            let required = !matches!(
+                node.get("required").map(|n| &n.value),
+                Some(Value::Bool(false))
+            );
             let span = Some(node.key_place());
             let restart = flag(node, "restart");
-            (ServiceName::from(name.as_str()), Dependency { condition, restart, required, span })
+            (
+                ServiceName::from(name.as_str()),
+                Dependency {
+                    condition,
+                    restart,
+                    required,
+                    span,
+                },
+            )
         };
         let mut all: IndexMap<_, _> = entries.into_iter().flatten().map(dependency).collect();
         all.sort_keys();
@@ -107,7 +130,9 @@ impl Binder<'_, '_> {
 
     pub(super) fn attachments(&mut self, node: &Node) -> IndexMap<String, ServiceNetwork> {
         let mut all = IndexMap::new();
-        let Some(networks) = node.get("networks") else { return all };
+        let Some(networks) = node.get("networks") else {
+            return all;
+        };
         self.under("networks", |binder| {
             for (name, node) in super::sorted_of(networks) {
                 let network = binder.under(name, |binder| binder.attachment(node));
@@ -118,7 +143,11 @@ impl Binder<'_, '_> {
     }
 
     fn attachment(&mut self, node: &Node) -> ServiceNetwork {
-        let number = |key: &str| integer(node, key).and_then(|n| i32::try_from(n).ok()).unwrap_or(0);
+        let number = |key: &str| {
+            integer(node, key)
+                .and_then(|n| i32::try_from(n).ok())
+                .unwrap_or(0)
+        };
         ServiceNetwork {
             aliases: texts(node, "aliases"),
             ipv4_address: self.parse(node, "ipv4_address", "an IPv4 address", |t| t.parse().ok()),
@@ -169,7 +198,10 @@ impl Binder<'_, '_> {
     pub(super) fn port(&mut self, node: &Node) -> Option<Spanned<Port>> {
         let target = integer(node, "target")?;
         let Ok(target) = u16::try_from(target) else {
-            self.fault(node, format!("the port {target} is not between 1 and 65535"));
+            self.fault(
+                node,
+                format!("the port {target} is not between 1 and 65535"),
+            );
             return None;
         };
         let address = |text: &str| text.parse::<IpAddr>().ok();
@@ -177,17 +209,30 @@ impl Binder<'_, '_> {
         let expected = "a port or a range of ports";
         let published = self.parse(node, "published", expected, |text| range(text).ok());
         let protocol = self
-            .parse(node, "protocol", "a protocol; write tcp, udp or sctp", |text| {
-                Some(match text {
-                    "tcp" => Protocol::Tcp,
-                    "udp" => Protocol::Udp,
-                    "sctp" => Protocol::Sctp,
-                    _ => return None,
-                })
-            })
+            .parse(
+                node,
+                "protocol",
+                "a protocol; write tcp, udp or sctp",
+                |text| {
+                    Some(match text {
+                        "tcp" => Protocol::Tcp,
+                        "udp" => Protocol::Udp,
+                        "sctp" => Protocol::Sctp,
+                        _ => return None,
+                    })
+                },
+            )
             .unwrap_or(Protocol::Tcp);
         let published = published.filter(|range| *range != (0, 0));
-        Some(Spanned::new(Port { host_ip, published, target, protocol }, node.span))
+        Some(Spanned::new(
+            Port {
+                host_ip,
+                published,
+                target,
+                protocol,
+            },
+            node.span,
+        ))
     }
 
     /// `cpus`, `mem_limit` and kin; `deploy.resources` says the same in other words.
@@ -206,7 +251,9 @@ impl Binder<'_, '_> {
         let count = |key: &str| integer(node, key).and_then(|n| u64::try_from(n).ok());
         let own = |key: &str| node.get(key).cloned();
         let cpus = number(own("cpus").or_else(|| of(limits, "cpus"))).filter(|cpus| *cpus > 0.0);
-        let weight = node.get("blkio_config").and_then(|blkio| integer(blkio, "weight"));
+        let weight = node
+            .get("blkio_config")
+            .and_then(|blkio| integer(blkio, "weight"));
         ResourceLimits {
             cpu_millis: cpus.map(|cpus| ((cpus * 1000.0).round() as u64).max(1)),
             cpu_shares: count("cpu_shares"),

@@ -19,7 +19,12 @@ impl Binder<'_, '_> {
         };
         let words = |key: &str| {
             let items = node.get(key)?.items()?;
-            Some(items.iter().filter_map(Node::scalar).collect::<Vec<String>>())
+            Some(
+                items
+                    .iter()
+                    .filter_map(Node::scalar)
+                    .collect::<Vec<String>>(),
+            )
         };
         let environment = node.get("environment").and_then(Node::entries);
         let signal = "a signal; write SIGTERM or a number";
@@ -28,7 +33,9 @@ impl Binder<'_, '_> {
             span: node.key,
             profiles: texts(node, "profiles"),
             image: spanned("image"),
-            build: node.get("build").map(|build| self.under("build", |binder| binder.build(build))),
+            build: node
+                .get("build")
+                .map(|build| self.under("build", |binder| binder.build(build))),
             pull_policy: self.pull_policy(node),
             platform: spanned("platform"),
             command: words("command"),
@@ -53,7 +60,10 @@ impl Binder<'_, '_> {
             labels: labels(node, "labels"),
             annotations: labels(node, "annotations"),
             scale: self.scale(node),
-            attach: !matches!(node.get("attach").map(|n| &n.value), Some(Value::Bool(false))),
+            attach: !matches!(
+                node.get("attach").map(|n| &n.value),
+                Some(Value::Bool(false))
+            ),
             restart: self.restart(node),
             stop_signal: self.parse(node, "stop_signal", signal, Signal::parse),
             stop_grace_period: text(node, "stop_grace_period").and_then(|t| parse_duration(&t)),
@@ -68,15 +78,22 @@ impl Binder<'_, '_> {
             dns_search: texts(node, "dns_search"),
             dns_opt: texts(node, "dns_opt"),
             extra_hosts: hosts(node),
-            links: texts(node, "links").iter().map(|link| split_link(link)).collect(),
+            links: texts(node, "links")
+                .iter()
+                .map(|link| split_link(link))
+                .collect(),
             mac_address: text(node, "mac_address"),
             volumes: self.items(node, "volumes", Self::mount),
             tmpfs: self.items(node, "tmpfs", |_, item| tmpfs(item)),
             volumes_from: self.items(node, "volumes_from", Self::volumes_from),
             read_only: flag(node, "read_only"),
-            shm_size: text(node, "shm_size").and_then(|text| text.parse().ok()).map(ByteSize),
+            shm_size: text(node, "shm_size")
+                .and_then(|text| text.parse().ok())
+                .map(ByteSize),
             configs: self.items(node, "configs", |binder, item| binder.grant(item, "/")),
-            secrets: self.items(node, "secrets", |binder, item| binder.grant(item, "/run/secrets/")),
+            secrets: self.items(node, "secrets", |binder, item| {
+                binder.grant(item, "/run/secrets/")
+            }),
             privileged: flag(node, "privileged"),
             cap_add: texts(node, "cap_add"),
             cap_drop: texts(node, "cap_drop"),
@@ -102,7 +119,9 @@ impl Binder<'_, '_> {
     /// `scale` or `deploy.replicas`, 1 when neither is said.
     fn scale(&mut self, node: &Node) -> u32 {
         let replicas = || integer(node.get("deploy")?, "replicas");
-        let Some(wanted) = integer(node, "scale").or_else(replicas) else { return 1 };
+        let Some(wanted) = integer(node, "scale").or_else(replicas) else {
+            return 1;
+        };
         match u32::try_from(wanted) {
             Ok(wanted) => wanted,
             Err(_) => {

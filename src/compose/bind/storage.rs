@@ -15,26 +15,25 @@ use crate::compose::tree::{Node, Value};
 impl Binder<'_, '_> {
     pub(super) fn mount(&mut self, node: &Node) -> Option<Spanned<VolumeMount>> {
         let target = text(node, "target")?;
+        if let Some(path) = node.text_of("source").filter(|path| is_drive(path)) {
+            self.fault(node, drive_fault(path));
+            return None;
+        }
         if !target.starts_with('/') {
-            let drive = target.as_bytes().get(1) == Some(&b':');
-            let fault = match drive {
-                true => format!(
-                    "`{target}` looks like a Windows path; name a volume with one letter in the long form"
-                ),
+            let fault = match is_drive(&target) {
+                true => drive_fault(&target),
                 false => format!("the target `{target}` must be an absolute path"),
             };
-            self.late(node, fault);
+            self.fault(node, fault);
             return None;
         }
         let source = self.mount_source(node)?;
-        let mount = VolumeMount { target, source, read_only: flag(node, "read_only") };
+        let mount = VolumeMount {
+            target,
+            source,
+            read_only: flag(node, "read_only"),
+        };
         Some(Spanned::new(mount, node.span))
-    }
-
-    /// Reports what Compose accepts in `config` and the engine refuses: a warning there, and the part is left out.
-    fn late(&mut self, node: &Node, fault: String) {
-        let fault = crate::base::diag::Diagnostic::warning(format!("{fault}; it is left out"));
-        self.session.diags.push(fault.at(node.place()).path(&self.path));
     }
 
     fn mount_source(&mut self, node: &Node) -> Option<VolumeSource> {
@@ -62,27 +61,34 @@ impl Binder<'_, '_> {
                     key: text(node, "source"),
                     nocopy: volume.is_some_and(|volume| flag(volume, "nocopy")),
                     subpath: volume.and_then(|volume| text(volume, "subpath")),
-                    labels: volume.map(|volume| labels(volume, "labels")).unwrap_or_default(),
+                    labels: volume
+                        .map(|volume| labels(volume, "labels"))
+                        .unwrap_or_default(),
                 })
             }
             "tmpfs" => {
                 let tmpfs = node.get("tmpfs");
                 let number = |key: &str| tmpfs.and_then(|tmpfs| integer(tmpfs, key));
                 Some(VolumeSource::Tmpfs {
-                    size: number("size").and_then(|n| u64::try_from(n).ok()).map(ByteSize),
+                    size: number("size")
+                        .and_then(|n| u64::try_from(n).ok())
+                        .map(ByteSize),
                     mode: number("mode").and_then(|n| u32::try_from(n).ok()),
                 })
             }
             "image" => {
                 let Some(image) = text(node, "source") else {
-                    self.late(node, "an image mount needs the key `source`".to_owned());
+                    self.fault(node, "an image mount needs the key `source`");
                     return None;
                 };
                 let subpath = node.get("image").and_then(|image| text(image, "subpath"));
                 Some(VolumeSource::Image { image, subpath })
             }
             kind => {
-                self.late(node, format!("mounts of type `{kind}` are not supported by hoist"));
+                self.fault(
+                    node,
+                    format!("mounts of type `{kind}` are not supported by hoist"),
+                );
                 None
             }
         }
@@ -92,7 +98,14 @@ impl Binder<'_, '_> {
         let source = text(node, "source")?;
         let target = text(node, "target").unwrap_or_else(|| source.clone());
         let permissions = text(node, "permissions").unwrap_or_else(|| "rwm".to_owned());
-        Some(Spanned::new(DeviceSpec { source, target, permissions }, node.span))
+        Some(Spanned::new(
+            DeviceSpec {
+                source,
+                target,
+                permissions,
+            },
+            node.span,
+        ))
     }
 
     /// A config or secret a service gets; relative targets lie in `dir`.
@@ -108,7 +121,16 @@ impl Binder<'_, '_> {
         let gid = self.parse(node, "gid", "a group id; write a number", id);
         let octal = |text: &str| u32::from_str_radix(text, 8).ok();
         let mode = self.parse(node, "mode", "a file mode", octal);
-        Some(Spanned::new(FileGrant { source, target, uid, gid, mode }, node.span))
+        Some(Spanned::new(
+            FileGrant {
+                source,
+                target,
+                uid,
+                gid,
+                mode,
+            },
+            node.span,
+        ))
     }
 
     pub(super) fn volumes_from(&mut self, node: &Node) -> Option<VolumesFrom> {
@@ -121,7 +143,10 @@ impl Binder<'_, '_> {
             Some((name, "ro")) => (name, true),
             Some((name, "rw")) => (name, false),
             Some((_, other)) => {
-                self.fault(node, format!("unknown option `{other}`; the options are ro and rw"));
+                self.fault(
+                    node,
+                    format!("unknown option `{other}`; the options are ro and rw"),
+                );
                 return None;
             }
             None => (rest, false),
@@ -131,6 +156,18 @@ impl Binder<'_, '_> {
             false => VolumesFrom::Service(ServiceName::from(name), read_only),
         })
     }
+}
+
+/// Whether a path starts with a drive's letter, as Compose reads a source of one letter.
+fn is_drive(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    bytes.first().is_some_and(u8::is_ascii_alphabetic) && bytes.get(1) == Some(&b':')
+}
+
+fn drive_fault(path: &str) -> String {
+    format!(
+        "`{path}` reads as a Windows path; write the mount of a one-letter volume in the long form"
+    )
 }
 
 fn propagation(text: &str) -> Option<Propagation> {
@@ -149,6 +186,10 @@ fn propagation(text: &str) -> Option<Propagation> {
 pub(super) fn tmpfs(node: &Node) -> Option<(String, Vec<String>)> {
     let text = node.as_text()?;
     let (path, options) = text.split_once(':').unwrap_or((text, ""));
-    let options = options.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect();
+    let options = options
+        .split(',')
+        .filter(|option| !option.is_empty())
+        .map(str::to_owned)
+        .collect();
     Some((path.to_owned(), options))
 }

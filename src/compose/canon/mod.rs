@@ -28,6 +28,8 @@ pub(super) struct Frame<'f> {
     pub(super) name: &'f ProjectName,
     /// Whether implied values are filled in; false only for `config --no-normalize`.
     pub(super) normalize: bool,
+    /// Whether values that only a container's start refuses are warnings.
+    pub(super) print_only: bool,
     /// Active profiles: what a service that is off refers to need not be there.
     pub(super) profiles: &'f [String],
 }
@@ -35,8 +37,15 @@ pub(super) struct Frame<'f> {
 impl Frame<'_> {
     /// Whether no active profile enables a service.
     pub(super) fn is_off(&self, service: &Node) -> bool {
-        let profiles = service.get("profiles").and_then(Node::items).unwrap_or_default();
-        let on = |name: &str| self.profiles.iter().any(|active| active == "*" || active == name);
+        let profiles = service
+            .get("profiles")
+            .and_then(Node::items)
+            .unwrap_or_default();
+        let on = |name: &str| {
+            self.profiles
+                .iter()
+                .any(|active| active == "*" || active == name)
+        };
         !profiles.is_empty() && !profiles.iter().filter_map(Node::as_text).any(on)
     }
 }
@@ -63,11 +72,18 @@ pub(super) struct Canonical {
 /// Brings a project to its long form.
 pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'_>) -> Canonical {
     let interpolated = session.interpolate;
-    let mut walk = Canon { session, path: KeyPath::root(), interpolated, off: false };
+    let mut walk = Canon {
+        session,
+        path: KeyPath::root(),
+        interpolated,
+        off: false,
+    };
     let place = Span::new(crate::base::span::SourceId(0), 0, 0);
     let root = walk.object(&PROJECT, Node::new(place, Value::Map(checked.root)));
     let mut out = Canonical::default();
-    let Value::Map(sections) = root.value else { return out };
+    let Value::Map(sections) = root.value else {
+        return out;
+    };
     for (key, node) in sections {
         match (key.as_str(), node.value) {
             ("services", Value::Map(entries)) => out.services = entries,
@@ -77,7 +93,12 @@ pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'
             ("secrets", Value::Map(entries)) => out.secrets = entries,
             ("models", Value::Map(entries)) => out.models = entries,
             (name, value) if name.starts_with("x-") => {
-                let node = Node { key: node.key, span: node.span, tag: node.tag, value };
+                let node = Node {
+                    key: node.key,
+                    span: node.span,
+                    tag: node.tag,
+                    value,
+                };
                 out.extensions.insert(key, node);
             }
             _ => {}
@@ -130,7 +151,9 @@ impl Canon<'_, '_> {
             return;
         }
         let wanted = out.services.values().any(|service| {
-            service.get("networks").is_some_and(|networks| networks.get("default").is_some())
+            service
+                .get("networks")
+                .is_some_and(|networks| networks.get("default").is_some())
         });
         if wanted && !out.networks.contains_key("default") {
             let place = Span::new(crate::base::span::SourceId(0), 0, 0);
@@ -147,23 +170,35 @@ impl Canon<'_, '_> {
             .get("external")
             .and_then(|external| external.text_of("name"))
             .map(str::to_owned);
-        let Some(entries) = node.entries_mut() else { return };
-        if entries.get("external").is_some_and(|external| external.entries().is_some()) {
+        let Some(entries) = node.entries_mut() else {
+            return;
+        };
+        if entries
+            .get("external")
+            .is_some_and(|external| external.entries().is_some())
+        {
             entries.insert("external".to_owned(), Node::new(span, Value::Bool(true)));
         }
         if let Some(external) = external_name {
-            entries.entry("name".to_owned()).or_insert_with(|| text(external));
+            entries
+                .entry("name".to_owned())
+                .or_insert_with(|| text(external));
         }
         let external = entries.get("external").is_some();
         if external && section == "volumes" {
             for other in ["driver", "driver_opts", "labels"] {
-                let Some(node) = entries.get(other) else { continue };
+                let Some(node) = entries.get(other) else {
+                    continue;
+                };
                 let fault = format!("`external` and `{other}` exclude each other");
                 let place = node.key_place();
                 let hint = "an external volume exists already; remove one of the two";
-                self.session
-                    .diags
-                    .push(Diagnostic::error(fault).at(place).path(&self.path).hint(hint));
+                self.session.diags.push(
+                    Diagnostic::error(fault)
+                        .at(place)
+                        .path(&self.path)
+                        .hint(hint),
+                );
             }
         }
         if matches!(section, "configs" | "secrets") {
@@ -178,7 +213,10 @@ impl Canon<'_, '_> {
         self.bind_device(section, entries);
         if section == "networks" && frame.normalize {
             let ipam = Node::new(span, Value::Map(Entries::new()));
-            entries.entry("ipam".to_owned()).or_insert(ipam);
+            let ipam = entries.entry("ipam".to_owned()).or_insert(ipam);
+            if let Some(ipam) = ipam.entries_mut() {
+                ipam.shift_remove("options");
+            }
         }
         if frame.normalize {
             let full = if external || section == "models" {
@@ -186,17 +224,28 @@ impl Canon<'_, '_> {
             } else {
                 format!("{}_{name}", frame.name)
             };
-            entries.entry("name".to_owned()).or_insert_with(|| text(full));
+            entries
+                .entry("name".to_owned())
+                .or_insert_with(|| text(full));
         }
     }
 
     /// The device of a volume that is a bind mount in fact is a path like others.
     fn bind_device(&mut self, section: &str, entries: &mut Entries) {
-        if section != "volumes" || entries.get("driver").is_some_and(|d| d.as_text() != Some("local")) {
+        if section != "volumes"
+            || entries
+                .get("driver")
+                .is_some_and(|d| d.as_text() != Some("local"))
+        {
             return;
         }
-        let Some(options) = entries.get_mut("driver_opts").and_then(Node::entries_mut) else { return };
-        let bind = options.get("o").and_then(Node::as_text).is_some_and(|o| o.split(',').any(|o| o == "bind"));
+        let Some(options) = entries.get_mut("driver_opts").and_then(Node::entries_mut) else {
+            return;
+        };
+        let bind = options
+            .get("o")
+            .and_then(Node::as_text)
+            .is_some_and(|o| o.split(',').any(|o| o == "bind"));
         if let Some(device) = options.get_mut("device").filter(|_| bind)
             && let Some(path) = device.as_text()
         {
@@ -211,23 +260,36 @@ impl Canon<'_, '_> {
             "configs" => &["file", "environment", "content"],
             _ => &["file", "environment"],
         };
-        let said: Vec<&str> = ways.iter().copied().filter(|way| entries.contains_key(*way)).collect();
+        let said: Vec<&str> = ways
+            .iter()
+            .copied()
+            .filter(|way| entries.contains_key(*way))
+            .collect();
         let fault = match said.len() {
             0 if external || entries.contains_key("driver") => return,
-            0 => format!("one of {} must be set", ways.join(", ")),
+            0 => format!("one of the keys {} must be set", ways.join(", ")),
             1 => return,
             _ => format!("{} exclude each other", said.join(" and ")),
         };
-        self.session.diags.push(Diagnostic::error(fault).at(place).path(&self.path));
+        self.session
+            .diags
+            .push(Diagnostic::error(fault).at(place).path(&self.path));
     }
 
     /// Makes a path absolute; Windows paths stay as they are.
     fn resolve(&self, span: Span, path: &str) -> String {
         let bytes = path.as_bytes();
-        let drive = bytes.first().is_some_and(u8::is_ascii_alphabetic) && bytes.get(1) == Some(&b':');
+        if path.starts_with('/') {
+            return path.to_owned();
+        }
+        let drive =
+            bytes.first().is_some_and(u8::is_ascii_alphabetic) && bytes.get(1) == Some(&b':');
         if drive || path.starts_with("\\\\") || self.raw(path) && !path.starts_with('.') {
             return path.to_owned();
         }
-        self.session.absolute(span, path).to_string_lossy().into_owned()
+        self.session
+            .absolute(span, path)
+            .to_string_lossy()
+            .into_owned()
     }
 }

@@ -21,8 +21,9 @@ impl Canon<'_, '_> {
     /// Completes one service.
     pub(super) fn service(&mut self, service: &mut Node, normalize: bool) {
         let span = service.key_place();
-        let Some(entries) = service.entries_mut() else { return };
-        entries.shift_remove("extends");
+        let Some(entries) = service.entries_mut() else {
+            return;
+        };
         self.env_files(entries);
         self.label_files(entries);
         if let Some(build) = entries.get_mut("build") {
@@ -44,24 +45,31 @@ impl Canon<'_, '_> {
             normalise(entries, span);
         }
         for key in ["command", "entrypoint"] {
-            entries.entry(key.to_owned()).or_insert_with(|| Node::new(span, Value::Null));
+            entries
+                .entry(key.to_owned())
+                .or_insert_with(|| Node::new(span, Value::Null));
         }
     }
 
-    fn under(&mut self, key: &str, work: impl FnOnce(&mut Self)) {
-        self.path.0.push(Key::Name(key.to_owned()));
-        work(self);
-        self.path.0.pop();
-    }
-
     fn env_files(&mut self, entries: &mut Entries) {
-        let Some(files) = entries.shift_remove("env_file") else { return };
-        let own = entries.get("environment").and_then(Node::entries).cloned().unwrap_or_default();
+        let Some(files) = entries.shift_remove("env_file") else {
+            return;
+        };
+        let own = entries
+            .get("environment")
+            .and_then(Node::entries)
+            .cloned()
+            .unwrap_or_default();
         let mut merged = Entries::new();
         for file in files.items().unwrap_or_default() {
-            let Some(path) = file.text_of("path") else { continue };
+            let Some(path) = file.text_of("path") else {
+                continue;
+            };
             let place = file.get("path").map_or(file.span, |node| node.span);
-            let required = !matches!(file.get("required").map(|n| &n.value), Some(Value::Bool(false)));
+            let required = !matches!(
+                file.get("required").map(|n| &n.value),
+                Some(Value::Bool(false))
+            );
             let raw = file.text_of("format") == Some("raw");
             let path = PathBuf::from(self.resolve(place, path));
             if !required && !path.exists() {
@@ -70,13 +78,22 @@ impl Canon<'_, '_> {
             let own = own.clone();
             let found = self.under_found("env_file", &path, place, raw, &own);
             for (name, value) in found {
-                merged.insert(name, Node { key: Some(place), ..Node::text(place, value) });
+                merged.insert(
+                    name,
+                    Node {
+                        key: Some(place),
+                        ..Node::text(place, value)
+                    },
+                );
             }
         }
         merged.extend(own);
         if !merged.is_empty() {
             let node = entries.get("environment").map_or_else(
-                || Node { key: files.key, ..Node::new(files.span, Value::Null) },
+                || Node {
+                    key: files.key,
+                    ..Node::new(files.span, Value::Null)
+                },
                 |node| node.with(Value::Null),
             );
             entries.insert("environment".to_owned(), node.with(Value::Map(merged)));
@@ -91,8 +108,9 @@ impl Canon<'_, '_> {
         raw: bool,
         own: &Entries,
     ) -> dotenv::Variables {
-        let mut found = dotenv::Variables::new();
-        self.under(key, |walk| found = walk.variables_file(path, place, raw, own));
+        self.path.0.push(Key::Name(key.to_owned()));
+        let found = self.variables_file(path, place, raw, own);
+        self.path.0.pop();
         found
     }
 
@@ -104,7 +122,11 @@ impl Canon<'_, '_> {
         raw: bool,
         own: &Entries,
     ) -> dotenv::Variables {
-        let vars = self.session.origin(place.source).map(|o| o.vars.clone()).unwrap_or_default();
+        let vars = self
+            .session
+            .origin(place.source)
+            .map(|o| o.vars.clone())
+            .unwrap_or_default();
         if !path.is_file() {
             let shown = self.session.show(path);
             let text = format!("env file `{shown}` not found");
@@ -113,10 +135,15 @@ impl Canon<'_, '_> {
                 true => Diagnostic::warning(text),
                 false => Diagnostic::error(text),
             };
-            self.session.diags.push(fault.at(place).path(&self.path).hint(hint));
+            self.session
+                .diags
+                .push(fault.at(place).path(&self.path).hint(hint));
             return dotenv::Variables::new();
         }
-        let origin = Origin { dir: PathBuf::from("/"), vars: Rc::default() };
+        let origin = Origin {
+            dir: PathBuf::from("/"),
+            vars: Rc::default(),
+        };
         let Some(id) = self.session.read_file(path, Some(place), origin) else {
             return dotenv::Variables::new();
         };
@@ -125,15 +152,21 @@ impl Canon<'_, '_> {
             return dotenv::parse_raw(&text);
         }
         let lookup = |name: &str| {
-            vars.get(name).cloned().or_else(|| own.get(name).and_then(Node::scalar))
+            vars.get(name)
+                .cloned()
+                .or_else(|| own.get(name).and_then(Node::scalar))
         };
         let mut unset = Vec::new();
         match dotenv::parse(&text, &lookup, &mut unset) {
             Ok(found) => {
                 for name in unset {
                     if self.session.warned.insert(name.clone()) {
-                        let text = format!("The \"{name}\" variable is not set. Defaulting to a blank string.");
-                        self.session.diags.push(Diagnostic::warning(text).at(Span::new(id, 0, 0)));
+                        let text = format!(
+                            "The \"{name}\" variable is not set. Defaulting to a blank string."
+                        );
+                        self.session
+                            .diags
+                            .push(Diagnostic::warning(text).at(Span::new(id, 0, 0)));
                     }
                 }
                 found
@@ -141,25 +174,32 @@ impl Canon<'_, '_> {
             Err(error) => {
                 let at = Span::new(id, error.at, error.at);
                 let fault = Diagnostic::error(error.fault.to_string()).at(at);
-                self.session.diags.push(fault.related(place, "the file is named here"));
+                self.session
+                    .diags
+                    .push(fault.related(place, "the file is named here"));
                 dotenv::Variables::new()
             }
         }
     }
 
     fn label_files(&mut self, entries: &mut Entries) {
-        let Some(files) = entries.shift_remove("label_file") else { return };
+        let Some(files) = entries.shift_remove("label_file") else {
+            return;
+        };
         let mut merged = Entries::new();
         for file in files.items().unwrap_or_default() {
             let Some(path) = file.as_text() else { continue };
             let path = PathBuf::from(self.resolve(file.span, path));
-            for (name, value) in self.under_found("label_file", &path, file.span, false, &Entries::new()) {
+            for (name, value) in
+                self.under_found("label_file", &path, file.span, false, &Entries::new())
+            {
                 merged.insert(name, Node::text(file.span, value));
             }
         }
-        let labels = entries
-            .entry("labels".to_owned())
-            .or_insert_with(|| Node { key: files.key, ..Node::new(files.span, Value::Map(Entries::new())) });
+        let labels = entries.entry("labels".to_owned()).or_insert_with(|| Node {
+            key: files.key,
+            ..Node::new(files.span, Value::Map(Entries::new()))
+        });
         if let Some(own) = labels.entries_mut() {
             merged.extend(std::mem::take(own));
             *own = merged;
@@ -168,20 +208,28 @@ impl Canon<'_, '_> {
 
     fn build(&mut self, build: &mut Node, normalize: bool) {
         let place = build.key_place();
-        let Some(entries) = build.entries_mut() else { return };
+        let Some(entries) = build.entries_mut() else {
+            return;
+        };
         if entries.contains_key("dockerfile") && entries.contains_key("dockerfile_inline") {
             let fault = "`dockerfile` and `dockerfile_inline` exclude each other";
             let diag = Diagnostic::error(fault).at(place);
             self.session.diags.push(diag.path(&self.path.key("build")));
         }
-        let context =
-            entries.entry("context".to_owned()).or_insert_with(|| Node::text(place, "."));
+        let context = entries
+            .entry("context".to_owned())
+            .or_insert_with(|| Node::text(place, "."));
         if let Some(text) = context.as_text().filter(|text| !is_address(text)) {
             context.value = Value::Text(self.resolve(context.span, text));
         }
-        if let Some(contexts) = entries.get_mut("additional_contexts").and_then(Node::entries_mut) {
+        if let Some(contexts) = entries
+            .get_mut("additional_contexts")
+            .and_then(Node::entries_mut)
+        {
             for context in contexts.values_mut() {
-                let Some(text) = context.as_text() else { continue };
+                let Some(text) = context.as_text() else {
+                    continue;
+                };
                 if !is_address(text) && !CONTEXT_SCHEMES.iter().any(|s| text.starts_with(s)) {
                     context.value = Value::Text(self.resolve(context.span, text));
                 }
@@ -196,21 +244,31 @@ impl Canon<'_, '_> {
         let inline = entries.contains_key("dockerfile_inline");
         if normalize && !inline {
             let default = || Node::text(place, "Dockerfile");
-            entries.entry("dockerfile".to_owned()).or_insert_with(default);
+            entries
+                .entry("dockerfile".to_owned())
+                .or_insert_with(default);
         }
         unique(entries.get_mut("secrets"), |grant| {
-            grant.text_of("target").or(grant.text_of("source")).map(str::to_owned)
+            grant
+                .text_of("target")
+                .or(grant.text_of("source"))
+                .map(str::to_owned)
         });
     }
 
     fn ports(&mut self, entries: &mut Entries) {
-        let Some(ports) = entries.get_mut("ports") else { return };
+        let Some(ports) = entries.get_mut("ports") else {
+            return;
+        };
         if let Value::List(items) = &mut ports.value {
             for (at, item) in items.iter_mut().enumerate() {
                 let (span, place) = (item.span, item.place());
-                let Some(port) = item.entries_mut() else { continue };
+                let Some(port) = item.entries_mut() else {
+                    continue;
+                };
                 for (key, value) in [("mode", "ingress"), ("protocol", "tcp")] {
-                    port.entry(key.to_owned()).or_insert_with(|| Node::text(span, value));
+                    port.entry(key.to_owned())
+                        .or_insert_with(|| Node::text(span, value));
                 }
                 if !port.contains_key("target") {
                     let path = self.path.key("ports").index(at);
@@ -228,11 +286,15 @@ impl Canon<'_, '_> {
     }
 
     fn mounts(&mut self, entries: &mut Entries) {
-        let Some(mounts) = entries.get_mut("volumes") else { return };
+        let Some(mounts) = entries.get_mut("volumes") else {
+            return;
+        };
         if let Value::List(items) = &mut mounts.value {
             for (at, item) in items.iter_mut().enumerate() {
                 let place = item.place();
-                let Some(mount) = item.entries_mut() else { continue };
+                let Some(mount) = item.entries_mut() else {
+                    continue;
+                };
                 let path = self.path.key("volumes").index(at);
                 let bind = mount.get("type").and_then(Node::as_text) == Some("bind");
                 match mount.get_mut("source") {
@@ -242,7 +304,8 @@ impl Canon<'_, '_> {
                         }
                     }
                     None if bind => {
-                        let fault = Diagnostic::error("a bind mount needs the key `source`").at(place);
+                        let fault =
+                            Diagnostic::error("a bind mount needs the key `source`").at(place);
                         self.session.diags.push(fault.path(&path));
                     }
                     _ => {}
@@ -260,11 +323,15 @@ impl Canon<'_, '_> {
                 }
             }
         }
-        unique(Some(mounts), |mount| mount.text_of("target").map(str::to_owned));
+        unique(Some(mounts), |mount| {
+            mount.text_of("target").map(str::to_owned)
+        });
     }
 
     fn devices(&mut self, entries: &mut Entries) {
-        let Some(devices) = entries.get_mut("devices") else { return };
+        let Some(devices) = entries.get_mut("devices") else {
+            return;
+        };
         for (at, device) in devices.items().unwrap_or_default().iter().enumerate() {
             if device.text_of("target").is_none() {
                 let path = self.path.key("devices").index(at);
@@ -272,12 +339,16 @@ impl Canon<'_, '_> {
                 self.session.diags.push(fault.path(&path));
             }
         }
-        unique(Some(devices), |device| device.text_of("target").map(str::to_owned));
+        unique(Some(devices), |device| {
+            device.text_of("target").map(str::to_owned)
+        });
     }
 
     fn grants(&mut self, entries: &mut Entries) {
         for (section, dir) in [("secrets", "/run/secrets/"), ("configs", "/")] {
-            let Some(grants) = entries.get_mut(section) else { continue };
+            let Some(grants) = entries.get_mut(section) else {
+                continue;
+            };
             if let Value::List(items) = &mut grants.value
                 && section == "secrets"
             {
@@ -285,7 +356,9 @@ impl Canon<'_, '_> {
                     let span = item.span;
                     let target = format!("{dir}{}", item.text_of("source").unwrap_or_default());
                     if let Some(grant) = item.entries_mut() {
-                        grant.entry("target".to_owned()).or_insert_with(|| Node::text(span, target));
+                        grant
+                            .entry("target".to_owned())
+                            .or_insert_with(|| Node::text(span, target));
                     }
                 }
             }
@@ -319,12 +392,21 @@ impl Canon<'_, '_> {
             .and_then(|resources| resources.get_mut("reservations"))
             .and_then(Node::entries_mut)
             .and_then(|reservations| reservations.get_mut("devices"));
-        let Some(Value::List(items)) = requests.map(|node| &mut node.value) else { return };
+        let Some(Value::List(items)) = requests.map(|node| &mut node.value) else {
+            return;
+        };
         for item in items {
             if item.get("count").is_some() && item.get("device_ids").is_some() {
-                let path = self.path.key("deploy").key("resources").key("reservations").key("devices");
+                let path = self
+                    .path
+                    .key("deploy")
+                    .key("resources")
+                    .key("reservations")
+                    .key("devices");
                 let fault = "`count` and `device_ids` exclude each other";
-                self.session.diags.push(Diagnostic::error(fault).at(item.place()).path(&path));
+                self.session
+                    .diags
+                    .push(Diagnostic::error(fault).at(item.place()).path(&path));
             }
             whole_device(item);
         }
@@ -335,10 +417,14 @@ impl Canon<'_, '_> {
             .get_mut("develop")
             .and_then(Node::entries_mut)
             .and_then(|develop| develop.get_mut("watch"));
-        let Some(Value::List(items)) = rules.map(|node| &mut node.value) else { return };
+        let Some(Value::List(items)) = rules.map(|node| &mut node.value) else {
+            return;
+        };
         for item in items {
             let span = item.span;
-            let Some(rule) = item.entries_mut() else { continue };
+            let Some(rule) = item.entries_mut() else {
+                continue;
+            };
             if let Some(path) = rule.get_mut("path")
                 && let Some(text) = path.as_text()
             {
@@ -351,9 +437,13 @@ impl Canon<'_, '_> {
 
     fn deploy(&mut self, entries: &mut Entries, span: Span) {
         let scale = entries.get("scale").and_then(number);
-        let Some(deploy) = entries.get_mut("deploy") else { return };
+        let Some(deploy) = entries.get_mut("deploy") else {
+            return;
+        };
         let place = deploy.get("replicas").map_or(span, Node::place);
-        let Some(deploy) = deploy.entries_mut() else { return };
+        let Some(deploy) = deploy.entries_mut() else {
+            return;
+        };
         for key in ["placement", "resources"] {
             let empty = || Node::new(span, Value::Map(Entries::new()));
             deploy.entry(key.to_owned()).or_insert_with(empty);
@@ -364,13 +454,20 @@ impl Canon<'_, '_> {
         {
             let fault = format!("`scale: {scale}` and `deploy.replicas: {replicas}` differ");
             let hint = "write the number in one place only";
-            self.session.diags.push(Diagnostic::error(fault).at(place).path(&self.path).hint(hint));
+            self.session.diags.push(
+                Diagnostic::error(fault)
+                    .at(place)
+                    .path(&self.path)
+                    .hint(hint),
+            );
         }
     }
 
     /// `mem_limit` and its kin may be said in two places, but not differently.
     fn limits(&mut self, entries: &Entries) {
-        let resources = entries.get("deploy").and_then(|deploy| deploy.get("resources"));
+        let resources = entries
+            .get("deploy")
+            .and_then(|deploy| deploy.get("resources"));
         let pairs = [
             ("mem_limit", "limits", "memory"),
             ("mem_reservation", "reservations", "memory"),
@@ -378,14 +475,18 @@ impl Canon<'_, '_> {
             ("pids_limit", "limits", "pids"),
         ];
         for (key, part, inner) in pairs {
-            let other = resources.and_then(|r| r.get(part)).and_then(|p| p.get(inner));
+            let other = resources
+                .and_then(|r| r.get(part))
+                .and_then(|p| p.get(inner));
             if let (Some(node), Some(other)) = (entries.get(key), other)
                 && !node.same(other)
             {
                 let fault = format!("`{key}` and `deploy.resources.{part}.{inner}` differ");
                 let diag = Diagnostic::error(fault).at(node.place()).path(&self.path);
                 let diag = diag.related(other.place(), "the other value");
-                self.session.diags.push(diag.hint("write the limit in one place only"));
+                self.session
+                    .diags
+                    .push(diag.hint("write the limit in one place only"));
             }
         }
     }
@@ -413,7 +514,9 @@ fn clean(path: &str) -> String {
 
 /// Of items with the same key the last one stays, at the place of the first.
 fn unique(list: Option<&mut Node>, key: impl Fn(&Node) -> Option<String>) {
-    let Some(Value::List(items)) = list.map(|node| &mut node.value) else { return };
+    let Some(Value::List(items)) = list.map(|node| &mut node.value) else {
+        return;
+    };
     let mut kept: Vec<Node> = Vec::new();
     let mut seen: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
     for item in std::mem::take(items) {
@@ -444,7 +547,9 @@ fn whole_device(request: &mut Node) {
 
 /// `{default: "", id: path}` as `["default", "id=path"]`.
 fn keys_as_list(node: &mut Node) {
-    let Value::Map(entries) = &node.value else { return };
+    let Value::Map(entries) = &node.value else {
+        return;
+    };
     let item = |(key, value): (&String, &Node)| match value.as_text() {
         Some(text) if !text.is_empty() => Node::text(value.span, format!("{key}={text}")),
         _ => Node::text(value.span, key.clone()),
@@ -454,9 +559,13 @@ fn keys_as_list(node: &mut Node) {
 
 /// Compose prints the keys of these entries in capitals.
 fn blkio(entries: &mut Entries) {
-    let Some(blkio) = entries.get_mut("blkio_config").and_then(Node::entries_mut) else { return };
+    let Some(blkio) = entries.get_mut("blkio_config").and_then(Node::entries_mut) else {
+        return;
+    };
     for node in blkio.values_mut() {
-        let Value::List(items) = &mut node.value else { continue };
+        let Value::List(items) = &mut node.value else {
+            continue;
+        };
         for device in items.iter_mut().filter_map(Node::entries_mut) {
             for (old, new) in [("path", "Path"), ("rate", "Rate"), ("weight", "Weight")] {
                 if let Some(value) = device.shift_remove(old) {
@@ -469,9 +578,13 @@ fn blkio(entries: &mut Entries) {
 
 /// An empty environment of a hook says nothing.
 fn bare_environment(hooks: Option<&mut Node>) {
-    let Some(Value::List(items)) = hooks.map(|node| &mut node.value) else { return };
+    let Some(Value::List(items)) = hooks.map(|node| &mut node.value) else {
+        return;
+    };
     for hook in items.iter_mut().filter_map(Node::entries_mut) {
-        hook.retain(|key, value| key != "environment" || value.entries().is_some_and(|e| !e.is_empty()));
+        hook.retain(|key, value| {
+            key != "environment" || value.entries().is_some_and(|e| !e.is_empty())
+        });
     }
 }
 
@@ -488,7 +601,9 @@ fn normalise(entries: &mut Entries, span: Span) {
         || entries.contains_key("provider")
         || entries.contains_key("networks");
     if !alone {
-        let default = [("default".to_owned(), Node::new(span, Value::Null))].into_iter().collect();
+        let default = [("default".to_owned(), Node::new(span, Value::Null))]
+            .into_iter()
+            .collect();
         entries.insert("networks".to_owned(), Node::new(span, Value::Map(default)));
     }
     if let Some(policy) = entries.get_mut("pull_policy")
@@ -499,12 +614,19 @@ fn normalise(entries: &mut Entries, span: Span) {
     let mut implied: Vec<(String, Span, bool)> = Vec::new();
     let listed = |key: &str| entries.get(key).and_then(Node::items).unwrap_or_default();
     for link in listed("links") {
-        let name = link.as_text().unwrap_or_default().split(':').next().unwrap_or_default();
+        let name = link
+            .as_text()
+            .unwrap_or_default()
+            .split(':')
+            .next()
+            .unwrap_or_default();
         implied.push((name.to_owned(), link.span, true));
     }
     for key in ["network_mode", "ipc", "pid", "uts", "cgroup"] {
         if let Some(node) = entries.get(key)
-            && let Some(name) = node.as_text().and_then(|text| text.strip_prefix("service:"))
+            && let Some(name) = node
+                .as_text()
+                .and_then(|text| text.strip_prefix("service:"))
         {
             implied.push((name.to_owned(), node.span, true));
         }
@@ -522,9 +644,14 @@ fn normalise(entries: &mut Entries, span: Span) {
     let depends = entries
         .entry("depends_on".to_owned())
         .or_insert_with(|| Node::new(span, Value::Map(Entries::new())));
-    let Some(depends) = depends.entries_mut() else { return };
+    let Some(depends) = depends.entries_mut() else {
+        return;
+    };
     for (name, place, restart) in implied {
-        let bare = Node { key: Some(place), ..Node::new(place, Value::Null) };
+        let bare = Node {
+            key: Some(place),
+            ..Node::new(place, Value::Null)
+        };
         let mut node = crate::compose::merge::dependency(&bare);
         if let Some(dependency) = node.entries_mut().filter(|_| restart) {
             dependency.insert("restart".to_owned(), Node::new(place, Value::Bool(true)));

@@ -14,14 +14,22 @@ struct Long<'n> {
 
 impl<'n> Long<'n> {
     fn new(at: &'n Node) -> Self {
-        Self { at, entries: Entries::new() }
+        Self {
+            at,
+            entries: Entries::new(),
+        }
     }
     fn set(mut self, key: &str, value: Value) -> Self {
-        self.entries.insert(key.to_owned(), Node::new(self.at.span, value));
+        self.entries
+            .insert(key.to_owned(), Node::new(self.at.span, value));
         self
     }
     fn text(self, key: &str, text: &str) -> Self {
-        if text.is_empty() { self } else { self.set(key, Value::Text(text.to_owned())) }
+        if text.is_empty() {
+            self
+        } else {
+            self.set(key, Value::Text(text.to_owned()))
+        }
     }
     fn done(self) -> Node {
         self.at.with(Value::Map(self.entries))
@@ -30,7 +38,9 @@ impl<'n> Long<'n> {
 
 /// A port's short form as its long forms, one a container port; faults are reported.
 pub(super) fn ports(canon: &mut Canon<'_, '_>, node: &Node) -> Vec<Node> {
-    let Some(text) = node.scalar() else { return Vec::new() };
+    let Some(text) = node.scalar() else {
+        return Vec::new();
+    };
     if canon.raw(&text) {
         return vec![node.clone()];
     }
@@ -50,7 +60,9 @@ fn parse_ports(node: &Node, text: &str) -> Result<Vec<Node>, String> {
         None => (text, "tcp".to_owned()),
     };
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        return Err(format!("unknown protocol `{protocol}` in `{text}`; the protocols are tcp, udp, sctp"));
+        return Err(format!(
+            "unknown protocol `{protocol}` in `{text}`; the protocols are tcp, udp, sctp"
+        ));
     }
     let (address, host, container) = match body.strip_prefix('[').and_then(|b| b.split_once("]:")) {
         Some((address, rest)) => match rest.split_once(':') {
@@ -61,7 +73,11 @@ fn parse_ports(node: &Node, text: &str) -> Result<Vec<Node>, String> {
             [container] => ("", "", *container),
             [host, container] => ("", *host, *container),
             [address, host, container] => (*address, *host, *container),
-            _ => return Err(format!("`{text}` has too many colons; put an IPv6 address in brackets")),
+            _ => {
+                return Err(format!(
+                    "`{text}` has too many colons; put an IPv6 address in brackets"
+                ));
+            }
         },
     };
     if container.is_empty() {
@@ -71,7 +87,11 @@ fn parse_ports(node: &Node, text: &str) -> Result<Vec<Node>, String> {
         return Err(format!("`{address}` is not an IP address"));
     }
     let inside = range(container)?;
-    let outside = if host.is_empty() { None } else { Some(range(host)?) };
+    let outside = if host.is_empty() {
+        None
+    } else {
+        Some(range(host)?)
+    };
     let count = inside.1 - inside.0;
     let long = |target: u16, published: Option<String>| {
         let long = Long::new(node)
@@ -85,20 +105,25 @@ fn parse_ports(node: &Node, text: &str) -> Result<Vec<Node>, String> {
         long.text("protocol", &protocol).done()
     };
     match outside {
-        None => Ok((inside.0..=inside.1).map(|target| long(target, None)).collect()),
+        None => Ok((inside.0..=inside.1)
+            .map(|target| long(target, None))
+            .collect()),
         Some((first, last)) if last - first == count => Ok((inside.0..=inside.1)
             .zip(first..=last)
             .map(|(target, published)| long(target, Some(published.to_string())))
             .collect()),
         Some(_) if count == 0 => Ok(vec![long(inside.0, Some(host.to_owned()))]),
-        Some(_) => Err(format!("the ranges `{host}` and `{container}` have different lengths")),
+        Some(_) => Err(format!(
+            "the ranges `{host}` and `{container}` have different lengths"
+        )),
     }
 }
 
 /// `80` or `80-90`.
 pub(in crate::compose) fn range(text: &str) -> Result<(u16, u16), String> {
     let port = |part: &str| {
-        part.parse::<u16>().map_err(|_| format!("`{part}` is not a port; ports are 1 to 65535"))
+        part.parse::<u16>()
+            .map_err(|_| format!("`{part}` is not a port; ports are 1 to 65535"))
     };
     match text.split_once('-') {
         None => port(text).map(|port| (port, port)),
@@ -129,7 +154,10 @@ pub(super) fn volume(canon: &mut Canon<'_, '_>, node: &Node, text: &str) -> Opti
         [source, target] => (*source, *target, ""),
         [source, target, options] => (*source, *target, *options),
         _ => {
-            canon.fault(node, format!("`{text}` has too many colons; write [SOURCE:]TARGET[:OPTIONS]"));
+            canon.fault(
+                node,
+                format!("`{text}` has too many colons; write [SOURCE:]TARGET[:OPTIONS]"),
+            );
             return None;
         }
     };
@@ -157,8 +185,15 @@ pub(super) fn volume(canon: &mut Canon<'_, '_>, node: &Node, text: &str) -> Opti
         }
     }
     let kind = if bind { "bind" } else { "volume" };
-    let long = Long::new(node).text("type", kind).text("source", source).text("target", target);
-    let long = if read_only { long.set("read_only", Value::Bool(true)) } else { long };
+    let long = Long::new(node)
+        .text("type", kind)
+        .text("source", source)
+        .text("target", target);
+    let long = if read_only {
+        long.set("read_only", Value::Bool(true))
+    } else {
+        long
+    };
     Some(long.set(kind, Value::Map(inner)).done())
 }
 

@@ -26,20 +26,39 @@ impl Canon<'_, '_> {
                 let text = node.scalar().filter(|text| !text.is_empty())?;
                 Some(node.with(Value::Text(text)))
             }
-            Rule::Bool => self.boolean(&node).filter(|on| *on).map(|on| node.with(Value::Bool(on))),
+            Rule::Bool => self
+                .boolean(&node)
+                .filter(|on| *on)
+                .map(|on| node.with(Value::Bool(on))),
             Rule::Flag => self.boolean(&node).map(|on| node.with(Value::Bool(on))),
             Rule::External => match node.entries() {
                 Some(_) => Some(node),
-                None => self.boolean(&node).filter(|on| *on).map(|on| node.with(Value::Bool(on))),
+                None => self
+                    .boolean(&node)
+                    .filter(|on| *on)
+                    .map(|on| node.with(Value::Bool(on))),
             },
-            Rule::Int => self.integer(&node).filter(|n| *n != 0).map(|n| node.with(Value::Int(n))),
+            Rule::Int => self
+                .integer(&node)
+                .filter(|n| *n != 0)
+                .map(|n| node.with(Value::Int(n))),
             Rule::Count => self.integer(&node).map(|n| node.with(Value::Int(n))),
-            Rule::Float => self.float(&node).filter(|n| *n != 0.0).map(|n| node.with(Value::Float(n))),
+            Rule::Float => self
+                .float(&node)
+                .filter(|n| *n != 0.0)
+                .map(|n| node.with(Value::Float(n))),
             Rule::Bytes => {
-                self.bytes(&node).filter(|n| *n != 0).map(|n| node.with(Value::Text(n.to_string())))
+                let bytes = self.bytes(&node).filter(|n| *n != 0)?;
+                if bytes < 0 && !self.may_be_negative() {
+                    self.fault(&node, "a size must not be negative");
+                    return None;
+                }
+                Some(node.with(Value::Text(bytes.to_string())))
             }
             Rule::Duration => self.duration(node),
-            Rule::Mode => self.mode(&node).map(|n| node.with(Value::Text(format!("0{n:o}")))),
+            Rule::Mode => self
+                .mode(&node)
+                .map(|n| node.with(Value::Text(format!("0{n:o}")))),
             Rule::Texts => filled(node.with(Value::List(texts(&node)))),
             Rule::Set | Rule::TextOrSet => filled(node.with(Value::List(unique(texts(&node))))),
             Rule::Labels | Rule::Options => filled(self.labels(node)),
@@ -60,7 +79,10 @@ impl Canon<'_, '_> {
                 Value::List(_) => self.list(rule, node),
                 _ if matches!(rule, Rule::Object(_)) => node,
                 _ => {
-                    let item = Node { key: None, ..node.clone() };
+                    let item = Node {
+                        key: None,
+                        ..node.clone()
+                    };
                     self.list(rule, node.with(Value::List(vec![item])))
                 }
             }),
@@ -72,18 +94,32 @@ impl Canon<'_, '_> {
         }
     }
 
+    /// `-1` stands for "no limit" or "the host's default" under these keys.
+    fn may_be_negative(&self) -> bool {
+        let last = self.path.0.last();
+        ["memswap_limit", "mem_swappiness"]
+            .iter()
+            .any(|key| last == Some(&Key::Name((*key).to_owned())))
+    }
+
     /// Reports a value that can't be understood.
     pub(super) fn fault(&mut self, node: &Node, text: impl Into<String>) {
-        self.session.diags.push(Diagnostic::error(text).at(node.place()).path(&self.path));
+        self.session
+            .diags
+            .push(Diagnostic::error(text).at(node.place()).path(&self.path));
     }
 
     /// The canonical entries of a mapping with known keys.
     pub(super) fn object(&mut self, shape: &'static Shape, node: Node) -> Node {
         let shell = node.with(Value::Null);
-        let Value::Map(entries) = node.value else { return shell };
+        let Value::Map(entries) = node.value else {
+            return shell;
+        };
         let mut out = Entries::new();
         for (key, entry) in entries {
-            let rule = shape.rule(&key).unwrap_or(&crate::compose::schema::EXTENSION);
+            let rule = shape
+                .rule(&key)
+                .unwrap_or(&crate::compose::schema::EXTENSION);
             self.path.0.push(Key::Name(key.clone()));
             let value = self.value(rule, entry);
             self.path.0.pop();
@@ -96,7 +132,9 @@ impl Canon<'_, '_> {
 
     fn each(&mut self, rule: &Rule, node: Node) -> Node {
         let shell = node.with(Value::Null);
-        let Value::Map(entries) = node.value else { return shell };
+        let Value::Map(entries) = node.value else {
+            return shell;
+        };
         let mut out = Entries::new();
         for (key, entry) in entries {
             let empty = entry.with(Value::Null);
@@ -110,7 +148,9 @@ impl Canon<'_, '_> {
 
     fn list(&mut self, rule: &Rule, node: Node) -> Node {
         let shell = node.with(Value::Null);
-        let Value::List(items) = node.value else { return shell };
+        let Value::List(items) = node.value else {
+            return shell;
+        };
         let mut out = Vec::new();
         for (at, item) in items.into_iter().enumerate() {
             self.path.0.push(Key::Index(at));
@@ -134,7 +174,10 @@ impl Canon<'_, '_> {
                     Named::Null => item.with(Value::Null),
                     Named::Dependency => merge::dependency(item),
                 };
-                out.entry(name.to_owned()).or_insert(Node { key: Some(item.span), ..value });
+                out.entry(name.to_owned()).or_insert(Node {
+                    key: Some(item.span),
+                    ..value
+                });
             }
             return node.with(Value::Map(out));
         }
@@ -161,7 +204,10 @@ impl Canon<'_, '_> {
                 "" => None,
                 _ if self.raw(text) => None,
                 _ => {
-                    self.fault(node, format!("`{text}` is not a boolean; write true or false"));
+                    self.fault(
+                        node,
+                        format!("`{text}` is not a boolean; write true or false"),
+                    );
                     None
                 }
             },
@@ -232,7 +278,9 @@ impl Canon<'_, '_> {
             }
             None if self.raw(text) => Some(node),
             None => {
-                let fault = format!("`{text}` is not a duration; write a number and a unit: 10s, 1m30s, 500ms");
+                let fault = format!(
+                    "`{text}` is not a duration; write a number and a unit: 10s, 1m30s, 500ms"
+                );
                 self.fault(&node, fault);
                 None
             }
@@ -268,7 +316,13 @@ impl Canon<'_, '_> {
         if let Some(entries) = node.entries_mut() {
             for (name, entry) in entries {
                 let source = entry.key_place().source;
-                let set = || self.session.origin(source)?.vars.get(name.as_str()).cloned();
+                let set = || {
+                    self.session
+                        .origin(source)?
+                        .vars
+                        .get(name.as_str())
+                        .cloned()
+                };
                 entry.value = match entry.scalar().or_else(set) {
                     Some(text) => Value::Text(text),
                     None => Value::Null,
@@ -282,7 +336,10 @@ impl Canon<'_, '_> {
         match &node.value {
             Value::Text(text) if self.interpolated => match shell_words::split(text) {
                 Ok(words) => {
-                    let words = words.into_iter().map(|word| Node::text(node.span, word)).collect();
+                    let words = words
+                        .into_iter()
+                        .map(|word| Node::text(node.span, word))
+                        .collect();
                     Some(node.with(Value::List(words)))
                 }
                 Err(_) => {
@@ -327,14 +384,19 @@ impl Canon<'_, '_> {
                 Some(shell.with(Value::Map(out)))
             }
             Value::Null => None,
-            _ => self.integer(&node).map(|number| node.with(Value::Int(number))),
+            _ => self
+                .integer(&node)
+                .map(|number| node.with(Value::Int(number))),
         }
     }
 
     fn short(&mut self, short: Short, node: Node) -> Option<Node> {
         let text = node.as_text()?.to_owned();
         let entry = |key: &str| {
-            let value = Node { key: None, ..node.clone() };
+            let value = Node {
+                key: None,
+                ..node.clone()
+            };
             Some(node.with(Value::Map([(key.to_owned(), value)].into_iter().collect())))
         };
         match short {
@@ -362,9 +424,10 @@ fn filled(node: Node) -> Option<Node> {
 /// One text or a list of scalars as texts.
 fn texts(node: &Node) -> Vec<Node> {
     match &node.value {
-        Value::List(items) => {
-            items.iter().filter_map(|item| Some(item.with(Value::Text(item.scalar()?)))).collect()
-        }
+        Value::List(items) => items
+            .iter()
+            .filter_map(|item| Some(item.with(Value::Text(item.scalar()?))))
+            .collect(),
         Value::Text(text) if !text.is_empty() => vec![Node::text(node.span, text.clone())],
         _ => Vec::new(),
     }
@@ -372,7 +435,10 @@ fn texts(node: &Node) -> Vec<Node> {
 
 fn unique(items: Vec<Node>) -> Vec<Node> {
     let mut seen = std::collections::BTreeSet::new();
-    items.into_iter().filter(|item| seen.insert(item.scalar())).collect()
+    items
+        .into_iter()
+        .filter(|item| seen.insert(item.scalar()))
+        .collect()
 }
 
 /// Hosts by name, each pair once, without the brackets of IPv6.
@@ -389,7 +455,10 @@ fn hosts(node: Node) -> Node {
         }
         let mut list = unique(std::mem::take(items));
         let name = |item: &Node| {
-            item.as_text().and_then(|text| text.split('=').next()).unwrap_or_default().to_owned()
+            item.as_text()
+                .and_then(|text| text.split('=').next())
+                .unwrap_or_default()
+                .to_owned()
         };
         list.sort_by_key(name);
         *items = list;
@@ -398,14 +467,23 @@ fn hosts(node: Node) -> Node {
 }
 
 fn options(node: Node) -> Node {
-    let Value::Map(entries) = &node.value else { return node };
+    let Value::Map(entries) = &node.value else {
+        return node;
+    };
     let listed = |entry: &Node| {
         let list = match &entry.value {
             Value::List(_) => texts(entry),
-            _ => entry.scalar().map(|text| Node::text(entry.span, text)).into_iter().collect(),
+            _ => entry
+                .scalar()
+                .map(|text| Node::text(entry.span, text))
+                .into_iter()
+                .collect(),
         };
         entry.with(Value::List(list))
     };
-    let out = entries.iter().map(|(key, entry)| (key.clone(), listed(entry))).collect();
+    let out = entries
+        .iter()
+        .map(|(key, entry)| (key.clone(), listed(entry)))
+        .collect();
     node.with(Value::Map(out))
 }
