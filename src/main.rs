@@ -12,8 +12,17 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let program = args.next();
     let words: Vec<_> = args.collect();
-    let hidden = words.first().and_then(|word| word.to_str()).unwrap_or_default();
-    let rest = || words.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let hidden = words
+        .first()
+        .and_then(|word| word.to_str())
+        .unwrap_or_default();
+    let rest = || {
+        words
+            .iter()
+            .skip(1)
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect()
+    };
     let code = match hidden {
         "__supervise" => own(native::supervisor::main, rest()),
         "__sandbox" => own(native::sandbox::main, rest()),

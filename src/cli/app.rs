@@ -14,6 +14,7 @@ use crate::apply::{self, ApplyError, Context, Plan};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::env::Env;
 use crate::base::name::ProjectName;
+use crate::base::span::SourceMap;
 use crate::compose::model::Project;
 use crate::compose::select::{Selection, select};
 use crate::compose::{self, LoadError, LoadRequest};
@@ -59,7 +60,8 @@ impl App {
                 Some("never") => Ansi::Never,
                 Some("always") => Ansi::Always,
                 Some(other) => {
-                    let text = format!("invalid COMPOSE_ANSI `{other}`: write never, always or auto");
+                    let text =
+                        format!("invalid COMPOSE_ANSI `{other}`: write never, always or auto");
                     return Err((Failure::new(text), auto));
                 }
             },
@@ -73,7 +75,12 @@ impl App {
             let text = "--compatibility is not supported: names are made as Compose v2 makes them";
             write_err(render::warning(text, screen.err_colour));
         }
-        Ok(Self { globals, env, screen, mode })
+        Ok(Self {
+            globals,
+            env,
+            screen,
+            mode,
+        })
     }
 
     /// Whether progress and errors are JSON.
@@ -91,26 +98,26 @@ impl App {
     /// # Errors
     /// Every fault in the files.
     pub fn load(&self) -> Result<Project, Failure> {
-        self.load_with(true)
-    }
-
-    /// As [`App::load`]; `interpolate` is whether variables are replaced.
-    ///
-    /// # Errors
-    /// Every fault in the files.
-    pub fn load_with(&self, interpolate: bool) -> Result<Project, Failure> {
-        let request = self.request(interpolate)?;
-        let project = compose::load(&request, &self.env).map_err(load_failure)?;
-        self.show_warnings(&project);
+        let project = compose::load(&self.request()?, &self.env).map_err(load_failure)?;
+        self.show_warnings(&project.warnings, &project.sources);
         Ok(project)
     }
 
-    fn show_warnings(&self, project: &Project) {
-        let warnings = project.warnings.clone().sorted();
-        write_err(render::diagnostics(&warnings, &project.sources, self.screen.err_colour));
+    /// Shows warnings found in files.
+    pub fn show_warnings(&self, warnings: &Diagnostics, sources: &SourceMap) {
+        let warnings = warnings.clone().sorted();
+        write_err(render::diagnostics(
+            &warnings,
+            sources,
+            self.screen.err_colour,
+        ));
     }
 
-    fn request(&self, interpolate: bool) -> Result<LoadRequest, Failure> {
+    /// What the global flags say about the project. Reads standard input when `-f -` asks for it.
+    ///
+    /// # Errors
+    /// When standard input can't be read.
+    pub fn request(&self) -> Result<LoadRequest, Failure> {
         let globals = &self.globals;
         let stdin = if globals.file.iter().any(|file| file == "-") {
             let mut text = String::new();
@@ -128,7 +135,7 @@ impl App {
             project_name: globals.project_name.clone(),
             env_files: globals.env_file.clone(),
             profiles: globals.profile.clone(),
-            interpolate,
+            ..LoadRequest::default()
         })
     }
 
@@ -136,10 +143,13 @@ impl App {
     ///
     /// # Errors
     /// Faults in the files; a service that does not exist.
-    pub fn select(&self, services: &[String], deps: Deps, scale: Vec<(String, u32)>) -> Result<Project, Failure> {
-        let selection =
-            Selection { services: services.to_vec(), dependencies: deps == Deps::Include, scale };
-        select(self.load()?, &selection).map_err(load_failure)
+    pub fn select(
+        &self,
+        services: &[String],
+        deps: Deps,
+        scale: Vec<(String, u32)>,
+    ) -> Result<Project, Failure> {
+        narrow(self.load()?, services, deps, scale)
     }
 
     /// The project, or only its name when one is given and there is no compose file.
@@ -147,20 +157,20 @@ impl App {
     /// # Errors
     /// Faults in the files; neither file nor name.
     pub fn project_or_name(&self) -> Result<(ProjectName, Option<Project>), Failure> {
-        let given = self.globals.project_name.as_deref().or(self.env.non_empty("COMPOSE_PROJECT_NAME"));
-        let error = match compose::load(&self.request(true)?, &self.env) {
+        let request = self.request()?;
+        let error = match compose::load(&request, &self.env) {
             Ok(project) => {
-                self.show_warnings(&project);
+                self.show_warnings(&project.warnings, &project.sources);
                 return Ok((project.name.clone(), Some(project)));
             }
             Err(error) => error,
         };
-        match given {
-            Some(name) if self.globals.file.is_empty() && no_file(&error.diagnostics) => {
-                let name = ProjectName::new(name).map_err(|error| Failure::new(error.to_string()))?;
-                Ok((name, None))
-            }
-            _ => Err(load_failure(error)),
+        if !no_file(&error.diagnostics) {
+            return Err(load_failure(error));
+        }
+        match compose::project_name_only(&request, &self.env).map_err(load_failure)? {
+            Some(name) => Ok((name, None)),
+            None => Err(load_failure(error)),
         }
     }
 
@@ -169,11 +179,14 @@ impl App {
     /// # Errors
     /// `no such service`.
     pub fn known(&self, project: Option<&Project>, services: &[String]) -> Result<(), Failure> {
-        let Some(project) = project else { return Ok(()) };
+        let Some(project) = project else {
+            return Ok(());
+        };
         for name in services {
             if project.service(name).is_none() {
                 let names = project.services.keys().map(|key| key.as_str());
-                let near = crate::base::diag::nearest(name, names).map(|near| format!("did you mean `{near}`?"));
+                let near = crate::base::diag::nearest(name, names)
+                    .map(|near| format!("did you mean `{near}`?"));
                 let failure = Failure::new(format!("no such service: {name}"));
                 return Err(match near {
                     Some(hint) => failure.hint(hint),
@@ -240,9 +253,37 @@ impl App {
             env: self.env.clone(),
             roots,
             parallel: self.parallel(),
-            trust_host_ca: if trust { Some(roots::host_ca(&self.env)?) } else { None },
+            trust_host_ca: if trust {
+                Some(roots::host_ca(&self.env)?)
+            } else {
+                None
+            },
         };
-        Ok(Work { context, progress, interrupts })
+        Ok(Work {
+            context,
+            progress,
+            interrupts,
+        })
+    }
+
+    /// Another progress display, for a second run of one command.
+    pub fn new_progress(&self) -> Arc<Progress> {
+        Arc::new(Progress::new(self.mode, self.screen, self.globals.dry_run))
+    }
+
+    /// The same context for a second run: with another display, and not cancelled.
+    pub fn again(&self, context: &Context, progress: &Arc<Progress>) -> Context {
+        Context {
+            engine: Arc::clone(&context.engine),
+            store: Arc::clone(&context.store),
+            sandbox: Arc::clone(&context.sandbox),
+            events: Arc::clone(progress) as Arc<dyn crate::base::event::EventSink>,
+            cancel: Cancel::default(),
+            env: context.env.clone(),
+            roots: context.roots.clone(),
+            parallel: context.parallel,
+            trust_host_ca: context.trust_host_ca.clone(),
+        }
     }
 
     /// Takes the project's lock, plans, runs (or shows, with `--dry-run`) and lets go.
@@ -295,13 +336,21 @@ impl App {
             return Ok(write_out(format!("{}\n", plan.json()))?);
         }
         let text = plan.text();
-        let text = if plan.is_empty() { "nothing to do\n" } else { text.as_str() };
+        let text = if plan.is_empty() {
+            "nothing to do\n"
+        } else {
+            text.as_str()
+        };
         let end = if text.ends_with('\n') { "" } else { "\n" };
         Ok(write_out(format!("{text}{end}"))?)
     }
 
     fn parallel(&self) -> usize {
-        let variable = || self.env.non_empty("COMPOSE_PARALLEL_LIMIT").and_then(|text| text.parse().ok());
+        let variable = || {
+            self.env
+                .non_empty("COMPOSE_PARALLEL_LIMIT")
+                .and_then(|text| text.parse().ok())
+        };
         let limit: i64 = self.globals.parallel.or_else(variable).unwrap_or(-1);
         usize::try_from(limit).unwrap_or(0)
     }
@@ -320,6 +369,26 @@ pub enum Deps {
     Include,
     /// They don't.
     Leave,
+}
+
+/// Narrows a loaded project down to services and, with `deps`, what they need.
+///
+/// # Errors
+/// A service that does not exist, or a dependency that is off by its profiles.
+pub fn narrow(
+    project: Project,
+    services: &[String],
+    deps: Deps,
+    scale: Vec<(String, u32)>,
+) -> Result<Project, Failure> {
+    let sources = project.sources.clone();
+    let selection = Selection {
+        services: services.to_vec(),
+        with_dependencies: deps == Deps::Include,
+        scale: scale.into_iter().collect(),
+        ..Selection::default()
+    };
+    select(project, &selection).map_err(|faults| Failure::faults(faults.sorted(), sources))
 }
 
 /// Faults of loading as a failure.
@@ -353,7 +422,9 @@ pub fn progress_mode(arg: ProgressArg) -> Mode {
 }
 
 fn variable_mode(env: &Env) -> Result<Mode, Failure> {
-    let named = env.non_empty("COMPOSE_PROGRESS").or_else(|| env.non_empty("BUILDKIT_PROGRESS"));
+    let named = env
+        .non_empty("COMPOSE_PROGRESS")
+        .or_else(|| env.non_empty("BUILDKIT_PROGRESS"));
     match named {
         None | Some("auto") => Ok(Mode::Auto),
         Some("tty") => Ok(Mode::Tty),

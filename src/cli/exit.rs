@@ -9,6 +9,7 @@ use std::io;
 use crate::apply::ApplyError;
 use crate::base::diag::Diagnostic;
 use crate::base::span::SourceMap;
+use crate::build::BuildError;
 use crate::engine::EngineError;
 use crate::ui::{Screen, json, render, write_err};
 
@@ -23,8 +24,14 @@ pub struct Failure {
 enum What {
     /// Everything has been said.
     Said,
-    Message { text: String, hints: Vec<String> },
-    Faults { faults: Vec<Diagnostic>, sources: Box<SourceMap> },
+    Message {
+        text: String,
+        hints: Vec<String>,
+    },
+    Faults {
+        faults: Vec<Diagnostic>,
+        sources: Box<SourceMap>,
+    },
     Apply(ApplyError),
 }
 
@@ -34,15 +41,30 @@ pub type Outcome = Result<i32, Failure>;
 impl Failure {
     /// An error with exit code 1.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { what: What::Message { text: text.into(), hints: Vec::new() }, code: 1 }
+        Self {
+            what: What::Message {
+                text: text.into(),
+                hints: Vec::new(),
+            },
+            code: 1,
+        }
     }
     /// Faults in the user's files.
     pub fn faults(faults: Vec<Diagnostic>, sources: SourceMap) -> Self {
-        Self { what: What::Faults { faults, sources: Box::new(sources) }, code: 1 }
+        Self {
+            what: What::Faults {
+                faults,
+                sources: Box::new(sources),
+            },
+            code: 1,
+        }
     }
     /// Nothing more to say.
     pub fn said(code: i32) -> Self {
-        Self { what: What::Said, code }
+        Self {
+            what: What::Said,
+            code,
+        }
     }
     /// Adds an act the user can do.
     #[must_use]
@@ -105,12 +127,19 @@ fn apply_text(error: &ApplyError, colour: bool) -> String {
 
 impl From<ApplyError> for Failure {
     fn from(error: ApplyError) -> Self {
-        Self { code: error.exit_code(), what: What::Apply(error) }
+        Self {
+            code: error.exit_code(),
+            what: What::Apply(error),
+        }
     }
 }
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
-        let code = if let EngineError::CannotRun { code, .. } = &error { *code } else { 1 };
+        let code = if let EngineError::CannotRun { code, .. } = &error {
+            *code
+        } else {
+            1
+        };
         Self::new(error.to_string()).code(code)
     }
 }
@@ -127,6 +156,18 @@ impl From<crate::image::reference::ReferenceError> for Failure {
 impl From<crate::image::registry::PullError> for Failure {
     fn from(error: crate::image::registry::PullError) -> Self {
         Self::new(error.to_string())
+    }
+}
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Invalid {
+                diagnostics,
+                sources,
+            } => Self::faults(diagnostics, sources),
+            BuildError::Cancelled => Self::said(130),
+            other => Self::new(other.to_string()),
+        }
     }
 }
 impl From<io::Error> for Failure {

@@ -67,11 +67,21 @@ pub struct Scope {
 impl Scope {
     /// Whether a container is meant; one-off containers never are.
     pub fn covers(&self, container: &ObservedContainer) -> bool {
-        let label = |key: &str| container.labels.get(&format!("com.docker.compose.{key}")).map(String::as_str);
+        let label = |key: &str| {
+            container
+                .labels
+                .get(&format!("com.docker.compose.{key}"))
+                .map(String::as_str)
+        };
         let service = label("service").unwrap_or_default();
         label("oneoff") != Some("True")
-            && self.services.as_ref().is_none_or(|names| names.contains(service))
-            && self.index.is_none_or(|index| label("container-number") == Some(index.to_string().as_str()))
+            && self
+                .services
+                .as_ref()
+                .is_none_or(|names| names.contains(service))
+            && self
+                .index
+                .is_none_or(|index| label("container-number") == Some(index.to_string().as_str()))
     }
 }
 
@@ -99,7 +109,11 @@ fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Cancel, sender: &Sen
             Ok(world) => {
                 for container in world.containers.iter().filter(|c| scope.covers(c)) {
                     if known.insert(container.id.clone()) {
-                        let query = if first { scope.query.clone() } else { LogQuery::default() };
+                        let query = if first {
+                            scope.query.clone()
+                        } else {
+                            LogQuery::default()
+                        };
                         let reader = Reader::new(container, scope, query, done.clone());
                         let (engine, sender) = (Arc::clone(engine), sender.clone());
                         thread::spawn(move || reader.run(engine.as_ref(), &sender));
@@ -134,8 +148,15 @@ impl Reader {
         Self {
             id: container.id.clone(),
             name: screen_name(&scope.project, &container.name),
-            service: container.labels.get("com.docker.compose.service").cloned().unwrap_or_default(),
-            query: LogQuery { follow: true, ..query },
+            service: container
+                .labels
+                .get("com.docker.compose.service")
+                .cloned()
+                .unwrap_or_default(),
+            query: LogQuery {
+                follow: true,
+                ..query
+            },
             told: scope.after,
             done,
         }
@@ -168,7 +189,13 @@ impl Reader {
                     // Reading goes on behind this line when the stream has to be opened again.
                     self.query.since = Some(Timestamp(record.time.0.saturating_add(1)));
                     self.query.tail = None;
-                    self.send(sender, Message::Line { name: self.name.clone(), record })?;
+                    self.send(
+                        sender,
+                        Message::Line {
+                            name: self.name.clone(),
+                            record,
+                        },
+                    )?;
                 }
                 Ok(None) => return self.look(engine, sender),
                 Err(LogEnd::TimedOut) => {
@@ -177,7 +204,10 @@ impl Reader {
                     }
                 }
                 Err(LogEnd::Failed(why)) => {
-                    self.send(sender, Message::Problem(format!("{}: cannot read the log: {why}", self.name)))?;
+                    self.send(
+                        sender,
+                        Message::Problem(format!("{}: cannot read the log: {why}", self.name)),
+                    )?;
                     return Ok(false);
                 }
             }
@@ -186,8 +216,12 @@ impl Reader {
 
     /// Tells of an end that was not told yet; `false` when the container is gone.
     fn look(&mut self, engine: &dyn Engine, sender: &Sender<Message>) -> Result<bool, ()> {
-        let Ok(container) = engine.container(&self.id) else { return Ok(false) };
-        let Some(exit) = container.state.exit().filter(|exit| exit.at > self.told) else { return Ok(true) };
+        let Ok(container) = engine.container(&self.id) else {
+            return Ok(false);
+        };
+        let Some(exit) = container.state.exit().filter(|exit| exit.at > self.told) else {
+            return Ok(true);
+        };
         self.told = exit.at;
         let message = Message::Exited {
             name: self.name.clone(),
@@ -215,7 +249,11 @@ pub struct Printer<'a> {
 impl<'a> Printer<'a> {
     /// Writes above `progress` where there is one; `exits` is whether ends are told.
     pub fn new(lines: Lines, progress: Option<&'a Progress>, exits: bool) -> Self {
-        Self { lines, progress, exits }
+        Self {
+            lines,
+            progress,
+            exits,
+        }
     }
     /// Makes a name known, so that prefixes are padded to the longest of all.
     pub fn add(&mut self, name: &str) {
@@ -228,7 +266,9 @@ impl<'a> Printer<'a> {
     pub fn print(&mut self, message: &Message) -> std::io::Result<()> {
         match message {
             Message::Line { name, record } => {
-                let text = self.lines.record(name, record.stderr, record.time, &record.line);
+                let text = self
+                    .lines
+                    .record(name, record.stderr, record.time, &record.line);
                 self.put(record.stderr, &text)
             }
             Message::Exited { name, code, .. } => {

@@ -8,7 +8,12 @@ use super::args::Cli;
 
 /// Commands as `--help` lists them. A test checks that each is in exactly one group.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Run", &["up", "down", "create", "start", "stop", "restart", "kill", "rm", "run", "exec"]),
+    (
+        "Run",
+        &[
+            "up", "down", "create", "start", "stop", "restart", "kill", "rm", "run", "exec",
+        ],
+    ),
     ("Look", &["ps", "logs", "top", "port", "images", "ls"]),
     ("Project", &["build", "pull", "config", "graph"]),
     ("More", &["image", "version"]),
@@ -16,8 +21,8 @@ const GROUPS: [(&str, &[&str]); 4] = [
 
 /// Commands of docker compose that hoist does not have yet.
 const NOT_YET: [&str; 20] = [
-    "alpha", "attach", "bridge", "commit", "convert", "cp", "events", "export", "pause", "publish", "push", "scale",
-    "stats", "unpause", "viz", "volumes", "wait", "watch", "generate", "dry-run",
+    "alpha", "attach", "bridge", "commit", "convert", "cp", "events", "export", "pause", "publish",
+    "push", "scale", "stats", "unpause", "viz", "volumes", "wait", "watch", "generate", "dry-run",
 ];
 
 /// The command line's grammar with grouped help.
@@ -28,7 +33,10 @@ pub fn command() -> Command {
         text.push_str(&format!("{group}:\n"));
         for name in names {
             let about = plain.find_subcommand(name).and_then(Command::get_about);
-            text.push_str(&format!("  {name:<9} {}\n", about.map(ToString::to_string).unwrap_or_default()));
+            text.push_str(&format!(
+                "  {name:<9} {}\n",
+                about.map(ToString::to_string).unwrap_or_default()
+            ));
         }
         text.push('\n');
     }
@@ -52,21 +60,33 @@ mod tests {
 
     #[test]
     fn every_command_is_in_one_group_of_the_help() {
-        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let mut grouped: Vec<&str> = GROUPS
+            .iter()
+            .flat_map(|(_, names)| names.iter().copied())
+            .collect();
         grouped.sort_unstable();
         let plain = Cli::command();
         let mut all: Vec<&str> = plain.get_subcommands().map(Command::get_name).collect();
         all.sort_unstable();
         assert_eq!(grouped, all);
         let help = command().render_help().to_string();
-        assert!(help.contains("\nLook:\n  ps        List containers\n"), "{help}");
+        assert!(
+            help.contains("\nLook:\n  ps        List containers\n"),
+            "{help}"
+        );
         assert!(help.contains("--project-directory"), "{help}");
     }
 
     #[test]
     fn commands_that_are_missing_are_named_and_none_of_ours_is_called_missing() {
-        assert!(not_yet("cp").is_some_and(|text| text.starts_with("`cp` is a docker compose command")));
+        assert!(
+            not_yet("cp").is_some_and(|text| text.starts_with("`cp` is a docker compose command"))
+        );
         assert_eq!(not_yet("foo"), None);
-        assert!(NOT_YET.iter().all(|name| Cli::command().find_subcommand(name).is_none()));
+        assert!(
+            NOT_YET
+                .iter()
+                .all(|name| Cli::command().find_subcommand(name).is_none())
+        );
     }
 }

@@ -35,7 +35,8 @@ impl Interrupts {
         set.add(Signal::SIGTERM);
         set.add(Signal::SIGWINCH);
         let cannot = |why: String| Failure::new(format!("cannot catch signals: {why}"));
-        set.thread_block().map_err(|errno| cannot(errno.to_string()))?;
+        set.thread_block()
+            .map_err(|errno| cannot(errno.to_string()))?;
         let handler: Arc<Mutex<Handler>> = Arc::new(Mutex::new(Box::new(handler)));
         let shared = Arc::clone(&handler);
         std::thread::Builder::new()

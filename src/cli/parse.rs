@@ -47,7 +47,11 @@ pub fn scale(items: &[String]) -> Result<Vec<(String, u32)>, Failure> {
     };
     items
         .iter()
-        .map(|item| one(item).ok_or_else(|| Failure::new(format!("invalid --scale `{item}`: write SERVICE=NUMBER"))))
+        .map(|item| {
+            one(item).ok_or_else(|| {
+                Failure::new(format!("invalid --scale `{item}`: write SERVICE=NUMBER"))
+            })
+        })
         .collect()
 }
 
@@ -75,11 +79,24 @@ pub fn environment(items: &[String], env: &Env) -> Vec<String> {
 pub fn time(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     let seconds = |text: &str| {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-        let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+        let digits: String = fraction
+            .chars()
+            .chain("000000000".chars())
+            .take(9)
+            .collect();
         let nanos: i64 = digits.parse().ok()?;
-        whole.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(nanos).map(Timestamp)
+        whole
+            .parse::<i64>()
+            .ok()?
+            .checked_mul(1_000_000_000)?
+            .checked_add(nanos)
+            .map(Timestamp)
     };
-    let ago = |age: Duration| i64::try_from(age.as_nanos()).ok().map(|age| Timestamp(now.0.saturating_sub(age)));
+    let ago = |age: Duration| {
+        i64::try_from(age.as_nanos())
+            .ok()
+            .map(|age| Timestamp(now.0.saturating_sub(age)))
+    };
     let utc = |text: &str| Timestamp::parse(&format!("{text}Z"));
     parse_duration(text)
         .and_then(ago)
@@ -101,7 +118,11 @@ pub fn tail(text: &str) -> Result<Option<usize>, Failure> {
     match text {
         "all" | "-1" => Ok(None),
         number => {
-            let wrong = |_| Failure::new(format!("invalid --tail `{number}`: write a number or `all`"));
+            let wrong = |_| {
+                Failure::new(format!(
+                    "invalid --tail `{number}`: write a number or `all`"
+                ))
+            };
             number.parse().map(Some).map_err(wrong)
         }
     }
@@ -119,7 +140,9 @@ pub fn host(text: &str) -> Result<(String, HostAddr), Failure> {
     };
     match address.filter(|_| !name.is_empty()) {
         Some(address) => Ok((name.to_owned(), address)),
-        None => Err(Failure::new(format!("invalid host `{text}`: write NAME:ADDRESS"))),
+        None => Err(Failure::new(format!(
+            "invalid host `{text}`: write NAME:ADDRESS"
+        ))),
     }
 }
 
@@ -128,7 +151,11 @@ pub fn host(text: &str) -> Result<(String, HostAddr), Failure> {
 /// # Errors
 /// When a part is no port, no address or no protocol.
 pub fn port(text: &str) -> Result<Port, Failure> {
-    let wrong = || Failure::new(format!("invalid port `{text}`: write [ADDRESS:][PUBLISHED:]TARGET[/PROTOCOL]"));
+    let wrong = || {
+        Failure::new(format!(
+            "invalid port `{text}`: write [ADDRESS:][PUBLISHED:]TARGET[/PROTOCOL]"
+        ))
+    };
     let (body, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = match protocol {
         "tcp" => Protocol::Tcp,
@@ -139,7 +166,10 @@ pub fn port(text: &str) -> Result<Port, Failure> {
     let (front, target) = body.rsplit_once(':').unwrap_or(("", body));
     let target: u16 = target.parse().map_err(|_| wrong())?;
     let (address, published) = match front.rsplit_once(':') {
-        Some((address, published)) => (address.trim_start_matches('[').trim_end_matches(']'), published),
+        Some((address, published)) => (
+            address.trim_start_matches('[').trim_end_matches(']'),
+            published,
+        ),
         None => ("", front),
     };
     let host_ip: Option<IpAddr> = match address {
@@ -157,7 +187,12 @@ pub fn port(text: &str) -> Result<Port, Failure> {
     if target == 0 || published.is_some_and(|(first, last): (u16, u16)| first > last) {
         return Err(wrong());
     }
-    Ok(Port { host_ip, published, target, protocol })
+    Ok(Port {
+        host_ip,
+        published,
+        target,
+        protocol,
+    })
 }
 
 /// `-v` of `run`: `[source:]target[:ro|rw]`; a source with a slash or dot in front is a path.
@@ -184,19 +219,36 @@ pub fn volume(text: &str, env: &Env) -> Result<VolumeMount, Failure> {
             other => return Err(wrong(&format!("unknown option `{other}`"))),
         }
     }
-    let bind = |path| VolumeSource::Bind { path, create_host_path: true, propagation: None, recursive: true };
-    let named = |key| VolumeSource::Volume { key, nocopy: false, subpath: None, labels: Default::default() };
+    let bind = |path| VolumeSource::Bind {
+        path,
+        create_host_path: true,
+        propagation: None,
+        recursive: true,
+    };
+    let named = |key| VolumeSource::Volume {
+        key,
+        nocopy: false,
+        subpath: None,
+        labels: Default::default(),
+    };
     let source = match source {
         None => named(None),
         Some(path) if path.starts_with('/') => bind(path.into()),
         Some(path) if path.starts_with('.') => bind(env.cwd.join(path)),
         Some(path) if path.starts_with('~') => {
-            let home = env.home.clone().ok_or_else(|| wrong("the home directory is not known"))?;
+            let home = env
+                .home
+                .clone()
+                .ok_or_else(|| wrong("the home directory is not known"))?;
             bind(home.join(path.trim_start_matches('~').trim_start_matches('/')))
         }
         Some(name) => named(Some(name.to_owned())),
     };
-    Ok(VolumeMount { target: target.to_owned(), source, read_only })
+    Ok(VolumeMount {
+        target: target.to_owned(),
+        source,
+        read_only,
+    })
 }
 
 #[cfg(test)]
@@ -221,11 +273,25 @@ mod tests {
 
     #[test]
     fn ports_of_run_have_address_range_and_protocol() {
-        let ports = ["80", "8080:80", "127.0.0.1:8080:80/udp", "[::1]:1:2", "8000-8010:80"];
+        let ports = [
+            "80",
+            "8080:80",
+            "127.0.0.1:8080:80/udp",
+            "[::1]:1:2",
+            "8000-8010:80",
+        ];
         let shown: Vec<String> = ports
             .iter()
             .filter_map(|text| port(text).ok())
-            .map(|p| format!("{:?} {:?} {} {}", p.host_ip, p.published, p.target, p.protocol.as_str()))
+            .map(|p| {
+                format!(
+                    "{:?} {:?} {} {}",
+                    p.host_ip,
+                    p.published,
+                    p.target,
+                    p.protocol.as_str()
+                )
+            })
             .collect();
         let want = [
             "None None 80 tcp",
@@ -235,28 +301,52 @@ mod tests {
             "None Some((8000, 8010)) 80 tcp",
         ];
         assert_eq!(shown, want);
-        assert!(["x", "80/icmp", "9-8:80", "0", "1.2.3:1:2"].iter().all(|text| port(text).is_err()));
+        assert!(
+            ["x", "80/icmp", "9-8:80", "0", "1.2.3:1:2"]
+                .iter()
+                .all(|text| port(text).is_err())
+        );
     }
 
     #[test]
     fn volumes_of_run_are_paths_names_or_anonymous() {
-        let env = Env { cwd: "/w".into(), ..Env::default() };
+        let env = Env {
+            cwd: "/w".into(),
+            ..Env::default()
+        };
         let bind = volume("./a:/b:ro", &env).ok();
         assert!(bind.is_some_and(|v| v.read_only
             && matches!(v.source, VolumeSource::Bind { ref path, .. } if path.ends_with("w/./a"))));
         let named = volume("data:/b", &env).ok().map(|v| v.source);
-        assert!(matches!(named, Some(VolumeSource::Volume { key: Some(key), .. }) if key == "data"));
+        assert!(
+            matches!(named, Some(VolumeSource::Volume { key: Some(key), .. }) if key == "data")
+        );
         assert!(volume("/b", &env).is_ok());
-        assert!(["b", "a:b", "a:/b:xx", "~/x:/y", "a:/b:ro:x"].iter().all(|text| volume(text, &env).is_err()));
+        assert!(
+            ["b", "a:b", "a:/b:xx", "~/x:/y", "a:/b:ro:x"]
+                .iter()
+                .all(|text| volume(text, &env).is_err())
+        );
     }
 
     #[test]
     fn bare_names_take_the_commands_own_value_and_hosts_have_addresses() {
-        let env = Env { vars: [("A".to_owned(), "1".to_owned())].into(), ..Env::default() };
-        assert_eq!(environment(&["A".into(), "B".into(), "C=".into()], &env), ["A=1", "C="]);
+        let env = Env {
+            vars: [("A".to_owned(), "1".to_owned())].into(),
+            ..Env::default()
+        };
+        assert_eq!(
+            environment(&["A".into(), "B".into(), "C=".into()], &env),
+            ["A=1", "C="]
+        );
         assert_eq!(host("db:10.0.0.1").ok().map(|h| h.0), Some("db".to_owned()));
-        assert!(host("db:host-gateway").is_ok() && host("db").is_err() && host(":1.1.1.1").is_err());
-        assert_eq!(scale(&["web=3".into()]).ok(), Some(vec![("web".to_owned(), 3)]));
+        assert!(
+            host("db:host-gateway").is_ok() && host("db").is_err() && host(":1.1.1.1").is_err()
+        );
+        assert_eq!(
+            scale(&["web=3".into()]).ok(),
+            Some(vec![("web".to_owned(), 3)])
+        );
         assert!(scale(&["web".into()]).is_err() && scale(&["=1".into()]).is_err());
     }
 }

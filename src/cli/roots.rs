@@ -18,7 +18,8 @@ pub fn roots(env: &Env, root: bool) -> Roots {
     let home = env.home.clone().unwrap_or_else(|| PathBuf::from("/"));
     let data_home = || {
         let base = env.non_empty("XDG_DATA_HOME").map(PathBuf::from);
-        base.unwrap_or_else(|| home.join(".local/share")).join("hoist")
+        base.unwrap_or_else(|| home.join(".local/share"))
+            .join("hoist")
     };
     let data = dir("HOIST_DATA_ROOT", "/var/lib/hoist", &data_home);
     let below_data = data.join("run");
@@ -47,18 +48,28 @@ pub fn usable(env: &Env) -> Result<Roots, Failure> {
 /// # Errors
 /// When none of the usual places has one.
 pub fn host_ca(env: &Env) -> Result<PathBuf, Failure> {
-    let usual = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+    let usual = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/cert.pem",
+    ];
     if let Some(named) = env.non_empty("SSL_CERT_FILE") {
         let path = env.cwd.join(named);
         if path.is_file() {
             return Ok(path);
         }
-        return Err(Failure::new(format!("cannot find the host's CA certificates: SSL_CERT_FILE names {named}")));
+        return Err(Failure::new(format!(
+            "cannot find the host's CA certificates: SSL_CERT_FILE names {named}"
+        )));
     }
-    usual.iter().map(PathBuf::from).find(|path| path.is_file()).ok_or_else(|| {
-        Failure::new("cannot find the host's CA certificates for --trust-host-ca")
-            .hint("install ca-certificates, or name a bundle in SSL_CERT_FILE")
-    })
+    usual
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            Failure::new("cannot find the host's CA certificates for --trust-host-ca")
+                .hint("install ca-certificates, or name a bundle in SSL_CERT_FILE")
+        })
 }
 
 #[cfg(test)]
@@ -67,7 +78,10 @@ mod tests {
 
     fn env(vars: &[(&str, &str)]) -> Env {
         Env {
-            vars: vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            vars: vars
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
             cwd: "/w".into(),
             home: Some("/home/u".into()),
         }
@@ -76,8 +90,14 @@ mod tests {
     #[test]
     fn variables_win_over_the_usual_places() {
         let none = roots(&env(&[]), true);
-        assert_eq!((none.data, none.run), ("/var/lib/hoist".into(), "/run/hoist".into()));
-        let set = roots(&env(&[("HOIST_DATA_ROOT", "d"), ("HOIST_RUN_ROOT", "/r")]), true);
+        assert_eq!(
+            (none.data, none.run),
+            ("/var/lib/hoist".into(), "/run/hoist".into())
+        );
+        let set = roots(
+            &env(&[("HOIST_DATA_ROOT", "d"), ("HOIST_RUN_ROOT", "/r")]),
+            true,
+        );
         assert_eq!((set.data, set.run), ("/w/d".into(), "/r".into()));
         let user = roots(&env(&[("XDG_RUNTIME_DIR", "/run/user/1")]), false);
         assert_eq!(user.data, PathBuf::from("/home/u/.local/share/hoist"));

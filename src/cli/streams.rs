@@ -122,7 +122,9 @@ pub fn attached(socket: &OwnedFd, input: bool) -> io::Result<Option<i32>> {
                 match kind {
                     frame::STDOUT => all(io::stdout().as_fd(), &bytes)?,
                     frame::STDERR => all(io::stderr().as_fd(), &bytes)?,
-                    frame::EXIT => return Ok(bytes.as_slice().try_into().ok().map(i32::from_be_bytes)),
+                    frame::EXIT => {
+                        return Ok(bytes.as_slice().try_into().ok().map(i32::from_be_bytes));
+                    }
                     _ => {}
                 }
             }
@@ -130,7 +132,11 @@ pub fn attached(socket: &OwnedFd, input: bool) -> io::Result<Option<i32>> {
         if from_stdin {
             let count = read(&stdin, &mut buffer).unwrap_or(0);
             let bytes = buffer.get(..count).unwrap_or_default();
-            let kind = if count == 0 { frame::STDIN_END } else { frame::STDIN };
+            let kind = if count == 0 {
+                frame::STDIN_END
+            } else {
+                frame::STDIN
+            };
             // The container may have ended already; its exit code is still to come.
             input_open = send_frame(socket, kind, bytes).is_ok() && count > 0;
         }
@@ -182,13 +188,22 @@ impl Frames {
         self.bytes.extend_from_slice(bytes);
     }
     fn next(&mut self) -> io::Result<Option<(u8, Vec<u8>)>> {
-        let Some((head, rest)) = self.bytes.split_at_checked(5) else { return Ok(None) };
-        let [kind, a, b, c, d] = head else { return Ok(None) };
+        let Some((head, rest)) = self.bytes.split_at_checked(5) else {
+            return Ok(None);
+        };
+        let [kind, a, b, c, d] = head else {
+            return Ok(None);
+        };
         let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
         if length > frame::MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the container's supervisor sent garbage"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the container's supervisor sent garbage",
+            ));
         }
-        let Some(body) = rest.get(..length) else { return Ok(None) };
+        let Some(body) = rest.get(..length) else {
+            return Ok(None);
+        };
         let found = (*kind, body.to_vec());
         self.bytes.drain(..length + 5);
         Ok(Some(found))
@@ -225,14 +240,24 @@ mod tests {
 
     #[test]
     fn frames_are_cut_wherever_the_stream_is_cut() {
-        let bytes = [&[1, 0, 0, 0, 2, b'h', b'i'][..], &[5, 0, 0, 0, 4, 0, 0, 0, 3]].concat();
+        let bytes = [
+            &[1, 0, 0, 0, 2, b'h', b'i'][..],
+            &[5, 0, 0, 0, 4, 0, 0, 0, 3],
+        ]
+        .concat();
         let mut frames = Frames::default();
         let mut seen = Vec::new();
         for byte in bytes {
             frames.push(&[byte]);
             seen.extend(frames.next().ok().flatten());
         }
-        assert_eq!(seen, [(frame::STDOUT, b"hi".to_vec()), (frame::EXIT, vec![0, 0, 0, 3])]);
+        assert_eq!(
+            seen,
+            [
+                (frame::STDOUT, b"hi".to_vec()),
+                (frame::EXIT, vec![0, 0, 0, 3])
+            ]
+        );
         frames.push(&[1, 0xff, 0, 0, 0]);
         assert!(frames.next().is_err());
     }

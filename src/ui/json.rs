@@ -9,8 +9,19 @@ use crate::base::event::{BuildStep, Event, Status};
 /// One event as an object; `None` when it has nothing to tell a program.
 pub fn object(event: &Event, dry_run: bool) -> Option<Value> {
     let mut value = match event {
-        Event::Resource { kind, name, status, detail } => resource(*kind, name, status, detail.as_deref()),
-        Event::Pull { image, layer, done, total, phase } => {
+        Event::Resource {
+            kind,
+            name,
+            status,
+            detail,
+        } => resource(*kind, name, status, detail.as_deref()),
+        Event::Pull {
+            image,
+            layer,
+            done,
+            total,
+            phase,
+        } => {
             let mut value = json!({
                 "id": layer, "parent_id": format!("Image {image}"), "status": phase, "current": done,
             });
@@ -28,7 +39,8 @@ pub fn object(event: &Event, dry_run: bool) -> Option<Value> {
                 BuildStep::Done(seconds) => ("Done", format!("{seconds:.1}s")),
                 BuildStep::Failed(why) => ("Error", why.clone()),
             };
-            let mut value = json!({ "id": id, "parent_id": format!("Image {target}"), "status": status });
+            let mut value =
+                json!({ "id": id, "parent_id": format!("Image {target}"), "status": status });
             if !text.is_empty() {
                 value["text"] = json!(text);
             }
@@ -80,6 +92,9 @@ mod tests {
             detail: None,
         };
         let text = object(&event, false).map(|v| v.to_string());
-        assert_eq!(text.as_deref(), Some(r#"{"id":"Container demo-a-1","status":"Started"}"#));
+        assert_eq!(
+            text.as_deref(),
+            Some(r#"{"id":"Container demo-a-1","status":"Started"}"#)
+        );
     }
 }

@@ -56,7 +56,12 @@ enum Standing {
 impl Live {
     /// Nothing shown yet.
     pub fn new(colour: bool, dry_run: bool, now: Instant) -> Self {
-        Self { colour, dry_run, begun: now, rows: IndexMap::new() }
+        Self {
+            colour,
+            dry_run,
+            begun: now,
+            rows: IndexMap::new(),
+        }
     }
     /// Whether anything is shown.
     pub fn is_empty(&self) -> bool {
@@ -66,7 +71,12 @@ impl Live {
     /// Takes an event in. Text that belongs above the list is given back.
     pub fn take(&mut self, event: &Event, now: Instant) -> Option<String> {
         match event {
-            Event::Resource { kind, name, status, detail } => {
+            Event::Resource {
+                kind,
+                name,
+                status,
+                detail,
+            } => {
                 let row = self.row(resource_id(*kind, name), now);
                 let (state, text) = match status {
                     Status::Working(verb) => (Standing::Working, (*verb).to_owned()),
@@ -82,7 +92,13 @@ impl Live {
                 }
                 None
             }
-            Event::Pull { image, layer, done, total, phase } => {
+            Event::Pull {
+                image,
+                layer,
+                done,
+                total,
+                phase,
+            } => {
                 let complete = matches!(*phase, "Pull complete" | "Already exists");
                 let row = self.row(format!("Image {image}"), now);
                 row.layers.insert(layer.clone(), (*done, *total, complete));
@@ -116,13 +132,19 @@ impl Live {
         }
         match what {
             BuildStep::Started(title) => {
-                let step_row = Step { title: title.clone(), begun: now, last: VecDeque::new() };
+                let step_row = Step {
+                    title: title.clone(),
+                    begun: now,
+                    last: VecDeque::new(),
+                };
                 row.steps.insert(step, step_row);
             }
             BuildStep::Output(line) => {
                 if let Some(entry) = row.steps.get_mut(&step) {
                     let clean = super::logs::sanitise(line.as_bytes());
-                    entry.last.push_back(String::from_utf8_lossy(&clean).into_owned());
+                    entry
+                        .last
+                        .push_back(String::from_utf8_lossy(&clean).into_owned());
                     if entry.last.len() > BUILD_LINES {
                         entry.last.pop_front();
                     }
@@ -137,13 +159,22 @@ impl Live {
     /// What is to be seen now: at most `height` lines of at most `width` characters. Rows that have
     /// ended give way first when there is no room.
     pub fn lines(&self, now: Instant, width: usize, height: usize) -> Vec<String> {
-        let done = self.rows.values().filter(|row| row.state != Standing::Working).count();
+        let done = self
+            .rows
+            .values()
+            .filter(|row| row.state != Standing::Working)
+            .count();
         let label = if self.dry_run { "DRY-RUN MODE - " } else { "" };
         let head = format!("{label}[+] Running {done}/{}", self.rows.len());
         let all_done = done == self.rows.len();
         let mut lines = vec![paint(self.colour && all_done, "34", &head)];
         let room = height.saturating_sub(1).max(1);
-        let longest = self.rows.keys().map(|id| id.chars().count()).max().unwrap_or(0);
+        let longest = self
+            .rows
+            .keys()
+            .map(|id| id.chars().count())
+            .max()
+            .unwrap_or(0);
         let mut blocks: Vec<(bool, Vec<String>)> = Vec::new();
         for (id, row) in &self.rows {
             let mut block = vec![self.line(id, longest, row, now, width)];
@@ -180,14 +211,21 @@ impl Live {
         let room = width.saturating_sub(time.chars().count() + 2);
         let cut = console::truncate_str(&plain, room, "…");
         let gap = room.saturating_sub(console::measure_text_width(&cut));
-        let body = match (self.colour, cut.strip_prefix(&format!(" {mark} {id:<longest$}  "))) {
+        let body = match (
+            self.colour,
+            cut.strip_prefix(&format!(" {mark} {id:<longest$}  ")),
+        ) {
             (true, Some(status)) => {
                 let (mark, status) = (paint(true, code, mark), paint(true, code, status));
                 format!(" {mark} {id:<longest$}  {status}")
             }
             _ => cut.into_owned(),
         };
-        format!("{body}{} {}", " ".repeat(gap), paint(self.colour, "34", &time))
+        format!(
+            "{body}{} {}",
+            " ".repeat(gap),
+            paint(self.colour, "34", &time)
+        )
     }
 
     fn step_lines(&self, row: &Row, now: Instant, width: usize) -> Vec<String> {
@@ -208,11 +246,21 @@ impl Live {
 
 /// `3/5 layers 12MiB / 40MiB`.
 fn layers(row: &Row) -> String {
-    let complete = row.layers.values().filter(|(_, _, complete)| *complete).count();
+    let complete = row
+        .layers
+        .values()
+        .filter(|(_, _, complete)| *complete)
+        .count();
     let done: u64 = row.layers.values().map(|(done, ..)| *done).sum();
     let total: Option<u64> = row.layers.values().map(|(_, total, _)| *total).sum();
-    let total = total.map(|t| format!(" / {}", ByteSize(t))).unwrap_or_default();
-    format!("{complete}/{} layers {}{total}", row.layers.len(), ByteSize(done))
+    let total = total
+        .map(|t| format!(" / {}", ByteSize(t)))
+        .unwrap_or_default();
+    format!(
+        "{complete}/{} layers {}{total}",
+        row.layers.len(),
+        ByteSize(done)
+    )
 }
 
 fn first_line(text: &str) -> String {
@@ -229,7 +277,12 @@ mod tests {
     use crate::base::event::Kind;
 
     fn event(name: &str, status: Status) -> Event {
-        Event::Resource { kind: Kind::Container, name: name.into(), status, detail: None }
+        Event::Resource {
+            kind: Kind::Container,
+            name: name.into(),
+            status,
+            detail: None,
+        }
     }
 
     #[test]
@@ -238,8 +291,13 @@ mod tests {
         let mut live = Live::new(false, false, begun);
         live.take(&event("demo-api-1", Status::Working("Starting")), begun);
         live.take(&event("db", Status::Working("Starting")), begun);
-        live.take(&event("db", Status::Done("Started")), begun + Duration::from_millis(200));
-        let lines = live.lines(begun + Duration::from_millis(300), 50, 24).join("\n");
+        live.take(
+            &event("db", Status::Done("Started")),
+            begun + Duration::from_millis(200),
+        );
+        let lines = live
+            .lines(begun + Duration::from_millis(300), 50, 24)
+            .join("\n");
         let want = "\
 [+] Running 1/2
  ⠸ Container demo-api-1  Starting            0.3s
@@ -252,7 +310,11 @@ mod tests {
         let now = Instant::now();
         let mut live = Live::new(false, false, now);
         for n in 0..20 {
-            let status = if n == 15 { Status::Working("Starting") } else { Status::Done("Started") };
+            let status = if n == 15 {
+                Status::Working("Starting")
+            } else {
+                Status::Done("Started")
+            };
             live.take(&event(&format!("c{n}"), status), now);
         }
         let lines = live.lines(now, 60, 5);
@@ -264,13 +326,20 @@ mod tests {
     fn a_running_build_step_shows_its_last_lines_and_folds_when_done() {
         let now = Instant::now();
         let mut live = Live::new(false, false, now);
-        let step = |what| Event::Build { target: "web".into(), step: 1, what };
+        let step = |what| Event::Build {
+            target: "web".into(),
+            step: 1,
+            what,
+        };
         live.take(&step(BuildStep::Started("[1/1] RUN make".into())), now);
         for n in 0..6 {
             live.take(&step(BuildStep::Output(format!("line {n}"))), now);
         }
         let lines = live.lines(now, 40, 24);
-        assert_eq!(lines.get(2).map(String::as_str), Some("   => [1/1] RUN make 0.0s"));
+        assert_eq!(
+            lines.get(2).map(String::as_str),
+            Some("   => [1/1] RUN make 0.0s")
+        );
         assert_eq!(lines.get(3).map(String::as_str), Some("      line 2"));
         live.take(&step(BuildStep::Done(1.0)), now);
         assert_eq!(live.lines(now, 40, 24).len(), 2);

@@ -9,7 +9,9 @@ use super::paint;
 use crate::base::clock::Timestamp;
 
 /// Colours of prefixes, in the order containers appear. As Compose: `cmd/formatter/colors.go`.
-const RAINBOW: [&str; 10] = ["36", "33", "32", "35", "34", "36;1", "33;1", "32;1", "35;1", "34;1"];
+const RAINBOW: [&str; 10] = [
+    "36", "33", "32", "35", "34", "36;1", "33;1", "32;1", "35;1", "34;1",
+];
 /// A line without end is shown when it has grown to so many bytes.
 const LONGEST: usize = 1 << 20;
 
@@ -38,7 +40,10 @@ pub struct Lines {
 impl Lines {
     /// No names yet.
     pub fn new(look: Look) -> Self {
-        Self { look, ..Self::default() }
+        Self {
+            look,
+            ..Self::default()
+        }
     }
 
     /// Makes a name known, so that prefixes are padded to the longest of all.
@@ -67,7 +72,9 @@ impl Lines {
     pub fn flush(&mut self, name: &str) -> (Vec<u8>, Vec<u8>) {
         let mut rest = |stderr| {
             let pending = self.pending.remove(&(name.to_owned(), stderr));
-            pending.map(|(time, line)| self.format(name, time, &line)).unwrap_or_default()
+            pending
+                .map(|(time, line)| self.format(name, time, &line))
+                .unwrap_or_default()
         };
         (rest(false), rest(true))
     }
@@ -110,7 +117,10 @@ impl Lines {
 /// Source: ECMA-48, 5.4 (control sequences) and 5.6 (control strings).
 pub fn sanitise(line: &[u8]) -> Vec<u8> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let line = line.rsplit(|b| *b == b'\r').find(|part| !part.is_empty()).unwrap_or_default();
+    let line = line
+        .rsplit(|b| *b == b'\r')
+        .find(|part| !part.is_empty())
+        .unwrap_or_default();
     let mut kept = Vec::with_capacity(line.len());
     let (mut at, mut coloured) = (0, false);
     while let Some(&byte) = line.get(at) {
@@ -145,8 +155,13 @@ fn escape(text: &[u8]) -> (usize, bool) {
         Some(b'[') => {
             let body = text.get(2..).unwrap_or_default();
             let length = body.iter().position(|b| !(0x20..=0x3f).contains(b));
-            let Some(length) = length else { return (text.len(), false) };
-            let plain = body.iter().take(length).all(|b| b.is_ascii_digit() || matches!(b, b';' | b':'));
+            let Some(length) = length else {
+                return (text.len(), false);
+            };
+            let plain = body
+                .iter()
+                .take(length)
+                .all(|b| b.is_ascii_digit() || matches!(b, b';' | b':'));
             (length + 3, plain && body.get(length) == Some(&b'm'))
         }
         // Control strings: OSC, DCS, SOS, PM, APC. They end with BEL or ESC \.
@@ -154,11 +169,17 @@ fn escape(text: &[u8]) -> (usize, bool) {
             let end = (2..text.len()).find(|at| {
                 text.get(*at) == Some(&7) || text.get(*at..*at + 2) == Some(b"\x1b\\".as_slice())
             });
-            let Some(end) = end else { return (text.len(), false) };
+            let Some(end) = end else {
+                return (text.len(), false);
+            };
             (end + if text.get(end) == Some(&7) { 1 } else { 2 }, false)
         }
         Some(0x20..=0x2f) => {
-            let length = text.iter().skip(1).take_while(|b| (0x20..=0x2f).contains(*b)).count();
+            let length = text
+                .iter()
+                .skip(1)
+                .take_while(|b| (0x20..=0x2f).contains(*b))
+                .count();
             ((length + 2).min(text.len()), false)
         }
         Some(_) => (2, false),
@@ -170,7 +191,12 @@ fn escape(text: &[u8]) -> (usize, bool) {
 mod tests {
     use super::*;
 
-    const LOOK: Look = Look { prefix: true, colour: false, timestamps: false, terminal: false };
+    const LOOK: Look = Look {
+        prefix: true,
+        colour: false,
+        timestamps: false,
+        terminal: false,
+    };
 
     #[test]
     fn prefixes_are_padded_to_the_longest_name_and_lines_wait_for_their_end() {
@@ -179,16 +205,32 @@ mod tests {
         lines.add("database-1");
         let zero = Timestamp(0);
         assert_eq!(lines.record("web-1", false, zero, b"hel"), b"");
-        assert_eq!(lines.record("web-1", true, zero, b"err\n"), b"web-1       | err\n");
-        assert_eq!(lines.record("web-1", false, zero, b"lo\n"), b"web-1       | hello\n");
+        assert_eq!(
+            lines.record("web-1", true, zero, b"err\n"),
+            b"web-1       | err\n"
+        );
+        assert_eq!(
+            lines.record("web-1", false, zero, b"lo\n"),
+            b"web-1       | hello\n"
+        );
         assert_eq!(lines.record("web-1", false, zero, b"end"), b"");
-        assert_eq!(lines.flush("web-1"), (b"web-1       | end\n".to_vec(), Vec::new()));
-        assert_eq!(lines.status("web-1", "exited with code 3"), "web-1 exited with code 3\n");
+        assert_eq!(
+            lines.flush("web-1"),
+            (b"web-1       | end\n".to_vec(), Vec::new())
+        );
+        assert_eq!(
+            lines.status("web-1", "exited with code 3"),
+            "web-1 exited with code 3\n"
+        );
     }
 
     #[test]
     fn each_name_has_its_colour_and_times_stand_behind_the_prefix() {
-        let mut lines = Lines::new(Look { colour: true, timestamps: true, ..LOOK });
+        let mut lines = Lines::new(Look {
+            colour: true,
+            timestamps: true,
+            ..LOOK
+        });
         lines.add("a-1");
         let text = lines.record("b-1", false, Timestamp(1_500_000_000), b"x\n");
         let want = "\x1b[33mb-1  | \x1b[0m1970-01-01T00:00:01.500000000Z x\n";
@@ -211,9 +253,18 @@ mod tests {
         for (line, want) in cases {
             assert_eq!(sanitise(line), want, "{:?}", String::from_utf8_lossy(line));
         }
-        let mut lines = Lines::new(Look { terminal: true, ..LOOK });
-        assert_eq!(lines.record("a", false, Timestamp(0), b"\x1b[2Jx\n"), b"a  | x\n");
+        let mut lines = Lines::new(Look {
+            terminal: true,
+            ..LOOK
+        });
+        assert_eq!(
+            lines.record("a", false, Timestamp(0), b"\x1b[2Jx\n"),
+            b"a  | x\n"
+        );
         let mut raw = Lines::new(LOOK);
-        assert_eq!(raw.record("a", false, Timestamp(0), b"\x1b[2Jx\n"), b"a  | \x1b[2Jx\n");
+        assert_eq!(
+            raw.record("a", false, Timestamp(0), b"\x1b[2Jx\n"),
+            b"a  | \x1b[2Jx\n"
+        );
     }
 }

@@ -67,7 +67,12 @@ impl Screen {
             Ansi::Always => true,
             Ansi::Auto => terminal && !no_color,
         };
-        Self { out_terminal: out, err_terminal: err, out_colour: colour(out), err_colour: colour(err) }
+        Self {
+            out_terminal: out,
+            err_terminal: err,
+            out_colour: colour(out),
+            err_colour: colour(err),
+        }
     }
 }
 
@@ -90,5 +95,9 @@ pub fn write_err(bytes: impl AsRef<[u8]>) {
 
 /// Text in a colour: `code` is what stands between `ESC [` and `m`.
 pub fn paint(colour: bool, code: &str, text: &str) -> String {
-    if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    if colour {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }

@@ -30,18 +30,31 @@ struct Step {
 impl Plain {
     /// Nothing printed yet. `dry_run` marks each line as not real.
     pub fn new(dry_run: bool) -> Self {
-        Self { dry_run, ..Self::default() }
+        Self {
+            dry_run,
+            ..Self::default()
+        }
     }
 
     /// The lines an event adds, each with its end.
     pub fn lines(&mut self, event: &Event, now: Instant) -> String {
         let dry = if self.dry_run { " DRY-RUN MODE - " } else { "" };
         match event {
-            Event::Resource { kind, name, status, detail } => {
+            Event::Resource {
+                kind,
+                name,
+                status,
+                detail,
+            } => {
                 let id = resource_id(*kind, name);
-                let detail = detail.as_deref().map(|d| format!(" ({d})")).unwrap_or_default();
+                let detail = detail
+                    .as_deref()
+                    .map(|d| format!(" ({d})"))
+                    .unwrap_or_default();
                 match status {
-                    Status::Working(verb) | Status::Done(verb) => format!("{dry} {id}  {verb}{detail}\n"),
+                    Status::Working(verb) | Status::Done(verb) => {
+                        format!("{dry} {id}  {verb}{detail}\n")
+                    }
                     Status::Failed(why) => format!("{dry} {id}  Error {why}{detail}\n"),
                     Status::Warning(why) => format!("{dry} {id}  Warning {why}{detail}\n"),
                 }
@@ -57,20 +70,28 @@ impl Plain {
     }
 
     fn build(&mut self, target: &str, step: u32, what: &BuildStep, now: Instant) -> String {
-        let next = u32::try_from(self.steps.len()).unwrap_or(u32::MAX).saturating_add(1);
-        let entry = self.steps.entry((target.to_owned(), step)).or_insert_with(|| Step {
-            number: next,
-            title: String::new(),
-            begun: now,
-            ended: false,
-        });
+        let next = u32::try_from(self.steps.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        let entry = self
+            .steps
+            .entry((target.to_owned(), step))
+            .or_insert_with(|| Step {
+                number: next,
+                title: String::new(),
+                begun: now,
+                ended: false,
+            });
         let number = entry.number;
         if let BuildStep::Started(title) = what {
             entry.title.clone_from(title);
         }
         let title = entry.title.clone();
         let seconds = now.duration_since(entry.begun).as_secs_f64();
-        entry.ended = matches!(what, BuildStep::Cached | BuildStep::Done(_) | BuildStep::Failed(_));
+        entry.ended = matches!(
+            what,
+            BuildStep::Cached | BuildStep::Done(_) | BuildStep::Failed(_)
+        );
         let mut text = self.switch(number, &title);
         // Writing to a string can't fail.
         let _ = match what {
@@ -92,8 +113,11 @@ impl Plain {
             return String::new();
         }
         let left = self.current.replace(number);
-        let unfinished = left.filter(|left| self.steps.values().any(|s| s.number == *left && !s.ended));
-        let gap = unfinished.map(|left| format!("#{left} ...\n\n")).unwrap_or_default();
+        let unfinished =
+            left.filter(|left| self.steps.values().any(|s| s.number == *left && !s.ended));
+        let gap = unfinished
+            .map(|left| format!("#{left} ...\n\n"))
+            .unwrap_or_default();
         format!("{gap}#{number} {title}\n")
     }
 }
@@ -109,10 +133,19 @@ mod tests {
     }
     fn container(status: Status, detail: Option<&str>) -> Event {
         let detail = detail.map(str::to_owned);
-        Event::Resource { kind: Kind::Container, name: "demo-a-1".into(), status, detail }
+        Event::Resource {
+            kind: Kind::Container,
+            name: "demo-a-1".into(),
+            status,
+            detail,
+        }
     }
     fn build(target: &str, step: u32, what: BuildStep) -> Event {
-        Event::Build { target: target.into(), step, what }
+        Event::Build {
+            target: target.into(),
+            step,
+            what,
+        }
     }
 
     #[test]

@@ -69,14 +69,27 @@ impl Progress {
             }
             Mode::Auto | Mode::Plain => View::Plain(Plain::new(dry_run)),
             Mode::Json => View::Json { dry_run },
-            Mode::Quiet => View::Quiet { colour: screen.err_colour },
+            Mode::Quiet => View::Quiet {
+                colour: screen.err_colour,
+            },
         };
         Self::on(view, Box::new(std::io::stderr()))
     }
 
     fn on(view: View, out: Box<dyn Write + Send>) -> Self {
-        let inner = Mutex::new(Inner { view, out, drawn: 0, finished: false });
-        Self { shared: Arc::new(Shared { inner, stop: Condvar::new() }), ticker: Mutex::new(None) }
+        let inner = Mutex::new(Inner {
+            view,
+            out,
+            drawn: 0,
+            finished: false,
+        });
+        Self {
+            shared: Arc::new(Shared {
+                inner,
+                stop: Condvar::new(),
+            }),
+            ticker: Mutex::new(None),
+        }
     }
 
     /// Writes bytes above the live list, or just writes them. `write` gets them onto their stream.
@@ -155,13 +168,17 @@ impl Inner {
         let text = match &mut self.view {
             View::Live(live) => live.take(event, now),
             View::Plain(plain) => Some(plain.lines(event, now)),
-            View::Json { dry_run } => json::object(event, *dry_run).map(|value| format!("{value}\n")),
+            View::Json { dry_run } => {
+                json::object(event, *dry_run).map(|value| format!("{value}\n"))
+            }
             View::Quiet { colour } => match event {
                 Event::Warn(text) => Some(render::warning(text, *colour)),
                 _ => None,
             },
         };
-        let Some(text) = text.filter(|text| !text.is_empty()) else { return };
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
+            return;
+        };
         let redraw = self.drawn > 0;
         self.erase();
         self.put(&text);
@@ -172,7 +189,10 @@ impl Inner {
 
     fn put(&mut self, text: &str) {
         // Progress that can't be shown must not stop the work it tells of.
-        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        let _ = self
+            .out
+            .write_all(text.as_bytes())
+            .and_then(|()| self.out.flush());
     }
 
     fn erase(&mut self) {
@@ -189,7 +209,11 @@ impl Inner {
             return;
         }
         let (rows, columns) = console::Term::stderr().size();
-        let lines = live.lines(Instant::now(), usize::from(columns), usize::from(rows).saturating_sub(1));
+        let lines = live.lines(
+            Instant::now(),
+            usize::from(columns),
+            usize::from(rows).saturating_sub(1),
+        );
         self.drawn = lines.len();
         let text = lines.join("\n") + "\n";
         self.put(&text);
@@ -248,6 +272,9 @@ mod tests {
     fn the_live_list_is_left_standing_at_the_end() {
         let live = shown(View::Live(Live::new(false, false, Instant::now())));
         let last = live.rsplit("\x1b[J").next().unwrap_or_default();
-        assert!(last.contains("[+] Running 1/1\n ✔ Network demo_default  Created"), "{live:?}");
+        assert!(
+            last.contains("[+] Running 1/1\n ✔ Network demo_default  Created"),
+            "{live:?}"
+        );
     }
 }

@@ -10,14 +10,19 @@ use crate::base::span::{SourceMap, Span};
 
 /// Renders findings in the order given, each followed by its snippet and hints.
 pub fn diagnostics(items: &[Diagnostic], sources: &SourceMap, colour: bool) -> String {
-    items.iter().map(|item| diagnostic(item, sources, colour)).collect()
+    items
+        .iter()
+        .map(|item| diagnostic(item, sources, colour))
+        .collect()
 }
 
 /// Renders one finding.
 pub fn diagnostic(item: &Diagnostic, sources: &SourceMap, colour: bool) -> String {
     let headline = clean(&item.headline(sources));
     let mut text = match item.severity {
-        Severity::Error if item.span.is_none() => format!("{} {headline}\n", tag(Tag::Error, colour)),
+        Severity::Error if item.span.is_none() => {
+            format!("{} {headline}\n", tag(Tag::Error, colour))
+        }
         Severity::Error => format!("{}\n", paint(colour, "1", &headline)),
         Severity::Warning => format!("{} {headline}\n", tag(Tag::Warning, colour)),
     };
@@ -26,7 +31,13 @@ pub fn diagnostic(item: &Diagnostic, sources: &SourceMap, colour: bool) -> Strin
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        text.push_str(&snippet(level, span, item.label.as_deref(), sources, colour));
+        text.push_str(&snippet(
+            level,
+            span,
+            item.label.as_deref(),
+            sources,
+            colour,
+        ));
     }
     for (span, what) in &item.related {
         text.push_str(&format!("{}: {}\n", sources.place(*span), clean(what)));
@@ -38,13 +49,20 @@ pub fn diagnostic(item: &Diagnostic, sources: &SourceMap, colour: bool) -> Strin
 
 /// Renders an error that no place in a file belongs to; further lines of `message` are kept as they are.
 pub fn error(message: &str, hints: &[String], colour: bool) -> String {
-    let text = format!("{} {}\n", tag(Tag::Error, colour), clean(message.trim_end()));
+    let text = format!(
+        "{} {}\n",
+        tag(Tag::Error, colour),
+        clean(message.trim_end())
+    );
     text + &self::hints(hints, colour)
 }
 
 /// Renders acts the user can do, one a line.
 pub fn hints(hints: &[String], colour: bool) -> String {
-    hints.iter().map(|hint| format!("{} {}\n", tag(Tag::Hint, colour), clean(hint))).collect()
+    hints
+        .iter()
+        .map(|hint| format!("{} {}\n", tag(Tag::Hint, colour), clean(hint)))
+        .collect()
 }
 
 /// Renders a warning that no place in a file belongs to.
@@ -76,22 +94,39 @@ fn snippet(
     sources: &SourceMap,
     colour: bool,
 ) -> String {
-    let Some(source) = sources.get(span.source) else { return String::new() };
+    let Some(source) = sources.get(span.source) else {
+        return String::new();
+    };
     let (start, text) = excerpt(&source.text, span);
     let Some((line, _)) = sources.get(span.source).map(|_| sources.line_col(span)) else {
         return String::new();
     };
     let from = (span.start as usize).saturating_sub(start).min(text.len());
-    let to = (span.end as usize).saturating_sub(start).clamp(from, text.len());
+    let to = (span.end as usize)
+        .saturating_sub(start)
+        .clamp(from, text.len());
     let annotation = AnnotationKind::Primary.span(from..to).label(label);
     // A control character of a file must not reach the terminal; same length keeps the caret right.
     let shown: String = text
         .chars()
-        .map(|c| if c.is_ascii_control() && c != '\n' && c != '\t' { '?' } else { c })
+        .map(|c| {
+            if c.is_ascii_control() && c != '\n' && c != '\t' {
+                '?'
+            } else {
+                c
+            }
+        })
         .collect();
-    let snippet = Snippet::source(shown).line_start(line).fold(true).annotation(annotation);
+    let snippet = Snippet::source(shown)
+        .line_start(line)
+        .fold(true)
+        .annotation(annotation);
     let group = [Group::with_level(level).element(snippet)];
-    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+    let renderer = if colour {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    };
     let mut rendered = renderer.render(&group);
     rendered.push('\n');
     rendered
@@ -101,11 +136,17 @@ fn snippet(
 fn excerpt(text: &str, span: Span) -> (usize, &str) {
     let bytes = text.as_bytes();
     let begin = (span.start as usize).min(bytes.len());
-    let start = bytes.get(..begin).and_then(|b| b.iter().rposition(|b| *b == b'\n')).map_or(0, |p| p + 1);
+    let start = bytes
+        .get(..begin)
+        .and_then(|b| b.iter().rposition(|b| *b == b'\n'))
+        .map_or(0, |p| p + 1);
     let mut end = start;
     for _ in 0..3 {
         let rest = bytes.get(end..).unwrap_or_default();
-        end = rest.iter().position(|b| *b == b'\n').map_or(bytes.len(), |p| end + p + 1);
+        end = rest
+            .iter()
+            .position(|b| *b == b'\n')
+            .map_or(bytes.len(), |p| end + p + 1);
         if end >= span.end as usize {
             break;
         }
@@ -113,11 +154,13 @@ fn excerpt(text: &str, span: Span) -> (usize, &str) {
     (start, text.get(start..end).unwrap_or_default())
 }
 
-/// Text of a file or a container without control characters, so that it can't steer the terminal.
+/// Text of a file or a container without control sequences, so that it can't steer the terminal.
 fn clean(text: &str) -> String {
-    text.chars()
-        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
-        .collect()
+    let line = |line: &str| {
+        let safe = super::logs::sanitise(line.as_bytes());
+        console::strip_ansi_codes(&String::from_utf8_lossy(&safe)).into_owned()
+    };
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -127,7 +170,10 @@ mod tests {
 
     fn sources() -> (SourceMap, Span, Span) {
         let mut map = SourceMap::default();
-        let id = map.add("compose.yaml", "services:\n  api:\n    imge: x\n  db:\n    image: y\n");
+        let id = map.add(
+            "compose.yaml",
+            "services:\n  api:\n    imge: x\n  db:\n    image: y\n",
+        );
         (map, Span::new(id, 21, 25), Span::new(id, 31, 33))
     }
 
@@ -152,7 +198,9 @@ hint: did you mean `image`?
     #[test]
     fn a_warning_says_so_and_shows_related_places() {
         let (map, span, other) = sources();
-        let item = Diagnostic::warning("seen twice").at(span).related(other, "first here");
+        let item = Diagnostic::warning("seen twice")
+            .at(span)
+            .related(other, "first here");
         let want = "\
 warning: compose.yaml:3:5: seen twice
   |
@@ -168,15 +216,26 @@ compose.yaml:4:3: first here
 
     #[test]
     fn an_error_without_a_place_is_tagged_and_cannot_steer_the_terminal() {
-        let text = error("no such service: \x1b[2Jweb", &["see `hoist config`".to_owned()], false);
-        assert_eq!(text, "error: no such service: [2Jweb\nhint: see `hoist config`\n");
+        let text = error(
+            "no such service: \x1b[2Jweb",
+            &["see `hoist config`".to_owned()],
+            false,
+        );
+        assert_eq!(
+            text,
+            "error: no such service: web\nhint: see `hoist config`\n"
+        );
     }
 
     #[test]
     fn a_span_past_the_end_of_its_text_does_not_fail() {
         let mut map = SourceMap::default();
         let id = map.add("a", "x: é");
-        let text = diagnostic(&Diagnostic::error("m").at(Span::new(id, 90, 95)), &map, false);
+        let text = diagnostic(
+            &Diagnostic::error("m").at(Span::new(id, 90, 95)),
+            &map,
+            false,
+        );
         assert!(text.starts_with("a:1:"), "{text}");
     }
 }

@@ -12,7 +12,10 @@ pub struct Table {
 impl Table {
     /// A table with a headline. No column but the last is narrower than `min_width` characters.
     pub fn new(min_width: usize, head: &[&str]) -> Self {
-        Self { rows: vec![head.iter().map(|cell| (*cell).to_owned()).collect()], min_width }
+        Self {
+            rows: vec![head.iter().map(|cell| (*cell).to_owned()).collect()],
+            min_width,
+        }
     }
     /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
@@ -22,7 +25,11 @@ impl Table {
     pub fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
-            let longest = self.rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count());
+            let longest = self
+                .rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|c| c.chars().count());
             (longest.max().unwrap_or(0) + 3).max(self.min_width)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -31,7 +38,11 @@ impl Table {
             for (at, cell) in row.iter().enumerate() {
                 text.push_str(cell);
                 if at + 1 < row.len() {
-                    let gap = widths.get(at).copied().unwrap_or(0).saturating_sub(cell.chars().count());
+                    let gap = widths
+                        .get(at)
+                        .copied()
+                        .unwrap_or(0)
+                        .saturating_sub(cell.chars().count());
                     text.extend(std::iter::repeat_n(' ', gap));
                 }
             }

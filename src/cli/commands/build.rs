@@ -9,9 +9,17 @@ use crate::cli::exit::{Failure, Outcome};
 use crate::cli::parse;
 
 pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
-    let deps = if args.with_dependencies { Deps::Include } else { Deps::Leave };
+    let deps = if args.with_dependencies {
+        Deps::Include
+    } else {
+        Deps::Leave
+    };
     let project = app.select(&args.services, deps, Vec::new())?;
-    if let Some(name) = args.services.iter().find(|name| project.service(name).is_some_and(|s| s.build.is_none())) {
+    if let Some(name) = args
+        .services
+        .iter()
+        .find(|name| project.service(name).is_some_and(|s| s.build.is_none()))
+    {
         return Err(Failure::new(format!("service `{name}` has no `build`")));
     }
     let services = match args.with_dependencies {
@@ -29,7 +37,9 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
         Some(mode) if !args.quiet => app.work_in(progress_mode(mode))?,
         _ => app.work(args.quiet)?,
     };
-    let plan = app.carry_out(&work, &project.name, |context| apply::plan_build(context, &project, &options))?;
+    let plan = app.carry_out(&work, &project.name, |context| {
+        apply::plan_build(context, &project, &options)
+    })?;
     if plan.is_empty() && !app.globals.dry_run {
         app.warn("no services to build");
     }

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use crate::apply::{self, ApplyError, BuildChoice, Context, KillOptions, Plan, Recreate, RmOptions, StopOptions, UpOptions};
+use crate::apply::{
+    self, ApplyError, BuildChoice, Context, KillOptions, Plan, Recreate, RmOptions, StopOptions,
+    UpOptions,
+};
 use crate::base::name::ProjectName;
 use crate::base::scalar::Signal;
 use crate::cli::app::{App, Deps};
@@ -44,10 +47,19 @@ pub(super) fn make_options(app: &App, args: &MakeArgs) -> Result<UpOptions, Fail
 }
 
 pub(super) fn create(app: &App, args: &CreateArgs) -> Outcome {
-    let options = UpOptions { start: false, ..make_options(app, &args.make)? };
-    let project = app.select(&args.make.services, Deps::Include, parse::scale(&args.make.scale)?)?;
+    let options = UpOptions {
+        start: false,
+        ..make_options(app, &args.make)?
+    };
+    let project = app.select(
+        &args.make.services,
+        Deps::Include,
+        parse::scale(&args.make.scale)?,
+    )?;
     let work = app.work(false)?;
-    app.carry_out(&work, &project.name, |context| apply::plan_up(context, &project, &options))?;
+    app.carry_out(&work, &project.name, |context| {
+        apply::plan_up(context, &project, &options)
+    })?;
     Ok(0)
 }
 
@@ -60,7 +72,9 @@ fn view(
     let (name, project) = app.project_or_name()?;
     app.known(project.as_ref(), services)?;
     let work = app.work(false)?;
-    app.carry_out(&work, &name, |context| plan(context, &name, project.as_ref()))
+    app.carry_out(&work, &name, |context| {
+        plan(context, &name, project.as_ref())
+    })
 }
 
 pub(super) fn start(app: &App, args: &StartArgs) -> Outcome {
@@ -70,38 +84,61 @@ pub(super) fn start(app: &App, args: &StartArgs) -> Outcome {
         wait_timeout: args.wait_timeout.map(Duration::from_secs),
         ..UpOptions::default()
     };
-    view(app, &args.services, |context, name, project| apply::plan_start(context, name, project, &options))?;
+    view(app, &args.services, |context, name, project| {
+        apply::plan_start(context, name, project, &options)
+    })?;
     Ok(0)
 }
 
 pub(super) fn stop(app: &App, args: &StopArgs) -> Outcome {
     let timeout = parse::timeout(args.timeout);
-    let options = StopOptions { services: args.services.clone(), timeout, no_deps: false };
-    view(app, &args.services, |context, name, project| apply::plan_stop(context, name, project, &options))?;
+    let options = StopOptions {
+        services: args.services.clone(),
+        timeout,
+        no_deps: false,
+    };
+    view(app, &args.services, |context, name, project| {
+        apply::plan_stop(context, name, project, &options)
+    })?;
     Ok(0)
 }
 
 pub(super) fn restart(app: &App, args: &RestartArgs) -> Outcome {
     let timeout = parse::timeout(args.timeout);
-    let options = StopOptions { services: args.services.clone(), timeout, no_deps: args.no_deps };
-    view(app, &args.services, |context, name, project| apply::plan_restart(context, name, project, &options))?;
+    let options = StopOptions {
+        services: args.services.clone(),
+        timeout,
+        no_deps: args.no_deps,
+    };
+    view(app, &args.services, |context, name, project| {
+        apply::plan_restart(context, name, project, &options)
+    })?;
     Ok(0)
 }
 
 pub(super) fn kill(app: &App, args: &KillArgs) -> Outcome {
     let signal = Signal::parse(&args.signal)
         .ok_or_else(|| Failure::new(format!("invalid signal `{}`", args.signal)))?;
-    let options =
-        KillOptions { services: args.services.clone(), signal, remove_orphans: args.remove_orphans };
-    view(app, &args.services, |context, name, project| apply::plan_kill(context, name, project, &options))?;
+    let options = KillOptions {
+        services: args.services.clone(),
+        signal,
+        remove_orphans: args.remove_orphans,
+    };
+    view(app, &args.services, |context, name, project| {
+        apply::plan_kill(context, name, project, &options)
+    })?;
     Ok(0)
 }
 
 pub(super) fn rm(app: &App, args: &RmArgs) -> Outcome {
-    let options =
-        RmOptions { services: args.services.clone(), stop: args.stop, volumes: args.volumes };
-    let plan =
-        view(app, &args.services, |context, name, project| apply::plan_rm(context, name, project, &options))?;
+    let options = RmOptions {
+        services: args.services.clone(),
+        stop: args.stop,
+        volumes: args.volumes,
+    };
+    let plan = view(app, &args.services, |context, name, project| {
+        apply::plan_rm(context, name, project, &options)
+    })?;
     if plan.is_empty() {
         crate::ui::write_err("No stopped containers\n");
     }

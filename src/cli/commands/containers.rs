@@ -12,7 +12,10 @@ use crate::engine::state::{ObservedContainer, PublishedPort, State};
 
 /// A `com.docker.compose.` label; empty when there is none.
 pub(super) fn label<'c>(container: &'c ObservedContainer, key: &str) -> &'c str {
-    container.labels.get(&format!("com.docker.compose.{key}")).map_or("", String::as_str)
+    container
+        .labels
+        .get(&format!("com.docker.compose.{key}"))
+        .map_or("", String::as_str)
 }
 
 /// Whether `run` made it.
@@ -23,10 +26,13 @@ pub(super) fn is_oneoff(container: &ObservedContainer) -> bool {
 /// `Up 3 minutes (healthy)`, `Exited (1) 5 seconds ago`, `Created`.
 pub(super) fn status(container: &ObservedContainer, now: Timestamp) -> String {
     let ago = |at: Timestamp| human_duration(at.until(now));
-    let health = container.health.as_ref().map(|health| match health.status.as_str() {
-        "starting" => " (health: starting)".to_owned(),
-        other => format!(" ({other})"),
-    });
+    let health = container
+        .health
+        .as_ref()
+        .map(|health| match health.status.as_str() {
+            "starting" => " (health: starting)".to_owned(),
+            other => format!(" ({other})"),
+        });
     match container.state {
         State::Created => "Created".to_owned(),
         State::Running { since } => format!("Up {}{}", ago(since), health.unwrap_or_default()),
@@ -44,10 +50,22 @@ pub(super) fn ports(ports: &[PublishedPort]) -> String {
             std::net::IpAddr::V4(ip) => ip.to_string(),
             std::net::IpAddr::V6(ip) => format!("[{ip}]"),
         };
-        format!("{ip}:{}->{}/{}", port.host, port.container, port.protocol.as_str())
+        format!(
+            "{ip}:{}->{}/{}",
+            port.host,
+            port.container,
+            port.protocol.as_str()
+        )
     };
     let mut sorted = ports.to_vec();
-    sorted.sort_by_key(|port| (port.container, port.protocol.as_str(), port.host_ip, port.host));
+    sorted.sort_by_key(|port| {
+        (
+            port.container,
+            port.protocol.as_str(),
+            port.host_ip,
+            port.host,
+        )
+    });
     sorted.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
@@ -84,9 +102,9 @@ pub(super) fn of_service(
     candidates.sort_by_key(number);
     match (candidates.into_iter().next(), index) {
         (Some(container), _) => Ok(container),
-        (None, Some(index)) => {
-            Err(Failure::new(format!("service \"{service}\" is not running container #{index}")))
-        }
+        (None, Some(index)) => Err(Failure::new(format!(
+            "service \"{service}\" is not running container #{index}"
+        ))),
         (None, None) => {
             let text = format!("service \"{service}\" is not running");
             Err(Failure::new(text).hint(format!("start it with `hoist up -d {service}`")))
@@ -96,5 +114,9 @@ pub(super) fn of_service(
 
 /// Ids as lists show them.
 pub(super) fn id(id: &ContainerId, whole: bool) -> String {
-    if whole { id.as_str().to_owned() } else { id.short().to_owned() }
+    if whole {
+        id.as_str().to_owned()
+    } else {
+        id.short().to_owned()
+    }
 }

@@ -13,7 +13,11 @@ pub(super) fn run(app: &App, args: &DownArgs) -> Outcome {
         None => None,
         Some("local") => Some(Rmi::Local),
         Some("all") => Some(Rmi::All),
-        Some(other) => return Err(Failure::new(format!("invalid --rmi `{other}`: write local or all"))),
+        Some(other) => {
+            return Err(Failure::new(format!(
+                "invalid --rmi `{other}`: write local or all"
+            )));
+        }
     };
     let (name, project) = app.project_or_name()?;
     app.known(project.as_ref(), &args.services)?;

@@ -30,7 +30,10 @@ pub(super) fn run(app: &App, args: &ExecArgs) -> Outcome {
         privileged: args.privileged,
         tty,
     };
-    let spec = ExecSpec { process, stdin: interactive };
+    let spec = ExecSpec {
+        process,
+        stdin: interactive,
+    };
     let io = own_streams(interactive, args.detach)?;
     let mut session = engine.exec(&container.id, &spec, io)?;
     if args.detach {
@@ -52,12 +55,32 @@ pub(super) fn wants_terminal(refused: bool, asked: bool) -> bool {
 fn own_streams(interactive: bool, detach: bool) -> Result<ExecIo, Failure> {
     let cannot = |error: io::Error| Failure::new(format!("cannot hand the streams on: {error}"));
     let null = || -> io::Result<OwnedFd> {
-        Ok(OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
+        Ok(OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")?
+            .into())
     };
-    let input = if interactive { io::stdin().as_fd().try_clone_to_owned() } else { null() };
-    let output = if detach { null() } else { io::stdout().as_fd().try_clone_to_owned() };
-    let error = if detach { null() } else { io::stderr().as_fd().try_clone_to_owned() };
-    Ok(ExecIo { input: input.map_err(cannot)?, output: output.map_err(cannot)?, error: error.map_err(cannot)? })
+    let input = if interactive {
+        io::stdin().as_fd().try_clone_to_owned()
+    } else {
+        null()
+    };
+    let output = if detach {
+        null()
+    } else {
+        io::stdout().as_fd().try_clone_to_owned()
+    };
+    let error = if detach {
+        null()
+    } else {
+        io::stderr().as_fd().try_clone_to_owned()
+    };
+    Ok(ExecIo {
+        input: input.map_err(cannot)?,
+        output: output.map_err(cannot)?,
+        error: error.map_err(cannot)?,
+    })
 }
 
 /// Copies between the two terminals until the process ends.

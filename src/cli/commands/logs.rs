@@ -17,7 +17,11 @@ use crate::ui::logs::{Lines, Look};
 
 pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
     let now = Timestamp::now();
-    let time = |text: &Option<String>| text.as_deref().map(|text| parse::time(text, now)).transpose();
+    let time = |text: &Option<String>| {
+        text.as_deref()
+            .map(|text| parse::time(text, now))
+            .transpose()
+    };
     let query = LogQuery {
         tail: parse::tail(&args.tail)?,
         since: time(&args.since)?,
@@ -26,8 +30,15 @@ pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
     };
     let (project, loaded) = app.project_or_name()?;
     app.known(loaded.as_ref(), &args.services)?;
-    let services = (!args.services.is_empty()).then(|| args.services.iter().cloned().collect::<BTreeSet<_>>());
-    let scope = Scope { project, services, index: args.index, query, after: now };
+    let services =
+        (!args.services.is_empty()).then(|| args.services.iter().cloned().collect::<BTreeSet<_>>());
+    let scope = Scope {
+        project,
+        services,
+        index: args.index,
+        query,
+        after: now,
+    };
     let engine = app.engine()?;
     let look = Look {
         prefix: !args.no_log_prefix,
@@ -37,7 +48,11 @@ pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
     };
     let mut printer = Printer::new(Lines::new(look), None, args.follow);
     let world = engine.observe(&scope.project)?;
-    let containers: Vec<&ObservedContainer> = world.containers.iter().filter(|c| scope.covers(c)).collect();
+    let containers: Vec<&ObservedContainer> = world
+        .containers
+        .iter()
+        .filter(|c| scope.covers(c))
+        .collect();
     for container in &containers {
         printer.add(&screen_name(&scope.project, &container.name));
     }
@@ -65,7 +80,10 @@ impl Source {
             // Without `follow` all lines are there already.
             Err(LogEnd::TimedOut) => None,
             Err(LogEnd::Failed(why)) => {
-                return Err(Failure::new(format!("{}: cannot read the log: {why}", self.name)));
+                return Err(Failure::new(format!(
+                    "{}: cannot read the log: {why}",
+                    self.name
+                )));
             }
         };
         Ok(std::mem::replace(&mut self.next, next))
@@ -82,7 +100,11 @@ fn past(
     let mut sources = Vec::new();
     for container in containers {
         let stream = engine.logs(&container.id, &scope.query)?;
-        let mut source = Source { name: screen_name(&scope.project, &container.name), stream, next: None };
+        let mut source = Source {
+            name: screen_name(&scope.project, &container.name),
+            stream,
+            next: None,
+        };
         source.advance()?;
         sources.push(source);
     }
@@ -93,7 +115,10 @@ fn past(
             .min_by_key(|source| source.next.as_ref().map(|record| record.time));
         let Some(source) = earliest else { break };
         if let Some(record) = source.advance()? {
-            printer.print(&Message::Line { name: source.name.clone(), record })?;
+            printer.print(&Message::Line {
+                name: source.name.clone(),
+                record,
+            })?;
         }
     }
     for source in sources {

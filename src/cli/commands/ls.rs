@@ -19,7 +19,11 @@ pub(super) fn run(app: &App, args: &LsArgs) -> Outcome {
     for filter in &args.filter {
         match filter.split_once('=') {
             Some(("name", text)) => part = Some(text),
-            _ => return Err(Failure::new(format!("unknown filter `{filter}`; write name=TEXT"))),
+            _ => {
+                return Err(Failure::new(format!(
+                    "unknown filter `{filter}`; write name=TEXT"
+                )));
+            }
         }
     }
     let engine = app.engine()?;
@@ -29,9 +33,15 @@ pub(super) fn run(app: &App, args: &LsArgs) -> Outcome {
             continue;
         }
         let containers = engine.observe(&name)?.containers;
-        let up = containers.iter().any(|c| c.state.is_up() || c.state.as_str() == "restarting");
+        let up = containers
+            .iter()
+            .any(|c| c.state.is_up() || c.state.as_str() == "restarting");
         if !containers.is_empty() && (args.all || up) {
-            rows.push((name.to_string(), states(&containers, args.all), files(&containers)));
+            rows.push((
+                name.to_string(),
+                states(&containers, args.all),
+                files(&containers),
+            ));
         }
     }
     write_out(text(&rows, args)?)?;
@@ -41,14 +51,26 @@ pub(super) fn run(app: &App, args: &LsArgs) -> Outcome {
 /// `exited(1), running(2)`. Without `--all` only what runs is counted.
 fn states(containers: &[ObservedContainer], all: bool) -> String {
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-    for c in containers.iter().filter(|c| all || c.state.is_up() || c.state.as_str() == "restarting") {
+    for c in containers
+        .iter()
+        .filter(|c| all || c.state.is_up() || c.state.as_str() == "restarting")
+    {
         *counts.entry(c.state.as_str()).or_default() += 1;
     }
-    counts.iter().map(|(state, count)| format!("{state}({count})")).collect::<Vec<_>>().join(", ")
+    counts
+        .iter()
+        .map(|(state, count)| format!("{state}({count})"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn files(containers: &[ObservedContainer]) -> String {
-    containers.iter().map(|c| label(c, "project.config_files")).find(|f| !f.is_empty()).unwrap_or("N/A").to_owned()
+    containers
+        .iter()
+        .map(|c| label(c, "project.config_files"))
+        .find(|f| !f.is_empty())
+        .unwrap_or("N/A")
+        .to_owned()
 }
 
 fn text(rows: &[(String, String, String)], args: &LsArgs) -> Result<String, Failure> {
@@ -57,9 +79,7 @@ fn text(rows: &[(String, String, String)], args: &LsArgs) -> Result<String, Fail
     }
     match args.format.as_str() {
         "json" => {
-            let object = |(name, status, files): &(String, String, String)| {
-                json!({ "Name": name, "Status": status, "ConfigFiles": files })
-            };
+            let object = |(name, status, files): &(String, String, String)| json!({ "Name": name, "Status": status, "ConfigFiles": files });
             let all: Vec<_> = rows.iter().map(object).collect();
             Ok(format!("{}\n", serde_json::Value::Array(all)))
         }
@@ -70,7 +90,9 @@ fn text(rows: &[(String, String, String)], args: &LsArgs) -> Result<String, Fail
             }
             Ok(table.text())
         }
-        other => Err(Failure::new(format!("unknown format `{other}`; write table or json"))),
+        other => Err(Failure::new(format!(
+            "unknown format `{other}`; write table or json"
+        ))),
     }
 }
 
@@ -83,17 +105,39 @@ mod tests {
 
     #[test]
     fn states_are_counted_and_rows_print_as_docker_compose_does() {
-        let up = State::Running { since: Timestamp(0) };
-        let ended = State::Exited { exit: Exit { code: Some(0), oom: false, at: Timestamp(0) } };
-        let all = [container("a", &[], up), container("b", &[], up), container("c", &[], ended)];
+        let up = State::Running {
+            since: Timestamp(0),
+        };
+        let ended = State::Exited {
+            exit: Exit {
+                code: Some(0),
+                oom: false,
+                at: Timestamp(0),
+            },
+        };
+        let all = [
+            container("a", &[], up),
+            container("b", &[], up),
+            container("c", &[], ended),
+        ];
         assert_eq!(states(&all, false), "running(2)");
         assert_eq!(states(&all, true), "exited(1), running(2)");
-        let rows = [("cref".to_owned(), states(&all, false), "/tmp/compose.yaml".to_owned())];
-        let table = LsArgs { format: "table".into(), ..LsArgs::default() };
+        let rows = [(
+            "cref".to_owned(),
+            states(&all, false),
+            "/tmp/compose.yaml".to_owned(),
+        )];
+        let table = LsArgs {
+            format: "table".into(),
+            ..LsArgs::default()
+        };
         let want = "NAME                STATUS              CONFIG FILES\n\
                     cref                running(2)          /tmp/compose.yaml\n";
         assert_eq!(text(&rows, &table).ok().as_deref(), Some(want));
-        let json = LsArgs { format: "json".into(), ..LsArgs::default() };
+        let json = LsArgs {
+            format: "json".into(),
+            ..LsArgs::default()
+        };
         let want = "[{\"Name\":\"cref\",\"Status\":\"running(2)\",\"ConfigFiles\":\"/tmp/compose.yaml\"}]\n";
         assert_eq!(text(&rows, &json).ok().as_deref(), Some(want));
     }

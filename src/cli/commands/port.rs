@@ -17,13 +17,26 @@ pub(super) fn run(app: &App, args: &PortArgs) -> Outcome {
         .parse()
         .map_err(|_| Failure::new(format!("invalid port `{}`", args.private_port)))?;
     let container = of_service(app, app.engine()?.as_ref(), &args.service, args.index)?;
-    let found = container.ports.iter().find(|p| p.container == number && p.protocol.as_str() == protocol);
+    let found = container
+        .ports
+        .iter()
+        .find(|p| p.container == number && p.protocol.as_str() == protocol);
     let Some(port) = found else {
-        let text = format!("no port {number}/{protocol} for container {}", container.name);
+        let text = format!(
+            "no port {number}/{protocol} for container {}",
+            container.name
+        );
         let all = super::containers::ports(&container.ports);
-        let hint = if all.is_empty() { "it publishes no port".to_owned() } else { format!("it publishes {all}") };
+        let hint = if all.is_empty() {
+            "it publishes no port".to_owned()
+        } else {
+            format!("it publishes {all}")
+        };
         return Err(Failure::new(text).hint(hint));
     };
-    write_out(format!("{}\n", std::net::SocketAddr::new(port.host_ip, port.host)))?;
+    write_out(format!(
+        "{}\n",
+        std::net::SocketAddr::new(port.host_ip, port.host)
+    ))?;
     Ok(0)
 }

@@ -21,7 +21,11 @@ pub(super) fn run(app: &App, args: &PsArgs) -> Outcome {
     let json = match args.format.as_str() {
         "json" => true,
         "table" => false,
-        other => return Err(Failure::new(format!("unknown format `{other}`; write table or json"))),
+        other => {
+            return Err(Failure::new(format!(
+                "unknown format `{other}`; write table or json"
+            )));
+        }
     };
     let (name, project) = app.project_or_name()?;
     app.known(project.as_ref(), &args.names)?;
@@ -33,25 +37,42 @@ pub(super) fn run(app: &App, args: &PsArgs) -> Outcome {
             false => states.iter().any(|wanted| wanted == state),
             true => args.all || c.state.is_up() || state == "restarting",
         };
-        let orphan = project.as_ref().is_some_and(|p| p.service(service).is_none());
+        let orphan = project
+            .as_ref()
+            .is_some_and(|p| p.service(service).is_none());
         shown
             && (args.all || !is_oneoff(c) || c.state.is_up())
             && (args.names.is_empty() || args.names.iter().any(|name| name == service))
             && (args.orphans.unwrap_or(true) || !orphan)
     };
-    let world = Observed { containers: world.containers.into_iter().filter(keep).collect(), ..world };
+    let world = Observed {
+        containers: world.containers.into_iter().filter(keep).collect(),
+        ..world
+    };
     write_out(text(&world, args, json, Timestamp::now()))?;
     Ok(0)
 }
 
 /// States asked for by `--status` and `--filter`.
 fn states(args: &PsArgs) -> Result<Vec<String>, Failure> {
-    const KNOWN: [&str; 7] = ["created", "running", "paused", "restarting", "exited", "removing", "dead"];
+    const KNOWN: [&str; 7] = [
+        "created",
+        "running",
+        "paused",
+        "restarting",
+        "exited",
+        "removing",
+        "dead",
+    ];
     let mut states = args.status.clone();
     for filter in &args.filter {
         match filter.split_once('=') {
             Some(("status", state)) => states.push(state.to_owned()),
-            _ => return Err(Failure::new(format!("unknown filter `{filter}`; write status=STATE"))),
+            _ => {
+                return Err(Failure::new(format!(
+                    "unknown filter `{filter}`; write status=STATE"
+                )));
+            }
         }
     }
     match states.iter().find(|state| !KNOWN.contains(&state.as_str())) {
@@ -64,19 +85,35 @@ fn states(args: &PsArgs) -> Result<Vec<String>, Failure> {
 /// What is printed.
 fn text(world: &Observed, args: &PsArgs, json: bool, now: Timestamp) -> String {
     if args.quiet {
-        return world.containers.iter().map(|c| format!("{}\n", id(&c.id, true))).collect();
+        return world
+            .containers
+            .iter()
+            .map(|c| format!("{}\n", id(&c.id, true)))
+            .collect();
     }
     if args.services {
-        let mut names: Vec<&str> = world.containers.iter().map(|c| label(c, "service")).collect();
+        let mut names: Vec<&str> = world
+            .containers
+            .iter()
+            .map(|c| label(c, "service"))
+            .collect();
         names.sort_unstable();
         names.dedup();
         return names.iter().map(|name| format!("{name}\n")).collect();
     }
     if json {
-        return world.containers.iter().map(|c| format!("{}\n", object(c, args.no_trunc, now))).collect();
+        return world
+            .containers
+            .iter()
+            .map(|c| format!("{}\n", object(c, args.no_trunc, now)))
+            .collect();
     }
-    let mut table =
-        Table::new(10, &["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"]);
+    let mut table = Table::new(
+        10,
+        &[
+            "NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS",
+        ],
+    );
     for c in &world.containers {
         table.row([
             c.name.clone(),
@@ -93,14 +130,34 @@ fn text(world: &Observed, args: &PsArgs, json: bool, now: Timestamp) -> String {
 
 /// The command in quotes, cut where it is long.
 fn command(container: &ObservedContainer, whole: bool) -> String {
-    let joined = container.command.join(" ");
-    let clean: String = joined.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    // As Docker: a word with a blank in it is shown in quotes.
+    let quoted = |word: &String| {
+        if word.contains(' ') {
+            format!("'{word}'")
+        } else {
+            word.clone()
+        }
+    };
+    let joined = container
+        .command
+        .iter()
+        .map(quoted)
+        .collect::<Vec<_>>()
+        .join(" ");
+    let clean: String = joined
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     format!("\"{}\"", if whole { clean } else { cut(&clean, COMMAND) })
 }
 
 /// One container with docker compose's keys.
 fn object(c: &ObservedContainer, whole: bool, now: Timestamp) -> Value {
-    let labels: Vec<String> = c.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let labels: Vec<String> = c
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     let networks: Vec<&str> = c.networks.iter().map(|n| n.network.as_str()).collect();
     let publishers: Vec<Value> = c
         .ports
@@ -151,20 +208,38 @@ pub(super) mod tests {
     use crate::engine::state::{Attachment, Exit, Health, HealthStatus, PublishedPort, State};
     use crate::image::digest::Digest;
 
-    pub(in crate::cli) fn container(service: &str, command: &[&str], state: State) -> ObservedContainer {
-        let labels = [("service", service), ("container-number", "1"), ("oneoff", "False"), ("project", "cref")];
+    pub(in crate::cli) fn container(
+        service: &str,
+        command: &[&str],
+        state: State,
+    ) -> ObservedContainer {
+        let labels = [
+            ("service", service),
+            ("container-number", "1"),
+            ("oneoff", "False"),
+            ("project", "cref"),
+        ];
         ObservedContainer {
-            id: ContainerId::new("d44bedf50714e5d58959997623df7c4e9fb3ef732dd3bbf4f2ca3bcb196ab598"),
+            id: ContainerId::new(
+                "d44bedf50714e5d58959997623df7c4e9fb3ef732dd3bbf4f2ca3bcb196ab598",
+            ),
             name: format!("cref-{service}-1"),
             project: ProjectName::new("cref").unwrap_or_else(|_| unreachable!("a fixed good name")),
-            labels: labels.iter().map(|(k, v)| (format!("com.docker.compose.{k}"), (*v).to_owned())).collect(),
+            labels: labels
+                .iter()
+                .map(|(k, v)| (format!("com.docker.compose.{k}"), (*v).to_owned()))
+                .collect(),
             image: "busybox".into(),
             image_id: Digest::of(b""),
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             created: Timestamp(0),
             state,
             health: None,
-            networks: vec![Attachment { network: "cref_default".into(), addresses: vec![], aliases: vec![] }],
+            networks: vec![Attachment {
+                network: "cref_default".into(),
+                addresses: vec![],
+                aliases: vec![],
+            }],
             ports: vec![],
             volumes: vec![],
             anonymous: vec![],
@@ -180,10 +255,20 @@ pub(super) mod tests {
     }
 
     fn world() -> Observed {
-        let mut web = container("web", &["sh", "-c", "echo hello; echo err >&2; sleep 300"], State::Running { since: at(1) });
-        web.health = Some(Health { status: HealthStatus::Healthy, failing_streak: 0, log: vec![] });
+        let mut web = container(
+            "web",
+            &["sh", "-c", "echo hello; echo err >&2; sleep 300"],
+            State::Running { since: at(1) },
+        );
+        web.health = Some(Health {
+            status: HealthStatus::Healthy,
+            failing_streak: 0,
+            log: vec![],
+        });
         let port = |ip: &str, host, container, protocol| PublishedPort {
-            host_ip: ip.parse().unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+            host_ip: ip
+                .parse()
+                .unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
             host,
             container,
             protocol,
@@ -195,9 +280,16 @@ pub(super) mod tests {
         ];
         web.volumes = vec![("cref_data".into(), false)];
         web.mounts = vec!["cref_data".into(), "/tmp/cref".into()];
-        let exit = Exit { code: Some(3), oom: false, at: at(1) };
-        let job = container("job", &["sh", "-c", "'exit 3'"], State::Exited { exit });
-        Observed { containers: vec![job, web], ..Observed::default() }
+        let exit = Exit {
+            code: Some(3),
+            oom: false,
+            at: at(1),
+        };
+        let job = container("job", &["sh", "-c", "exit 3"], State::Exited { exit });
+        Observed {
+            containers: vec![job, web],
+            ..Observed::default()
+        }
     }
 
     #[test]
@@ -205,12 +297,15 @@ pub(super) mod tests {
         let want = concat!(
             "NAME         IMAGE     COMMAND                  SERVICE   CREATED         STATUS                     PORTS\n",
             "cref-job-1   busybox   \"sh -c 'exit 3'\"         job       3 seconds ago   Exited (3) 2 seconds ago   \n",
-            "cref-web-1   busybox   \"sh -c echo hello; e…\"   web       3 seconds ago   Up 2 seconds (healthy)     ",
+            "cref-web-1   busybox   \"sh -c 'echo hello; …\"   web       3 seconds ago   Up 2 seconds (healthy)     ",
             "0.0.0.0:18080->80/tcp, [::]:18080->80/tcp, 127.0.0.1:18081->81/udp\n",
         );
         assert_eq!(text(&world(), &PsArgs::default(), false, at(3)), want);
         let empty = "NAME      IMAGE     COMMAND   SERVICE   CREATED   STATUS    PORTS\n";
-        assert_eq!(text(&Observed::default(), &PsArgs::default(), false, at(3)), empty);
+        assert_eq!(
+            text(&Observed::default(), &PsArgs::default(), false, at(3)),
+            empty
+        );
     }
 
     #[test]
@@ -218,7 +313,7 @@ pub(super) mod tests {
         let shown = text(&world(), &PsArgs::default(), true, at(3));
         let line = shown.lines().nth(1).unwrap_or_default();
         let want = concat!(
-            r#"{"Command":"\"sh -c echo hello; e…\"","CreatedAt":"1970-01-01 00:00:00 +0000 UTC","ExitCode":0,"#,
+            r#"{"Command":"\"sh -c 'echo hello; …\"","CreatedAt":"1970-01-01 00:00:00 +0000 UTC","ExitCode":0,"#,
             r#""Health":"healthy","ID":"d44bedf50714","Image":"busybox","#,
             r#""Labels":"com.docker.compose.container-number=1,com.docker.compose.oneoff=False,"#,
             r#"com.docker.compose.project=cref,com.docker.compose.service=web","LocalVolumes":"1","#,
@@ -236,10 +331,22 @@ pub(super) mod tests {
 
     #[test]
     fn ids_and_services_come_one_a_line() {
-        let services = PsArgs { services: true, ..PsArgs::default() };
+        let services = PsArgs {
+            services: true,
+            ..PsArgs::default()
+        };
         assert_eq!(text(&world(), &services, false, at(3)), "job\nweb\n");
-        let quiet = PsArgs { quiet: true, ..PsArgs::default() };
+        let quiet = PsArgs {
+            quiet: true,
+            ..PsArgs::default()
+        };
         assert!(text(&world(), &quiet, false, at(3)).starts_with("d44bedf50714e5d5"));
-        assert!(states(&PsArgs { status: vec!["ill".into()], ..PsArgs::default() }).is_err());
+        assert!(
+            states(&PsArgs {
+                status: vec!["ill".into()],
+                ..PsArgs::default()
+            })
+            .is_err()
+        );
     }
 }

@@ -9,7 +9,11 @@ use crate::cli::exit::Outcome;
 use crate::cli::parse;
 
 pub(super) fn run(app: &App, args: &PullArgs) -> Outcome {
-    let deps = if args.include_deps { Deps::Include } else { Deps::Leave };
+    let deps = if args.include_deps {
+        Deps::Include
+    } else {
+        Deps::Leave
+    };
     let project = app.select(&args.services, deps, Vec::new())?;
     let options = PullOptions {
         services: args.services.clone(),
@@ -20,6 +24,8 @@ pub(super) fn run(app: &App, args: &PullArgs) -> Outcome {
         quiet: args.quiet,
     };
     let work = app.work(args.quiet)?;
-    app.carry_out(&work, &project.name, |context| apply::plan_pull(context, &project, &options))?;
+    app.carry_out(&work, &project.name, |context| {
+        apply::plan_pull(context, &project, &options)
+    })?;
     Ok(0)
 }

@@ -20,7 +20,9 @@ pub(super) fn run(app: &App, args: &ServicesArgs) -> Outcome {
     for container in &world.containers {
         let service = label(container, "service");
         let named = args.services.is_empty() || args.services.iter().any(|name| name == service);
-        let Some(init) = container.pid.filter(|_| named && !is_oneoff(container)) else { continue };
+        let Some(init) = container.pid.filter(|_| named && !is_oneoff(container)) else {
+            continue;
+        };
         for process in family(&processes, init) {
             table.row([
                 service.to_owned(),
@@ -49,7 +51,9 @@ struct Process {
 
 /// All processes; those that end meanwhile are left out.
 fn processes() -> Vec<Process> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let mut all: Vec<Process> = pids.filter_map(process).collect();
     all.sort_by_key(|process| process.pid);
@@ -64,8 +68,11 @@ fn process(pid: i32) -> Option<Process> {
         line.split_whitespace().next().map(str::to_owned)
     };
     let raw = std::fs::read(dir.join("cmdline")).ok()?;
-    let words: Vec<String> =
-        raw.split(|b| *b == 0).filter(|w| !w.is_empty()).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+    let words: Vec<String> = raw
+        .split(|b| *b == 0)
+        .filter(|w| !w.is_empty())
+        .map(|w| String::from_utf8_lossy(w).into_owned())
+        .collect();
     let command = match words.is_empty() {
         true => format!("[{}]", field("Name:")?),
         false => words.join(" "),
@@ -74,17 +81,31 @@ fn process(pid: i32) -> Option<Process> {
         pid,
         parent: field("PPid:")?.parse().ok()?,
         uid: field("Uid:")?.parse().ok()?,
-        namespace: std::fs::read_link(dir.join("ns/pid")).ok()?.to_string_lossy().into_owned(),
-        command: command.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        namespace: std::fs::read_link(dir.join("ns/pid"))
+            .ok()?
+            .to_string_lossy()
+            .into_owned(),
+        command: command
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect(),
     })
 }
 
 /// A container's init and everything in its process namespace; where that is the host's, its descendants.
 fn family(all: &[Process], init: i32) -> Vec<&Process> {
-    let Some(first) = all.iter().find(|process| process.pid == init) else { return Vec::new() };
-    let host = all.iter().find(|process| process.pid == 1).map(|process| &process.namespace);
+    let Some(first) = all.iter().find(|process| process.pid == init) else {
+        return Vec::new();
+    };
+    let host = all
+        .iter()
+        .find(|process| process.pid == 1)
+        .map(|process| &process.namespace);
     if host != Some(&first.namespace) {
-        return all.iter().filter(|process| process.namespace == first.namespace).collect();
+        return all
+            .iter()
+            .filter(|process| process.namespace == first.namespace)
+            .collect();
     }
     let mut kin = vec![init];
     let mut family = vec![first];
@@ -102,7 +123,13 @@ mod tests {
     use super::*;
 
     fn process(pid: i32, parent: i32, namespace: &str) -> Process {
-        Process { pid, parent, uid: 0, namespace: namespace.into(), command: String::new() }
+        Process {
+            pid,
+            parent,
+            uid: 0,
+            namespace: namespace.into(),
+            command: String::new(),
+        }
     }
 
     #[test]

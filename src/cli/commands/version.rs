@@ -13,7 +13,11 @@ pub(super) fn run(args: &VersionArgs) -> Outcome {
         (true, _) => format!("{NUMBER}\n"),
         (_, "json") => format!("{}\n", serde_json::json!({ "version": NUMBER })),
         (_, "pretty") => format!("hoist version {NUMBER}\n"),
-        (_, other) => return Err(Failure::new(format!("unknown format `{other}`; write pretty or json"))),
+        (_, other) => {
+            return Err(Failure::new(format!(
+                "unknown format `{other}`; write pretty or json"
+            )));
+        }
     };
     write_out(text)?;
     Ok(0)

@@ -1,0 +1,201 @@
+//! `image build`: builds an image from a Dockerfile, without a compose file.
+//!
+//! Imports: `build`, `image`. As Docker: `docker buildx build`.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use crate::base::scalar::parse_size;
+use crate::build::{
+    self, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext, SecretSource,
+};
+use crate::cli::app::{App, progress_mode};
+use crate::cli::args::ImageBuildArgs;
+use crate::cli::exit::{Failure, Outcome};
+use crate::cli::parse;
+use crate::engine::sandbox::SandboxNetwork;
+use crate::image::reference::Reference;
+use crate::image::registry::{self, PullOptions};
+use crate::ui::write_out;
+
+pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
+    let tags: Vec<Reference> = args
+        .tag
+        .iter()
+        .map(|name| Reference::parse(name))
+        .collect::<Result<_, _>>()?;
+    let work = match args.progress {
+        Some(mode) if !args.quiet => app.work_in(progress_mode(mode))?,
+        _ => app.work(args.quiet)?,
+    };
+    let context = &work.context;
+    let request = BuildRequest {
+        target_name: tags
+            .first()
+            .map_or_else(|| "image".to_owned(), ToString::to_string),
+        context: ContextSource::Dir(context_dir(app, &args.context)?),
+        dockerfile: dockerfile(app, args)?,
+        target: args.target.clone(),
+        args: args.build_arg.iter().map(|arg| parse::pair(arg)).collect(),
+        labels: labels(&args.label),
+        tags,
+        secrets: args
+            .secret
+            .iter()
+            .map(|text| secret(app, text))
+            .collect::<Result<_, _>>()?,
+        no_cache: args.no_cache,
+        pull: args.pull,
+        network: network(&args.network)?,
+        extra_hosts: args
+            .add_host
+            .iter()
+            .map(|text| parse::host(text))
+            .collect::<Result<_, _>>()?,
+        shm_size: shm_size(args)?,
+        platform: args.platform.clone(),
+        named_contexts: args
+            .build_context
+            .iter()
+            .map(|text| named(app, text))
+            .collect::<Result<_, _>>()?,
+        trust_host_ca: context.trust_host_ca.clone(),
+        env: app.env.clone(),
+    };
+    let options = PullOptions {
+        platform: args.platform.clone(),
+        env: app.env.clone(),
+        ..PullOptions::default()
+    };
+    let events = context.events.as_ref();
+    let pull = |reference: &Reference| registry::pull(&context.store, reference, &options, events);
+    let builder = Builder {
+        store: &context.store,
+        sandbox: context.sandbox.as_ref(),
+        events,
+        cancel: &context.cancel,
+        pull: &pull,
+        cache_dir: context.roots.data.join("cache"),
+        parallel: context.parallel,
+    };
+    let result = build::build(&request, &builder);
+    work.progress.finish();
+    let image = result?;
+    if let Some(path) = &args.iidfile {
+        std::fs::write(app.env.cwd.join(path), image.id.to_string())
+            .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+    }
+    // Without a name the id is the only way to the image.
+    if args.quiet || args.tag.is_empty() {
+        write_out(format!("{}\n", image.id))?;
+    }
+    Ok(0)
+}
+
+fn context_dir(app: &App, path: &Path) -> Result<PathBuf, Failure> {
+    let dir = app.env.cwd.join(path);
+    if dir.is_dir() {
+        return Ok(dir);
+    }
+    let text = format!("the context {} is no directory", path.display());
+    Err(Failure::new(text).hint("archives and addresses as contexts are not supported yet"))
+}
+
+fn dockerfile(app: &App, args: &ImageBuildArgs) -> Result<DockerfileSource, Failure> {
+    match &args.file {
+        None => Ok(DockerfileSource::Path(
+            app.env.cwd.join(&args.context).join("Dockerfile"),
+        )),
+        Some(path) if path == Path::new("-") => {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|error| Failure::new(format!("cannot read standard input: {error}")))?;
+            Ok(DockerfileSource::Inline(text))
+        }
+        Some(path) => Ok(DockerfileSource::Path(app.env.cwd.join(path))),
+    }
+}
+
+fn labels(items: &[String]) -> BTreeMap<String, String> {
+    items
+        .iter()
+        .map(|text| parse::pair(text))
+        .map(|(name, value)| (name, value.unwrap_or_default()))
+        .collect()
+}
+
+fn network(text: &str) -> Result<SandboxNetwork, Failure> {
+    match text {
+        "default" | "" => Ok(SandboxNetwork::Default),
+        "none" => Ok(SandboxNetwork::None),
+        "host" => Ok(SandboxNetwork::Host),
+        other => Err(Failure::new(format!(
+            "invalid --network `{other}`: write default, none or host"
+        ))),
+    }
+}
+
+fn shm_size(args: &ImageBuildArgs) -> Result<Option<u64>, Failure> {
+    let parse = |text: &String| {
+        parse_size(text)
+            .map(|size| size.0)
+            .map_err(|error| Failure::new(format!("invalid --shm-size: {error}")))
+    };
+    args.shm_size.as_ref().map(parse).transpose()
+}
+
+/// `id=NAME[,src=FILE|,env=VARIABLE]`; without a source the variable or file of that name.
+fn secret(app: &App, text: &str) -> Result<(String, SecretSource), Failure> {
+    let wrong = |why: &str| Failure::new(format!("invalid --secret `{text}`: {why}"));
+    let (mut id, mut file, mut variable) = (None, None, None);
+    for part in text.split(',') {
+        match part.split_once('=') {
+            Some(("id", value)) => id = Some(value.to_owned()),
+            Some(("src" | "source", value)) => file = Some(value.to_owned()),
+            Some(("env", value)) => variable = Some(value.to_owned()),
+            Some(("type", "file" | "env")) => {}
+            _ => return Err(wrong(&format!("`{part}` is none of id=, src=, env="))),
+        }
+    }
+    let id = id
+        .or_else(|| file.clone())
+        .filter(|id| !id.is_empty())
+        .ok_or_else(|| wrong("it has no id"))?;
+    let variable =
+        variable.or_else(|| (file.is_none() && app.env.get(&id).is_some()).then(|| id.clone()));
+    if let Some(name) = variable {
+        let value = app
+            .env
+            .get(&name)
+            .ok_or_else(|| wrong(&format!("the variable {name} is not set")))?;
+        return Ok((id, SecretSource::Bytes(value.as_bytes().to_vec())));
+    }
+    let path = app.env.cwd.join(file.unwrap_or_else(|| id.clone()));
+    if !path.is_file() {
+        return Err(wrong(&format!("there is no file {}", path.display())));
+    }
+    Ok((id, SecretSource::File(path)))
+}
+
+/// `NAME=DIR` or `NAME=docker-image://IMAGE`.
+fn named(app: &App, text: &str) -> Result<(String, NamedContext), Failure> {
+    let wrong = |why: &str| Failure::new(format!("invalid --build-context `{text}`: {why}"));
+    let (name, source) = text
+        .split_once('=')
+        .ok_or_else(|| wrong("write NAME=SOURCE"))?;
+    if let Some(image) = source.strip_prefix("docker-image://") {
+        return Ok((
+            name.to_owned(),
+            NamedContext::Image(Reference::parse(image)?),
+        ));
+    }
+    let dir = app.env.cwd.join(source);
+    if !dir.is_dir() {
+        return Err(wrong(
+            "the source is neither a directory nor docker-image://IMAGE",
+        ));
+    }
+    Ok((name.to_owned(), NamedContext::Dir(dir)))
+}
