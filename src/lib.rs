@@ -1,4 +1,104 @@
-//! hoist: `compose up` without Docker.
+//! hoist: `compose up` without Docker. This page is the map of the code.
+//!
+//! One binary, no daemon. A command loads the project, looks at the world, decides, acts and exits; what must live
+//! on is a small process that owns exactly one thing: a supervisor a container, which is this binary run again.
+//!
+//! # What stays true
+//!
+//! 1. Decisions are pure, effects are dumb: `plan` turns desired and observed state into a graph of actions with their
+//!    causes; `apply` runs it and decides nothing. Build, pull, create, start, waiting for health, stop and remove are
+//!    actions of that one graph; every command is a view of it.
+//! 2. Every value knows where it came from: a span travels from the byte in the file to the error and to the cause.
+//! 3. Every stage is a type. No global state; no clock and no environment is read below `cli`, but for the
+//!    supervisor and the stores, which stamp what they write.
+//! 4. Killing any hoist process stops no container and loses no log line; the next command goes on.
+//! 5. The container is the attacker; so are the image, the archive, the registry.
+//! 6. Backends differ only below `engine`, kernels only below `sys` and `engine::native`.
+//!
+//! # Modules
+//!
+//! | module | in → out |
+//! |---|---|
+//! | [`base`] | words that all use: names, spans, diagnostics, events, sizes, times |
+//! | [`sys`] | typed Linux calls without policy; the only `unsafe` |
+//! | [`graph`] | a directed acyclic graph of anything: order, cycles, parallel runs, pictures |
+//! | [`compose`] | compose files → [`compose::model::Project`], through named phases |
+//! | [`image`] | references, archives, registries → images in a content-addressed store, layers unpacked |
+//! | [`engine`] | the port to what runs containers; [`engine::native`] is the one that does it itself |
+//! | [`build`] | a Dockerfile → an image; steps run in the engine's sandbox |
+//! | [`plan`] | project + images + observed state → a graph of actions with causes; pure |
+//! | [`apply`] | a plan → its effects; the only caller of the engine's changing methods |
+//! | [`ui`] | events, diagnostics, log lines → text on the two output streams |
+//! | [`cli`] | arguments and environment → calls of the others → an exit code |
+//!
+//! # Imports
+//!
+//! A module may use itself and what its row lists; `tests` checks it against the sources.
+//!
+//! ```imports
+//! base           -
+//! sys            base
+//! graph          base
+//! ui             base graph
+//! compose        base graph sys::fs
+//! image          base sys
+//! engine         base image
+//! engine::native base sys graph image engine
+//! build          base sys graph image engine::spec engine::sandbox
+//! plan           base graph compose::model engine::spec engine::state image::reference image::digest
+//! apply          base graph compose::model image build plan engine
+//! cli            *
+//! ```
+//!
+//! `engine::open` and `engine::open_sandbox` are where a backend is chosen; nothing else of `engine` names one.
+//! `build` and `apply` take the cancel token and the error of `engine` besides.
+//!
+//! # Data flow
+//!
+//! ```text
+//! compose.yaml … ─read▶ Raw ─expand▶ Expanded ─join▶ Joined ─merge▶ Merged ─check▶ Checked ─canon▶ Canonical ─bind▶ Project
+//!                                                                                            │ select(profiles, names, scale)
+//!  image::Store ─resolve▶ Images ────────────────────────────────┐                           ▼
+//!                                                Project + Images ─▶ Desired {specs, hashes}
+//!  dyn Engine ─observe▶ Observed ──────────────────────┐              │
+//!                                                      ▼              ▼
+//!                                              reconcile(Desired, Observed, policy) ▶ Plan = Dag<Action + Cause>
+//!                                                                                     │  (text · json)
+//!                      ┌───────────────── apply::run (graph::schedule) ◀──────────────┘
+//!                      ▼                             ▼                              ▼
+//!   pull ▶ registry ▶ layers ▶ Store   build ▶ steps ▶ Sandbox ▶ Image   create/start/stop/remove ▶ dyn Engine
+//!                      └──────────────▶ Outcome ◀────┴──────────────────────────────┘
+//!  beside every arrow: Event ▶ EventSink ▶ ui       on every failure: Diagnostics or a typed error ▶ ui::render ▶ exit code
+//! ```
+//!
+//! # Processes
+//!
+//! | first argument | lives | owns |
+//! |---|---|---|
+//! | a command | one command | the terminal; the project's lock while it changes things |
+//! | `__supervise` | as long as its container should run | init as its child, streams, log, exit status, restarts, probes, name answers |
+//! | `__sandbox` | one build step | the step's process |
+//!
+//! What becomes a container is made by such a fresh, single-threaded process, never by the many-threaded command.
+//!
+//! # On disk
+//!
+//! `<data>` is `/var/lib/hoist`, `<run>` is `/run/hoist`; `HOIST_DATA_ROOT` and `HOIST_RUN_ROOT` move them. Both have mode 0700.
+//!
+//! | path | owner | what |
+//! |---|---|---|
+//! | `<data>/images/` | `image::store` | blobs by digest, the index of names |
+//! | `<data>/layers/<diff id>/` | `image::layer` | unpacked layers, immutable, shared by images, builds, containers |
+//! | `<data>/cache/` | `build` | results of steps by key, context digests, cache mounts |
+//! | `<data>/volumes/<name>/` | `engine::native::volumes` | data and record |
+//! | `<data>/networks/<name>/` | `engine::native::net` | record, addresses handed out, names |
+//! | `<data>/projects/<name>/` | `engine::native::records` | lock, container records; below each its upper directory and logs |
+//! | `<run>/` | `engine::native` | supervisors' sockets, process ids with start times, mounts |
+//!
+//! State is JSON with a version, written beside its place and renamed. Everything in `<run>` may be lost and is made
+//! again from `<data>`. Locks are `flock`s on files; [`sys::lock`] states their one order. Every kernel object (mount,
+//! link, cgroup, firewall table) has a name derived from its record, so that `down` removes what a crash left.
+
 pub mod apply;
 pub mod base;
 pub mod build;

@@ -416,7 +416,7 @@ pub fn progress_mode(arg: ProgressArg) -> Mode {
         ProgressArg::Auto => Mode::Auto,
         ProgressArg::Tty => Mode::Tty,
         ProgressArg::Plain => Mode::Plain,
-        ProgressArg::Json | ProgressArg::Rawjson => Mode::Json,
+        ProgressArg::Json => Mode::Json,
         ProgressArg::Quiet => Mode::Quiet,
     }
 }

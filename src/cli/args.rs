@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// compose up without Docker: builds, launches and looks after the containers of a compose file.
@@ -73,33 +74,57 @@ pub struct Globals {
 }
 
 /// `--ansi`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnsiArg {
-    /// Never
+    /// Never.
     Never,
-    /// Always
+    /// Always.
     Always,
-    /// On a terminal
+    /// On a terminal.
     Auto,
 }
 
+impl ValueEnum for AnsiArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Never, Self::Always, Self::Auto]
+    }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Never => "never",
+            Self::Always => "always",
+            Self::Auto => "auto",
+        }))
+    }
+}
+
 /// `--progress`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProgressArg {
-    /// `tty` on a terminal, else `plain`
+    /// `tty` on a terminal, else `plain`.
     Auto,
-    /// A list redrawn in place
+    /// A list redrawn in place.
     Tty,
-    /// A line an event
+    /// A line an event.
     Plain,
-    /// A JSON object an event
+    /// A JSON object an event.
     Json,
-    /// Nothing
-    #[value(alias = "none")]
+    /// Nothing.
     Quiet,
-    /// Nothing is redrawn and build steps are not folded
-    #[value(hide = true)]
-    Rawjson,
+}
+
+impl ValueEnum for ProgressArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Tty, Self::Plain, Self::Json, Self::Quiet]
+    }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Auto => PossibleValue::new("auto"),
+            Self::Tty => PossibleValue::new("tty"),
+            Self::Plain => PossibleValue::new("plain"),
+            Self::Json => PossibleValue::new("json").alias("rawjson"),
+            Self::Quiet => PossibleValue::new("quiet").alias("none"),
+        })
+    }
 }
 
 /// All commands.

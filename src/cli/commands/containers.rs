@@ -23,6 +23,11 @@ pub(super) fn is_oneoff(container: &ObservedContainer) -> bool {
     label(container, "oneoff") == "True"
 }
 
+/// Whether a container runs or will run again by itself.
+pub(super) fn will_print(container: &ObservedContainer) -> bool {
+    container.state.is_up() || matches!(container.state, State::Restarting { .. })
+}
+
 /// `Up 3 minutes (healthy)`, `Exited (1) 5 seconds ago`, `Created`.
 pub(super) fn status(container: &ObservedContainer, now: Timestamp) -> String {
     let ago = |at: Timestamp| human_duration(at.until(now));

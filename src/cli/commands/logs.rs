@@ -3,7 +3,11 @@
 //! Imports: `engine`, `ui::logs`, `cli::follow`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
+
+use super::containers::will_print;
 
 use crate::base::clock::Timestamp;
 use crate::cli::app::App;
@@ -14,6 +18,9 @@ use crate::cli::parse;
 use crate::engine::state::ObservedContainer;
 use crate::engine::{Cancel, Engine, LogEnd, LogQuery, LogRecord, LogStream};
 use crate::ui::logs::{Lines, Look};
+
+/// Time without a line after which it is looked whether anything still runs.
+const LOOK: Duration = Duration::from_millis(300);
 
 pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
     let now = Timestamp::now();
@@ -57,12 +64,36 @@ pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
         printer.add(&screen_name(&scope.project, &container.name));
     }
     if args.follow {
-        for message in follow(engine, scope, Cancel::default()) {
-            printer.print(&message)?;
-        }
-        return Ok(0);
+        return go_on(&engine, scope, &mut printer);
     }
     past(engine.as_ref(), &scope, &containers, &mut printer)?;
+    Ok(0)
+}
+
+/// Prints lines as they come, until nothing of the scope runs any more.
+fn go_on(engine: &Arc<dyn Engine>, scope: Scope, printer: &mut Printer<'_>) -> Outcome {
+    let done = Cancel::default();
+    let messages = follow(Arc::clone(engine), scope.clone(), done.clone());
+    loop {
+        match messages.recv_timeout(LOOK) {
+            Ok(message) => printer.print(&message)?,
+            Err(RecvTimeoutError::Timeout) => {
+                let world = engine.observe(&scope.project)?;
+                if !world
+                    .containers
+                    .iter()
+                    .any(|c| scope.covers(c) && will_print(c))
+                {
+                    break;
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(0),
+        }
+    }
+    done.cancel();
+    for message in messages {
+        printer.print(&message)?;
+    }
     Ok(0)
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::containers::label;
+use super::containers::{label, will_print};
 use crate::cli::app::App;
 use crate::cli::args::LsArgs;
 use crate::cli::exit::{Failure, Outcome};
@@ -33,9 +33,7 @@ pub(super) fn run(app: &App, args: &LsArgs) -> Outcome {
             continue;
         }
         let containers = engine.observe(&name)?.containers;
-        let up = containers
-            .iter()
-            .any(|c| c.state.is_up() || c.state.as_str() == "restarting");
+        let up = containers.iter().any(will_print);
         if !containers.is_empty() && (args.all || up) {
             rows.push((
                 name.to_string(),
@@ -51,10 +49,7 @@ pub(super) fn run(app: &App, args: &LsArgs) -> Outcome {
 /// `exited(1), running(2)`. Without `--all` only what runs is counted.
 fn states(containers: &[ObservedContainer], all: bool) -> String {
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-    for c in containers
-        .iter()
-        .filter(|c| all || c.state.is_up() || c.state.as_str() == "restarting")
-    {
+    for c in containers.iter().filter(|c| all || will_print(c)) {
         *counts.entry(c.state.as_str()).or_default() += 1;
     }
     counts

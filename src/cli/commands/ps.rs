@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::containers::{cut, id, is_oneoff, label, ports, status};
+use super::containers::{cut, id, is_oneoff, label, ports, status, will_print};
 use crate::base::clock::{Timestamp, human_duration};
 use crate::cli::app::App;
 use crate::cli::args::PsArgs;
@@ -35,13 +35,13 @@ pub(super) fn run(app: &App, args: &PsArgs) -> Outcome {
         let state = c.state.as_str();
         let shown = match states.is_empty() {
             false => states.iter().any(|wanted| wanted == state),
-            true => args.all || c.state.is_up() || state == "restarting",
+            true => args.all || will_print(c),
         };
         let orphan = project
             .as_ref()
             .is_some_and(|p| p.service(service).is_none());
         shown
-            && (args.all || !is_oneoff(c) || c.state.is_up())
+            && (args.all || !states.is_empty() || !is_oneoff(c))
             && (args.names.is_empty() || args.names.iter().any(|name| name == service))
             && (args.orphans.unwrap_or(true) || !orphan)
     };

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::change::make_options;
-use super::containers::{is_oneoff, label};
+use super::containers::{is_oneoff, label, will_print};
 use crate::apply::{self, ApplyError, Plan, StopOptions, UpOptions};
 use crate::base::clock::Timestamp;
 use crate::base::scalar::Signal;
@@ -300,7 +300,7 @@ impl Attached<'_> {
                 true => self.project.service(service).is_some(),
                 false => named.iter().any(|name| name == service),
             };
-            meant && !is_oneoff(c) && (c.state.is_up() || c.state.as_str() == "restarting")
+            meant && !is_oneoff(c) && will_print(c)
         }))
     }
 
