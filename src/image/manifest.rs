@@ -1,1 +1,379 @@
-//! Manifests.
+//! Manifests and indexes: which config and layers an image is made of, and which image suits a platform.
+//!
+//! In and out: JSON documents. Never reads or writes a file. Imports: `digest`.
+//! Rules: OCI image spec 1.1, `manifest.md`, `image-index.md`, `descriptor.md`; Docker's schema 2 differs only
+//! in its media types.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+
+/// Media types written and read here.
+pub mod media {
+    /// An OCI image manifest.
+    pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    /// An OCI index.
+    pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    /// An OCI image configuration.
+    pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    /// A layer: an archive.
+    pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+    /// A layer: an archive compressed by gzip.
+    pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    /// A layer: an archive compressed by zstd.
+    pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+    /// Docker's manifest.
+    pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    /// Docker's manifest list.
+    pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+}
+
+/// Why a document is no manifest that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON, or not of the right form.
+    #[error("the manifest is malformed: {0}")]
+    Malformed(String),
+    /// It has both `layers` and `manifests`, so that readers would disagree on what it is.
+    ///
+    /// Source: OCI image spec, `image-index.md`; GHSA-77vh-xpmg-72qh.
+    #[error("the manifest has both `layers` and `manifests`")]
+    Ambiguous,
+    /// A form no longer or not yet in use.
+    #[error("manifests of type `{0}` are not supported")]
+    Unsupported(String),
+    /// An index without the platform.
+    #[error("there is no image for {wanted} in it; it has {}", offered.join(", "))]
+    NoPlatform {
+        /// `linux/amd64`.
+        wanted: String,
+        /// What it has.
+        offered: Vec<String>,
+    },
+}
+
+/// Points to content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// What the content is.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+    /// The platform it is for, in an index.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub platform: Option<Platform>,
+    /// Remarks.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    /// A descriptor of content, with neither platform nor remarks.
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        let media_type = media_type.to_owned();
+        Self {
+            media_type,
+            digest,
+            size,
+            platform: None,
+            annotations: BTreeMap::new(),
+        }
+    }
+}
+
+/// Operating system and processor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    /// `linux`.
+    pub os: String,
+    /// `amd64`, as Go names it.
+    pub architecture: String,
+    /// `v7`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub variant: Option<String>,
+}
+
+impl Platform {
+    /// The platform this program runs on.
+    pub fn host() -> Self {
+        let (architecture, variant) = match std::env::consts::ARCH {
+            "x86_64" => ("amd64", None),
+            "aarch64" => ("arm64", None),
+            "arm" => ("arm", Some("v7")),
+            "x86" => ("386", None),
+            "powerpc64" => ("ppc64le", None),
+            "loongarch64" => ("loong64", None),
+            other => (other, None),
+        };
+        Self {
+            os: "linux".to_owned(),
+            architecture: architecture.to_owned(),
+            variant: variant.map(str::to_owned),
+        }
+    }
+    /// Parses `os[/architecture[/variant]]`; a lone `amd64` is an architecture of Linux.
+    ///
+    /// # Errors
+    /// The text itself when it is none.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let (os, architecture, variant) = match parts.as_slice() {
+            ["linux"] => return Ok(Self::host()),
+            [architecture] => ("linux", *architecture, None),
+            [os, architecture] => (*os, *architecture, None),
+            [os, architecture, variant] => (*os, *architecture, Some(*variant)),
+            _ => return Err(text.to_owned()),
+        };
+        if parts.iter().any(|part| part.is_empty()) {
+            return Err(text.to_owned());
+        }
+        let (architecture, implied) = match architecture {
+            "x86_64" | "x86-64" => ("amd64", None),
+            "aarch64" => ("arm64", None),
+            "armhf" => ("arm", Some("v7")),
+            "armel" => ("arm", Some("v6")),
+            "i386" | "i686" => ("386", None),
+            other => (other, None),
+        };
+        let variant = variant.or(implied).map(str::to_owned);
+        Ok(Self {
+            os: os.to_owned(),
+            architecture: architecture.to_owned(),
+            variant,
+        })
+    }
+    /// How well an offered platform suits; `None` when it does not.
+    fn suits(&self, offer: &Self) -> Option<u32> {
+        if self.os != offer.os || self.architecture != offer.architecture {
+            return None;
+        }
+        let level = |variant: &Option<String>, absent: u32| {
+            let text = variant
+                .as_deref()
+                .unwrap_or_default()
+                .trim_start_matches('v');
+            text.parse().unwrap_or(absent)
+        };
+        let absent = match self.architecture.as_str() {
+            "arm64" => 8,
+            "arm" => 7,
+            "amd64" => 1,
+            _ => 0,
+        };
+        let (wanted, offered) = (level(&self.variant, absent), level(&offer.variant, absent));
+        (offered <= wanted).then_some(offered)
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        self.variant
+            .as_ref()
+            .map_or(Ok(()), |variant| write!(f, "/{variant}"))
+    }
+}
+
+/// One image: its config and its layers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// Always 2.
+    pub schema_version: u32,
+    /// [`media::MANIFEST`] or [`media::DOCKER_MANIFEST`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub media_type: Option<String>,
+    /// The configuration.
+    pub config: Descriptor,
+    /// The layers, base first.
+    pub layers: Vec<Descriptor>,
+}
+
+impl Manifest {
+    /// An OCI manifest.
+    pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        Self {
+            schema_version: 2,
+            media_type: Some(media::MANIFEST.to_owned()),
+            config,
+            layers,
+        }
+    }
+}
+
+/// Several images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Index {
+    /// Always 2.
+    pub schema_version: u32,
+    /// [`media::INDEX`] or [`media::DOCKER_LIST`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub media_type: Option<String>,
+    /// The images.
+    pub manifests: Vec<Descriptor>,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        let media_type = Some(media::INDEX.to_owned());
+        Self {
+            schema_version: 2,
+            media_type,
+            manifests: Vec::new(),
+        }
+    }
+}
+
+impl Index {
+    /// The image for a platform.
+    ///
+    /// # Errors
+    /// [`ManifestError::NoPlatform`].
+    pub fn select(&self, wanted: &Platform) -> Result<&Descriptor, ManifestError> {
+        let images = || {
+            // Build tools put signatures and the like beside the images, for no platform at all.
+            let real = |d: &&Descriptor| !d.annotations.contains_key("vnd.docker.reference.type");
+            self.manifests.iter().filter(real)
+        };
+        let mut best: Option<(u32, &Descriptor)> = None;
+        for descriptor in images() {
+            let Some(fit) = descriptor
+                .platform
+                .as_ref()
+                .and_then(|offer| wanted.suits(offer))
+            else {
+                continue;
+            };
+            // The first of equals, as the specification asks.
+            if best.is_none_or(|(so_far, _)| fit > so_far) {
+                best = Some((fit, descriptor));
+            }
+        }
+        match best {
+            Some((_, descriptor)) => Ok(descriptor),
+            None => match self.manifests.as_slice() {
+                [only] if only.platform.is_none() => Ok(only),
+                _ => Err(ManifestError::NoPlatform {
+                    wanted: wanted.to_string(),
+                    offered: images()
+                        .filter_map(|d| Some(d.platform.as_ref()?.to_string()))
+                        .collect(),
+                }),
+            },
+        }
+    }
+}
+
+/// What a registry may answer when asked for a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Document {
+    /// One image.
+    Manifest(Manifest),
+    /// Several to select from.
+    Index(Index),
+}
+
+impl Document {
+    /// Parses a manifest or an index.
+    ///
+    /// # Errors
+    /// [`ManifestError`] except `NoPlatform`.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let malformed = |error: serde_json::Error| ManifestError::Malformed(error.to_string());
+        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(malformed)?;
+        let has = |key: &str| value.get(key).is_some_and(|value| !value.is_null());
+        if has("layers") && has("manifests") {
+            return Err(ManifestError::Ambiguous);
+        }
+        let said = value
+            .get("mediaType")
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default();
+        let index = match said {
+            "" => has("manifests"),
+            media::MANIFEST | media::DOCKER_MANIFEST => false,
+            media::INDEX | media::DOCKER_LIST => true,
+            other => return Err(ManifestError::Unsupported(other.to_owned())),
+        };
+        match value
+            .get("schemaVersion")
+            .and_then(serde_json::Value::as_u64)
+        {
+            Some(2) => {}
+            other => {
+                let version = other.map_or_else(|| "none".to_owned(), |number| number.to_string());
+                return Err(ManifestError::Unsupported(format!(
+                    "schema version {version}"
+                )));
+            }
+        }
+        if index {
+            serde_json::from_value(value)
+                .map(Self::Index)
+                .map_err(malformed)
+        } else {
+            serde_json::from_value(value)
+                .map(Self::Manifest)
+                .map_err(malformed)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(platform: &str, byte: u8) -> Descriptor {
+        let mut descriptor = Descriptor::new(media::MANIFEST, Digest::from_bytes([byte; 32]), 1);
+        descriptor.platform = Some(Platform::parse(platform).unwrap());
+        descriptor
+    }
+
+    #[test]
+    fn the_highest_variant_that_still_runs_is_selected() {
+        let manifests = vec![
+            offer("linux/arm/v5", 1),
+            offer("linux/arm/v7", 2),
+            offer("linux/amd64", 3),
+        ];
+        let index = Index {
+            manifests,
+            ..Index::default()
+        };
+        let pick = |wanted: &str| {
+            index
+                .select(&Platform::parse(wanted).unwrap())
+                .map(|d| d.digest.hex()[..2].to_owned())
+        };
+        assert_eq!(pick("linux/arm/v7"), Ok("02".to_owned()));
+        assert_eq!(pick("linux/arm/v6"), Ok("01".to_owned()));
+        assert_eq!(pick("amd64"), Ok("03".to_owned()));
+        assert_eq!(
+            pick("linux/s390x").unwrap_err().to_string(),
+            "there is no image for linux/s390x in it; it has linux/arm/v5, linux/arm/v7, linux/amd64"
+        );
+    }
+
+    #[test]
+    fn a_document_that_is_both_is_refused() {
+        let both = br#"{"schemaVersion":2,"layers":[],"manifests":[]}"#;
+        assert_eq!(Document::parse(both), Err(ManifestError::Ambiguous));
+        let old = br#"{"schemaVersion":1,"fsLayers":[]}"#;
+        let why = Document::parse(old).unwrap_err().to_string();
+        assert_eq!(
+            why,
+            "manifests of type `schema version 1` are not supported"
+        );
+        assert!(matches!(
+            Document::parse(b"{"),
+            Err(ManifestError::Malformed(_))
+        ));
+    }
+}

@@ -1,41 +1,72 @@
 //! Unpacked layers: one directory each, named by diff id, never changed once there.
+//!
+//! In: archives ([`LayerStore::import`]) and directories ([`LayerStore::commit`]). Out: directories for overlay,
+//! and the archives made again from them ([`LayerStore::archive`]). Knows no image: what still needs a layer is
+//! decided in `store`.
+//!
+//! On disk: `layers/<hex>/` the files; `layers/<hex>.json` its sizes and the blob it came as, written before the
+//! directory; `layers/.staging/` what is being made, each place held by a lock on itself, so that places of
+//! killed processes are known and removed by the next one that opens the store. Everything appears by rename.
+//! A kill at any point leaves no half layer; after a power cut the file system's own rules hold, since layers
+//! are not synced.
+//! Imports: `archive`, `digest`, `store::StoreError`, `sys`. Rules: OCI image spec, `layer.md`.
 
+pub mod diff;
+mod staging;
+pub mod unpack;
+mod whiteout;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::digest::Digest;
+use serde::{Deserialize, Serialize};
+
+use super::archive::{self, Hashing};
+use super::digest::{Digest, Hasher};
+use super::manifest::{Descriptor, media};
 use super::store::StoreError;
+use crate::sys::fs::{self, Durability, Root};
+use crate::sys::mount::{self, Overlay};
+pub use staging::Staging;
+use unpack::{Limits, UnpackError, Unpacked};
+
+/// Most bytes that are read behind the end of an archive.
+const LONGEST_TAIL: u64 = 1 << 30;
 
 /// All unpacked layers of a data directory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LayerStore {
     root: PathBuf,
 }
 
-/// A place on the layers' own file system for an overlay's upper and work directories. Removed when dropped.
-#[derive(Debug)]
-pub struct Staging {
-    dir: PathBuf,
-}
-
-impl Staging {
-    /// The upper directory: empty, or seeded.
-    pub fn upper(&self) -> PathBuf {
-        self.dir.join("upper")
-    }
-    /// Overlay's work directory.
-    pub fn work(&self) -> PathBuf {
-        self.dir.join("work")
-    }
+/// What is known of a layer beside its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Form of this record; 1.
+    pub version: u32,
+    /// Bytes of file content.
+    pub content: u64,
+    /// Bytes of its archive, not compressed.
+    pub archive: u64,
+    /// The blob it came as. Without one, [`LayerStore::archive`] gives its archive.
+    #[serde(default)]
+    pub blob: Option<Descriptor>,
 }
 
 impl LayerStore {
-    /// Opens the layers below `data`.
+    /// Opens the layers below `data`, and removes what killed processes left half made.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn open(data: &Path) -> Result<Self, StoreError> {
-        Ok(Self { root: data.join("layers") })
+        let layers = Self {
+            root: data.join("layers"),
+        };
+        fs::make_dirs(&layers.root, 0o700).map_err(StoreError::io("make the layer directory"))?;
+        staging::clear_dead(&layers.root).map_err(StoreError::io("clear unfinished layers"))?;
+        Ok(layers)
     }
     /// Where a layer lies, there or not.
     pub fn path(&self, diff_id: &Digest) -> PathBuf {
@@ -50,22 +81,238 @@ impl LayerStore {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn staging(&self) -> Result<Staging, StoreError> {
-        Ok(Staging { dir: self.root.clone() })
+        Staging::make(&self.root).map_err(StoreError::io("make a place for a new layer"))
     }
     /// Makes a layer of a staging place's upper directory: hashed as an archive once, then renamed into
     /// place. Overlay's whiteouts and opaque marks are kept as they are. An empty one is a layer too.
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn commit(&self, _staging: Staging) -> Result<Digest, StoreError> {
-        Err(StoreError::NotFound(String::new()))
+    pub fn commit(&self, staging: Staging) -> Result<Digest, StoreError> {
+        let mut hash = HashWriter(Hasher::default());
+        let measure = diff::write(&staging.upper(), &mut hash);
+        let measure = measure.map_err(StoreError::io("read the new layer"))?;
+        let id = hash.0.finish();
+        let record = Record {
+            version: 1,
+            content: measure.content,
+            archive: measure.archive,
+            blob: None,
+        };
+        self.place(&staging, &id, &record)?;
+        Ok(id)
+    }
+    /// Unpacks an archive, compressed or not, as the layer `diff_id`, which its bytes must have as their
+    /// digest. `blob` is where its bytes are kept; `None` when only the directory is to be kept, which
+    /// is right when [`LayerStore::archive`] of it gives the same bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    pub fn import(
+        &self,
+        input: impl Read,
+        diff_id: &Digest,
+        blob: Option<&Descriptor>,
+    ) -> Result<Unpacked, StoreError> {
+        if self.contains(diff_id) {
+            return Ok(Unpacked::default());
+        }
+        let staging = self.staging()?;
+        let limits = Limits::for_archive(blob.map(|blob| blob.size));
+        let (unpacked, found, length) = unpack_hashed(input, &staging, limits)?;
+        if found != *diff_id {
+            let text = format!("layer {diff_id} unpacks to {found}");
+            return Err(StoreError::Corrupt(text));
+        }
+        let record = Record {
+            version: 1,
+            content: unpacked.bytes,
+            archive: length,
+            blob: blob.cloned(),
+        };
+        self.place(&staging, diff_id, &record)?;
+        Ok(unpacked)
+    }
+    /// Unpacks an archive, compressed or not, whose digest nobody has said. The layer's digest is that
+    /// of the archive that [`LayerStore::archive`] makes of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    pub fn import_any(&self, input: impl Read) -> Result<(Digest, Unpacked), StoreError> {
+        let staging = self.staging()?;
+        let root = Root::open(&staging.upper()).map_err(StoreError::io("open the new layer"))?;
+        let mut decoded = archive::decoder(input);
+        let unpacked = unpack::unpack(&mut decoded, &root, Limits::for_archive(None))?;
+        // A writer at the other end of a pipe should not be cut off before its last block, and checksums
+        // of compressed streams come last; but what never ends is not waited for.
+        io::copy(&mut decoded.take(LONGEST_TAIL), &mut io::sink())
+            .map_err(StoreError::io("read the archive"))?;
+        Ok((self.commit(staging)?, unpacked))
+    }
+    /// Writes a layer's archive, not compressed.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn archive(&self, diff_id: &Digest, out: impl Write) -> Result<(), StoreError> {
+        let done = diff::write(&self.path(diff_id), out);
+        done.map(drop)
+            .map_err(StoreError::io(format!("read layer {}", diff_id.short())))
+    }
+    /// What is known of a layer.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; [`StoreError::Corrupt`] when it is not there.
+    pub fn record(&self, diff_id: &Digest) -> Result<Record, StoreError> {
+        let path = self.record_path(diff_id);
+        let bytes = match std::fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::Corrupt(format!(
+                    "layer {diff_id} is not in the store"
+                )));
+            }
+            other => other.map_err(StoreError::io(format!("read {}", path.display())))?,
+        };
+        serde_json::from_slice(&bytes)
+            .map_err(|error| StoreError::Corrupt(format!("{}: {error}", path.display())))
+    }
+    /// How a manifest names a layer: the blob it came as, else the archive that can be made of it.
+    ///
+    /// # Errors
+    /// As [`LayerStore::record`].
+    pub fn descriptor(&self, diff_id: &Digest) -> Result<Descriptor, StoreError> {
+        let record = self.record(diff_id)?;
+        Ok(record
+            .blob
+            .unwrap_or_else(|| Descriptor::new(media::LAYER, *diff_id, record.archive)))
+    }
+    /// Directories of stacked layers for overlay, base first. A layer that occurs twice is given only where
+    /// it lies topmost, which shows the same files: overlay refuses a directory that comes twice.
+    pub fn lower(&self, layers: &[Digest]) -> Vec<PathBuf> {
+        let above = |at: usize| layers.get(at + 1..).unwrap_or_default();
+        let topmost = |(at, id): &(usize, &Digest)| !above(*at).contains(id);
+        layers
+            .iter()
+            .enumerate()
+            .filter(topmost)
+            .map(|(_, id)| self.path(id))
+            .collect()
     }
     /// A read-only view of stacked layers, base first: a detached mount; nothing of it is seen in any
     /// mount namespace and it ends with the descriptor. Works with no layers too.
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn view(&self, _layers: &[Digest]) -> Result<OwnedFd, StoreError> {
-        Err(StoreError::NotFound(String::new()))
+    pub fn view(&self, layers: &[Digest]) -> Result<OwnedFd, StoreError> {
+        let mut lower = self.lower(layers);
+        if lower.is_empty() {
+            let empty = self.root.join(".empty");
+            fs::make_dirs(&empty, 0o755).map_err(StoreError::io("make an empty directory"))?;
+            lower.push(empty);
+        }
+        mount::overlay(&Overlay {
+            lower: &lower,
+            upper: None,
+        })
+        .map_err(StoreError::io("mount the image's layers"))
+    }
+    /// All layers that are there, in order of their digests.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn list(&self) -> Result<Vec<Digest>, StoreError> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.root).map_err(StoreError::io("list the layers"))? {
+            let entry = entry.map_err(StoreError::io("list the layers"))?;
+            let name = entry.file_name();
+            if let Ok(id) = Digest::parse(&format!("sha256:{}", name.to_string_lossy())) {
+                found.push(id);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+    /// Whether some process has a [`Staging`]: it is making a layer, or wants layers left alone.
+    pub(super) fn busy(&self) -> bool {
+        staging::any_alive(&self.root)
+    }
+    /// When the layer was made; `None` when unknown.
+    pub(super) fn made(&self, diff_id: &Digest) -> Option<std::time::SystemTime> {
+        self.record_path(diff_id).metadata().ok()?.modified().ok()
+    }
+    /// Removes a layer. The caller knows that nobody needs it.
+    pub(super) fn remove(&self, diff_id: &Digest) -> Result<(), StoreError> {
+        let failed = || StoreError::io(format!("remove layer {}", diff_id.short()));
+        // Renamed first, so that a kill while files are removed leaves no half layer behind.
+        let doomed = self.staging()?;
+        match std::fs::rename(self.path(diff_id), doomed.dir().join("removed")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed()(error)),
+            _ => {}
+        }
+        fs::remove_tree(&self.record_path(diff_id)).map_err(failed())
+    }
+    fn record_path(&self, diff_id: &Digest) -> PathBuf {
+        self.root.join(format!("{}.json", diff_id.hex()))
+    }
+    /// Renames a staging place's upper directory into place, its record first.
+    fn place(&self, staging: &Staging, id: &Digest, record: &Record) -> Result<(), StoreError> {
+        if self.contains(id) {
+            return Ok(());
+        }
+        let text = serde_json::to_vec(record).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        fs::write_atomic(&self.record_path(id), &text, 0o600, Durability::Renamed)
+            .map_err(StoreError::io("write a layer's record"))?;
+        match std::fs::rename(staging.upper(), self.path(id)) {
+            // Another process was first with the same content.
+            Err(error) if self.contains(id) => drop(error),
+            other => other.map_err(StoreError::io("put the new layer in its place"))?,
+        }
+        Ok(())
     }
 }
+
+fn unpack_hashed(
+    input: impl Read,
+    staging: &Staging,
+    limits: Limits,
+) -> Result<(Unpacked, Digest, u64), StoreError> {
+    let root = Root::open(&staging.upper()).map_err(StoreError::io("open the new layer"))?;
+    // Headers come on top of what the files may hold.
+    let mut stream = Hashing::new(archive::decoder(input), limits.bytes.saturating_mul(2));
+    let unpacked = unpack::unpack(&mut stream, &root, limits)?;
+    let (digest, length) = stream
+        .finish()
+        .map_err(|e| StoreError::Corrupt(e.to_string()))?;
+    Ok((unpacked, digest, length))
+}
+
+impl From<UnpackError> for StoreError {
+    fn from(error: UnpackError) -> Self {
+        match error {
+            UnpackError::Archive(text) => Self::Corrupt(text),
+            UnpackError::Entry { path, source } => Self::Io {
+                step: format!("unpack `{path}`"),
+                source,
+            },
+        }
+    }
+}
+
+struct HashWriter(Hasher);
+
+impl Write for HashWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Opens a blob's file for [`LayerStore::import`].
+pub(super) fn open_blob(path: &Path) -> Result<File, StoreError> {
+    File::open(path).map_err(StoreError::io(format!("read {}", path.display())))
+}
+
+#[cfg(test)]
+mod tests;

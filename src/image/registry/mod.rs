@@ -1,7 +1,20 @@
 //! Registries: where images are pulled from.
+//!
+//! In: a reference and credentials files. Out: an image in the store, every digest verified, or a typed error
+//! that says which registry and what to do. It knows no policy: whether to pull at all is decided elsewhere.
+//! Imports: `base`, `store`, `layer`, `manifest`, `reference`. Rules: OCI distribution spec 1.1; credentials as
+//! `docker login` leaves them.
 
+mod auth;
+mod client;
+mod pull;
+#[cfg(test)]
+mod tests;
+mod trust;
+
+use super::manifest::ManifestError;
 use super::reference::Reference;
-use super::store::{Image, Store};
+use super::store::{Image, Store, StoreError};
 use crate::base::event::EventSink;
 
 /// Why an image could not be pulled.
@@ -10,6 +23,79 @@ pub enum PullError {
     /// The registry has no such image.
     #[error("no image `{0}` in its registry")]
     NotFound(String),
+    /// The registry wants other credentials, or has no such image and does not say so.
+    #[error(
+        "registry {registry} refuses access to `{image}`: it may not exist, or need credentials; \
+         {credentials}"
+    )]
+    Unauthorized {
+        /// The image.
+        image: String,
+        /// The registry.
+        registry: String,
+        /// What credentials were used, and where others can be put.
+        credentials: String,
+    },
+    /// No connection to the registry.
+    #[error(
+        "cannot pull `{image}`: registry {registry} is not in reach ({cause}); check the network and \
+         proxy settings, or bring the image in with `hoist image import`"
+    )]
+    Unreachable {
+        /// The image.
+        image: String,
+        /// The registry.
+        registry: String,
+        /// What failed: the name's lookup, the connection.
+        cause: String,
+    },
+    /// Content that is not what its digest says.
+    #[error("what registry {registry} sent for `{image}` is damaged: {cause}")]
+    Corrupt {
+        /// The image.
+        image: String,
+        /// The registry.
+        registry: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// The registry limits how much may be pulled.
+    #[error("registry {registry} allows no more pulls of `{image}` for now; try later, or log in")]
+    TooManyRequests {
+        /// The image.
+        image: String,
+        /// The registry.
+        registry: String,
+    },
+    /// A manifest that can't be used here.
+    #[error("cannot use the image `{image}`: {source}")]
+    Manifest {
+        /// The image.
+        image: String,
+        /// Why.
+        source: ManifestError,
+    },
+    /// A platform that is none.
+    #[error("`{0}` is no platform; write it as linux/amd64")]
+    Platform(String),
+    /// Another answer of the registry.
+    #[error("cannot pull `{image}` from registry {registry}: {cause}")]
+    Registry {
+        /// The image.
+        image: String,
+        /// The registry.
+        registry: String,
+        /// The registry's words.
+        cause: String,
+    },
+    /// The image could not be kept.
+    #[error("cannot keep the image `{image}`: {source}")]
+    Store {
+        /// The image.
+        image: String,
+        /// Why.
+        source: StoreError,
+    },
 }
 
 /// What a pull needs beside the name.
@@ -28,10 +114,22 @@ pub struct PullOptions {
 /// # Errors
 /// [`PullError`].
 pub fn pull(
-    _store: &Store,
+    store: &Store,
     reference: &Reference,
-    _options: &PullOptions,
-    _events: &dyn EventSink,
+    options: &PullOptions,
+    events: &dyn EventSink,
 ) -> Result<Image, PullError> {
-    Err(PullError::NotFound(reference.to_string()))
+    let failed = |cause: String| PullError::Registry {
+        image: reference.to_string(),
+        registry: reference.registry.clone(),
+        cause,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed(format!("cannot start its connections: {error}")))?;
+    let image = runtime.block_on(pull::run(store, reference, options, events));
+    // A name lookup that still waits for its answer must not hold up the error.
+    runtime.shutdown_background();
+    image
 }

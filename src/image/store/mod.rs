@@ -1,11 +1,38 @@
-//! Images on disk.
+//! Images on disk: an OCI image layout for documents and blobs, beside it the unpacked layers.
+//!
+//! In: config documents with layers that are unpacked, archives of root file systems, manifests from
+//! registries. Out: images by name or id. It never speaks to a registry and never asks who uses an image:
+//! callers say what is in use.
+//!
+//! On disk: `images/oci-layout`, `images/index.json` (one entry a name; an image without a name has one entry
+//! without), `images/blobs/sha256/`, `images/ingest/` (downloads in progress), `images/lock`. The index is changed
+//! only under the lock, and replaced by rename; blobs and layers come before the index that names them and go
+//! after it.
+//! Imports: `base`, `sys`, the rest of `image` but `registry`. Rules: OCI image spec 1.1, `image-layout.md`.
 
-use std::path::Path;
+mod blobs;
+mod bundle;
+mod gc;
+mod import;
+mod refs;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::config::ImageConfig;
 use super::digest::Digest;
 use super::layer::LayerStore;
+use super::manifest::{Descriptor, Manifest, media};
 use super::reference::Reference;
+use crate::base::clock::Timestamp;
+use crate::sys::fs::{self, Durability};
+use crate::sys::lock::{Hold, Lock};
+pub use gc::{Removal, Removed};
+pub use import::Import;
+use refs::Refs;
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +62,28 @@ pub enum StoreError {
         /// Who uses it.
         by: String,
     },
+    /// An image asked for by id that has several names.
+    #[error("image {image} has several names ({}); remove them one by one, or use --force", names.join(", "))]
+    SeveralNames {
+        /// The image.
+        image: String,
+        /// Its names.
+        names: Vec<String>,
+    },
+    /// A change that `import` does not know.
+    #[error("`{0}` can't be applied to an image")]
+    Change(String),
+}
+
+impl StoreError {
+    /// Makes the error of a failed step.
+    pub(super) fn io<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let step = step.into();
+        move |source| Self::Io {
+            step,
+            source: source.into(),
+        }
+    }
 }
 
 /// An image of the store.
@@ -51,11 +100,27 @@ impl Image {
     pub fn layers(&self) -> &[Digest] {
         &self.config.rootfs.diff_ids
     }
+    /// When it was made, if it says so.
+    pub fn created(&self) -> Option<Timestamp> {
+        Timestamp::parse(self.config.created.as_deref()?)
+    }
+}
+
+/// An image as lists show it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// The image.
+    pub image: Image,
+    /// Its names, sorted; none for an image that lost them.
+    pub names: Vec<Reference>,
+    /// Bytes of its files, layer by layer.
+    pub size: u64,
 }
 
 /// All images of a data directory.
 #[derive(Debug)]
 pub struct Store {
+    images: PathBuf,
     layers: LayerStore,
 }
 
@@ -65,7 +130,22 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn open(data: &Path) -> Result<Self, StoreError> {
-        Ok(Self { layers: LayerStore::open(data)? })
+        let store = Self {
+            images: data.join("images"),
+            layers: LayerStore::open(data)?,
+        };
+        for dir in ["blobs/sha256", "ingest"] {
+            fs::make_dirs(&store.images.join(dir), 0o700)
+                .map_err(StoreError::io("make the image directory"))?;
+        }
+        let layout = store.images.join("oci-layout");
+        if !layout.exists() {
+            let text = br#"{"imageLayoutVersion":"1.0.0"}"#;
+            fs::write_atomic(&layout, text, 0o600, Durability::Synced)
+                .map_err(StoreError::io("write the image layout"))?;
+        }
+        store.clear_ingest();
+        Ok(store)
     }
     /// The unpacked layers.
     pub fn layers(&self) -> &LayerStore {
@@ -75,28 +155,153 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Io`], [`StoreError::Corrupt`].
-    pub fn resolve(&self, _reference: &Reference) -> Result<Option<Image>, StoreError> {
-        Ok(None)
+    pub fn resolve(&self, reference: &Reference) -> Result<Option<Image>, StoreError> {
+        let refs = self.refs()?;
+        refs.by_name(reference)
+            .map(|found| self.image(&found))
+            .transpose()
     }
     /// The image a name, an id or the beginning of an id names here.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Ambiguous`].
     pub fn find(&self, text: &str) -> Result<Image, StoreError> {
-        Err(StoreError::NotFound(text.to_owned()))
+        let id = self.refs()?.find(text)?;
+        self.image(&id)
+    }
+    /// All images, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Corrupt`].
+    pub fn list(&self) -> Result<Vec<Listed>, StoreError> {
+        let refs = self.refs()?;
+        let mut listed = Vec::new();
+        for id in refs.ids() {
+            let image = self.image(&id)?;
+            let size =
+                |layer: &Digest| self.layers.record(layer).map_or(0, |record| record.content);
+            let size = image.layers().iter().map(size).sum();
+            listed.push(Listed {
+                names: refs.names_of(&id),
+                size,
+                image,
+            });
+        }
+        listed.sort_by_key(|listed| std::cmp::Reverse(listed.image.created()));
+        Ok(listed)
+    }
+    /// The names of an image, sorted.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Corrupt`].
+    pub fn names(&self, id: &Digest) -> Result<Vec<Reference>, StoreError> {
+        Ok(self.refs()?.names_of(id))
+    }
+    /// Digests under which registries know an image, as `repository@sha256:…`, sorted.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Corrupt`].
+    pub fn repo_digests(&self, id: &Digest) -> Result<Vec<String>, StoreError> {
+        Ok(self.refs()?.repo_digests(id))
+    }
+    /// An image's config document, byte for byte.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Io`], [`StoreError::Corrupt`].
+    pub fn document(&self, id: &Digest) -> Result<Vec<u8>, StoreError> {
+        self.blob(id)
     }
     /// Keeps an image whose layers are unpacked already, and gives it the names.
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn put(&self, config: &ImageConfig, _names: &[Reference]) -> Result<Image, StoreError> {
-        Err(StoreError::NotFound(config.os.clone()))
+    pub fn put(&self, config: &ImageConfig, names: &[Reference]) -> Result<Image, StoreError> {
+        let text = serde_json::to_vec(config).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        self.keep(&text, names)
+    }
+    /// As [`Store::put`], with the config document as it came; its id is the digest of exactly these bytes.
+    pub(super) fn keep(&self, config: &[u8], names: &[Reference]) -> Result<Image, StoreError> {
+        let image = parse_config(config)?;
+        let layers = image.layers().iter().map(|id| self.layers.descriptor(id));
+        let layers = layers.collect::<Result<Vec<_>, _>>()?;
+        let descriptor = Descriptor::new(media::CONFIG, image.id, config.len() as u64);
+        let manifest = serde_json::to_vec(&Manifest::new(descriptor, layers))
+            .map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        self.enter(config, &manifest, media::MANIFEST, names, None)
+    }
+    /// Enters an image with the manifest it came with. `known_as` is the digest that its registry gave
+    /// for the name: the index's, or the manifest's own.
+    pub(super) fn enter(
+        &self,
+        config: &[u8],
+        manifest: &[u8],
+        media_type: &str,
+        names: &[Reference],
+        known_as: Option<Digest>,
+    ) -> Result<Image, StoreError> {
+        let image = parse_config(config)?;
+        if let Some(missing) = image.layers().iter().find(|id| !self.layers.contains(id)) {
+            return Err(StoreError::Corrupt(format!(
+                "layer {missing} is not in the store"
+            )));
+        }
+        let _lock = self.lock()?;
+        self.put_blob(config)?;
+        let digest = self.put_blob(manifest)?;
+        let descriptor = Descriptor::new(media_type, digest, manifest.len() as u64);
+        let mut refs = self.refs()?;
+        refs.enter(&image, &descriptor, names, known_as);
+        self.write_refs(&refs)?;
+        Ok(image)
     }
     /// Gives an image one more name, taking it from another image that has it.
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn tag(&self, _id: &Digest, name: &Reference) -> Result<(), StoreError> {
-        Err(StoreError::NotFound(name.to_string()))
+    pub fn tag(&self, id: &Digest, name: &Reference) -> Result<(), StoreError> {
+        let _lock = self.lock()?;
+        let mut refs = self.refs()?;
+        if refs.tag(id, name) {
+            self.write_refs(&refs)
+        } else {
+            Err(StoreError::NotFound(id.to_string()))
+        }
     }
+    fn image(&self, id: &Digest) -> Result<Image, StoreError> {
+        let image = parse_config(&self.blob(id)?)?;
+        if image.id == *id {
+            return Ok(image);
+        }
+        Err(StoreError::Corrupt(format!(
+            "the config of image {} was changed on disk",
+            id.short()
+        )))
+    }
+    fn lock(&self) -> Result<Lock, StoreError> {
+        Lock::acquire(&self.images.join("lock"), Hold::Exclusive)
+            .map_err(StoreError::io("lock the image store"))
+    }
+    fn refs(&self) -> Result<Refs, StoreError> {
+        Refs::read(&self.images.join("index.json"))
+    }
+    fn write_refs(&self, refs: &Refs) -> Result<(), StoreError> {
+        refs.write(&self.images.join("index.json"))
+    }
+    /// Layers of all images here.
+    fn layers_in_use(&self, refs: &Refs) -> Result<BTreeSet<Digest>, StoreError> {
+        let mut used = BTreeSet::new();
+        for id in refs.ids() {
+            used.extend(self.image(&id)?.layers());
+        }
+        Ok(used)
+    }
+}
+
+/// Reads a config document.
+pub(super) fn parse_config(bytes: &[u8]) -> Result<Image, StoreError> {
+    let id = Digest::of(bytes);
+    let config = serde_json::from_slice(bytes).map_err(|error| {
+        StoreError::Corrupt(format!("the config of image {}: {error}", id.short()))
+    })?;
+    Ok(Image { id, config })
 }

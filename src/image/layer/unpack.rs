@@ -1,0 +1,549 @@
+//! Unpacks a layer's archive into a directory, as overlay wants its layers.
+//!
+//! In: a stream nobody vouches for, and an open directory. Out: files inside that directory and nowhere else:
+//! every parent is looked up by the kernel with the directory as root, every last name is created new and
+//! never followed. Never reads the file system outside, never trusts a length.
+//! Imports: `archive`, `whiteout`, `sys::fs`. Rules: OCI image spec, `layer.md`; where it is silent, as Docker
+//! (moby `pkg/archive/diff.go`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, UtimensatFlags};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{LinkatFlags, UnlinkatFlags};
+
+use super::whiteout::{self, Meaning};
+use crate::image::archive::read::{Member, Members};
+use crate::image::archive::write::EntryKind;
+use crate::sys::fs::{self, Resolve, Root};
+
+/// Most entries of one archive.
+const MOST_ENTRIES: u64 = 20_000_000;
+/// Open directories kept for the next entries.
+const KEPT_DIRS: usize = 48;
+/// Most remarks kept.
+const MOST_NOTES: usize = 20;
+/// Mode of directories that an archive implies without having them.
+const IMPLIED_MODE: u32 = 0o755;
+
+/// Bounds of what one archive may unpack to.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of file content, holes included.
+    pub bytes: u64,
+}
+
+impl Limits {
+    /// Bounds for an archive that is `compressed` bytes long, if that is known.
+    pub fn for_archive(compressed: Option<u64>) -> Self {
+        const FLOOR: u64 = 8 << 30;
+        const RATIO: u64 = 200;
+        Self {
+            bytes: compressed.map_or(1 << 42, |size| size.saturating_mul(RATIO).max(FLOOR)),
+        }
+    }
+}
+
+/// What came of an archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Number of entries.
+    pub entries: u64,
+    /// Bytes of file content.
+    pub bytes: u64,
+    /// What could not be made here and was left out.
+    pub notes: Vec<String>,
+}
+
+/// Why an archive could not be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The archive itself is broken or hostile.
+    #[error("{0}")]
+    Archive(String),
+    /// An entry could not be made.
+    #[error("cannot unpack `{path}`: {source}")]
+    Entry {
+        /// The entry.
+        path: String,
+        /// The system's words.
+        source: io::Error,
+    },
+}
+
+/// Unpacks a layer's archive (not compressed) into `root`.
+///
+/// # Errors
+/// [`UnpackError`]; what was unpacked until then stays.
+pub fn unpack(archive: impl Read, root: &Root, limits: Limits) -> Result<Unpacked, UnpackError> {
+    run(archive, root, limits, Names::Layer)
+}
+
+/// Unpacks any other archive (not compressed) into `root`: `.wh.` names mean nothing special, and directories
+/// that are there already are kept with what is in them.
+///
+/// # Errors
+/// [`UnpackError`]; what was unpacked until then stays.
+pub fn extract(archive: impl Read, root: &Root, limits: Limits) -> Result<Unpacked, UnpackError> {
+    run(archive, root, limits, Names::Plain)
+}
+
+/// Whether `.wh.` names are whiteouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    Layer,
+    Plain,
+}
+
+fn run(
+    archive: impl Read,
+    root: &Root,
+    limits: Limits,
+    names: Names,
+) -> Result<Unpacked, UnpackError> {
+    let mut members = Members::new(archive);
+    let mut unpacker = Unpacker {
+        root,
+        dirs: BTreeMap::new(),
+        times: Vec::new(),
+        fresh: BTreeSet::new(),
+        limits,
+        names,
+        done: Unpacked::default(),
+        buffer: vec![0; 256 * 1024],
+    };
+    loop {
+        let member = members
+            .next_member()
+            .map_err(|e| UnpackError::Archive(e.to_string()))?;
+        let Some(member) = member else { break };
+        unpacker.member(&member, &mut members).map_err(|source| {
+            let path = String::from_utf8_lossy(&member.path).into_owned();
+            match source.kind() {
+                io::ErrorKind::InvalidData => UnpackError::Archive(format!("`{path}`: {source}")),
+                _ => UnpackError::Entry { path, source },
+            }
+        })?;
+    }
+    unpacker.finish()
+}
+
+struct Unpacker<'a> {
+    root: &'a Root,
+    /// Open directories by cleaned path.
+    dirs: BTreeMap<PathBuf, Rc<OwnedFd>>,
+    /// Modification times of directories, set last.
+    times: Vec<(PathBuf, (i64, u32))>,
+    /// Directories implied by an entry, whose metadata no entry has given yet.
+    fresh: BTreeSet<PathBuf>,
+    limits: Limits,
+    names: Names,
+    done: Unpacked,
+    buffer: Vec<u8>,
+}
+
+fn hostile(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text.to_owned())
+}
+
+/// The path inside the root, worked out by text; an error when it would leave.
+fn inside(raw: &[u8]) -> io::Result<PathBuf> {
+    let mut path = PathBuf::new();
+    for part in Path::new(OsStr::from_bytes(raw)).components() {
+        match part {
+            Component::Normal(name) => path.push(name),
+            Component::ParentDir if !path.pop() => {
+                return Err(hostile("the name leads out of the image"));
+            }
+            _ => {}
+        }
+    }
+    Ok(path)
+}
+
+impl Unpacker<'_> {
+    fn member<R: Read>(&mut self, member: &Member, members: &mut Members<R>) -> io::Result<()> {
+        self.done.entries += 1;
+        self.done.bytes = self.done.bytes.saturating_add(member.size);
+        if self.done.entries > MOST_ENTRIES {
+            return Err(hostile("the archive has too many entries"));
+        }
+        if self.done.bytes > self.limits.bytes {
+            return Err(hostile("the archive unpacks to far more than its own size"));
+        }
+        let path = inside(&member.path)?;
+        let Some(name) = path.file_name() else {
+            return self.top(member);
+        };
+        let parent_path = path.parent().unwrap_or(Path::new(""));
+        let parent = self.parent(parent_path)?;
+        match whiteout::meaning(name.as_bytes()) {
+            _ if self.names == Names::Plain => {}
+            Meaning::Plain => {}
+            Meaning::Opaque => return Ok(whiteout::mark_opaque(&*parent)?),
+            Meaning::Reserved => return Ok(()),
+            Meaning::Hostile => return Err(hostile("a whiteout of no possible name")),
+            Meaning::Whiteout(hidden) => return self.whiteout(&parent, OsStr::from_bytes(hidden)),
+        }
+        match member.kind {
+            EntryKind::Dir => return self.dir(&path, &parent, name, member),
+            EntryKind::File => {
+                let file = self.file(&parent, name)?;
+                self.content(&file, member, members)?;
+                return finish_file(&file, &parent, name, member);
+            }
+            EntryKind::HardLink => return self.hard_link(&path, &parent, name, member),
+            EntryKind::Symlink => {
+                let link = OsStr::from_bytes(&member.link);
+                self.replacing(&parent, name, || {
+                    nix::unistd::symlinkat(link, &*parent, name)
+                })?;
+            }
+            EntryKind::Char if member.device == (0, 0) => return self.whiteout(&parent, name),
+            EntryKind::Char | EntryKind::Block | EntryKind::Fifo => {
+                if !self.node(&parent, name, member)? {
+                    return Ok(());
+                }
+            }
+        }
+        finish_node(&parent, name, member)
+    }
+    /// The archive's own top directory: its metadata only.
+    fn top(&mut self, member: &Member) -> io::Result<()> {
+        if member.kind != EntryKind::Dir {
+            return Err(hostile("an entry without a name"));
+        }
+        let dir = self
+            .root
+            .open_at(Path::new("/"), OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0)?;
+        own_dir(&dir, member)?;
+        self.times.push((PathBuf::new(), member.mtime));
+        Ok(())
+    }
+    /// The open directory at a path, made with its parents when missing.
+    fn parent(&mut self, path: &Path) -> io::Result<Rc<OwnedFd>> {
+        if let Some(open) = self.dirs.get(path) {
+            return Ok(Rc::clone(open));
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let open = match self.root.open_at(path, flags, 0) {
+            Ok(open) => open,
+            Err(Errno::ENOENT | Errno::ENOTDIR) if !path.as_os_str().is_empty() => {
+                let above = self.parent(path.parent().unwrap_or(Path::new("")))?;
+                let name = path.file_name().unwrap_or_default();
+                self.implied_dir(&above, name)?;
+                self.fresh.insert(path.to_owned());
+                fs::openat2(&*above, Path::new(name), flags, 0, Resolve::NoLinks)?
+            }
+            Err(errno) => return Err(errno.into()),
+        };
+        Ok(self.keep(path, open))
+    }
+    fn keep(&mut self, path: &Path, open: OwnedFd) -> Rc<OwnedFd> {
+        if self.dirs.len() >= KEPT_DIRS {
+            self.dirs.clear();
+        }
+        let open = Rc::new(open);
+        self.dirs.insert(path.to_owned(), Rc::clone(&open));
+        open
+    }
+    /// Makes a directory that an entry implies. A whiteout in its place means that what lies below
+    /// stays hidden.
+    fn implied_dir(&self, above: &OwnedFd, name: &OsStr) -> io::Result<()> {
+        let mode = Mode::from_bits_truncate(IMPLIED_MODE);
+        match nix::sys::stat::mkdirat(above, name, mode) {
+            Err(Errno::EEXIST) if whiteout::is_whiteout(&fs::lstat_at(above, name)?) => {
+                nix::unistd::unlinkat(above, name, UnlinkatFlags::NoRemoveDir)?;
+                nix::sys::stat::mkdirat(above, name, mode)?;
+                let made =
+                    fs::openat2(above, Path::new(name), OFlag::O_RDONLY, 0, Resolve::NoLinks)?;
+                whiteout::mark_opaque(&made)?;
+            }
+            Err(Errno::EEXIST) => return Err(hostile("a file lies where its directory should be")),
+            other => other?,
+        }
+        Ok(nix::sys::stat::fchmodat(
+            above,
+            name,
+            mode,
+            FchmodatFlags::FollowSymlink,
+        )?)
+    }
+    /// Deletes a name of the layers below. What this layer has itself by that name stays.
+    fn whiteout(&self, parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+        match whiteout::make(parent, name) {
+            Err(Errno::EEXIST) => {
+                if fs::is_kind(&fs::lstat_at(parent, name)?, libc::S_IFDIR) {
+                    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+                    let dir = fs::openat2(parent, Path::new(name), flags, 0, Resolve::NoLinks)?;
+                    whiteout::mark_opaque(&dir)?;
+                }
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+    /// Makes something new, in the place of whatever has its name.
+    fn replacing<T>(
+        &mut self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        make: impl Fn() -> Result<T, Errno>,
+    ) -> io::Result<T> {
+        match make() {
+            Err(Errno::EEXIST) => {
+                self.remove(parent, name)?;
+                Ok(make()?)
+            }
+            other => Ok(other?),
+        }
+    }
+    fn remove(&mut self, parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+        // Kept directories may be what is removed, or lie below it.
+        self.dirs.clear();
+        match nix::unistd::unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
+            Err(Errno::EISDIR | Errno::EPERM) => fs::remove_tree(&fs::entry_path(parent, name)),
+            other => Ok(other?),
+        }
+    }
+    fn dir(
+        &mut self,
+        path: &Path,
+        parent: &OwnedFd,
+        name: &OsStr,
+        member: &Member,
+    ) -> io::Result<()> {
+        let make = || nix::sys::stat::mkdirat(parent, name, Mode::from_bits_truncate(0o700));
+        match make() {
+            Err(Errno::EEXIST) => {
+                let there = fs::lstat_at(parent, name)?;
+                if !fs::is_kind(&there, libc::S_IFDIR) {
+                    self.remove(parent, name)?;
+                    make()?;
+                    if whiteout::is_whiteout(&there) {
+                        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+                        let made =
+                            fs::openat2(parent, Path::new(name), flags, 0, Resolve::NoLinks)?;
+                        whiteout::mark_opaque(&made)?;
+                    }
+                }
+            }
+            other => other?,
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let open = fs::openat2(parent, Path::new(name), flags, 0, Resolve::NoLinks)?;
+        own_dir(&open, member)?;
+        self.times.push((path.to_owned(), member.mtime));
+        self.fresh.remove(path);
+        self.keep(path, open);
+        Ok(())
+    }
+    fn file(&mut self, parent: &OwnedFd, name: &OsStr) -> io::Result<File> {
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(0o600);
+        self.replacing(parent, name, || {
+            nix::fcntl::openat(parent, name, flags, mode)
+        })
+        .map(File::from)
+    }
+    fn content<R: Read>(
+        &mut self,
+        mut file: &File,
+        member: &Member,
+        members: &mut Members<R>,
+    ) -> io::Result<()> {
+        use std::os::unix::fs::FileExt as _;
+        // Reading errors are the archive's fault, writing errors the machine's.
+        let broken = |error: io::Error| hostile(&error.to_string());
+        let mut content = members.content();
+        let Some(pieces) = &member.pieces else {
+            loop {
+                let read = content.read(&mut self.buffer).map_err(broken)?;
+                if read == 0 {
+                    return Ok(());
+                }
+                file.write_all(&self.buffer[..read])?;
+            }
+        };
+        for (offset, length) in pieces {
+            let (mut at, end) = (*offset, offset + length);
+            while at < end {
+                let most = usize::try_from(end - at)
+                    .unwrap_or(usize::MAX)
+                    .min(self.buffer.len());
+                let read = content.read(&mut self.buffer[..most]).map_err(broken)?;
+                if read == 0 {
+                    return Err(hostile("a sparse file's content is too short"));
+                }
+                file.write_all_at(&self.buffer[..read], at)?;
+                at += read as u64;
+            }
+        }
+        file.set_len(member.size)
+    }
+    fn hard_link(
+        &mut self,
+        path: &Path,
+        parent: &OwnedFd,
+        name: &OsStr,
+        member: &Member,
+    ) -> io::Result<()> {
+        let target = inside(&member.link)?;
+        if target == path {
+            return Ok(());
+        }
+        let leaf: OsString = target
+            .file_name()
+            .ok_or_else(|| hostile("a hard link to the image's root"))?
+            .to_owned();
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let from = self
+            .root
+            .open_at(target.parent().unwrap_or(Path::new("")), flags, 0);
+        let missing = |errno: Errno| match errno {
+            Errno::ENOENT | Errno::ENOTDIR => hostile(&format!(
+                "a hard link to `{}`, which is not in this layer",
+                String::from_utf8_lossy(&member.link)
+            )),
+            errno => errno.into(),
+        };
+        let from = from.map_err(missing)?;
+        let target = fs::lstat_at(&from, &leaf).map_err(missing)?;
+        if fs::is_kind(&target, libc::S_IFDIR) {
+            return Err(hostile("a hard link to a directory"));
+        }
+        // Two names of one file already; taking one away first could take the last.
+        let same = |there: nix::sys::stat::FileStat| {
+            (there.st_dev, there.st_ino) == (target.st_dev, target.st_ino)
+        };
+        if fs::lstat_at(parent, name).is_ok_and(same) {
+            return Ok(());
+        }
+        let link =
+            || nix::unistd::linkat(&from, leaf.as_os_str(), parent, name, LinkatFlags::empty());
+        self.replacing(parent, name, link)
+    }
+    /// Makes a device or FIFO; `false` when that is not permitted here and was left out.
+    fn node(&mut self, parent: &OwnedFd, name: &OsStr, member: &Member) -> io::Result<bool> {
+        let kind = match member.kind {
+            EntryKind::Char => SFlag::S_IFCHR,
+            EntryKind::Block => SFlag::S_IFBLK,
+            _ => SFlag::S_IFIFO,
+        };
+        let device = nix::sys::stat::makedev(member.device.0, member.device.1);
+        let make =
+            || nix::sys::stat::mknodat(parent, name, kind, Mode::from_bits_truncate(0o600), device);
+        match self.replacing(parent, name, make) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) && kind != SFlag::S_IFIFO => {
+                if self.done.notes.len() < MOST_NOTES {
+                    let path = String::from_utf8_lossy(&member.path);
+                    self.done
+                        .notes
+                        .push(format!("device `{path}` was left out: not permitted here"));
+                }
+                Ok(false)
+            }
+            other => other.map(|()| true),
+        }
+    }
+    /// Sets what later entries would have disturbed.
+    fn finish(mut self) -> Result<Unpacked, UnpackError> {
+        self.dirs.clear();
+        let epoch = std::mem::take(&mut self.fresh)
+            .into_iter()
+            .map(|path| (path, (0, 0)));
+        let times: Vec<_> = epoch.chain(std::mem::take(&mut self.times)).collect();
+        for (path, mtime) in &times {
+            let set = || -> Result<(), Errno> {
+                let (dir, name) = match path.file_name() {
+                    Some(name) => {
+                        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+                        let parent = path.parent().unwrap_or(Path::new(""));
+                        (self.root.open_at(parent, flags, 0)?, name)
+                    }
+                    None => (
+                        self.root
+                            .as_fd()
+                            .try_clone_to_owned()
+                            .map_err(|_| Errno::EMFILE)?,
+                        OsStr::new("."),
+                    ),
+                };
+                times_at(&dir, name, *mtime)
+            };
+            match set() {
+                // A later entry has replaced it.
+                Ok(()) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
+                Err(errno) => {
+                    let path = path.display().to_string();
+                    return Err(UnpackError::Entry {
+                        path,
+                        source: errno.into(),
+                    });
+                }
+            }
+        }
+        Ok(self.done)
+    }
+}
+
+fn spec((seconds, nanos): (i64, u32)) -> TimeSpec {
+    TimeSpec::new(seconds, nanos.into())
+}
+
+fn times_at(dir: &OwnedFd, name: &OsStr, mtime: (i64, u32)) -> Result<(), Errno> {
+    let time = spec(mtime);
+    nix::sys::stat::utimensat(dir, name, &time, &time, UtimensatFlags::NoFollowSymlink)
+}
+
+fn own_dir(dir: &OwnedFd, member: &Member) -> io::Result<()> {
+    nix::unistd::fchown(dir, Some(member.uid.into()), Some(member.gid.into()))?;
+    nix::sys::stat::fchmod(dir, Mode::from_bits_truncate(member.mode))?;
+    attributes(&fs::entry_path(dir, OsStr::new(".")), member)
+}
+
+/// Owner before mode, since a change of owner clears the set-id bits, and capabilities after it, since it
+/// clears them too. Source: chown(2), capabilities(7).
+fn finish_file(file: &File, parent: &OwnedFd, name: &OsStr, member: &Member) -> io::Result<()> {
+    nix::unistd::fchown(file, Some(member.uid.into()), Some(member.gid.into()))?;
+    nix::sys::stat::fchmod(file, Mode::from_bits_truncate(member.mode))?;
+    attributes(&fs::entry_path(parent, name), member)?;
+    let time = spec(member.mtime);
+    Ok(nix::sys::stat::futimens(file, &time, &time)?)
+}
+
+fn finish_node(parent: &OwnedFd, name: &OsStr, member: &Member) -> io::Result<()> {
+    let owner = (Some(member.uid.into()), Some(member.gid.into()));
+    nix::unistd::fchownat(parent, name, owner.0, owner.1, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    if member.kind != EntryKind::Symlink {
+        // Just made here by mknod, so it is no link.
+        let mode = Mode::from_bits_truncate(member.mode);
+        nix::sys::stat::fchmodat(parent, name, mode, FchmodatFlags::FollowSymlink)?;
+    }
+    attributes(&fs::entry_path(parent, name), member)?;
+    Ok(times_at(parent, name, member.mtime)?)
+}
+
+fn attributes(path: &Path, member: &Member) -> io::Result<()> {
+    for (name, value) in &member.xattrs {
+        if !whiteout::keeps_attribute(name) {
+            continue;
+        }
+        match fs::set_xattr(path, OsStr::from_bytes(name), value) {
+            // The file system has none, or links and devices may have no user attributes: as Docker.
+            Err(Errno::EOPNOTSUPP | Errno::EPERM) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
