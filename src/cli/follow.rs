@@ -314,3 +314,136 @@ impl<'a> Printer<'a> {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::cli::commands::fixture::{FakeEngine, container};
+    use crate::engine::state::Exit;
+    use crate::ui::logs::Look;
+
+    fn scope() -> Scope {
+        Scope {
+            project: container("a", &[], State::Created).project,
+            services: Some(["a".to_owned(), "b".to_owned()].into()),
+            index: None,
+            query: LogQuery::default(),
+            after: Timestamp(100),
+        }
+    }
+
+    #[test]
+    fn lines_come_before_the_end_and_later_containers_are_found() {
+        let ended = |at| State::Exited {
+            exit: Exit {
+                code: Some(3),
+                oom: false,
+                at: Timestamp(at),
+            },
+        };
+        let engine = Arc::new(FakeEngine {
+            containers: Mutex::new(vec![
+                container("a", &[], ended(200)),
+                container("other", &[], ended(200)),
+            ]),
+            lines: vec![b"one\n".to_vec(), b"two\n".to_vec()],
+        });
+        let done = Cancel::default();
+        let messages = follow(
+            Arc::clone(&engine) as Arc<dyn Engine>,
+            scope(),
+            done.clone(),
+        );
+        let mut told = Vec::new();
+        for message in messages {
+            match message {
+                Message::Line { name, record } => told.push(format!("{name} {:?}", record.line)),
+                Message::Exited { name, code, .. } => {
+                    told.push(format!("{name} ended {code}"));
+                    if name == "a-1" {
+                        // One that ended before `after` is shown, but its end is old news.
+                        let mut world = engine.containers.lock().unwrap();
+                        let mut late = container("b", &[], ended(50));
+                        late.id = ContainerId::new("b");
+                        world.push(late);
+                    }
+                }
+                Message::Gone { name } => told.push(format!("{name} gone")),
+                Message::Problem(text) => told.push(text),
+            }
+            if told.iter().filter(|text| text.starts_with("b-1")).count() == 2 {
+                done.cancel();
+            }
+        }
+        let of = |name: &str| {
+            told.iter()
+                .filter(|t| t.starts_with(name))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        let one = format!("{:?}", b"one\n");
+        let two = format!("{:?}", b"two\n");
+        assert_eq!(
+            of("a-1"),
+            [
+                format!("a-1 {one}"),
+                format!("a-1 {two}"),
+                "a-1 ended 3".into(),
+                "a-1 gone".into()
+            ]
+        );
+        assert_eq!(
+            of("b-1"),
+            [
+                format!("b-1 {one}"),
+                format!("b-1 {two}"),
+                "b-1 gone".into()
+            ]
+        );
+        assert_eq!(told.len(), 7, "{told:?}");
+    }
+
+    #[test]
+    fn names_lose_the_project_and_index_and_service_choose() {
+        let project = container("a", &[], State::Created).project;
+        assert_eq!(screen_name(&project, "cref-web-1"), "web-1");
+        assert_eq!(screen_name(&project, "own"), "own");
+        let a = container("a", &[], State::Created);
+        assert!(scope().covers(&a));
+        assert!(
+            !Scope {
+                index: Some(2),
+                ..scope()
+            }
+            .covers(&a)
+        );
+        let mut oneoff = a.clone();
+        oneoff
+            .labels
+            .insert("com.docker.compose.oneoff".into(), "True".into());
+        assert!(!scope().covers(&oneoff));
+    }
+
+    #[test]
+    fn an_end_is_told_behind_the_last_line_even_without_line_end() {
+        let lines = Lines::new(Look {
+            prefix: true,
+            ..Look::default()
+        });
+        let mut printer = Printer::new(lines, None, false);
+        let record = LogRecord {
+            time: Timestamp(0),
+            stderr: false,
+            line: b"half".to_vec(),
+        };
+        printer
+            .print(&Message::Line {
+                name: "a".into(),
+                record,
+            })
+            .unwrap();
+        assert_eq!(printer.lines.flush("a").0, b"a  | half\n");
+    }
+}

@@ -93,7 +93,7 @@ fn text(rows: &[(String, String, String)], args: &LsArgs) -> Result<String, Fail
 
 #[cfg(test)]
 mod tests {
-    use super::super::ps::tests::container;
+    use super::super::fixture::container;
     use super::*;
     use crate::base::clock::Timestamp;
     use crate::engine::state::{Exit, State};

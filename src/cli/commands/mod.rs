@@ -8,6 +8,8 @@ mod config;
 mod containers;
 mod down;
 mod exec;
+#[cfg(test)]
+pub(super) mod fixture;
 mod graph;
 mod image;
 mod image_build;

@@ -201,54 +201,11 @@ fn created_at(time: Timestamp) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use super::super::fixture::container;
     use super::*;
-    use crate::base::name::{ContainerId, ProjectName};
     use crate::engine::spec::Protocol;
-    use crate::engine::state::{Attachment, Exit, Health, HealthStatus, PublishedPort, State};
-    use crate::image::digest::Digest;
-
-    pub(in crate::cli) fn container(
-        service: &str,
-        command: &[&str],
-        state: State,
-    ) -> ObservedContainer {
-        let labels = [
-            ("service", service),
-            ("container-number", "1"),
-            ("oneoff", "False"),
-            ("project", "cref"),
-        ];
-        ObservedContainer {
-            id: ContainerId::new(
-                "d44bedf50714e5d58959997623df7c4e9fb3ef732dd3bbf4f2ca3bcb196ab598",
-            ),
-            name: format!("cref-{service}-1"),
-            project: ProjectName::new("cref").unwrap_or_else(|_| unreachable!("a fixed good name")),
-            labels: labels
-                .iter()
-                .map(|(k, v)| (format!("com.docker.compose.{k}"), (*v).to_owned()))
-                .collect(),
-            image: "busybox".into(),
-            image_id: Digest::of(b""),
-            command: command.iter().map(|word| (*word).to_owned()).collect(),
-            created: Timestamp(0),
-            state,
-            health: None,
-            networks: vec![Attachment {
-                network: "cref_default".into(),
-                addresses: vec![],
-                aliases: vec![],
-            }],
-            ports: vec![],
-            volumes: vec![],
-            anonymous: vec![],
-            mounts: vec![],
-            tty: false,
-            restarts: 0,
-            pid: None,
-        }
-    }
+    use crate::engine::state::{Exit, Health, HealthStatus, PublishedPort, State};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp(seconds * 1_000_000_000)

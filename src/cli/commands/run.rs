@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::exec::wants_terminal;
-use crate::apply::{self, BuildChoice, RunOptions, oneoff};
+use crate::apply::{self, BuildChoice, RunOptions, UpOptions, oneoff};
 use crate::base::name::ContainerId;
 use crate::base::scalar::Signal;
 use crate::cli::app::{App, Deps, Work};
@@ -16,6 +16,7 @@ use crate::cli::exit::{Failure, Outcome};
 use crate::cli::interrupts::ends;
 use crate::cli::{parse, streams};
 use crate::compose::dotenv;
+use crate::compose::model::Project;
 use crate::engine::{AnonymousVolumes, Engine, Force, Until, Waited};
 use crate::ui::write_out;
 
@@ -30,19 +31,17 @@ pub(super) fn run(app: &App, args: &RunArgs) -> Outcome {
     let project = app.select(services, deps, Vec::new())?;
     let work = app.work(args.quiet)?;
     if app.globals.dry_run {
-        let prepared = oneoff::prepare(&work.context, &project, &args.service, &options)?;
-        app.show_plan(&prepared.plan)?;
-        return Ok(0);
+        return show(app, &work, project, args);
     }
     let prepared = {
         let _lock = apply::lock(&work.context, &project.name)?;
-        let prepared = oneoff::prepare(&work.context, &project, &args.service, &options)?;
-        app.plan_warnings(&prepared.plan);
-        let done = apply::run(&work.context, &prepared.plan);
+        let prepared = oneoff::prepare(&work.context, &project, &args.service, &options);
         work.progress.finish();
-        done?;
-        prepared
+        prepared?
     };
+    for text in &prepared.warnings {
+        app.warn(text);
+    }
     let engine = Arc::clone(&work.context.engine);
     if args.detach {
         engine.start(&prepared.id)?;
@@ -58,6 +57,17 @@ pub(super) fn run(app: &App, args: &RunArgs) -> Outcome {
         return Ok(code);
     }
     result
+}
+
+/// Prints what would be done for the services this one depends on, and then what would run.
+fn show(app: &App, work: &Work, mut project: Project, args: &RunArgs) -> Outcome {
+    project.services.shift_remove(args.service.as_str());
+    let name = project.name.clone();
+    app.carry_out(work, &name, |context| {
+        apply::plan_up(context, &project, &UpOptions::default())
+    })?;
+    write_out(format!("run {} in a new container\n", args.service))?;
+    Ok(0)
 }
 
 fn options(app: &App, args: &RunArgs) -> Result<RunOptions, Failure> {
