@@ -1,0 +1,222 @@
+//! Carries plans out. Everything a command changes goes through here; what to change is [`crate::plan`]'s to say.
+//!
+//! In: a project (or only its name), options, an engine and an image store. Out: a [`Plan`], and once it
+//! was run an [`Outcome`] or an [`ApplyError`]. Progress is told as events while it happens.
+//! It decides nothing: every question is answered by a pure function of `plan`.
+//! Imports: `base`, `graph`, `compose::model`, `image`, `build`, `plan`, `engine` (the trait, never a backend).
+//! Rules: Docker Compose v5 for the words of the events and for exit codes.
+//!
+//! A command that changes things calls [`lock`], then one of the `plan_*` functions, then [`run`]:
+//! what was observed stays true until the lock is dropped. `--dry-run` and `plan` leave out lock and run.
+
+mod error;
+mod files;
+mod images;
+mod observe;
+pub mod oneoff;
+mod options;
+mod run;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod wait;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::env::Env;
+use crate::base::event::{Event, EventSink};
+use crate::base::name::ProjectName;
+use crate::compose::model::{Project, PullPolicy};
+use crate::engine::sandbox::Sandbox;
+use crate::engine::{Cancel, Engine, Roots};
+use crate::image::store::Store;
+pub use crate::plan::Plan;
+use crate::plan::{BuildTweaks, down, reconcile, views};
+
+pub use error::{ApplyError, Note};
+pub use observe::observe_project;
+pub use options::{
+    BuildOptions, DownOptions, KillOptions, PullOptions, RmOptions, RunOptions,
+    StopOptions, UpOptions,
+};
+pub use crate::plan::policy::{BuildChoice, Recreate, Rmi};
+pub use run::{Final, Outcome, run};
+
+/// What every command works with.
+pub struct Context {
+    /// Runs containers.
+    pub engine: Arc<dyn Engine>,
+    /// Keeps images.
+    pub store: Arc<Store>,
+    /// Runs build steps.
+    pub sandbox: Arc<dyn Sandbox>,
+    /// Takes progress.
+    pub events: Arc<dyn EventSink>,
+    /// Ends the run early (Ctrl-C); what was begun is finished, nothing new is begun.
+    pub cancel: Cancel,
+    /// Variables and directories of the command.
+    pub env: Env,
+    /// Where everything lies.
+    pub roots: Roots,
+    /// So many actions at a time; 0 is no limit.
+    pub parallel: usize,
+    /// The host's CA bundle for containers and builds that trust it.
+    pub trust_host_ca: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("roots", &self.roots).finish_non_exhaustive()
+    }
+}
+
+/// Takes the lock of a project for as long as the value lives.
+///
+/// # Errors
+/// The engine's, when the lock can't be taken.
+pub fn lock(context: &Context, project: &ProjectName) -> Result<Box<dyn Send>, ApplyError> {
+    let waiting = |pid: i32| {
+        let text = format!("waiting for another hoist command on `{project}` (pid {pid})");
+        context.events.send(Event::Notice(text));
+    };
+    Ok(context.engine.lock(project, &waiting)?)
+}
+
+/// Plans `up`: whatever makes the selected services be as the project says. `create` is the same with
+/// [`UpOptions::start`] off.
+///
+/// # Errors
+/// Faults in the project that only show beside the image or the engine's state; engine failures.
+pub fn plan_up(
+    context: &Context,
+    project: &Project,
+    options: &UpOptions,
+) -> Result<Plan, ApplyError> {
+    let desired = observe::desired(context, project, options)?;
+    let world = observe::world(context, &project.name, Some(project))?;
+    let mut plan = reconcile::reconcile(desired, &world, &options.policy())?;
+    plan.quiet_pull = options.quiet_pull;
+    plan.quiet_build = options.quiet_build;
+    Ok(plan)
+}
+
+/// Plans `down`. Without a project the engine's labels say what belongs to it.
+///
+/// # Errors
+/// Engine failures.
+pub fn plan_down(
+    context: &Context,
+    name: &ProjectName,
+    project: Option<&Project>,
+    options: &DownOptions,
+) -> Result<Plan, ApplyError> {
+    let world = observe::world(context, name, project)?;
+    Ok(down::down(name, project, &world, &options.policy()))
+}
+
+/// Plans `build`.
+///
+/// # Errors
+/// A named service that has no `build`.
+pub fn plan_build(
+    context: &Context,
+    project: &Project,
+    options: &BuildOptions,
+) -> Result<Plan, ApplyError> {
+    let desired = observe::desired(context, project, &options.as_up())?;
+    let mut plan = views::build(desired, &options.services)?;
+    plan.quiet_build = options.quiet;
+    plan.tweaks = BuildTweaks {
+        no_cache: options.no_cache,
+        pull: options.pull,
+        args: options.args.clone(),
+    };
+    Ok(plan)
+}
+
+/// Plans `pull`.
+///
+/// # Errors
+/// A named service that does not exist.
+pub fn plan_pull(
+    context: &Context,
+    project: &Project,
+    options: &PullOptions,
+) -> Result<Plan, ApplyError> {
+    let pull = options.policy.or(Some(PullPolicy::Always));
+    let desired = observe::desired(context, project, &UpOptions { pull, ..UpOptions::default() })?;
+    let mut plan = views::pull(desired, &options.view())?;
+    plan.quiet_pull = options.quiet;
+    Ok(plan)
+}
+
+/// Plans `stop`: running containers of the services (all when none is named), dependents first.
+///
+/// # Errors
+/// Engine failures.
+pub fn plan_stop(
+    context: &Context,
+    name: &ProjectName,
+    project: Option<&Project>,
+    options: &StopOptions,
+) -> Result<Plan, ApplyError> {
+    let world = observe::world(context, name, project)?;
+    Ok(views::stop(name, project, &world, &options.services, options.timeout)?)
+}
+
+/// Plans `start`: existing containers that do not run, dependencies first, conditions waited for.
+///
+/// # Errors
+/// A service without a container; engine failures.
+pub fn plan_start(
+    context: &Context,
+    name: &ProjectName,
+    project: Option<&Project>,
+    options: &UpOptions,
+) -> Result<Plan, ApplyError> {
+    let world = observe::world(context, name, project)?;
+    Ok(views::start(name, project, &world, &options.services, options.wait)?)
+}
+
+/// Plans `restart`: stop and start of existing containers, with dependents that ask for it.
+///
+/// # Errors
+/// Engine failures.
+pub fn plan_restart(
+    context: &Context,
+    name: &ProjectName,
+    project: Option<&Project>,
+    options: &StopOptions,
+) -> Result<Plan, ApplyError> {
+    let world = observe::world(context, name, project)?;
+    Ok(views::restart(name, project, &world, options.view())?)
+}
+
+/// Plans `rm`: containers that do not run; with [`RmOptions::stop`] all of them.
+///
+/// # Errors
+/// Engine failures.
+pub fn plan_rm(
+    context: &Context,
+    name: &ProjectName,
+    project: Option<&Project>,
+    options: &RmOptions,
+) -> Result<Plan, ApplyError> {
+    let world = observe::world(context, name, project)?;
+    Ok(views::rm(name, project, &world, &options.view())?)
+}
+
+/// Plans `kill`.
+///
+/// # Errors
+/// Engine failures.
+pub fn plan_kill(
+    context: &Context,
+    name: &ProjectName,
+    project: Option<&Project>,
+    options: &KillOptions,
+) -> Result<Plan, ApplyError> {
+    let world = observe::world(context, name, project)?;
+    Ok(views::kill(name, project, &world, &options.view())?)
+}

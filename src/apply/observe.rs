@@ -1,0 +1,160 @@
+//! Takes the pictures that decisions are made from: the engine's state once, the store's images, files.
+//!
+//! In: a context and a project. Out: `World` and `Desired`. It changes nothing.
+//! Imports: `base`, `compose::model`, `engine`, `image`, `plan`.
+
+use std::collections::BTreeMap;
+
+use super::{ApplyError, Context, UpOptions, files, images};
+use crate::base::diag::Diagnostics;
+use crate::base::name::{ContainerId, ProjectName};
+use crate::compose::model::{
+    NetworkModeSpec, Project, PullPolicy, Service, ShareSpec, VolumeSource,
+};
+use crate::engine::state::Observed;
+use crate::plan::World;
+use crate::plan::desired::{Desired, Facts};
+use crate::plan::images::{Fetch, ImageFacts, WantedImage, image_name, wanted};
+use crate::plan::policy::ImagePolicy;
+use crate::plan::{cause::Cause, hash};
+
+/// One picture of a project.
+///
+/// # Errors
+/// The engine's.
+pub fn observe_project(context: &Context, project: &ProjectName) -> Result<Observed, ApplyError> {
+    Ok(context.engine.observe(project)?)
+}
+
+/// The engine's state: the project's things, and those of others that it names.
+pub(super) fn world(
+    context: &Context,
+    name: &ProjectName,
+    project: Option<&Project>,
+) -> Result<World, ApplyError> {
+    let mut world = World { observed: context.engine.observe(name)?, ..World::default() };
+    let Some(project) = project else { return Ok(world) };
+    for network in project.networks.values() {
+        if !world.observed.networks.iter().any(|have| have.name == network.name)
+            && let Some(found) = context.engine.network(&network.name)?
+        {
+            world.networks.insert(network.name.clone(), found);
+        }
+    }
+    let bridge = |service: &Service| {
+        service.network_mode.as_ref().is_some_and(|mode| mode.value == NetworkModeSpec::Bridge)
+    };
+    if project.services.values().any(bridge)
+        && let Some(found) = context.engine.network("bridge")?
+    {
+        world.networks.insert(found.name.clone(), found);
+    }
+    for volume in project.volumes.values() {
+        if !world.observed.volumes.iter().any(|have| have.name == volume.name)
+            && let Some(found) = context.engine.volume(&volume.name)?
+        {
+            world.volumes.insert(volume.name.clone(), found);
+        }
+    }
+    Ok(world)
+}
+
+/// What is wanted: the project with its images as far as they are here, and files read.
+pub(super) fn desired(
+    context: &Context,
+    project: &Project,
+    options: &UpOptions,
+) -> Result<Desired, ApplyError> {
+    let mut faults = Diagnostics::default();
+    let policy = ImagePolicy { build: options.build, pull: options.pull };
+    let mut facts = files::facts(project, &mut faults);
+    facts.containers = foreign_containers(context, project)?;
+    let mut known: BTreeMap<String, Option<ImageFacts>> = BTreeMap::new();
+    let mut resolve = |name: &str| -> Result<Option<ImageFacts>, ApplyError> {
+        if let Some(found) = known.get(name) {
+            return Ok(found.clone());
+        }
+        let found = images::resolve(context, name)?;
+        known.insert(name.to_owned(), found.clone());
+        Ok(found)
+    };
+    let mut wanted_images = BTreeMap::new();
+    for service in project.services.values() {
+        let name = image_name(&project.name, service);
+        let here = match resolve(&name) {
+            Ok(here) => here,
+            Err(error) => {
+                let span = service.image.as_ref().and_then(|image| image.span).or(service.span);
+                faults.push(crate::base::diag::Diagnostic::error(error.message()).at(span));
+                continue;
+            }
+        };
+        let every = options.pull.or_else(|| service.pull_policy.as_ref().map(|policy| policy.value));
+        let stale = match every {
+            Some(PullPolicy::Every(age)) => images::is_stale(context, &name, age),
+            _ => false,
+        };
+        match wanted(&project.name, service, here, policy, stale) {
+            Ok(image) => drop(wanted_images.insert(service.name.clone(), image)),
+            Err(fault) => faults.push(fault),
+        }
+        mount_images(service, &mut facts, &mut resolve)?;
+    }
+    if faults.has_errors() {
+        return Err(ApplyError::faults(faults, &project.sources));
+    }
+    let hashes = project
+        .services
+        .values()
+        .map(|service| (service.name.clone(), hash::of_service(project, service, &facts)))
+        .collect();
+    Ok(Desired { project: project.clone(), images: wanted_images, hashes, facts })
+}
+
+fn mount_images(
+    service: &Service,
+    facts: &mut Facts,
+    resolve: &mut dyn FnMut(&str) -> Result<Option<ImageFacts>, ApplyError>,
+) -> Result<(), ApplyError> {
+    for mount in &service.volumes {
+        let VolumeSource::Image { image, .. } = &mount.value.source else { continue };
+        let here = resolve(image)?;
+        let fetch = here.is_none().then_some((Fetch::Pull, Cause::Missing));
+        let wanted = WantedImage { name: image.clone(), platform: None, here, fetch };
+        facts.mount_images.insert(image.clone(), wanted);
+    }
+    Ok(())
+}
+
+/// Containers of any project that this one names by `container:NAME`. Looks only if it names one.
+fn foreign_containers(
+    context: &Context,
+    project: &Project,
+) -> Result<BTreeMap<String, ContainerId>, ApplyError> {
+    let mut names: Vec<&String> = Vec::new();
+    for service in project.services.values() {
+        if let Some(NetworkModeSpec::Container(name)) = service.network_mode.as_ref().map(|m| &m.value) {
+            names.push(name);
+        }
+        for share in [&service.pid, &service.ipc].into_iter().flatten() {
+            if let ShareSpec::Container(name) = &share.value {
+                names.push(name);
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    if names.is_empty() {
+        return Ok(found);
+    }
+    for other in context.engine.projects()? {
+        for container in context.engine.observe(&other)?.containers {
+            let fits = |name: &&&String| {
+                container.name == ***name || (name.len() >= 12 && container.id.as_str().starts_with(name.as_str()))
+            };
+            if let Some(name) = names.iter().find(fits) {
+                found.insert((*name).clone(), container.id.clone());
+            }
+        }
+    }
+    Ok(found)
+}

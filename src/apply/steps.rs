@@ -1,0 +1,361 @@
+//! Does one step of a plan: calls the engine, tells what happens.
+//!
+//! Imports: `base`, `engine`, `image`, `plan`, `images`, `wait`. The words of the events are Compose's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::time::Duration;
+
+use super::run::{Present, Run, tell};
+use super::{ApplyError, Context, images, wait};
+use crate::base::diag::Diagnostics;
+use crate::base::event::{Event, Kind, Status};
+use crate::base::name::ContainerId;
+use crate::compose::model::Service;
+use crate::engine::spec::{ContainerSpec, MountSource};
+use crate::engine::{AnonymousVolumes, EngineError, Force};
+use crate::image::store::{Removal, StoreError};
+use crate::plan::action::{Action, Old, Step, WaitFor, Who};
+use crate::plan::cause::Cause;
+use crate::plan::desired::{Desired, Peer, Replica};
+use crate::plan::settle;
+
+type Done = Result<(), ApplyError>;
+
+/// A new container id.
+pub(super) fn new_id() -> Result<ContainerId, ApplyError> {
+    let mut bytes = [0; 32];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|error| ApplyError::new(format!("cannot read /dev/urandom: {error}")))?;
+    Ok(ContainerId::new(crate::image::digest::Digest::from_bytes(bytes).hex()))
+}
+
+impl Run<'_> {
+    /// Does one step.
+    pub(super) fn step(&self, step: &Step) -> Done {
+        if !step.only_if.is_empty() && !settle::needed(step, &self.image_ids()) {
+            if let Action::Start { who } = &step.action {
+                self.tell(Kind::Container, &who.name, Status::Done("Running"), None);
+            }
+            return Ok(());
+        }
+        match &step.action {
+            Action::Pull { image, platform, tolerate } => self.pull(image, platform.as_deref(), *tolerate),
+            Action::Build { service, image, pull_first } => self.build(service, image, *pull_first),
+            Action::CreateNetwork(spec) => {
+                self.told(Kind::Network, &spec.name, ("Creating", "Created"), None, || {
+                    Ok(self.context.engine.create_network(spec)?)
+                })
+            }
+            Action::CreateVolume(spec) => {
+                self.told(Kind::Volume, &spec.name, ("Creating", "Created"), None, || {
+                    Ok(self.context.engine.create_volume(spec)?)
+                })
+            }
+            Action::RemoveNetwork { name } => {
+                self.release(Kind::Network, name, || self.context.engine.remove_network(name))
+            }
+            Action::RemoveVolume { name } => {
+                self.release(Kind::Volume, name, || self.context.engine.remove_volume(name))
+            }
+            Action::RemoveImage { image } => self.remove_image(image),
+            Action::Create { who, anonymous } => {
+                self.told(Kind::Container, &who.name, ("Creating", "Created"), None, || {
+                    self.create(who, anonymous, None)
+                })
+            }
+            Action::Replace { who, old, anonymous, timeout } => {
+                let detail = match &step.cause {
+                    Cause::ImagePending => Some("image changed".to_owned()),
+                    cause => Some(cause.to_string()),
+                };
+                self.told(Kind::Container, &who.name, ("Recreate", "Recreated"), detail, || {
+                    self.replace(who, old, anonymous, *timeout)
+                })
+            }
+            Action::Rename { who } => {
+                let id = self.id(who)?;
+                Ok(self.context.engine.rename(&id, &who.name)?)
+            }
+            Action::Wait { who, until, required } => self.wait(who, *until, *required),
+            Action::Start { who }
+            | Action::Stop { who, .. }
+            | Action::Kill { who, .. }
+            | Action::Remove { who, .. } => self.on_container(&step.action, who),
+        }
+    }
+
+    fn on_container(&self, action: &Action, who: &Who) -> Done {
+        let engine = &self.context.engine;
+        let id = self.id(who)?;
+        let words = match action {
+            Action::Start { .. } => ("Starting", "Started"),
+            Action::Stop { .. } => ("Stopping", "Stopped"),
+            Action::Kill { .. } => ("Killing", "Killed"),
+            _ => ("Removing", "Removed"),
+        };
+        self.told(Kind::Container, &who.name, words, None, || match action {
+            Action::Start { .. } => Ok(engine.start(&id)?),
+            Action::Stop { timeout, .. } => Ok(engine.stop(&id, *timeout)?),
+            Action::Kill { signal, .. } => Ok(engine.kill(&id, *signal)?),
+            Action::Remove { volumes, .. } => {
+                let volumes =
+                    if *volumes { AnonymousVolumes::Remove } else { AnonymousVolumes::Keep };
+                // A restart policy may have started it again meanwhile: it goes all the same.
+                engine.remove(&id, Force::Yes, volumes)?;
+                self.forget(who, &id);
+                Ok(())
+            }
+            _ => Ok(()),
+        })
+    }
+
+    fn tell(&self, kind: Kind, name: &str, status: Status, detail: Option<String>) {
+        tell(self.context, kind, name, status, detail);
+    }
+
+    /// Tells the beginning and the end of some work.
+    fn told(
+        &self,
+        kind: Kind,
+        name: &str,
+        (begins, ends): (&'static str, &'static str),
+        detail: Option<String>,
+        work: impl FnOnce() -> Done,
+    ) -> Done {
+        self.tell(kind, name, Status::Working(begins), detail.clone());
+        let result = work();
+        match &result {
+            Ok(()) => self.tell(kind, name, Status::Done(ends), detail),
+            Err(error) if error.is_cancelled() => {}
+            Err(error) => self.tell(kind, name, Status::Failed(error.to_string()), None),
+        }
+        result
+    }
+
+    fn id(&self, who: &Who) -> Result<ContainerId, ApplyError> {
+        let id = who.id.clone().or_else(|| self.find(who)?.id);
+        id.ok_or_else(|| ApplyError::new(format!("container {} is not there", who.name)))
+    }
+
+    fn pull(&self, image: &str, platform: Option<&str>, tolerate: bool) -> Done {
+        self.tell(Kind::Image, image, Status::Working("Pulling"), None);
+        match images::pull(self.context, self.plan, image, platform) {
+            Ok(facts) => {
+                self.pulled(image, platform, &facts);
+                self.tell(Kind::Image, image, Status::Done("Pulled"), None);
+                Ok(())
+            }
+            Err(error) if tolerate => {
+                self.tell(Kind::Image, image, Status::Warning(error.to_string()), None);
+                Ok(())
+            }
+            Err(error) => {
+                self.tell(Kind::Image, image, Status::Failed(error.to_string()), None);
+                Err(error)
+            }
+        }
+    }
+
+    fn build(&self, name: &crate::base::name::ServiceName, image: &str, pull_first: bool) -> Done {
+        if pull_first {
+            self.tell(Kind::Image, image, Status::Working("Pulling"), None);
+            let platform = self.desired()?.images.get(name).and_then(|image| image.platform.clone());
+            match images::pull(self.context, self.plan, image, platform.as_deref()) {
+                Ok(facts) => {
+                    self.built(name, &facts);
+                    self.tell(Kind::Image, image, Status::Done("Pulled"), None);
+                    return Ok(());
+                }
+                Err(error) => {
+                    let text = format!("{error}; it is built instead");
+                    self.tell(Kind::Image, image, Status::Warning(text), None);
+                }
+            }
+        }
+        let desired = self.desired()?;
+        let service = self.service(desired, name)?;
+        let names = desired.images.iter().map(|(name, image)| (name.clone(), image.name.clone()));
+        let names: BTreeMap<_, _> = names.collect();
+        self.told(Kind::Image, image, ("Building", "Built"), None, || {
+            let facts = images::build_service(self.context, self.plan, service, &names)?;
+            self.built(name, &facts);
+            Ok(())
+        })
+    }
+
+    fn desired(&self) -> Result<&Desired, ApplyError> {
+        self.plan.desired.as_deref().ok_or_else(|| ApplyError::new("the plan wants no container"))
+    }
+
+    fn service<'d>(
+        &self,
+        desired: &'d Desired,
+        name: &crate::base::name::ServiceName,
+    ) -> Result<&'d Service, ApplyError> {
+        let missing = || ApplyError::new(format!("no such service: {name}"));
+        desired.project.services.get(name).ok_or_else(missing)
+    }
+
+    /// A network or volume that others use stays, with a warning. As Compose.
+    fn release(&self, kind: Kind, name: &str, remove: impl FnOnce() -> Result<(), EngineError>) -> Done {
+        self.tell(kind, name, Status::Working("Removing"), None);
+        match remove() {
+            Ok(()) => {
+                self.tell(kind, name, Status::Done("Removed"), None);
+                Ok(())
+            }
+            Err(EngineError::InUse { .. }) => {
+                self.tell(kind, name, Status::Warning("Resource is still in use".into()), None);
+                Ok(())
+            }
+            Err(error) => {
+                self.tell(kind, name, Status::Failed(error.to_string()), None);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn remove_image(&self, image: &str) -> Done {
+        self.tell(Kind::Image, image, Status::Working("Removing"), None);
+        let used = self.context.engine.images_in_use()?;
+        let in_use = used.into_iter().map(|id| (id, "a container".to_owned())).collect();
+        let how = Removal { force: false, in_use: &in_use, keep: &BTreeSet::new() };
+        match self.context.store.remove(image, &how) {
+            Ok(_) => self.tell(Kind::Image, image, Status::Done("Removed"), None),
+            Err(StoreError::NotFound(_)) => {
+                self.tell(Kind::Image, image, Status::Warning("No such image".into()), None);
+            }
+            Err(StoreError::InUse { .. }) => {
+                let text = "Resource is still in use".to_owned();
+                self.tell(Kind::Image, image, Status::Warning(text), None);
+            }
+            Err(error) => {
+                self.tell(Kind::Image, image, Status::Failed(error.to_string()), None);
+                return Err(ApplyError::new(error.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a container; `passing` is a name it has until it takes its own.
+    fn create(&self, who: &Who, anonymous: &BTreeMap<String, String>, passing: Option<String>) -> Done {
+        let desired = self.desired()?;
+        let service = self.service(desired, &who.service)?;
+        let image = self.image(&who.service);
+        let image = image.ok_or_else(|| {
+            ApplyError::new(format!("the image of service `{}` is not here", who.service))
+        })?;
+        let peer = |name: &str| self.peer(desired, name);
+        let replica = Replica {
+            number: who.number,
+            id: new_id()?,
+            name: who.name.clone(),
+            image: &image,
+            mount_images: &self.mount_images(),
+            anonymous,
+            peer: &peer,
+            slug: None,
+        };
+        let mut spec = make(self.context, desired, service, &replica)?;
+        let name = passing.unwrap_or_else(|| who.name.clone());
+        spec.name = name.clone();
+        self.context.engine.create_container(&spec)?;
+        let anonymous = Some(anonymous_of(&spec));
+        self.note(who, Present { id: Some(spec.id), name, anonymous });
+        Ok(())
+    }
+
+    /// As Compose: the new one first, so that a fault in it leaves the old one running.
+    fn replace(
+        &self,
+        who: &Who,
+        old: &Old,
+        anonymous: &BTreeMap<String, String>,
+        timeout: Option<Duration>,
+    ) -> Done {
+        let engine = &self.context.engine;
+        let passing = format!("{}_{}", old.id.short(), who.name);
+        self.create(who, anonymous, Some(passing))?;
+        engine.stop(&old.id, timeout)?;
+        engine.remove(&old.id, Force::Yes, AnonymousVolumes::Keep)?;
+        let id = self.id(who)?;
+        engine.rename(&id, &who.name)?;
+        if let Some(there) = self.find(who) {
+            self.note(who, Present { name: who.name.clone(), ..there });
+        }
+        Ok(())
+    }
+
+    /// The first container of another service, wherever it comes from.
+    pub(super) fn peer(&self, desired: &Desired, service: &str) -> Option<Peer> {
+        if let Some(Present { id: Some(id), anonymous, .. }) = self.first(service) {
+            let from_engine = || {
+                let found = self.context.engine.container(&id).ok();
+                found.map(|found| found.anonymous.into_iter().collect()).unwrap_or_default()
+            };
+            let anonymous = anonymous.unwrap_or_else(from_engine);
+            return Some(Peer { id: Some(id), anonymous });
+        }
+        peer_of_engine(self.context, desired, service)
+    }
+
+    fn wait(&self, who: &Who, until: WaitFor, required: bool) -> Done {
+        let id = self.id(who)?;
+        self.tell(Kind::Container, &who.name, Status::Working("Waiting"), None);
+        match wait::wait(self.context, who, &id, until, &self.waits) {
+            Ok(word) => {
+                self.tell(Kind::Container, &who.name, Status::Done(word), None);
+                Ok(())
+            }
+            Err(error) if error.is_cancelled() => Err(error),
+            Err(error) if !required => {
+                self.tell(Kind::Container, &who.name, Status::Warning(error.to_string()), None);
+                let text = format!("optional dependency \"{}\" failed to start: {error}", who.service);
+                self.context.events.send(Event::Warn(text));
+                Ok(())
+            }
+            Err(error) => {
+                self.tell(Kind::Container, &who.name, Status::Failed(error.to_string()), None);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The first container of a service that no step of the plan is about.
+pub(super) fn peer_of_engine(context: &Context, desired: &Desired, service: &str) -> Option<Peer> {
+    let observed = context.engine.observe(&desired.project.name).ok()?;
+    let ours = |c: &&crate::engine::state::ObservedContainer| {
+        !crate::plan::labels::is_oneoff(c)
+            && crate::plan::labels::service(c).is_some_and(|name| name.as_str() == service)
+    };
+    let found = observed.containers.iter().filter(ours).min_by_key(|c| crate::plan::labels::number(c))?;
+    Some(Peer { id: Some(found.id.clone()), anonymous: found.anonymous.iter().cloned().collect() })
+}
+
+/// One spec; its faults are the error.
+pub(super) fn make(
+    context: &Context,
+    desired: &Desired,
+    service: &Service,
+    replica: &Replica<'_>,
+) -> Result<ContainerSpec, ApplyError> {
+    let mut found = Diagnostics::default();
+    let mut spec = desired.container_spec(service, replica, &mut found);
+    if found.has_errors() {
+        return Err(ApplyError::faults(found, &desired.project.sources));
+    }
+    spec.trust_host_ca = spec.trust_host_ca && context.trust_host_ca.is_some();
+    Ok(spec)
+}
+
+/// Anonymous volumes of a spec: target → volume.
+pub(super) fn anonymous_of(spec: &ContainerSpec) -> BTreeMap<String, String> {
+    let one = |mount: &crate::engine::spec::Mount| match &mount.source {
+        MountSource::Volume { name, anonymous: true, .. } => Some((mount.target.clone(), name.clone())),
+        _ => None,
+    };
+    spec.mounts.iter().filter_map(one).collect()
+}

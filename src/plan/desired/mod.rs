@@ -1,0 +1,293 @@
+//! What is wanted: the project and its images as container specs.
+//!
+//! In: a [`Project`], images, and facts read beforehand. Out: [`Desired`], which makes one [`ContainerSpec`]
+//! for each replica on demand (an image may come to be known only while the plan runs).
+//! It never reads a file or asks an engine. Imports: `base`, `compose::model`, `engine::spec`, `image`.
+//! Rules: compose-spec, services; Docker Engine for how service and image are merged (moby
+//! `daemon/commit.go`, `merge`).
+
+mod health;
+mod network;
+mod process;
+mod security;
+mod storage;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::hash::SpecHash;
+use super::images::{ImageFacts, WantedImage};
+use super::labels;
+use crate::base::diag::{Diagnostic, Diagnostics};
+use crate::base::name::{ContainerId, ServiceName};
+use crate::base::scalar::{Signal, parse_size};
+use crate::compose::model::{Condition, Project, Service};
+use crate::engine::spec::{ContainerSpec, ImageRef, Labels, LogConfig, Resources, Stdio};
+use crate::image::digest::Digest;
+
+pub(super) use network::BRIDGE;
+pub(crate) use network::host_address;
+
+/// Docker's grace period between the stop signal and KILL. Source: moby `container/container.go`.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Things of the host that decisions need, read beforehand.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Digests of contents: `configs.app`, `secrets.db` →.
+    pub contents: BTreeMap<String, Digest>,
+    /// Texts of seccomp profiles, by the `security_opt` entry that names them.
+    pub profiles: BTreeMap<String, String>,
+    /// Images that `type: image` mounts show, by name.
+    pub mount_images: BTreeMap<String, WantedImage>,
+    /// Containers of others that the project names (`container:NAME`), by that name.
+    pub containers: BTreeMap<String, ContainerId>,
+    /// The host's own name.
+    pub host_name: String,
+}
+
+/// What is wanted.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    /// The selected project.
+    pub project: Project,
+    /// The image of each service.
+    pub images: BTreeMap<ServiceName, WantedImage>,
+    /// The hash of each service.
+    pub hashes: BTreeMap<ServiceName, SpecHash>,
+    /// Things of the host.
+    pub facts: Facts,
+}
+
+/// Another container that a spec refers to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Its id.
+    pub id: Option<ContainerId>,
+    /// Its anonymous volumes: target → volume.
+    pub anonymous: BTreeMap<String, String>,
+}
+
+/// One container that is to be made.
+pub struct Replica<'a> {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// Its image.
+    pub image: &'a ImageFacts,
+    /// Images of `type: image` mounts, by name.
+    pub mount_images: &'a BTreeMap<String, ImageFacts>,
+    /// Anonymous volumes it takes over: target → volume.
+    pub anonymous: &'a BTreeMap<String, String>,
+    /// The first container of another service, if there is one.
+    pub peer: &'a dyn Fn(&str) -> Option<Peer>,
+    /// The random part of the name, for a container of `run`.
+    pub slug: Option<String>,
+}
+
+impl std::fmt::Debug for Replica<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The name of a service's container: `container_name`, or `<project>-<service>-<n>`.
+pub fn container_name(project: &Project, service: &Service, number: u32) -> String {
+    match &service.container_name {
+        Some(name) => name.value.clone(),
+        None => format!("{}-{}-{number}", project.name, service.name),
+    }
+}
+
+impl Desired {
+    /// Decides everything about one container. Faults and warnings go to `found`; a spec that came with
+    /// an error among them must not be used.
+    pub fn container_spec(
+        &self,
+        service: &Service,
+        replica: &Replica<'_>,
+        found: &mut Diagnostics,
+    ) -> ContainerSpec {
+        let security = security::security(service, &self.facts, found);
+        let files = storage::files(&self.project, service, found);
+        let mounts = storage::mounts(&self.project, service, replica, &files, found);
+        let image = replica.image;
+        let name = self.images.get(&service.name).map(|image| image.name.clone()).unwrap_or_default();
+        ContainerSpec {
+            id: replica.id.clone(),
+            name: replica.name.clone(),
+            project: self.project.name.clone(),
+            labels: self.labels(service, replica),
+            annotations: service.annotations.clone(),
+            image: ImageRef {
+                name,
+                id: image.id.unwrap_or_else(|| Digest::of(b"")),
+                layers: image.layers.clone(),
+            },
+            hostname: self.hostname(service, replica),
+            domainname: service.domainname.clone(),
+            process: process::process(service, replica, &self.hostname(service, replica), found),
+            stdio: Stdio {
+                tty: service.tty,
+                stdin: service.stdin_open,
+                stdin_once: service.stdin_open && replica.slug.is_some(),
+            },
+            init: service.init,
+            read_only: service.read_only,
+            mounts,
+            shm_size: service.shm_size.map(|size| size.0),
+            namespaces: network::namespaces(service, replica, &self.facts, found),
+            network: network::mode(&self.project, service, replica, &self.facts, found),
+            dns: network::dns(service),
+            extra_hosts: network::extra_hosts(service, found),
+            ports: network::ports(service),
+            resources: resources(service),
+            security,
+            devices: security::devices(service, found),
+            device_cgroup_rules: service.device_cgroup_rules.clone(),
+            sysctls: service.sysctls.clone(),
+            ulimits: service.ulimits.iter().map(|(k, v)| (k.clone(), (limit(v.0), limit(v.1)))).collect(),
+            oom_score_adj: service.oom_score_adj,
+            restart: if replica.slug.is_some() { Default::default() } else { service.restart },
+            stop_signal: service
+                .stop_signal
+                .or_else(|| image.run.stop_signal.as_deref().and_then(Signal::parse))
+                .unwrap_or(Signal::TERM),
+            stop_grace: service.stop_grace_period.unwrap_or(STOP_GRACE),
+            healthcheck: health::healthcheck(service, &image.run),
+            log: log(service, found),
+            files,
+            trust_host_ca: service.trust_host_ca,
+        }
+    }
+
+    /// Image labels below the service's, below our own.
+    fn labels(&self, service: &Service, replica: &Replica<'_>) -> Labels {
+        let project = &self.project;
+        let mut all = replica.image.run.labels.clone();
+        all.extend(service.labels.clone());
+        let mut put = |key: &str, value: String| all.insert(key.to_owned(), value);
+        let joined = |paths: &[std::path::PathBuf]| {
+            let texts: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+            texts.join(",")
+        };
+        put(labels::PROJECT, project.name.to_string());
+        put(labels::SERVICE, service.name.to_string());
+        put(labels::NUMBER, replica.number.to_string());
+        put(labels::ONEOFF, if replica.slug.is_some() { "True" } else { "False" }.to_owned());
+        put(labels::WORKING_DIR, project.dir.display().to_string());
+        put(labels::CONFIG_FILES, joined(&project.files));
+        if !project.env_files.is_empty() {
+            put(labels::ENV_FILES, joined(&project.env_files));
+        }
+        put(labels::DEPENDS_ON, depends_on(service));
+        put(labels::VERSION, env!("CARGO_PKG_VERSION").to_owned());
+        if let Some(id) = replica.image.id {
+            put(labels::IMAGE, id.to_string());
+        }
+        if let Some(slug) = &replica.slug {
+            put(labels::SLUG, slug.clone());
+        }
+        if let Some(hash) = self.hashes.get(&service.name) {
+            put(labels::CONFIG_HASH, hash.hash.clone());
+            put(labels::SPEC, hash.document.clone());
+        }
+        all
+    }
+
+    /// The service's, the host's where the network is the host's, or the short id (as Docker).
+    fn hostname(&self, service: &Service, replica: &Replica<'_>) -> String {
+        use crate::compose::model::NetworkModeSpec::Host;
+        let on_host = service.network_mode.as_ref().is_some_and(|m| m.value == Host);
+        match &service.hostname {
+            Some(name) => name.clone(),
+            None if service.uts_host || on_host => self.facts.host_name.clone(),
+            None => replica.id.short().to_owned(),
+        }
+    }
+}
+
+/// `db:service_healthy:false`, with commas between, as Compose writes it.
+fn depends_on(service: &Service) -> String {
+    let one = |(name, need): (&ServiceName, &crate::compose::model::Dependency)| {
+        format!("{name}:{}:{}", need.condition.as_str(), need.restart)
+    };
+    service.depends_on.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
+/// Reads what [`depends_on`] wrote: service, condition, restart.
+pub(super) fn parse_depends_on(label: &str) -> Vec<(ServiceName, Condition, bool)> {
+    let one = |text: &str| {
+        let mut parts = text.split(':');
+        let name = parts.next().filter(|name| !name.is_empty())?;
+        let condition = match parts.next() {
+            Some("service_healthy") => Condition::Healthy,
+            Some("service_completed_successfully") => Condition::Completed,
+            _ => Condition::Started,
+        };
+        Some((ServiceName::new(name), condition, parts.next() == Some("true")))
+    };
+    label.split(',').filter_map(one).collect()
+}
+
+/// `-1` is unlimited.
+fn limit(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+fn resources(service: &Service) -> Resources {
+    let r = &service.resources;
+    Resources {
+        cpu_millis: r.cpu_millis,
+        cpu_shares: r.cpu_shares,
+        cpu_period: r.cpu_period,
+        cpu_quota: r.cpu_quota,
+        cpuset: r.cpuset.clone(),
+        memory: r.memory.map(|size| size.0),
+        memory_reservation: r.memory_reservation.map(|size| size.0),
+        memory_swap: r.memory_swap,
+        swappiness: r.swappiness,
+        oom_kill_disable: r.oom_kill_disable,
+        pids: r.pids,
+        blkio_weight: r.blkio_weight,
+        cgroup_parent: service.cgroup_parent.clone(),
+    }
+}
+
+/// `json-file` and `local` keep what they say, `none` nothing; other drivers are not here.
+fn log(service: &Service, found: &mut Diagnostics) -> LogConfig {
+    let Some(logging) = &service.logging else { return LogConfig::default() };
+    let mut log = LogConfig::default();
+    if let Some(driver) = &logging.driver {
+        match driver.value.as_str() {
+            "" | "json-file" | "local" => {}
+            "none" => log.keep = false,
+            other => found.push(
+                Diagnostic::warning(format!("logging driver `{other}` is not available"))
+                    .at(driver.span)
+                    .hint("output is kept as with `json-file`"),
+            ),
+        }
+    }
+    let span = logging.driver.as_ref().and_then(|d| d.span).or(service.span);
+    let mut wrong = |key: &str, value: &str| {
+        let text = format!("service `{}`: logging option {key}: `{value}` is not valid", service.name);
+        found.push(Diagnostic::error(text).at(span));
+    };
+    if let Some(size) = logging.options.get("max-size").filter(|size| *size != "-1") {
+        match parse_size(size) {
+            Ok(size) if size.0 > 0 => log.max_size = Some(size.0),
+            _ => wrong("max-size", size),
+        }
+    }
+    if let Some(files) = logging.options.get("max-file") {
+        match files.parse() {
+            Ok(files) if files > 0 => log.max_files = files,
+            _ => wrong("max-file", files),
+        }
+    }
+    log
+}

@@ -1,0 +1,186 @@
+//! Where a container is reached: networks, names, ports, shared namespaces.
+//!
+//! Imports: `base`, `compose::model`, `engine::spec`. Source: compose-spec, `networks`, `network_mode`.
+
+use super::{Facts, Replica, container_name};
+use crate::base::diag::{Diagnostic, Diagnostics};
+use crate::base::name::ContainerId;
+use crate::base::span::Span;
+use crate::compose::model::{NetworkModeSpec, Project, Service, ServiceNetwork, ShareSpec};
+use crate::engine::spec::{
+    DnsConfig, Endpoint, HostAddr, Namespaces, NetworkMode, PortMapping, Share,
+};
+
+/// The network of `network_mode: bridge`: one for the whole machine, without names.
+pub(crate) const BRIDGE: &str = "bridge";
+
+pub(super) fn mode(
+    project: &Project,
+    service: &Service,
+    replica: &Replica<'_>,
+    facts: &Facts,
+    found: &mut Diagnostics,
+) -> NetworkMode {
+    let Some(mode) = &service.network_mode else {
+        return NetworkMode::Networks(endpoints(project, service, replica));
+    };
+    match &mode.value {
+        NetworkModeSpec::None => NetworkMode::None,
+        NetworkModeSpec::Host => NetworkMode::Host,
+        NetworkModeSpec::Bridge => NetworkMode::Networks(vec![Endpoint {
+            network: BRIDGE.to_owned(),
+            aliases: Vec::new(),
+            ..empty_endpoint()
+        }]),
+        NetworkModeSpec::Service(name) => {
+            NetworkMode::Container(peer_id(name.as_str(), replica, mode.span, found))
+        }
+        NetworkModeSpec::Container(name) => {
+            NetworkMode::Container(foreign_id(name, facts, mode.span, found))
+        }
+    }
+}
+
+fn empty_endpoint() -> Endpoint {
+    Endpoint {
+        network: String::new(),
+        aliases: Vec::new(),
+        ipv4: None,
+        ipv6: None,
+        mac: None,
+        interface: None,
+        gw_priority: 0,
+        links: Vec::new(),
+    }
+}
+
+fn peer_id(name: &str, replica: &Replica<'_>, span: Option<Span>, found: &mut Diagnostics) -> ContainerId {
+    match (replica.peer)(name).and_then(|peer| peer.id) {
+        Some(id) => id,
+        None => {
+            found.push(Diagnostic::error(format!("service `{name}` has no container")).at(span));
+            ContainerId::new("")
+        }
+    }
+}
+
+fn foreign_id(name: &str, facts: &Facts, span: Option<Span>, found: &mut Diagnostics) -> ContainerId {
+    facts.containers.get(name).cloned().unwrap_or_else(|| {
+        found.push(Diagnostic::error(format!("no such container: {name}")).at(span));
+        ContainerId::new("")
+    })
+}
+
+/// Highest `priority` first, then by key; with each, the names it answers to.
+fn endpoints(project: &Project, service: &Service, replica: &Replica<'_>) -> Vec<Endpoint> {
+    let mut places: Vec<(&String, &ServiceNetwork)> = service.networks.iter().collect();
+    places.sort_by(|a, b| b.1.priority.cmp(&a.1.priority).then(a.0.cmp(b.0)));
+    let links = links(project, service);
+    let mut endpoints = Vec::new();
+    for (at, (key, place)) in places.into_iter().enumerate() {
+        let Some(network) = project.networks.get(key) else { continue };
+        let mut aliases = vec![replica.name.clone()];
+        // A container of `run` answers to its own name only, unless `--use-aliases` says otherwise;
+        // then `oneoff` leaves the service's name among the aliases itself.
+        if replica.slug.is_none() {
+            aliases.push(service.name.to_string());
+        }
+        aliases.extend(place.aliases.iter().cloned());
+        aliases.push(replica.id.short().to_owned());
+        let mut seen = std::collections::BTreeSet::new();
+        aliases.retain(|alias| seen.insert(alias.clone()));
+        let mac = place.mac_address.clone();
+        endpoints.push(Endpoint {
+            network: network.name.clone(),
+            aliases,
+            ipv4: place.ipv4_address,
+            ipv6: place.ipv6_address,
+            mac: mac.or_else(|| service.mac_address.clone().filter(|_| at == 0)),
+            interface: place.interface_name.clone(),
+            gw_priority: place.gw_priority,
+            links: links.clone(),
+        });
+    }
+    endpoints
+}
+
+fn links(project: &Project, service: &Service) -> Vec<(String, String)> {
+    let mut links = Vec::new();
+    for (name, alias) in &service.links {
+        let Some(other) = project.services.get(name) else { continue };
+        for number in 1..=other.scale {
+            links.push((alias.clone(), container_name(project, other, number)));
+        }
+    }
+    links
+}
+
+pub(super) fn namespaces(
+    service: &Service,
+    replica: &Replica<'_>,
+    facts: &Facts,
+    found: &mut Diagnostics,
+) -> Namespaces {
+    let mut share = |spec: &Option<crate::base::span::Spanned<ShareSpec>>| match spec {
+        None => Share::Own,
+        Some(spec) => match &spec.value {
+            ShareSpec::Private => Share::Own,
+            ShareSpec::Host => Share::Host,
+            ShareSpec::Service(name) => {
+                Share::Container(peer_id(name.as_str(), replica, spec.span, found))
+            }
+            ShareSpec::Container(name) => {
+                Share::Container(foreign_id(name, facts, spec.span, found))
+            }
+        },
+    };
+    let host = |yes: bool| if yes { Share::Host } else { Share::Own };
+    Namespaces {
+        pid: share(&service.pid),
+        ipc: share(&service.ipc),
+        uts: host(service.uts_host),
+        cgroup: host(service.cgroup_host),
+    }
+}
+
+pub(super) fn dns(service: &Service) -> DnsConfig {
+    DnsConfig {
+        servers: service.dns.clone(),
+        search: service.dns_search.clone(),
+        options: service.dns_opt.clone(),
+    }
+}
+
+/// Reads an address of `extra_hosts`: brackets around IPv6 are allowed.
+pub(crate) fn host_address(text: &str) -> Option<HostAddr> {
+    if text == "host-gateway" {
+        return Some(HostAddr::Gateway);
+    }
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().map(HostAddr::Ip)
+}
+
+pub(super) fn extra_hosts(service: &Service, found: &mut Diagnostics) -> Vec<(String, HostAddr)> {
+    let mut hosts = Vec::new();
+    for (name, address) in &service.extra_hosts {
+        match host_address(address) {
+            Some(address) => hosts.push((name.clone(), address)),
+            None => found.push(
+                Diagnostic::error(format!("extra_hosts: `{address}` of `{name}` is not an address"))
+                    .at(service.span)
+                    .hint("write an IPv4 or IPv6 address, or host-gateway"),
+            ),
+        }
+    }
+    hosts
+}
+
+pub(super) fn ports(service: &Service) -> Vec<PortMapping> {
+    let one = |port: &crate::compose::model::Port| PortMapping {
+        host_ip: port.host_ip,
+        host: port.published.unwrap_or((0, 0)),
+        container: port.target,
+        protocol: port.protocol,
+    };
+    service.ports.iter().map(|port| one(&port.value)).collect()
+}

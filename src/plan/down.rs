@@ -1,0 +1,181 @@
+//! `down`: takes everything of a project away, dependents before what they need.
+//!
+//! Without a project the containers' labels say what depends on what.
+//! Imports: `base`, `compose::model`, `engine::state`, `graph`, and the parts of `plan`.
+//! Source: Docker Compose, `pkg/compose/down.go`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::action::{Action, Step, When};
+use super::cause::Cause;
+use super::images::image_name;
+use super::order::Needs;
+use super::policy::{DownPolicy, Rmi};
+use super::reconcile::{orphan_warning, runs, who};
+use super::{Plan, World, labels};
+use crate::base::name::{ProjectName, ServiceName};
+use crate::compose::model::Project;
+use crate::engine::state::{ObservedContainer, State};
+use crate::graph::NodeId;
+use std::time::Duration;
+
+/// Plans `down`.
+pub fn down(
+    name: &ProjectName,
+    project: Option<&Project>,
+    world: &World,
+    policy: &DownPolicy,
+) -> Plan {
+    let mut plan = Plan::new(name);
+    plan.go_on = true;
+    let mut going: Vec<(&ObservedContainer, Cause)> = Vec::new();
+    let mut staying = Vec::new();
+    for container in &world.observed.containers {
+        match belongs(container, project, policy) {
+            Some(cause) => going.push((container, cause)),
+            None => staying.push(container),
+        }
+    }
+    let stops = Stops { timeout: policy.timeout, remove: Some(policy.volumes) };
+    let removed = stop_all(&mut plan, project, &going, &stops);
+    if !policy.ignore_orphans && policy.services.is_empty() {
+        let orphans: Vec<&str> =
+            staying.iter().filter(|c| !labels::is_oneoff(c)).map(|c| c.name.as_str()).collect();
+        if !orphans.is_empty() {
+            plan.warnings.push(orphan_warning(orphans.into_iter()));
+        }
+    }
+    if policy.services.is_empty() {
+        let mut after = |action| {
+            let node = plan.steps.add(Step::new(action, Cause::Asked));
+            for need in &removed {
+                plan.steps.need(node, *need, When::Done);
+            }
+        };
+        for network in &world.observed.networks {
+            after(Action::RemoveNetwork { name: network.name.clone() });
+        }
+        if policy.volumes {
+            for volume in volumes(project, world) {
+                after(Action::RemoveVolume { name: volume });
+            }
+        }
+        for image in images(project, &going, policy.rmi) {
+            after(Action::RemoveImage { image });
+        }
+    }
+    if plan.is_empty() {
+        plan.warnings.push(format!("No resource found to remove for project \"{name}\"."));
+    }
+    plan
+}
+
+/// Why a container goes; `None` lets it stay. As Compose: containers of `run` that ended are orphans.
+fn belongs(container: &ObservedContainer, project: Option<&Project>, policy: &DownPolicy) -> Option<Cause> {
+    let service = labels::service(container).unwrap_or_default();
+    if !policy.services.is_empty() {
+        let named = policy.services.iter().any(|name| name == service.as_str());
+        return (named && !labels::is_oneoff(container)).then_some(Cause::Asked);
+    }
+    if labels::is_oneoff(container) {
+        let ended = matches!(container.state, State::Exited { .. } | State::Created | State::Removing);
+        return (policy.remove_orphans && ended).then_some(Cause::Orphan);
+    }
+    if project.is_none_or(|project| project.services.contains_key(&service)) {
+        return Some(Cause::Asked);
+    }
+    policy.remove_orphans.then_some(Cause::Orphan)
+}
+
+/// Volumes of the project, never external ones, each once.
+fn volumes(project: Option<&Project>, world: &World) -> BTreeSet<String> {
+    let external: BTreeSet<&str> = project
+        .iter()
+        .flat_map(|project| project.volumes.values())
+        .filter(|volume| volume.external)
+        .map(|volume| volume.name.as_str())
+        .collect();
+    let ours = world.observed.volumes.iter().map(|volume| volume.name.clone());
+    ours.filter(|name| !external.contains(name.as_str())).collect()
+}
+
+fn images(
+    project: Option<&Project>,
+    going: &[(&ObservedContainer, Cause)],
+    rmi: Option<Rmi>,
+) -> BTreeSet<String> {
+    let Some(rmi) = rmi else { return BTreeSet::new() };
+    let local = |name: &str, service: &ServiceName, container: &ObservedContainer| {
+        name == format!("{}-{service}", container.project)
+    };
+    let mut names: BTreeSet<String> = going
+        .iter()
+        .filter(|(container, _)| {
+            let service = labels::service(container).unwrap_or_default();
+            rmi == Rmi::All || local(&container.image, &service, container)
+        })
+        .map(|(container, _)| container.image.clone())
+        .collect();
+    if let Some(project) = project {
+        let wanted = project.services.values().filter(|s| rmi == Rmi::All || s.image.is_none());
+        names.extend(wanted.map(|service| image_name(&project.name, service)));
+    }
+    names
+}
+
+/// How [`stop_all`] ends containers.
+pub(super) struct Stops {
+    pub(super) timeout: Option<Duration>,
+    /// Whether they are removed too, and then whether their anonymous volumes are.
+    pub(super) remove: Option<bool>,
+}
+
+/// Stops (and removes) containers, dependents first; the last step of each.
+pub(super) fn stop_all(
+    plan: &mut Plan,
+    project: Option<&Project>,
+    going: &[(&ObservedContainer, Cause)],
+    stops: &Stops,
+) -> Vec<NodeId> {
+    let containers: Vec<ObservedContainer> = going.iter().map(|(c, _)| (*c).clone()).collect();
+    let needs = Needs::read(project, &containers);
+    let order = needs.order(containers.iter().filter_map(labels::service));
+    let mut last = Vec::new();
+    let mut stopping: BTreeMap<ServiceName, Vec<NodeId>> = BTreeMap::new();
+    for name in order.iter().rev() {
+        let dependents: Vec<NodeId> = stopping
+            .iter()
+            .filter(|(other, _)| needs.of(other).iter().any(|need| need.service == *name))
+            .flat_map(|(_, nodes)| nodes.iter().copied())
+            .collect();
+        let mine = going.iter().filter(|(c, _)| labels::service(c).as_ref() == Some(name));
+        let mut nodes = Vec::new();
+        for (container, cause) in mine {
+            let who = who(container);
+            let mut node = None;
+            if runs(container) {
+                let action = Action::Stop { who: who.clone(), timeout: stops.timeout };
+                let stop = plan.steps.add(Step::new(action, cause.clone()));
+                for need in &dependents {
+                    plan.steps.need(stop, *need, When::Done);
+                }
+                nodes.push(stop);
+                node = Some(stop);
+            }
+            if let Some(volumes) = stops.remove {
+                let remove = plan.steps.add(Step::new(Action::Remove { who, volumes }, cause.clone()));
+                for need in node.into_iter().chain(dependents.iter().copied()) {
+                    plan.steps.need(remove, need, When::Done);
+                }
+                node = Some(remove);
+            }
+            last.extend(node);
+        }
+        // What stands behind a service that has nothing to stop still waits for those before it.
+        if nodes.is_empty() {
+            nodes = dependents;
+        }
+        stopping.insert(name.clone(), nodes);
+    }
+    last
+}

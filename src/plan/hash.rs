@@ -1,0 +1,235 @@
+//! What a container was made from, as one hash and as a document to compare with later.
+//!
+//! | counts | does not count |
+//! |---|---|
+//! | every key of the service in the canonical document | `build`, `pull_policy`, `scale`, `deploy.replicas`, `depends_on`, `profiles`, `attach`, `develop` |
+//! | full names of its networks and volumes | the image behind the name: its id is compared apart |
+//! | content of its configs and secrets, and of a seccomp profile | everything of other services |
+//! | `x-hoist.trust_host_ca` | |
+//!
+//! Imports: `base`, `compose::model`, `image::digest`, `cause`.
+//! Source: Docker Compose, `pkg/compose/hash.go`; it does not hash the content of configs and secrets.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::cause::Change;
+use super::desired::Facts;
+use crate::compose::model::{Project, Service, VolumeSource};
+use crate::image::digest::Digest;
+
+/// Keys of a service that do not count.
+const IGNORED: [&str; 7] =
+    ["build", "pull_policy", "scale", "depends_on", "profiles", "attach", "develop"];
+
+/// What a container is made from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpecHash {
+    /// 64 hex digits.
+    pub hash: String,
+    /// Compact JSON: the hashed document, with digests in place of secret values.
+    pub document: String,
+}
+
+/// The hash of one service.
+pub fn of_service(project: &Project, service: &Service, facts: &Facts) -> SpecHash {
+    let declared = project.document.get("services").and_then(|all| all.get(service.name.as_str()));
+    let mut document = declared.and_then(Value::as_object).cloned().unwrap_or_default();
+    for key in IGNORED {
+        document.shift_remove(key);
+    }
+    if let Some(Value::Object(deploy)) = document.get_mut("deploy") {
+        deploy.shift_remove("replicas");
+        if deploy.is_empty() {
+            document.shift_remove("deploy");
+        }
+    }
+    document.insert("resolved".into(), resolved(project, service, facts));
+    let full = canonical(&Value::Object(document), false);
+    let hash = Digest::of(full.to_string().as_bytes()).hex();
+    SpecHash { hash, document: canonical(&full, true).to_string() }
+}
+
+/// The hash of a network's or volume's declaration.
+pub fn of_resource(declaration: &Value) -> String {
+    Digest::of(canonical(declaration, false).to_string().as_bytes()).hex()
+}
+
+/// What stands behind names the service uses.
+fn resolved(project: &Project, service: &Service, facts: &Facts) -> Value {
+    let networks: BTreeMap<&str, &str> = service
+        .networks
+        .keys()
+        .filter_map(|key| Some((key.as_str(), project.networks.get(key)?.name.as_str())))
+        .collect();
+    let volumes: BTreeMap<&str, &str> = service
+        .volumes
+        .iter()
+        .filter_map(|mount| match &mount.value.source {
+            VolumeSource::Volume { key: Some(key), .. } => {
+                Some((key.as_str(), project.volumes.get(key)?.name.as_str()))
+            }
+            _ => None,
+        })
+        .collect();
+    let digest = |kind: &str, key: &str| {
+        facts.contents.get(&format!("{kind}.{key}")).map(|d| Value::String(d.to_string()))
+    };
+    let configs: BTreeMap<&str, Value> = service
+        .configs
+        .iter()
+        .filter_map(|grant| Some((grant.source.as_str(), digest("configs", &grant.source)?)))
+        .collect();
+    let secrets: BTreeMap<&str, Value> = service
+        .secrets
+        .iter()
+        .filter_map(|grant| Some((grant.source.as_str(), digest("secrets", &grant.source)?)))
+        .collect();
+    let profiles: BTreeMap<&str, String> = service
+        .security_opt
+        .iter()
+        .filter_map(|opt| {
+            let text = facts.profiles.get(opt.value.as_str())?;
+            Some((opt.value.as_str(), Digest::of(text.as_bytes()).to_string()))
+        })
+        .collect();
+    let mut all = Map::new();
+    for (key, value) in [
+        ("networks", json!(networks)),
+        ("volumes", json!(volumes)),
+        ("configs", json!(configs)),
+        ("secrets", json!(secrets)),
+        ("seccomp", json!(profiles)),
+    ] {
+        if value.as_object().is_some_and(|map| !map.is_empty()) {
+            all.insert(key.into(), value);
+        }
+    }
+    if service.trust_host_ca {
+        all.insert("trust_host_ca".into(), Value::Bool(true));
+    }
+    Value::Object(all)
+}
+
+/// The value with sorted keys; `masked` puts digests in place of values that may be secrets.
+fn canonical(value: &Value, masked: bool) -> Value {
+    match value {
+        Value::Object(map) => {
+            let sorted: BTreeMap<&String, &Value> = map.iter().collect();
+            let entry = |(key, value): (&String, &Value)| match value {
+                Value::String(text) if masked && is_secret(key) && !is_mask(text) => {
+                    (key.clone(), Value::String(mask(text)))
+                }
+                other => (key.clone(), canonical(other, masked)),
+            };
+            Value::Object(sorted.into_iter().map(entry).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(|v| canonical(v, masked)).collect()),
+        other => other.clone(),
+    }
+}
+
+fn mask(text: &str) -> String {
+    format!("sha256:{}", Digest::of(text.as_bytes()).short())
+}
+
+fn is_mask(text: &str) -> bool {
+    text.starts_with("sha256:")
+}
+
+/// Whether a key's value is not for showing.
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["pass", "secret", "token", "key", "credential", "auth", "private"].iter().any(|w| key.contains(w))
+}
+
+/// What differs between two documents of [`SpecHash`], by path. Empty when one of them is none.
+pub fn changes(was: &str, now: &str) -> Vec<Change> {
+    let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
+    let (Some(was), Some(now)) = (parsed(was), parsed(now)) else { return Vec::new() };
+    let mut found = Vec::new();
+    differ("", "", Some(&was), Some(&now), &mut found);
+    found
+}
+
+fn differ(path: &str, key: &str, was: Option<&Value>, now: Option<&Value>, found: &mut Vec<Change>) {
+    if was == now {
+        return;
+    }
+    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    match (was, now) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for key in keys {
+                differ(&below(key), key, a.get(key), b.get(key), found);
+            }
+        }
+        (Some(Value::Array(a)), Some(Value::Array(b))) if a.len() == b.len() => {
+            for (at, (a, b)) in a.iter().zip(b).enumerate() {
+                differ(&format!("{path}[{at}]"), key, Some(a), Some(b), found);
+            }
+        }
+        _ => {
+            let shown = |value: Option<&Value>| value.filter(|_| !is_secret(key)).and_then(plain);
+            let path = path.strip_prefix("resolved.").map_or_else(|| path.to_owned(), resolved_path);
+            let digests = [was, now].iter().any(|v| v.and_then(Value::as_str).is_some_and(is_mask));
+            let (was, now) = if digests { (None, None) } else { (shown(was), shown(now)) };
+            found.push(Change { path, was, now });
+        }
+    }
+}
+
+/// `configs.app` → `content of configs.app`.
+fn resolved_path(path: &str) -> String {
+    match path.split('.').next() {
+        Some("configs" | "secrets" | "seccomp") => format!("content of {path}"),
+        Some("networks" | "volumes") => format!("name of {path}"),
+        _ => path.to_owned(),
+    }
+}
+
+/// A value short enough for one line.
+fn plain(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "null".to_owned(),
+        other => other.to_string(),
+    };
+    (text.chars().count() <= 60 && !text.contains('\n')).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(was: &Value, now: &Value) -> Vec<String> {
+        let masked = |v: &Value| canonical(v, true).to_string();
+        changes(&masked(was), &masked(now)).iter().map(Change::to_string).collect()
+    }
+
+    #[test]
+    fn a_change_names_its_path_old_and_new() {
+        assert_eq!(
+            texts(
+                &json!({"environment": {"V": "1", "OLD": "x"}, "command": ["a", "b"]}),
+                &json!({"environment": {"V": "2"}, "command": ["a", "c"]}),
+            ),
+            ["command[1] changed: b → c", "environment.OLD removed: x", "environment.V changed: 1 → 2"]
+        );
+    }
+
+    #[test]
+    fn values_of_secrets_are_neither_kept_nor_shown_but_compared() {
+        let (was, now) =
+            (json!({"environment": {"DB_PASSWORD": "old"}}), json!({"environment": {"DB_PASSWORD": "new"}}));
+        assert!(!canonical(&was, true).to_string().contains("old"));
+        assert_eq!(texts(&was, &now), ["environment.DB_PASSWORD changed"]);
+        assert!(texts(&was, &was).is_empty());
+    }
+
+    #[test]
+    fn the_order_of_keys_does_not_count() {
+        assert_eq!(of_resource(&json!({"a": 1, "b": 2})), of_resource(&json!({"b": 2, "a": 1})));
+    }
+}

@@ -1,0 +1,151 @@
+//! What the user asked of a decision, as values.
+//!
+//! Imports: `base`.
+
+use std::time::Duration;
+
+use crate::base::scalar::Signal;
+use crate::compose::model::PullPolicy;
+
+/// When `up` builds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BuildChoice {
+    /// An image that is not here and that the registry does not give.
+    #[default]
+    Missing,
+    /// Every service that has a `build` (`--build`).
+    Always,
+    /// Nothing (`--no-build`): a missing image is an error.
+    Never,
+}
+
+/// How images are got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ImagePolicy {
+    /// When images are built.
+    pub build: BuildChoice,
+    /// Replaces every service's own `pull_policy`.
+    pub pull: Option<PullPolicy>,
+}
+
+/// Which existing containers are replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Recreate {
+    /// Those that are not as the project says.
+    #[default]
+    Changed,
+    /// All.
+    Force,
+    /// None.
+    Never,
+}
+
+/// Images that `down` removes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rmi {
+    /// Images that hoist named itself.
+    Local,
+    /// All images of the project's services.
+    All,
+}
+
+/// How `up` decides.
+#[derive(Debug, Clone, Default)]
+pub struct UpPolicy {
+    /// Services named on the command line; empty is all.
+    pub services: Vec<String>,
+    /// For named services.
+    pub recreate: Recreate,
+    /// Dependencies are replaced in any case.
+    pub recreate_deps: bool,
+    /// Anonymous volumes are not handed on.
+    pub renew_anonymous: bool,
+    /// Replaces every container's own stop grace period.
+    pub timeout: Option<Duration>,
+    /// Orphans are removed.
+    pub remove_orphans: bool,
+    /// Orphans are not even warned about.
+    pub ignore_orphans: bool,
+    /// Containers are started.
+    pub start: bool,
+    /// The end is waited for.
+    pub wait: bool,
+    /// How long at most.
+    pub wait_timeout: Option<Duration>,
+}
+
+impl UpPolicy {
+    /// Which containers of `service` are replaced. As Compose: `--force-recreate` is for named services.
+    pub fn recreate(&self, service: &str) -> Recreate {
+        let named = self.services.is_empty() || self.services.iter().any(|name| name == service);
+        match self.recreate {
+            Recreate::Never => Recreate::Never,
+            recreate if named => recreate,
+            _ if self.recreate_deps => Recreate::Force,
+            _ => Recreate::Changed,
+        }
+    }
+}
+
+/// How `down` decides.
+#[derive(Debug, Clone, Default)]
+pub struct DownPolicy {
+    /// Only these services; empty is all.
+    pub services: Vec<String>,
+    /// Orphans are removed too.
+    pub remove_orphans: bool,
+    /// Orphans are not even warned about.
+    pub ignore_orphans: bool,
+    /// Volumes are removed too.
+    pub volumes: bool,
+    /// Replaces every container's own stop grace period.
+    pub timeout: Option<Duration>,
+    /// Images that are removed too.
+    pub rmi: Option<Rmi>,
+}
+
+/// How `restart` decides.
+#[derive(Debug, Clone, Copy)]
+pub struct RestartView<'a> {
+    /// Only these services; empty is all.
+    pub services: &'a [String],
+    /// Replaces every container's own stop grace period.
+    pub timeout: Option<Duration>,
+    /// Dependents that ask for it are restarted too.
+    pub dependents: bool,
+}
+
+/// How `rm` decides.
+#[derive(Debug, Clone, Default)]
+pub struct RmView {
+    /// Only these services; empty is all.
+    pub services: Vec<String>,
+    /// Running containers are stopped and removed too.
+    pub stop: bool,
+    /// Anonymous volumes are removed too.
+    pub volumes: bool,
+}
+
+/// How `kill` decides.
+#[derive(Debug, Clone)]
+pub struct KillView {
+    /// Only these services; empty is all.
+    pub services: Vec<String>,
+    /// The signal.
+    pub signal: Signal,
+    /// Orphans are killed too.
+    pub orphans: bool,
+}
+
+/// How `pull` decides.
+#[derive(Debug, Clone, Default)]
+pub struct PullView {
+    /// Only these services; empty is all.
+    pub services: Vec<String>,
+    /// Dependencies of named services too.
+    pub include_deps: bool,
+    /// Services with a `build` are left out.
+    pub ignore_buildable: bool,
+    /// A failure is only a warning.
+    pub ignore_failures: bool,
+}

@@ -1,0 +1,102 @@
+//! Pulls and builds, one step an image.
+//!
+//! Imports: `reconcile`.
+
+use super::Draft;
+use crate::base::name::ServiceName;
+use crate::compose::model::{ContextRef, VolumeSource};
+use crate::plan::action::{Action, Step};
+use crate::plan::cause::Cause;
+use crate::plan::images::{Fetch, WantedImage};
+
+impl Draft<'_> {
+    /// Plans the images of all services, and of `type: image` mounts.
+    pub(super) fn fetch_all(&mut self) {
+        let names: Vec<ServiceName> = self.desired.project.services.keys().cloned().collect();
+        for name in &names {
+            self.fetch(name, &mut Vec::new());
+        }
+        for (image, wanted) in &self.desired.facts.mount_images {
+            if let Some((_, cause)) = &wanted.fetch {
+                self.pull(image.clone(), wanted, cause.clone());
+            }
+        }
+        self.order_builds();
+    }
+
+    /// Plans one service's image; a build's `service:` contexts come before it.
+    fn fetch(&mut self, name: &ServiceName, above: &mut Vec<ServiceName>) {
+        if self.fetches.contains_key(name) || above.contains(name) {
+            return;
+        }
+        let Some(wanted) = self.desired.images.get(name) else { return };
+        let Some((fetch, cause)) = wanted.fetch.clone() else { return };
+        let node = match fetch {
+            Fetch::Pull => self.pull(wanted.name.clone(), wanted, cause),
+            Fetch::Build { pull_first } => {
+                above.push(name.clone());
+                for other in contexts(self, name) {
+                    self.fetch(&other, above);
+                }
+                above.pop();
+                let action = Action::Build { service: name.clone(), image: wanted.name.clone(), pull_first };
+                self.step(Step::new(action, cause), [])
+            }
+        };
+        self.fetches.insert(name.clone(), node);
+    }
+
+    fn pull(
+        &mut self,
+        key: String,
+        wanted: &WantedImage,
+        cause: Cause,
+    ) -> crate::graph::NodeId {
+        let key = format!("{key} {}", wanted.platform.as_deref().unwrap_or_default());
+        if let Some(node) = self.pulls.get(&key) {
+            return *node;
+        }
+        let (image, platform) = (wanted.name.clone(), wanted.platform.clone());
+        let node = self.step(Step::new(Action::Pull { image, platform, tolerate: false }, cause), []);
+        self.pulls.insert(key, node);
+        node
+    }
+
+    /// A build waits for the images it takes as contexts.
+    fn order_builds(&mut self) {
+        let pairs: Vec<_> = self.fetches.iter().map(|(name, node)| (name.clone(), *node)).collect();
+        for (name, node) in pairs {
+            for other in contexts(self, &name) {
+                if let Some(need) = self.fetches.get(&other).copied() {
+                    self.plan.steps.need(node, need, crate::plan::action::When::Done);
+                }
+            }
+        }
+    }
+
+    /// Steps that get the images a service's containers need.
+    pub(super) fn image_steps(&self, name: &ServiceName) -> Vec<crate::graph::NodeId> {
+        let mut nodes: Vec<_> = self.fetches.get(name).copied().into_iter().collect();
+        let service = self.desired.project.services.get(name);
+        for mount in service.iter().flat_map(|service| &service.volumes) {
+            if let VolumeSource::Image { image, .. } = &mount.value.source {
+                nodes.extend(self.pulls.get(&format!("{image} ")).copied());
+            }
+        }
+        nodes
+    }
+}
+
+/// Services whose images a build takes as contexts.
+fn contexts(draft: &Draft<'_>, name: &ServiceName) -> Vec<ServiceName> {
+    let service = draft.desired.project.services.get(name);
+    let build = service.and_then(|service| service.build.as_ref());
+    build
+        .iter()
+        .flat_map(|build| build.additional_contexts.values())
+        .filter_map(|context| match &context.value {
+            ContextRef::Service(name) => Some(name.clone()),
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,348 @@
+//! The other commands as views of the same graph: build, pull, stop, start, restart, rm, kill.
+//!
+//! Pure. Imports: `base`, `compose::model`, `engine::state`, and the parts of `plan`.
+//! Source: Docker Compose, `pkg/compose/{build,pull,stop,start,restart,remove,kill}.go`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::action::{Action, Step, WaitFor, When};
+use super::cause::Cause;
+use super::desired::Desired;
+use super::down::{Stops, stop_all};
+use super::images::Fetch;
+use super::order::Needs;
+use super::policy::{KillView, PullView, RestartView, RmView};
+use super::reconcile::{self, runs, who};
+use super::{Plan, PlanError, World, labels};
+use crate::base::diag::nearest;
+use crate::base::name::{ProjectName, ServiceName};
+use crate::compose::model::{Condition, Project};
+use crate::engine::state::{HealthStatus, ObservedContainer, State};
+use crate::graph::NodeId;
+
+/// Plans the builds of the services (all that have a `build` when none is named).
+///
+/// # Errors
+/// A named service that does not exist.
+pub fn build(mut desired: Desired, services: &[String]) -> Result<Plan, PlanError> {
+    known(Some(&desired.project), services)?;
+    let named = |name: &ServiceName| services.is_empty() || services.iter().any(|s| s == name.as_str());
+    let mut keep: BTreeSet<ServiceName> =
+        desired.images.keys().filter(|name| named(name)).cloned().collect();
+    // What a kept build takes as a context is built before it.
+    loop {
+        let contexts: Vec<ServiceName> = keep
+            .iter()
+            .filter_map(|name| desired.project.services.get(name)?.build.as_ref())
+            .flat_map(|build| build.additional_contexts.values())
+            .filter_map(|context| match &context.value {
+                crate::compose::model::ContextRef::Service(name) => Some(name.clone()),
+                _ => None,
+            })
+            .filter(|name| desired.images.contains_key(name))
+            .collect();
+        let before = keep.len();
+        keep.extend(contexts);
+        if keep.len() == before {
+            break;
+        }
+    }
+    for (name, image) in &mut desired.images {
+        let builds = matches!(image.fetch, Some((Fetch::Build { .. }, _)));
+        if !builds || !keep.contains(name) {
+            image.fetch = None;
+        }
+    }
+    desired.facts.mount_images.clear();
+    reconcile::images_only(desired, false)
+}
+
+/// Plans the pulls of the services' images.
+///
+/// # Errors
+/// A named service that does not exist.
+pub fn pull(mut desired: Desired, view: &PullView) -> Result<Plan, PlanError> {
+    known(Some(&desired.project), &view.services)?;
+    let mut wanted: BTreeSet<ServiceName> = desired.project.services.keys().cloned().collect();
+    if !view.services.is_empty() {
+        let needs = Needs::read(Some(&desired.project), &[]);
+        wanted = view.services.iter().map(|name| ServiceName::new(name.as_str())).collect();
+        let mut queue: Vec<ServiceName> = wanted.iter().filter(|_| view.include_deps).cloned().collect();
+        while let Some(name) = queue.pop() {
+            for need in needs.of(&name) {
+                if wanted.insert(need.service.clone()) {
+                    queue.push(need.service.clone());
+                }
+            }
+        }
+    }
+    for (name, image) in &mut desired.images {
+        let service = desired.project.services.get(name);
+        let pulls = service.is_some_and(|s| {
+            s.image.is_some() && wanted.contains(name) && !(view.ignore_buildable && s.build.is_some())
+        });
+        let fetch = image.fetch.take().filter(|_| pulls);
+        image.fetch = fetch.map(|(_, cause)| (Fetch::Pull, cause));
+    }
+    reconcile::images_only(desired, view.ignore_failures)
+}
+
+/// Refuses a name the project does not have.
+fn known(project: Option<&Project>, services: &[String]) -> Result<(), PlanError> {
+    let Some(project) = project else { return Ok(()) };
+    for name in services {
+        if project.service(name).is_none() {
+            let all = project.services.keys().map(ServiceName::as_str);
+            let near = nearest(name, all).map(|near| format!("; did you mean `{near}`?"));
+            return Err(PlanError::Refused(format!("no such service: {name}{}", near.unwrap_or_default())));
+        }
+    }
+    Ok(())
+}
+
+/// The project's containers of the named services (all when none is named), without those of `run`.
+fn chosen<'w>(world: &'w World, services: &[String]) -> Vec<&'w ObservedContainer> {
+    let wanted = |c: &&ObservedContainer| {
+        let service = labels::service(c).unwrap_or_default();
+        !labels::is_oneoff(c) && (services.is_empty() || services.iter().any(|s| s == service.as_str()))
+    };
+    world.observed.containers.iter().filter(wanted).collect()
+}
+
+/// Plans `stop`.
+///
+/// # Errors
+/// A named service that does not exist.
+pub fn stop(
+    name: &ProjectName,
+    project: Option<&Project>,
+    world: &World,
+    services: &[String],
+    timeout: Option<Duration>,
+) -> Result<Plan, PlanError> {
+    known(project, services)?;
+    let mut plan = Plan::new(name);
+    plan.go_on = true;
+    let going: Vec<_> =
+        chosen(world, services).into_iter().filter(|c| runs(c)).map(|c| (c, Cause::Asked)).collect();
+    stop_all(&mut plan, project, &going, &Stops { timeout, remove: None });
+    Ok(plan)
+}
+
+/// Plans `start` of what exists. With `wait`, running or healthy is waited for.
+///
+/// # Errors
+/// A named service that does not exist, or that has no container.
+pub fn start(
+    name: &ProjectName,
+    project: Option<&Project>,
+    world: &World,
+    services: &[String],
+    wait: bool,
+) -> Result<Plan, PlanError> {
+    known(project, services)?;
+    let containers = chosen(world, services);
+    for service in services {
+        let has = |c: &&ObservedContainer| labels::service(c).is_some_and(|s| s.as_str() == service);
+        if !containers.iter().any(has) {
+            return Err(PlanError::Refused(format!("service \"{service}\" has no container to start")));
+        }
+    }
+    if containers.is_empty()
+        && let Some(service) = project.and_then(|p| p.services.values().find(|s| s.scale > 0))
+    {
+        let text = format!("service \"{}\" has no container to start", service.name);
+        return Err(PlanError::Refused(text));
+    }
+    let mut plan = Plan::new(name);
+    let fresh = start_all(&mut plan, project, &containers, &BTreeMap::new());
+    if wait {
+        for (container, node) in fresh {
+            let until = WaitFor::Up { done: true };
+            let action = Action::Wait { who: who(container), until, required: true };
+            let step = plan.steps.add(Step::new(action, Cause::Asked));
+            plan.steps.need(step, node, When::Done);
+        }
+    }
+    Ok(plan)
+}
+
+/// Starts containers that do not run (or that `stopped` names a step for), what they need first.
+fn start_all<'w>(
+    plan: &mut Plan,
+    project: Option<&Project>,
+    containers: &[&'w ObservedContainer],
+    stopped: &BTreeMap<String, NodeId>,
+) -> Vec<(&'w ObservedContainer, NodeId)> {
+    let all: Vec<ObservedContainer> = containers.iter().map(|c| (*c).clone()).collect();
+    let needs = Needs::read(project, &all);
+    let order = needs.order(all.iter().filter_map(labels::service));
+    let mut gates: BTreeMap<(ServiceName, Gate), Vec<NodeId>> = BTreeMap::new();
+    let mut started = Vec::new();
+    for name in &order {
+        let mine: Vec<_> =
+            containers.iter().filter(|c| labels::service(c).as_ref() == Some(name)).collect();
+        for container in mine {
+            let before = stopped.get(container.id.as_str()).copied();
+            if before.is_none() && runs(container) {
+                continue;
+            }
+            let cause = match before {
+                Some(_) => Cause::Asked,
+                None => Cause::NotRunning { state: labels::state_text(container.state) },
+            };
+            let node = plan.steps.add(Step::new(Action::Start { who: who(container) }, cause));
+            if let Some(before) = before {
+                plan.steps.need(node, before, When::Done);
+            }
+            gates.entry((name.clone(), Gate::Started)).or_default().push(node);
+            for need in needs.of(name) {
+                let same = containers.iter().filter(|c| labels::service(c).as_ref() == Some(&need.service));
+                let others: Vec<&ObservedContainer> = same.copied().collect();
+                for (gate, when) in open_gate(plan, &mut gates, need, &others, name) {
+                    plan.steps.need(node, gate, when);
+                }
+            }
+            started.push((*container, node));
+        }
+    }
+    started
+}
+
+/// What of a service can be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Gate {
+    Started,
+    Healthy(bool),
+    Completed(bool),
+}
+
+/// The steps a dependent waits for, made once.
+fn open_gate(
+    plan: &mut Plan,
+    gates: &mut BTreeMap<(ServiceName, Gate), Vec<NodeId>>,
+    need: &super::order::Need,
+    others: &[&ObservedContainer],
+    asking: &ServiceName,
+) -> Vec<(NodeId, When)> {
+    let starts = gates.get(&(need.service.clone(), Gate::Started)).cloned().unwrap_or_default();
+    let (gate, until, when) = match need.condition {
+        Condition::Started => return starts.into_iter().map(|node| (node, When::Done)).collect(),
+        Condition::Healthy => (Gate::Healthy(need.required), WaitFor::Healthy, When::Healthy),
+        Condition::Completed => (Gate::Completed(need.required), WaitFor::Completed, When::Succeeded),
+    };
+    let key = (need.service.clone(), gate);
+    if let Some(nodes) = gates.get(&key) {
+        return nodes.iter().map(|node| (*node, when)).collect();
+    }
+    let mut nodes = Vec::new();
+    for other in others {
+        let healthy = other.health.as_ref().is_none_or(|h| h.status == HealthStatus::Healthy);
+        if starts.is_empty() && when == When::Healthy && healthy {
+            continue;
+        }
+        let action = Action::Wait { who: who(other), until, required: need.required };
+        let node = plan.steps.add(Step::new(action, Cause::NeededBy { service: asking.clone() }));
+        for start in &starts {
+            plan.steps.need(node, *start, When::Done);
+        }
+        nodes.push(node);
+    }
+    gates.insert(key, nodes.clone());
+    nodes.into_iter().map(|node| (node, when)).collect()
+}
+
+/// Plans `restart`.
+///
+/// # Errors
+/// A named service that does not exist.
+pub fn restart(
+    name: &ProjectName,
+    project: Option<&Project>,
+    world: &World,
+    view: RestartView<'_>,
+) -> Result<Plan, PlanError> {
+    known(project, view.services)?;
+    let mut services: Vec<String> = view.services.to_vec();
+    let needs = Needs::read(project, &world.observed.containers);
+    // Dependents that ask for it, and their dependents.
+    let mut at = 0;
+    while view.dependents && at < services.len() {
+        for container in chosen(world, &[]) {
+            let service = labels::service(container).unwrap_or_default();
+            let asks = needs.of(&service).iter().any(|n| n.restart && n.service.as_str() == services[at]);
+            if asks && runs(container) && !services.iter().any(|s| s == service.as_str()) {
+                services.push(service.to_string());
+            }
+        }
+        at += 1;
+    }
+    let containers = chosen(world, &services);
+    let mut plan = Plan::new(name);
+    let going: Vec<_> = containers.iter().filter(|c| runs(c)).map(|c| (*c, Cause::Asked)).collect();
+    let stops = stop_all(&mut plan, project, &going, &Stops { timeout: view.timeout, remove: None });
+    let mut stopped = BTreeMap::new();
+    for node in stops {
+        let id = plan.steps.get(node).and_then(|step| step.action.who()).and_then(|who| who.id.clone());
+        stopped.extend(id.map(|id| (id.as_str().to_owned(), node)));
+    }
+    start_all(&mut plan, project, &containers, &stopped);
+    Ok(plan)
+}
+
+/// Plans `rm`.
+///
+/// # Errors
+/// A named service that does not exist.
+pub fn rm(
+    name: &ProjectName,
+    project: Option<&Project>,
+    world: &World,
+    view: &RmView,
+) -> Result<Plan, PlanError> {
+    known(project, &view.services)?;
+    let mut plan = Plan::new(name);
+    plan.go_on = true;
+    let ended = |c: &ObservedContainer| matches!(c.state, State::Exited { .. } | State::Created | State::Removing);
+    let going: Vec<_> = chosen(world, &view.services)
+        .into_iter()
+        .filter(|c| view.stop || ended(c))
+        .map(|c| (c, Cause::Asked))
+        .collect();
+    stop_all(&mut plan, project, &going, &Stops { timeout: None, remove: Some(view.volumes) });
+    if plan.is_empty() {
+        plan.warnings.push("No stopped containers".to_owned());
+    }
+    Ok(plan)
+}
+
+/// Plans `kill`.
+///
+/// # Errors
+/// A named service that does not exist.
+pub fn kill(
+    name: &ProjectName,
+    project: Option<&Project>,
+    world: &World,
+    view: &KillView,
+) -> Result<Plan, PlanError> {
+    known(project, &view.services)?;
+    let mut plan = Plan::new(name);
+    plan.go_on = true;
+    let orphan = |c: &ObservedContainer| {
+        let service = labels::service(c).unwrap_or_default();
+        project.is_some_and(|project| !project.services.contains_key(&service))
+    };
+    for container in chosen(world, &view.services) {
+        let named = !view.services.is_empty() || view.orphans || !orphan(container);
+        if container.state.is_up() && named {
+            let action = Action::Kill { who: who(container), signal: view.signal };
+            plan.steps.add(Step::new(action, Cause::Asked));
+        }
+    }
+    if plan.is_empty() {
+        plan.warnings.push(format!("no container to kill for project \"{name}\""));
+    }
+    Ok(plan)
+}
