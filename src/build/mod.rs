@@ -1,10 +1,35 @@
-//! Local stand-in for the builder's interface.
-#![expect(missing_docs, reason = "replaced on merge")]
+//! Dockerfile → image.
+//!
+//! In: a [`BuildRequest`]: a context, a Dockerfile, arguments, secrets. Out: an [`Image`] in the store.
+//! Text → [`dockerfile`] → stages with images found ([`lower`]) → steps run or found in the cache
+//! ([`solve`]) → image ([`export`]). Nothing is packed: files are copied from where they lie, and a step's
+//! changes become a layer by rename.
+//! It runs commands only through a [`Sandbox`] and reads a context only below its directory.
+//! Imports: `base`, `sys`, `image`, `engine::{spec, sandbox}`. Rules: Dockerfile reference; BuildKit where
+//! it is silent.
+
+pub mod cache;
+pub mod context;
+pub mod dockerfile;
+mod error;
+mod export;
+mod images;
+pub mod key;
+pub mod lower;
+pub mod pattern;
+mod settings;
+mod solve;
+pub mod step;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use error::{BuildError, StepFailure};
+
+use crate::base::diag::Diagnostic;
 use crate::base::env::Env;
 use crate::base::event::EventSink;
+use crate::base::span::SourceMap;
 use crate::engine::Cancel;
 use crate::engine::sandbox::{Sandbox, SandboxNetwork};
 use crate::engine::spec::HostAddr;
@@ -12,53 +37,162 @@ use crate::image::reference::Reference;
 use crate::image::registry::PullError;
 use crate::image::store::{Image, Store};
 
-#[derive(Debug, Clone)]
-pub enum ContextSource { Dir(PathBuf), Empty }
-#[derive(Debug, Clone)]
-pub enum DockerfileSource { Path(PathBuf), Inline(String) }
-#[derive(Debug, Clone)]
-pub enum SecretSource { File(PathBuf), Bytes(Vec<u8>) }
-#[derive(Debug, Clone)]
-pub enum NamedContext { Dir(PathBuf), Image(Reference), Built(Image) }
+/// Largest Dockerfile and ignore file in bytes.
+const LARGEST: u64 = 16 << 20;
 
+/// What is built.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
+    /// The service or tag, for events.
     pub target_name: String,
+    /// Where `COPY` takes files from.
     pub context: ContextSource,
+    /// The instructions.
     pub dockerfile: DockerfileSource,
+    /// The stage that becomes the image; the last one when `None`.
     pub target: Option<String>,
+    /// `--build-arg`; `None` is taken from `env`, and unset if it is not there.
     pub args: Vec<(String, Option<String>)>,
+    /// Labels beside the Dockerfile's.
     pub labels: BTreeMap<String, String>,
+    /// Names the image gets.
     pub tags: Vec<Reference>,
+    /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
+    /// Known results are not used.
     pub no_cache: bool,
+    /// Base images are pulled though they are there.
     pub pull: bool,
+    /// What `RUN` can reach.
     pub network: SandboxNetwork,
+    /// Extra lines of `/etc/hosts` in `RUN`.
     pub extra_hosts: Vec<(String, HostAddr)>,
+    /// Size of `/dev/shm` in `RUN`, in bytes.
     pub shm_size: Option<u64>,
+    /// `linux/amd64`; the host's own when `None`.
     pub platform: Option<String>,
+    /// Names that stand for a directory or an image in `FROM` and `--from`.
     pub named_contexts: BTreeMap<String, NamedContext>,
+    /// The host's CA bundle, shown to `RUN` steps.
     pub trust_host_ca: Option<PathBuf>,
+    /// The caller's environment: proxies, values of arguments.
     pub env: Env,
 }
+
+/// Where `COPY` takes files from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContextSource {
+    /// A directory of the host.
+    Dir(PathBuf),
+    /// Nothing.
+    Empty,
+}
+
+/// Where the instructions are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerfileSource {
+    /// A file of the host.
+    Path(PathBuf),
+    /// The text itself.
+    Inline(String),
+}
+
+/// Where a secret is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A file of the host.
+    File(PathBuf),
+    /// The secret itself.
+    Bytes(Vec<u8>),
+}
+
+impl std::fmt::Debug for SecretSource {
+    /// Never shows the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+        }
+    }
+}
+
+/// What a name in `FROM` or `--from` stands for.
+#[derive(Debug, Clone)]
+pub enum NamedContext {
+    /// A directory of the host.
+    Dir(PathBuf),
+    /// An image by name.
+    Image(Reference),
+    /// An image that was just built.
+    Built(Image),
+}
+
+/// Pulls an image that is not in the store.
+pub type Pull<'a> = &'a (dyn Fn(&Reference) -> Result<Image, PullError> + Sync);
+
+/// What builds.
+#[derive(Clone)]
 pub struct Builder<'a> {
+    /// Images and layers.
     pub store: &'a Store,
+    /// Runs `RUN` steps.
     pub sandbox: &'a dyn Sandbox,
+    /// Told what happens.
     pub events: &'a dyn EventSink,
+    /// Ends the build.
     pub cancel: &'a Cancel,
-    pub pull: &'a (dyn Fn(&Reference) -> Result<Image, PullError> + Sync),
+    /// Pulls images.
+    pub pull: Pull<'a>,
+    /// Results, digests and cache mounts.
     pub cache_dir: PathBuf,
+    /// Steps that run at the same time, at most.
     pub parallel: usize,
 }
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    #[error("invalid")]
-    Invalid { diagnostics: Vec<crate::base::diag::Diagnostic>, sources: crate::base::span::SourceMap },
-    #[error("the build was cancelled")]
-    Cancelled,
-    #[error("{0}")]
-    Other(String),
+
+impl std::fmt::Debug for Builder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("cache_dir", &self.cache_dir).finish_non_exhaustive()
+    }
 }
-pub fn build(request: &BuildRequest, _: &Builder<'_>) -> Result<Image, BuildError> {
-    Err(BuildError::Other(request.target_name.clone()))
+
+/// Builds an image and gives it its names.
+///
+/// # Errors
+/// [`BuildError`].
+pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, BuildError> {
+    let mut sources = SourceMap::default();
+    let (name, text) = read_dockerfile(request)?;
+    let source = sources.add(name, text.as_str());
+    let file = dockerfile::parse::parse(&text, source)
+        .map_err(|found| BuildError::Invalid { diagnostics: found.sorted(), sources: sources.clone() })?;
+    let graph = lower::lower(&file, request, builder, &mut sources)?;
+    let results = solve::solve(&graph, request, builder, &sources)?;
+    export::export(&graph, &results, request, builder)
+}
+
+fn read_dockerfile(request: &BuildRequest) -> Result<(String, String), BuildError> {
+    let path = match &request.dockerfile {
+        DockerfileSource::Inline(text) => return Ok(("Dockerfile".to_owned(), text.clone())),
+        DockerfileSource::Path(path) => path,
+    };
+    let shown = match path.strip_prefix(&request.env.cwd) {
+        Ok(inside) if !inside.as_os_str().is_empty() => inside.display().to_string(),
+        _ => path.display().to_string(),
+    };
+    let invalid = |diagnostic: Diagnostic| BuildError::Invalid {
+        diagnostics: vec![diagnostic],
+        sources: SourceMap::default(),
+    };
+    let bytes = match std::fs::metadata(path) {
+        Ok(meta) if meta.len() > LARGEST => {
+            return Err(invalid(Diagnostic::error(format!("{shown} is too large for a Dockerfile"))));
+        }
+        _ => std::fs::read(path).map_err(|error| {
+            let what = format!("failed to read dockerfile {shown}: {error}");
+            invalid(Diagnostic::error(what).hint("name it with -f, or `dockerfile:` in the compose file"))
+        })?,
+    };
+    String::from_utf8(bytes)
+        .map(|text| (shown.clone(), text))
+        .map_err(|_| invalid(Diagnostic::error(format!("{shown} is not UTF-8 text"))))
 }

@@ -1,0 +1,474 @@
+//! Dockerfile → [`Graph`]: stages with their images found, variables worked out, steps in order.
+//!
+//! In: the parsed file, the request, images. Out: what must run, and the configuration the image will have.
+//! Only stages that the target needs are looked at. It runs nothing and copies nothing; it fetches images.
+//! Imports: `base`, `image`, `dockerfile`, `step`. Rules: Dockerfile reference; order and scopes as BuildKit.
+
+mod instruction;
+mod state;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+pub use state::Past;
+use state::State;
+
+use super::dockerfile::ast::{Dockerfile, Kind, StageDecl};
+use super::dockerfile::parse::parse_triggers;
+use super::dockerfile::vars::Expander;
+use super::error::{BuildError, fault};
+use super::images::Images;
+use super::settings::{check_platform, host_arch};
+use super::step::{Operation, Origin};
+use super::{BuildRequest, Builder, NamedContext};
+use crate::base::diag::{Diagnostic, nearest};
+use crate::base::event::Event;
+use crate::base::span::{SourceMap, Span};
+use crate::image::config::ImageConfig;
+use crate::image::digest::Digest;
+
+/// What must be built.
+#[derive(Debug)]
+pub struct Graph {
+    /// The stages that are needed, by index in the file.
+    pub stages: BTreeMap<usize, Stage>,
+    /// The one that becomes the image.
+    pub target: usize,
+}
+
+/// One stage.
+#[derive(Debug)]
+pub struct Stage {
+    /// What it stands on.
+    pub base: Base,
+    /// Its steps, in order.
+    pub steps: Vec<Step>,
+    /// Configuration of an image made of it, without layers and history.
+    pub config: ImageConfig,
+    /// Its history, after its base's.
+    pub past: Vec<Past>,
+}
+
+/// What a stage stands on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// Nothing.
+    Scratch,
+    /// An image's layers.
+    Image {
+        /// As the file names it.
+        name: String,
+        /// Base first.
+        layers: Vec<Digest>,
+    },
+    /// A stage.
+    Stage(usize),
+}
+
+/// One step.
+#[derive(Debug)]
+pub struct Step {
+    /// Unique within the build, from 1.
+    pub number: u32,
+    /// `[build 2/4] RUN make`.
+    pub title: String,
+    /// The instruction's place.
+    pub span: Option<Span>,
+    /// What it does.
+    pub operation: Operation,
+}
+
+impl Stage {
+    /// The stages whose results a step needs beside its own stage's.
+    pub fn needs(step: &Step) -> Vec<usize> {
+        let mut origins: Vec<&Origin> = Vec::new();
+        match &step.operation {
+            Operation::Copy(copy) => origins.push(&copy.origin),
+            Operation::Run(run) => origins.extend(run.mounts.iter().filter_map(|mount| mount.origin())),
+            Operation::Folder { .. } => {}
+        }
+        let stage = |origin: &Origin| match origin {
+            Origin::Stage(index) => Some(*index),
+            _ => None,
+        };
+        origins.into_iter().filter_map(stage).collect()
+    }
+}
+
+/// Finds out what must be built.
+///
+/// # Errors
+/// [`BuildError::Invalid`] with the instruction at fault.
+pub fn lower(
+    file: &Dockerfile,
+    request: &BuildRequest,
+    builder: &Builder<'_>,
+    sources: &mut SourceMap,
+) -> Result<Graph, BuildError> {
+    if let Some(platform) = &request.platform {
+        check_platform(platform).map_err(|why| fault(Diagnostic::error(why), sources))?;
+    }
+    let mut lowering = Lowering {
+        file,
+        request,
+        builder,
+        images: Images::default(),
+        globals: BTreeMap::new(),
+        used_args: BTreeSet::new(),
+        stages: BTreeMap::new(),
+        states: BTreeMap::new(),
+    };
+    let outcome = lowering.all(sources);
+    let target = outcome.map_err(|refused| match refused {
+        Refused::User(item) => fault(*item, sources),
+        Refused::Ours(error) => error,
+    })?;
+    let unused: Vec<&str> = request
+        .args
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| !lowering.used_args.contains(*name) && !state::is_predefined(name))
+        .collect();
+    if !unused.is_empty() {
+        let text = format!("one or more build-args [{}] were not consumed", unused.join(" "));
+        builder.events.send(Event::Warn(text));
+    }
+    let mut graph = Graph { stages: lowering.stages, target };
+    number(&mut graph, file);
+    Ok(graph)
+}
+
+/// Why lowering stops.
+enum Refused {
+    User(Box<Diagnostic>),
+    Ours(BuildError),
+}
+
+impl From<Diagnostic> for Refused {
+    fn from(item: Diagnostic) -> Self {
+        Self::User(Box::new(item))
+    }
+}
+
+/// An argument's own scope is the stage; these are seen by `FROM`.
+type Globals = BTreeMap<String, String>;
+
+struct Lowering<'a> {
+    file: &'a Dockerfile,
+    request: &'a BuildRequest,
+    builder: &'a Builder<'a>,
+    images: Images,
+    globals: Globals,
+    used_args: BTreeSet<String>,
+    stages: BTreeMap<usize, Stage>,
+    states: BTreeMap<usize, State>,
+}
+
+/// What a name in `FROM` means.
+enum Named {
+    Scratch,
+    Stage(usize),
+    Image(String),
+    Dir(PathBuf),
+    Built(Box<crate::image::store::Image>),
+}
+
+impl Lowering<'_> {
+    fn all(&mut self, sources: &mut SourceMap) -> Result<usize, Refused> {
+        self.take_globals()?;
+        let target = self.target()?;
+        self.prefetch(target);
+        let mut todo = vec![target];
+        while let Some(index) = todo.pop() {
+            if !self.stages.contains_key(&index) {
+                todo.extend(self.stage(index, sources, 0)?);
+            }
+        }
+        self.refuse_cycles(target, &mut Vec::new(), &mut BTreeSet::new())?;
+        Ok(target)
+    }
+    /// A value given with `--build-arg`.
+    fn given(&self, name: &str) -> Option<String> {
+        let (_, value) = self.request.args.iter().rev().find(|(known, _)| known == name)?;
+        value.clone().or_else(|| self.request.env.get(name).map(str::to_owned))
+    }
+    fn take_globals(&mut self) -> Result<(), Refused> {
+        let arch = host_arch();
+        for side in ["TARGET", "BUILD"] {
+            for (name, value) in [
+                ("PLATFORM", format!("linux/{arch}")),
+                ("OS", "linux".to_owned()),
+                ("ARCH", arch.to_owned()),
+                ("VARIANT", String::new()),
+                ("OSVERSION", String::new()),
+            ] {
+                self.globals.insert(format!("{side}{name}"), value);
+            }
+        }
+        let stage = self.request.target.clone().unwrap_or_else(|| "default".to_owned());
+        self.globals.insert("TARGETSTAGE".to_owned(), stage);
+        let names: Vec<String> = self.globals.keys().cloned().collect();
+        for name in names {
+            if let Some(value) = self.given(&name) {
+                self.used_args.insert(name.clone());
+                self.globals.insert(name, value);
+            }
+        }
+        for (decls, span) in &self.file.globals {
+            for decl in decls {
+                let name = self.expand_global(&decl.name, *span)?;
+                let value = match (self.given(&name), &decl.default) {
+                    (Some(value), _) => {
+                        self.used_args.insert(name.clone());
+                        Some(value)
+                    }
+                    (None, Some(default)) => Some(self.expand_global(default, *span)?),
+                    (None, None) => None,
+                };
+                if let Some(value) = value {
+                    self.globals.insert(name, value);
+                }
+            }
+        }
+        Ok(())
+    }
+    fn expand_global(&self, text: &str, span: Span) -> Result<String, Refused> {
+        let lookup = |name: &str| self.globals.get(name).cloned();
+        let word = Expander::new(self.file.escape, &lookup).word(text);
+        word.map_err(|why| Diagnostic::error(format!("failed to process {text:?}: {why}")).at(span).into())
+    }
+    /// The index of the stage that becomes the image. Only names count, as in BuildKit.
+    fn target(&self) -> Result<usize, Refused> {
+        let stages = &self.file.stages;
+        let Some(wanted) = self.request.target.as_deref().filter(|name| !name.is_empty()) else {
+            return Ok(stages.len() - 1);
+        };
+        let found = stages.iter().rposition(|stage| stage.name.as_deref() == Some(&wanted.to_lowercase()));
+        found.ok_or_else(|| {
+            let names: Vec<&str> = stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
+            let item = Diagnostic::error(format!("target stage {wanted:?} could not be found"));
+            match nearest(wanted, names.iter().copied()) {
+                Some(near) => item.hint(format!("did you mean {near}?")),
+                None if names.is_empty() => item.hint("give the stage a name: FROM image AS name"),
+                None => item.hint(format!("the stages are {}", names.join(", "))),
+            }
+            .into()
+        })
+    }
+    /// The stage of a name, among the first `before` ones.
+    fn stage_named(&self, name: &str, before: usize) -> Option<usize> {
+        let name = name.to_lowercase();
+        self.file.stages[..before].iter().rposition(|stage| stage.name.as_deref() == Some(&name))
+    }
+    fn named_context(&self, name: &str) -> Option<Named> {
+        let contexts = &self.request.named_contexts;
+        let lower = name.to_lowercase();
+        let found = contexts.get(name).or_else(|| contexts.get(&lower)).or_else(|| {
+            let canonical = crate::image::reference::Reference::parse(name).ok()?.canonical();
+            let same = |known: &str| {
+                crate::image::reference::Reference::parse(known).is_ok_and(|known| known.canonical() == canonical)
+            };
+            contexts.iter().find(|(known, _)| same(known)).map(|(_, context)| context)
+        })?;
+        Some(match found {
+            NamedContext::Dir(dir) => Named::Dir(dir.clone()),
+            NamedContext::Image(reference) => Named::Image(reference.canonical()),
+            NamedContext::Built(image) => Named::Built(Box::new(image.clone())),
+        })
+    }
+    /// What `FROM name` of stage `index` means.
+    fn base_of(&self, index: usize, decl: &StageDecl) -> Result<Named, Refused> {
+        let name = self.expand_global(&decl.base, decl.span)?;
+        if name.is_empty() {
+            let item = Diagnostic::error(format!("base name ({}) should not be blank", decl.base)).at(decl.span);
+            return Err(item.hint("give the ARG a default, or a value with --build-arg").into());
+        }
+        if let Some(named) = self.named_context(&name) {
+            return Ok(named);
+        }
+        Ok(match self.stage_named(&name, index) {
+            Some(stage) => Named::Stage(stage),
+            None if name == "scratch" => Named::Scratch,
+            None => Named::Image(name),
+        })
+    }
+    /// What `--from` means.
+    fn origin(&mut self, name: &str, span: Span) -> Result<Origin, Refused> {
+        if name.contains('$') {
+            let item = Diagnostic::error("variable expansion is not supported for --from").at(span);
+            return Err(item.hint("define a stage with FROM and that ARG, and name the stage here").into());
+        }
+        if let Some(named) = self.named_context(name) {
+            return self.origin_of(named, span);
+        }
+        let stage = match name.parse::<usize>() {
+            Ok(index) if index < self.file.stages.len() => Some(index),
+            Ok(_) => {
+                return Err(Diagnostic::error(format!("invalid from flag value {name}: there is no such stage"))
+                    .at(span)
+                    .into());
+            }
+            Err(_) => self.stage_named(name, self.file.stages.len()),
+        };
+        match stage {
+            Some(stage) => Ok(Origin::Stage(stage)),
+            None if name == "scratch" => Ok(Origin::Layers(Vec::new())),
+            None => self.origin_of(Named::Image(name.to_owned()), span),
+        }
+    }
+    fn origin_of(&mut self, named: Named, span: Span) -> Result<Origin, Refused> {
+        Ok(match named {
+            Named::Scratch => Origin::Layers(Vec::new()),
+            Named::Stage(index) => Origin::Stage(index),
+            Named::Dir(dir) => Origin::Named(dir),
+            Named::Built(image) => Origin::Layers(image.layers().to_vec()),
+            Named::Image(name) => Origin::Layers(self.image(&name, span)?.layers().to_vec()),
+        })
+    }
+    fn image(&mut self, name: &str, span: Span) -> Result<crate::image::store::Image, Refused> {
+        if self.builder.cancel.is_cancelled() {
+            return Err(Refused::Ours(BuildError::Cancelled));
+        }
+        self.images.get(name, self.builder, self.request.pull).map_err(|why| {
+            let item = Diagnostic::error(why).at(span);
+            let names = self.file.stages.iter().filter_map(|stage| stage.name.as_deref());
+            match nearest(name, names) {
+                Some(near) => item.hint(format!("did you mean the stage {near}?")).into(),
+                None => item.into(),
+            }
+        })
+    }
+    /// Fetches the images of all stages that will be needed, as far as that is known now.
+    fn prefetch(&mut self, target: usize) {
+        let mut names = BTreeSet::new();
+        let mut todo = vec![target];
+        let mut seen = BTreeSet::new();
+        while let Some(index) = todo.pop() {
+            let Some(decl) = self.file.stages.get(index).filter(|_| seen.insert(index)) else { continue };
+            match self.base_of(index, decl) {
+                Ok(Named::Stage(stage)) => todo.push(stage),
+                Ok(Named::Image(name)) => drop(names.insert(name)),
+                _ => {}
+            }
+            for instruction in &decl.body {
+                let Kind::Copy(copy) = &instruction.kind else { continue };
+                let Some(from) = copy.from.as_deref().filter(|from| !from.contains('$')) else { continue };
+                match from.parse::<usize>().ok().or_else(|| self.stage_named(from, self.file.stages.len())) {
+                    Some(stage) => todo.push(stage),
+                    None if from != "scratch" && self.named_context(from).is_none() => {
+                        names.insert(from.to_owned());
+                    }
+                    None => {}
+                }
+            }
+        }
+        self.images.prefetch(names, self.builder, self.request.pull);
+    }
+    /// Works one stage out, after the stages it begins from; gives the stages it needs.
+    fn stage(&mut self, index: usize, sources: &mut SourceMap, depth: usize) -> Result<Vec<usize>, Refused> {
+        let decl = &self.file.stages[index];
+        if let Some(platform) = &decl.platform {
+            let platform = self.expand_global(platform, decl.span)?;
+            check_platform(&platform).map_err(|why| Diagnostic::error(why).at(decl.span))?;
+        }
+        let mut needed = Vec::new();
+        let (base, mut state) = match self.base_of(index, decl)? {
+            Named::Scratch => (Base::Scratch, State::new(scratch_config())),
+            Named::Stage(stage) => {
+                // FROM names only earlier stages, so this ends.
+                if !self.stages.contains_key(&stage) {
+                    needed.extend(self.stage(stage, sources, depth + 1)?);
+                }
+                let state = self.states.get(&stage).map(State::child);
+                (Base::Stage(stage), state.unwrap_or_else(|| State::new(scratch_config())))
+            }
+            Named::Image(name) => {
+                let image = self.image(&name, decl.span)?;
+                (Base::Image { name, layers: image.layers().to_vec() }, State::new(image.config))
+            }
+            Named::Built(image) => {
+                (Base::Image { name: decl.base.clone(), layers: image.layers().to_vec() }, State::new(image.config))
+            }
+            Named::Dir(_) => {
+                let what = format!("the context {:?} is a directory; FROM needs an image or a stage", decl.base);
+                return Err(Diagnostic::error(what).at(decl.span).into());
+            }
+        };
+        let mut steps = Vec::new();
+        for trigger in std::mem::take(&mut state.config.config.on_build) {
+            let source = sources.add(format!("ONBUILD of {}", decl.base), trigger.as_str());
+            let body = parse_triggers(&trigger, source, '\\').map_err(|found| {
+                let items = found.sorted();
+                Refused::Ours(BuildError::Invalid { diagnostics: items, sources: sources.clone() })
+            })?;
+            for instruction in &body {
+                self.instruction(instruction, &mut state, &mut steps)?;
+            }
+        }
+        for instruction in &decl.body {
+            self.instruction(instruction, &mut state, &mut steps)?;
+        }
+        needed.extend(steps.iter().flat_map(Stage::needs));
+        let (config, past) = (state.config.clone(), std::mem::take(&mut state.past));
+        self.states.insert(index, state);
+        self.stages.insert(index, Stage { base, steps, config, past });
+        Ok(needed)
+    }
+    fn refuse_cycles(
+        &self,
+        index: usize,
+        path: &mut Vec<usize>,
+        done: &mut BTreeSet<usize>,
+    ) -> Result<(), Refused> {
+        let name = |index: usize| match &self.file.stages[index].name {
+            Some(name) => name.clone(),
+            None => format!("stage-{index}"),
+        };
+        if path.contains(&index) {
+            let from = path.iter().position(|at| *at == index).unwrap_or(0);
+            let ring: Vec<String> = path[from..].iter().chain([&index]).map(|at| name(*at)).collect();
+            let span = self.file.stages[index].span;
+            let what = format!("circular dependency detected on stage: {}", name(index));
+            return Err(Diagnostic::error(what).at(span).label(ring.join(" → ")).hint(ring.join(" → ")).into());
+        }
+        let Some(stage) = self.stages.get(&index).filter(|_| !done.contains(&index)) else { return Ok(()) };
+        path.push(index);
+        if let Base::Stage(base) = &stage.base {
+            self.refuse_cycles(*base, path, done)?;
+        }
+        for needed in stage.steps.iter().flat_map(Stage::needs) {
+            self.refuse_cycles(needed, path, done)?;
+        }
+        path.pop();
+        done.insert(index);
+        Ok(())
+    }
+}
+
+fn scratch_config() -> ImageConfig {
+    ImageConfig { architecture: host_arch().to_owned(), os: "linux".to_owned(), ..ImageConfig::default() }
+}
+
+/// Gives steps their numbers and titles: `[build 2/4] RUN make`.
+fn number(graph: &mut Graph, file: &Dockerfile) {
+    let several = file.stages.len() > 1;
+    let mut next = 0;
+    for (index, stage) in &mut graph.stages {
+        let name = match &file.stages[*index].name {
+            Some(name) => format!("{name} "),
+            None if several => format!("stage-{index} "),
+            None => String::new(),
+        };
+        // An image counts as the first step.
+        let before = usize::from(matches!(stage.base, Base::Image { .. }));
+        let total = stage.steps.len() + before;
+        let width = total.to_string().len();
+        next += 1;
+        for (at, step) in stage.steps.iter_mut().enumerate() {
+            next += 1;
+            step.number = next;
+            let place = at + 1 + before;
+            step.title = format!("[{name}{place:>width$}/{total}] {}", step.title);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Wildcards: Go's `filepath.Match`, the ignore file's `**`, and the shell's `*` and `?`.
+//!
+//! In: a pattern and a text. Out: whether it matches, or where. Imports: nothing.
+//! Time is bounded by pattern length times text length, whatever the pattern.
+//! Rules: Go `path/filepath`, "Match"; moby `patternmatcher`; POSIX 2.6.2 (without brackets, as BuildKit).
+
+/// One step of a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Literal(char),
+    /// `?`; the flag says whether it takes a `/`.
+    One(bool),
+    /// `*`; the flag says whether it takes a `/`.
+    Many(bool),
+    /// `**` before more: nothing, or anything up to and with a `/`.
+    Folders,
+    /// `[a-z]`, negated if the flag is set.
+    Class(bool, Vec<(char, char)>),
+}
+
+/// A compiled pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    tokens: Vec<Token>,
+    /// The text itself when nothing in it is special: most patterns are.
+    literal: Option<String>,
+}
+
+impl Pattern {
+    /// Go's `filepath.Match`: `*`, `?`, `[…]`, `\x`; none takes a `/`.
+    ///
+    /// # Errors
+    /// What is wrong with the pattern.
+    pub fn path(text: &str) -> Result<Self, String> {
+        Self::compile(text, false)
+    }
+    /// The ignore file's patterns: as [`Self::path`], and `**` takes any number of folders.
+    ///
+    /// # Errors
+    /// What is wrong with the pattern.
+    pub fn ignore(text: &str) -> Result<Self, String> {
+        Self::compile(text, true)
+    }
+    /// The shell's `*` and `?`, which take a `/` too; `\` before `* ? \ / }`.
+    ///
+    /// # Errors
+    /// What is wrong with the pattern.
+    pub fn shell(text: &str) -> Result<Self, String> {
+        let mut tokens = Vec::new();
+        let mut chars = text.chars();
+        while let Some(ch) = chars.next() {
+            tokens.push(match ch {
+                '*' => Token::Many(true),
+                '?' => Token::One(true),
+                '\\' => match chars.next() {
+                    Some(ch @ ('*' | '?' | '\\' | '/' | '}')) => Token::Literal(ch),
+                    other => return Err(format!("invalid escape '\\{}'", other.unwrap_or(' '))),
+                },
+                ch => Token::Literal(ch),
+            });
+        }
+        Ok(Self::of(tokens))
+    }
+    fn of(tokens: Vec<Token>) -> Self {
+        let literal = tokens.iter().map(|token| match token {
+            Token::Literal(ch) => Some(*ch),
+            _ => None,
+        });
+        Self { literal: literal.collect(), tokens }
+    }
+    fn compile(text: &str, deep: bool) -> Result<Self, String> {
+        let mut tokens = Vec::new();
+        let mut chars = text.chars().peekable();
+        while let Some(ch) = chars.next() {
+            match ch {
+                '*' if deep && chars.peek() == Some(&'*') => {
+                    while chars.next_if_eq(&'*').is_some() {}
+                    chars.next_if_eq(&'/');
+                    tokens.push(if chars.peek().is_none() { Token::Many(true) } else { Token::Folders });
+                }
+                '*' => tokens.push(Token::Many(false)),
+                '?' => tokens.push(Token::One(false)),
+                '[' => tokens.push(class(&mut chars)?),
+                '\\' => match chars.next() {
+                    Some(ch) => tokens.push(Token::Literal(ch)),
+                    None => return Err("syntax error in pattern".to_owned()),
+                },
+                ch => tokens.push(Token::Literal(ch)),
+            }
+        }
+        Ok(Self::of(tokens))
+    }
+    /// Whether the pattern matches the whole text.
+    pub fn matches(&self, text: &str) -> bool {
+        match &self.literal {
+            Some(literal) => literal == text,
+            None => {
+                let text: Vec<char> = text.chars().collect();
+                self.ends(&text).last() == Some(&text.len())
+            }
+        }
+    }
+    /// Every length of a beginning of `text` that matches, ascending.
+    fn ends(&self, text: &[char]) -> Vec<usize> {
+        // The set of text positions that the tokens so far can reach.
+        let mut reach = vec![false; text.len() + 1];
+        reach[0] = true;
+        for token in &self.tokens {
+            let mut next = vec![false; text.len() + 1];
+            for at in (0..=text.len()).filter(|at| reach[*at]) {
+                match token {
+                    Token::Many(slash) => {
+                        for end in at..=text.len() {
+                            if next[end] {
+                                break;
+                            }
+                            next[end] = true;
+                            if !slash && text.get(end) == Some(&'/') {
+                                break;
+                            }
+                        }
+                    }
+                    Token::Folders => {
+                        next[at] = true;
+                        (at..text.len()).filter(|i| text[*i] == '/').for_each(|i| next[i + 1] = true);
+                    }
+                    one => {
+                        if text.get(at).is_some_and(|ch| takes(one, *ch)) {
+                            next[at + 1] = true;
+                        }
+                    }
+                }
+                // Both wildcards reach from the first position all that they reach from a later one,
+                // but for `*`, which stops at a slash.
+                if matches!(token, Token::Many(true)) {
+                    break;
+                }
+            }
+            reach = next;
+        }
+        (0..=text.len()).filter(|at| reach[*at]).collect()
+    }
+    /// The text with the first match (or all) replaced; at each place the longest match counts.
+    pub fn replace(&self, text: &str, with: &str, all: bool) -> String {
+        let chars: Vec<char> = text.chars().collect();
+        let mut out = String::new();
+        let mut at = 0;
+        while at <= chars.len() {
+            match self.ends(&chars[at..]).last() {
+                Some(0) | None => {
+                    if self.tokens.is_empty() || self.ends(&chars[at..]).last() == Some(&0) {
+                        out.push_str(with);
+                        if !all {
+                            out.extend(&chars[at..]);
+                            return out;
+                        }
+                    }
+                    out.extend(chars.get(at));
+                    at += 1;
+                }
+                Some(length) => {
+                    out.push_str(with);
+                    at += length;
+                    if !all {
+                        out.extend(&chars[at..]);
+                        return out;
+                    }
+                    if at == chars.len() {
+                        break;
+                    }
+                }
+            }
+        }
+        out
+    }
+}
+
+fn takes(token: &Token, ch: char) -> bool {
+    match token {
+        Token::Literal(want) => *want == ch,
+        Token::One(slash) => *slash || ch != '/',
+        Token::Class(negated, ranges) => {
+            ch != '/' && ranges.iter().any(|(low, high)| (*low..=*high).contains(&ch)) != *negated
+        }
+        Token::Many(_) | Token::Folders => false,
+    }
+}
+
+/// The rest of a class after its `[`.
+fn class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Token, String> {
+    let bad = || "syntax error in pattern".to_owned();
+    let negated = chars.next_if_eq(&'^').is_some();
+    let mut ranges = Vec::new();
+    let one = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| match chars.next() {
+        Some('\\') => chars.next().ok_or_else(bad),
+        Some('-' | ']') | None => Err(bad()),
+        Some(ch) => Ok(ch),
+    };
+    loop {
+        if !ranges.is_empty() && chars.next_if_eq(&']').is_some() {
+            return Ok(Token::Class(negated, ranges));
+        }
+        let low = one(chars)?;
+        let high = if chars.next_if_eq(&'-').is_some() { one(chars)? } else { low };
+        ranges.push((low, high));
+    }
+}
+
+/// Whether a path holds a wildcard of [`Pattern::path`].
+pub fn has_wildcard(path: &str) -> bool {
+    let mut chars = path.chars();
+    while let Some(ch) = chars.next() {
+        match ch {
+            '\\' => drop(chars.next()),
+            '*' | '?' | '[' => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_patterns_match_as_go_does() {
+        for (pattern, text, want) in [
+            ("a.txt", "a.txt", true),
+            ("*.txt", "a.txt", true),
+            ("*.txt", "d/a.txt", false),
+            ("d/*.txt", "d/a.txt", true),
+            ("?rop", "drop", true),
+            ("a?b", "a/b", false),
+            ("[a-c]x", "bx", true),
+            ("[^a-c]x", "bx", false),
+            ("\\*", "*", true),
+            ("\\*", "a", false),
+            ("**", "a", true),
+            ("**", "a/b", false),
+            ("*a*b*", "xxaxxbxx", true),
+        ] {
+            assert_eq!(Pattern::path(pattern).unwrap().matches(text), want, "{pattern} {text}");
+        }
+        for bad in ["[", "[]", "[a", "a\\", "[-]"] {
+            assert!(Pattern::path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ignore_patterns_reach_through_folders() {
+        for (pattern, text, want) in [
+            ("**/*.o", "a.o", true),
+            ("**/*.o", "k/l/a.o", true),
+            ("a/**", "a/b/c", true),
+            ("a/**", "a", false),
+            ("**", "a/b", true),
+            ("a/**/z", "a/z", true),
+            ("a/**/z", "a/b/c/z", true),
+            ("a/**/z", "a/bz", false),
+        ] {
+            assert_eq!(Pattern::ignore(pattern).unwrap().matches(text), want, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_pattern_ends_soon() {
+        let pattern = Pattern::path(&"*a".repeat(200)).unwrap();
+        assert!(!pattern.matches(&"a".repeat(190)));
+    }
+}

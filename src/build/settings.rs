@@ -1,0 +1,96 @@
+//! Small values of instructions: ports, signals, platforms.
+//!
+//! Imports: `base`. Rules: Dockerfile reference; Docker's `nat` port grammar.
+
+use crate::base::scalar::Signal;
+
+/// Ports of one `EXPOSE` word: `80`, `53/udp`, `8000-8002`, `127.0.0.1:90:91` (the container's counts).
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn ports(word: &str) -> Result<Vec<String>, String> {
+    let bad = |why: &str| format!("invalid port: {word:?}: {why}");
+    let (numbers, proto) = word.split_once('/').unwrap_or((word, "tcp"));
+    let proto = proto.to_ascii_lowercase();
+    if !matches!(proto.as_str(), "tcp" | "udp" | "sctp") {
+        return Err(bad(&format!("invalid proto: {proto}")));
+    }
+    let own = numbers.rsplit(':').next().unwrap_or_default();
+    let number = |text: &str| {
+        text.parse::<u16>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
+            .ok_or_else(|| bad(&format!("invalid port number {text:?}")))
+    };
+    let (first, last) = match own.split_once('-') {
+        Some((first, last)) => (number(first)?, number(last)?),
+        None => (number(own)?, number(own)?),
+    };
+    if last < first {
+        return Err(bad("the range ends before it begins"));
+    }
+    Ok((first..=last).map(|port| format!("{port}/{proto}")).collect())
+}
+
+/// Whether a text is a signal as `STOPSIGNAL` takes it.
+pub(super) fn is_signal(text: &str) -> bool {
+    Signal::parse(text).is_some()
+}
+
+/// The host's architecture as images name it.
+pub(super) fn host_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "powerpc64" => "ppc64le",
+        other => other,
+    }
+}
+
+/// Checks that a platform such as `linux/amd64` is the host's own.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check_platform(text: &str) -> Result<(), String> {
+    let mut parts = text.split('/');
+    let (os, arch) = match (parts.next(), parts.next()) {
+        (Some(os), Some(arch)) => (os, arch),
+        (Some("linux"), None) => ("linux", host_arch()),
+        (Some(arch), None) => ("linux", arch),
+        _ => return Err(format!("invalid platform {text:?}")),
+    };
+    let arch = match arch {
+        "x86_64" | "x86-64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    if os != "linux" || arch != host_arch() {
+        return Err(format!(
+            "platform {text} is not supported here: this machine runs linux/{} and hoist does not emulate others",
+            host_arch()
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_have_ranges_protocols_and_a_container_side() {
+        assert_eq!(ports("80").unwrap(), ["80/tcp"]);
+        assert_eq!(ports("80-82/UDP").unwrap(), ["80/udp", "81/udp", "82/udp"]);
+        assert_eq!(ports("127.0.0.1:90:91").unwrap(), ["91/tcp"]);
+        for bad in ["80/foo", "x", "", "70000", "9-8", "80-", "+80"] {
+            assert!(ports(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_the_hosts_platform_is_built() {
+        assert!(check_platform(&format!("linux/{}", host_arch())).is_ok());
+        assert!(check_platform("linux").is_ok());
+        assert!(check_platform("linux/mips").is_err());
+        assert!(check_platform("windows/amd64").is_err());
+    }
+}

@@ -1,0 +1,360 @@
+//! Runs a [`Graph`]: stages side by side, their steps in order; each step is found in the cache or done.
+//!
+//! In: the graph. Out: the layer of each step. A stage waits only where it needs another one's result.
+//! The first failure ends all. Imports: `image`, `step`, `cache`, `key`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::cache::{Cache, Made};
+use super::context::Tree;
+use super::context::digest::Digests;
+use super::context::ignore::{self, Ignore};
+use super::error::{BuildError, StepFailure};
+use super::key::Key;
+use super::lower::{Base, Graph, Stage, Step};
+use super::step::copy::Selection;
+use super::step::mount::Trees;
+use super::step::run::Means;
+use super::step::{Operation, Origin, StepError, make_folder};
+use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
+use crate::base::event::{BuildStep, Event};
+use crate::base::span::SourceMap;
+use crate::engine::Cancel;
+use crate::image::digest::Digest;
+
+use crate::sys::fs::{Root, make_dirs};
+
+/// How often the caller's wish to stop is looked at while steps run.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Layers of every stage.
+#[derive(Debug, Default)]
+pub(super) struct Results {
+    stages: BTreeMap<usize, StageResult>,
+}
+
+#[derive(Debug, Default)]
+struct StageResult {
+    base: Vec<Digest>,
+    made: Vec<Made>,
+}
+
+impl Results {
+    /// A stage's layers, base first.
+    pub(super) fn layers(&self, stage: usize) -> Vec<Digest> {
+        let Some(result) = self.stages.get(&stage) else { return Vec::new() };
+        result.base.iter().copied().chain(result.made.iter().flatten().copied()).collect()
+    }
+    /// What one step made.
+    pub(super) fn made(&self, stage: usize, step: usize) -> Made {
+        self.stages.get(&stage).and_then(|result| result.made.get(step).copied()).flatten()
+    }
+}
+
+/// What all stages share.
+#[derive(Default)]
+struct Progress {
+    results: Results,
+    failure: Option<BuildError>,
+    /// Stages that are still at work.
+    open: usize,
+    /// Steps that run now.
+    busy: usize,
+}
+
+struct Solver<'a> {
+    graph: &'a Graph,
+    request: &'a BuildRequest,
+    builder: &'a Builder<'a>,
+    sources: &'a SourceMap,
+    ignore: String,
+    cache: Cache,
+    digests: Digests,
+    caches: PathBuf,
+    cancel: Cancel,
+    progress: Mutex<Progress>,
+    changed: Condvar,
+}
+
+/// Runs everything that the target needs.
+pub(super) fn solve(
+    graph: &Graph,
+    request: &BuildRequest,
+    builder: &Builder<'_>,
+    sources: &SourceMap,
+) -> Result<Results, BuildError> {
+    make_dirs(&builder.cache_dir, 0o700).map_err(|error| BuildError::io("create the cache", error))?;
+    let solver = Solver {
+        graph,
+        request,
+        builder,
+        sources,
+        ignore: ignore_text(request)?,
+        cache: Cache::new(&builder.cache_dir),
+        digests: Digests::open(builder.cache_dir.join("digests")),
+        caches: builder.cache_dir.join("mounts"),
+        cancel: Cancel::default(),
+        progress: Mutex::new(Progress { open: graph.stages.len(), ..Progress::default() }),
+        changed: Condvar::new(),
+    };
+    std::thread::scope(|scope| {
+        for (index, stage) in &graph.stages {
+            let solver = &solver;
+            scope.spawn(move || solver.stage(*index, stage));
+        }
+        let mut progress = solver.lock();
+        while progress.open > 0 {
+            if builder.cancel.is_cancelled() {
+                solver.cancel.cancel();
+            }
+            let waited = solver.changed.wait_timeout(progress, GLANCE);
+            progress = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    });
+    solver.digests.save().map_err(|error| BuildError::io("write the digest cache", error))?;
+    let progress = solver.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match progress.failure {
+        Some(_) if builder.cancel.is_cancelled() => Err(BuildError::Cancelled),
+        Some(failure) => Err(failure),
+        None => Ok(progress.results),
+    }
+}
+
+/// The ignore file that counts for this build.
+fn ignore_text(request: &BuildRequest) -> Result<String, BuildError> {
+    let ContextSource::Dir(dir) = &request.context else { return Ok(String::new()) };
+    let dockerfile = match &request.dockerfile {
+        DockerfileSource::Path(path) => Some(path.as_path()),
+        DockerfileSource::Inline(_) => None,
+    };
+    for path in ignore::candidates(dockerfile, dir) {
+        let told = |error| BuildError::io(format!("read {}", path.display()), error);
+        match std::fs::metadata(&path) {
+            Ok(meta) if meta.is_file() && meta.len() <= LARGEST => {}
+            Ok(_) => return Err(told(std::io::Error::other("not a file of a sensible size"))),
+            Err(_) => continue,
+        }
+        let bytes = std::fs::read(&path).map_err(told)?;
+        return Ok(String::from_utf8_lossy(&bytes).into_owned());
+    }
+    Ok(String::new())
+}
+
+impl Solver<'_> {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn stage(&self, index: usize, stage: &Stage) {
+        let outcome = self.steps(index, stage);
+        let mut progress = self.lock();
+        progress.open -= 1;
+        if let Err(error) = outcome {
+            progress.failure.get_or_insert(error);
+            self.cancel.cancel();
+        }
+        self.changed.notify_all();
+    }
+    /// Waits until a condition holds; the condition may change the progress.
+    fn wait<T>(&self, mut until: impl FnMut(&mut Progress) -> Option<T>) -> Result<T, BuildError> {
+        let mut progress = self.lock();
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(BuildError::Cancelled);
+            }
+            if let Some(value) = until(&mut progress) {
+                return Ok(value);
+            }
+            let waited = self.changed.wait_timeout(progress, GLANCE);
+            progress = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+    /// A stage's layers, once it is done.
+    fn layers_of(&self, index: usize) -> Result<Vec<Digest>, BuildError> {
+        let steps = self.graph.stages.get(&index).map_or(0, |stage| stage.steps.len());
+        self.wait(|progress| {
+            let done = progress.results.stages.get(&index).is_some_and(|result| result.made.len() == steps);
+            done.then(|| progress.results.layers(index))
+        })
+    }
+    fn steps(&self, index: usize, stage: &Stage) -> Result<(), BuildError> {
+        let mut layers = match &stage.base {
+            Base::Scratch => Vec::new(),
+            Base::Image { layers, .. } => layers.clone(),
+            Base::Stage(base) => self.layers_of(*base)?,
+        };
+        let base = layers.clone();
+        self.lock().results.stages.insert(index, StageResult { base, made: Vec::new() });
+        self.changed.notify_all();
+        for step in &stage.steps {
+            for needed in Stage::needs(step) {
+                self.layers_of(needed)?;
+            }
+            let made = self.step(step, &layers)?;
+            layers.extend(made);
+            if let Some(result) = self.lock().results.stages.get_mut(&index) {
+                result.made.push(made);
+            }
+            self.changed.notify_all();
+        }
+        Ok(())
+    }
+    fn tell(&self, step: &Step, what: BuildStep) {
+        let target = self.request.target_name.clone();
+        self.builder.events.send(Event::Build { target, step: step.number, what });
+    }
+    /// One step: from the cache, or done while others that run are few enough.
+    fn step(&self, step: &Step, layers: &[Digest]) -> Result<Made, BuildError> {
+        if self.cancel.is_cancelled() {
+            return Err(BuildError::Cancelled);
+        }
+        self.tell(step, BuildStep::Started(step.title.clone()));
+        let begun = Instant::now();
+        match self.known_or_done(step, layers) {
+            Ok((made, true)) => {
+                self.tell(step, BuildStep::Cached);
+                Ok(made)
+            }
+            Ok((made, false)) => {
+                self.tell(step, BuildStep::Done(begun.elapsed().as_secs_f64()));
+                Ok(made)
+            }
+            Err(error) => {
+                let error = self.failure(step, error);
+                let text = error.to_string();
+                let first = text.lines().next().unwrap_or_default().to_owned();
+                self.tell(step, BuildStep::Failed(first));
+                Err(error)
+            }
+        }
+    }
+    fn failure(&self, step: &Step, error: StepError) -> BuildError {
+        match error {
+            StepError::Build(error) => error,
+            StepError::Failed { message, hint, output, code } => BuildError::Step(Box::new(StepFailure {
+                title: step.title.clone(),
+                message,
+                hints: hint.into_iter().collect(),
+                span: step.span,
+                sources: self.sources.clone(),
+                output,
+                code,
+            })),
+        }
+    }
+    fn known_or_done(&self, step: &Step, layers: &[Digest]) -> Result<(Made, bool), StepError> {
+        let store = self.builder.store;
+        let of = |origin: &Origin| self.tree(origin);
+        let host = |origin: &Origin| self.host(origin);
+        let trees = Trees { of: &of, host: &host, store, caches: &self.caches };
+        let mut selection = None;
+        let key = match &step.operation {
+            Operation::Run(run) => {
+                let mut key = Key::of_step("run", layers);
+                run.add_to(&mut key, &trees, &self.digests)?;
+                key
+            }
+            Operation::Folder { path, user } => {
+                let mut key = Key::of_step("folder", layers);
+                key.texts([path.as_str(), user]);
+                key
+            }
+            Operation::Copy(copy) => {
+                let mut key = Key::of_step("copy", layers);
+                if let Origin::Stage(_) | Origin::Layers(_) = copy.origin {
+                    // What stands on layers is known by them: nothing needs to be looked at.
+                    let from = self.origin_layers(&copy.origin)?;
+                    key.layers(&from);
+                    key.text(&format!("{:?} {:?} {} {:?}", copy.sources, copy.exclude, copy.dest, copy.unpack));
+                    key.text(&format!("{:?} {:?}", copy.chown, copy.chmod_text));
+                } else {
+                    let (tree, _) = self.tree(&copy.origin)?;
+                    let found = Selection::find(copy, &tree)?;
+                    found.add_to(&mut key, &tree, &self.digests)?;
+                    selection = Some((tree, found));
+                }
+                key
+            }
+        };
+        let key = key.finish();
+        if !self.request.no_cache
+            && let Some(made) = self.cache.get(&key, store.layers())
+        {
+            return Ok((made, true));
+        }
+        let limit = self.builder.parallel.max(1);
+        self.wait(|progress| {
+            (progress.busy < limit).then(|| progress.busy += 1)
+        })?;
+        let made = self.done(step, layers, selection, &trees);
+        self.lock().busy -= 1;
+        self.changed.notify_all();
+        let made = made?;
+        self.cache.put(&key, &made).map_err(|error| BuildError::io("write the build cache", error))?;
+        Ok((made, false))
+    }
+    fn done(
+        &self,
+        step: &Step,
+        layers: &[Digest],
+        selection: Option<(Tree, Selection<'_>)>,
+        trees: &Trees<'_>,
+    ) -> Result<Made, StepError> {
+        let store = self.builder.store;
+        match &step.operation {
+            Operation::Run(run) => {
+                let output = |line: &str| self.tell(step, BuildStep::Output(line.to_owned()));
+                let sandbox = self.builder.sandbox;
+                run.run(&Means { trees: *trees, sandbox, cancel: &self.cancel, output: &output }, layers)
+            }
+            Operation::Folder { path, user } => make_folder(store, layers, path, user),
+            Operation::Copy(copy) => match selection {
+                Some((tree, found)) => found.copy(&tree, store, layers),
+                None => {
+                    let (tree, _) = self.tree(&copy.origin)?;
+                    Selection::find(copy, &tree)?.copy(&tree, store, layers)
+                }
+            },
+        }
+    }
+    fn origin_layers(&self, origin: &Origin) -> Result<Vec<Digest>, BuildError> {
+        match origin {
+            Origin::Stage(index) => self.layers_of(*index),
+            Origin::Layers(layers) => Ok(layers.clone()),
+            Origin::Context | Origin::Named(_) => Ok(Vec::new()),
+        }
+    }
+    /// The directory of an origin on the host.
+    fn host(&self, origin: &Origin) -> Option<PathBuf> {
+        match (origin, &self.request.context) {
+            (Origin::Context, ContextSource::Dir(dir)) => Some(dir.clone()),
+            (Origin::Named(dir), _) => Some(dir.clone()),
+            _ => None,
+        }
+    }
+    fn tree(&self, origin: &Origin) -> Result<(Tree, Option<Vec<Digest>>), StepError> {
+        let open = |dir: &PathBuf| {
+            Root::open(dir).map_err(|errno| BuildError::io(format!("open the context {}", dir.display()), errno))
+        };
+        match (origin, &self.request.context) {
+            (Origin::Context, ContextSource::Dir(dir)) => {
+                let ignore = Ignore::parse(&self.ignore)
+                    .map_err(|why| StepError::new(format!(".dockerignore: {why}")))?;
+                Ok((Tree::of_dir(open(dir)?, ignore), None))
+            }
+            (Origin::Named(dir), _) => {
+                let text = std::fs::read_to_string(dir.join(".dockerignore")).unwrap_or_default();
+                let ignore = Ignore::parse(&text)
+                    .map_err(|why| StepError::new(format!("{}/.dockerignore: {why}", dir.display())))?;
+                Ok((Tree::of_dir(open(dir)?, ignore), None))
+            }
+            (origin, _) => {
+                let layers = self.origin_layers(origin)?;
+                let view = self.builder.store.layers().view(&super::step::distinct(&layers))?;
+                Ok((Tree::of_layers(view), Some(layers)))
+            }
+        }
+    }
+}

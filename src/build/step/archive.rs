@@ -1,0 +1,197 @@
+//! `ADD` of a local archive: tar, plain or compressed with gzip, bzip2 or zstd. (xz is copied as a file.)
+//!
+//! Every name is looked up inside the destination, which bounds it as a root of its own.
+//! Imports: `sys::fs`. Rules: Dockerfile reference, "ADD"; as moby's `archive.Untar`.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::stat::SFlag;
+use tar::EntryType;
+
+use super::write::{Meta, Writer};
+use crate::build::context::resolve;
+use crate::sys::fs::{Root, clean, is_kind};
+
+/// How an archive is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not.
+    None,
+    /// gzip
+    Gzip,
+    /// bzip2
+    Bzip2,
+    /// Zstandard
+    Zstd,
+}
+
+/// Tells an archive by its content; `None` for any other file.
+pub fn kind(file: &mut File) -> Option<Compression> {
+    let mut magic = [0; 4];
+    let read = file.read(&mut magic).ok()?;
+    file.seek(SeekFrom::Start(0)).ok()?;
+    let kind = match magic.get(..read)? {
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        [b'B', b'Z', b'h', ..] => Compression::Bzip2,
+        [0x28, 0xb5, 0x2f, 0xfd] => Compression::Zstd,
+        _ => Compression::None,
+    };
+    let mut header = [0; 512];
+    reader(file.try_clone().ok()?, kind).ok()?.read_exact(&mut header).ok()?;
+    // A header names its format or, in the oldest one, has a correct checksum.
+    let header = tar::Header::from_byte_slice(&header);
+    let sum: u32 = header.as_bytes().iter().enumerate().map(|(at, byte)| match at {
+        148..156 => u32::from(b' '),
+        _ => u32::from(*byte),
+    }).sum();
+    (header.cksum().ok() == Some(sum)).then_some(kind)
+}
+
+fn reader(file: File, kind: Compression) -> io::Result<Box<dyn Read>> {
+    let file = BufReader::with_capacity(128 * 1024, file);
+    Ok(match kind {
+        Compression::None => Box::new(file),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
+        Compression::Zstd => {
+            Box::new(ruzstd::decoding::StreamingDecoder::new(file).map_err(io::Error::other)?)
+        }
+    })
+}
+
+/// Unpacks an archive below a root, as `owner` if one is given.
+///
+/// # Errors
+/// The member at fault and why.
+pub fn unpack(file: File, kind: Compression, root: &Root, owner: Option<(u32, u32)>) -> Result<(), String> {
+    let mut archive = tar::Archive::new(reader(file, kind).map_err(|e| e.to_string())?);
+    let mut unpacker = Unpacker { root, writer: Writer::new(root), owner, folders: Vec::new() };
+    for entry in archive.entries().map_err(|e| e.to_string())? {
+        let mut entry = entry.map_err(|e| e.to_string())?;
+        let path = entry.path().map_err(|e| e.to_string())?.into_owned();
+        unpacker.member(&mut entry, &path).map_err(|why| format!("{}: {why}", path.display()))?;
+    }
+    for (path, meta) in unpacker.folders.iter().rev() {
+        unpacker.writer.meta(path, meta, false).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    Ok(())
+}
+
+struct Unpacker<'a> {
+    root: &'a Root,
+    writer: Writer<'a>,
+    owner: Option<(u32, u32)>,
+    /// Folders with what they get at the end.
+    folders: Vec<(PathBuf, Meta)>,
+}
+
+impl Unpacker<'_> {
+    fn member<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, path: &Path) -> io::Result<()> {
+        let clean = clean(path);
+        let Some(name) = clean.file_name() else { return Ok(()) };
+        let parent = clean.parent().unwrap_or(Path::new("/"));
+        self.root.mkdir_all(parent, 0o755, Some(self.owner.unwrap_or((0, 0))))?;
+        let to = resolve(self.root, parent)?.join(name);
+        let meta = self.meta(entry.header())?;
+        let kind = entry.header().entry_type();
+        let there = self.writer.stat(&to)?;
+        if kind == EntryType::Directory && there.as_ref().is_some_and(|stat| is_kind(stat, libc::S_IFDIR)) {
+            self.folders.push((to, meta));
+            return Ok(());
+        }
+        match self.writer.clear(&to) {
+            Err(Errno::EISDIR) => return Err(io::Error::other("a directory is in its place")),
+            other => other?,
+        }
+        match kind {
+            EntryType::Directory => {
+                self.writer.folder(&to)?;
+                self.folders.push((to, meta));
+                return Ok(());
+            }
+            EntryType::Symlink => {
+                let link = entry.link_name()?.ok_or(Errno::EINVAL)?;
+                self.writer.symlink(&to, link.as_os_str())?;
+                self.writer.meta(&to, &meta, true)?;
+                return Ok(());
+            }
+            EntryType::Link => {
+                let link = entry.link_name()?.ok_or(Errno::EINVAL)?;
+                let target = crate::sys::fs::clean(&link);
+                let folder = resolve(self.root, target.parent().unwrap_or(Path::new("/")))?;
+                let existing = folder.join(target.file_name().ok_or(Errno::EINVAL)?);
+                self.writer.hard_link(&to, &existing)?;
+                return Ok(());
+            }
+            EntryType::Fifo => self.writer.node(&to, SFlag::S_IFIFO, 0)?,
+            EntryType::Char | EntryType::Block => {
+                let kind = if kind == EntryType::Char { SFlag::S_IFCHR } else { SFlag::S_IFBLK };
+                let major = entry.header().device_major()?.unwrap_or(0);
+                let minor = entry.header().device_minor()?.unwrap_or(0);
+                self.writer.node(&to, kind, nix::sys::stat::makedev(major.into(), minor.into()))?;
+            }
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                io::copy(entry, &mut self.writer.file(&to)?)?;
+            }
+            _ => return Ok(()),
+        }
+        self.writer.meta(&to, &meta, false)?;
+        Ok(())
+    }
+    fn meta(&self, header: &tar::Header) -> io::Result<Meta> {
+        let number = |value: u64| u32::try_from(value).map_err(|_| io::Error::other("owner out of range"));
+        let own = (number(header.uid()?)?, number(header.gid()?)?);
+        let time = i64::try_from(header.mtime()?).unwrap_or(0);
+        Ok(Meta { owner: self.owner.unwrap_or(own), mode: header.mode()? & 0o7777, modified: Some((time, 0)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(builder: &mut tar::Builder<Vec<u8>>, name: &str, kind: EntryType, link: &str, body: &[u8]) {
+        let mut header = tar::Header::new_gnu();
+        // Written by hand: the builder refuses names that leave the archive.
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_size(body.len() as u64);
+        (header.set_uid(u64::from(nix::unistd::geteuid().as_raw())), header.set_gid(u64::from(nix::unistd::getegid().as_raw())));
+        header.set_mtime(1);
+        if !link.is_empty() {
+            header.set_link_name_literal(link).unwrap();
+        }
+        header.set_cksum();
+        builder.append(&header, body).unwrap();
+    }
+
+    #[test]
+    fn a_hostile_archive_stays_in_the_destination() {
+        let dir = std::env::temp_dir().join(format!("hoist-untar-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(dir.join("dest")).unwrap();
+        std::fs::write(dir.join("outside"), "safe").unwrap();
+        let mut builder = tar::Builder::new(Vec::new());
+        member(&mut builder, "../outside", EntryType::Regular, "", b"bad");
+        member(&mut builder, "up", EntryType::Symlink, "..", b"");
+        member(&mut builder, "up/outside2", EntryType::Regular, "", b"in");
+        member(&mut builder, "hard", EntryType::Link, "../outside", b"");
+        std::fs::write(dir.join("a.tar"), builder.into_inner().unwrap()).unwrap();
+        let mut file = File::open(dir.join("a.tar")).unwrap();
+        assert_eq!(kind(&mut file), Some(Compression::None));
+        let root = Root::open(&dir.join("dest")).unwrap();
+        let file = File::open(dir.join("a.tar")).unwrap();
+        unpack(file, Compression::None, &root, None).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.join("outside")).unwrap(), "safe");
+        assert_eq!(std::fs::read_to_string(dir.join("dest/outside")).unwrap(), "bad");
+        assert_eq!(std::fs::read_to_string(dir.join("dest/outside2")).unwrap(), "in");
+        assert!(!dir.join("outside2").exists());
+        std::fs::write(dir.join("fake.tar"), "not a tar\n").unwrap();
+        assert_eq!(kind(&mut File::open(dir.join("fake.tar")).unwrap()), None);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
