@@ -189,7 +189,9 @@ fn plan_network(
     }
     let ours = |id: &crate::base::name::ContainerId| {
         world.observed.containers.iter().any(|c| {
-            c.id == *id && labels::service(c).is_some_and(|s| project.services.contains_key(&s))
+            c.id == *id
+                && !labels::is_oneoff(c)
+                && labels::service(c).is_some_and(|s| project.services.contains_key(&s))
         })
     };
     if !found.users.iter().all(ours) {
@@ -237,7 +239,7 @@ fn plan_volume(
                 "volume \"{name}\" already exists but was not created for project \"{}\". \
              Use `external: true` to use an existing volume",
                 project.name
-            ))
+            ));
         }
         Some(found) => {
             if found.labels.get(labels::CONFIG_HASH) != spec.labels.get(labels::CONFIG_HASH) {

@@ -480,6 +480,24 @@ fn orphans_are_warned_about_or_removed_and_ended_one_offs_only_removed() {
 }
 
 #[test]
+fn a_selection_takes_nothing_for_an_orphan_unless_it_knows_all_services() {
+    let world = running("a: app | b: app | old: app");
+    let remove = UpPolicy {
+        services: vec!["a".into()],
+        remove_orphans: true,
+        ..up()
+    };
+    shows(&plan("a: app", &world, &remove), "");
+    let declared = vec!["a".into(), "b".into()];
+    shows(
+        &plan("a: app", &world, &UpPolicy { declared, ..remove }),
+        "
+        #1 stop   old/1  orphan
+        #2 remove old/1  orphan  after #1",
+    );
+}
+
+#[test]
 fn a_stopped_container_is_started_and_its_dependents_are_not_touched() {
     let mut world = running("db: pg | web: app, after db");
     let exit = Exit {

@@ -81,7 +81,7 @@ fn apply(
             security.seccomp = Seccomp::Profile(profile.clone());
         }
         ("apparmor", Some(profile)) if !profile.is_empty() => {
-            security.apparmor = Some(profile.into())
+            security.apparmor = Some(profile.into());
         }
         // SELinux is not ours; the option is harmless without it.
         ("label", _) => {}
