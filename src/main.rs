@@ -8,14 +8,17 @@ use hoist::engine::native;
 use hoist::{cli, sys};
 
 fn main() -> ExitCode {
-    // A failure here leaves the inherited state, with which everything still works.
-    let _ = sys::signal::default_pipe();
     let args: Vec<OsString> = std::env::args_os().collect();
     let rest = args.get(2..).unwrap_or_default();
     let code = match args.get(1).and_then(|word| word.to_str()) {
         Some("__supervise") => own(native::supervisor::main, rest),
-        Some("__sandbox") => own(native::sandbox::main, rest),
-        _ => cli::main(args, Env::of_process()),
+        Some("__sandbox") => own(|_| native::sandbox::main(), rest),
+        _ => {
+            // Only here: a supervisor must outlive a client that goes away. When it fails, a closed
+            // pipe is an error like others.
+            let _ = sys::signal::default_pipe();
+            cli::main(args, Env::of_process())
+        }
     };
     // The kernel keeps the low eight bits.
     ExitCode::from((code & 0xff) as u8)
