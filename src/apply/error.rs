@@ -38,13 +38,28 @@ pub struct Note {
 impl ApplyError {
     /// An error with nothing but its message.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { inner: Box::new(Inner { message: message.into(), ..Inner::default() }) }
+        Self {
+            inner: Box::new(Inner {
+                message: message.into(),
+                ..Inner::default()
+            }),
+        }
     }
     /// Faults in the user's files, with the texts their places point into.
     pub fn faults(faults: Diagnostics, sources: &SourceMap) -> Self {
         let faults = faults.sorted();
-        let message = faults.first().map(|f| f.message.clone()).unwrap_or_default();
-        Self { inner: Box::new(Inner { message, faults, sources: sources.clone(), ..Inner::default() }) }
+        let message = faults
+            .first()
+            .map(|f| f.message.clone())
+            .unwrap_or_default();
+        Self {
+            inner: Box::new(Inner {
+                message,
+                faults,
+                sources: sources.clone(),
+                ..Inner::default()
+            }),
+        }
     }
     /// The user ended the run.
     pub fn cancelled() -> Self {
@@ -54,7 +69,9 @@ impl ApplyError {
             cancelled: true,
             ..Inner::default()
         };
-        Self { inner: Box::new(inner) }
+        Self {
+            inner: Box::new(inner),
+        }
     }
     /// Adds an act the user can do.
     #[must_use]
@@ -66,7 +83,10 @@ impl ApplyError {
     #[must_use]
     pub fn note(mut self, title: impl Into<String>, lines: Vec<String>) -> Self {
         if !lines.is_empty() {
-            self.inner.notes.push(Note { title: title.into(), lines });
+            self.inner.notes.push(Note {
+                title: title.into(),
+                lines,
+            });
         }
         self
     }

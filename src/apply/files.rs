@@ -19,11 +19,19 @@ const LONGEST_PROFILE: u64 = 4 << 20;
 pub(super) fn facts(project: &Project, faults: &mut Diagnostics) -> Facts {
     let mut facts = Facts::default();
     for service in project.services.values() {
-        let configs = service.configs.iter().map(|grant| ("configs", grant, &project.configs));
-        let secrets = service.secrets.iter().map(|grant| ("secrets", grant, &project.secrets));
+        let configs = service
+            .configs
+            .iter()
+            .map(|grant| ("configs", grant, &project.configs));
+        let secrets = service
+            .secrets
+            .iter()
+            .map(|grant| ("secrets", grant, &project.secrets));
         for (kind, grant, objects) in configs.chain(secrets) {
             let name = format!("{kind}.{}", grant.value.source);
-            let Some(object) = objects.get(&grant.value.source) else { continue };
+            let Some(object) = objects.get(&grant.value.source) else {
+                continue;
+            };
             if facts.contents.contains_key(&name) {
                 continue;
             }
@@ -34,7 +42,9 @@ pub(super) fn facts(project: &Project, faults: &mut Diagnostics) -> Facts {
             }
         }
         for option in &service.security_opt {
-            let Some(path) = profile_path(&option.value) else { continue };
+            let Some(path) = profile_path(&option.value) else {
+                continue;
+            };
             match read_text(&project.dir.join(path)) {
                 Ok(text) => drop(facts.profiles.insert(option.value.clone(), text)),
                 Err(error) => faults.push(
@@ -43,8 +53,10 @@ pub(super) fn facts(project: &Project, faults: &mut Diagnostics) -> Facts {
                 ),
             }
         }
-        let on_host =
-            service.network_mode.as_ref().is_some_and(|mode| mode.value == NetworkModeSpec::Host);
+        let on_host = service
+            .network_mode
+            .as_ref()
+            .is_some_and(|mode| mode.value == NetworkModeSpec::Host);
         if (on_host || service.uts_host) && facts.host_name.is_empty() {
             let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
             facts.host_name = name.trim().to_owned();
@@ -55,26 +67,30 @@ pub(super) fn facts(project: &Project, faults: &mut Diagnostics) -> Facts {
 
 /// `seccomp=./profile.json` → the path.
 fn profile_path(option: &str) -> Option<&str> {
-    let value = option.strip_prefix("seccomp").and_then(|rest| rest.strip_prefix(['=', ':']))?;
+    let value = option
+        .strip_prefix("seccomp")
+        .and_then(|rest| rest.strip_prefix(['=', ':']))?;
     (!matches!(value, "unconfined" | "builtin" | "")).then_some(value)
 }
 
 fn read_text(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
-    File::open(path)?.take(LONGEST_PROFILE).read_to_string(&mut text)?;
+    File::open(path)?
+        .take(LONGEST_PROFILE)
+        .read_to_string(&mut text)?;
     Ok(text)
 }
 
 /// The digest of what a config or secret holds; `None` where that is not known before the start.
-fn content(object: &FileObject) -> Result<Option<Digest>, Diagnostic> {
+fn content(object: &FileObject) -> Result<Option<Digest>, Box<Diagnostic>> {
     match &object.source {
         FileSource::Content(text) => Ok(Some(Digest::of(text.as_bytes()))),
         FileSource::Environment(_, value) => Ok(value.as_ref().map(|v| Digest::of(v.as_bytes()))),
         FileSource::External => Ok(None),
         FileSource::File(path) => {
             let failed = |error: std::io::Error| {
-                Diagnostic::error(format!("cannot read {}: {error}", path.display()))
-                    .hint("make the file, or change `file`")
+                let fault = Diagnostic::error(format!("cannot read {}: {error}", path.display()));
+                Box::new(fault.hint("make the file, or change `file`"))
             };
             let mut file = File::open(path).map_err(failed)?;
             if file.metadata().map_err(failed)?.is_dir() {

@@ -21,13 +21,17 @@ use crate::image::digest::Digest;
 use crate::image::reference::Reference;
 use crate::image::registry::{PullError, PullOptions, pull as pull_image};
 use crate::image::store::Image;
+use crate::plan::Plan;
 use crate::plan::desired::host_address;
 use crate::plan::images::ImageFacts;
-use crate::plan::Plan;
 
 impl From<&Image> for ImageFacts {
     fn from(image: &Image) -> Self {
-        Self { id: Some(image.id), layers: image.layers().to_vec(), run: image.config.config.clone() }
+        Self {
+            id: Some(image.id),
+            layers: image.layers().to_vec(),
+            run: image.config.config.clone(),
+        }
     }
 }
 
@@ -38,13 +42,20 @@ pub(super) fn resolve(context: &Context, name: &str) -> Result<Option<ImageFacts
         return Ok(context.store.find(name).ok().as_ref().map(ImageFacts::from));
     }
     let reference = Reference::parse(name).map_err(|error| failed(&error))?;
-    let found = context.store.resolve(&reference).map_err(|error| failed(&error))?;
+    let found = context
+        .store
+        .resolve(&reference)
+        .map_err(|error| failed(&error))?;
     Ok(found.as_ref().map(ImageFacts::from))
 }
 
 /// Where the time of an image's last pull is kept.
 fn stamp(context: &Context, name: &str) -> PathBuf {
-    context.roots.data.join("images/pulls").join(Digest::of(name.as_bytes()).hex())
+    context
+        .roots
+        .data
+        .join("images/pulls")
+        .join(Digest::of(name.as_bytes()).hex())
 }
 
 /// Whether the last pull of an image is older than `age`, or not known.
@@ -76,7 +87,11 @@ pub(super) fn pull(
         env: context.env.clone(),
         ..PullOptions::default()
     };
-    let events: &dyn EventSink = if plan.quiet_pull { &Silent } else { &*context.events };
+    let events: &dyn EventSink = if plan.quiet_pull {
+        &Silent
+    } else {
+        &*context.events
+    };
     let pulled = pull_image(&context.store, &reference, &options, events)
         .map_err(|error| ApplyError::new(with_causes(&error)))?;
     note_pull(context, image);
@@ -116,9 +131,14 @@ pub(super) fn build_service(
     service: &Service,
     built: &BTreeMap<ServiceName, String>,
 ) -> Result<ImageFacts, ApplyError> {
-    let Some(desired) = &plan.desired else { return Err(ApplyError::new("nothing is wanted")) };
+    let Some(desired) = &plan.desired else {
+        return Err(ApplyError::new("nothing is wanted"));
+    };
     let Some(spec) = &service.build else {
-        return Err(ApplyError::new(format!("service `{}` has no build", service.name)));
+        return Err(ApplyError::new(format!(
+            "service `{}` has no build",
+            service.name
+        )));
     };
     let request = request(context, plan, &desired.project, (service, spec), built)?;
     let pull = |reference: &Reference| -> Result<Image, PullError> {
@@ -127,14 +147,22 @@ pub(super) fn build_service(
             env: context.env.clone(),
             ..PullOptions::default()
         };
-        let events: &dyn EventSink = if plan.quiet_pull { &Silent } else { &*context.events };
+        let events: &dyn EventSink = if plan.quiet_pull {
+            &Silent
+        } else {
+            &*context.events
+        };
         pull_image(&context.store, reference, &options, events)
     };
     let quiet = Quiet(&*context.events);
     let builder = Builder {
         store: &context.store,
         sandbox: &*context.sandbox,
-        events: if plan.quiet_build { &quiet } else { &*context.events },
+        events: if plan.quiet_build {
+            &quiet
+        } else {
+            &*context.events
+        },
         cancel: &context.cancel,
         pull: &pull,
         cache_dir: context.roots.data.join("cache"),
@@ -143,7 +171,10 @@ pub(super) fn build_service(
     match build(&request, &builder) {
         Ok(image) => Ok(ImageFacts::from(&image)),
         Err(BuildError::Cancelled) => Err(ApplyError::cancelled()),
-        Err(BuildError::Invalid { diagnostics, sources }) => {
+        Err(BuildError::Invalid {
+            diagnostics,
+            sources,
+        }) => {
             let mut faults = crate::base::diag::Diagnostics::default();
             diagnostics.into_iter().for_each(|fault| faults.push(fault));
             Err(ApplyError::faults(faults, &sources))
@@ -168,7 +199,10 @@ fn request(
         Some(at) => match &at.value {
             ContextRef::Dir(path) => Some(path.clone()),
             other => {
-                let text = format!("build context {other:?} of `{}` is not available", service.name);
+                let text = format!(
+                    "build context {other:?} of `{}` is not available",
+                    service.name
+                );
                 return Err(fault(text, at.span.or(spec.span)));
             }
         },
@@ -176,12 +210,19 @@ fn request(
     let dockerfile = match &spec.dockerfile_inline {
         Some(text) => DockerfileSource::Inline(text.value.clone()),
         None => {
-            let name = spec.dockerfile.as_ref().map_or("Dockerfile", |name| name.value.as_str());
+            let name = spec
+                .dockerfile
+                .as_ref()
+                .map_or("Dockerfile", |name| name.value.as_str());
             let base = dir.clone().unwrap_or_else(|| project.dir.clone());
             DockerfileSource::Path(base.join(name))
         }
     };
-    let network = match spec.network.as_ref().map(|network| (network.value.as_str(), network.span)) {
+    let network = match spec
+        .network
+        .as_ref()
+        .map(|network| (network.value.as_str(), network.span))
+    {
         None | Some(("" | "default", _)) => SandboxNetwork::Default,
         Some(("none", _)) => SandboxNetwork::None,
         Some(("host", _)) => SandboxNetwork::Host,
@@ -191,13 +232,24 @@ fn request(
         }
     };
     let mut tags = Vec::new();
-    let image = plan.desired.as_ref().and_then(|d| d.images.get(&service.name)).map(|i| i.name.clone());
+    let image = plan
+        .desired
+        .as_ref()
+        .and_then(|d| d.images.get(&service.name))
+        .map(|i| i.name.clone());
     let more = spec.tags.iter().map(|tag| (tag.value.clone(), tag.span));
-    for (name, span) in image.map(|name| (name, service.span)).into_iter().chain(more) {
+    for (name, span) in image
+        .map(|name| (name, service.span))
+        .into_iter()
+        .chain(more)
+    {
         tags.push(Reference::parse(&name).map_err(|error| fault(error.to_string(), span))?);
     }
-    let mut args: Vec<(String, Option<String>)> =
-        spec.args.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut args: Vec<(String, Option<String>)> = spec
+        .args
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     for (name, value) in &plan.tweaks.args {
         args.retain(|(have, _)| have != name);
         args.push((name.clone(), value.clone()));
@@ -205,11 +257,18 @@ fn request(
     let mut extra_hosts = Vec::new();
     for (name, address) in &spec.extra_hosts {
         let Some(address) = host_address(address) else {
-            return Err(fault(format!("extra_hosts: `{address}` is not an address"), spec.span));
+            return Err(fault(
+                format!("extra_hosts: `{address}` is not an address"),
+                spec.span,
+            ));
         };
         extra_hosts.push((name.clone(), address));
     }
-    let platform = spec.platforms.first().or(service.platform.as_ref()).map(|p| p.value.clone());
+    let platform = spec
+        .platforms
+        .first()
+        .or(service.platform.as_ref())
+        .map(|p| p.value.clone());
     Ok(BuildRequest {
         target_name: service.name.to_string(),
         context: dir.map_or(ContextSource::Empty, ContextSource::Dir),
@@ -241,7 +300,10 @@ fn secrets(
     let mut all = BTreeMap::new();
     for secret in &spec.secrets {
         let Some(object) = project.secrets.get(&secret.source) else {
-            return Err(fault(format!("undefined secret `{}`", secret.source), spec.span));
+            return Err(fault(
+                format!("undefined secret `{}`", secret.source),
+                spec.span,
+            ));
         };
         let source = match &object.source {
             FileSource::File(path) => SecretSource::File(path.clone()),
@@ -249,11 +311,17 @@ fn secrets(
                 SecretSource::Bytes(text.clone().into_bytes())
             }
             FileSource::Environment(name, None) => {
-                let text = format!("environment variable `{name}` required by secret `{}` is not set", object.key);
+                let text = format!(
+                    "environment variable `{name}` required by secret `{}` is not set",
+                    object.key
+                );
                 return Err(fault(text, object.span));
             }
             FileSource::External => {
-                return Err(fault(format!("external secret `{}` is not available", object.key), object.span));
+                return Err(fault(
+                    format!("external secret `{}` is not available", object.key),
+                    object.span,
+                ));
             }
         };
         all.insert(secret.id.clone(), source);
@@ -270,12 +338,16 @@ fn contexts(
 ) -> Result<BTreeMap<String, NamedContext>, ApplyError> {
     let mut all = BTreeMap::new();
     for (name, value) in &spec.additional_contexts {
-        let parsed = |text: &str| Reference::parse(text).map_err(|e| fault(e.to_string(), value.span));
+        let parsed =
+            |text: &str| Reference::parse(text).map_err(|e| fault(e.to_string(), value.span));
         let found = match &value.value {
             ContextRef::Dir(path) => NamedContext::Dir(path.clone()),
             ContextRef::Image(image) => NamedContext::Image(parsed(image)?),
             ContextRef::Remote(text) => {
-                return Err(fault(format!("build context `{text}` is not available"), value.span));
+                return Err(fault(
+                    format!("build context `{text}` is not available"),
+                    value.span,
+                ));
             }
             ContextRef::Service(service) => {
                 let other = project.services.get(service);

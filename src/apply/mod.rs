@@ -34,13 +34,13 @@ use crate::image::store::Store;
 pub use crate::plan::Plan;
 use crate::plan::{BuildTweaks, down, reconcile, views};
 
+pub use crate::plan::policy::{BuildChoice, Recreate, Rmi};
 pub use error::{ApplyError, Note};
 pub use observe::observe_project;
 pub use options::{
-    BuildOptions, DownOptions, KillOptions, PullOptions, RmOptions, RunOptions,
-    StopOptions, UpOptions,
+    BuildOptions, DownOptions, KillOptions, PullOptions, RmOptions, RunOptions, StopOptions,
+    UpOptions,
 };
-pub use crate::plan::policy::{BuildChoice, Recreate, Rmi};
 pub use run::{Final, Outcome, run};
 
 /// What every command works with.
@@ -67,7 +67,9 @@ pub struct Context {
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("roots", &self.roots).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("roots", &self.roots)
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,7 +147,14 @@ pub fn plan_pull(
     options: &PullOptions,
 ) -> Result<Plan, ApplyError> {
     let pull = options.policy.or(Some(PullPolicy::Always));
-    let desired = observe::desired(context, project, &UpOptions { pull, ..UpOptions::default() })?;
+    let desired = observe::desired(
+        context,
+        project,
+        &UpOptions {
+            pull,
+            ..UpOptions::default()
+        },
+    )?;
     let mut plan = views::pull(desired, &options.view())?;
     plan.quiet_pull = options.quiet;
     Ok(plan)
@@ -162,7 +171,13 @@ pub fn plan_stop(
     options: &StopOptions,
 ) -> Result<Plan, ApplyError> {
     let world = observe::world(context, name, project)?;
-    Ok(views::stop(name, project, &world, &options.services, options.timeout)?)
+    Ok(views::stop(
+        name,
+        project,
+        &world,
+        &options.services,
+        options.timeout,
+    )?)
 }
 
 /// Plans `start`: existing containers that do not run, dependencies first, conditions waited for.
@@ -176,7 +191,13 @@ pub fn plan_start(
     options: &UpOptions,
 ) -> Result<Plan, ApplyError> {
     let world = observe::world(context, name, project)?;
-    Ok(views::start(name, project, &world, &options.services, options.wait)?)
+    Ok(views::start(
+        name,
+        project,
+        &world,
+        &options.services,
+        options.wait,
+    )?)
 }
 
 /// Plans `restart`: stop and start of existing containers, with dependents that ask for it.

@@ -32,17 +32,29 @@ pub(super) fn world(
     name: &ProjectName,
     project: Option<&Project>,
 ) -> Result<World, ApplyError> {
-    let mut world = World { observed: context.engine.observe(name)?, ..World::default() };
-    let Some(project) = project else { return Ok(world) };
+    let mut world = World {
+        observed: context.engine.observe(name)?,
+        ..World::default()
+    };
+    let Some(project) = project else {
+        return Ok(world);
+    };
     for network in project.networks.values() {
-        if !world.observed.networks.iter().any(|have| have.name == network.name)
+        if !world
+            .observed
+            .networks
+            .iter()
+            .any(|have| have.name == network.name)
             && let Some(found) = context.engine.network(&network.name)?
         {
             world.networks.insert(network.name.clone(), found);
         }
     }
     let bridge = |service: &Service| {
-        service.network_mode.as_ref().is_some_and(|mode| mode.value == NetworkModeSpec::Bridge)
+        service
+            .network_mode
+            .as_ref()
+            .is_some_and(|mode| mode.value == NetworkModeSpec::Bridge)
     };
     if project.services.values().any(bridge)
         && let Some(found) = context.engine.network("bridge")?
@@ -50,7 +62,11 @@ pub(super) fn world(
         world.networks.insert(found.name.clone(), found);
     }
     for volume in project.volumes.values() {
-        if !world.observed.volumes.iter().any(|have| have.name == volume.name)
+        if !world
+            .observed
+            .volumes
+            .iter()
+            .any(|have| have.name == volume.name)
             && let Some(found) = context.engine.volume(&volume.name)?
         {
             world.volumes.insert(volume.name.clone(), found);
@@ -66,7 +82,10 @@ pub(super) fn desired(
     options: &UpOptions,
 ) -> Result<Desired, ApplyError> {
     let mut faults = Diagnostics::default();
-    let policy = ImagePolicy { build: options.build, pull: options.pull };
+    let policy = ImagePolicy {
+        build: options.build,
+        pull: options.pull,
+    };
     let mut facts = files::facts(project, &mut faults);
     facts.containers = foreign_containers(context, project)?;
     let mut known: BTreeMap<String, Option<ImageFacts>> = BTreeMap::new();
@@ -84,19 +103,25 @@ pub(super) fn desired(
         let here = match resolve(&name) {
             Ok(here) => here,
             Err(error) => {
-                let span = service.image.as_ref().and_then(|image| image.span).or(service.span);
+                let span = service
+                    .image
+                    .as_ref()
+                    .and_then(|image| image.span)
+                    .or(service.span);
                 faults.push(crate::base::diag::Diagnostic::error(error.message()).at(span));
                 continue;
             }
         };
-        let every = options.pull.or_else(|| service.pull_policy.as_ref().map(|policy| policy.value));
+        let every = options
+            .pull
+            .or_else(|| service.pull_policy.as_ref().map(|policy| policy.value));
         let stale = match every {
             Some(PullPolicy::Every(age)) => images::is_stale(context, &name, age),
             _ => false,
         };
         match wanted(&project.name, service, here, policy, stale) {
             Ok(image) => drop(wanted_images.insert(service.name.clone(), image)),
-            Err(fault) => faults.push(fault),
+            Err(fault) => faults.push(*fault),
         }
         mount_images(service, &mut facts, &mut resolve)?;
     }
@@ -106,9 +131,19 @@ pub(super) fn desired(
     let hashes = project
         .services
         .values()
-        .map(|service| (service.name.clone(), hash::of_service(project, service, &facts)))
+        .map(|service| {
+            (
+                service.name.clone(),
+                hash::of_service(project, service, &facts),
+            )
+        })
         .collect();
-    Ok(Desired { project: project.clone(), images: wanted_images, hashes, facts })
+    Ok(Desired {
+        project: project.clone(),
+        images: wanted_images,
+        hashes,
+        facts,
+    })
 }
 
 fn mount_images(
@@ -117,10 +152,17 @@ fn mount_images(
     resolve: &mut dyn FnMut(&str) -> Result<Option<ImageFacts>, ApplyError>,
 ) -> Result<(), ApplyError> {
     for mount in &service.volumes {
-        let VolumeSource::Image { image, .. } = &mount.value.source else { continue };
+        let VolumeSource::Image { image, .. } = &mount.value.source else {
+            continue;
+        };
         let here = resolve(image)?;
         let fetch = here.is_none().then_some((Fetch::Pull, Cause::Missing));
-        let wanted = WantedImage { name: image.clone(), platform: None, here, fetch };
+        let wanted = WantedImage {
+            name: image.clone(),
+            platform: None,
+            here,
+            fetch,
+        };
         facts.mount_images.insert(image.clone(), wanted);
     }
     Ok(())
@@ -133,7 +175,9 @@ fn foreign_containers(
 ) -> Result<BTreeMap<String, ContainerId>, ApplyError> {
     let mut names: Vec<&String> = Vec::new();
     for service in project.services.values() {
-        if let Some(NetworkModeSpec::Container(name)) = service.network_mode.as_ref().map(|m| &m.value) {
+        if let Some(NetworkModeSpec::Container(name)) =
+            service.network_mode.as_ref().map(|m| &m.value)
+        {
             names.push(name);
         }
         for share in [&service.pid, &service.ipc].into_iter().flatten() {
@@ -149,7 +193,8 @@ fn foreign_containers(
     for other in context.engine.projects()? {
         for container in context.engine.observe(&other)?.containers {
             let fits = |name: &&&String| {
-                container.name == ***name || (name.len() >= 12 && container.id.as_str().starts_with(name.as_str()))
+                container.name == ***name
+                    || (name.len() >= 12 && container.id.as_str().starts_with(name.as_str()))
             };
             if let Some(name) = names.iter().find(fits) {
                 found.insert((*name).clone(), container.id.clone());

@@ -7,13 +7,15 @@
 use std::collections::BTreeMap;
 
 use super::run::tell;
-use super::{ApplyError, Context, Outcome, RunOptions, UpOptions, files, images, observe, run, steps};
+use super::{
+    ApplyError, Context, Outcome, RunOptions, UpOptions, files, images, observe, run, steps,
+};
 use crate::base::event::{Kind, Status};
 use crate::base::name::ContainerId;
 use crate::base::span::Spanned;
 use crate::base::term::RestartPolicy;
 use crate::compose::model::{Condition, Project, Service, VolumeSource};
-use crate::plan::action::{Action, Step, When, WaitFor, Who};
+use crate::plan::action::{Action, Step, WaitFor, When, Who};
 use crate::plan::cause::Cause;
 use crate::plan::desired::{Desired, Peer, Replica};
 use crate::plan::images::{Fetch, ImageFacts};
@@ -51,7 +53,12 @@ pub fn prepare(
     let mut single = project.clone();
     single.services.insert(one.name.clone(), one.clone());
     let (id, name) = create(context, &single, &one, options)?;
-    Ok(OneOff { id, name, outcome, warnings: plan.warnings })
+    Ok(OneOff {
+        id,
+        name,
+        outcome,
+        warnings: plan.warnings,
+    })
 }
 
 /// The plan of everything before the container: dependencies up and waited for, images, networks, volumes.
@@ -70,6 +77,7 @@ fn plan(
         service.scale = 0;
     }
     let up = UpOptions {
+        services: vec![asked.name.to_string()],
         build: options.build,
         pull: options.pull,
         remove_orphans: options.remove_orphans,
@@ -79,7 +87,10 @@ fn plan(
     let desired = observe::desired(context, &around, &up)?;
     let mut world = observe::world(context, &project.name, Some(&around))?;
     // Its other containers are nobody's business here.
-    world.observed.containers.retain(|c| crate::plan::labels::service(c).as_ref() != Some(&asked.name));
+    world
+        .observed
+        .containers
+        .retain(|c| crate::plan::labels::service(c).as_ref() != Some(&asked.name));
     let mut plan = reconcile::reconcile(desired, &world, &up.policy())?;
     plan.quiet_pull = options.quiet_pull;
     plan.quiet_build = options.quiet_build;
@@ -112,8 +123,17 @@ fn wait_for_needs(plan: &mut Plan, asked: &Service) {
             .map(|who| (None, who.clone()))
             .collect();
         for (start, who) in starts.into_iter().chain(kept) {
-            let action = Action::Wait { who, until, required: need.required };
-            let node = plan.steps.add(Step::new(action, Cause::NeededBy { service: asked.name.clone() }));
+            let action = Action::Wait {
+                who,
+                until,
+                required: need.required,
+            };
+            let node = plan.steps.add(Step::new(
+                action,
+                Cause::NeededBy {
+                    service: asked.name.clone(),
+                },
+            ));
             if let Some(start) = start {
                 plan.steps.need(node, start, When::Done);
             }
@@ -134,8 +154,11 @@ fn changed(context: &Context, asked: &Service, options: &RunOptions) -> Service 
         }
     }
     for (name, value) in &options.env {
-        let value = value.clone().or_else(|| context.env.get(name).map(str::to_owned));
-        one.environment.insert(name.clone(), value.map(Spanned::bare));
+        let value = value
+            .clone()
+            .or_else(|| context.env.get(name).map(str::to_owned));
+        one.environment
+            .insert(name.clone(), value.map(Spanned::bare));
     }
     one.user = options.user.clone().or(one.user);
     one.working_dir = options.workdir.clone().or(one.working_dir);
@@ -146,7 +169,8 @@ fn changed(context: &Context, asked: &Service, options: &RunOptions) -> Service 
     if !options.service_ports {
         one.ports.clear();
     }
-    one.ports.extend(options.publish.iter().cloned().map(Spanned::bare));
+    one.ports
+        .extend(options.publish.iter().cloned().map(Spanned::bare));
     one.labels.extend(options.labels.iter().cloned());
     one.cap_add.extend(options.cap_add.iter().cloned());
     one.cap_drop.extend(options.cap_drop.iter().cloned());
@@ -205,8 +229,12 @@ fn create(
     };
     let slug = steps::new_id()?;
     let slug = slug.short().to_owned();
-    let name = options.name.clone().unwrap_or_else(|| format!("{}-{}-run-{slug}", project.name, one.name));
-    let peer = |service: &str| -> Option<Peer> { steps::peer_of_engine(context, &desired, service) };
+    let name = options
+        .name
+        .clone()
+        .unwrap_or_else(|| format!("{}-{}-run-{slug}", project.name, one.name));
+    let peer =
+        |service: &str| -> Option<Peer> { steps::peer_of_engine(context, &desired, service) };
     let replica = Replica {
         number: 1,
         id: steps::new_id()?,
@@ -218,7 +246,13 @@ fn create(
         slug: Some(slug),
     };
     let spec = steps::make(context, &desired, one, &replica)?;
-    tell(context, Kind::Container, &name, Status::Working("Creating"), None);
+    tell(
+        context,
+        Kind::Container,
+        &name,
+        Status::Working("Creating"),
+        None,
+    );
     let made = context.engine.create_container(&spec);
     let status = match &made {
         Ok(()) => Status::Done("Created"),

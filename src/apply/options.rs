@@ -6,13 +6,18 @@ use std::time::Duration;
 
 use crate::base::scalar::Signal;
 use crate::compose::model::PullPolicy;
-use crate::plan::policy::{BuildChoice, DownPolicy, KillView, PullView, Recreate, RestartView, RmView, Rmi, UpPolicy};
+use crate::plan::policy::{
+    BuildChoice, DownPolicy, KillView, PullView, Recreate, RestartView, RmView, Rmi, UpPolicy,
+};
 
 /// What `up` and `create` were asked.
 #[derive(Debug, Clone)]
 pub struct UpOptions {
     /// Services named on the command line; empty is all. Others of the project are dependencies.
     pub services: Vec<String>,
+    /// All services the files declare, selected or not. Containers of others are orphans; when it is empty
+    /// and `services` is not, nothing is taken for one.
+    pub declared: Vec<String>,
     /// When images are built.
     pub build: BuildChoice,
     /// `--pull`, over every service's own `pull_policy`.
@@ -45,6 +50,7 @@ impl Default for UpOptions {
     fn default() -> Self {
         Self {
             services: Vec::new(),
+            declared: Vec::new(),
             build: BuildChoice::Missing,
             pull: None,
             recreate: Recreate::Changed,
@@ -66,6 +72,7 @@ impl UpOptions {
     pub(super) fn policy(&self) -> UpPolicy {
         UpPolicy {
             services: self.services.clone(),
+            declared: self.declared.clone(),
             recreate: self.recreate,
             recreate_deps: self.recreate_deps,
             renew_anonymous: self.renew_anonymous,
@@ -126,7 +133,11 @@ pub struct BuildOptions {
 
 impl BuildOptions {
     pub(super) fn as_up(&self) -> UpOptions {
-        UpOptions { build: BuildChoice::Always, quiet_build: self.quiet, ..UpOptions::default() }
+        UpOptions {
+            build: BuildChoice::Always,
+            quiet_build: self.quiet,
+            ..UpOptions::default()
+        }
     }
 }
 
@@ -171,7 +182,11 @@ pub struct StopOptions {
 
 impl StopOptions {
     pub(super) fn view(&self) -> RestartView<'_> {
-        RestartView { services: &self.services, timeout: self.timeout, dependents: !self.no_deps }
+        RestartView {
+            services: &self.services,
+            timeout: self.timeout,
+            dependents: !self.no_deps,
+        }
     }
 }
 
@@ -188,7 +203,11 @@ pub struct RmOptions {
 
 impl RmOptions {
     pub(super) fn view(&self) -> RmView {
-        RmView { services: self.services.clone(), stop: self.stop, volumes: self.volumes }
+        RmView {
+            services: self.services.clone(),
+            stop: self.stop,
+            volumes: self.volumes,
+        }
     }
 }
 
@@ -205,7 +224,11 @@ pub struct KillOptions {
 
 impl KillOptions {
     pub(super) fn view(&self) -> KillView {
-        KillView { services: self.services.clone(), signal: self.signal, orphans: self.remove_orphans }
+        KillView {
+            services: self.services.clone(),
+            signal: self.signal,
+            orphans: self.remove_orphans,
+        }
     }
 }
 

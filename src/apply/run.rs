@@ -4,7 +4,7 @@
 //! It decides nothing. Imports: `base`, `graph`, `engine`, `plan`, `steps`.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{RecvTimeoutError, Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -74,15 +74,31 @@ fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The first failure, with the others beside it; exit code 130 when the user ended it.
 pub fn run(context: &Context, plan: &Plan) -> Result<Outcome, ApplyError> {
     for who in &plan.unchanged {
-        tell(context, Kind::Container, &who.name, Status::Done("Running"), None);
+        tell(
+            context,
+            Kind::Container,
+            &who.name,
+            Status::Done("Running"),
+            None,
+        );
     }
     let run = Run::new(context, plan);
     if plan.is_empty() {
         return Ok(run.outcome(0));
     }
-    let on_failure = if plan.go_on { OnFailure::GoOn } else { OnFailure::Stop };
-    let rules = Rules { parallel: context.parallel, on_failure };
-    let waits = plan.steps.nodes().any(|(_, step)| matches!(step.action, Action::Wait { .. }));
+    let on_failure = if plan.go_on {
+        OnFailure::GoOn
+    } else {
+        OnFailure::Stop
+    };
+    let rules = Rules {
+        parallel: context.parallel,
+        on_failure,
+    };
+    let waits = plan
+        .steps
+        .nodes()
+        .any(|(_, step)| matches!(step.action, Action::Wait { .. }));
     let slots = std::thread::scope(|scope| {
         let (over, told) = channel::<()>();
         let run = &run;
@@ -105,17 +121,37 @@ pub fn run(context: &Context, plan: &Plan) -> Result<Outcome, ApplyError> {
         drop(over);
         slots
     });
-    let done = slots.iter().filter(|slot| matches!(slot, Slot::Done(()))).count();
+    let done = slots
+        .iter()
+        .filter(|slot| matches!(slot, Slot::Done(())))
+        .count();
     let errors: Vec<ApplyError> = slots
         .into_iter()
-        .filter_map(|slot| if let Slot::Failed(error) = slot { Some(error) } else { None })
+        .filter_map(|slot| {
+            if let Slot::Failed(error) = slot {
+                Some(error)
+            } else {
+                None
+            }
+        })
         .collect();
     run.verdict(errors, done)
 }
 
 /// Sends one event about a thing.
-pub(super) fn tell(context: &Context, kind: Kind, name: &str, status: Status, detail: Option<String>) {
-    context.events.send(Event::Resource { kind, name: name.to_owned(), status, detail });
+pub(super) fn tell(
+    context: &Context,
+    kind: Kind,
+    name: &str,
+    status: Status,
+    detail: Option<String>,
+) {
+    context.events.send(Event::Resource {
+        kind,
+        name: name.to_owned(),
+        status,
+        detail,
+    });
 }
 
 impl<'a> Run<'a> {
@@ -132,13 +168,20 @@ impl<'a> Run<'a> {
         }
         let mut present = BTreeMap::new();
         let mut note = |who: &Who, id: &ContainerId| {
-            let there = Present { id: Some(id.clone()), name: who.name.clone(), anonymous: None };
+            let there = Present {
+                id: Some(id.clone()),
+                name: who.name.clone(),
+                anonymous: None,
+            };
             present.insert((who.service.clone(), who.number), there);
         };
-        let named = plan.steps.nodes().filter_map(|(_, step)| match &step.action {
-            Action::Replace { who, old, .. } => Some((who, &old.id)),
-            action => action.who().and_then(|who| Some((who, who.id.as_ref()?))),
-        });
+        let named = plan
+            .steps
+            .nodes()
+            .filter_map(|(_, step)| match &step.action {
+                Action::Replace { who, old, .. } => Some((who, &old.id)),
+                action => action.who().and_then(|who| Some((who, who.id.as_ref()?))),
+            });
         for (who, id) in named {
             note(who, id);
         }
@@ -163,7 +206,11 @@ impl<'a> Run<'a> {
         // A timer, not a decision: the only clock here counts down what the user gave.
         let begun = Instant::now();
         while over.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            if self.plan.wait_timeout.is_some_and(|limit| begun.elapsed() >= limit) {
+            if self
+                .plan
+                .wait_timeout
+                .is_some_and(|limit| begun.elapsed() >= limit)
+            {
                 self.expired.cancel();
             }
             if self.context.cancel.is_cancelled() || self.expired.is_cancelled() {
@@ -174,7 +221,8 @@ impl<'a> Run<'a> {
 
     /// One error for the run: the first that is not only an end of waiting.
     fn verdict(&self, errors: Vec<ApplyError>, done: usize) -> Result<Outcome, ApplyError> {
-        let (ended, mut real): (Vec<_>, Vec<_>) = errors.into_iter().partition(ApplyError::is_cancelled);
+        let (ended, mut real): (Vec<_>, Vec<_>) =
+            errors.into_iter().partition(ApplyError::is_cancelled);
         if !real.is_empty() {
             let first = real.remove(0);
             return Err(first.with(real));
@@ -184,7 +232,9 @@ impl<'a> Run<'a> {
         }
         if self.expired.is_cancelled() {
             let limit = format_duration(self.plan.wait_timeout.unwrap_or_default());
-            return Err(ApplyError::new(format!("application not healthy after {limit}")));
+            return Err(ApplyError::new(format!(
+                "application not healthy after {limit}"
+            )));
         }
         match ended.into_iter().next() {
             Some(error) => Err(error),
@@ -197,7 +247,12 @@ impl<'a> Run<'a> {
             .iter()
             .filter_map(|((service, number), there)| {
                 let id = there.id.clone()?;
-                Some(Final { service: service.clone(), number: *number, name: there.name.clone(), id })
+                Some(Final {
+                    service: service.clone(),
+                    number: *number,
+                    name: there.name.clone(),
+                    id,
+                })
             })
             .collect();
         Outcome { containers, done }
@@ -205,7 +260,10 @@ impl<'a> Run<'a> {
 
     /// Ids of the images that are known by now.
     pub(super) fn image_ids(&self) -> BTreeMap<ServiceName, crate::image::digest::Digest> {
-        held(&self.images).iter().filter_map(|(name, facts)| Some((name.clone(), facts.id?))).collect()
+        held(&self.images)
+            .iter()
+            .filter_map(|(name, facts)| Some((name.clone(), facts.id?)))
+            .collect()
     }
     pub(super) fn image(&self, service: &ServiceName) -> Option<ImageFacts> {
         held(&self.images).get(service).cloned()
@@ -215,7 +273,9 @@ impl<'a> Run<'a> {
     }
     /// Keeps a pulled image for every service and mount that means it.
     pub(super) fn pulled(&self, name: &str, platform: Option<&str>, facts: &ImageFacts) {
-        let Some(desired) = &self.plan.desired else { return };
+        let Some(desired) = &self.plan.desired else {
+            return;
+        };
         for (service, wanted) in &desired.images {
             if wanted.name == name && wanted.platform.as_deref() == platform {
                 held(&self.images).insert(service.clone(), facts.clone());
@@ -228,7 +288,9 @@ impl<'a> Run<'a> {
     /// Keeps a built image; other services that name the same one mean it too.
     pub(super) fn built(&self, service: &ServiceName, facts: &ImageFacts) {
         held(&self.images).insert(service.clone(), facts.clone());
-        let Some(desired) = &self.plan.desired else { return };
+        let Some(desired) = &self.plan.desired else {
+            return;
+        };
         let name = desired.images.get(service).map(|image| &image.name);
         for (other, wanted) in &desired.images {
             if Some(&wanted.name) == name && wanted.fetch.is_none() {
@@ -237,12 +299,17 @@ impl<'a> Run<'a> {
         }
     }
     pub(super) fn find(&self, who: &Who) -> Option<Present> {
-        held(&self.present).get(&(who.service.clone(), who.number)).cloned()
+        held(&self.present)
+            .get(&(who.service.clone(), who.number))
+            .cloned()
     }
     /// The first container of a service.
     pub(super) fn first(&self, service: &str) -> Option<Present> {
         let present = held(&self.present);
-        present.iter().find(|((name, _), _)| name.as_str() == service).map(|(_, there)| there.clone())
+        present
+            .iter()
+            .find(|((name, _), _)| name.as_str() == service)
+            .map(|(_, there)| there.clone())
     }
     pub(super) fn note(&self, who: &Who, there: Present) {
         held(&self.present).insert((who.service.clone(), who.number), there);
@@ -250,7 +317,10 @@ impl<'a> Run<'a> {
     pub(super) fn forget(&self, who: &Who, id: &ContainerId) {
         let key = (who.service.clone(), who.number);
         let mut present = held(&self.present);
-        if present.get(&key).is_some_and(|there| there.id.as_ref() == Some(id)) {
+        if present
+            .get(&key)
+            .is_some_and(|there| there.id.as_ref() == Some(id))
+        {
             present.remove(&key);
         }
     }

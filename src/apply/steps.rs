@@ -28,7 +28,9 @@ pub(super) fn new_id() -> Result<ContainerId, ApplyError> {
     std::fs::File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
         .map_err(|error| ApplyError::new(format!("cannot read /dev/urandom: {error}")))?;
-    Ok(ContainerId::new(crate::image::digest::Digest::from_bytes(bytes).hex()))
+    Ok(ContainerId::new(
+        crate::image::digest::Digest::from_bytes(bytes).hex(),
+    ))
 }
 
 impl Run<'_> {
@@ -41,44 +43,71 @@ impl Run<'_> {
             return Ok(());
         }
         match &step.action {
-            Action::Pull { image, platform, tolerate } => self.pull(image, platform.as_deref(), *tolerate),
-            Action::Build { service, image, pull_first } => self.build(service, image, *pull_first),
-            Action::CreateNetwork(spec) => {
-                self.told(Kind::Network, &spec.name, ("Creating", "Created"), None, || {
-                    Ok(self.context.engine.create_network(spec)?)
-                })
-            }
-            Action::CreateVolume(spec) => {
-                self.told(Kind::Volume, &spec.name, ("Creating", "Created"), None, || {
-                    Ok(self.context.engine.create_volume(spec)?)
-                })
-            }
-            Action::RemoveNetwork { name } => {
-                self.release(Kind::Network, name, || self.context.engine.remove_network(name))
-            }
-            Action::RemoveVolume { name } => {
-                self.release(Kind::Volume, name, || self.context.engine.remove_volume(name))
-            }
+            Action::Pull {
+                image,
+                platform,
+                tolerate,
+            } => self.pull(image, platform.as_deref(), *tolerate),
+            Action::Build {
+                service,
+                image,
+                pull_first,
+            } => self.build(service, image, *pull_first),
+            Action::CreateNetwork(spec) => self.told(
+                Kind::Network,
+                &spec.name,
+                ("Creating", "Created"),
+                None,
+                || Ok(self.context.engine.create_network(spec)?),
+            ),
+            Action::CreateVolume(spec) => self.told(
+                Kind::Volume,
+                &spec.name,
+                ("Creating", "Created"),
+                None,
+                || Ok(self.context.engine.create_volume(spec)?),
+            ),
+            Action::RemoveNetwork { name } => self.release(Kind::Network, name, || {
+                self.context.engine.remove_network(name)
+            }),
+            Action::RemoveVolume { name } => self.release(Kind::Volume, name, || {
+                self.context.engine.remove_volume(name)
+            }),
             Action::RemoveImage { image } => self.remove_image(image),
-            Action::Create { who, anonymous } => {
-                self.told(Kind::Container, &who.name, ("Creating", "Created"), None, || {
-                    self.create(who, anonymous, None)
-                })
-            }
-            Action::Replace { who, old, anonymous, timeout } => {
+            Action::Create { who, anonymous } => self.told(
+                Kind::Container,
+                &who.name,
+                ("Creating", "Created"),
+                None,
+                || self.create(who, anonymous, None),
+            ),
+            Action::Replace {
+                who,
+                old,
+                anonymous,
+                timeout,
+            } => {
                 let detail = match &step.cause {
                     Cause::ImagePending => Some("image changed".to_owned()),
                     cause => Some(cause.to_string()),
                 };
-                self.told(Kind::Container, &who.name, ("Recreate", "Recreated"), detail, || {
-                    self.replace(who, old, anonymous, *timeout)
-                })
+                self.told(
+                    Kind::Container,
+                    &who.name,
+                    ("Recreate", "Recreated"),
+                    detail,
+                    || self.replace(who, old, anonymous, *timeout),
+                )
             }
             Action::Rename { who } => {
                 let id = self.id(who)?;
                 Ok(self.context.engine.rename(&id, &who.name)?)
             }
-            Action::Wait { who, until, required } => self.wait(who, *until, *required),
+            Action::Wait {
+                who,
+                until,
+                required,
+            } => self.wait(who, *until, *required),
             Action::Start { who }
             | Action::Stop { who, .. }
             | Action::Kill { who, .. }
@@ -100,8 +129,11 @@ impl Run<'_> {
             Action::Stop { timeout, .. } => Ok(engine.stop(&id, *timeout)?),
             Action::Kill { signal, .. } => Ok(engine.kill(&id, *signal)?),
             Action::Remove { volumes, .. } => {
-                let volumes =
-                    if *volumes { AnonymousVolumes::Remove } else { AnonymousVolumes::Keep };
+                let volumes = if *volumes {
+                    AnonymousVolumes::Remove
+                } else {
+                    AnonymousVolumes::Keep
+                };
                 // A restart policy may have started it again meanwhile: it goes all the same.
                 engine.remove(&id, Force::Yes, volumes)?;
                 self.forget(who, &id);
@@ -161,7 +193,11 @@ impl Run<'_> {
     fn build(&self, name: &crate::base::name::ServiceName, image: &str, pull_first: bool) -> Done {
         if pull_first {
             self.tell(Kind::Image, image, Status::Working("Pulling"), None);
-            let platform = self.desired()?.images.get(name).and_then(|image| image.platform.clone());
+            let platform = self
+                .desired()?
+                .images
+                .get(name)
+                .and_then(|image| image.platform.clone());
             match images::pull(self.context, self.plan, image, platform.as_deref()) {
                 Ok(facts) => {
                     self.built(name, &facts);
@@ -176,7 +212,10 @@ impl Run<'_> {
         }
         let desired = self.desired()?;
         let service = self.service(desired, name)?;
-        let names = desired.images.iter().map(|(name, image)| (name.clone(), image.name.clone()));
+        let names = desired
+            .images
+            .iter()
+            .map(|(name, image)| (name.clone(), image.name.clone()));
         let names: BTreeMap<_, _> = names.collect();
         self.told(Kind::Image, image, ("Building", "Built"), None, || {
             let facts = images::build_service(self.context, self.plan, service, &names)?;
@@ -186,7 +225,10 @@ impl Run<'_> {
     }
 
     fn desired(&self) -> Result<&Desired, ApplyError> {
-        self.plan.desired.as_deref().ok_or_else(|| ApplyError::new("the plan wants no container"))
+        self.plan
+            .desired
+            .as_deref()
+            .ok_or_else(|| ApplyError::new("the plan wants no container"))
     }
 
     fn service<'d>(
@@ -199,7 +241,12 @@ impl Run<'_> {
     }
 
     /// A network or volume that others use stays, with a warning. As Compose.
-    fn release(&self, kind: Kind, name: &str, remove: impl FnOnce() -> Result<(), EngineError>) -> Done {
+    fn release(
+        &self,
+        kind: Kind,
+        name: &str,
+        remove: impl FnOnce() -> Result<(), EngineError>,
+    ) -> Done {
         self.tell(kind, name, Status::Working("Removing"), None);
         match remove() {
             Ok(()) => {
@@ -207,7 +254,12 @@ impl Run<'_> {
                 Ok(())
             }
             Err(EngineError::InUse { .. }) => {
-                self.tell(kind, name, Status::Warning("Resource is still in use".into()), None);
+                self.tell(
+                    kind,
+                    name,
+                    Status::Warning("Resource is still in use".into()),
+                    None,
+                );
                 Ok(())
             }
             Err(error) => {
@@ -220,12 +272,24 @@ impl Run<'_> {
     fn remove_image(&self, image: &str) -> Done {
         self.tell(Kind::Image, image, Status::Working("Removing"), None);
         let used = self.context.engine.images_in_use()?;
-        let in_use = used.into_iter().map(|id| (id, "a container".to_owned())).collect();
-        let how = Removal { force: false, in_use: &in_use, keep: &BTreeSet::new() };
+        let in_use = used
+            .into_iter()
+            .map(|id| (id, "a container".to_owned()))
+            .collect();
+        let how = Removal {
+            force: false,
+            in_use: &in_use,
+            keep: &BTreeSet::new(),
+        };
         match self.context.store.remove(image, &how) {
             Ok(_) => self.tell(Kind::Image, image, Status::Done("Removed"), None),
             Err(StoreError::NotFound(_)) => {
-                self.tell(Kind::Image, image, Status::Warning("No such image".into()), None);
+                self.tell(
+                    Kind::Image,
+                    image,
+                    Status::Warning("No such image".into()),
+                    None,
+                );
             }
             Err(StoreError::InUse { .. }) => {
                 let text = "Resource is still in use".to_owned();
@@ -240,12 +304,20 @@ impl Run<'_> {
     }
 
     /// Makes a container; `passing` is a name it has until it takes its own.
-    fn create(&self, who: &Who, anonymous: &BTreeMap<String, String>, passing: Option<String>) -> Done {
+    fn create(
+        &self,
+        who: &Who,
+        anonymous: &BTreeMap<String, String>,
+        passing: Option<String>,
+    ) -> Done {
         let desired = self.desired()?;
         let service = self.service(desired, &who.service)?;
         let image = self.image(&who.service);
         let image = image.ok_or_else(|| {
-            ApplyError::new(format!("the image of service `{}` is not here", who.service))
+            ApplyError::new(format!(
+                "the image of service `{}` is not here",
+                who.service
+            ))
         })?;
         let peer = |name: &str| self.peer(desired, name);
         let replica = Replica {
@@ -263,7 +335,14 @@ impl Run<'_> {
         spec.name = name.clone();
         self.context.engine.create_container(&spec)?;
         let anonymous = Some(anonymous_of(&spec));
-        self.note(who, Present { id: Some(spec.id), name, anonymous });
+        self.note(
+            who,
+            Present {
+                id: Some(spec.id),
+                name,
+                anonymous,
+            },
+        );
         Ok(())
     }
 
@@ -283,20 +362,36 @@ impl Run<'_> {
         let id = self.id(who)?;
         engine.rename(&id, &who.name)?;
         if let Some(there) = self.find(who) {
-            self.note(who, Present { name: who.name.clone(), ..there });
+            self.note(
+                who,
+                Present {
+                    name: who.name.clone(),
+                    ..there
+                },
+            );
         }
         Ok(())
     }
 
     /// The first container of another service, wherever it comes from.
     pub(super) fn peer(&self, desired: &Desired, service: &str) -> Option<Peer> {
-        if let Some(Present { id: Some(id), anonymous, .. }) = self.first(service) {
+        if let Some(Present {
+            id: Some(id),
+            anonymous,
+            ..
+        }) = self.first(service)
+        {
             let from_engine = || {
                 let found = self.context.engine.container(&id).ok();
-                found.map(|found| found.anonymous.into_iter().collect()).unwrap_or_default()
+                found
+                    .map(|found| found.anonymous.into_iter().collect())
+                    .unwrap_or_default()
             };
             let anonymous = anonymous.unwrap_or_else(from_engine);
-            return Some(Peer { id: Some(id), anonymous });
+            return Some(Peer {
+                id: Some(id),
+                anonymous,
+            });
         }
         peer_of_engine(self.context, desired, service)
     }
@@ -311,13 +406,26 @@ impl Run<'_> {
             }
             Err(error) if error.is_cancelled() => Err(error),
             Err(error) if !required => {
-                self.tell(Kind::Container, &who.name, Status::Warning(error.to_string()), None);
-                let text = format!("optional dependency \"{}\" failed to start: {error}", who.service);
+                self.tell(
+                    Kind::Container,
+                    &who.name,
+                    Status::Warning(error.to_string()),
+                    None,
+                );
+                let text = format!(
+                    "optional dependency \"{}\" failed to start: {error}",
+                    who.service
+                );
                 self.context.events.send(Event::Warn(text));
                 Ok(())
             }
             Err(error) => {
-                self.tell(Kind::Container, &who.name, Status::Failed(error.to_string()), None);
+                self.tell(
+                    Kind::Container,
+                    &who.name,
+                    Status::Failed(error.to_string()),
+                    None,
+                );
                 Err(error)
             }
         }
@@ -331,8 +439,15 @@ pub(super) fn peer_of_engine(context: &Context, desired: &Desired, service: &str
         !crate::plan::labels::is_oneoff(c)
             && crate::plan::labels::service(c).is_some_and(|name| name.as_str() == service)
     };
-    let found = observed.containers.iter().filter(ours).min_by_key(|c| crate::plan::labels::number(c))?;
-    Some(Peer { id: Some(found.id.clone()), anonymous: found.anonymous.iter().cloned().collect() })
+    let found = observed
+        .containers
+        .iter()
+        .filter(ours)
+        .min_by_key(|c| crate::plan::labels::number(c))?;
+    Some(Peer {
+        id: Some(found.id.clone()),
+        anonymous: found.anonymous.iter().cloned().collect(),
+    })
 }
 
 /// One spec; its faults are the error.
@@ -354,7 +469,11 @@ pub(super) fn make(
 /// Anonymous volumes of a spec: target → volume.
 pub(super) fn anonymous_of(spec: &ContainerSpec) -> BTreeMap<String, String> {
     let one = |mount: &crate::engine::spec::Mount| match &mount.source {
-        MountSource::Volume { name, anonymous: true, .. } => Some((mount.target.clone(), name.clone())),
+        MountSource::Volume {
+            name,
+            anonymous: true,
+            ..
+        } => Some((mount.target.clone(), name.clone())),
         _ => None,
     };
     spec.mounts.iter().filter_map(one).collect()

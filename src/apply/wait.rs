@@ -24,7 +24,11 @@ pub(super) fn wait(
     until: WaitFor,
     cancel: &Cancel,
 ) -> Result<&'static str, ApplyError> {
-    let goal = if until == WaitFor::Completed { Until::Exited } else { Until::Healthy };
+    let goal = if until == WaitFor::Completed {
+        Until::Exited
+    } else {
+        Until::Healthy
+    };
     let name = &who.name;
     let failed = |text: String| match until {
         WaitFor::Up { .. } => ApplyError::new(text),
@@ -33,8 +37,17 @@ pub(super) fn wait(
     match (context.engine.wait(id, goal, cancel)?, until) {
         (Waited::Exited(exit), WaitFor::Completed) if exit.code() == 0 => Ok("Exited"),
         (Waited::Exited(exit), WaitFor::Completed) => {
-            let text = format!("service \"{}\" didn't complete successfully: exit {}", who.service, exit.code());
-            Err(with_log(context, who, id, with_exit(ApplyError::new(text), exit)))
+            let text = format!(
+                "service \"{}\" didn't complete successfully: exit {}",
+                who.service,
+                exit.code()
+            );
+            Err(with_log(
+                context,
+                who,
+                id,
+                with_exit(ApplyError::new(text), exit),
+            ))
         }
         (Waited::Exited(exit), WaitFor::Up { done: true }) if exit.code() == 0 => Ok("Exited"),
         (Waited::Exited(exit), _) => {
@@ -43,7 +56,12 @@ pub(super) fn wait(
         }
         (Waited::Unhealthy(health), _) => {
             let error = failed(format!("container {name} is unhealthy"));
-            Err(with_log(context, who, id, with_probes(error, name, &health)))
+            Err(with_log(
+                context,
+                who,
+                id,
+                with_probes(error, name, &health),
+            ))
         }
         (Waited::Gone, _) => Err(failed(format!("container {name} is gone"))),
         (Waited::Cancelled, _) => Err(ApplyError::cancelled()),
@@ -64,14 +82,21 @@ fn with_probes(error: ApplyError, name: &str, health: &Health) -> ApplyError {
     let lines = health.log.iter().skip(from).flat_map(|probe| {
         let mut output = probe.output.trim_end().lines();
         let first = output.next().unwrap_or_default();
-        let head = format!("exit {}: {first}", probe.code).trim_end_matches([':', ' ']).to_owned();
-        std::iter::once(head).chain(output.map(|line| format!("  {line}"))).collect::<Vec<_>>()
+        let head = format!("exit {}: {first}", probe.code)
+            .trim_end_matches([':', ' '])
+            .to_owned();
+        std::iter::once(head)
+            .chain(output.map(|line| format!("  {line}")))
+            .collect::<Vec<_>>()
     });
     error.note(format!("last probes of {name}"), lines.collect())
 }
 
 fn with_log(context: &Context, who: &Who, id: &ContainerId, error: ApplyError) -> ApplyError {
-    let query = LogQuery { tail: Some(LAST_LINES), ..LogQuery::default() };
+    let query = LogQuery {
+        tail: Some(LAST_LINES),
+        ..LogQuery::default()
+    };
     let mut lines = Vec::new();
     if let Ok(mut log) = context.engine.logs(id, &query) {
         while let Ok(Some(record)) = log.next(LOG_PATIENCE) {

@@ -19,6 +19,8 @@ pub mod lower;
 pub mod pattern;
 mod settings;
 mod solve;
+#[cfg(test)]
+mod tests;
 pub mod step;
 
 use std::collections::BTreeMap;

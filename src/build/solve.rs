@@ -352,7 +352,7 @@ impl Solver<'_> {
             }
             (origin, _) => {
                 let layers = self.origin_layers(origin)?;
-                let view = self.builder.store.layers().view(&super::step::distinct(&layers))?;
+                let view = self.builder.store.layers().view(&layers)?;
                 Ok((Tree::of_layers(view), Some(layers)))
             }
         }

@@ -45,6 +45,21 @@ pub struct Work {
     pub interrupts: Interrupts,
 }
 
+/// What a command works with that makes images and starts no container.
+#[derive(Debug)]
+pub struct Making {
+    /// Where everything lies.
+    pub roots: Roots,
+    /// Keeps images.
+    pub store: Arc<Store>,
+    /// Shows what happens.
+    pub progress: Arc<Progress>,
+    /// Ctrl-C cancels it.
+    pub cancel: Cancel,
+    /// Where signals go.
+    pub interrupts: Interrupts,
+}
+
 impl App {
     /// Reads the flags and variables that every command has.
     ///
@@ -224,8 +239,7 @@ impl App {
     /// # Errors
     /// When the store or the engine can't be opened.
     pub fn work(&self, quiet: bool) -> Result<Work, Failure> {
-        let mode = if quiet { Mode::Quiet } else { self.mode };
-        self.work_in(mode)
+        self.work_in(self.mode(quiet))
     }
 
     /// As [`App::work`] with a progress mode of the command's own.
@@ -233,17 +247,13 @@ impl App {
     /// # Errors
     /// As [`App::work`].
     pub fn work_in(&self, mode: Mode) -> Result<Work, Failure> {
-        let cancel = Cancel::default();
-        let token = cancel.clone();
-        let interrupts = Interrupts::catch(move |signal| {
-            if ends(signal) {
-                token.cancel();
-            }
-        })?;
-        let roots = self.roots()?;
-        let store = Arc::new(Store::open(&roots.data)?);
-        let progress = Arc::new(Progress::new(mode, self.screen, self.globals.dry_run));
-        let trust = self.globals.trust_host_ca || self.env.flag("HOIST_TRUST_HOST_CA");
+        let Making {
+            roots,
+            store,
+            progress,
+            cancel,
+            interrupts,
+        } = self.making(mode)?;
         let context = Context {
             engine: engine::open(&roots, Arc::clone(&store))?,
             store,
@@ -253,11 +263,7 @@ impl App {
             env: self.env.clone(),
             roots,
             parallel: self.parallel(),
-            trust_host_ca: if trust {
-                Some(roots::host_ca(&self.env)?)
-            } else {
-                None
-            },
+            trust_host_ca: self.trusted_ca()?,
         };
         Ok(Work {
             context,
@@ -266,9 +272,51 @@ impl App {
         })
     }
 
-    /// Another progress display, for a second run of one command.
-    pub fn new_progress(&self) -> Arc<Progress> {
-        Arc::new(Progress::new(self.mode, self.screen, self.globals.dry_run))
+    /// Everything for a command that makes images without an engine.
+    ///
+    /// # Errors
+    /// When the store can't be opened.
+    pub fn making(&self, mode: Mode) -> Result<Making, Failure> {
+        let roots = self.roots()?;
+        let cancel = Cancel::default();
+        let token = cancel.clone();
+        let interrupts = Interrupts::catch(move |signal| {
+            if ends(signal) {
+                token.cancel();
+            }
+        })?;
+        let store = Arc::new(Store::open(&roots.data)?);
+        let progress = Arc::new(Progress::new(mode, self.screen, self.globals.dry_run));
+        Ok(Making {
+            roots,
+            store,
+            progress,
+            cancel,
+            interrupts,
+        })
+    }
+
+    /// The progress mode of the command line, or nothing but warnings.
+    pub fn mode(&self, quiet: bool) -> Mode {
+        if quiet { Mode::Quiet } else { self.mode }
+    }
+
+    /// The host's CA bundle, if the user has it trusted inside.
+    ///
+    /// # Errors
+    /// When it is asked for and there is none.
+    pub fn trusted_ca(&self) -> Result<Option<std::path::PathBuf>, Failure> {
+        let trust = self.globals.trust_host_ca || self.env.flag("HOIST_TRUST_HOST_CA");
+        trust.then(|| roots::host_ca(&self.env)).transpose()
+    }
+
+    /// Another progress display, for a second run of one command or for one without an engine.
+    pub fn new_progress(&self, quiet: bool) -> Arc<Progress> {
+        Arc::new(Progress::new(
+            self.mode(quiet),
+            self.screen,
+            self.globals.dry_run,
+        ))
     }
 
     /// The same context for a second run: with another display, and not cancelled.
@@ -345,7 +393,8 @@ impl App {
         Ok(write_out(format!("{text}{end}"))?)
     }
 
-    fn parallel(&self) -> usize {
+    /// So many actions at a time; 0 is no limit.
+    pub fn parallel(&self) -> usize {
         let variable = || {
             self.env
                 .non_empty("COMPOSE_PARALLEL_LIMIT")

@@ -376,5 +376,5 @@ pub fn open(roots: &Roots, store: Arc<Store>) -> Result<Arc<dyn Engine>> {
 
 /// Opens what runs build steps, over the same directories.
 pub fn open_sandbox(roots: &Roots) -> Arc<dyn Sandbox> {
-    Arc::new(native::sandbox::NativeSandbox::new(roots))
+    Arc::new(native::sandbox::NativeSandbox::new(roots.clone()))
 }

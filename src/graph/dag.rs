@@ -27,7 +27,9 @@ pub struct Dag<N, E> {
 
 impl<N, E> Default for Dag<N, E> {
     fn default() -> Self {
-        Self { graph: DiGraph::new() }
+        Self {
+            graph: DiGraph::new(),
+        }
     }
 }
 
@@ -61,7 +63,9 @@ impl<N, E> Dag<N, E> {
     }
     /// All nodes in the order they were added.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &N)> {
-        self.graph.node_indices().map(|at| (NodeId(at.index()), &self.graph[at]))
+        self.graph
+            .node_indices()
+            .map(|at| (NodeId(at.index()), &self.graph[at]))
     }
     /// What a node needs, in order of ids.
     pub fn needs(&self, id: NodeId) -> Vec<(NodeId, &E)> {
@@ -88,9 +92,13 @@ impl<N, E> Dag<N, E> {
     /// # Errors
     /// The shortest [`Cycle`] if there is any.
     pub fn order(&self) -> Result<Vec<NodeId>, Cycle> {
-        let mut open: Vec<usize> = (0..self.len()).map(|at| self.needs(NodeId(at)).len()).collect();
-        let mut free: BinaryHeap<Reverse<usize>> =
-            (0..self.len()).filter(|at| open[*at] == 0).map(Reverse).collect();
+        let mut open: Vec<usize> = (0..self.len())
+            .map(|at| self.needs(NodeId(at)).len())
+            .collect();
+        let mut free: BinaryHeap<Reverse<usize>> = (0..self.len())
+            .filter(|at| open[*at] == 0)
+            .map(Reverse)
+            .collect();
         let mut order = Vec::with_capacity(self.len());
         while let Some(Reverse(at)) = free.pop() {
             order.push(NodeId(at));
@@ -130,7 +138,10 @@ mod tests {
     #[test]
     fn the_order_keeps_needs_first_and_is_stable_among_the_free() {
         let dag = graph(&[(0, 3), (1, 3)], 4);
-        assert_eq!(dag.order().map(|o| o.iter().map(|n| n.0).collect()), Ok(vec![2, 3, 0, 1]));
+        assert_eq!(
+            dag.order().map(|o| o.iter().map(|n| n.0).collect()),
+            Ok(vec![2, 3, 0, 1])
+        );
     }
 
     #[test]

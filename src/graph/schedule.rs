@@ -60,9 +60,14 @@ pub fn run<N: Sync, E, T: Send, X: Send>(
     work: impl Fn(NodeId, &N) -> Result<T, X> + Sync,
 ) -> Vec<Slot<T, X>> {
     let mut slots: Vec<Slot<T, X>> = dag.nodes().map(|_| Slot::Skipped).collect();
-    let mut standing: Vec<Standing> =
-        (0..dag.len()).map(|at| Standing::Open(dag.needs(NodeId(at)).len())).collect();
-    let limit = if rules.parallel == 0 { usize::MAX } else { rules.parallel };
+    let mut standing: Vec<Standing> = (0..dag.len())
+        .map(|at| Standing::Open(dag.needs(NodeId(at)).len()))
+        .collect();
+    let limit = if rules.parallel == 0 {
+        usize::MAX
+    } else {
+        rules.parallel
+    };
     let (tell, told) = mpsc::channel::<(NodeId, Result<T, X>)>();
     let work = &work;
     thread::scope(|scope| {
@@ -121,7 +126,10 @@ mod tests {
 
     use super::*;
 
-    const ALL: Rules = Rules { parallel: 0, on_failure: OnFailure::Stop };
+    const ALL: Rules = Rules {
+        parallel: 0,
+        on_failure: OnFailure::Stop,
+    };
 
     fn chain(nodes: usize, edges: &[(usize, usize)]) -> Dag<usize, ()> {
         let mut dag = Dag::default();
@@ -139,13 +147,19 @@ mod tests {
         let dag = chain(4, &[(2, 0), (2, 1), (3, 2)]);
         let both = std::sync::Barrier::new(2);
         let seen = Mutex::new(Vec::new());
-        let slots = run(&dag, ALL, |(), ()| true, || false, |id, _| -> Result<(), ()> {
-            if id.0 < 2 {
-                both.wait();
-            }
-            seen.lock().expect("no worker panics").push(id.0);
-            Ok(())
-        });
+        let slots = run(
+            &dag,
+            ALL,
+            |(), ()| true,
+            || false,
+            |id, _| -> Result<(), ()> {
+                if id.0 < 2 {
+                    both.wait();
+                }
+                seen.lock().expect("no worker panics").push(id.0);
+                Ok(())
+            },
+        );
         assert!(slots.iter().all(|slot| *slot == Slot::Done(())));
         assert_eq!(seen.into_inner().expect("no worker panics")[2..], [2, 3]);
     }
@@ -154,42 +168,82 @@ mod tests {
     fn a_failure_begins_nothing_new_and_lets_running_ones_end() {
         let dag = chain(4, &[(2, 0), (3, 1)]);
         let failed = AtomicBool::new(false);
-        let slots = run(&dag, ALL, |(), ()| true, || false, |id, _| {
-            if id.0 == 0 {
-                failed.store(true, Ordering::SeqCst);
-                return Err("no");
-            }
-            while !failed.load(Ordering::SeqCst) {
-                thread::yield_now();
-            }
-            // The failure is told before this end only if the channel keeps order: give it way.
-            thread::sleep(std::time::Duration::from_millis(20));
-            Ok(())
-        });
-        assert_eq!(slots, [Slot::Failed("no"), Slot::Done(()), Slot::Skipped, Slot::Skipped]);
+        let slots = run(
+            &dag,
+            ALL,
+            |(), ()| true,
+            || false,
+            |id, _| {
+                if id.0 == 0 {
+                    failed.store(true, Ordering::SeqCst);
+                    return Err("no");
+                }
+                while !failed.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+                // The failure is told before this end only if the channel keeps order: give it way.
+                thread::sleep(std::time::Duration::from_millis(20));
+                Ok(())
+            },
+        );
+        assert_eq!(
+            slots,
+            [
+                Slot::Failed("no"),
+                Slot::Done(()),
+                Slot::Skipped,
+                Slot::Skipped
+            ]
+        );
     }
 
     #[test]
     fn going_on_leaves_out_only_what_needs_the_failed_one() {
         let dag = chain(4, &[(2, 0), (3, 1)]);
-        let rules = Rules { parallel: 1, on_failure: OnFailure::GoOn };
-        let slots = run(&dag, rules, |(), ()| true, || false, |id, _| {
-            if id.0 == 0 { Err("no") } else { Ok(()) }
-        });
-        assert_eq!(slots, [Slot::Failed("no"), Slot::Done(()), Slot::Skipped, Slot::Done(())]);
+        let rules = Rules {
+            parallel: 1,
+            on_failure: OnFailure::GoOn,
+        };
+        let slots = run(
+            &dag,
+            rules,
+            |(), ()| true,
+            || false,
+            |id, _| {
+                if id.0 == 0 { Err("no") } else { Ok(()) }
+            },
+        );
+        assert_eq!(
+            slots,
+            [
+                Slot::Failed("no"),
+                Slot::Done(()),
+                Slot::Skipped,
+                Slot::Done(())
+            ]
+        );
     }
 
     #[test]
     fn no_more_run_at_a_time_than_allowed() {
         let dag = chain(16, &[]);
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let rules = Rules { parallel: 3, on_failure: OnFailure::Stop };
-        run(&dag, rules, |(), ()| true, || false, |_, _| -> Result<(), ()> {
-            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            thread::yield_now();
-            now.fetch_sub(1, Ordering::SeqCst);
-            Ok(())
-        });
+        let rules = Rules {
+            parallel: 3,
+            on_failure: OnFailure::Stop,
+        };
+        run(
+            &dag,
+            rules,
+            |(), ()| true,
+            || false,
+            |_, _| -> Result<(), ()> {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                thread::yield_now();
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            },
+        );
         assert!((1..=3).contains(&most.load(Ordering::SeqCst)));
     }
 
@@ -199,9 +253,21 @@ mod tests {
         let (a, b, c) = (dag.add(0), dag.add(1), dag.add(2));
         dag.need(b, a, true);
         dag.need(c, a, false);
-        let slots = run(&dag, ALL, |open, ()| *open, || false, |_, _| -> Result<(), ()> { Ok(()) });
+        let slots = run(
+            &dag,
+            ALL,
+            |open, ()| *open,
+            || false,
+            |_, _| -> Result<(), ()> { Ok(()) },
+        );
         assert_eq!(slots, [Slot::Done(()), Slot::Done(()), Slot::Skipped]);
-        let slots = run(&dag, ALL, |_, ()| true, || true, |_, _| -> Result<(), ()> { Ok(()) });
+        let slots = run(
+            &dag,
+            ALL,
+            |_, ()| true,
+            || true,
+            |_, _| -> Result<(), ()> { Ok(()) },
+        );
         assert_eq!(slots, [Slot::Skipped, Slot::Skipped, Slot::Skipped]);
     }
 }

@@ -25,7 +25,11 @@ pub struct Step {
 impl Step {
     /// A step that is always done.
     pub fn new(action: Action, cause: Cause) -> Self {
-        Self { action, cause, only_if: Vec::new() }
+        Self {
+            action,
+            cause,
+            only_if: Vec::new(),
+        }
     }
     /// The cause as one phrase, with the condition if there is one.
     pub fn cause_text(&self) -> String {
@@ -35,7 +39,10 @@ impl Step {
         }
         let mut services: Vec<&str> = self.only_if.iter().map(|c| c.service.as_str()).collect();
         services.dedup();
-        format!("{cause}, if the image of `{}` changes", services.join("` or `"))
+        format!(
+            "{cause}, if the image of `{}` changes",
+            services.join("` or `")
+        )
     }
 }
 
@@ -216,7 +223,9 @@ impl Action {
     /// The full name of what it is about.
     pub fn name(&self) -> &str {
         match self {
-            Self::Pull { image, .. } | Self::Build { image, .. } | Self::RemoveImage { image } => image,
+            Self::Pull { image, .. } | Self::Build { image, .. } | Self::RemoveImage { image } => {
+                image
+            }
             Self::CreateNetwork(spec) => &spec.name,
             Self::CreateVolume(spec) => &spec.name,
             Self::RemoveNetwork { name } | Self::RemoveVolume { name } => name,

@@ -36,11 +36,17 @@ pub fn down(
             None => staying.push(container),
         }
     }
-    let stops = Stops { timeout: policy.timeout, remove: Some(policy.volumes) };
+    let stops = Stops {
+        timeout: policy.timeout,
+        remove: Some(policy.volumes),
+    };
     let removed = stop_all(&mut plan, project, &going, &stops);
     if !policy.ignore_orphans && policy.services.is_empty() {
-        let orphans: Vec<&str> =
-            staying.iter().filter(|c| !labels::is_oneoff(c)).map(|c| c.name.as_str()).collect();
+        let orphans: Vec<&str> = staying
+            .iter()
+            .filter(|c| !labels::is_oneoff(c))
+            .map(|c| c.name.as_str())
+            .collect();
         if !orphans.is_empty() {
             plan.warnings.push(orphan_warning(orphans.into_iter()));
         }
@@ -53,7 +59,9 @@ pub fn down(
             }
         };
         for network in &world.observed.networks {
-            after(Action::RemoveNetwork { name: network.name.clone() });
+            after(Action::RemoveNetwork {
+                name: network.name.clone(),
+            });
         }
         if policy.volumes {
             for volume in volumes(project, world) {
@@ -65,20 +73,29 @@ pub fn down(
         }
     }
     if plan.is_empty() {
-        plan.warnings.push(format!("No resource found to remove for project \"{name}\"."));
+        plan.warnings.push(format!(
+            "No resource found to remove for project \"{name}\"."
+        ));
     }
     plan
 }
 
 /// Why a container goes; `None` lets it stay. As Compose: containers of `run` that ended are orphans.
-fn belongs(container: &ObservedContainer, project: Option<&Project>, policy: &DownPolicy) -> Option<Cause> {
+fn belongs(
+    container: &ObservedContainer,
+    project: Option<&Project>,
+    policy: &DownPolicy,
+) -> Option<Cause> {
     let service = labels::service(container).unwrap_or_default();
     if !policy.services.is_empty() {
         let named = policy.services.iter().any(|name| name == service.as_str());
         return (named && !labels::is_oneoff(container)).then_some(Cause::Asked);
     }
     if labels::is_oneoff(container) {
-        let ended = matches!(container.state, State::Exited { .. } | State::Created | State::Removing);
+        let ended = matches!(
+            container.state,
+            State::Exited { .. } | State::Created | State::Removing
+        );
         return (policy.remove_orphans && ended).then_some(Cause::Orphan);
     }
     if project.is_none_or(|project| project.services.contains_key(&service)) {
@@ -95,8 +112,13 @@ fn volumes(project: Option<&Project>, world: &World) -> BTreeSet<String> {
         .filter(|volume| volume.external)
         .map(|volume| volume.name.as_str())
         .collect();
-    let ours = world.observed.volumes.iter().map(|volume| volume.name.clone());
-    ours.filter(|name| !external.contains(name.as_str())).collect()
+    let ours = world
+        .observed
+        .volumes
+        .iter()
+        .map(|volume| volume.name.clone());
+    ours.filter(|name| !external.contains(name.as_str()))
+        .collect()
 }
 
 fn images(
@@ -104,7 +126,9 @@ fn images(
     going: &[(&ObservedContainer, Cause)],
     rmi: Option<Rmi>,
 ) -> BTreeSet<String> {
-    let Some(rmi) = rmi else { return BTreeSet::new() };
+    let Some(rmi) = rmi else {
+        return BTreeSet::new();
+    };
     let local = |name: &str, service: &ServiceName, container: &ObservedContainer| {
         name == format!("{}-{service}", container.project)
     };
@@ -117,7 +141,10 @@ fn images(
         .map(|(container, _)| container.image.clone())
         .collect();
     if let Some(project) = project {
-        let wanted = project.services.values().filter(|s| rmi == Rmi::All || s.image.is_none());
+        let wanted = project
+            .services
+            .values()
+            .filter(|s| rmi == Rmi::All || s.image.is_none());
         names.extend(wanted.map(|service| image_name(&project.name, service)));
     }
     names
@@ -148,13 +175,18 @@ pub(super) fn stop_all(
             .filter(|(other, _)| needs.of(other).iter().any(|need| need.service == *name))
             .flat_map(|(_, nodes)| nodes.iter().copied())
             .collect();
-        let mine = going.iter().filter(|(c, _)| labels::service(c).as_ref() == Some(name));
+        let mine = going
+            .iter()
+            .filter(|(c, _)| labels::service(c).as_ref() == Some(name));
         let mut nodes = Vec::new();
         for (container, cause) in mine {
             let who = who(container);
             let mut node = None;
             if runs(container) {
-                let action = Action::Stop { who: who.clone(), timeout: stops.timeout };
+                let action = Action::Stop {
+                    who: who.clone(),
+                    timeout: stops.timeout,
+                };
                 let stop = plan.steps.add(Step::new(action, cause.clone()));
                 for need in &dependents {
                     plan.steps.need(stop, *need, When::Done);
@@ -163,7 +195,9 @@ pub(super) fn stop_all(
                 node = Some(stop);
             }
             if let Some(volumes) = stops.remove {
-                let remove = plan.steps.add(Step::new(Action::Remove { who, volumes }, cause.clone()));
+                let remove = plan
+                    .steps
+                    .add(Step::new(Action::Remove { who, volumes }, cause.clone()));
                 for need in node.into_iter().chain(dependents.iter().copied()) {
                     plan.steps.need(remove, need, When::Done);
                 }

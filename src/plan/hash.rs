@@ -20,8 +20,15 @@ use crate::compose::model::{Project, Service, VolumeSource};
 use crate::image::digest::Digest;
 
 /// Keys of a service that do not count.
-const IGNORED: [&str; 7] =
-    ["build", "pull_policy", "scale", "depends_on", "profiles", "attach", "develop"];
+const IGNORED: [&str; 7] = [
+    "build",
+    "pull_policy",
+    "scale",
+    "depends_on",
+    "profiles",
+    "attach",
+    "develop",
+];
 
 /// What a container is made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,8 +41,14 @@ pub struct SpecHash {
 
 /// The hash of one service.
 pub fn of_service(project: &Project, service: &Service, facts: &Facts) -> SpecHash {
-    let declared = project.document.get("services").and_then(|all| all.get(service.name.as_str()));
-    let mut document = declared.and_then(Value::as_object).cloned().unwrap_or_default();
+    let declared = project
+        .document
+        .get("services")
+        .and_then(|all| all.get(service.name.as_str()));
+    let mut document = declared
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
     for key in IGNORED {
         document.shift_remove(key);
     }
@@ -48,7 +61,10 @@ pub fn of_service(project: &Project, service: &Service, facts: &Facts) -> SpecHa
     document.insert("resolved".into(), resolved(project, service, facts));
     let full = canonical(&Value::Object(document), false);
     let hash = Digest::of(full.to_string().as_bytes()).hex();
-    SpecHash { hash, document: canonical(&full, true).to_string() }
+    SpecHash {
+        hash,
+        document: canonical(&full, true).to_string(),
+    }
 }
 
 /// The hash of a network's or volume's declaration.
@@ -74,7 +90,10 @@ fn resolved(project: &Project, service: &Service, facts: &Facts) -> Value {
         })
         .collect();
     let digest = |kind: &str, key: &str| {
-        facts.contents.get(&format!("{kind}.{key}")).map(|d| Value::String(d.to_string()))
+        facts
+            .contents
+            .get(&format!("{kind}.{key}"))
+            .map(|d| Value::String(d.to_string()))
     };
     let configs: BTreeMap<&str, Value> = service
         .configs
@@ -141,23 +160,47 @@ fn is_mask(text: &str) -> bool {
 /// Whether a key's value is not for showing.
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    ["pass", "secret", "token", "key", "credential", "auth", "private"].iter().any(|w| key.contains(w))
+    [
+        "pass",
+        "secret",
+        "token",
+        "key",
+        "credential",
+        "auth",
+        "private",
+    ]
+    .iter()
+    .any(|w| key.contains(w))
 }
 
 /// What differs between two documents of [`SpecHash`], by path. Empty when one of them is none.
 pub fn changes(was: &str, now: &str) -> Vec<Change> {
     let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
-    let (Some(was), Some(now)) = (parsed(was), parsed(now)) else { return Vec::new() };
+    let (Some(was), Some(now)) = (parsed(was), parsed(now)) else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     differ("", "", Some(&was), Some(&now), &mut found);
     found
 }
 
-fn differ(path: &str, key: &str, was: Option<&Value>, now: Option<&Value>, found: &mut Vec<Change>) {
+fn differ(
+    path: &str,
+    key: &str,
+    was: Option<&Value>,
+    now: Option<&Value>,
+    found: &mut Vec<Change>,
+) {
     if was == now {
         return;
     }
-    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let below = |name: &str| {
+        if path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{path}.{name}")
+        }
+    };
     match (was, now) {
         (Some(Value::Object(a)), Some(Value::Object(b))) => {
             let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
@@ -172,9 +215,17 @@ fn differ(path: &str, key: &str, was: Option<&Value>, now: Option<&Value>, found
         }
         _ => {
             let shown = |value: Option<&Value>| value.filter(|_| !is_secret(key)).and_then(plain);
-            let path = path.strip_prefix("resolved.").map_or_else(|| path.to_owned(), resolved_path);
-            let digests = [was, now].iter().any(|v| v.and_then(Value::as_str).is_some_and(is_mask));
-            let (was, now) = if digests { (None, None) } else { (shown(was), shown(now)) };
+            let path = path
+                .strip_prefix("resolved.")
+                .map_or_else(|| path.to_owned(), resolved_path);
+            let digests = [was, now]
+                .iter()
+                .any(|v| v.and_then(Value::as_str).is_some_and(is_mask));
+            let (was, now) = if digests {
+                (None, None)
+            } else {
+                (shown(was), shown(now))
+            };
             found.push(Change { path, was, now });
         }
     }
@@ -205,7 +256,10 @@ mod tests {
 
     fn texts(was: &Value, now: &Value) -> Vec<String> {
         let masked = |v: &Value| canonical(v, true).to_string();
-        changes(&masked(was), &masked(now)).iter().map(Change::to_string).collect()
+        changes(&masked(was), &masked(now))
+            .iter()
+            .map(Change::to_string)
+            .collect()
     }
 
     #[test]
@@ -215,14 +269,20 @@ mod tests {
                 &json!({"environment": {"V": "1", "OLD": "x"}, "command": ["a", "b"]}),
                 &json!({"environment": {"V": "2"}, "command": ["a", "c"]}),
             ),
-            ["command[1] changed: b → c", "environment.OLD removed: x", "environment.V changed: 1 → 2"]
+            [
+                "command[1] changed: b → c",
+                "environment.OLD removed: x",
+                "environment.V changed: 1 → 2"
+            ]
         );
     }
 
     #[test]
     fn values_of_secrets_are_neither_kept_nor_shown_but_compared() {
-        let (was, now) =
-            (json!({"environment": {"DB_PASSWORD": "old"}}), json!({"environment": {"DB_PASSWORD": "new"}}));
+        let (was, now) = (
+            json!({"environment": {"DB_PASSWORD": "old"}}),
+            json!({"environment": {"DB_PASSWORD": "new"}}),
+        );
         assert!(!canonical(&was, true).to_string().contains("old"));
         assert_eq!(texts(&was, &now), ["environment.DB_PASSWORD changed"]);
         assert!(texts(&was, &was).is_empty());
@@ -230,6 +290,9 @@ mod tests {
 
     #[test]
     fn the_order_of_keys_does_not_count() {
-        assert_eq!(of_resource(&json!({"a": 1, "b": 2})), of_resource(&json!({"b": 2, "a": 1})));
+        assert_eq!(
+            of_resource(&json!({"a": 1, "b": 2})),
+            of_resource(&json!({"b": 2, "a": 1}))
+        );
     }
 }

@@ -51,7 +51,10 @@ pub enum Fetch {
 
 /// The name of a service's image: its own, or project and service.
 pub fn image_name(project: &ProjectName, service: &Service) -> String {
-    service.image.as_ref().map_or_else(|| format!("{project}-{}", service.name), |i| i.value.clone())
+    service.image.as_ref().map_or_else(
+        || format!("{project}-{}", service.name),
+        |i| i.value.clone(),
+    )
 }
 
 /// Decides how a service's image is got. `stale` says that the last pull is older than the policy's
@@ -65,16 +68,25 @@ pub fn wanted(
     here: Option<ImageFacts>,
     policy: ImagePolicy,
     stale: bool,
-) -> Result<WantedImage, Diagnostic> {
+) -> Result<WantedImage, Box<Diagnostic>> {
     let name = image_name(project, service);
-    let pull = policy.pull.or_else(|| service.pull_policy.as_ref().map(|p| p.value));
+    let pull = policy
+        .pull
+        .or_else(|| service.pull_policy.as_ref().map(|p| p.value));
     let fetch = match (&service.build, policy.build) {
-        (Some(_), BuildChoice::Always) => Some((Fetch::Build { pull_first: false }, Cause::BuildAsked)),
+        (Some(_), BuildChoice::Always) => {
+            Some((Fetch::Build { pull_first: false }, Cause::BuildAsked))
+        }
         (Some(_), BuildChoice::Missing) => with_build(service, pull, here.is_some(), stale),
         _ => without_build(service, pull, here.is_some(), stale, &name)?,
     };
     let platform = service.platform.as_ref().map(|p| p.value.clone());
-    Ok(WantedImage { name, platform, here, fetch })
+    Ok(WantedImage {
+        name,
+        platform,
+        here,
+        fetch,
+    })
 }
 
 fn with_build(
@@ -86,7 +98,9 @@ fn with_build(
     let named = service.image.is_some();
     match pull {
         Some(PullPolicy::Build) => Some((Fetch::Build { pull_first: false }, Cause::BuildAsked)),
-        Some(PullPolicy::Always) if named => Some((Fetch::Build { pull_first: true }, Cause::PullPolicy)),
+        Some(PullPolicy::Always) if named => {
+            Some((Fetch::Build { pull_first: true }, Cause::PullPolicy))
+        }
         Some(PullPolicy::Every(_)) if named && here && stale => {
             Some((Fetch::Build { pull_first: true }, Cause::PullPolicy))
         }
@@ -102,21 +116,29 @@ fn without_build(
     here: bool,
     stale: bool,
     name: &str,
-) -> Result<Option<(Fetch, Cause)>, Diagnostic> {
+) -> Result<Option<(Fetch, Cause)>, Box<Diagnostic>> {
     let span = service.image.as_ref().and_then(|i| i.span).or(service.span);
     if service.image.is_none() && !here {
         let text = format!("service `{}` has no image here", service.name);
-        return Err(Diagnostic::error(text).at(span).hint("build it: leave out --no-build"));
+        return Err(Box::new(
+            Diagnostic::error(text)
+                .at(span)
+                .hint("build it: leave out --no-build"),
+        ));
     }
     Ok(match pull {
-        Some(PullPolicy::Always) if service.image.is_some() => Some((Fetch::Pull, Cause::PullPolicy)),
+        Some(PullPolicy::Always) if service.image.is_some() => {
+            Some((Fetch::Pull, Cause::PullPolicy))
+        }
         Some(PullPolicy::Every(_)) if here && stale => Some((Fetch::Pull, Cause::PullPolicy)),
         _ if here => None,
         Some(PullPolicy::Never) => {
             let text = format!("image `{name}` of service `{}` is not here", service.name);
-            return Err(Diagnostic::error(text)
-                .at(span)
-                .hint(format!("pull it: hoist pull {}, or change pull_policy", service.name)));
+            let hint = format!(
+                "pull it: hoist pull {}, or change pull_policy",
+                service.name
+            );
+            return Err(Box::new(Diagnostic::error(text).at(span).hint(hint)));
         }
         _ => Some((Fetch::Pull, Cause::Missing)),
     })

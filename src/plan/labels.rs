@@ -38,17 +38,27 @@ pub const SPEC: &str = "io.hoist.spec";
 
 /// The service a container belongs to, if its label says one.
 pub fn service(container: &ObservedContainer) -> Option<ServiceName> {
-    container.labels.get(SERVICE).map(|name| ServiceName::new(name.as_str()))
+    container
+        .labels
+        .get(SERVICE)
+        .map(|name| ServiceName::new(name.as_str()))
 }
 
 /// Its number; 1 when the label is missing or no number.
 pub fn number(container: &ObservedContainer) -> u32 {
-    container.labels.get(NUMBER).and_then(|n| n.parse().ok()).unwrap_or(1)
+    container
+        .labels
+        .get(NUMBER)
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1)
 }
 
 /// Whether it is a container of `run`.
 pub fn is_oneoff(container: &ObservedContainer) -> bool {
-    container.labels.get(ONEOFF).is_some_and(|v| v.eq_ignore_ascii_case("true"))
+    container
+        .labels
+        .get(ONEOFF)
+        .is_some_and(|v| v.eq_ignore_ascii_case("true"))
 }
 
 /// `created`, `exited (3)`: a state with its exit code.

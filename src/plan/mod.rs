@@ -19,9 +19,9 @@ pub mod policy;
 pub mod reconcile;
 mod resources;
 pub mod settle;
-pub mod views;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -67,10 +67,18 @@ pub struct World {
 
 impl World {
     fn network(&self, name: &str) -> Option<&ObservedNetwork> {
-        self.observed.networks.iter().find(|n| n.name == name).or_else(|| self.networks.get(name))
+        self.observed
+            .networks
+            .iter()
+            .find(|n| n.name == name)
+            .or_else(|| self.networks.get(name))
     }
     fn volume(&self, name: &str) -> Option<&ObservedVolume> {
-        self.observed.volumes.iter().find(|v| v.name == name).or_else(|| self.volumes.get(name))
+        self.observed
+            .volumes
+            .iter()
+            .find(|v| v.name == name)
+            .or_else(|| self.volumes.get(name))
     }
 }
 
@@ -131,24 +139,41 @@ impl Plan {
     }
     /// The steps in an order they could be done in one after another.
     fn order(&self) -> Vec<NodeId> {
-        self.steps.order().unwrap_or_else(|_| self.steps.nodes().map(|(id, _)| id).collect())
+        self.steps
+            .order()
+            .unwrap_or_else(|_| self.steps.nodes().map(|(id, _)| id).collect())
     }
     /// What a step waits for, without what one of those waits for itself.
     fn direct_needs(&self, id: NodeId) -> Vec<NodeId> {
-        let needs: Vec<NodeId> = self.steps.needs(id).into_iter().map(|(need, _)| need).collect();
+        let needs: Vec<NodeId> = self
+            .steps
+            .needs(id)
+            .into_iter()
+            .map(|(need, _)| need)
+            .collect();
         let mut implied = BTreeSet::new();
-        let mut queue: Vec<NodeId> =
-            needs.iter().flat_map(|need| self.steps.needs(*need)).map(|(need, _)| need).collect();
+        let mut queue: Vec<NodeId> = needs
+            .iter()
+            .flat_map(|need| self.steps.needs(*need))
+            .map(|(need, _)| need)
+            .collect();
         while let Some(at) = queue.pop() {
             if implied.insert(at) {
                 queue.extend(self.steps.needs(at).into_iter().map(|(need, _)| need));
             }
         }
-        needs.into_iter().filter(|need| !implied.contains(need)).collect()
+        needs
+            .into_iter()
+            .filter(|need| !implied.contains(need))
+            .collect()
     }
     /// Numbers of the steps as the texts show them, from 1.
     fn numbers(&self) -> BTreeMap<NodeId, usize> {
-        self.order().into_iter().enumerate().map(|(at, id)| (id, at + 1)).collect()
+        self.order()
+            .into_iter()
+            .enumerate()
+            .map(|(at, id)| (id, at + 1))
+            .collect()
     }
     /// One line a step: number, action, thing, cause, what it waits for.
     pub fn text(&self) -> String {
@@ -158,23 +183,48 @@ impl Plan {
             .into_iter()
             .filter_map(|id| {
                 let step = self.steps.get(id)?;
-                let mut after: Vec<usize> =
-                    self.direct_needs(id).iter().filter_map(|need| numbers.get(need).copied()).collect();
+                let mut after: Vec<usize> = self
+                    .direct_needs(id)
+                    .iter()
+                    .filter_map(|need| numbers.get(need).copied())
+                    .collect();
                 after.sort_unstable();
                 let after: Vec<String> = after.iter().map(|n| format!("#{n}")).collect();
-                let after = if after.is_empty() { String::new() } else { format!("after {}", after.join(" ")) };
+                let after = if after.is_empty() {
+                    String::new()
+                } else {
+                    format!("after {}", after.join(" "))
+                };
                 let number = format!("#{}", numbers.get(&id)?);
-                Some([number, step.action.verb().into(), step.action.subject(), step.cause_text(), after])
+                Some([
+                    number,
+                    step.action.verb().into(),
+                    step.action.subject(),
+                    step.cause_text(),
+                    after,
+                ])
             })
             .collect();
-        let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+        let width = |at: usize| {
+            rows.iter()
+                .map(|row| row[at].chars().count())
+                .max()
+                .unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..4).map(width).collect();
         let mut out = String::new();
         for row in &rows {
             let line = format!(
                 "{:<a$} {:<b$} {:<c$}  {:<d$}  {}",
-                row[0], row[1], row[2], row[3], row[4],
-                a = widths[0], b = widths[1], c = widths[2], d = widths[3],
+                row[0],
+                row[1],
+                row[2],
+                row[3],
+                row[4],
+                a = widths[0],
+                b = widths[1],
+                c = widths[2],
+                d = widths[3],
             );
             out.push_str(line.trim_end());
             out.push('\n');

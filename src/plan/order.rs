@@ -41,8 +41,13 @@ impl Needs {
             all.insert(service.name.clone(), needs.collect());
         }
         for container in containers {
-            let Some(service) = labels::service(container) else { continue };
-            let label = container.labels.get(labels::DEPENDS_ON).map_or("", String::as_str);
+            let Some(service) = labels::service(container) else {
+                continue;
+            };
+            let label = container
+                .labels
+                .get(labels::DEPENDS_ON)
+                .map_or("", String::as_str);
             all.entry(service).or_insert_with(|| {
                 let need = |(service, condition, restart)| Need {
                     service,
@@ -63,11 +68,18 @@ impl Needs {
     }
 
     /// The services, needs first. Circles can only come from labels; they are cut.
-    pub(super) fn order(&self, services: impl IntoIterator<Item = ServiceName>) -> Vec<ServiceName> {
-        let services: Vec<ServiceName> =
-            services.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+    pub(super) fn order(
+        &self,
+        services: impl IntoIterator<Item = ServiceName>,
+    ) -> Vec<ServiceName> {
+        let services: Vec<ServiceName> = services
+            .into_iter()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
         let mut dag = Dag::default();
-        let ids: BTreeMap<&ServiceName, _> = services.iter().map(|name| (name, dag.add(name))).collect();
+        let ids: BTreeMap<&ServiceName, _> =
+            services.iter().map(|name| (name, dag.add(name))).collect();
         for (name, id) in &ids {
             for need in self.of(name) {
                 if let Some(other) = ids.get(&need.service) {
@@ -76,7 +88,11 @@ impl Needs {
             }
         }
         match dag.order() {
-            Ok(order) => order.iter().filter_map(|id| dag.get(*id)).map(|n| (*n).clone()).collect(),
+            Ok(order) => order
+                .iter()
+                .filter_map(|id| dag.get(*id))
+                .map(|n| (*n).clone())
+                .collect(),
             Err(_) => services,
         }
     }

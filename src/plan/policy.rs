@@ -54,6 +54,8 @@ pub enum Rmi {
 pub struct UpPolicy {
     /// Services named on the command line; empty is all.
     pub services: Vec<String>,
+    /// All services the files declare, selected or not.
+    pub declared: Vec<String>,
     /// For named services.
     pub recreate: Recreate,
     /// Dependencies are replaced in any case.

@@ -29,7 +29,10 @@ pub(super) fn network_spec(project: &Project, network: &Network) -> NetworkSpec 
     let mut spec = NetworkSpec {
         name: network.name.clone(),
         project: Some(project.name.clone()),
-        driver: network.driver.clone().unwrap_or_else(|| "bridge".to_owned()),
+        driver: network
+            .driver
+            .clone()
+            .unwrap_or_else(|| "bridge".to_owned()),
         options: network.driver_opts.clone(),
         subnets: network.subnets.iter().filter_map(subnet).collect(),
         internal: network.internal,
@@ -40,10 +43,14 @@ pub(super) fn network_spec(project: &Project, network: &Network) -> NetworkSpec 
         "driver": spec.driver, "options": spec.options, "subnets": spec.subnets,
         "internal": spec.internal, "ipv6": spec.ipv6, "labels": spec.labels,
     });
-    spec.labels.insert(labels::PROJECT.into(), project.name.to_string());
-    spec.labels.insert(labels::NETWORK.into(), network.key.clone());
-    spec.labels.insert(labels::CONFIG_HASH.into(), hash::of_resource(&declared));
-    spec.labels.insert(labels::VERSION.into(), env!("CARGO_PKG_VERSION").into());
+    spec.labels
+        .insert(labels::PROJECT.into(), project.name.to_string());
+    spec.labels
+        .insert(labels::NETWORK.into(), network.key.clone());
+    spec.labels
+        .insert(labels::CONFIG_HASH.into(), hash::of_resource(&declared));
+    spec.labels
+        .insert(labels::VERSION.into(), env!("CARGO_PKG_VERSION").into());
     spec
 }
 
@@ -57,10 +64,14 @@ pub(super) fn volume_spec(project: &Project, volume: &Volume) -> VolumeSpec {
         labels: volume.labels.clone(),
     };
     let declared = json!({ "driver": spec.driver, "options": spec.options, "labels": spec.labels });
-    spec.labels.insert(labels::PROJECT.into(), project.name.to_string());
-    spec.labels.insert(labels::VOLUME.into(), volume.key.clone());
-    spec.labels.insert(labels::CONFIG_HASH.into(), hash::of_resource(&declared));
-    spec.labels.insert(labels::VERSION.into(), env!("CARGO_PKG_VERSION").into());
+    spec.labels
+        .insert(labels::PROJECT.into(), project.name.to_string());
+    spec.labels
+        .insert(labels::VOLUME.into(), volume.key.clone());
+    spec.labels
+        .insert(labels::CONFIG_HASH.into(), hash::of_resource(&declared));
+    spec.labels
+        .insert(labels::VERSION.into(), env!("CARGO_PKG_VERSION").into());
     spec
 }
 
@@ -85,18 +96,39 @@ pub(super) fn plan(
     faults: &mut Diagnostics,
 ) -> Resources {
     let mut made = Resources::default();
-    let used: BTreeSet<&String> =
-        project.services.values().flat_map(|service| service.networks.keys()).collect();
-    for network in project.networks.values().filter(|network| used.contains(&network.key)) {
+    let used: BTreeSet<&String> = project
+        .services
+        .values()
+        .flat_map(|service| service.networks.keys())
+        .collect();
+    for network in project
+        .networks
+        .values()
+        .filter(|network| used.contains(&network.key))
+    {
         plan_network(plan, project, network, world, &mut made, faults);
     }
-    let bridge = |mode: &crate::base::span::Spanned<NetworkModeSpec>| mode.value == NetworkModeSpec::Bridge;
-    if project.services.values().any(|s| s.network_mode.as_ref().is_some_and(bridge))
+    let bridge =
+        |mode: &crate::base::span::Spanned<NetworkModeSpec>| mode.value == NetworkModeSpec::Bridge;
+    if project
+        .services
+        .values()
+        .any(|s| s.network_mode.as_ref().is_some_and(bridge))
         && world.network(BRIDGE).is_none()
     {
-        let default = Network { name: BRIDGE.into(), ..Network::default() };
-        let spec = NetworkSpec { project: None, labels: BTreeMap::new(), ..network_spec(project, &default) };
-        made.bridge = Some(plan.steps.add(Step::new(Action::CreateNetwork(Box::new(spec)), Cause::Missing)));
+        let default = Network {
+            name: BRIDGE.into(),
+            ..Network::default()
+        };
+        let spec = NetworkSpec {
+            project: None,
+            labels: BTreeMap::new(),
+            ..network_spec(project, &default)
+        };
+        made.bridge = Some(plan.steps.add(Step::new(
+            Action::CreateNetwork(Box::new(spec)),
+            Cause::Missing,
+        )));
     }
     let used: BTreeSet<&String> = project
         .services
@@ -107,7 +139,11 @@ pub(super) fn plan(
             _ => None,
         })
         .collect();
-    for volume in project.volumes.values().filter(|volume| used.contains(&volume.key)) {
+    for volume in project
+        .volumes
+        .values()
+        .filter(|volume| used.contains(&volume.key))
+    {
         plan_volume(plan, project, volume, world, &mut made, faults);
     }
     made
@@ -131,10 +167,12 @@ fn plan_network(
     }
     let spec = network_spec(project, network);
     let create = |plan: &mut Plan, spec, cause| {
-        plan.steps.add(Step::new(Action::CreateNetwork(Box::new(spec)), cause))
+        plan.steps
+            .add(Step::new(Action::CreateNetwork(Box::new(spec)), cause))
     };
     let Some(found) = found else {
-        made.networks.insert(network.key.clone(), create(plan, spec, Cause::Missing));
+        made.networks
+            .insert(network.key.clone(), create(plan, spec, Cause::Missing));
         return;
     };
     if found.project.as_ref() != Some(&project.name) {
@@ -149,9 +187,13 @@ fn plan_network(
     if hash == spec.labels.get(labels::CONFIG_HASH) {
         return;
     }
-    let ours = |id: &crate::base::name::ContainerId| world.observed.containers.iter().any(|c| {
-        c.id == *id && labels::service(c).is_some_and(|s| project.services.contains_key(&s))
-    });
+    let ours = |id: &crate::base::name::ContainerId| {
+        world.observed.containers.iter().any(|c| {
+            c.id == *id
+                && !labels::is_oneoff(c)
+                && labels::service(c).is_some_and(|s| project.services.contains_key(&s))
+        })
+    };
     if !found.users.iter().all(ours) {
         plan.warnings.push(format!(
             "network {name} has changed in the compose file, but others use it; it stays as it is until `down`"
@@ -159,7 +201,10 @@ fn plan_network(
         return;
     }
     let cause = Cause::Rewired { name: name.clone() };
-    let remove = plan.steps.add(Step::new(Action::RemoveNetwork { name: name.clone() }, cause.clone()));
+    let remove = plan.steps.add(Step::new(
+        Action::RemoveNetwork { name: name.clone() },
+        cause.clone(),
+    ));
     let node = create(plan, spec, cause);
     plan.steps.need(node, remove, When::Done);
     made.rewired.insert(name.clone(), remove);
@@ -186,13 +231,16 @@ fn plan_volume(
     match found {
         None => {
             let step = Step::new(Action::CreateVolume(Box::new(spec)), Cause::Missing);
-            made.volumes.insert(volume.key.clone(), plan.steps.add(step));
+            made.volumes
+                .insert(volume.key.clone(), plan.steps.add(step));
         }
-        Some(found) if found.project.as_ref() != Some(&project.name) => plan.warnings.push(format!(
-            "volume \"{name}\" already exists but was not created for project \"{}\". \
+        Some(found) if found.project.as_ref() != Some(&project.name) => {
+            plan.warnings.push(format!(
+                "volume \"{name}\" already exists but was not created for project \"{}\". \
              Use `external: true` to use an existing volume",
-            project.name
-        )),
+                project.name
+            ));
+        }
         Some(found) => {
             if found.labels.get(labels::CONFIG_HASH) != spec.labels.get(labels::CONFIG_HASH) {
                 plan.warnings.push(format!(
@@ -206,5 +254,7 @@ fn plan_volume(
 
 /// As Compose words it.
 fn missing(kind: &str, name: &str) -> Diagnostic {
-    Diagnostic::error(format!("{kind} {name} declared as external, but could not be found"))
+    Diagnostic::error(format!(
+        "{kind} {name} declared as external, but could not be found"
+    ))
 }

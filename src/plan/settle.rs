@@ -12,5 +12,8 @@ use crate::image::digest::Digest;
 /// not known counts as changed.
 pub fn needed(step: &Step, images: &BTreeMap<ServiceName, Digest>) -> bool {
     step.only_if.is_empty()
-        || step.only_if.iter().any(|change| images.get(&change.service) != Some(&change.was))
+        || step
+            .only_if
+            .iter()
+            .any(|change| images.get(&change.service) != Some(&change.was))
 }

@@ -37,7 +37,11 @@ pub(crate) fn project(text: &str) -> Project {
         warnings: Diagnostics::default(),
     };
     let mut documents = serde_json::Map::new();
-    for part in text.split('|').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in text
+        .split('|')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
         let (name, rest) = part.split_once(':').expect("name: image");
         let mut words = rest.split(',').map(str::trim);
         let image = words.next().unwrap_or_default();
@@ -53,14 +57,22 @@ pub(crate) fn project(text: &str) -> Project {
             apply_word(&mut project, &mut service, &mut document, word);
         }
         if service.network_mode.is_none() {
-            service.networks.insert("default".into(), ServiceNetwork::default());
+            service
+                .networks
+                .insert("default".into(), ServiceNetwork::default());
         }
         documents.insert(name.into(), document);
         project.services.insert(name.into(), service);
     }
-    let default = Network { key: "default".into(), name: "demo_default".into(), ..Default::default() };
+    let default = Network {
+        key: "default".into(),
+        name: "demo_default".into(),
+        ..Default::default()
+    };
     project.networks.insert("default".into(), default);
-    project.document.insert("services".into(), Value::Object(documents));
+    project
+        .document
+        .insert("services".into(), Value::Object(documents));
     project
 }
 
@@ -82,25 +94,37 @@ fn apply_word(project: &mut Project, service: &mut Service, document: &mut Value
             };
             service.depends_on.insert(rest[0].into(), need);
             if verb == "net" {
-                service.network_mode = Some(Spanned::bare(NetworkModeSpec::Service(rest[0].into())));
+                service.network_mode =
+                    Some(Spanned::bare(NetworkModeSpec::Service(rest[0].into())));
             }
         }
         "scale" => service.scale = rest[0].parse().expect("a number"),
         "env" => {
             let (key, value) = rest[0].split_once('=').expect("K=V");
             document["environment"][key] = json!(value);
-            service.environment.insert(key.into(), Some(Spanned::bare(value.into())));
+            service
+                .environment
+                .insert(key.into(), Some(Spanned::bare(value.into())));
         }
         "volume" => {
             let name = format!("demo_{}", rest[0]);
-            let volume = Volume { key: rest[0].into(), name, ..Default::default() };
+            let volume = Volume {
+                key: rest[0].into(),
+                name,
+                ..Default::default()
+            };
             project.volumes.insert(rest[0].into(), volume);
-            service.volumes.push(Spanned::bare(mount(Some(rest[0].into()), "/named")));
+            service
+                .volumes
+                .push(Spanned::bare(mount(Some(rest[0].into()), "/named")));
         }
         "data" => service.volumes.push(Spanned::bare(mount(None, "/data"))),
         "probe" => {
             let test = Some(vec!["CMD".into(), "true".into()]);
-            service.healthcheck = Some(HealthcheckSpec { test, ..Default::default() });
+            service.healthcheck = Some(HealthcheckSpec {
+                test,
+                ..Default::default()
+            });
         }
         "build" => service.build = Some(BuildSpec::default()),
         other => panic!("unknown word {other}"),
@@ -108,13 +132,25 @@ fn apply_word(project: &mut Project, service: &mut Service, document: &mut Value
 }
 
 fn mount(key: Option<String>, target: &str) -> VolumeMount {
-    let source = VolumeSource::Volume { key, nocopy: false, subpath: None, labels: BTreeMap::new() };
-    VolumeMount { target: target.into(), source, read_only: false }
+    let source = VolumeSource::Volume {
+        key,
+        nocopy: false,
+        subpath: None,
+        labels: BTreeMap::new(),
+    };
+    VolumeMount {
+        target: target.into(),
+        source,
+        read_only: false,
+    }
 }
 
 /// An image whose id is the digest of its name.
 pub(crate) fn image(name: &str) -> ImageFacts {
-    ImageFacts { id: Some(Digest::of(name.as_bytes())), ..Default::default() }
+    ImageFacts {
+        id: Some(Digest::of(name.as_bytes())),
+        ..Default::default()
+    }
 }
 
 /// The project with all images here.
@@ -123,27 +159,51 @@ pub(crate) fn desired(text: &str) -> Desired {
     let facts = Facts::default();
     let images = project.services.values().map(|service| {
         let name = super::images::image_name(&project.name, service);
-        let fetch = service.build.as_ref().map(|_| (Fetch::Build { pull_first: false }, Cause::BuildAsked));
-        (service.name.clone(), WantedImage { here: Some(image(&name)), name, platform: None, fetch })
+        let fetch = service
+            .build
+            .as_ref()
+            .map(|_| (Fetch::Build { pull_first: false }, Cause::BuildAsked));
+        (
+            service.name.clone(),
+            WantedImage {
+                here: Some(image(&name)),
+                name,
+                platform: None,
+                fetch,
+            },
+        )
     });
-    let hashes = project
-        .services
-        .values()
-        .map(|service| (service.name.clone(), hash::of_service(&project, service, &facts)));
-    Desired { images: images.collect(), hashes: hashes.collect(), project: project.clone(), facts }
+    let hashes = project.services.values().map(|service| {
+        (
+            service.name.clone(),
+            hash::of_service(&project, service, &facts),
+        )
+    });
+    Desired {
+        images: images.collect(),
+        hashes: hashes.collect(),
+        project: project.clone(),
+        facts,
+    }
 }
 
 /// A container as an engine would show it.
 pub(crate) fn seen(spec: &ContainerSpec, state: State) -> ObservedContainer {
     let volumes = spec.mounts.iter().filter_map(|mount| match &mount.source {
-        MountSource::Volume { name, anonymous, .. } => Some((mount.target.clone(), name.clone(), *anonymous)),
+        MountSource::Volume {
+            name, anonymous, ..
+        } => Some((mount.target.clone(), name.clone(), *anonymous)),
         _ => None,
     });
     let volumes: Vec<_> = volumes.collect();
     let networks = match &spec.network {
         NetworkMode::Networks(all) => all
             .iter()
-            .map(|e| Attachment { network: e.network.clone(), addresses: Vec::new(), aliases: e.aliases.clone() })
+            .map(|e| Attachment {
+                network: e.network.clone(),
+                addresses: Vec::new(),
+                aliases: e.aliases.clone(),
+            })
             .collect(),
         _ => Vec::new(),
     };
@@ -164,8 +224,15 @@ pub(crate) fn seen(spec: &ContainerSpec, state: State) -> ObservedContainer {
         }),
         networks,
         ports: Vec::new(),
-        volumes: volumes.iter().map(|(_, name, anonymous)| (name.clone(), *anonymous)).collect(),
-        anonymous: volumes.iter().filter(|v| v.2).map(|(t, name, _)| (t.clone(), name.clone())).collect(),
+        volumes: volumes
+            .iter()
+            .map(|(_, name, anonymous)| (name.clone(), *anonymous))
+            .collect(),
+        anonymous: volumes
+            .iter()
+            .filter(|v| v.2)
+            .map(|(t, name, _)| (t.clone(), name.clone()))
+            .collect(),
         mounts: Vec::new(),
         tty: false,
         restarts: 0,
@@ -182,7 +249,10 @@ fn running(text: &str) -> World {
             let name = container_name(&desired.project, service, number);
             let none = BTreeMap::new();
             let peer = |name: &str| {
-                Some(Peer { id: Some(ContainerId::new(format!("id-{name}"))), ..Peer::default() })
+                Some(Peer {
+                    id: Some(ContainerId::new(format!("id-{name}"))),
+                    ..Peer::default()
+                })
             };
             let image_name = desired.images[&service.name].name.clone();
             let replica = Replica {
@@ -196,7 +266,12 @@ fn running(text: &str) -> World {
                 slug: None,
             };
             let spec = desired.container_spec(service, &replica, &mut Diagnostics::default());
-            world.observed.containers.push(seen(&spec, State::Running { since: Timestamp(0) }));
+            world.observed.containers.push(seen(
+                &spec,
+                State::Running {
+                    since: Timestamp(0),
+                },
+            ));
         }
     }
     for network in desired.project.networks.values() {
@@ -207,7 +282,12 @@ fn running(text: &str) -> World {
             labels: spec.labels,
             driver: spec.driver,
             subnets: Vec::new(),
-            users: world.observed.containers.iter().map(|c| c.id.clone()).collect(),
+            users: world
+                .observed
+                .containers
+                .iter()
+                .map(|c| c.id.clone())
+                .collect(),
         });
     }
     for volume in desired.project.volumes.values() {
@@ -224,7 +304,10 @@ fn running(text: &str) -> World {
 }
 
 fn up() -> UpPolicy {
-    UpPolicy { start: true, ..UpPolicy::default() }
+    UpPolicy {
+        start: true,
+        ..UpPolicy::default()
+    }
 }
 
 fn plan(text: &str, world: &World, policy: &UpPolicy) -> Plan {
@@ -244,7 +327,11 @@ fn shows(plan: &Plan, want: &str) {
 #[test]
 fn a_new_project_gets_its_network_then_containers_then_starts_in_order() {
     shows(
-        &plan("db: pg, probe, volume data | web: app, after db healthy", &World::default(), &up()),
+        &plan(
+            "db: pg, probe, volume data | web: app, after db healthy",
+            &World::default(),
+            &up(),
+        ),
         "
         #1 create network demo_default  missing
         #2 create volume demo_data      missing
@@ -283,20 +370,34 @@ fn a_new_database_image_restarts_only_dependents_that_ask() {
 
 #[test]
 fn a_changed_variable_is_named_with_old_and_new() {
-    let plan = plan("a: app, env V=2 | b: app", &running("a: app, env V=1 | b: app"), &up());
+    let plan = plan(
+        "a: app, env V=2 | b: app",
+        &running("a: app, env V=1 | b: app"),
+        &up(),
+    );
     shows(
         &plan,
         "
         #1 replace a/1  environment.V changed: 1 → 2
         #2 start   a/1  new                           after #1",
     );
-    assert_eq!(plan.unchanged.iter().map(|who| who.name.as_str()).collect::<Vec<_>>(), ["demo-b-1"]);
+    assert_eq!(
+        plan.unchanged
+            .iter()
+            .map(|who| who.name.as_str())
+            .collect::<Vec<_>>(),
+        ["demo-b-1"]
+    );
 }
 
 #[test]
 fn who_shares_a_namespace_with_a_replaced_container_is_replaced_too() {
     shows(
-        &plan("a: app, env V=2 | side: app, net a", &running("a: app, env V=1 | side: app, net a"), &up()),
+        &plan(
+            "a: app, env V=2 | side: app, net a",
+            &running("a: app, env V=1 | side: app, net a"),
+            &up(),
+        ),
         "
         #1 replace a/1     environment.V changed: 1 → 2
         #2 replace side/1  `a` is replaced               after #1
@@ -318,7 +419,12 @@ fn a_build_decides_later_whether_its_container_is_replaced() {
         #4 start   a/1        new, if the image of `a` changes              after #3
         #5 start   b/1        `a` is replaced, if the image of `a` changes  after #4",
     );
-    let replace = plan.steps.nodes().find(|(_, s)| s.action.verb() == "replace").expect("planned").1;
+    let replace = plan
+        .steps
+        .nodes()
+        .find(|(_, s)| s.action.verb() == "replace")
+        .expect("planned")
+        .1;
     let known = |name: &str| BTreeMap::from([(ServiceName::new("a"), Digest::of(name.as_bytes()))]);
     assert!(!super::settle::needed(replace, &known("app")));
     assert!(super::settle::needed(replace, &known("newer")));
@@ -347,14 +453,23 @@ fn orphans_are_warned_about_or_removed_and_ended_one_offs_only_removed() {
     let mut world = running("a: app | old: app");
     let warned = plan("a: app", &world, &up());
     shows(&warned, "");
-    assert!(warned.warnings[0].contains("orphan containers ([demo-old-1])"), "{:?}", warned.warnings);
+    assert!(
+        warned.warnings[0].contains("orphan containers ([demo-old-1])"),
+        "{:?}",
+        warned.warnings
+    );
     for container in &mut world.observed.containers {
         if container.name == "demo-old-1" {
-            container.labels.insert(super::labels::ONEOFF.into(), "True".into());
+            container
+                .labels
+                .insert(super::labels::ONEOFF.into(), "True".into());
         }
     }
     assert!(plan("a: app", &world, &up()).warnings.is_empty());
-    let remove = UpPolicy { remove_orphans: true, ..up() };
+    let remove = UpPolicy {
+        remove_orphans: true,
+        ..up()
+    };
     shows(&plan("a: app", &world, &remove), "");
     shows(
         &plan("a: app", &running("a: app | old: app"), &remove),
@@ -365,9 +480,31 @@ fn orphans_are_warned_about_or_removed_and_ended_one_offs_only_removed() {
 }
 
 #[test]
+fn a_selection_takes_nothing_for_an_orphan_unless_it_knows_all_services() {
+    let world = running("a: app | b: app | old: app");
+    let remove = UpPolicy {
+        services: vec!["a".into()],
+        remove_orphans: true,
+        ..up()
+    };
+    shows(&plan("a: app", &world, &remove), "");
+    let declared = vec!["a".into(), "b".into()];
+    shows(
+        &plan("a: app", &world, &UpPolicy { declared, ..remove }),
+        "
+        #1 stop   old/1  orphan
+        #2 remove old/1  orphan  after #1",
+    );
+}
+
+#[test]
 fn a_stopped_container_is_started_and_its_dependents_are_not_touched() {
     let mut world = running("db: pg | web: app, after db");
-    let exit = Exit { code: Some(3), oom: false, at: Timestamp(0) };
+    let exit = Exit {
+        code: Some(3),
+        oom: false,
+        at: Timestamp(0),
+    };
     world.observed.containers[0].state = State::Exited { exit };
     shows(
         &plan("db: pg | web: app, after db", &world, &up()),
@@ -378,15 +515,25 @@ fn a_stopped_container_is_started_and_its_dependents_are_not_touched() {
 #[test]
 fn force_is_for_named_services_and_never_wins_over_everything() {
     let text = "db: pg | web: app, after db";
-    let named = UpPolicy { services: vec!["web".into()], recreate: Recreate::Force, ..up() };
+    let named = UpPolicy {
+        services: vec!["web".into()],
+        recreate: Recreate::Force,
+        ..up()
+    };
     shows(
         &plan(text, &running(text), &named),
         "
         #1 replace web/1  asked for anew
         #2 start   web/1  new             after #1",
     );
-    let never = UpPolicy { recreate: Recreate::Never, ..up() };
-    shows(&plan("db: pg:2 | web: app, after db", &running(text), &never), "");
+    let never = UpPolicy {
+        recreate: Recreate::Never,
+        ..up()
+    };
+    shows(
+        &plan("db: pg:2 | web: app, after db", &running(text), &never),
+        "",
+    );
 }
 
 #[test]
@@ -416,7 +563,10 @@ fn a_missing_external_network_is_a_fault() {
         network.name = "shared".into();
     }
     let error = reconcile::reconcile(wanted, &World::default(), &up()).expect_err("it is missing");
-    assert_eq!(error.to_string(), "network shared declared as external, but could not be found");
+    assert_eq!(
+        error.to_string(),
+        "network shared declared as external, but could not be found"
+    );
 }
 
 #[test]
@@ -456,16 +606,26 @@ fn wait_adds_a_wait_for_what_is_started() {
 
 #[test]
 fn health_of_what_has_no_probe_is_not_waited_for() {
-    let error = reconcile::reconcile(desired("db: pg | web: app, after db healthy"), &World::default(), &up());
+    let error = reconcile::reconcile(
+        desired("db: pg | web: app, after db healthy"),
+        &World::default(),
+        &up(),
+    );
     let text = error.expect_err("db has no probe").to_string();
-    assert_eq!(text, "service `web` waits for `db` to be healthy, but that has no healthcheck");
+    assert_eq!(
+        text,
+        "service `web` waits for `db` to be healthy, but that has no healthcheck"
+    );
 }
 
 #[test]
 fn down_stops_dependents_first_and_removes_networks_last() {
     let text = "db: pg, volume data | web: app, after db";
     let world = running(text);
-    let policy = DownPolicy { volumes: true, ..DownPolicy::default() };
+    let policy = DownPolicy {
+        volumes: true,
+        ..DownPolicy::default()
+    };
     let want = "
         #1 stop   web/1                 asked for
         #2 remove web/1                 asked for  after #1
@@ -474,7 +634,10 @@ fn down_stops_dependents_first_and_removes_networks_last() {
         #5 remove network demo_default  asked for  after #2 #4
         #6 remove volume demo_data      asked for  after #2 #4";
     let name = ProjectName::new("demo").expect("a valid name");
-    shows(&down::down(&name, Some(&project(text)), &world, &policy), want);
+    shows(
+        &down::down(&name, Some(&project(text)), &world, &policy),
+        want,
+    );
     // From labels alone.
     shows(&down::down(&name, None, &world, &policy), want);
 }
@@ -482,20 +645,37 @@ fn down_stops_dependents_first_and_removes_networks_last() {
 #[test]
 fn down_removes_the_images_that_are_asked_for_and_says_when_there_is_nothing() {
     let name = ProjectName::new("demo").expect("a valid name");
-    let all = DownPolicy { rmi: Some(Rmi::All), ..DownPolicy::default() };
+    let all = DownPolicy {
+        rmi: Some(Rmi::All),
+        ..DownPolicy::default()
+    };
     let text = down::down(&name, None, &running("a: app"), &all).text();
     assert!(text.contains("remove image app"), "{text}");
-    let local = DownPolicy { rmi: Some(Rmi::Local), ..DownPolicy::default() };
-    assert!(!down::down(&name, None, &running("a: app"), &local).text().contains("image"));
+    let local = DownPolicy {
+        rmi: Some(Rmi::Local),
+        ..DownPolicy::default()
+    };
+    assert!(
+        !down::down(&name, None, &running("a: app"), &local)
+            .text()
+            .contains("image")
+    );
     let nothing = down::down(&name, None, &World::default(), &DownPolicy::default());
-    assert_eq!(nothing.warnings, ["No resource found to remove for project \"demo\"."]);
+    assert_eq!(
+        nothing.warnings,
+        ["No resource found to remove for project \"demo\"."]
+    );
 }
 
 #[test]
 fn restart_takes_dependents_along_that_ask_for_it() {
     let text = "db: pg | web: app, after db restart | job: app, after db";
     let services = ["db".to_owned()];
-    let view = RestartView { services: &services, timeout: None, dependents: true };
+    let view = RestartView {
+        services: &services,
+        timeout: None,
+        dependents: true,
+    };
     let name = ProjectName::new("demo").expect("a valid name");
     let plan = views::restart(&name, Some(&project(text)), &running(text), view).expect("known");
     shows(
@@ -512,8 +692,17 @@ fn restart_takes_dependents_along_that_ask_for_it() {
 fn an_unknown_service_is_refused_with_the_nearest_name() {
     let name = ProjectName::new("demo").expect("a valid name");
     let project = project("database: pg");
-    let error = views::stop(&name, Some(&project), &World::default(), &["databas".into()], None);
-    assert_eq!(error.expect_err("unknown").to_string(), "no such service: databas; did you mean `database`?");
+    let error = views::stop(
+        &name,
+        Some(&project),
+        &World::default(),
+        &["databas".into()],
+        None,
+    );
+    assert_eq!(
+        error.expect_err("unknown").to_string(),
+        "no such service: databas; did you mean `database`?"
+    );
 }
 
 #[test]

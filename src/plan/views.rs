@@ -27,9 +27,14 @@ use crate::graph::NodeId;
 /// A named service that does not exist.
 pub fn build(mut desired: Desired, services: &[String]) -> Result<Plan, PlanError> {
     known(Some(&desired.project), services)?;
-    let named = |name: &ServiceName| services.is_empty() || services.iter().any(|s| s == name.as_str());
-    let mut keep: BTreeSet<ServiceName> =
-        desired.images.keys().filter(|name| named(name)).cloned().collect();
+    let named =
+        |name: &ServiceName| services.is_empty() || services.iter().any(|s| s == name.as_str());
+    let mut keep: BTreeSet<ServiceName> = desired
+        .images
+        .keys()
+        .filter(|name| named(name))
+        .cloned()
+        .collect();
     // What a kept build takes as a context is built before it.
     loop {
         let contexts: Vec<ServiceName> = keep
@@ -67,8 +72,16 @@ pub fn pull(mut desired: Desired, view: &PullView) -> Result<Plan, PlanError> {
     let mut wanted: BTreeSet<ServiceName> = desired.project.services.keys().cloned().collect();
     if !view.services.is_empty() {
         let needs = Needs::read(Some(&desired.project), &[]);
-        wanted = view.services.iter().map(|name| ServiceName::new(name.as_str())).collect();
-        let mut queue: Vec<ServiceName> = wanted.iter().filter(|_| view.include_deps).cloned().collect();
+        wanted = view
+            .services
+            .iter()
+            .map(|name| ServiceName::new(name.as_str()))
+            .collect();
+        let mut queue: Vec<ServiceName> = wanted
+            .iter()
+            .filter(|_| view.include_deps)
+            .cloned()
+            .collect();
         while let Some(name) = queue.pop() {
             for need in needs.of(&name) {
                 if wanted.insert(need.service.clone()) {
@@ -80,7 +93,9 @@ pub fn pull(mut desired: Desired, view: &PullView) -> Result<Plan, PlanError> {
     for (name, image) in &mut desired.images {
         let service = desired.project.services.get(name);
         let pulls = service.is_some_and(|s| {
-            s.image.is_some() && wanted.contains(name) && !(view.ignore_buildable && s.build.is_some())
+            s.image.is_some()
+                && wanted.contains(name)
+                && !(view.ignore_buildable && s.build.is_some())
         });
         let fetch = image.fetch.take().filter(|_| pulls);
         image.fetch = fetch.map(|(_, cause)| (Fetch::Pull, cause));
@@ -90,12 +105,17 @@ pub fn pull(mut desired: Desired, view: &PullView) -> Result<Plan, PlanError> {
 
 /// Refuses a name the project does not have.
 fn known(project: Option<&Project>, services: &[String]) -> Result<(), PlanError> {
-    let Some(project) = project else { return Ok(()) };
+    let Some(project) = project else {
+        return Ok(());
+    };
     for name in services {
         if project.service(name).is_none() {
             let all = project.services.keys().map(ServiceName::as_str);
             let near = nearest(name, all).map(|near| format!("; did you mean `{near}`?"));
-            return Err(PlanError::Refused(format!("no such service: {name}{}", near.unwrap_or_default())));
+            return Err(PlanError::Refused(format!(
+                "no such service: {name}{}",
+                near.unwrap_or_default()
+            )));
         }
     }
     Ok(())
@@ -105,7 +125,8 @@ fn known(project: Option<&Project>, services: &[String]) -> Result<(), PlanError
 fn chosen<'w>(world: &'w World, services: &[String]) -> Vec<&'w ObservedContainer> {
     let wanted = |c: &&ObservedContainer| {
         let service = labels::service(c).unwrap_or_default();
-        !labels::is_oneoff(c) && (services.is_empty() || services.iter().any(|s| s == service.as_str()))
+        !labels::is_oneoff(c)
+            && (services.is_empty() || services.iter().any(|s| s == service.as_str()))
     };
     world.observed.containers.iter().filter(wanted).collect()
 }
@@ -124,9 +145,20 @@ pub fn stop(
     known(project, services)?;
     let mut plan = Plan::new(name);
     plan.go_on = true;
-    let going: Vec<_> =
-        chosen(world, services).into_iter().filter(|c| runs(c)).map(|c| (c, Cause::Asked)).collect();
-    stop_all(&mut plan, project, &going, &Stops { timeout, remove: None });
+    let going: Vec<_> = chosen(world, services)
+        .into_iter()
+        .filter(|c| runs(c))
+        .map(|c| (c, Cause::Asked))
+        .collect();
+    stop_all(
+        &mut plan,
+        project,
+        &going,
+        &Stops {
+            timeout,
+            remove: None,
+        },
+    );
     Ok(plan)
 }
 
@@ -144,9 +176,12 @@ pub fn start(
     known(project, services)?;
     let containers = chosen(world, services);
     for service in services {
-        let has = |c: &&ObservedContainer| labels::service(c).is_some_and(|s| s.as_str() == service);
+        let has =
+            |c: &&ObservedContainer| labels::service(c).is_some_and(|s| s.as_str() == service);
         if !containers.iter().any(has) {
-            return Err(PlanError::Refused(format!("service \"{service}\" has no container to start")));
+            return Err(PlanError::Refused(format!(
+                "service \"{service}\" has no container to start"
+            )));
         }
     }
     if containers.is_empty()
@@ -160,7 +195,11 @@ pub fn start(
     if wait {
         for (container, node) in fresh {
             let until = WaitFor::Up { done: true };
-            let action = Action::Wait { who: who(container), until, required: true };
+            let action = Action::Wait {
+                who: who(container),
+                until,
+                required: true,
+            };
             let step = plan.steps.add(Step::new(action, Cause::Asked));
             plan.steps.need(step, node, When::Done);
         }
@@ -181,8 +220,10 @@ fn start_all<'w>(
     let mut gates: BTreeMap<(ServiceName, Gate), Vec<NodeId>> = BTreeMap::new();
     let mut started = Vec::new();
     for name in &order {
-        let mine: Vec<_> =
-            containers.iter().filter(|c| labels::service(c).as_ref() == Some(name)).collect();
+        let mine: Vec<_> = containers
+            .iter()
+            .filter(|c| labels::service(c).as_ref() == Some(name))
+            .collect();
         for container in mine {
             let before = stopped.get(container.id.as_str()).copied();
             if before.is_none() && runs(container) {
@@ -190,15 +231,27 @@ fn start_all<'w>(
             }
             let cause = match before {
                 Some(_) => Cause::Asked,
-                None => Cause::NotRunning { state: labels::state_text(container.state) },
+                None => Cause::NotRunning {
+                    state: labels::state_text(container.state),
+                },
             };
-            let node = plan.steps.add(Step::new(Action::Start { who: who(container) }, cause));
+            let node = plan.steps.add(Step::new(
+                Action::Start {
+                    who: who(container),
+                },
+                cause,
+            ));
             if let Some(before) = before {
                 plan.steps.need(node, before, When::Done);
             }
-            gates.entry((name.clone(), Gate::Started)).or_default().push(node);
+            gates
+                .entry((name.clone(), Gate::Started))
+                .or_default()
+                .push(node);
             for need in needs.of(name) {
-                let same = containers.iter().filter(|c| labels::service(c).as_ref() == Some(&need.service));
+                let same = containers
+                    .iter()
+                    .filter(|c| labels::service(c).as_ref() == Some(&need.service));
                 let others: Vec<&ObservedContainer> = same.copied().collect();
                 for (gate, when) in open_gate(plan, &mut gates, need, &others, name) {
                     plan.steps.need(node, gate, when);
@@ -226,11 +279,22 @@ fn open_gate(
     others: &[&ObservedContainer],
     asking: &ServiceName,
 ) -> Vec<(NodeId, When)> {
-    let starts = gates.get(&(need.service.clone(), Gate::Started)).cloned().unwrap_or_default();
+    let starts = gates
+        .get(&(need.service.clone(), Gate::Started))
+        .cloned()
+        .unwrap_or_default();
     let (gate, until, when) = match need.condition {
         Condition::Started => return starts.into_iter().map(|node| (node, When::Done)).collect(),
-        Condition::Healthy => (Gate::Healthy(need.required), WaitFor::Healthy, When::Healthy),
-        Condition::Completed => (Gate::Completed(need.required), WaitFor::Completed, When::Succeeded),
+        Condition::Healthy => (
+            Gate::Healthy(need.required),
+            WaitFor::Healthy,
+            When::Healthy,
+        ),
+        Condition::Completed => (
+            Gate::Completed(need.required),
+            WaitFor::Completed,
+            When::Succeeded,
+        ),
     };
     let key = (need.service.clone(), gate);
     if let Some(nodes) = gates.get(&key) {
@@ -238,12 +302,24 @@ fn open_gate(
     }
     let mut nodes = Vec::new();
     for other in others {
-        let healthy = other.health.as_ref().is_none_or(|h| h.status == HealthStatus::Healthy);
+        let healthy = other
+            .health
+            .as_ref()
+            .is_none_or(|h| h.status == HealthStatus::Healthy);
         if starts.is_empty() && when == When::Healthy && healthy {
             continue;
         }
-        let action = Action::Wait { who: who(other), until, required: need.required };
-        let node = plan.steps.add(Step::new(action, Cause::NeededBy { service: asking.clone() }));
+        let action = Action::Wait {
+            who: who(other),
+            until,
+            required: need.required,
+        };
+        let node = plan.steps.add(Step::new(
+            action,
+            Cause::NeededBy {
+                service: asking.clone(),
+            },
+        ));
         for start in &starts {
             plan.steps.need(node, *start, When::Done);
         }
@@ -271,7 +347,10 @@ pub fn restart(
     while view.dependents && at < services.len() {
         for container in chosen(world, &[]) {
             let service = labels::service(container).unwrap_or_default();
-            let asks = needs.of(&service).iter().any(|n| n.restart && n.service.as_str() == services[at]);
+            let asks = needs
+                .of(&service)
+                .iter()
+                .any(|n| n.restart && n.service.as_str() == services[at]);
             if asks && runs(container) && !services.iter().any(|s| s == service.as_str()) {
                 services.push(service.to_string());
             }
@@ -280,11 +359,27 @@ pub fn restart(
     }
     let containers = chosen(world, &services);
     let mut plan = Plan::new(name);
-    let going: Vec<_> = containers.iter().filter(|c| runs(c)).map(|c| (*c, Cause::Asked)).collect();
-    let stops = stop_all(&mut plan, project, &going, &Stops { timeout: view.timeout, remove: None });
+    let going: Vec<_> = containers
+        .iter()
+        .filter(|c| runs(c))
+        .map(|c| (*c, Cause::Asked))
+        .collect();
+    let stops = stop_all(
+        &mut plan,
+        project,
+        &going,
+        &Stops {
+            timeout: view.timeout,
+            remove: None,
+        },
+    );
     let mut stopped = BTreeMap::new();
     for node in stops {
-        let id = plan.steps.get(node).and_then(|step| step.action.who()).and_then(|who| who.id.clone());
+        let id = plan
+            .steps
+            .get(node)
+            .and_then(|step| step.action.who())
+            .and_then(|who| who.id.clone());
         stopped.extend(id.map(|id| (id.as_str().to_owned(), node)));
     }
     start_all(&mut plan, project, &containers, &stopped);
@@ -304,13 +399,26 @@ pub fn rm(
     known(project, &view.services)?;
     let mut plan = Plan::new(name);
     plan.go_on = true;
-    let ended = |c: &ObservedContainer| matches!(c.state, State::Exited { .. } | State::Created | State::Removing);
+    let ended = |c: &ObservedContainer| {
+        matches!(
+            c.state,
+            State::Exited { .. } | State::Created | State::Removing
+        )
+    };
     let going: Vec<_> = chosen(world, &view.services)
         .into_iter()
         .filter(|c| view.stop || ended(c))
         .map(|c| (c, Cause::Asked))
         .collect();
-    stop_all(&mut plan, project, &going, &Stops { timeout: None, remove: Some(view.volumes) });
+    stop_all(
+        &mut plan,
+        project,
+        &going,
+        &Stops {
+            timeout: None,
+            remove: Some(view.volumes),
+        },
+    );
     if plan.is_empty() {
         plan.warnings.push("No stopped containers".to_owned());
     }
@@ -337,12 +445,16 @@ pub fn kill(
     for container in chosen(world, &view.services) {
         let named = !view.services.is_empty() || view.orphans || !orphan(container);
         if container.state.is_up() && named {
-            let action = Action::Kill { who: who(container), signal: view.signal };
+            let action = Action::Kill {
+                who: who(container),
+                signal: view.signal,
+            };
             plan.steps.add(Step::new(action, Cause::Asked));
         }
     }
     if plan.is_empty() {
-        plan.warnings.push(format!("no container to kill for project \"{name}\""));
+        plan.warnings
+            .push(format!("no container to kill for project \"{name}\""));
     }
     Ok(plan)
 }

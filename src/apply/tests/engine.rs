@@ -32,13 +32,19 @@ pub(super) struct Fake(pub(super) Mutex<Model>);
 
 impl Fake {
     pub(super) fn model(&self) -> std::sync::MutexGuard<'_, Model> {
-        self.0.lock().expect("no test panics while it holds the model")
+        self.0
+            .lock()
+            .expect("no test panics while it holds the model")
     }
     fn call(&self, line: String) -> Result<std::sync::MutexGuard<'_, Model>> {
         let mut model = self.model();
         let fails = model.fails.contains(&line);
         model.calls.push(line.clone());
-        if fails { Err(EngineError::failed(line, "it was told to fail")) } else { Ok(model) }
+        if fails {
+            Err(EngineError::failed(line, "it was told to fail"))
+        } else {
+            Ok(model)
+        }
     }
     fn name(&self, id: &ContainerId) -> String {
         let model = self.model();
@@ -47,13 +53,30 @@ impl Fake {
     }
 }
 
-fn with<T>(model: &mut Model, id: &ContainerId, f: impl FnOnce(&mut ObservedContainer) -> T) -> Result<T> {
-    let missing = || EngineError::NotFound { kind: "container", name: id.to_string() };
-    model.state.containers.iter_mut().find(|c| c.id == *id).map(f).ok_or_else(missing)
+fn with<T>(
+    model: &mut Model,
+    id: &ContainerId,
+    f: impl FnOnce(&mut ObservedContainer) -> T,
+) -> Result<T> {
+    let missing = || EngineError::NotFound {
+        kind: "container",
+        name: id.to_string(),
+    };
+    model
+        .state
+        .containers
+        .iter_mut()
+        .find(|c| c.id == *id)
+        .map(f)
+        .ok_or_else(missing)
 }
 
 fn service(container: &ObservedContainer) -> String {
-    container.labels.get("com.docker.compose.service").cloned().unwrap_or_default()
+    container
+        .labels
+        .get("com.docker.compose.service")
+        .cloned()
+        .unwrap_or_default()
 }
 
 const NOW: Timestamp = Timestamp(0);
@@ -75,7 +98,13 @@ impl Engine for Fake {
         Ok(None)
     }
     fn images_in_use(&self) -> Result<Vec<Digest>> {
-        Ok(self.model().state.containers.iter().map(|c| c.image_id).collect())
+        Ok(self
+            .model()
+            .state
+            .containers
+            .iter()
+            .map(|c| c.image_id)
+            .collect())
     }
     fn create_network(&self, spec: &NetworkSpec) -> Result<()> {
         let network = ObservedNetwork {
@@ -86,16 +115,28 @@ impl Engine for Fake {
             subnets: Vec::new(),
             users: Vec::new(),
         };
-        self.call(format!("create network {}", spec.name))?.state.networks.push(network);
+        self.call(format!("create network {}", spec.name))?
+            .state
+            .networks
+            .push(network);
         Ok(())
     }
     fn remove_network(&self, name: &str) -> Result<()> {
         let mut model = self.call(format!("remove network {name}"))?;
         let uses = |c: &&ObservedContainer| c.networks.iter().any(|n| n.network == name);
-        let users: Vec<String> =
-            model.state.containers.iter().filter(uses).map(|c| c.name.clone()).collect();
+        let users: Vec<String> = model
+            .state
+            .containers
+            .iter()
+            .filter(uses)
+            .map(|c| c.name.clone())
+            .collect();
         if !users.is_empty() {
-            return Err(EngineError::InUse { kind: "network", name: name.to_owned(), users });
+            return Err(EngineError::InUse {
+                kind: "network",
+                name: name.to_owned(),
+                users,
+            });
         }
         model.state.networks.retain(|n| n.name != name);
         Ok(())
@@ -108,15 +149,26 @@ impl Engine for Fake {
             driver: spec.driver.clone(),
             users: Vec::new(),
         };
-        self.call(format!("create volume {}", spec.name))?.state.volumes.push(volume);
+        self.call(format!("create volume {}", spec.name))?
+            .state
+            .volumes
+            .push(volume);
         Ok(())
     }
     fn remove_volume(&self, name: &str) -> Result<()> {
-        self.call(format!("remove volume {name}"))?.state.volumes.retain(|v| v.name != name);
+        self.call(format!("remove volume {name}"))?
+            .state
+            .volumes
+            .retain(|v| v.name != name);
         Ok(())
     }
     fn create_container(&self, spec: &ContainerSpec) -> Result<()> {
-        let taken = self.model().state.containers.iter().any(|c| c.name == spec.name);
+        let taken = self
+            .model()
+            .state
+            .containers
+            .iter()
+            .any(|c| c.name == spec.name);
         assert!(!taken, "the name {} is taken", spec.name);
         let mut model = self.call(format!("create {}", spec.name))?;
         model.state.containers.push(seen(spec, State::Created));
@@ -128,7 +180,13 @@ impl Engine for Fake {
         let ends = model.ends.clone();
         with(&mut model, id, |c| {
             c.state = match ends.get(&service(c)) {
-                Some(code) => State::Exited { exit: Exit { code: Some(*code), oom: false, at: NOW } },
+                Some(code) => State::Exited {
+                    exit: Exit {
+                        code: Some(*code),
+                        oom: false,
+                        at: NOW,
+                    },
+                },
                 None => State::Running { since: NOW },
             };
         })
@@ -136,7 +194,11 @@ impl Engine for Fake {
     fn stop(&self, id: &ContainerId, _: Option<Duration>) -> Result<()> {
         let name = self.name(id);
         let mut model = self.call(format!("stop {name}"))?;
-        let exit = Exit { code: Some(137), oom: false, at: NOW };
+        let exit = Exit {
+            code: Some(137),
+            oom: false,
+            at: NOW,
+        };
         with(&mut model, id, |c| c.state = State::Exited { exit })
     }
     fn kill(&self, id: &ContainerId, signal: Signal) -> Result<()> {
@@ -145,7 +207,10 @@ impl Engine for Fake {
     }
     fn remove(&self, id: &ContainerId, _: Force, _: AnonymousVolumes) -> Result<()> {
         let name = self.name(id);
-        self.call(format!("remove {name}"))?.state.containers.retain(|c| c.id != *id);
+        self.call(format!("remove {name}"))?
+            .state
+            .containers
+            .retain(|c| c.id != *id);
         Ok(())
     }
     fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
@@ -164,17 +229,30 @@ impl Engine for Fake {
             return Ok(Waited::Cancelled);
         }
         if self.model().unhealthy.contains(&service(&container)) {
-            let probe = Probe { start: NOW, end: NOW, code: 1, output: "connection refused\n".into() };
-            let health = Health { status: HealthStatus::Unhealthy, failing_streak: 3, log: vec![probe] };
+            let probe = Probe {
+                start: NOW,
+                end: NOW,
+                code: 1,
+                output: "connection refused\n".into(),
+            };
+            let health = Health {
+                status: HealthStatus::Unhealthy,
+                failing_streak: 3,
+                log: vec![probe],
+            };
             return Ok(Waited::Unhealthy(health));
         }
         Ok(Waited::Reached)
     }
     fn exec(&self, _: &ContainerId, _: &ExecSpec, _: ExecIo) -> Result<Box<dyn ExecSession>> {
-        Err(EngineError::Unsupported { what: "exec".into() })
+        Err(EngineError::Unsupported {
+            what: "exec".into(),
+        })
     }
     fn attach(&self, _: &ContainerId) -> Result<AttachSession> {
-        Err(EngineError::Unsupported { what: "attach".into() })
+        Err(EngineError::Unsupported {
+            what: "attach".into(),
+        })
     }
     fn logs(&self, _: &ContainerId, _: &LogQuery) -> Result<Box<dyn LogStream>> {
         Ok(Box::new(Lines(vec!["last words"])))
@@ -190,6 +268,10 @@ struct Lines(Vec<&'static str>);
 impl LogStream for Lines {
     fn next(&mut self, _: Duration) -> std::result::Result<Option<LogRecord>, LogEnd> {
         let line = self.0.pop();
-        Ok(line.map(|line| LogRecord { time: NOW, stderr: false, line: line.as_bytes().to_vec() }))
+        Ok(line.map(|line| LogRecord {
+            time: NOW,
+            stderr: false,
+            line: line.as_bytes().to_vec(),
+        }))
     }
 }

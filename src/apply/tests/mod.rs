@@ -29,13 +29,22 @@ struct Seen(Mutex<Vec<String>>);
 impl EventSink for Seen {
     fn send(&self, event: Event) {
         let line = match event {
-            Event::Resource { kind, name, status, detail } => {
+            Event::Resource {
+                kind,
+                name,
+                status,
+                detail,
+            } => {
                 let word = match status {
                     Status::Working(word) | Status::Done(word) => word.to_owned(),
                     Status::Failed(text) => format!("Error {text}"),
                     Status::Warning(text) => format!("Warning {text}"),
                 };
-                let kind = if kind == Kind::Container { "" } else { "resource " };
+                let kind = if kind == Kind::Container {
+                    ""
+                } else {
+                    "resource "
+                };
                 let detail = detail.map(|text| format!(" ({text})")).unwrap_or_default();
                 format!("{kind}{name} {word}{detail}")
             }
@@ -67,7 +76,9 @@ impl Bench {
                 ..ImageConfig::default()
             };
             let reference = Reference::parse(name).expect("a plain name");
-            store.put(&config, &[reference]).expect("an image without layers can be kept");
+            store
+                .put(&config, &[reference])
+                .expect("an image without layers can be kept");
         }
         let (fake, seen) = (Arc::new(Fake::default()), Arc::new(Seen::default()));
         let context = Context {
@@ -77,14 +88,25 @@ impl Bench {
             events: seen.clone(),
             cancel: Cancel::default(),
             env: Env::default(),
-            roots: Roots { data: dir.clone(), run: dir.clone() },
+            roots: Roots {
+                data: dir.clone(),
+                run: dir.clone(),
+            },
             parallel: 1,
             trust_host_ca: None,
         };
-        Self { context, fake, seen, dir }
+        Self {
+            context,
+            fake,
+            seen,
+            dir,
+        }
     }
     fn up(&self, text: &str, options: &UpOptions) -> Result<Outcome, ApplyError> {
-        run(&self.context, &plan_up(&self.context, &project(text), options)?)
+        run(
+            &self.context,
+            &plan_up(&self.context, &project(text), options)?,
+        )
     }
     fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.fake.model().calls)
@@ -118,24 +140,45 @@ fn up_makes_everything_and_a_second_up_touches_nothing() {
         let bench = Bench::new(&format!("twice{at}"));
         bench.up(text, &UpOptions::default()).expect("it works");
         let (calls, events) = (bench.calls(), bench.events());
-        assert!(calls.iter().any(|call| call == "create network demo_default"), "{calls:?}");
-        assert!(events.iter().any(|event| event == "resource demo_default Created"), "{events:?}");
-        let plan = plan_up(&bench.context, &project(text), &UpOptions::default()).expect("it plans");
+        assert!(
+            calls
+                .iter()
+                .any(|call| call == "create network demo_default"),
+            "{calls:?}"
+        );
+        assert!(
+            events
+                .iter()
+                .any(|event| event == "resource demo_default Created"),
+            "{events:?}"
+        );
+        let plan =
+            plan_up(&bench.context, &project(text), &UpOptions::default()).expect("it plans");
         assert!(plan.is_empty(), "{text}:\n{}", plan.text());
         run(&bench.context, &plan).expect("nothing to do");
         assert!(bench.calls().is_empty());
-        assert!(bench.events().iter().all(|event| event.ends_with(" Running")));
+        assert!(
+            bench
+                .events()
+                .iter()
+                .all(|event| event.ends_with(" Running"))
+        );
     }
 }
 
 #[test]
 fn a_changed_service_is_recreated_and_keeps_its_name_and_anonymous_volume() {
     let bench = Bench::new("recreate");
-    bench.up("a: app, data, env V=1 | b: app", &UpOptions::default()).expect("it works");
+    bench
+        .up("a: app, data, env V=1 | b: app", &UpOptions::default())
+        .expect("it works");
     let (a, b) = (bench.id("demo-a-1"), bench.id("demo-b-1"));
     let volume = bench.fake.model().state.containers[0].anonymous.clone();
-    (bench.calls(), bench.events());
-    bench.up("a: app, data, env V=2 | b: app", &UpOptions::default()).expect("it works");
+    bench.calls();
+    bench.events();
+    bench
+        .up("a: app, data, env V=2 | b: app", &UpOptions::default())
+        .expect("it works");
     assert_ne!(bench.id("demo-a-1"), a);
     assert_eq!(bench.id("demo-b-1"), b);
     let short = &a[..12];
@@ -160,7 +203,12 @@ fn a_changed_service_is_recreated_and_keeps_its_name_and_anonymous_volume() {
         ]
     );
     let model = bench.fake.model();
-    let new = model.state.containers.iter().find(|c| c.name == "demo-a-1").expect("it is there");
+    let new = model
+        .state
+        .containers
+        .iter()
+        .find(|c| c.name == "demo-a-1")
+        .expect("it is there");
     assert_eq!(new.anonymous, volume);
 }
 
@@ -168,9 +216,15 @@ fn a_changed_service_is_recreated_and_keeps_its_name_and_anonymous_volume() {
 fn an_unhealthy_dependency_fails_up_with_its_probe_and_its_last_words() {
     let bench = Bench::new("unhealthy");
     bench.fake.model().unhealthy.insert("db".into());
-    let error = bench.up("db: pg, probe | web: app, after db healthy", &UpOptions::default());
+    let error = bench.up(
+        "db: pg, probe | web: app, after db healthy",
+        &UpOptions::default(),
+    );
     let error = error.expect_err("db is unhealthy");
-    assert_eq!(error.message(), "dependency failed to start: container demo-db-1 is unhealthy");
+    assert_eq!(
+        error.message(),
+        "dependency failed to start: container demo-db-1 is unhealthy"
+    );
     assert_eq!(error.exit_code(), 1);
     assert_eq!(error.notes()[0].lines, ["exit 1: connection refused"]);
     assert_eq!(error.notes()[1].lines, ["last words"]);
@@ -181,9 +235,19 @@ fn an_unhealthy_dependency_fails_up_with_its_probe_and_its_last_words() {
 fn an_optional_dependency_that_fails_only_warns() {
     let bench = Bench::new("optional");
     bench.fake.model().unhealthy.insert("db".into());
-    bench.up("db: pg, probe | web: app, after db healthy optional", &UpOptions::default()).expect("it is optional");
+    bench
+        .up(
+            "db: pg, probe | web: app, after db healthy optional",
+            &UpOptions::default(),
+        )
+        .expect("it is optional");
     assert!(bench.calls().contains(&"start demo-web-1".to_owned()));
-    assert!(bench.events().iter().any(|event| event.starts_with("warning optional dependency \"db\"")));
+    assert!(
+        bench
+            .events()
+            .iter()
+            .any(|event| event.starts_with("warning optional dependency \"db\""))
+    );
 }
 
 #[test]
@@ -191,17 +255,27 @@ fn an_init_that_fails_is_worded_as_compose_words_it() {
     let bench = Bench::new("init");
     let text = "init: app | app: app, after init completed";
     bench.fake.model().ends.insert("init".into(), 3);
-    let error = bench.up(text, &UpOptions::default()).expect_err("init fails");
-    assert_eq!(error.message(), "service \"init\" didn't complete successfully: exit 3");
+    let error = bench
+        .up(text, &UpOptions::default())
+        .expect_err("init fails");
+    assert_eq!(
+        error.message(),
+        "service \"init\" didn't complete successfully: exit 3"
+    );
     bench.fake.model().ends.insert("init".into(), 0);
-    bench.up(text, &UpOptions::default()).expect("init succeeds");
+    bench
+        .up(text, &UpOptions::default())
+        .expect("init succeeds");
     assert!(bench.calls().contains(&"start demo-app-1".to_owned()));
 }
 
 #[test]
 fn wait_takes_an_end_with_0_as_done_and_any_other_as_a_failure() {
     let bench = Bench::new("wait");
-    let wait = UpOptions { wait: true, ..UpOptions::default() };
+    let wait = UpOptions {
+        wait: true,
+        ..UpOptions::default()
+    };
     bench.fake.model().ends.insert("job".into(), 0);
     bench.up("job: app | a: app", &wait).expect("job is done");
     bench.fake.model().ends.insert("job".into(), 4);
@@ -213,8 +287,14 @@ fn wait_takes_an_end_with_0_as_done_and_any_other_as_a_failure() {
 fn waiting_ends_when_the_time_is_up() {
     let bench = Bench::new("timeout");
     let wait_timeout = Some(Duration::from_millis(30));
-    let options = UpOptions { wait: true, wait_timeout, ..UpOptions::default() };
-    let error = bench.up("forever: app", &options).expect_err("it never gets ready");
+    let options = UpOptions {
+        wait: true,
+        wait_timeout,
+        ..UpOptions::default()
+    };
+    let error = bench
+        .up("forever: app", &options)
+        .expect_err("it never gets ready");
     assert_eq!(error.message(), "application not healthy after 30ms");
 }
 
@@ -222,23 +302,36 @@ fn waiting_ends_when_the_time_is_up() {
 fn a_failure_is_reported_once_and_the_next_up_goes_on() {
     let bench = Bench::new("failure");
     bench.fake.model().fails.insert("start demo-a-1".into());
-    let error = bench.up("a: app | b: app, after a", &UpOptions::default()).expect_err("a fails");
-    assert_eq!(error.message(), "cannot start demo-a-1: it was told to fail");
+    let error = bench
+        .up("a: app | b: app, after a", &UpOptions::default())
+        .expect_err("a fails");
+    assert_eq!(
+        error.message(),
+        "cannot start demo-a-1: it was told to fail"
+    );
     assert!(error.others().is_empty());
     assert!(!bench.calls().contains(&"start demo-b-1".to_owned()));
     bench.fake.model().fails.clear();
-    bench.up("a: app | b: app, after a", &UpOptions::default()).expect("nothing fails now");
+    bench
+        .up("a: app | b: app, after a", &UpOptions::default())
+        .expect("nothing fails now");
     assert_eq!(bench.calls(), ["start demo-a-1", "start demo-b-1"]);
 }
 
 #[test]
 fn a_replacement_cut_short_is_finished_by_the_next_up() {
     let bench = Bench::new("cut");
-    bench.up("a: app, env V=1", &UpOptions::default()).expect("it works");
+    bench
+        .up("a: app, env V=1", &UpOptions::default())
+        .expect("it works");
     bench.fake.model().fails.insert("stop demo-a-1".into());
-    bench.up("a: app, env V=2", &UpOptions::default()).expect_err("the old one can't be stopped");
+    bench
+        .up("a: app, env V=2", &UpOptions::default())
+        .expect_err("the old one can't be stopped");
     bench.fake.model().fails.clear();
-    bench.up("a: app, env V=2", &UpOptions::default()).expect("nothing fails now");
+    bench
+        .up("a: app, env V=2", &UpOptions::default())
+        .expect("nothing fails now");
     let model = bench.fake.model();
     assert_eq!(model.state.containers.len(), 1);
     assert_eq!(model.state.containers[0].name, "demo-a-1");
@@ -248,7 +341,8 @@ fn a_replacement_cut_short_is_finished_by_the_next_up() {
 #[test]
 fn ctrl_c_begins_nothing_new_and_is_no_failure_of_a_container() {
     let bench = Bench::new("cancel");
-    let plan = plan_up(&bench.context, &project("a: app"), &UpOptions::default()).expect("it plans");
+    let plan =
+        plan_up(&bench.context, &project("a: app"), &UpOptions::default()).expect("it plans");
     bench.context.cancel.cancel();
     let error = run(&bench.context, &plan).expect_err("it was ended");
     assert!(error.is_cancelled());
@@ -259,24 +353,48 @@ fn ctrl_c_begins_nothing_new_and_is_no_failure_of_a_container() {
 #[test]
 fn down_takes_everything_away_and_a_used_network_stays_with_a_warning() {
     let bench = Bench::new("down");
-    bench.up("db: pg, volume data | web: app, after db", &UpOptions::default()).expect("it works");
-    (bench.calls(), bench.events());
+    bench
+        .up(
+            "db: pg, volume data | web: app, after db",
+            &UpOptions::default(),
+        )
+        .expect("it works");
+    bench.calls();
+    bench.events();
     let name = ProjectName::new("demo").expect("a valid name");
-    let options = DownOptions { services: vec!["web".into()], ..DownOptions::default() };
+    let options = DownOptions {
+        services: vec!["web".into()],
+        ..DownOptions::default()
+    };
     let plan = plan_down(&bench.context, &name, None, &options).expect("it plans");
     run(&bench.context, &plan).expect("it works");
     assert_eq!(bench.calls(), ["stop demo-web-1", "remove demo-web-1"]);
     let mut other = bench.fake.model().state.containers[0].clone();
-    other.labels.insert(crate::plan::labels::ONEOFF.into(), "True".into());
+    other
+        .labels
+        .insert(crate::plan::labels::ONEOFF.into(), "True".into());
     other.id = crate::base::name::ContainerId::new("oneoff");
     other.name = "demo-db-run-1".into();
     bench.fake.model().state.containers.push(other);
     bench.events();
-    let options = DownOptions { volumes: true, ..DownOptions::default() };
-    run(&bench.context, &plan_down(&bench.context, &name, None, &options).expect("it plans")).expect("it works");
+    let options = DownOptions {
+        volumes: true,
+        ..DownOptions::default()
+    };
+    run(
+        &bench.context,
+        &plan_down(&bench.context, &name, None, &options).expect("it plans"),
+    )
+    .expect("it works");
     let events = bench.events();
-    assert!(events.contains(&"resource demo_default Warning Resource is still in use".to_owned()), "{events:?}");
-    assert!(events.contains(&"resource demo_data Removed".to_owned()), "{events:?}");
+    assert!(
+        events.contains(&"resource demo_default Warning Resource is still in use".to_owned()),
+        "{events:?}"
+    );
+    assert!(
+        events.contains(&"resource demo_data Removed".to_owned()),
+        "{events:?}"
+    );
 }
 
 #[test]
@@ -292,16 +410,31 @@ fn a_one_off_has_its_own_name_command_and_no_ports() {
     assert!(one.name.starts_with("demo-web-run-") && one.name.len() == "demo-web-run-".len() + 12);
     let calls = bench.calls();
     assert!(calls.contains(&"start demo-db-1".to_owned()), "{calls:?}");
-    assert!(!calls.iter().any(|call| call.contains("demo-web-1")), "{calls:?}");
-    let made = bench.context.engine.container(&one.id).expect("it was created");
+    assert!(
+        !calls.iter().any(|call| call.contains("demo-web-1")),
+        "{calls:?}"
+    );
+    let made = bench
+        .context
+        .engine
+        .container(&one.id)
+        .expect("it was created");
     assert_eq!(made.command, ["sh"]);
-    assert_eq!(made.labels.get(crate::plan::labels::ONEOFF).map(String::as_str), Some("True"));
+    assert_eq!(
+        made.labels
+            .get(crate::plan::labels::ONEOFF)
+            .map(String::as_str),
+        Some("True")
+    );
 }
 
 #[test]
 fn a_missing_image_with_pull_policy_never_is_a_fault_before_anything_is_done() {
     let bench = Bench::new("never");
-    let options = UpOptions { pull: Some(PullPolicy::Never), ..UpOptions::default() };
+    let options = UpOptions {
+        pull: Some(PullPolicy::Never),
+        ..UpOptions::default()
+    };
     let error = bench.up("a: gone", &options).expect_err("it is not here");
     assert_eq!(error.message(), "image `gone` of service `a` is not here");
     assert!(bench.calls().is_empty());

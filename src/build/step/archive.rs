@@ -1,10 +1,10 @@
 //! `ADD` of a local archive: tar, plain or compressed with gzip, bzip2 or zstd. (xz is copied as a file.)
 //!
 //! Every name is looked up inside the destination, which bounds it as a root of its own.
-//! Imports: `sys::fs`. Rules: Dockerfile reference, "ADD"; as moby's `archive.Untar`.
+//! Imports: `sys::fs`, `image::archive`. Rules: Dockerfile reference, "ADD"; as moby's `archive.Untar`.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -13,61 +13,29 @@ use tar::EntryType;
 
 use super::write::{Meta, Writer};
 use crate::build::context::resolve;
+use crate::image::archive::decoder;
 use crate::sys::fs::{Root, clean, is_kind};
 
-/// How an archive is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Not.
-    None,
-    /// gzip
-    Gzip,
-    /// bzip2
-    Bzip2,
-    /// Zstandard
-    Zstd,
-}
-
-/// Tells an archive by its content; `None` for any other file.
-pub fn kind(file: &mut File) -> Option<Compression> {
-    let mut magic = [0; 4];
-    let read = file.read(&mut magic).ok()?;
-    file.seek(SeekFrom::Start(0)).ok()?;
-    let kind = match magic.get(..read)? {
-        [0x1f, 0x8b, ..] => Compression::Gzip,
-        [b'B', b'Z', b'h', ..] => Compression::Bzip2,
-        [0x28, 0xb5, 0x2f, 0xfd] => Compression::Zstd,
-        _ => Compression::None,
-    };
+/// Tells an archive by its content, compressed or not.
+pub fn is_archive(file: File) -> bool {
     let mut header = [0; 512];
-    reader(file.try_clone().ok()?, kind).ok()?.read_exact(&mut header).ok()?;
-    // A header names its format or, in the oldest one, has a correct checksum.
-    let header = tar::Header::from_byte_slice(&header);
-    let sum: u32 = header.as_bytes().iter().enumerate().map(|(at, byte)| match at {
+    if decoder(file).read_exact(&mut header).is_err() {
+        return false;
+    }
+    // A tar header carries the sum of its bytes, its own field counted as blanks.
+    let sum = header.iter().enumerate().map(|(at, byte)| match at {
         148..156 => u32::from(b' '),
         _ => u32::from(*byte),
-    }).sum();
-    (header.cksum().ok() == Some(sum)).then_some(kind)
-}
-
-fn reader(file: File, kind: Compression) -> io::Result<Box<dyn Read>> {
-    let file = BufReader::with_capacity(128 * 1024, file);
-    Ok(match kind {
-        Compression::None => Box::new(file),
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
-        Compression::Zstd => {
-            Box::new(ruzstd::decoding::StreamingDecoder::new(file).map_err(io::Error::other)?)
-        }
-    })
+    });
+    tar::Header::from_byte_slice(&header).cksum().ok() == Some(sum.sum())
 }
 
 /// Unpacks an archive below a root, as `owner` if one is given.
 ///
 /// # Errors
 /// The member at fault and why.
-pub fn unpack(file: File, kind: Compression, root: &Root, owner: Option<(u32, u32)>) -> Result<(), String> {
-    let mut archive = tar::Archive::new(reader(file, kind).map_err(|e| e.to_string())?);
+pub fn unpack(file: File, root: &Root, owner: Option<(u32, u32)>) -> Result<(), String> {
+    let mut archive = tar::Archive::new(decoder(file));
     let mut unpacker = Unpacker { root, writer: Writer::new(root), owner, folders: Vec::new() };
     for entry in archive.entries().map_err(|e| e.to_string())? {
         let mut entry = entry.map_err(|e| e.to_string())?;
@@ -181,17 +149,16 @@ mod tests {
         member(&mut builder, "up/outside2", EntryType::Regular, "", b"in");
         member(&mut builder, "hard", EntryType::Link, "../outside", b"");
         std::fs::write(dir.join("a.tar"), builder.into_inner().unwrap()).unwrap();
-        let mut file = File::open(dir.join("a.tar")).unwrap();
-        assert_eq!(kind(&mut file), Some(Compression::None));
+        assert!(is_archive(File::open(dir.join("a.tar")).unwrap()));
         let root = Root::open(&dir.join("dest")).unwrap();
         let file = File::open(dir.join("a.tar")).unwrap();
-        unpack(file, Compression::None, &root, None).unwrap();
+        unpack(file, &root, None).unwrap();
         assert_eq!(std::fs::read_to_string(dir.join("outside")).unwrap(), "safe");
         assert_eq!(std::fs::read_to_string(dir.join("dest/outside")).unwrap(), "bad");
         assert_eq!(std::fs::read_to_string(dir.join("dest/outside2")).unwrap(), "in");
         assert!(!dir.join("outside2").exists());
         std::fs::write(dir.join("fake.tar"), "not a tar\n").unwrap();
-        assert_eq!(kind(&mut File::open(dir.join("fake.tar")).unwrap()), None);
+        assert!(!is_archive(File::open(dir.join("fake.tar")).unwrap()));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

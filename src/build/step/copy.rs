@@ -362,12 +362,14 @@ impl Copier<'_> {
             let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
             self.tree.root().open_at(path, flags, 0).map(File::from).map_err(told)
         };
-        let Some(kind) = archive::kind(&mut open()?) else { return Ok(false) };
+        if !archive::is_archive(open()?) {
+            return Ok(false);
+        }
         let dest = clean(Path::new(&self.step.dest));
         self.ensure(&dest)?;
         let inside = self.dest.open_at(&dest, OFlag::O_DIRECTORY | OFlag::O_RDONLY, 0);
         let inside = Root::from_fd(inside.map_err(|errno| StepError::file("open", &dest, errno))?);
-        archive::unpack(open()?, kind, &inside, self.owner)
+        archive::unpack(open()?, &inside, self.owner)
             .map_err(|why| StepError::new(format!("cannot unpack /{}: {why}", path.display())))?;
         Ok(true)
     }

@@ -110,8 +110,7 @@ impl Workbench {
         let root = if layers.is_empty() {
             Root::open(&upper).map_err(|errno| BuildError::io(format!("open {}", upper.display()), errno))?
         } else {
-            let lower: Vec<PathBuf> =
-                distinct(layers).iter().map(|layer| store.layers().path(layer)).collect();
+            let lower = store.layers().lower(layers);
             let work = staging.work();
             let mount = overlay(&Overlay { lower: &lower, upper: Some((&upper, &work)) })
                 .map_err(|error| BuildError::io("stack layers", error))?;

@@ -124,6 +124,9 @@ impl MountStep {
     /// # Errors
     /// [`StepError`] when a file is missing or can't be read.
     pub fn add_to(&self, key: &mut Key, trees: &Trees<'_>, digests: &Digests) -> Result<(), StepError> {
+        if let What::Authorities(_) = self.what {
+            return Ok(());
+        }
         key.text(&self.target);
         match &self.what {
             What::Files { origin, path, writable } => {

@@ -135,7 +135,9 @@ fn pull(app: &App, args: &ImagePullArgs) -> Outcome {
         .iter()
         .map(|name| Reference::parse(name))
         .collect::<Result<Vec<_>, _>>()?;
-    let work = app.work(args.quiet)?;
+    let store = app.store()?;
+    // Nothing is to be finished when a pull ends early: Ctrl-C simply ends the command.
+    let progress = app.new_progress(args.quiet);
     let options = PullOptions {
         platform: args.platform.clone(),
         env: app.env.clone(),
@@ -143,15 +145,14 @@ fn pull(app: &App, args: &ImagePullArgs) -> Outcome {
     };
     let mut pulled = String::new();
     for reference in &references {
-        let events = work.context.events.as_ref();
-        let result = registry::pull(&work.context.store, reference, &options, events);
+        let result = registry::pull(&store, reference, &options, progress.as_ref());
         if result.is_err() {
-            work.progress.finish();
+            progress.finish();
         }
         result?;
         pulled.push_str(&format!("{}\n", reference.canonical()));
     }
-    work.progress.finish();
+    progress.finish();
     write_out(pulled)?;
     Ok(0)
 }

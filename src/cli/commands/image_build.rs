@@ -14,7 +14,7 @@ use crate::cli::app::{App, progress_mode};
 use crate::cli::args::ImageBuildArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::parse;
-use crate::engine::sandbox::SandboxNetwork;
+use crate::engine::{self, sandbox::SandboxNetwork};
 use crate::image::reference::Reference;
 use crate::image::registry::{self, PullOptions};
 use crate::ui::write_out;
@@ -25,11 +25,12 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         .iter()
         .map(|name| Reference::parse(name))
         .collect::<Result<_, _>>()?;
-    let work = match args.progress {
-        Some(mode) if !args.quiet => app.work_in(progress_mode(mode))?,
-        _ => app.work(args.quiet)?,
+    let mode = match args.progress {
+        Some(mode) if !args.quiet => progress_mode(mode),
+        _ => app.mode(args.quiet),
     };
-    let context = &work.context;
+    let making = app.making(mode)?;
+    let sandbox = engine::open_sandbox(&making.roots);
     let request = BuildRequest {
         target_name: tags
             .first()
@@ -60,7 +61,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
             .iter()
             .map(|text| named(app, text))
             .collect::<Result<_, _>>()?,
-        trust_host_ca: context.trust_host_ca.clone(),
+        trust_host_ca: app.trusted_ca()?,
         env: app.env.clone(),
     };
     let options = PullOptions {
@@ -68,19 +69,19 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         env: app.env.clone(),
         ..PullOptions::default()
     };
-    let events = context.events.as_ref();
-    let pull = |reference: &Reference| registry::pull(&context.store, reference, &options, events);
+    let events = making.progress.as_ref();
+    let pull = |reference: &Reference| registry::pull(&making.store, reference, &options, events);
     let builder = Builder {
-        store: &context.store,
-        sandbox: context.sandbox.as_ref(),
+        store: &making.store,
+        sandbox: sandbox.as_ref(),
         events,
-        cancel: &context.cancel,
+        cancel: &making.cancel,
         pull: &pull,
-        cache_dir: context.roots.data.join("cache"),
-        parallel: context.parallel,
+        cache_dir: making.roots.data.join("cache"),
+        parallel: steps_at_once(app.parallel()),
     };
     let result = build::build(&request, &builder);
-    work.progress.finish();
+    making.progress.finish();
     let image = result?;
     if let Some(path) = &args.iidfile {
         std::fs::write(app.env.cwd.join(path), image.id.to_string())
@@ -91,6 +92,13 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         write_out(format!("{}\n", image.id))?;
     }
     Ok(0)
+}
+
+/// Steps that run at a time. Most of a step's time is waiting for disk and network, so a few more than there are
+/// CPUs are right where the user sets no limit.
+fn steps_at_once(limit: usize) -> usize {
+    let cpus = || std::thread::available_parallelism().map_or(4, |cpus| cpus.get().max(4));
+    if limit == 0 { cpus() } else { limit }
 }
 
 fn context_dir(app: &App, path: &Path) -> Result<PathBuf, Failure> {

@@ -317,7 +317,7 @@ impl Attached<'_> {
             Reason::Ended { .. } => "Aborting on container exit...",
         })?;
         let mut ignored = None;
-        let progress = self.app.new_progress();
+        let progress = self.app.new_progress(false);
         let context = self.app.again(&self.work.context, &progress);
         self.kill_on_next(interrupts);
         let options = StopOptions {

@@ -9,12 +9,13 @@
 //! <run>/containers/<id>/                       lock sock stdin stdout stderr netns live.json health.json etc/
 //! ```
 //!
-//! Imports: `base`, `engine`.
+//! Imports: `base`, `engine`, `image::digest`.
 
 use std::path::PathBuf;
 
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::Roots;
+use crate::image::digest::Digest;
 
 /// Paths below the two roots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +62,14 @@ impl Layout {
     /// `<data>/volumes`.
     pub fn volumes(&self) -> PathBuf {
         self.roots.data.join("volumes")
+    }
+    /// Directories of unpacked layers, base first. Overlay takes no directory twice; of a layer that an image
+    /// repeats the topmost counts, which shows the same files.
+    pub fn lower(&self, layers: &[Digest]) -> Vec<PathBuf> {
+        let repeated = |at: usize| layers.iter().skip(at + 1).any(|later| *later == layers[at]);
+        let root = self.roots.data.join("layers");
+        let kept = (0..layers.len()).filter(|at| !repeated(*at));
+        kept.map(|at| root.join(layers[at].hex())).collect()
     }
     /// `<run>/locks/<project>.lock`.
     pub fn project_lock(&self, project: &ProjectName) -> PathBuf {

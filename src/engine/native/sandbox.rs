@@ -19,6 +19,9 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde::{Deserialize, Serialize};
 
+use super::dns::Answerer;
+use super::layout::Layout;
+use super::net::{self, Networks};
 use super::cgroup::{Cgroup, DeviceAccess};
 use super::runtime::message::Report;
 use super::runtime::{
@@ -44,7 +47,6 @@ const GLANCE: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone)]
 pub struct NativeSandbox {
     roots: Roots,
-    layers: PathBuf,
 }
 
 /// What [`main`] is told.
@@ -53,9 +55,14 @@ struct Order {
     spec: SandboxSpec,
     data: PathBuf,
     run: PathBuf,
-    layers: PathBuf,
     /// Who waits for it.
     parent: i32,
+}
+
+impl Order {
+    fn layout(&self) -> Layout {
+        Layout::new(Roots { data: self.data.clone(), run: self.run.clone() })
+    }
 }
 
 /// What [`main`] tells.
@@ -73,23 +80,13 @@ struct Connection {
     /// What `host-gateway` stands for.
     gateway: Option<IpAddr>,
     /// The step's name server, to be driven while it runs.
-    service: Option<Box<dyn Service>>,
-}
-
-/// Something that must be driven while a step runs.
-trait Service {
-    /// Readable when there is something to do.
-    fn fd(&self) -> BorrowedFd<'_>;
-    /// Does it.
-    fn turn(&mut self);
-    /// When there is something to do at the latest.
-    fn deadline(&self) -> Option<Duration>;
+    answerer: Option<Answerer>,
 }
 
 impl NativeSandbox {
-    /// A sandbox over unpacked layers in `layers`, each in a directory named by its digest's hex digits.
-    pub fn new(roots: Roots, layers: PathBuf) -> Self {
-        Self { roots, layers }
+    /// A sandbox over the unpacked layers below `roots`.
+    pub fn new(roots: Roots) -> Self {
+        Self { roots }
     }
 }
 
@@ -107,7 +104,6 @@ impl Sandbox for NativeSandbox {
             spec: spec.clone(),
             data: self.roots.data.clone(),
             run: self.roots.run.clone(),
-            layers: self.layers.clone(),
             parent: nix::unistd::getpid().as_raw(),
         };
         let fail = |error| EngineError::failed("start a build step", error);
@@ -144,7 +140,7 @@ impl Sandbox for NativeSandbox {
 }
 
 /// The process of one build step, as [`NativeSandbox::run`] starts it. Gives its exit code.
-pub fn main() -> i32 {
+pub fn main(_args: &[std::ffi::OsString]) -> i32 {
     process::set_name(c"hoist-step");
     let outcome = match obey() {
         Ok(code) => Outcome::Ended(code),
@@ -189,7 +185,7 @@ fn obey() -> Result<i32> {
 /// Runs the process to its end.
 fn step(order: &Order, mut network: Connection, cgroup: &Cgroup, signals: &SignalFd) -> Result<i32> {
     let spec = container(&order.spec);
-    let lower: Vec<PathBuf> = order.spec.layers.iter().map(|layer| order.layers.join(layer.hex())).collect();
+    let lower = order.layout().lower(&order.spec.layers);
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let birth = Birth {
         spec: &spec,
@@ -211,7 +207,7 @@ fn step(order: &Order, mut network: Connection, cgroup: &Cgroup, signals: &Signa
         die_with_parent: true,
     };
     let born = give_birth(&birth)?;
-    let code = wait(&born, network.service.as_mut(), cgroup, signals)?;
+    let code = wait(&born, network.answerer.as_mut(), cgroup, signals)?;
     remove_stubs(&order.spec.upper, &lower, &born.made)
         .map_err(|errno| EngineError::failed("take mount targets away", errno))?;
     Ok(code)
@@ -219,13 +215,13 @@ fn step(order: &Order, mut network: Connection, cgroup: &Cgroup, signals: &Signa
 
 fn wait(
     born: &Born,
-    mut service: Option<&mut Box<dyn Service>>,
+    mut answerer: Option<&mut Answerer>,
     cgroup: &Cgroup,
     signals: &SignalFd,
 ) -> Result<i32> {
     let fail = |errno: Errno| EngineError::failed("wait for a build step", errno);
     loop {
-        let deadline = service.as_ref().and_then(|service| service.deadline());
+        let deadline = answerer.as_ref().and_then(|answerer| answerer.deadline());
         let timeout = deadline.map_or(PollTimeout::NONE, |time| {
             PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)
         });
@@ -233,7 +229,7 @@ fn wait(
             PollFd::new(born.pidfd.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
-        fds.extend(service.as_ref().map(|service| PollFd::new(service.fd(), PollFlags::POLLIN)));
+        fds.extend(answerer.as_ref().map(|server| PollFd::new(server.as_fd(), PollFlags::POLLIN)));
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(fail(errno)),
@@ -247,8 +243,8 @@ fn wait(
             cgroup.kill().or_else(|_| pidfd::send_signal(&born.pidfd, libc::SIGKILL).map_err(fail))?;
             return pidfd::wait(&born.pidfd).map(pidfd::Ended::code).map_err(fail);
         }
-        if let Some(service) = service.as_mut() {
-            service.turn();
+        if let Some(answerer) = answerer.as_mut() {
+            answerer.turn();
         }
     }
 }
@@ -305,19 +301,19 @@ fn mounts(order: &Order, network: &Connection) -> Vec<BirthMount> {
         file("/etc/hosts", hosts(spec, network.gateway)),
     ];
     all.retain(|own| !spec.mounts.iter().any(|mount| mount.target == own.target));
-    all.extend(spec.mounts.iter().map(|mount| birth_mount(mount, &order.layers)));
+    all.extend(spec.mounts.iter().map(|mount| birth_mount(mount, &order.layout())));
     // Those nearer to the root first, or they would hide the deeper ones.
     all.sort_by_key(|mount| crate::sys::fs::clean(Path::new(&mount.target)).components().count());
     all
 }
 
-fn birth_mount(mount: &SandboxMount, layers: &Path) -> BirthMount {
+fn birth_mount(mount: &SandboxMount, layout: &Layout) -> BirthMount {
     let source = match &mount.source {
         SandboxSource::Host { root, path } => {
             BirthSource::Beneath { root: root.clone(), path: path.clone() }
         }
         SandboxSource::Layers { layers: digests, path } => BirthSource::ImageView {
-            lower: digests.iter().map(|layer| layers.join(layer.hex())).collect(),
+            lower: layout.lower(digests),
             subpath: path.clone(),
         },
         SandboxSource::Tmpfs { size } => {
@@ -347,34 +343,38 @@ fn hosts(spec: &SandboxSpec, gateway: Option<IpAddr>) -> String {
 /// Gives a step its network.
 fn connect(roots: &Roots, spec: &SandboxSpec) -> Result<Connection> {
     let host = || std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let netns = || ns::new_net().map_err(|errno| EngineError::failed("make a network namespace", errno));
     match spec.network {
         SandboxNetwork::Host => Ok(Connection {
             netns: None,
             resolv_conf: host(),
             gateway: Some(IpAddr::from([127, 0, 0, 1])),
-            service: None,
+            answerer: None,
         }),
         SandboxNetwork::None => Ok(Connection {
-            netns: Some(netns()?),
+            netns: Some(net::new_netns(None)?),
             resolv_conf: host(),
             gateway: None,
-            service: None,
+            answerer: None,
         }),
-        SandboxNetwork::Default => outside(roots, &spec.id, netns()?),
+        SandboxNetwork::Default => {
+            let netns = net::new_netns(None)?;
+            let outside = Networks::open(roots)?.outside(&spec.id, netns.as_fd())?;
+            Ok(Connection {
+                netns: Some(netns),
+                resolv_conf: outside.resolv_conf,
+                gateway: Some(IpAddr::V4(outside.gateway)),
+                answerer: Some(outside.answerer),
+            })
+        }
     }
 }
 
-/// WIRE(net): connects a step's namespace to the outside: `Networks::open(roots)?.outside(id, netns)`; its
-/// answerer becomes the [`Service`].
-fn outside(_roots: &Roots, id: &str, _netns: OwnedFd) -> Result<Connection> {
-    let what = format!("build step {id}: no network module to connect it with; use `network: none` or `host`");
-    Err(EngineError::Unsupported { what })
-}
-
-/// WIRE(net): takes back what [`outside`] gave: `Networks::open(roots)?.leave_outside(id)`. Also after a failure.
-fn disconnect(_roots: &Roots, _spec: &SandboxSpec) -> Result<()> {
-    Ok(())
+/// Takes back what [`connect`] gave, also after a failure.
+fn disconnect(roots: &Roots, spec: &SandboxSpec) -> Result<()> {
+    match spec.network {
+        SandboxNetwork::Default => Networks::open(roots)?.leave_outside(&spec.id),
+        SandboxNetwork::None | SandboxNetwork::Host => Ok(()),
+    }
 }
 
 /// Takes what was made for mounts out of `upper` where it is still empty, and with it the copies of
@@ -465,9 +465,9 @@ mod tests {
 
     /// What [`main`] does, without the process between.
     fn run(dir: &Path, spec: SandboxSpec) -> Result<i32> {
-        let (data, run, layers) = (dir.to_owned(), dir.to_owned(), dir.join("layers"));
+        let (data, run) = (dir.to_owned(), dir.to_owned());
         let parent = nix::unistd::getppid().as_raw();
-        let order = Order { spec, data, run, layers, parent };
+        let order = Order { spec, data, run, parent };
         let signals = SignalFd::new(&SigSet::empty()).unwrap();
         let roots = Roots { data: dir.to_owned(), run: dir.to_owned() };
         let network = connect(&roots, &order.spec)?;

@@ -14,11 +14,19 @@ pub fn dot(drawing: &Drawing) -> String {
             Shape::Drum => "cylinder",
             Shape::Page => "note",
         };
-        out.push_str(&format!("  {} [label={}, shape={shape}];\n", quote(&node.id), quote(&node.label)));
+        out.push_str(&format!(
+            "  {} [label={}, shape={shape}];\n",
+            quote(&node.id),
+            quote(&node.label)
+        ));
     }
     for (from, to, label) in drawing.links() {
         let ends = [from, to].map(|at| quote(&drawing.nodes[at].id));
-        let label = if label.is_empty() { String::new() } else { format!(" [label={}]", quote(label)) };
+        let label = if label.is_empty() {
+            String::new()
+        } else {
+            format!(" [label={}]", quote(label))
+        };
         out.push_str(&format!("  {} -> {}{label};\n", ends[0], ends[1]));
     }
     out.push_str("}\n");
@@ -26,7 +34,12 @@ pub fn dot(drawing: &Drawing) -> String {
 }
 
 fn quote(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+    format!(
+        "\"{}\"",
+        text.replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n")
+    )
 }
 
 #[cfg(test)]

@@ -48,7 +48,9 @@ fn sort_row(rows: &mut [Vec<usize>], at: usize, links: &[(usize, usize)], down: 
     let place = |node: usize| -> Option<f64> {
         let of_row = |row: &Vec<usize>| {
             let len = row.len() as f64;
-            row.iter().position(|n| *n == node).map(|p| (p as f64 + 0.5) / len)
+            row.iter()
+                .position(|n| *n == node)
+                .map(|p| (p as f64 + 0.5) / len)
         };
         rows.iter().find_map(of_row)
     };

@@ -16,7 +16,11 @@ pub fn mermaid(drawing: &Drawing) -> String {
         out.push_str(&format!("  n{at}{shaped}\n"));
     }
     for (from, to, label) in drawing.links() {
-        let label = if label.is_empty() { String::new() } else { format!("|{}|", quote(label)) };
+        let label = if label.is_empty() {
+            String::new()
+        } else {
+            format!("|{}|", quote(label))
+        };
         out.push_str(&format!("  n{from} -->{label} n{to}\n"));
     }
     out

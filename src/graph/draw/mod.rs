@@ -74,7 +74,11 @@ impl Drawing {
 
 #[cfg(test)]
 pub(crate) fn sample() -> Drawing {
-    let node = |id: &str, label: &str, kind| Node { id: id.into(), label: label.into(), kind };
+    let node = |id: &str, label: &str, kind| Node {
+        id: id.into(),
+        label: label.into(),
+        kind,
+    };
     let edge = |from: &str, to: &str, label: &str| Edge {
         from: from.into(),
         to: to.into(),

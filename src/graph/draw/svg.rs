@@ -38,7 +38,11 @@ pub fn svg(drawing: &Drawing) -> String {
     for (node, frame) in drawing.nodes.iter().zip(&frames) {
         out.push_str(&shape(*frame, node.kind));
         for (at, line) in node.label.lines().enumerate() {
-            let weight = if at == 0 { " font-weight=\"bold\"" } else { " fill=\"#555\"" };
+            let weight = if at == 0 {
+                " font-weight=\"bold\""
+            } else {
+                " fill=\"#555\""
+            };
             out.push_str(&format!(
                 "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\"{weight}>{}</text>\n",
                 frame.x + frame.width / 2,
@@ -54,17 +58,33 @@ pub fn svg(drawing: &Drawing) -> String {
 /// Gives every box a place; columns are as wide as their widest box and the labels between them.
 pub(super) fn place(drawing: &Drawing, layers: &Layers) -> (Vec<Frame>, usize, usize) {
     let size = |label: &str| {
-        let chars = label.lines().map(|line| line.chars().count()).max().unwrap_or(0);
-        (chars.max(4) * CHAR + 2 * PAD, label.lines().count().max(1) * LINE + 2 * PAD)
+        let chars = label
+            .lines()
+            .map(|line| line.chars().count())
+            .max()
+            .unwrap_or(0);
+        (
+            chars.max(4) * CHAR + 2 * PAD,
+            label.lines().count().max(1) * LINE + 2 * PAD,
+        )
     };
     let mut frames = vec![Frame::default(); drawing.nodes.len()];
     let (mut x, mut height) = (MARGIN, 0);
     for row in &layers.rows {
-        let wide = row.iter().map(|at| size(&drawing.nodes[*at].label).0).max().unwrap_or(0);
+        let wide = row
+            .iter()
+            .map(|at| size(&drawing.nodes[*at].label).0)
+            .max()
+            .unwrap_or(0);
         let mut y = MARGIN;
         for at in row {
             let (width, tall) = size(&drawing.nodes[*at].label);
-            frames[*at] = Frame { x: x + (wide - width) / 2, y, width, height: tall };
+            frames[*at] = Frame {
+                x: x + (wide - width) / 2,
+                y,
+                width,
+                height: tall,
+            };
             y += tall + GAP_Y;
         }
         height = height.max(y - GAP_Y.min(y) + MARGIN);
@@ -78,21 +98,43 @@ pub(super) fn place(drawing: &Drawing, layers: &Layers) -> (Vec<Frame>, usize, u
     }
     let middle = height / 2;
     for row in &layers.rows {
-        let low = row.iter().map(|at| frames[*at].y + frames[*at].height).max().unwrap_or(0);
+        let low = row
+            .iter()
+            .map(|at| frames[*at].y + frames[*at].height)
+            .max()
+            .unwrap_or(0);
         let shift = middle.saturating_sub((low + MARGIN) / 2);
         for at in row {
             frames[*at].y += shift;
         }
     }
-    let right = frames.iter().map(|frame| frame.x + frame.width).max().unwrap_or(0);
-    let low = frames.iter().map(|frame| frame.y + frame.height).max().unwrap_or(0);
-    (frames, right + MARGIN, low.max(height.saturating_sub(MARGIN)) + MARGIN)
+    let right = frames
+        .iter()
+        .map(|frame| frame.x + frame.width)
+        .max()
+        .unwrap_or(0);
+    let low = frames
+        .iter()
+        .map(|frame| frame.y + frame.height)
+        .max()
+        .unwrap_or(0);
+    (
+        frames,
+        right + MARGIN,
+        low.max(height.saturating_sub(MARGIN)) + MARGIN,
+    )
 }
 
 fn arrow(from: Frame, to: Frame, label: &str) -> String {
     let ahead = to.x >= from.x + from.width;
-    let (x1, y1) = (if ahead { from.x + from.width } else { from.x }, from.y + from.height / 2);
-    let (x2, y2) = (if ahead { to.x } else { to.x + to.width }, to.y + to.height / 2);
+    let (x1, y1) = (
+        if ahead { from.x + from.width } else { from.x },
+        from.y + from.height / 2,
+    );
+    let (x2, y2) = (
+        if ahead { to.x } else { to.x + to.width },
+        to.y + to.height / 2,
+    );
     let bend = x1.abs_diff(x2) / 2 + usize::from(!ahead) * 40;
     let (c1, c2) = match ahead {
         true => (x1 + bend, x2.saturating_sub(bend)),
@@ -113,7 +155,12 @@ fn arrow(from: Frame, to: Frame, label: &str) -> String {
 }
 
 fn shape(frame: Frame, kind: Shape) -> String {
-    let Frame { x, y, width, height } = frame;
+    let Frame {
+        x,
+        y,
+        width,
+        height,
+    } = frame;
     let (fill, stroke) = match kind {
         Shape::Box => ("#e8f0fe", "#1a56b0"),
         Shape::Round => ("#e9f7ef", "#1e7e46"),
@@ -138,13 +185,18 @@ fn shape(frame: Frame, kind: Shape) -> String {
                 Shape::Page => 0,
                 _ => 4,
             };
-            format!("<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"{round}\" {look}/>\n")
+            format!(
+                "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"{round}\" {look}/>\n"
+            )
         }
     }
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -157,7 +209,11 @@ mod tests {
         let mut drawing = sample();
         for at in 0..12 {
             let label = "x".repeat(at * 3);
-            drawing.nodes.push(Node { id: format!("f{at}"), label, kind: Shape::Page });
+            drawing.nodes.push(Node {
+                id: format!("f{at}"),
+                label,
+                kind: Shape::Page,
+            });
         }
         let pairs: Vec<_> = drawing.links().iter().map(|(a, b, _)| (*a, *b)).collect();
         let (frames, width, height) = place(&drawing, &layers(drawing.nodes.len(), &pairs));

@@ -10,8 +10,17 @@ use super::{Drawing, Shape};
 /// repeated.
 pub fn text(drawing: &Drawing) -> String {
     let links = drawing.links();
-    let mut tree = Tree { drawing, links: &links, seen: BTreeSet::new(), out: String::new() };
-    let led_to: BTreeSet<usize> = links.iter().filter(|(f, t, _)| f != t).map(|(_, t, _)| *t).collect();
+    let mut tree = Tree {
+        drawing,
+        links: &links,
+        seen: BTreeSet::new(),
+        out: String::new(),
+    };
+    let led_to: BTreeSet<usize> = links
+        .iter()
+        .filter(|(f, t, _)| f != t)
+        .map(|(_, t, _)| *t)
+        .collect();
     let roots = (0..drawing.nodes.len()).filter(|at| !led_to.contains(at));
     // In a circle every box is led to: the rest is begun at its first box.
     for at in roots.chain(0..drawing.nodes.len()) {
@@ -45,7 +54,11 @@ impl Tree<'_> {
         if !label.is_empty() {
             line.push_str(&format!("  {label}"));
         }
-        let below: Vec<_> = self.links.iter().filter(|(from, _, _)| *from == at).collect();
+        let below: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(from, _, _)| *from == at)
+            .collect();
         if again && !below.is_empty() {
             line.push_str("  ↑");
         }
@@ -56,8 +69,17 @@ impl Tree<'_> {
         }
         for (place, (_, to, label)) in below.iter().enumerate() {
             let last = place + 1 == below.len();
-            let (fork, line) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-            self.node(*to, &format!("{rest}{fork}"), &format!("{rest}{line}"), label);
+            let (fork, line) = if last {
+                ("└─ ", "   ")
+            } else {
+                ("├─ ", "│  ")
+            };
+            self.node(
+                *to,
+                &format!("{rest}{fork}"),
+                &format!("{rest}{line}"),
+                label,
+            );
         }
     }
 }
@@ -69,7 +91,11 @@ mod tests {
     #[test]
     fn the_text_is_a_tree_that_repeats_no_box() {
         let mut drawing = sample();
-        drawing.edges.push(Edge { from: "n:back".into(), to: "s:web".into(), label: String::new() });
+        drawing.edges.push(Edge {
+            from: "n:back".into(),
+            to: "s:web".into(),
+            label: String::new(),
+        });
         drawing.edges.pop();
         assert_eq!(
             super::text(&drawing),
@@ -86,10 +112,21 @@ mod tests {
     fn a_circle_is_drawn_once_and_marked() {
         let mut drawing = sample();
         drawing.edges = vec![
-            Edge { from: "s:web".into(), to: "s:db".into(), label: String::new() },
-            Edge { from: "s:db".into(), to: "s:web".into(), label: String::new() },
+            Edge {
+                from: "s:web".into(),
+                to: "s:db".into(),
+                label: String::new(),
+            },
+            Edge {
+                from: "s:db".into(),
+                to: "s:web".into(),
+                label: String::new(),
+            },
         ];
         drawing.nodes.truncate(2);
-        assert_eq!(super::text(&drawing), "web\n└─ db  postgres:16\n   └─ web  ↑\n");
+        assert_eq!(
+            super::text(&drawing),
+            "web\n└─ db  postgres:16\n   └─ web  ↑\n"
+        );
     }
 }

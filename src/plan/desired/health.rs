@@ -22,12 +22,18 @@ pub(super) fn healthcheck(service: &Service, image: &RunConfig) -> Option<Health
     if own.disable {
         return None;
     }
-    let test = own.test.as_deref().filter(|test| !test.is_empty()).unwrap_or(&base.test);
+    let test = own
+        .test
+        .as_deref()
+        .filter(|test| !test.is_empty())
+        .unwrap_or(&base.test);
     let command = command(test, image)?;
     // 0 is "not said" in an image and "the default" in a service.
     let time = |own: Option<Duration>, base: i64, default: Duration| {
         let base = u64::try_from(base).ok().map(Duration::from_nanos);
-        own.or(base).filter(|time| !time.is_zero()).unwrap_or(default)
+        own.or(base)
+            .filter(|time| !time.is_zero())
+            .unwrap_or(default)
     };
     Some(Healthcheck {
         command,
@@ -48,7 +54,11 @@ fn command(test: &[String], image: &RunConfig) -> Option<Vec<String>> {
         [kind, rest @ ..] if kind == "CMD" && !rest.is_empty() => Some(rest.to_vec()),
         [kind, text @ ..] if kind == "CMD-SHELL" && !text.is_empty() => {
             let sh = || vec!["/bin/sh".to_owned(), "-c".to_owned()];
-            let mut command = image.shell.clone().filter(|s| !s.is_empty()).unwrap_or_else(sh);
+            let mut command = image
+                .shell
+                .clone()
+                .filter(|s| !s.is_empty())
+                .unwrap_or_else(sh);
             command.push(text.join(" "));
             Some(command)
         }
@@ -66,16 +76,38 @@ mod tests {
 
     #[test]
     fn the_services_fields_lie_over_the_images_probe() {
-        let probe = HealthConfig { test: texts(&["CMD-SHELL", "ok"]), retries: 7, ..Default::default() };
-        let image = RunConfig { healthcheck: Some(probe), ..Default::default() };
-        let own = HealthcheckSpec { interval: Some(Duration::from_secs(1)), ..Default::default() };
-        let mut service = Service { healthcheck: Some(own), ..Default::default() };
+        let probe = HealthConfig {
+            test: texts(&["CMD-SHELL", "ok"]),
+            retries: 7,
+            ..Default::default()
+        };
+        let image = RunConfig {
+            healthcheck: Some(probe),
+            ..Default::default()
+        };
+        let own = HealthcheckSpec {
+            interval: Some(Duration::from_secs(1)),
+            ..Default::default()
+        };
+        let mut service = Service {
+            healthcheck: Some(own),
+            ..Default::default()
+        };
         let got = healthcheck(&service, &image).expect("the image has a probe");
         assert_eq!(got.command, texts(&["/bin/sh", "-c", "ok"]));
-        assert_eq!((got.interval, got.timeout, got.retries), (Duration::from_secs(1), TIMEOUT, 7));
+        assert_eq!(
+            (got.interval, got.timeout, got.retries),
+            (Duration::from_secs(1), TIMEOUT, 7)
+        );
         for off in [
-            HealthcheckSpec { disable: true, ..Default::default() },
-            HealthcheckSpec { test: Some(texts(&["NONE"])), ..Default::default() },
+            HealthcheckSpec {
+                disable: true,
+                ..Default::default()
+            },
+            HealthcheckSpec {
+                test: Some(texts(&["NONE"])),
+                ..Default::default()
+            },
         ] {
             service.healthcheck = Some(off);
             assert_eq!(healthcheck(&service, &image), None);

@@ -90,7 +90,9 @@ pub struct Replica<'a> {
 
 impl std::fmt::Debug for Replica<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Replica").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Replica")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,7 +117,11 @@ impl Desired {
         let files = storage::files(&self.project, service, found);
         let mounts = storage::mounts(&self.project, service, replica, &files, found);
         let image = replica.image;
-        let name = self.images.get(&service.name).map(|image| image.name.clone()).unwrap_or_default();
+        let name = self
+            .images
+            .get(&service.name)
+            .map(|image| image.name.clone())
+            .unwrap_or_default();
         ContainerSpec {
             id: replica.id.clone(),
             name: replica.name.clone(),
@@ -149,9 +155,17 @@ impl Desired {
             devices: security::devices(service, found),
             device_cgroup_rules: service.device_cgroup_rules.clone(),
             sysctls: service.sysctls.clone(),
-            ulimits: service.ulimits.iter().map(|(k, v)| (k.clone(), (limit(v.0), limit(v.1)))).collect(),
+            ulimits: service
+                .ulimits
+                .iter()
+                .map(|(k, v)| (k.clone(), (limit(v.0), limit(v.1))))
+                .collect(),
             oom_score_adj: service.oom_score_adj,
-            restart: if replica.slug.is_some() { Default::default() } else { service.restart },
+            restart: if replica.slug.is_some() {
+                Default::default()
+            } else {
+                service.restart
+            },
             stop_signal: service
                 .stop_signal
                 .or_else(|| image.run.stop_signal.as_deref().and_then(Signal::parse))
@@ -177,7 +191,15 @@ impl Desired {
         put(labels::PROJECT, project.name.to_string());
         put(labels::SERVICE, service.name.to_string());
         put(labels::NUMBER, replica.number.to_string());
-        put(labels::ONEOFF, if replica.slug.is_some() { "True" } else { "False" }.to_owned());
+        put(
+            labels::ONEOFF,
+            if replica.slug.is_some() {
+                "True"
+            } else {
+                "False"
+            }
+            .to_owned(),
+        );
         put(labels::WORKING_DIR, project.dir.display().to_string());
         put(labels::CONFIG_FILES, joined(&project.files));
         if !project.env_files.is_empty() {
@@ -201,7 +223,10 @@ impl Desired {
     /// The service's, the host's where the network is the host's, or the short id (as Docker).
     fn hostname(&self, service: &Service, replica: &Replica<'_>) -> String {
         use crate::compose::model::NetworkModeSpec::Host;
-        let on_host = service.network_mode.as_ref().is_some_and(|m| m.value == Host);
+        let on_host = service
+            .network_mode
+            .as_ref()
+            .is_some_and(|m| m.value == Host);
         match &service.hostname {
             Some(name) => name.clone(),
             None if service.uts_host || on_host => self.facts.host_name.clone(),
@@ -215,7 +240,12 @@ fn depends_on(service: &Service) -> String {
     let one = |(name, need): (&ServiceName, &crate::compose::model::Dependency)| {
         format!("{name}:{}:{}", need.condition.as_str(), need.restart)
     };
-    service.depends_on.iter().map(one).collect::<Vec<_>>().join(",")
+    service
+        .depends_on
+        .iter()
+        .map(one)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// Reads what [`depends_on`] wrote: service, condition, restart.
@@ -228,7 +258,11 @@ pub(super) fn parse_depends_on(label: &str) -> Vec<(ServiceName, Condition, bool
             Some("service_completed_successfully") => Condition::Completed,
             _ => Condition::Started,
         };
-        Some((ServiceName::new(name), condition, parts.next() == Some("true")))
+        Some((
+            ServiceName::new(name),
+            condition,
+            parts.next() == Some("true"),
+        ))
     };
     label.split(',').filter_map(one).collect()
 }
@@ -259,7 +293,9 @@ fn resources(service: &Service) -> Resources {
 
 /// `json-file` and `local` keep what they say, `none` nothing; other drivers are not here.
 fn log(service: &Service, found: &mut Diagnostics) -> LogConfig {
-    let Some(logging) = &service.logging else { return LogConfig::default() };
+    let Some(logging) = &service.logging else {
+        return LogConfig::default();
+    };
     let mut log = LogConfig::default();
     if let Some(driver) = &logging.driver {
         match driver.value.as_str() {
@@ -272,9 +308,16 @@ fn log(service: &Service, found: &mut Diagnostics) -> LogConfig {
             ),
         }
     }
-    let span = logging.driver.as_ref().and_then(|d| d.span).or(service.span);
+    let span = logging
+        .driver
+        .as_ref()
+        .and_then(|d| d.span)
+        .or(service.span);
     let mut wrong = |key: &str, value: &str| {
-        let text = format!("service `{}`: logging option {key}: `{value}` is not valid", service.name);
+        let text = format!(
+            "service `{}`: logging option {key}: `{value}` is not valid",
+            service.name
+        );
         found.push(Diagnostic::error(text).at(span));
     };
     if let Some(size) = logging.options.get("max-size").filter(|size| *size != "-1") {

@@ -54,7 +54,12 @@ fn empty_endpoint() -> Endpoint {
     }
 }
 
-fn peer_id(name: &str, replica: &Replica<'_>, span: Option<Span>, found: &mut Diagnostics) -> ContainerId {
+fn peer_id(
+    name: &str,
+    replica: &Replica<'_>,
+    span: Option<Span>,
+    found: &mut Diagnostics,
+) -> ContainerId {
     match (replica.peer)(name).and_then(|peer| peer.id) {
         Some(id) => id,
         None => {
@@ -64,7 +69,12 @@ fn peer_id(name: &str, replica: &Replica<'_>, span: Option<Span>, found: &mut Di
     }
 }
 
-fn foreign_id(name: &str, facts: &Facts, span: Option<Span>, found: &mut Diagnostics) -> ContainerId {
+fn foreign_id(
+    name: &str,
+    facts: &Facts,
+    span: Option<Span>,
+    found: &mut Diagnostics,
+) -> ContainerId {
     facts.containers.get(name).cloned().unwrap_or_else(|| {
         found.push(Diagnostic::error(format!("no such container: {name}")).at(span));
         ContainerId::new("")
@@ -78,7 +88,9 @@ fn endpoints(project: &Project, service: &Service, replica: &Replica<'_>) -> Vec
     let links = links(project, service);
     let mut endpoints = Vec::new();
     for (at, (key, place)) in places.into_iter().enumerate() {
-        let Some(network) = project.networks.get(key) else { continue };
+        let Some(network) = project.networks.get(key) else {
+            continue;
+        };
         let mut aliases = vec![replica.name.clone()];
         // A container of `run` answers to its own name only, unless `--use-aliases` says otherwise;
         // then `oneoff` leaves the service's name among the aliases itself.
@@ -107,7 +119,9 @@ fn endpoints(project: &Project, service: &Service, replica: &Replica<'_>) -> Vec
 fn links(project: &Project, service: &Service) -> Vec<(String, String)> {
     let mut links = Vec::new();
     for (name, alias) in &service.links {
-        let Some(other) = project.services.get(name) else { continue };
+        let Some(other) = project.services.get(name) else {
+            continue;
+        };
         for number in 1..=other.scale {
             links.push((alias.clone(), container_name(project, other, number)));
         }
@@ -156,7 +170,10 @@ pub(crate) fn host_address(text: &str) -> Option<HostAddr> {
     if text == "host-gateway" {
         return Some(HostAddr::Gateway);
     }
-    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|t| t.strip_suffix(']'))
+        .unwrap_or(text);
     bare.parse().ok().map(HostAddr::Ip)
 }
 
@@ -166,9 +183,11 @@ pub(super) fn extra_hosts(service: &Service, found: &mut Diagnostics) -> Vec<(St
         match host_address(address) {
             Some(address) => hosts.push((name.clone(), address)),
             None => found.push(
-                Diagnostic::error(format!("extra_hosts: `{address}` of `{name}` is not an address"))
-                    .at(service.span)
-                    .hint("write an IPv4 or IPv6 address, or host-gateway"),
+                Diagnostic::error(format!(
+                    "extra_hosts: `{address}` of `{name}` is not an address"
+                ))
+                .at(service.span)
+                .hint("write an IPv4 or IPv6 address, or host-gateway"),
             ),
         }
     }

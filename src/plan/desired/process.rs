@@ -22,9 +22,16 @@ pub(super) fn process(
     let args = args(service, image);
     // Nothing is known of an image that is still to be fetched.
     if args.is_empty() && replica.image.id.is_some() {
-        let text = format!("service `{}` has no command, and its image has none either", service.name);
+        let text = format!(
+            "service `{}` has no command, and its image has none either",
+            service.name
+        );
         let span = service.image.as_ref().and_then(|i| i.span).or(service.span);
-        found.push(Diagnostic::error(text).at(span).hint("set `command` or `entrypoint`"));
+        found.push(
+            Diagnostic::error(text)
+                .at(span)
+                .hint("set `command` or `entrypoint`"),
+        );
     }
     let own = |own: &Option<String>, image: &str| own.clone().unwrap_or_else(|| image.to_owned());
     Process {
@@ -75,7 +82,10 @@ fn env(service: &Service, image: &RunConfig, hostname: &str) -> Vec<String> {
         put(&name(entry), Some(entry.clone()));
     }
     for (key, value) in &service.environment {
-        put(key, value.as_ref().map(|value| format!("{key}={}", value.value)));
+        put(
+            key,
+            value.as_ref().map(|value| format!("{key}={}", value.value)),
+        );
     }
     all
 }
@@ -91,9 +101,21 @@ mod tests {
 
     #[test]
     fn an_entry_point_of_the_service_drops_the_images_command() {
-        let image = RunConfig { entrypoint: list("/entry"), cmd: list("serve"), ..Default::default() };
+        let image = RunConfig {
+            entrypoint: list("/entry"),
+            cmd: list("serve"),
+            ..Default::default()
+        };
         let of = |entrypoint, command| {
-            args(&Service { entrypoint, command, ..Default::default() }, &image).join(" ")
+            args(
+                &Service {
+                    entrypoint,
+                    command,
+                    ..Default::default()
+                },
+                &image,
+            )
+            .join(" ")
         };
         assert_eq!(of(None, None), "/entry serve");
         assert_eq!(of(None, list("x y")), "/entry x y");
@@ -104,11 +126,21 @@ mod tests {
 
     #[test]
     fn the_services_environment_wins_and_a_bare_name_takes_away() {
-        let image = RunConfig { env: vec!["PATH=/bin".into(), "A=1".into(), "B=1".into()], ..Default::default() };
+        let image = RunConfig {
+            env: vec!["PATH=/bin".into(), "A=1".into(), "B=1".into()],
+            ..Default::default()
+        };
         let mut service = Service::default();
-        service.environment.insert("A".into(), Some(Spanned::bare("2".into())));
+        service
+            .environment
+            .insert("A".into(), Some(Spanned::bare("2".into())));
         service.environment.insert("B".into(), None);
-        service.environment.insert("C".into(), Some(Spanned::bare("3".into())));
-        assert_eq!(env(&service, &image, "h"), ["PATH=/bin", "HOSTNAME=h", "A=2", "C=3"]);
+        service
+            .environment
+            .insert("C".into(), Some(Spanned::bare("3".into())));
+        assert_eq!(
+            env(&service, &image, "h"),
+            ["PATH=/bin", "HOSTNAME=h", "A=2", "C=3"]
+        );
     }
 }

@@ -10,8 +10,14 @@ use crate::compose::model::Service;
 use crate::engine::spec::{Device, Seccomp, Security};
 
 /// What can be said in `security_opt`.
-const OPTIONS: [&str; 6] =
-    ["no-new-privileges", "seccomp", "apparmor", "label", "systempaths", "writable-cgroups"];
+const OPTIONS: [&str; 6] = [
+    "no-new-privileges",
+    "seccomp",
+    "apparmor",
+    "label",
+    "systempaths",
+    "writable-cgroups",
+];
 
 pub(super) fn security(service: &Service, facts: &Facts, found: &mut Diagnostics) -> Security {
     let mut security = Security {
@@ -25,8 +31,15 @@ pub(super) fn security(service: &Service, facts: &Facts, found: &mut Diagnostics
             found.push(fault.at(option.span.or(service.span)));
         }
     }
-    if let Some(mode) = service.userns_mode.as_deref().filter(|mode| !matches!(*mode, "" | "host")) {
-        let text = format!("service `{}`: userns_mode `{mode}` is not available", service.name);
+    if let Some(mode) = service
+        .userns_mode
+        .as_deref()
+        .filter(|mode| !matches!(*mode, "" | "host"))
+    {
+        let text = format!(
+            "service `{}`: userns_mode `{mode}` is not available",
+            service.name
+        );
         found.push(Diagnostic::warning(text).at(service.span));
     }
     security
@@ -35,14 +48,26 @@ pub(super) fn security(service: &Service, facts: &Facts, found: &mut Diagnostics
 /// `CAP_NET_ADMIN`, `net_admin` → `NET_ADMIN`.
 fn capability(text: &str) -> String {
     let upper = text.trim().to_ascii_uppercase();
-    upper.strip_prefix("CAP_").map_or(upper.clone(), str::to_owned)
+    upper
+        .strip_prefix("CAP_")
+        .map_or(upper.clone(), str::to_owned)
 }
 
-fn apply(option: &Spanned<String>, facts: &Facts, security: &mut Security) -> Result<(), Diagnostic> {
+fn apply(
+    option: &Spanned<String>,
+    facts: &Facts,
+    security: &mut Security,
+) -> Result<(), Box<Diagnostic>> {
     let text = option.value.as_str();
     // Docker took `:` before it took `=`.
-    let (name, value) = text.split_once(['=', ':']).map_or((text, None), |(n, v)| (n, Some(v)));
-    let wrong = |want: &str| Diagnostic::error(format!("security_opt `{text}`: expected {want}"));
+    let (name, value) = text
+        .split_once(['=', ':'])
+        .map_or((text, None), |(n, v)| (n, Some(v)));
+    let wrong = |want: &str| {
+        Box::new(Diagnostic::error(format!(
+            "security_opt `{text}`: expected {want}"
+        )))
+    };
     match (name, value) {
         ("no-new-privileges", None | Some("true")) => security.no_new_privileges = true,
         ("no-new-privileges", Some("false")) => security.no_new_privileges = false,
@@ -51,10 +76,13 @@ fn apply(option: &Spanned<String>, facts: &Facts, security: &mut Security) -> Re
         ("seccomp", Some("builtin")) => security.seccomp = Seccomp::Default,
         ("seccomp", Some(_)) => {
             let profile = facts.profiles.get(text);
-            let profile = profile.ok_or_else(|| wrong("`unconfined` or a profile that can be read"))?;
+            let profile =
+                profile.ok_or_else(|| wrong("`unconfined` or a profile that can be read"))?;
             security.seccomp = Seccomp::Profile(profile.clone());
         }
-        ("apparmor", Some(profile)) if !profile.is_empty() => security.apparmor = Some(profile.into()),
+        ("apparmor", Some(profile)) if !profile.is_empty() => {
+            security.apparmor = Some(profile.into());
+        }
         // SELinux is not ours; the option is harmless without it.
         ("label", _) => {}
         ("systempaths", Some("unconfined")) => security.unmask_system_paths = true,
@@ -64,10 +92,10 @@ fn apply(option: &Spanned<String>, facts: &Facts, security: &mut Security) -> Re
         _ => {
             let fault = Diagnostic::error(format!("unknown security_opt `{text}`"));
             let hint = nearest(name, OPTIONS).filter(|near| *near != name);
-            return Err(match hint {
+            return Err(Box::new(match hint {
                 Some(near) => fault.hint(format!("did you mean `{near}`?")),
                 None => fault.hint(format!("known are: {}", OPTIONS[..5].join(", "))),
-            });
+            }));
         }
     }
     Ok(())
@@ -77,7 +105,10 @@ pub(super) fn devices(service: &Service, found: &mut Diagnostics) -> Vec<Device>
     let mut devices = Vec::new();
     for device in &service.devices {
         if !device.value.source.starts_with('/') {
-            let text = format!("device `{}`: only paths of the host are available", device.value.source);
+            let text = format!(
+                "device `{}`: only paths of the host are available",
+                device.value.source
+            );
             found.push(Diagnostic::error(text).at(device.span.or(service.span)));
             continue;
         }
@@ -95,10 +126,18 @@ mod tests {
     use super::*;
 
     fn of(options: &[&str]) -> (Security, Vec<String>) {
-        let security_opt = options.iter().map(|o| Spanned::bare((*o).to_owned())).collect();
-        let service = Service { security_opt, ..Default::default() };
+        let security_opt = options
+            .iter()
+            .map(|o| Spanned::bare((*o).to_owned()))
+            .collect();
+        let service = Service {
+            security_opt,
+            ..Default::default()
+        };
         let mut facts = Facts::default();
-        facts.profiles.insert("seccomp=./p.json".into(), "{}".into());
+        facts
+            .profiles
+            .insert("seccomp=./p.json".into(), "{}".into());
         let mut found = Diagnostics::default();
         let security = security(&service, &facts, &mut found);
         (security, found.iter().map(|f| f.message.clone()).collect())
@@ -106,8 +145,12 @@ mod tests {
 
     #[test]
     fn options_are_read_in_both_spellings() {
-        let (got, faults) =
-            of(&["no-new-privileges:true", "seccomp=./p.json", "apparmor=mine", "systempaths=unconfined"]);
+        let (got, faults) = of(&[
+            "no-new-privileges:true",
+            "seccomp=./p.json",
+            "apparmor=mine",
+            "systempaths=unconfined",
+        ]);
         assert!(faults.is_empty(), "{faults:?}");
         assert!(got.no_new_privileges && got.unmask_system_paths);
         assert_eq!(got.seccomp, Seccomp::Profile("{}".into()));
@@ -117,7 +160,10 @@ mod tests {
 
     #[test]
     fn an_unknown_option_is_a_fault() {
-        assert_eq!(of(&["no-new-privilege"]).1, ["unknown security_opt `no-new-privilege`"]);
+        assert_eq!(
+            of(&["no-new-privilege"]).1,
+            ["unknown security_opt `no-new-privilege`"]
+        );
         assert_eq!(of(&["seccomp=./gone.json"]).1.len(), 1);
     }
 

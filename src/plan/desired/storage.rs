@@ -31,7 +31,11 @@ pub(super) fn mounts(
         }));
     }
     for (target, options) in &service.tmpfs {
-        all.push(Mount { target: tidy(target), source: tmpfs(options), read_only: options.iter().any(|o| o == "ro") });
+        all.push(Mount {
+            target: tidy(target),
+            source: tmpfs(options),
+            read_only: options.iter().any(|o| o == "ro"),
+        });
     }
     for from in &service.volumes_from {
         for mount in inherited(project, service, from, replica, found) {
@@ -42,7 +46,14 @@ pub(super) fn mounts(
         let target = tidy(target);
         if !files.iter().any(|file| file.target == target) {
             let source = anonymous(&target, replica, false);
-            add(&mut all, Mount { target, source, read_only: false });
+            add(
+                &mut all,
+                Mount {
+                    target,
+                    source,
+                    read_only: false,
+                },
+            );
         }
     }
     all.sort_by_key(|mount| mount.target.matches('/').count() - usize::from(mount.target == "/"));
@@ -57,7 +68,10 @@ fn add(all: &mut Vec<Mount>, mount: Mount) {
 
 /// `/data/` → `/data`.
 fn tidy(target: &str) -> String {
-    let parts: Vec<&str> = target.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> = target
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
     format!("/{}", parts.join("/"))
 }
 
@@ -65,7 +79,12 @@ fn tidy(target: &str) -> String {
 fn anonymous(target: &str, replica: &Replica<'_>, nocopy: bool) -> MountSource {
     let fresh = || Digest::of(format!("{}{target}", replica.id).as_bytes()).hex();
     let name = replica.anonymous.get(target).cloned().unwrap_or_else(fresh);
-    MountSource::Volume { name, subpath: None, nocopy, anonymous: true }
+    MountSource::Volume {
+        name,
+        subpath: None,
+        nocopy,
+        anonymous: true,
+    }
 }
 
 fn source(
@@ -76,16 +95,26 @@ fn source(
     found: &mut Diagnostics,
 ) -> Option<MountSource> {
     Some(match &mount.source {
-        VolumeSource::Bind { path, create_host_path, propagation, recursive } => MountSource::Bind {
+        VolumeSource::Bind {
+            path,
+            create_host_path,
+            propagation,
+            recursive,
+        } => MountSource::Bind {
             path: path.clone(),
             create: *create_host_path,
             propagation: *propagation,
             recursive: *recursive,
         },
-        VolumeSource::Volume { key: None, nocopy, .. } => {
-            anonymous(&tidy(&mount.target), replica, *nocopy)
-        }
-        VolumeSource::Volume { key: Some(key), nocopy, subpath, .. } => {
+        VolumeSource::Volume {
+            key: None, nocopy, ..
+        } => anonymous(&tidy(&mount.target), replica, *nocopy),
+        VolumeSource::Volume {
+            key: Some(key),
+            nocopy,
+            subpath,
+            ..
+        } => {
             let Some(volume) = project.volumes.get(key) else {
                 found.push(Diagnostic::error(format!("undefined volume `{key}`")).at(span));
                 return None;
@@ -105,8 +134,15 @@ fn source(
         VolumeSource::Image { image, subpath } => {
             let facts = replica.mount_images.get(image).cloned().unwrap_or_default();
             let id = facts.id.unwrap_or_else(|| Digest::of(b""));
-            let image = ImageRef { name: image.clone(), id, layers: facts.layers };
-            MountSource::Image { image, subpath: subpath.clone() }
+            let image = ImageRef {
+                name: image.clone(),
+                id,
+                layers: facts.layers,
+            };
+            MountSource::Image {
+                image,
+                subpath: subpath.clone(),
+            }
         }
     })
 }
@@ -128,7 +164,11 @@ fn tmpfs(options: &[String]) -> MountSource {
             _ => rest.push(option.clone()),
         }
     }
-    MountSource::Tmpfs { size, mode, options: rest }
+    MountSource::Tmpfs {
+        size,
+        mode,
+        options: rest,
+    }
 }
 
 /// Mounts of another service's first container. As Compose: its `:ro` does not take writing away.
@@ -142,7 +182,10 @@ fn inherited(
     let name = match from {
         VolumesFrom::Service(name, _) => name,
         VolumesFrom::Container(name, _) => {
-            let text = format!("service `{}`: volumes_from a container (`{name}`)", service.name);
+            let text = format!(
+                "service `{}`: volumes_from a container (`{name}`)",
+                service.name
+            );
             found.push(
                 Diagnostic::error(format!("{text} is not available"))
                     .at(service.span)
@@ -151,7 +194,9 @@ fn inherited(
             return Vec::new();
         }
     };
-    let Some(other) = project.services.get(name) else { return Vec::new() };
+    let Some(other) = project.services.get(name) else {
+        return Vec::new();
+    };
     let anonymous = (replica.peer)(name.as_str()).unwrap_or_default().anonymous;
     let mut all = Vec::new();
     for mount in &other.volumes {
@@ -162,22 +207,44 @@ fn inherited(
         };
         if named && let Some(source) = source(project, &mount.value, replica, mount.span, found) {
             let target = tidy(&mount.value.target);
-            all.push(Mount { target, source, read_only: mount.value.read_only });
+            all.push(Mount {
+                target,
+                source,
+                read_only: mount.value.read_only,
+            });
         }
     }
     for (target, name) in anonymous {
         // It stays with the container it belongs to.
-        let source = MountSource::Volume { name, subpath: None, nocopy: true, anonymous: false };
-        add(&mut all, Mount { target, source, read_only: false });
+        let source = MountSource::Volume {
+            name,
+            subpath: None,
+            nocopy: true,
+            anonymous: false,
+        };
+        add(
+            &mut all,
+            Mount {
+                target,
+                source,
+                read_only: false,
+            },
+        );
     }
     all
 }
 
 /// Configs and secrets as small read-only files.
-pub(super) fn files(project: &Project, service: &Service, found: &mut Diagnostics) -> Vec<InjectedFile> {
+pub(super) fn files(
+    project: &Project,
+    service: &Service,
+    found: &mut Diagnostics,
+) -> Vec<InjectedFile> {
     let mut files = Vec::new();
-    let kinds =
-        [("config", &service.configs, &project.configs), ("secret", &service.secrets, &project.secrets)];
+    let kinds = [
+        ("config", &service.configs, &project.configs),
+        ("secret", &service.secrets, &project.secrets),
+    ];
     for (kind, grants, objects) in kinds {
         for grant in grants {
             let Some(object) = objects.get(&grant.value.source) else {
@@ -189,7 +256,11 @@ pub(super) fn files(project: &Project, service: &Service, found: &mut Diagnostic
                 Ok(content) => files.push(file(&grant.value, content)),
                 Err(fault) => {
                     let asked = format!("service `{}` asks for it", service.name);
-                    found.push(fault.at(object.span.or(grant.span)).related(grant.span, asked));
+                    found.push(
+                        fault
+                            .at(object.span.or(grant.span))
+                            .related(grant.span, asked),
+                    );
                 }
             }
         }
@@ -207,19 +278,23 @@ fn file(grant: &FileGrant, content: FileContent) -> InjectedFile {
     }
 }
 
-fn content(kind: &str, object: &FileObject) -> Result<FileContent, Diagnostic> {
+fn content(kind: &str, object: &FileObject) -> Result<FileContent, Box<Diagnostic>> {
     match &object.source {
         FileSource::File(path) => Ok(FileContent::Host(path.clone())),
         FileSource::Content(text) => Ok(FileContent::Inline(text.clone())),
         FileSource::Environment(_, Some(text)) => Ok(FileContent::Inline(text.clone())),
-        FileSource::Environment(name, None) => Err(Diagnostic::error(format!(
+        FileSource::Environment(name, None) => Err(Box::new(Diagnostic::error(format!(
             "environment variable `{name}` required by {kind} `{}` is not set",
             object.key
-        ))),
-        FileSource::External => Err(Diagnostic::error(format!(
-            "external {kind} `{}` is not available: there is no store outside the project",
-            object.key
-        ))
-        .hint("give it `file`, `environment` or `content`")),
+        )))),
+        FileSource::External => {
+            let fault = Diagnostic::error(format!(
+                "external {kind} `{}` is not available: there is no store outside the project",
+                object.key
+            ));
+            Err(Box::new(
+                fault.hint("give it `file`, `environment` or `content`"),
+            ))
+        }
     }
 }

@@ -29,8 +29,12 @@ impl Draft<'_> {
         if self.fetches.contains_key(name) || above.contains(name) {
             return;
         }
-        let Some(wanted) = self.desired.images.get(name) else { return };
-        let Some((fetch, cause)) = wanted.fetch.clone() else { return };
+        let Some(wanted) = self.desired.images.get(name) else {
+            return;
+        };
+        let Some((fetch, cause)) = wanted.fetch.clone() else {
+            return;
+        };
         let node = match fetch {
             Fetch::Pull => self.pull(wanted.name.clone(), wanted, cause),
             Fetch::Build { pull_first } => {
@@ -39,36 +43,51 @@ impl Draft<'_> {
                     self.fetch(&other, above);
                 }
                 above.pop();
-                let action = Action::Build { service: name.clone(), image: wanted.name.clone(), pull_first };
+                let action = Action::Build {
+                    service: name.clone(),
+                    image: wanted.name.clone(),
+                    pull_first,
+                };
                 self.step(Step::new(action, cause), [])
             }
         };
         self.fetches.insert(name.clone(), node);
     }
 
-    fn pull(
-        &mut self,
-        key: String,
-        wanted: &WantedImage,
-        cause: Cause,
-    ) -> crate::graph::NodeId {
+    fn pull(&mut self, key: String, wanted: &WantedImage, cause: Cause) -> crate::graph::NodeId {
         let key = format!("{key} {}", wanted.platform.as_deref().unwrap_or_default());
         if let Some(node) = self.pulls.get(&key) {
             return *node;
         }
         let (image, platform) = (wanted.name.clone(), wanted.platform.clone());
-        let node = self.step(Step::new(Action::Pull { image, platform, tolerate: false }, cause), []);
+        let node = self.step(
+            Step::new(
+                Action::Pull {
+                    image,
+                    platform,
+                    tolerate: false,
+                },
+                cause,
+            ),
+            [],
+        );
         self.pulls.insert(key, node);
         node
     }
 
     /// A build waits for the images it takes as contexts.
     fn order_builds(&mut self) {
-        let pairs: Vec<_> = self.fetches.iter().map(|(name, node)| (name.clone(), *node)).collect();
+        let pairs: Vec<_> = self
+            .fetches
+            .iter()
+            .map(|(name, node)| (name.clone(), *node))
+            .collect();
         for (name, node) in pairs {
             for other in contexts(self, &name) {
                 if let Some(need) = self.fetches.get(&other).copied() {
-                    self.plan.steps.need(node, need, crate::plan::action::When::Done);
+                    self.plan
+                        .steps
+                        .need(node, need, crate::plan::action::When::Done);
                 }
             }
         }

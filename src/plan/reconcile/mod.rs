@@ -69,7 +69,12 @@ impl Renewed {
         match (self, other) {
             (Self::Yes, _) | (_, Self::Yes) => Self::Yes,
             (Self::If(mut a), Self::If(b)) => {
-                a.extend(b.iter().filter(|c| !a.contains(c)).cloned().collect::<Vec<_>>());
+                a.extend(
+                    b.iter()
+                        .filter(|c| !a.contains(c))
+                        .cloned()
+                        .collect::<Vec<_>>(),
+                );
                 Self::If(a)
             }
             (Self::If(a), Self::No) => Self::If(a),
@@ -122,12 +127,21 @@ pub fn reconcile(desired: Desired, world: &World, policy: &UpPolicy) -> Result<P
         }
     }
     draft.orphans();
-    let Draft { mut plan, found, .. } = draft;
+    let Draft {
+        mut plan, found, ..
+    } = draft;
     if found.has_errors() {
         let sources = Box::new(project.sources.clone());
-        return Err(PlanError::Faults { faults: found, sources });
+        return Err(PlanError::Faults {
+            faults: found,
+            sources,
+        });
     }
-    plan.warnings.extend(found.iter().map(|warning| warning.headline(&project.sources)));
+    plan.warnings.extend(
+        found
+            .iter()
+            .map(|warning| warning.headline(&project.sources)),
+    );
     plan.desired = Some(Arc::new(desired));
     Ok(plan)
 }
@@ -139,7 +153,11 @@ pub(super) fn images_only(desired: Desired, tolerate: bool) -> Result<Plan, Plan
     draft.fetch_all();
     let mut plan = draft.plan;
     for id in (0..plan.steps.len()).map(NodeId) {
-        if let Some(Step { action: Action::Pull { tolerate: kept, .. }, .. }) = plan.steps.get_mut(id) {
+        if let Some(Step {
+            action: Action::Pull { tolerate: kept, .. },
+            ..
+        }) = plan.steps.get_mut(id)
+        {
             *kept = tolerate;
         }
     }
@@ -149,7 +167,10 @@ pub(super) fn images_only(desired: Desired, tolerate: bool) -> Result<Plan, Plan
 }
 
 /// Containers of a service, without those of `run`.
-pub(super) fn containers_of<'w>(world: &'w World, service: &ServiceName) -> Vec<&'w ObservedContainer> {
+pub(super) fn containers_of<'w>(
+    world: &'w World,
+    service: &ServiceName,
+) -> Vec<&'w ObservedContainer> {
     let ours = |c: &&ObservedContainer| {
         !labels::is_oneoff(c) && labels::service(c).as_ref() == Some(service)
     };
@@ -187,8 +208,15 @@ impl Draft<'_> {
     pub(super) fn check(&mut self, service: &Service, number: u32, name: &str) {
         let unknown = ImageFacts::default();
         let image = self.desired.images.get(&service.name);
-        let image = image.filter(|image| image.fetch.is_none()).and_then(|image| image.here.as_ref());
-        let peer = |_: &str| Some(Peer { id: Some(ContainerId::new("peer")), ..Peer::default() });
+        let image = image
+            .filter(|image| image.fetch.is_none())
+            .and_then(|image| image.here.as_ref());
+        let peer = |_: &str| {
+            Some(Peer {
+                id: Some(ContainerId::new("peer")),
+                ..Peer::default()
+            })
+        };
         let replica = Replica {
             number,
             id: ContainerId::new("trial"),
@@ -210,23 +238,38 @@ impl Draft<'_> {
 
     /// Containers of services that the project does not have.
     fn orphans(&mut self) {
+        let declared = &self.policy.declared;
+        if declared.is_empty() && !self.policy.services.is_empty() {
+            return;
+        }
         let known = |c: &ObservedContainer| {
-            labels::service(c).is_some_and(|name| self.desired.project.services.contains_key(&name))
+            labels::service(c).is_some_and(|name| {
+                self.desired.project.services.contains_key(&name)
+                    || declared.iter().any(|declared| declared == name.as_str())
+            })
         };
-        let ended = |c: &ObservedContainer| matches!(c.state, State::Exited { .. } | State::Created);
+        let ended =
+            |c: &ObservedContainer| matches!(c.state, State::Exited { .. } | State::Created);
         // As Compose: a container of `run` is an orphan once it has ended.
         let orphan = |c: &&ObservedContainer| match labels::is_oneoff(c) {
             true => self.policy.remove_orphans && ended(c),
             false => !known(c),
         };
-        let orphans: Vec<&ObservedContainer> =
-            self.world.observed.containers.iter().filter(orphan).collect();
+        let orphans: Vec<&ObservedContainer> = self
+            .world
+            .observed
+            .containers
+            .iter()
+            .filter(orphan)
+            .collect();
         if self.policy.remove_orphans {
             for orphan in orphans {
                 self.take_away(orphan, &Cause::Orphan);
             }
         } else if !self.policy.ignore_orphans && !orphans.is_empty() {
-            self.plan.warnings.push(orphan_warning(orphans.iter().map(|c| c.name.as_str())));
+            self.plan
+                .warnings
+                .push(orphan_warning(orphans.iter().map(|c| c.name.as_str())));
         }
     }
 
@@ -235,10 +278,24 @@ impl Draft<'_> {
         let who = who(container);
         let mut needs = Vec::new();
         if runs(container) {
-            let action = Action::Stop { who: who.clone(), timeout: self.policy.timeout };
+            let action = Action::Stop {
+                who: who.clone(),
+                timeout: self.policy.timeout,
+            };
             needs.push(self.step(Step::new(action, cause.clone()), []));
         }
-        self.step(Step::new(Action::Remove { who, volumes: false }, cause.clone()), needs)
+        let action = Action::Remove {
+            who,
+            volumes: false,
+        };
+        let node = self.step(Step::new(action, cause.clone()), needs);
+        // A network that is made anew goes after all its containers.
+        for place in &container.networks {
+            if let Some(removal) = self.resources.rewired.get(&place.network) {
+                self.plan.steps.need(*removal, node, When::Done);
+            }
+        }
+        node
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::{Draft, Fate, Now, Renewed, containers_of, runs};
 use crate::base::name::ServiceName;
 use crate::compose::model::{NetworkModeSpec, Service, ShareSpec, VolumeSource, VolumesFrom};
-use crate::engine::state::{HealthStatus, ObservedContainer, State};
+use crate::engine::state::{Attachment, HealthStatus, ObservedContainer, State};
 use crate::graph::NodeId;
 use crate::plan::action::{Action, ImageChange, Old, Step, Who};
 use crate::plan::cause::Cause;
@@ -20,12 +20,20 @@ impl Draft<'_> {
     pub(super) fn replicas(&mut self, service: &Service) {
         let mut by_number: BTreeMap<u32, Vec<&ObservedContainer>> = BTreeMap::new();
         for container in containers_of(self.world, &service.name) {
-            by_number.entry(labels::number(container)).or_default().push(container);
+            by_number
+                .entry(labels::number(container))
+                .or_default()
+                .push(container);
         }
         for (number, containers) in &by_number {
             if *number == 0 || *number > service.scale {
                 for container in containers {
-                    self.take_away(container, &Cause::Excess { scale: service.scale });
+                    self.take_away(
+                        container,
+                        &Cause::Excess {
+                            scale: service.scale,
+                        },
+                    );
                 }
             }
         }
@@ -40,8 +48,17 @@ impl Draft<'_> {
     /// One number: keeps the best of what is there, takes the rest away.
     fn replica(&mut self, service: &Service, number: u32, found: &[&ObservedContainer]) -> Fate {
         let name = container_name(&self.desired.project, service, number);
-        let new = Who { service: service.name.clone(), number, name: name.clone(), id: None };
-        let wanted = self.desired.hashes.get(&service.name).map(|h| h.hash.as_str());
+        let new = Who {
+            service: service.name.clone(),
+            number,
+            name: name.clone(),
+            id: None,
+        };
+        let wanted = self
+            .desired
+            .hashes
+            .get(&service.name)
+            .map(|h| h.hash.as_str());
         let best = found
             .iter()
             .filter(|c| c.state != State::Removing)
@@ -51,28 +68,52 @@ impl Draft<'_> {
             })
             .copied();
         let mut gone: Vec<NodeId> = Vec::new();
-        for container in found.iter().filter(|c| best.is_none_or(|best| best.id != c.id)) {
+        for container in found
+            .iter()
+            .filter(|c| best.is_none_or(|best| best.id != c.id))
+        {
             gone.push(self.take_away(container, &Cause::Leftover));
         }
         let Some(old) = best else {
             self.check(service, number, &name);
             let node = self.create(service, new.clone(), BTreeMap::new(), Cause::Missing, gone);
-            return Fate { who: new, made: Some(node), renewed: Renewed::Yes, stopped: None, now: None };
+            return Fate {
+                who: new,
+                made: Some(node),
+                renewed: Renewed::Yes,
+                stopped: None,
+                now: None,
+            };
         };
         let now = Some(now(old));
-        let kept = Who { id: Some(old.id.clone()), ..new.clone() };
+        let kept = Who {
+            id: Some(old.id.clone()),
+            ..new.clone()
+        };
         let Some((renewed, cause)) = self.verdict(service, old) else {
             let mut made = None;
             if old.name != name {
                 let action = Action::Rename { who: kept.clone() };
                 made = Some(self.step(Step::new(action, Cause::Leftover), gone));
             }
-            return Fate { who: kept, made, renewed: Renewed::No, stopped: None, now };
+            return Fate {
+                who: kept,
+                made,
+                renewed: Renewed::No,
+                stopped: None,
+                now,
+            };
         };
         self.check(service, number, &name);
         let node = self.renew(service, new.clone(), old, (&renewed, cause), gone);
         // On condition only: until then it may be the old one that is spoken of.
-        Fate { who: new, made: Some(node), renewed, stopped: None, now }
+        Fate {
+            who: new,
+            made: Some(node),
+            renewed,
+            stopped: None,
+            now,
+        }
     }
 
     /// Replaces a container; where its network is made anew it has to go before.
@@ -88,23 +129,32 @@ impl Draft<'_> {
             true => BTreeMap::new(),
             false => old.anonymous.iter().cloned().collect(),
         };
-        let removals: Vec<NodeId> = old
-            .networks
-            .iter()
-            .filter_map(|place| self.resources.rewired.get(&place.network).copied())
-            .collect();
-        if !removals.is_empty() {
+        let rewired = |place: &Attachment| self.resources.rewired.contains_key(&place.network);
+        if old.networks.iter().any(rewired) {
             let away = self.take_away(old, &cause);
-            for removal in removals {
-                self.plan.steps.need(removal, away, crate::plan::action::When::Done);
-            }
             let needs = gone.into_iter().chain([away]).collect();
             return self.create(service, who, anonymous, cause, needs);
         }
-        let old = Old { id: old.id.clone(), name: old.name.clone() };
-        let action = Action::Replace { who, old, anonymous, timeout: self.policy.timeout };
-        let step = Step { action, cause, only_if: renewed.conditions() };
-        let needs = self.before(service).into_iter().chain(gone).collect::<Vec<_>>();
+        let old = Old {
+            id: old.id.clone(),
+            name: old.name.clone(),
+        };
+        let action = Action::Replace {
+            who,
+            old,
+            anonymous,
+            timeout: self.policy.timeout,
+        };
+        let step = Step {
+            action,
+            cause,
+            only_if: renewed.conditions(),
+        };
+        let needs = self
+            .before(service)
+            .into_iter()
+            .chain(gone)
+            .collect::<Vec<_>>();
         self.step(step, needs)
     }
 
@@ -116,15 +166,28 @@ impl Draft<'_> {
         cause: Cause,
         gone: Vec<NodeId>,
     ) -> NodeId {
-        let needs = self.before(service).into_iter().chain(gone).collect::<Vec<_>>();
+        let needs = self
+            .before(service)
+            .into_iter()
+            .chain(gone)
+            .collect::<Vec<_>>();
         self.step(Step::new(Action::Create { who, anonymous }, cause), needs)
     }
 
     /// Steps that must be done before a container of the service can be made.
     fn before(&self, service: &Service) -> Vec<NodeId> {
         let mut nodes = self.image_steps(&service.name);
-        nodes.extend(service.networks.keys().filter_map(|key| self.resources.networks.get(key)));
-        if service.network_mode.as_ref().is_some_and(|m| m.value == NetworkModeSpec::Bridge) {
+        nodes.extend(
+            service
+                .networks
+                .keys()
+                .filter_map(|key| self.resources.networks.get(key)),
+        );
+        if service
+            .network_mode
+            .as_ref()
+            .is_some_and(|m| m.value == NetworkModeSpec::Bridge)
+        {
             nodes.extend(self.resources.bridge);
         }
         for mount in &service.volumes {
@@ -133,20 +196,34 @@ impl Draft<'_> {
             }
         }
         for other in shared(service) {
-            nodes.extend(self.fates.get(other).iter().flat_map(|fates| fates.iter()).filter_map(|f| f.made));
+            nodes.extend(
+                self.fates
+                    .get(other)
+                    .iter()
+                    .flat_map(|fates| fates.iter())
+                    .filter_map(|f| f.made),
+            );
         }
         nodes
     }
 
     /// Whether a container must be replaced, and why; `None` keeps it.
     fn verdict(&self, service: &Service, old: &ObservedContainer) -> Option<(Renewed, Cause)> {
+        let rewired = old
+            .networks
+            .iter()
+            .find(|p| self.resources.rewired.contains_key(&p.network));
+        if let Some(place) = rewired {
+            return Some((
+                Renewed::Yes,
+                Cause::Rewired {
+                    name: place.network.clone(),
+                },
+            ));
+        }
         let recreate = self.policy.recreate(service.name.as_str());
         if recreate == Recreate::Never {
             return None;
-        }
-        let rewired = old.networks.iter().find(|p| self.resources.rewired.contains_key(&p.network));
-        if let Some(place) = rewired {
-            return Some((Renewed::Yes, Cause::Rewired { name: place.network.clone() }));
         }
         if let Some(wanted) = self.desired.hashes.get(&service.name)
             && old.labels.get(labels::CONFIG_HASH) != Some(&wanted.hash)
@@ -161,12 +238,18 @@ impl Draft<'_> {
         let image = self.desired.images.get(&service.name);
         let mut verdict = None;
         if image.is_some_and(|image| image.fetch.is_some()) {
-            let change = ImageChange { service: service.name.clone(), was: old.image_id };
+            let change = ImageChange {
+                service: service.name.clone(),
+                was: old.image_id,
+            };
             verdict = Some((Renewed::If(vec![change]), Cause::ImagePending));
         } else if let Some(now) = image.and_then(|image| image.here.as_ref()?.id)
             && now != old.image_id
         {
-            let cause = Cause::ImageChanged { was: old.image_id.short(), now: now.short() };
+            let cause = Cause::ImageChanged {
+                was: old.image_id.short(),
+                now: now.short(),
+            };
             return Some((Renewed::Yes, cause));
         }
         for other in shared(service) {
@@ -174,7 +257,9 @@ impl Draft<'_> {
             if renewed == Renewed::No {
                 continue;
             }
-            let cause = Cause::DependencyReplaced { service: other.clone() };
+            let cause = Cause::DependencyReplaced {
+                service: other.clone(),
+            };
             verdict = Some(match verdict {
                 Some((have, cause)) => (have.or(&renewed), cause),
                 None => (renewed, cause),
@@ -186,7 +271,9 @@ impl Draft<'_> {
     /// Whether any container of a service is replaced.
     fn renewed(&self, service: &ServiceName) -> Renewed {
         let fates = self.fates.get(service).map_or(&[][..], Vec::as_slice);
-        fates.iter().fold(Renewed::No, |all, fate| all.or(&fate.renewed))
+        fates
+            .iter()
+            .fold(Renewed::No, |all, fate| all.or(&fate.renewed))
     }
 
     /// Containers that stay but ask to be restarted with what they depend on are stopped before it is
@@ -195,12 +282,16 @@ impl Draft<'_> {
         for need in self.needs.of(&service.name).to_vec() {
             let renewed = self.renewed(&need.service);
             let others = self.fates.get(&need.service).cloned().unwrap_or_default();
-            let replaced: Vec<&Fate> =
-                others.iter().filter(|f| f.renewed != Renewed::No && f.now.is_some()).collect();
+            let replaced: Vec<&Fate> = others
+                .iter()
+                .filter(|f| f.renewed != Renewed::No && f.now.is_some())
+                .collect();
             if !need.restart || replaced.is_empty() {
                 continue;
             }
-            let Some(mut fates) = self.fates.remove(&service.name) else { continue };
+            let Some(mut fates) = self.fates.remove(&service.name) else {
+                continue;
+            };
             for fate in &mut fates {
                 let up = fate.now.as_ref().is_some_and(|now| now.up);
                 if fate.renewed != Renewed::No || !up || fate.stopped.is_some() {
@@ -208,8 +299,13 @@ impl Draft<'_> {
                 }
                 let only_if = renewed.conditions();
                 let step = Step {
-                    action: Action::Stop { who: fate.who.clone(), timeout: self.policy.timeout },
-                    cause: Cause::DependencyReplaced { service: need.service.clone() },
+                    action: Action::Stop {
+                        who: fate.who.clone(),
+                        timeout: self.policy.timeout,
+                    },
+                    cause: Cause::DependencyReplaced {
+                        service: need.service.clone(),
+                    },
                     only_if: only_if.clone(),
                 };
                 let needs: Vec<NodeId> = only_if
@@ -219,7 +315,9 @@ impl Draft<'_> {
                 let stop = self.step(step, needs);
                 for other in &replaced {
                     if let Some(made) = other.made {
-                        self.plan.steps.need(made, stop, crate::plan::action::When::Done);
+                        self.plan
+                            .steps
+                            .need(made, stop, crate::plan::action::When::Done);
                     }
                 }
                 fate.stopped = Some((stop, need.service.clone(), only_if));
@@ -249,7 +347,10 @@ fn shared(service: &Service) -> Vec<&ServiceName> {
 }
 
 fn now(container: &ObservedContainer) -> Now {
-    let healthy = container.health.as_ref().is_none_or(|h| h.status == HealthStatus::Healthy);
+    let healthy = container
+        .health
+        .as_ref()
+        .is_none_or(|h| h.status == HealthStatus::Healthy);
     let up = runs(container);
     Now {
         up,

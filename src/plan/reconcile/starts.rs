@@ -15,7 +15,9 @@ use crate::plan::order::Need;
 impl Draft<'_> {
     /// Plans the starts of one service.
     pub(super) fn starts(&mut self, service: &Service) {
-        let Some(fates) = self.fates.get(&service.name).cloned() else { return };
+        let Some(fates) = self.fates.get(&service.name).cloned() else {
+            return;
+        };
         let mut needs: Option<Vec<(NodeId, When)>> = None;
         for fate in &fates {
             let Some((cause, only_if)) = reason(fate) else {
@@ -26,10 +28,22 @@ impl Draft<'_> {
                 Some(needs) => needs.clone(),
                 None => needs.insert(self.dependencies(service)).clone(),
             };
-            let action = Action::Start { who: fate.who.clone() };
-            let before = fate.made.into_iter().chain(fate.stopped.as_ref().map(|(node, ..)| *node));
+            let action = Action::Start {
+                who: fate.who.clone(),
+            };
+            let before = fate
+                .made
+                .into_iter()
+                .chain(fate.stopped.as_ref().map(|(node, ..)| *node));
             let before: Vec<NodeId> = before.collect();
-            let start = self.step(Step { action, cause, only_if }, before);
+            let start = self.step(
+                Step {
+                    action,
+                    cause,
+                    only_if,
+                },
+                before,
+            );
             for (need, when) in needs {
                 self.plan.steps.need(start, need, when);
             }
@@ -42,17 +56,20 @@ impl Draft<'_> {
         for need in self.needs.of(&service.name).to_vec() {
             self.check_probe(service, &need);
             for fate in self.fates.get(&need.service).cloned().unwrap_or_default() {
-                let start = self.find(|action| matches!(action, Action::Start { who } if *who == fate.who));
+                let start =
+                    self.find(|action| matches!(action, Action::Start { who } if *who == fate.who));
                 match need.condition {
                     Condition::Started => nodes.extend(start.map(|node| (node, When::Done))),
                     Condition::Healthy => {
                         if start.is_some() || !fate.now.as_ref().is_some_and(|now| now.settled) {
-                            let wait = self.wait(&fate, WaitFor::Healthy, &need, &service.name, start);
+                            let wait =
+                                self.wait(&fate, WaitFor::Healthy, &need, &service.name, start);
                             nodes.push((wait, When::Healthy));
                         }
                     }
                     Condition::Completed => {
-                        let wait = self.wait(&fate, WaitFor::Completed, &need, &service.name, start);
+                        let wait =
+                            self.wait(&fate, WaitFor::Completed, &need, &service.name, start);
                         nodes.push((wait, When::Succeeded));
                     }
                 }
@@ -70,40 +87,69 @@ impl Draft<'_> {
         asking: &ServiceName,
         start: Option<NodeId>,
     ) -> NodeId {
-        let action = Action::Wait { who: fate.who.clone(), until, required: need.required };
+        let action = Action::Wait {
+            who: fate.who.clone(),
+            until,
+            required: need.required,
+        };
         if let Some(node) = self.find(|have| *have == action) {
             return node;
         }
-        let cause = Cause::NeededBy { service: asking.clone() };
+        let cause = Cause::NeededBy {
+            service: asking.clone(),
+        };
         self.step(Step::new(action, cause), start.or(fate.made))
     }
 
     fn find(&self, fits: impl Fn(&Action) -> bool) -> Option<NodeId> {
-        self.plan.steps.nodes().find(|(_, step)| fits(&step.action)).map(|(id, _)| id)
+        self.plan
+            .steps
+            .nodes()
+            .find(|(_, step)| fits(&step.action))
+            .map(|(id, _)| id)
     }
 
     /// Waiting for the health of what has no probe would never end well.
     fn check_probe(&mut self, service: &Service, need: &Need) {
-        let Some(other) = self.desired.project.services.get(&need.service) else { return };
+        let Some(other) = self.desired.project.services.get(&need.service) else {
+            return;
+        };
         let image = self.desired.images.get(&need.service);
-        let known = image.filter(|i| i.fetch.is_none()).and_then(|i| i.here.as_ref());
+        let known = image
+            .filter(|i| i.fetch.is_none())
+            .and_then(|i| i.here.as_ref());
         let own = other.healthcheck.as_ref();
-        let off = own.is_some_and(|h| h.disable || h.test.as_deref().is_some_and(|t| t.first().is_some_and(|k| k == "NONE")));
-        let has = own.is_some_and(|h| h.test.is_some()) || known.is_none_or(|i| i.run.healthcheck.is_some());
+        let off = own.is_some_and(|h| {
+            h.disable
+                || h.test
+                    .as_deref()
+                    .is_some_and(|t| t.first().is_some_and(|k| k == "NONE"))
+        });
+        let has = own.is_some_and(|h| h.test.is_some())
+            || known.is_none_or(|i| i.run.healthcheck.is_some());
         if need.condition == Condition::Healthy && need.required && (off || !has) {
             let text = format!(
                 "service `{}` waits for `{}` to be healthy, but that has no healthcheck",
                 service.name, need.service
             );
-            let hint = format!("give `{}` a `healthcheck`, or use `condition: service_started`", need.service);
-            self.found.push(Diagnostic::error(text).at(need.span.or(service.span)).hint(hint));
+            let hint = format!(
+                "give `{}` a `healthcheck`, or use `condition: service_started`",
+                need.service
+            );
+            self.found.push(
+                Diagnostic::error(text)
+                    .at(need.span.or(service.span))
+                    .hint(hint),
+            );
         }
     }
 
     /// `--wait`: all containers run, and are healthy where they have a probe.
     pub(super) fn final_waits(&mut self, order: &[ServiceName]) {
         for name in order {
-            let Some(service) = self.desired.project.services.get(name) else { continue };
+            let Some(service) = self.desired.project.services.get(name) else {
+                continue;
+            };
             // As an end with 0 is the purpose of a service that others wait to complete, and nothing
             // would start one with `restart: no` again, both count as done.
             let done = service.restart == RestartPolicy::No || self.is_awaited(name);
@@ -113,7 +159,11 @@ impl Draft<'_> {
                     continue;
                 }
                 let until = WaitFor::Up { done };
-                let action = Action::Wait { who: fate.who.clone(), until, required: true };
+                let action = Action::Wait {
+                    who: fate.who.clone(),
+                    until,
+                    required: true,
+                };
                 self.step(Step::new(action, Cause::Asked), start);
             }
         }
@@ -121,7 +171,10 @@ impl Draft<'_> {
 
     fn is_awaited(&self, name: &ServiceName) -> bool {
         self.desired.project.services.values().any(|service| {
-            service.depends_on.get(name).is_some_and(|need| need.condition == Condition::Completed)
+            service
+                .depends_on
+                .get(name)
+                .is_some_and(|need| need.condition == Condition::Completed)
         })
     }
 }
@@ -131,10 +184,20 @@ fn reason(fate: &Fate) -> Option<(Cause, Vec<ImageChange>)> {
     let now = fate.now.as_ref();
     match (&fate.renewed, now) {
         (Renewed::Yes, _) => Some((Cause::New, Vec::new())),
-        (_, Some(now)) if !now.up => Some((Cause::NotRunning { state: now.state.clone() }, Vec::new())),
+        (_, Some(now)) if !now.up => Some((
+            Cause::NotRunning {
+                state: now.state.clone(),
+            },
+            Vec::new(),
+        )),
         (Renewed::If(changes), _) => Some((Cause::New, changes.clone())),
         (Renewed::No, _) => fate.stopped.as_ref().map(|(_, service, changes)| {
-            (Cause::DependencyReplaced { service: service.clone() }, changes.clone())
+            (
+                Cause::DependencyReplaced {
+                    service: service.clone(),
+                },
+                changes.clone(),
+            )
         }),
     }
 }

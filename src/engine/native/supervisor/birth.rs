@@ -21,7 +21,6 @@ use crate::engine::spec::{
 };
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
-use crate::image::digest::Digest;
 use crate::sys::fs::Root;
 use crate::sys::mount::Overlay;
 
@@ -108,14 +107,14 @@ pub(super) fn reconnect(layout: &Layout, spec: &ContainerSpec) -> Result<Connect
     Ok(Connected { netns: Some(netns), held, answerer, live })
 }
 
-/// Takes the container's network away, as far as it is there; goes on after a failure.
+/// Takes the container's network away, as far as it is there; goes on after a failure. The kernel takes the
+/// devices with the namespace, whose last reference goes here.
 pub(super) fn disconnect(layout: &Layout, spec: &ContainerSpec) {
     let dir = layout.container(&spec.project, &spec.id);
     if let NetworkMode::Networks(endpoints) = &spec.network {
         if !spec.ports.is_empty() {
             let _ = net::unpublish(&spec.id);
         }
-        let _ = net::disconnect(&spec.id);
         if let Ok(networks) = Networks::open(layout.roots()) {
             for endpoint in endpoints {
                 let _ = networks.release(&endpoint.network, &spec.id);
@@ -276,7 +275,7 @@ pub(super) fn mounts(
                 BirthSource::Tmpfs { size: *size, mode: *mode, options: options.clone() }
             }
             MountSource::Image { image, subpath } => BirthSource::ImageView {
-                lower: lower(layout, &image.layers),
+                lower: layout.lower(&image.layers),
                 subpath: subpath.clone().unwrap_or_default().into(),
             },
         };
@@ -297,21 +296,13 @@ pub(super) fn mounts(
     Ok(mounts)
 }
 
-/// Directories of unpacked layers, base first. Overlay takes no directory twice; of a layer that an image
-/// repeats the topmost counts, which shows the same files.
-pub(super) fn lower(layout: &Layout, layers: &[Digest]) -> Vec<PathBuf> {
-    let repeated = |at: usize| layers.iter().skip(at + 1).any(|later| *later == layers[at]);
-    let root = layout.roots().data.join("layers");
-    (0..layers.len()).filter(|at| !repeated(*at)).map(|at| root.join(layers[at].hex())).collect()
-}
-
 /// The container's own user, who owns injected files that name no owner.
 fn file_owner(layout: &Layout, spec: &ContainerSpec) -> Result<(u32, u32)> {
     let unsaid = spec.files.iter().any(|file| file.uid.is_none() || file.gid.is_none());
     if !unsaid || matches!(spec.process.user.as_str(), "" | "root" | "0" | "0:0") {
         return Ok((0, 0));
     }
-    let layers = lower(layout, &spec.image.layers);
+    let layers = layout.lower(&spec.image.layers);
     let view = crate::sys::mount::overlay(&Overlay { lower: &layers, upper: None })
         .map_err(|error| EngineError::failed("read the image's users", error))?;
     let user = runtime::user::lookup(&Root::from_fd(view), &spec.process.user, &[])?;

@@ -225,7 +225,7 @@ impl Life {
         let born = runtime::give_birth(&Birth {
             spec,
             rootfs: RootfsSpec {
-                lower: birth::lower(&self.layout, &spec.image.layers),
+                lower: self.layout.lower(&spec.image.layers),
                 upper: self.dir.upper(),
                 work: self.dir.work(),
             },

@@ -1,0 +1,188 @@
+//! The commands below `image`.
+//!
+//! Imports: clap. As Docker: `docker image`, `docker buildx build`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::ProgressArg;
+
+/// Commands on images.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Build an image from a Dockerfile
+    Build(Box<ImageBuildArgs>),
+    /// Make an image of an archive with a root file system
+    Import(ImportArgs),
+    /// Show everything about images
+    Inspect(InspectArgs),
+    /// Load images from an archive
+    Load(LoadArgs),
+    /// List images
+    #[command(visible_alias = "list")]
+    Ls(ImageLsArgs),
+    /// Pull images from registries
+    Pull(ImagePullArgs),
+    /// Remove images
+    #[command(visible_alias = "remove")]
+    Rm(ImageRmArgs),
+    /// Write images into an archive
+    Save(SaveArgs),
+    /// Give an image one more name
+    Tag(TagArgs),
+}
+
+/// `image build`
+#[derive(Debug, Default, Args)]
+pub struct ImageBuildArgs {
+    /// Name of the image
+    #[arg(short, long, value_name = "NAME")]
+    pub tag: Vec<String>,
+    /// The Dockerfile; `-` is standard input [default: Dockerfile in the context]
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Set a build argument
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// The stage to build
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// A secret for RUN: `id=NAME,src=FILE` or `id=NAME,env=VARIABLE`
+    #[arg(long, value_name = "SPEC")]
+    pub secret: Vec<String>,
+    /// Don't use results of earlier builds
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Look for newer base images
+    #[arg(long)]
+    pub pull: bool,
+    /// Add a label
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub label: Vec<String>,
+    /// Network of RUN: default, none or host
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub network: String,
+    /// Add a line to `/etc/hosts` of RUN
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    pub add_host: Vec<String>,
+    /// A further context: `NAME=DIR` or `NAME=docker-image://IMAGE`
+    #[arg(long, value_name = "NAME=SOURCE")]
+    pub build_context: Vec<String>,
+    /// Size of `/dev/shm` of RUN
+    #[arg(long, value_name = "SIZE")]
+    pub shm_size: Option<String>,
+    /// Platform, as `linux/amd64`
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// How to show progress
+    #[arg(long, value_name = "HOW")]
+    pub progress: Option<ProgressArg>,
+    /// Print the image's id only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+    /// The context directory
+    #[arg(value_name = "DIR")]
+    pub context: PathBuf,
+}
+
+/// `image import`
+#[derive(Debug, Default, Args)]
+pub struct ImportArgs {
+    /// Apply a Dockerfile instruction
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub change: Vec<String>,
+    /// A remark
+    #[arg(short, long, default_value = "")]
+    pub message: String,
+    /// The archive (tar, also compressed); `-` is standard input
+    pub file: String,
+    /// Name of the image
+    pub name: Option<String>,
+}
+
+/// `image inspect`
+#[derive(Debug, Default, Args)]
+pub struct InspectArgs {
+    /// Names or ids
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+/// `image load`
+#[derive(Debug, Default, Args)]
+pub struct LoadArgs {
+    /// The archive [default: standard input]
+    #[arg(short, long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// No output
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `image ls`
+#[derive(Debug, Default, Args)]
+pub struct ImageLsArgs {
+    /// Accepted for docker's sake
+    #[arg(short, long, hide = true)]
+    pub all: bool,
+    /// `table` or `json`
+    #[arg(long, default_value = "table")]
+    pub format: String,
+    /// Ids only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Don't cut ids
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Only images of this name
+    pub name: Option<String>,
+}
+
+/// `image pull`
+#[derive(Debug, Default, Args)]
+pub struct ImagePullArgs {
+    /// Platform, as `linux/amd64`
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Names
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+/// `image rm`
+#[derive(Debug, Default, Args)]
+pub struct ImageRmArgs {
+    /// Also when containers use them
+    #[arg(short, long)]
+    pub force: bool,
+    /// Names or ids
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+/// `image save`
+#[derive(Debug, Default, Args)]
+pub struct SaveArgs {
+    /// The archive [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Names or ids
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+/// `image tag`
+#[derive(Debug, Default, Args)]
+pub struct TagArgs {
+    /// Name or id
+    pub source: String,
+    /// The new name
+    pub target: String,
+}
