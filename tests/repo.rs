@@ -64,36 +64,21 @@ fn fail(faults: &[String]) {
     assert!(faults.is_empty(), "\n  {}", faults.join("\n  "));
 }
 
-/// Rows of the import table: a module and what it may use. It is the first fenced block after the words
-/// `Import table` in the head of `lib.rs`, one row a line: `apply  base graph compose::model engine`; `–` is nothing,
-/// `all` everything, words in parentheses are remarks.
+/// Rows of the import table: a module and what it may use. It is the block fenced as `imports` in the head of
+/// `lib.rs`, one row a line: `apply  base graph compose::model engine`; `-` is nothing, `*` everything.
 fn import_table() -> BTreeMap<String, Vec<String>> {
     let text = read(&repository().join("src/lib.rs"));
     let head = text
         .lines()
         .filter_map(|line| line.strip_prefix("//!"))
         .map(str::trim);
-    let block = head
-        .skip_while(|line| !line.contains("Import table"))
-        .skip_while(|line| !line.starts_with("```"));
+    let block = head.skip_while(|line| *line != "```imports").skip(1);
     let mut table = BTreeMap::new();
-    for row in block
-        .skip(1)
-        .take_while(|line| !line.starts_with("```"))
-        .filter(|line| !line.is_empty())
-    {
-        let bare = row.split('(').enumerate().map(|(at, part)| {
-            if at == 0 {
-                part
-            } else {
-                part.split_once(')').map_or("", |(_, rest)| rest)
-            }
-        });
-        let bare: String = bare.collect();
-        let mut words = bare.split_whitespace().map(str::to_owned);
-        let module = words.next().expect("an empty row is left out");
+    for row in block.take_while(|line| !line.starts_with("```")) {
+        let mut words = row.split_whitespace().map(str::to_owned);
+        let Some(module) = words.next() else { continue };
         let used = words
-            .filter(|word| word != "–" && word != "-")
+            .filter(|word| word != "-")
             .flat_map(|word| expand(&word))
             .collect();
         assert!(
@@ -217,7 +202,7 @@ fn modules_import_only_what_the_table_in_lib_rs_allows() {
                 continue;
             };
             let covers = |entry: &String| {
-                entry == "all"
+                entry == "*"
                     || (is_in(&path, entry)
                         && !(target.len() > entry.len() && is_in(target, entry)))
             };

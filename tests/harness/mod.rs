@@ -68,7 +68,8 @@ pub struct Case {
 impl Case {
     /// As the runner takes it. A skip is a failure where `HOIST_TEST_STRICT` is `1`.
     pub fn trial(self) -> Trial {
-        Trial::ignorable_test(self.name, move || {
+        let name = self.name.strip_prefix("main::").unwrap_or(self.name);
+        Trial::ignorable_test(name, move || {
             let missing: Vec<String> = self
                 .needs
                 .iter()
