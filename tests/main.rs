@@ -18,6 +18,7 @@ mod vm;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    harness::collect_panics();
     let arguments = libtest_mimic::Arguments::from_args();
     let lists: [&[harness::Case]; 18] = [
         repo::CASES,

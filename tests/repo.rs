@@ -259,6 +259,8 @@ fn no_file_is_longer_than_800_lines() {
 }
 
 fn unsafe_code_is_only_below_sys() {
+    // In two parts, so that this file does not find itself.
+    let word = ["un", "safe"].concat();
     let mut faults = Vec::new();
     for file in sources("src")
         .into_iter()
@@ -273,7 +275,7 @@ fn unsafe_code_is_only_below_sys() {
         for (number, line) in lines {
             if ["{", "fn ", "impl ", "extern "]
                 .iter()
-                .any(|next| line.contains(&format!("unsafe {next}")))
+                .any(|next| line.contains(&format!("{word} {next}")))
             {
                 faults.push(format!("{}:{}: {}", short(&file), number + 1, line.trim()));
             }

@@ -39,9 +39,9 @@ fn a_dependent_starts_when_its_dependency_is_healthy() {
 fn a_dependent_starts_after_a_job_has_succeeded() {
     let hoist = Sandbox::new();
     hoist.compose(
-        "services:\n  job: {image: tiny, command: sh -c 'sleep 0.5; echo done > /v/f', volumes: ['v:/v']}\n  app: {image: \
-         tiny, stop_signal: SIGKILL, command: sh -c 'cat /v/f; sleep 3600', volumes: ['v:/v'], depends_on: {job: \
-         {condition: service_completed_successfully}}}\nvolumes: {v: }\n",
+        "services:\n  job: {image: tiny, command: sh -c 'sleep 0.5; echo done > /v/f', volumes: ['vol:/v']}\n  app: {image: \
+         tiny, stop_signal: SIGKILL, command: sh -c 'cat /v/f; sleep 3600', volumes: ['vol:/v'], depends_on: {job: \
+         {condition: service_completed_successfully}}}\nvolumes: {vol: }\n",
     );
     hoist.ok("up -d");
     assert_eq!(hoist.state("job"), "exited");

@@ -161,8 +161,8 @@ fn a_missing_bind_source_is_made_unless_that_is_forbidden() {
 fn a_part_of_a_volume_can_be_mounted() {
     let hoist = Sandbox::new();
     hoist.compose(
-        "services:\n  w: {SLEEP, volumes: ['v:/v']}\n  s: {SLEEP, profiles: [x], volumes: [{type: volume, source: v, target: /s, \
-         volume: {subpath: a/b}}]}\nvolumes: {v: }\n",
+        "services:\n  w: {SLEEP, volumes: ['vol:/v']}\n  s: {SLEEP, profiles: [x], volumes: [{type: volume, source: vol, target: /s, \
+         volume: {subpath: a/b}}]}\nvolumes: {vol: }\n",
     );
     hoist.ok("up -d");
     hoist.sh(
@@ -187,7 +187,7 @@ fn tmpfs_has_its_size_and_mode() {
 
 fn a_read_only_root_refuses_writes_and_its_mounts_do_not() {
     let hoist = Sandbox::new();
-    hoist.compose("services:\n  a: {SLEEP, read_only: true, tmpfs: [/tmp], volumes: ['v:/v']}\nvolumes: {v: }\n");
+    hoist.compose("services:\n  a: {SLEEP, read_only: true, tmpfs: [/tmp], volumes: ['vol:/v']}\nvolumes: {vol: }\n");
     hoist.ok("up -d");
     hoist.exec("a", "touch /x").code(1).says("ead-only");
     hoist.sh("a", "touch /tmp/x /v/x");
@@ -218,13 +218,13 @@ fn external_volumes_must_exist_and_are_never_removed() {
     hoist.file(
         "owner/compose.yaml",
         format!(
-            "name: {0}own\nservices:\n  a: {{image: tiny, command: sleep 3600, stop_signal: SIGKILL, volumes: ['v:/v']}}\nvolumes: \
-             {{v: {{name: {0}-shared}}}}\n",
+            "name: {0}own\nservices:\n  a: {{image: tiny, command: sleep 3600, stop_signal: SIGKILL, volumes: ['vol:/v']}}\nvolumes: \
+             {{vol: {{name: {0}-shared}}}}\n",
             hoist.name
         ),
     );
     hoist.compose(&format!(
-        "services:\n  b: {{SLEEP, volumes: ['v:/v']}}\nvolumes: {{v: {{external: true, name: {}-shared}}}}\n",
+        "services:\n  b: {{SLEEP, volumes: ['vol:/v']}}\nvolumes: {{vol: {{external: true, name: {}-shared}}}}\n",
         hoist.name
     ));
     hoist.run("up -d").code(1).says("shared").says("external");

@@ -10,10 +10,11 @@ pub mod ports;
 pub mod process;
 pub mod sandbox;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Completion, Trial};
+use libtest_mimic::{Completion, Failed, Trial};
 
 pub use process::Running;
 pub use sandbox::Sandbox;
@@ -76,8 +77,7 @@ impl Case {
                 .filter_map(|need| need.missing())
                 .collect();
             if missing.is_empty() {
-                (self.run)();
-                return Ok(Completion::Completed);
+                return run(self.run).map(|()| Completion::Completed).map_err(Failed::from);
             }
             if std::env::var_os("HOIST_TEST_STRICT").is_some_and(|value| value == "1") {
                 return Err(missing.join(", ").into());
@@ -85,6 +85,29 @@ impl Case {
             Ok(Completion::ignored_with(missing.join(", ")))
         })
     }
+}
+
+thread_local! {
+    /// Where this thread panicked first: what comes later is a consequence.
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Makes panics say nothing by themselves; [`run`] puts the place and the message into the report.
+pub fn collect_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        PLACE.with_borrow_mut(|first| drop(first.get_or_insert(place)));
+    }));
+}
+
+/// Runs a case; a panic becomes its place and its message.
+fn run(case: fn()) -> Result<(), String> {
+    PLACE.set(None);
+    std::panic::catch_unwind(case).map_err(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+        format!("{}: {text}", PLACE.take().unwrap_or_default())
+    })
 }
 
 /// Lists the cases of a module: `cases!(NEEDS; first, second)`. A function left out is dead code, which the

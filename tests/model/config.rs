@@ -132,8 +132,8 @@ fn the_project_name_has_its_order_of_sources() {
 fn config_answers_single_questions() {
     let hoist = Sandbox::empty();
     hoist.compose(
-        "services:\n  b: {image: ib, depends_on: [a], volumes: ['v:/v']}\n  a: {image: ia}\n  t: {image: it, profiles: [tools]}\n\
-         volumes: {v: }\n",
+        "services:\n  b: {image: ib, depends_on: [a], volumes: ['vol:/v']}\n  a: {image: ia}\n  t: {image: it, profiles: [tools]}\n\
+         volumes: {vol: }\n",
     );
     let lines = |flag: &str| {
         let mut lines: Vec<String> = hoist
@@ -148,7 +148,7 @@ fn config_answers_single_questions() {
     };
     assert_eq!(lines("--services"), ["a", "b"]);
     assert_eq!(lines("--images"), ["ia", "ib"]);
-    assert_eq!(lines("--volumes"), ["v"]);
+    assert_eq!(lines("--volumes"), ["vol"]);
     assert_eq!(lines("--profiles"), ["tools"]);
 }
 
