@@ -19,120 +19,120 @@ use crate::image::digest::Digest;
 
 /// Paths below the two roots.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
+pub(super) struct Layout {
     roots: Roots,
 }
 
 impl Layout {
     /// Paths below these roots.
-    pub fn new(roots: Roots) -> Self {
+    pub(super) fn new(roots: Roots) -> Self {
         Self { roots }
     }
     /// The roots themselves.
-    pub fn roots(&self) -> &Roots {
+    pub(super) fn roots(&self) -> &Roots {
         &self.roots
     }
     /// `<data>/projects`.
-    pub fn projects(&self) -> PathBuf {
+    pub(super) fn projects(&self) -> PathBuf {
         self.roots.data.join("projects")
     }
     /// `<data>/projects/<project>/containers`.
-    pub fn containers(&self, project: &ProjectName) -> PathBuf {
+    pub(super) fn containers(&self, project: &ProjectName) -> PathBuf {
         self.projects().join(project.as_str()).join("containers")
     }
     /// A container's place in `<data>`.
-    pub fn container(&self, project: &ProjectName, id: &ContainerId) -> ContainerDir {
+    pub(super) fn container(&self, project: &ProjectName, id: &ContainerId) -> ContainerDir {
         ContainerDir {
             data: self.containers(project).join(id.as_str()),
             run: self.roots.run.join("containers").join(id.as_str()),
         }
     }
     /// `<run>/containers/<id>/netns`, whoever's project it is.
-    pub fn netns(&self, id: &ContainerId) -> PathBuf {
+    pub(super) fn netns(&self, id: &ContainerId) -> PathBuf {
         self.roots.run.join("containers").join(id.as_str()).join("netns")
     }
     /// `<run>/containers/<id>/etc`, whoever's project it is.
-    pub fn etc(&self, id: &ContainerId) -> PathBuf {
+    pub(super) fn etc(&self, id: &ContainerId) -> PathBuf {
         self.roots.run.join("containers").join(id.as_str()).join("etc")
     }
     /// `<data>/names/<name>`: who has a container name.
-    pub fn name(&self, name: &str) -> PathBuf {
+    pub(super) fn name(&self, name: &str) -> PathBuf {
         self.roots.data.join("names").join(name)
     }
     /// `<data>/volumes`.
-    pub fn volumes(&self) -> PathBuf {
+    pub(super) fn volumes(&self) -> PathBuf {
         self.roots.data.join("volumes")
     }
     /// Directories of unpacked layers, base first. Overlay takes no directory twice; of a layer that an image
     /// repeats the topmost counts, which shows the same files.
-    pub fn lower(&self, layers: &[Digest]) -> Vec<PathBuf> {
+    pub(super) fn lower(&self, layers: &[Digest]) -> Vec<PathBuf> {
         let repeated = |at: usize| layers.iter().skip(at + 1).any(|later| *later == layers[at]);
         let root = self.roots.data.join("layers");
         let kept = (0..layers.len()).filter(|at| !repeated(*at));
         kept.map(|at| root.join(layers[at].hex())).collect()
     }
     /// `<run>/locks/<project>.lock`.
-    pub fn project_lock(&self, project: &ProjectName) -> PathBuf {
+    pub(super) fn project_lock(&self, project: &ProjectName) -> PathBuf {
         self.roots.run.join("locks").join(format!("{project}.lock"))
     }
 }
 
 /// One container's two directories.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContainerDir {
+pub(super) struct ContainerDir {
     /// What must survive a reboot.
-    pub data: PathBuf,
+    pub(super) data: PathBuf,
     /// What need not.
-    pub run: PathBuf,
+    pub(super) run: PathBuf,
 }
 
 impl ContainerDir {
     /// The record: spec and time of creation. Written once.
-    pub fn record(&self) -> PathBuf {
+    pub(super) fn record(&self) -> PathBuf {
         self.data.join("record.json")
     }
     /// Where the container stands. Owner: its supervisor.
-    pub fn state(&self) -> PathBuf {
+    pub(super) fn state(&self) -> PathBuf {
         self.data.join("state.json")
     }
     /// Overlay's upper directory.
-    pub fn upper(&self) -> PathBuf {
+    pub(super) fn upper(&self) -> PathBuf {
         self.data.join("upper")
     }
     /// Overlay's work directory.
-    pub fn work(&self) -> PathBuf {
+    pub(super) fn work(&self) -> PathBuf {
         self.data.join("work")
     }
     /// Its log files. Owner: its supervisor.
-    pub fn log(&self) -> PathBuf {
+    pub(super) fn log(&self) -> PathBuf {
         self.data.join("log")
     }
     /// Held by its supervisor as long as that lives.
-    pub fn lock(&self) -> PathBuf {
+    pub(super) fn lock(&self) -> PathBuf {
         self.run.join("lock")
     }
     /// Its supervisor's control socket.
-    pub fn socket(&self) -> PathBuf {
+    pub(super) fn socket(&self) -> PathBuf {
         self.run.join("sock")
     }
     /// A FIFO: `stdin`, `stdout`, `stderr`.
-    pub fn fifo(&self, name: &str) -> PathBuf {
+    pub(super) fn fifo(&self, name: &str) -> PathBuf {
         self.run.join(name)
     }
     /// Keeps its network namespace.
-    pub fn netns(&self) -> PathBuf {
+    pub(super) fn netns(&self) -> PathBuf {
         self.run.join("netns")
     }
     /// Addresses and ports of this run.
-    pub fn live(&self) -> PathBuf {
+    pub(super) fn live(&self) -> PathBuf {
         self.run.join("live.json")
     }
     /// Health of this run.
-    pub fn health(&self) -> PathBuf {
+    pub(super) fn health(&self) -> PathBuf {
         self.run.join("health.json")
     }
     /// `hosts`, `hostname` and `resolv.conf` as the container sees them.
-    pub fn etc(&self) -> PathBuf {
+    pub(super) fn etc(&self) -> PathBuf {
         self.run.join("etc")
     }
 }

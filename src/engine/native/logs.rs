@@ -24,7 +24,7 @@ use crate::engine::state::State;
 use crate::engine::{LogEnd, LogQuery, LogRecord, LogStream};
 
 /// A longer line is kept in parts of this size, as Docker does.
-pub const LINE_LIMIT: usize = 16 * 1024;
+pub(super) const LINE_LIMIT: usize = 16 * 1024;
 
 /// One line of a log file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ struct Entry<'a> {
 
 /// Appends to a container's log.
 #[derive(Debug)]
-pub struct LogWriter {
+pub(super) struct LogWriter {
     dir: PathBuf,
     config: LogConfig,
     file: Option<File>,
@@ -46,7 +46,7 @@ pub struct LogWriter {
 
 /// Which stream bytes came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub(super) enum Stream {
     /// Standard output, or the terminal.
     Out = 0,
     /// Standard error.
@@ -66,7 +66,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// The system's.
-    pub fn open(dir: PathBuf, config: LogConfig) -> io::Result<Self> {
+    pub(super) fn open(dir: PathBuf, config: LogConfig) -> io::Result<Self> {
         let mut writer =
             Self { dir, config, file: None, size: 0, partial: [Vec::new(), Vec::new()] };
         if writer.config.keep {
@@ -89,7 +89,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// The system's. The bytes are dropped then: a full disk must not stop the container.
-    pub fn write(&mut self, stream: Stream, bytes: &[u8], now: Timestamp) -> io::Result<()> {
+    pub(super) fn write(&mut self, stream: Stream, bytes: &[u8], now: Timestamp) -> io::Result<()> {
         if self.file.is_none() {
             return Ok(());
         }
@@ -110,7 +110,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// The system's.
-    pub fn flush(&mut self, now: Timestamp) -> io::Result<()> {
+    pub(super) fn flush(&mut self, now: Timestamp) -> io::Result<()> {
         let mut out = Vec::new();
         for stream in [Stream::Out, Stream::Err] {
             let held = std::mem::take(&mut self.partial[stream as usize]);
@@ -181,7 +181,7 @@ fn decode(line: &str) -> Option<LogRecord> {
 
 /// Reads a container's log files.
 #[derive(Debug)]
-pub struct FileLog {
+pub(super) struct FileLog {
     dir: ContainerDir,
     query: LogQuery,
     /// Lines read but not given out yet.
@@ -198,7 +198,7 @@ impl FileLog {
     ///
     /// # Errors
     /// The system's.
-    pub fn open(dir: ContainerDir, query: LogQuery) -> io::Result<Self> {
+    pub(super) fn open(dir: ContainerDir, query: LogQuery) -> io::Result<Self> {
         // The watch comes first, so that nothing written after the first look is missed.
         let watch = if query.follow { Some(Self::watch(&dir)?) } else { None };
         let mut log = Self {

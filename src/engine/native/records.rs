@@ -34,53 +34,53 @@ struct Versioned<T> {
 
 /// A container as it was asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub(super) struct Record {
     /// When it was created.
-    pub created: Timestamp,
+    pub(super) created: Timestamp,
     /// What was asked for. [`ContainerSpec::name`] is the first name; [`Standing::name`] may be newer.
-    pub spec: ContainerSpec,
+    pub(super) spec: ContainerSpec,
 }
 
 /// Where a container stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Standing {
+pub(super) struct Standing {
     /// Its name now.
-    pub name: String,
+    pub(super) name: String,
     /// What it does.
-    pub state: State,
+    pub(super) state: State,
     /// Its process, while it is up.
-    pub process: Option<InitProcess>,
+    pub(super) process: Option<InitProcess>,
     /// So many times its restart policy has started it.
-    pub restarts: u32,
+    pub(super) restarts: u32,
     /// Whether the user stopped it, so that it stays down.
-    pub stopped: bool,
+    pub(super) stopped: bool,
 }
 
 /// A process that can't be taken for another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InitProcess {
+pub(super) struct InitProcess {
     /// Process id in the host's namespace.
-    pub pid: i32,
+    pub(super) pid: i32,
     /// Start time in clock ticks since boot.
-    pub start: u64,
+    pub(super) start: u64,
     /// The boot it belongs to.
-    pub boot: String,
+    pub(super) boot: String,
 }
 
 /// What only holds while the container is up.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Live {
+pub(super) struct Live {
     /// Addresses by network.
-    pub networks: Vec<Attachment>,
+    pub(super) networks: Vec<Attachment>,
     /// Ports on the host.
-    pub ports: Vec<PublishedPort>,
+    pub(super) ports: Vec<PublishedPort>,
 }
 
 /// Writes a value with the version around it.
 ///
 /// # Errors
 /// [`EngineError::Failed`].
-pub fn write<T: Serialize>(path: &Path, value: &T, how: Durability) -> Result<()> {
+pub(super) fn write<T: Serialize>(path: &Path, value: &T, how: Durability) -> Result<()> {
     let text = serde_json::to_vec(&Versioned { version: VERSION, content: value })
         .map_err(|error| EngineError::failed(format!("write {}", path.display()), error))?;
     write_atomic(path, &text, 0o600, how)
@@ -91,7 +91,7 @@ pub fn write<T: Serialize>(path: &Path, value: &T, how: Durability) -> Result<()
 ///
 /// # Errors
 /// [`EngineError::Failed`] when it is broken or of a newer version.
-pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let failed = |why: String| EngineError::failed(format!("read {}", path.display()), why);
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
@@ -109,7 +109,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 }
 
 /// This boot's id. Source: random(4), `/proc/sys/kernel/random/boot_id`.
-pub fn boot_id() -> String {
+pub(super) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map(|text| text.trim().to_owned())
         .unwrap_or_default()
@@ -117,11 +117,11 @@ pub fn boot_id() -> String {
 
 impl InitProcess {
     /// A running process by its id; `None` when it is gone.
-    pub fn of(pid: i32) -> Option<Self> {
+    pub(super) fn of(pid: i32) -> Option<Self> {
         Some(Self { pid, start: crate::sys::process::start_time(pid).ok()?, boot: boot_id() })
     }
     /// Whether exactly this process still runs.
-    pub fn is_alive(&self) -> bool {
+    pub(super) fn is_alive(&self) -> bool {
         crate::sys::process::start_time(self.pid).is_ok_and(|start| start == self.start)
             && self.boot == boot_id()
     }
@@ -129,15 +129,15 @@ impl InitProcess {
 
 /// A container as read from disk.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub(super) struct Found {
     /// Its directories.
-    pub dir: ContainerDir,
+    pub(super) dir: ContainerDir,
     /// What was asked for.
-    pub record: Record,
+    pub(super) record: Record,
     /// Where it stands.
-    pub standing: Standing,
+    pub(super) standing: Standing,
     /// Whether a supervisor lives.
-    pub supervised: bool,
+    pub(super) supervised: bool,
 }
 
 impl Found {
@@ -145,7 +145,7 @@ impl Found {
     ///
     /// # Errors
     /// [`EngineError::Failed`].
-    pub fn read(dir: ContainerDir) -> Result<Option<Self>> {
+    pub(super) fn read(dir: ContainerDir) -> Result<Option<Self>> {
         let Some(record) = read::<Record>(&dir.record())? else { return Ok(None) };
         let standing = read::<Standing>(&dir.state())?.unwrap_or_else(|| Standing {
             name: record.spec.name.clone(),
@@ -164,13 +164,13 @@ impl Found {
         Ok(Some(found))
     }
     /// Whether its process runs with nobody looking after it.
-    pub fn is_orphaned(&self) -> bool {
+    pub(super) fn is_orphaned(&self) -> bool {
         !self.supervised
             && matches!(self.standing.state, State::Running { .. } | State::Restarting { .. })
             && self.standing.process.as_ref().is_none_or(|init| init.boot == boot_id())
     }
     /// What it does, seen from outside: a process that ended unseen has an unknown exit code.
-    pub fn state(&self) -> State {
+    pub(super) fn state(&self) -> State {
         let alive = || self.standing.process.as_ref().is_some_and(InitProcess::is_alive);
         match self.standing.state {
             State::Running { since } | State::Paused { since } if !self.supervised && !alive() => {
@@ -181,7 +181,7 @@ impl Found {
         }
     }
     /// The picture `observe` gives.
-    pub fn observed(&self) -> ObservedContainer {
+    pub(super) fn observed(&self) -> ObservedContainer {
         let spec = &self.record.spec;
         let state = self.state();
         let live = match self.supervised || state.is_up() {
@@ -237,7 +237,7 @@ fn is_supervised(dir: &ContainerDir) -> bool {
 ///
 /// # Errors
 /// [`EngineError::Failed`].
-pub fn ids(layout: &Layout, project: &ProjectName) -> Result<Vec<ContainerId>> {
+pub(super) fn ids(layout: &Layout, project: &ProjectName) -> Result<Vec<ContainerId>> {
     entries(&layout.containers(project))
         .map(|names| names.into_iter().filter(|n| !n.starts_with('.')).map(ContainerId::new).collect())
 }
@@ -246,7 +246,7 @@ pub fn ids(layout: &Layout, project: &ProjectName) -> Result<Vec<ContainerId>> {
 ///
 /// # Errors
 /// [`EngineError::Failed`].
-pub fn entries(dir: &Path) -> Result<Vec<String>> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<String>> {
     let failed = |error: io::Error| EngineError::failed(format!("read {}", dir.display()), error);
     let listing = match std::fs::read_dir(dir) {
         Ok(listing) => listing,
@@ -265,7 +265,7 @@ pub fn entries(dir: &Path) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// [`EngineError::NotFound`].
-pub fn locate(layout: &Layout, id: &ContainerId) -> Result<(ProjectName, ContainerDir)> {
+pub(super) fn locate(layout: &Layout, id: &ContainerId) -> Result<(ProjectName, ContainerDir)> {
     for name in entries(&layout.projects())? {
         let Ok(project) = ProjectName::new(&name) else { continue };
         let dir = layout.container(&project, id);
@@ -280,7 +280,7 @@ pub fn locate(layout: &Layout, id: &ContainerId) -> Result<(ProjectName, Contain
 ///
 /// # Errors
 /// [`EngineError::NameInUse`] with the holder.
-pub fn reserve_name(
+pub(super) fn reserve_name(
     layout: &Layout,
     name: &str,
     project: &ProjectName,
@@ -321,7 +321,7 @@ fn is_stale(layout: &Layout, holder: &str) -> bool {
 }
 
 /// Gives a name back if the container has it.
-pub fn release_name(layout: &Layout, name: &str, project: &ProjectName, id: &ContainerId) {
+pub(super) fn release_name(layout: &Layout, name: &str, project: &ProjectName, id: &ContainerId) {
     let path = layout.name(name);
     if std::fs::read_to_string(&path).is_ok_and(|holder| holder == format!("{project}/{id}")) {
         let _ = std::fs::remove_file(path);

@@ -34,7 +34,7 @@ use crate::engine::spec::*;
 use crate::engine::{Cancel, EngineError, Result, Roots};
 use crate::image::digest::Digest;
 use crate::sys::fs::{Root, is_kind};
-use crate::sys::{ns, pidfd, process};
+use crate::sys::{pidfd, process};
 
 /// Number of the descriptor that [`main`] reads its order from.
 const ORDER: i32 = 3;

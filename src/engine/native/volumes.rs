@@ -23,18 +23,18 @@ use crate::sys::fs::{self, Durability, Resolve, Root, openat2};
 
 /// What is kept of a volume.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct VolumeRecord {
+pub(super) struct VolumeRecord {
     /// When it was made.
-    pub created: Timestamp,
+    pub(super) created: Timestamp,
     /// What was asked for.
-    pub spec: VolumeSpec,
+    pub(super) spec: VolumeSpec,
 }
 
 /// Makes a volume; one that is there is left as it is.
 ///
 /// # Errors
 /// [`EngineError::Unsupported`] for another driver or other options, [`EngineError::Failed`].
-pub fn create(layout: &Layout, spec: &VolumeSpec) -> Result<()> {
+pub(super) fn create(layout: &Layout, spec: &VolumeSpec) -> Result<()> {
     let dir = layout.volumes().join(&spec.name);
     let record = dir.join("volume.json");
     if record.exists() {
@@ -83,7 +83,7 @@ fn device(spec: &VolumeSpec) -> Result<Option<PathBuf>> {
 ///
 /// # Errors
 /// [`EngineError::Failed`].
-pub fn get(layout: &Layout, name: &str) -> Result<Option<VolumeRecord>> {
+pub(super) fn get(layout: &Layout, name: &str) -> Result<Option<VolumeRecord>> {
     records::read(&layout.volumes().join(name).join("volume.json"))
 }
 
@@ -91,7 +91,7 @@ pub fn get(layout: &Layout, name: &str) -> Result<Option<VolumeRecord>> {
 ///
 /// # Errors
 /// [`EngineError::Failed`].
-pub fn list(layout: &Layout) -> Result<Vec<VolumeRecord>> {
+pub(super) fn list(layout: &Layout) -> Result<Vec<VolumeRecord>> {
     let names = records::entries(&layout.volumes())?;
     names.iter().filter_map(|name| get(layout, name).transpose()).collect()
 }
@@ -100,7 +100,7 @@ pub fn list(layout: &Layout) -> Result<Vec<VolumeRecord>> {
 ///
 /// # Errors
 /// [`EngineError::Failed`].
-pub fn remove(layout: &Layout, name: &str) -> Result<()> {
+pub(super) fn remove(layout: &Layout, name: &str) -> Result<()> {
     let failed = |error: io::Error| EngineError::failed(format!("remove volume {name}"), error);
     let dir = layout.volumes().join(name);
     // Renamed first: a crash half way leaves no volume that looks whole.
@@ -120,7 +120,7 @@ pub fn remove(layout: &Layout, name: &str) -> Result<()> {
 ///
 /// # Errors
 /// [`EngineError::NotFound`]; [`EngineError::Failed`] when `subpath` is missing or leaves the volume.
-pub fn path(layout: &Layout, name: &str, subpath: Option<&str>) -> Result<PathBuf> {
+pub(super) fn path(layout: &Layout, name: &str, subpath: Option<&str>) -> Result<PathBuf> {
     let record = get(layout, name)?
         .ok_or_else(|| EngineError::NotFound { kind: "volume", name: name.to_owned() })?;
     let data = match device(&record.spec)? {
@@ -140,7 +140,7 @@ pub fn path(layout: &Layout, name: &str, subpath: Option<&str>) -> Result<PathBu
 ///
 /// # Errors
 /// [`EngineError::Failed`].
-pub fn copy_up(image: &Root, target: &str, volume: &Path) -> Result<()> {
+pub(super) fn copy_up(image: &Root, target: &str, volume: &Path) -> Result<()> {
     let step = format!("copy the image's {target} into its volume");
     let failed = |error: Errno| EngineError::failed(&step, error);
     let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
@@ -154,7 +154,7 @@ pub fn copy_up(image: &Root, target: &str, volume: &Path) -> Result<()> {
 }
 
 /// Whether a directory has no entries.
-pub fn is_empty(dir: &Path) -> bool {
+pub(super) fn is_empty(dir: &Path) -> bool {
     std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
 }
 

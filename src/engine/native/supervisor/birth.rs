@@ -30,6 +30,7 @@ pub(super) struct Connected {
     /// The namespace to be born in; `None` is the host's.
     pub netns: Option<OwnedFd>,
     /// Sockets that hold the published ports.
+    #[expect(dead_code, reason = "nobody reads them; they hold the ports as long as they live")]
     pub held: Vec<OwnedFd>,
     /// Answers the container's name look-ups, on networks of its own.
     pub answerer: Option<Answerer>,
@@ -121,7 +122,7 @@ pub(super) fn disconnect(layout: &Layout, spec: &ContainerSpec) {
             }
         }
     }
-    net::unpin(&dir.netns());
+    let _ = net::unpin(&dir.netns());
 }
 
 fn open_file(path: &Path) -> nix::Result<OwnedFd> {

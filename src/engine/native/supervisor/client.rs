@@ -20,7 +20,7 @@ use crate::sys::{process, stream};
 
 /// A connection to one container's supervisor.
 #[derive(Debug)]
-pub struct Connection {
+pub(in crate::engine::native) struct Connection {
     socket: OwnedFd,
     inbox: Inbox,
     name: String,
@@ -68,7 +68,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`EngineError::NotRunning`] when there is none.
-    pub fn open(found: &Found) -> Result<Self> {
+    pub(in crate::engine::native) fn open(found: &Found) -> Result<Self> {
         let name = found.standing.name.clone();
         match stream::connect_to(&found.dir.socket()) {
             Ok(socket) => Ok(Self { socket, inbox: Inbox::default(), name }),
@@ -80,7 +80,7 @@ impl Connection {
     ///
     /// # Errors
     /// What the start itself met.
-    pub fn start(layout: &Layout, found: &Found) -> Result<()> {
+    pub(in crate::engine::native) fn start(layout: &Layout, found: &Found) -> Result<()> {
         if found.supervised
             && let Ok(mut connection) = Self::open(found)
         {
@@ -98,7 +98,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub fn adopt(layout: &Layout, found: &Found) -> Result<()> {
+    pub(in crate::engine::native) fn adopt(layout: &Layout, found: &Found) -> Result<()> {
         launch(layout, found, First::Adopt)
     }
 
@@ -106,7 +106,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub fn attach(layout: &Layout, found: &Found) -> Result<OwnedFd> {
+    pub(in crate::engine::native) fn attach(layout: &Layout, found: &Found) -> Result<OwnedFd> {
         let mut connection = match Self::open(found) {
             Ok(connection) => connection,
             Err(_) => {
@@ -122,7 +122,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub fn stop(mut self, timeout: Option<Duration>) -> Result<()> {
+    pub(in crate::engine::native) fn stop(mut self, timeout: Option<Duration>) -> Result<()> {
         let millis = timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
         self.send(&Request::Stop(millis), &[])?;
         // The end of the connection is as good as the word: nothing is left that could run.
@@ -134,7 +134,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`EngineError::NotRunning`].
-    pub fn kill(mut self, signal: Signal) -> Result<()> {
+    pub(in crate::engine::native) fn kill(mut self, signal: Signal) -> Result<()> {
         self.ask(&Request::Kill(signal), &[]).map(drop)
     }
 
@@ -142,7 +142,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub fn rename(mut self, name: &str) -> Result<()> {
+    pub(in crate::engine::native) fn rename(mut self, name: &str) -> Result<()> {
         self.ask(&Request::Rename(name.to_owned()), &[]).map(drop)
     }
 
@@ -150,12 +150,12 @@ impl Connection {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub fn watch(&mut self) -> Result<()> {
+    pub(in crate::engine::native) fn watch(&mut self) -> Result<()> {
         self.send(&Request::Watch, &[])
     }
 
     /// Waits for a change at most until `timeout`; `false` when the supervisor has ended.
-    pub fn changed(&mut self, timeout: Duration) -> bool {
+    pub(in crate::engine::native) fn changed(&mut self, timeout: Duration) -> bool {
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
@@ -194,7 +194,7 @@ struct Session {
 ///
 /// # Errors
 /// [`EngineError::NotRunning`], [`EngineError::CannotRun`].
-pub fn exec_in(found: &Found, spec: &ExecSpec, io: &ExecIo) -> Result<Box<dyn ExecSession>> {
+pub(in crate::engine::native) fn exec_in(found: &Found, spec: &ExecSpec, io: &ExecIo) -> Result<Box<dyn ExecSession>> {
     let mut connection = Connection::open(found)?;
     let streams = [io.input.as_fd(), io.output.as_fd(), io.error.as_fd()];
     let fds: &[BorrowedFd<'_>] = if spec.process.tty { &[] } else { &streams };

@@ -30,6 +30,9 @@ use crate::sys::pidfd;
 /// Docker keeps this much of a probe's output.
 const PROBE_OUTPUT: usize = 4096;
 
+/// Whoever reaps an adopted container's init (the host's own init) has so long for it.
+const REAP_LIMIT: Duration = Duration::from_secs(1);
+
 /// A running container's init.
 #[derive(Debug)]
 struct Init {
@@ -584,7 +587,10 @@ fn ended(pid: i32, pidfd: &OwnedFd) -> Option<Option<i32>> {
         Ok(_) => None,
         Err(_) => match pidfd::has_ended(pidfd, Some(Duration::ZERO)) {
             Ok(false) => None,
-            _ => Some(pidfd::exit_of(pidfd).map(pidfd::Ended::code)),
+            _ => {
+                pidfd::await_reaped(pidfd, REAP_LIMIT);
+                Some(pidfd::exit_of(pidfd).map(pidfd::Ended::code))
+            }
         },
     }
 }

@@ -17,7 +17,7 @@ mod restart;
 mod streams;
 mod wire;
 
-pub use client::{Connection, exec_in};
+pub(super) use client::{Connection, exec_in};
 pub use main::main;
 
 use super::cgroup::Cgroup;
