@@ -21,16 +21,17 @@ const HEALTH: &str = "healthcheck: {test: ['CMD', 'test', '-f', '/ok'], interval
 fn a_dependent_starts_when_its_dependency_is_healthy() {
     let hoist = Sandbox::new();
     hoist.compose(&format!(
-        "services:\n  d:\n    image: tiny\n    stop_signal: SIGKILL\n    command: sh -c 'sleep 1; date +%s%N > /shared/d; \
+        "services:\n  d:\n    image: tiny\n    stop_signal: SIGKILL\n    command: sh -c 'sleep 1; cut  > /shared/d; \
          touch /ok; sleep 3600'\n    volumes: ['shared:/shared']\n    {HEALTH}\n  app:\n    image: tiny\n    stop_signal: \
-         SIGKILL\n    command: sh -c 'date +%s%N > /shared/app; sleep 3600'\n    volumes: ['shared:/shared']\n    \
+         SIGKILL\n    command: sh -c 'cut  > /shared/app; sleep 3600'\n    volumes: ['shared:/shared']\n    \
          depends_on: {{d: {{condition: service_healthy}}}}\nvolumes: {{shared: }}\n"
     ));
     hoist.ok("up -d");
     assert_eq!(hoist.field("d", "Health"), "healthy");
-    let time = |name: &str| -> u64 {
+    let time = |name: &str| -> f64 {
         eventually("the time is written", || {
-            hoist.sh("app", &format!("cat /shared/{name}")).parse().ok()
+            let text = hoist.sh("app", &format!("cat /shared/{name}"));
+            text.split(' ').next()?.parse().ok()
         })
     };
     assert!(time("d") <= time("app"), "app started before d was ready");

@@ -58,7 +58,7 @@ fn exec_has_a_terminal_of_the_right_size_that_takes_ctrl_c() {
     shell.says("33 101").says("is-a-terminal");
     shell.types("sleep 1000\n");
     eventually("sleep runs", || {
-        (hoist.sh("a", "ps | grep -c '[s]leep 1000'") == "1").then_some(())
+        (hoist.exec("a", "ps | grep -c '[s]leep 1000'").out.trim() == "1").then_some(())
     });
     shell.types("\x03");
     shell.types("echo still''-here; exit 5\n");

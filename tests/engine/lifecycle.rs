@@ -149,7 +149,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     hoist.compose("services:\n  a: {SLEEP, volumes: ['data:/data']}\nvolumes: {data: }\n");
     hoist
         .ok("--dry-run up -d")
-        .says(&format!("{}-a-1", hoist.name));
+        .says("a/1");
     assert_eq!(hoist.ps(), Vec::<serde_json::Value>::new());
     assert!(
         !hoist
@@ -161,7 +161,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     hoist.ok("up -d");
     hoist
         .ok("up -d --dry-run --force-recreate")
-        .says(&format!("{}-a-1", hoist.name));
+        .says("a/1");
     hoist.ok("--dry-run down -v");
     assert_eq!(hoist.state("a"), "running");
 }

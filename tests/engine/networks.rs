@@ -144,7 +144,8 @@ fn udp_ports_are_published_beside_tcp_ones() {
     let hoist = Sandbox::new();
     let port = ports::free();
     hoist.compose(&format!(
-        "services:\n  u: {{image: tiny, stop_signal: SIGKILL, command: udpsvd -E 0 5353 echo reply, ports: \
+        "services:\n  u: {{image: tiny, stop_signal: SIGKILL, command: \
+         sh -c 'echo reply | nc -lu -p 5353', ports: \
          ['127.0.0.1:{port}:5353/udp', '127.0.0.1:{port}:5353/tcp']}}\n"
     ));
     hoist.ok("up -d");
@@ -250,7 +251,7 @@ fn internal_networks_lead_nowhere() {
     ));
     hoist.ok("up -d");
     hoist.sh("a", "ping -c1 -W2 b");
-    assert_eq!(hoist.sh("a", "ip route show default"), "");
+    assert_eq!(hoist.sh("a", "ip route | grep -c ^default || true"), "0");
     let other = hoist.sh("w", "hostname -i");
     assert_ne!(
         hoist

@@ -4,6 +4,7 @@
 //! Imports: `harness`.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -325,7 +326,9 @@ impl Sandbox {
         let projects = children(&self.data().join("projects"));
         let projects = projects
             .iter()
-            .filter_map(|dir| dir.file_name()?.to_str().map(str::to_owned));
+            .filter_map(|dir| dir.file_name()?.to_str().map(str::to_owned))
+            .chain([self.name.clone()]);
+        let projects: BTreeSet<String> = projects.collect();
         let mut failed = Vec::new();
         for project in projects {
             let arguments = ["-p", &project, "down", "-v", "--remove-orphans", "-t", "0"];

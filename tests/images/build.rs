@@ -46,7 +46,7 @@ fn stages_are_built_and_only_what_is_needed_of_them() {
     hoist.compose("services:\n  a: {build: .}\n");
     hoist.ok("build");
     hoist.ok("run --rm -T a").prints("made");
-    hoist.ok("run --rm -T a ls /base").says_nothing_of("base\n");
+    hoist.run("run --rm -T a ls /base").code(1);
 }
 
 fn a_second_build_is_all_cached_and_a_change_rebuilds_what_follows() {
@@ -136,7 +136,7 @@ fn a_secret_leaves_no_trace() {
     hoist.ok("build");
     hoist.ok("run --rm -T a").prints("used");
     hoist
-        .ok("run --rm -T a sh -c 'ls /run/secrets 2>/dev/null'; true")
+        .ok("run --rm -T a sh -c 'ls /run/secrets 2>/dev/null || true'")
         .says_nothing_of("key");
     assert_eq!(found_in_store(&hoist, secret), "");
 }
@@ -148,7 +148,7 @@ fn a_cache_mount_is_kept_between_builds() {
             "FROM tiny\nRUN --mount=type=cache,target=/cache echo {turn} >> /cache/turns; cp /cache/turns /turns\n"
         )
     };
-    hoist.compose("services:\n  a: {build: ., command: sh -c 'cat /turns; ls -A /cache'}\n");
+    hoist.compose("services:\n  a: {build: ., command: cat /turns}\n");
     hoist.file("Dockerfile", dockerfile(1));
     hoist.ok("build");
     hoist.file("Dockerfile", dockerfile(2));
