@@ -209,7 +209,7 @@ impl Cgroup {
         let rules: Vec<DeviceRule> = DeviceRule::defaults().into_iter().chain(extra.iter().cloned()).collect();
         if self.pure_v2 {
             let allowed: Vec<_> = rules.iter().map(DeviceRule::for_bpf).collect();
-            let dir = self.fd()?.ok_or_else(|| EngineError::failed("restrict devices", "no cgroup"))?;
+            let Some(dir) = self.fd()? else { return Ok(()) };
             return match crate::sys::bpf::restrict_devices(dir.as_fd(), &allowed) {
                 // Without root the kernel lets nobody make or open devices that matter anyway.
                 Err(nix::errno::Errno::EPERM) if !nix::unistd::geteuid().is_root() => Ok(()),
@@ -238,18 +238,31 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Its directory on version 2, for `CLONE_INTO_CGROUP`; `None` where version 1 has the controllers.
+    /// Its directory in the unified hierarchy, for `CLONE_INTO_CGROUP`; `None` where there is none.
     ///
     /// # Errors
     /// [`EngineError::Failed`].
     pub fn fd(&self) -> Result<Option<OwnedFd>> {
-        let [only] = self.hierarchies.as_slice() else { return Ok(None) };
-        if !only.unified {
-            return Ok(None);
-        }
+        let unified = self.hierarchies.iter().find(|hierarchy| hierarchy.unified);
+        let Some(unified) = unified else { return Ok(None) };
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let fd = nix::fcntl::open(&only.dir, flags, Mode::empty());
-        fd.map(Some).map_err(|errno| failed("open", &only.dir, &errno.into()))
+        let fd = nix::fcntl::open(&unified.dir, flags, Mode::empty());
+        fd.map(Some).map_err(|errno| failed("open", &unified.dir, &errno.into()))
+    }
+
+    /// Puts the caller, who has one thread and was born into [`Cgroup::fd`], into all other hierarchies.
+    ///
+    /// A thread that moves itself through `tasks` needs no lock over all processes of the machine; a write
+    /// to `cgroup.procs` does, and waits for it about 8 ms (Linux 6.18, `cgroup_procs_write_start`).
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn enter_rest(&self) -> Result<()> {
+        for hierarchy in self.hierarchies.iter().filter(|hierarchy| !hierarchy.unified) {
+            let path = hierarchy.dir.join("tasks");
+            fs::write(&path, "0").map_err(|error| failed("write", &path, &error))?;
+        }
+        Ok(())
     }
 
     /// The directories a container may look at.

@@ -55,9 +55,7 @@ fn become_first(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<I
     kept.extend(birth.stdio.raw());
     kept.push(wire.as_fd().as_raw_fd());
     cut_loose(&kept)?;
-    if !matches!(wire.receive()?, Some((Message::Go, _))) {
-        exit_now(1);
-    }
+    birth.cgroup.enter_rest()?;
     enter_namespaces(birth)?;
     let slave = put_together(birth, prepared, wire)?;
     let proc = set_limits(birth)?;
@@ -94,7 +92,7 @@ pub(super) fn host_name() -> Result<String> {
 }
 
 fn enter_namespaces(birth: &Birth<'_>) -> Result<()> {
-    // Only now that the parent has put us into the cgroup: its namespace begins where we are.
+    // Only now that we are in the cgroup: its namespace begins where we are.
     if birth.spec.namespaces.cgroup != Share::Host {
         unshare(CloneFlags::CLONE_NEWCGROUP).map_err(step("make a cgroup namespace"))?;
     }

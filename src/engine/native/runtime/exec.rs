@@ -4,7 +4,7 @@
 //! through runc): 127 when it is not there, 126 when it can't be executed.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::AsFd;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use indexmap::IndexMap;

@@ -59,8 +59,9 @@ pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
     let container = pidfd::open(request.init_pid).map_err(|_| not_running(spec))?;
     let process = merged(spec, request.process);
     let (ours, theirs) = Wire::pair()?;
-    let between = clone(&Plan { flags: 0, cgroup: None }).map_err(step("make a process"))?;
-    match between {
+    let cgroup = request.cgroup.fd()?;
+    let plan = Plan { flags: 0, cgroup: cgroup.as_ref().map(|fd| fd.as_fd()) };
+    match clone(&plan).map_err(step("make a process"))? {
         Side::Child => {
             let Err(error) = enter(request, &identity, &process, &container, &theirs);
             report(&theirs, error)
@@ -117,7 +118,7 @@ fn enter(
     let mut kept: Vec<RawFd> = request.stdio.raw();
     kept.extend([container.as_raw_fd(), wire.as_fd().as_raw_fd()]);
     cut_loose(&kept)?;
-    request.cgroup.add(nix::unistd::getpid().as_raw())?;
+    request.cgroup.enter_rest()?;
     setns(container, every_namespace()).map_err(step("enter the container"))?;
     let plan = Plan { flags: libc::CLONE_PARENT as u64, cgroup: None };
     match clone(&plan).map_err(step("make the command's process"))? {

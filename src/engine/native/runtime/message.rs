@@ -15,8 +15,6 @@ use crate::sys::socket;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Message {
-    /// Parent to child: the cgroup and namespaces are ready.
-    Go,
     /// Child to parent: files and directories made below the root for mounts, in order.
     Made(Vec<PathBuf>),
     /// Child to parent, with the master side of the new terminal.

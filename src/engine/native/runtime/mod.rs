@@ -225,13 +225,8 @@ pub fn give_birth(birth: &Birth<'_>) -> Result<Born> {
         Side::Child => child::run(birth, &prepared, &theirs),
         Side::Parent { pid, pidfd } => {
             drop(theirs);
-            let placed = if cgroup.is_some() { Ok(()) } else { birth.cgroup.add(pid) };
-            let begun = placed.and_then(|()| ours.send(&Message::Go, &[]));
             let born = Born { pid, pidfd, master: None, made: Vec::new() };
-            match begun {
-                Ok(()) => until_execution(&ours, Some(born)).map_err(bury),
-                Err(error) => Err(bury((error, Some(born)))),
-            }
+            until_execution(&ours, Some(born)).map_err(bury)
         }
     }
 }
@@ -283,7 +278,6 @@ fn until_execution(wire: &Wire, mut born: Option<Born>) -> std::result::Result<B
             }
             Ok(Some((Message::Ready, _))) => ready = true,
             Ok(Some((Message::Failed(report), _))) => return Err((report.into(), born)),
-            Ok(Some((Message::Go, _))) => {}
             Ok(None) => break,
             Err(error) => return Err((error, born)),
         }
