@@ -15,7 +15,7 @@ use super::child::{Last, cut_loose, host_name, inside, report};
 use super::limits::{PrivateProc, set_oom_score, set_resource_limits};
 use super::message::{Message, Wire, step};
 use super::user::lookup;
-use super::{BirthStdio, Born, Identity, bury, exec, terminal, until_execution};
+use super::{BirthStdio, Bond, Born, Identity, bury, exec, terminal, until_execution};
 use crate::engine::native::cgroup::Cgroup;
 use crate::engine::spec::{ContainerSpec, Process};
 use crate::engine::{EngineError, Result};
@@ -95,7 +95,9 @@ fn worded(error: EngineError) -> EngineError {
 
 /// The command with what the container gives it.
 fn merged(spec: &ContainerSpec, wanted: &Process) -> Process {
-    let or = |own: &String, other: &String| if own.is_empty() { other.clone() } else { own.clone() };
+    let or = |own: &String, other: &String| {
+        if own.is_empty() { other.clone() } else { own.clone() }
+    };
     Process {
         args: wanted.args.clone(),
         env: wanted.env.clone(),
@@ -148,7 +150,7 @@ fn become_command(
     };
     let env = exec::environment(&[&spec.process.env, &process.env], &host_name()?, tty, &user);
     let stdio = request.stdio;
-    let last = Last { process, env, user, identity, stdio, slave, die_with_parent: false };
+    let last = Last { process, env, user, identity, stdio, slave, bond: Bond::None };
     last.execute(&proc, wire)
 }
 
@@ -176,9 +178,7 @@ pub fn shared_memory(init_pid: i32) -> Result<OwnedFd> {
             let got = socket::receive(&ours).map_err(step("share /dev/shm"))?;
             let ended = pidfd::wait(&child).map_err(step("share /dev/shm"))?;
             let tree = got.and_then(|(_, fds)| fds.into_iter().next());
-            tree.ok_or_else(|| {
-                step("share /dev/shm")(nix::errno::Errno::from_raw(ended.code()))
-            })
+            tree.ok_or_else(|| step("share /dev/shm")(nix::errno::Errno::from_raw(ended.code())))
         }
     }
 }
