@@ -32,7 +32,8 @@ pub(super) fn ports(word: &str) -> Result<Vec<String>, String> {
 
 /// Whether a text is a signal as `STOPSIGNAL` takes it.
 pub(super) fn is_signal(text: &str) -> bool {
-    Signal::parse(text).is_some()
+    // Any number but 0 is taken, as the reference does.
+    text.parse::<i32>().map_or_else(|_| Signal::parse(text).is_some(), |number| number > 0)
 }
 
 /// The host's architecture as images name it.

@@ -250,7 +250,9 @@ fn stages_that_nobody_needs_are_not_run_and_cycles_are_shown() {
     request.target = Some("0".into());
     assert!(world.run(&request).unwrap_err().to_string().contains("target stage \"0\" could not be found"));
     let shown = world.build("FROM scratch AS a\nCOPY --from=b /x /x\nFROM a AS b\n").unwrap_err().to_string();
-    assert!(shown.contains("circular dependency detected on stage: b") && shown.contains("b → a → b"), "{shown}");
+    assert!(shown.contains("cannot copy from stage \"b\""), "{shown}");
+    let shown = world.build("FROM scratch AS a\nCOPY --from=a /x /x\n").unwrap_err().to_string();
+    assert!(shown.contains("circular dependency detected on stage: a"), "{shown}");
 }
 
 #[test]

@@ -51,6 +51,11 @@ pub enum MountKind {
         /// Bytes.
         size: Option<u64>,
     },
+    /// The caller's ssh agent.
+    Ssh {
+        /// A missing one is an error.
+        required: bool,
+    },
     /// A secret of the build.
     Secret {
         /// Its name.
@@ -112,7 +117,7 @@ pub fn parse(text: &str, expand: &dyn Fn(&str) -> Result<String, String>) -> Res
     }
     let target = fields.values.get("target").cloned();
     let kind = match *kind {
-        "ssh" => return Err("--mount=type=ssh is not supported yet".to_owned()),
+        "ssh" => MountKind::Ssh { required: fields.flag("required", false)? },
         "secret" => secret(&fields, target.as_deref())?,
         _ if target.as_ref().is_none_or(String::is_empty) => {
             return Err(format!("--mount=type={kind} needs a target"));
@@ -284,7 +289,7 @@ mod tests {
         for text in [
             "type=foo,target=/x", "type=cache", "type=bind,target=/x,nope=1", "type=tmpfs,target=/t,from=x",
             "type=secret", "type=cache,target=/x,sharing=all", "type=cache,target=/x,mode=9",
-            "type=ssh", "type=bind,target", "type=bind,target=/a,from=$X",
+            "type=ssh,nope=1", "type=bind,target", "type=bind,target=/a,from=$X",
         ] {
             assert!(read(text).is_err(), "{text}");
         }

@@ -87,14 +87,15 @@ impl Lowering<'_> {
     pub(super) fn instruction(
         &mut self,
         instruction: &Instruction,
+        index: usize,
         state: &mut State,
         steps: &mut Vec<Step>,
     ) -> Result<(), Refused> {
         let span = instruction.span;
         let step = match &instruction.kind {
-            Kind::Run(run) => self.run(run, state, span)?,
-            Kind::Copy(transfer) => self.transfer(transfer, "COPY", state, span)?,
-            Kind::Add(transfer) => self.transfer(transfer, "ADD", state, span)?,
+            Kind::Run(run) => self.run(run, index, state, span)?,
+            Kind::Copy(transfer) => self.transfer((transfer, "COPY"), index, state, span)?,
+            Kind::Add(transfer) => self.transfer((transfer, "ADD"), index, state, span)?,
             Kind::Workdir(path) => match self.workdir(path, state, span)? {
                 Some(step) => step,
                 None => return Ok(()),
@@ -116,9 +117,11 @@ impl Lowering<'_> {
         span: Span,
     ) -> Result<Option<(Operation, String)>, Refused> {
         let path = Words { state, escape: self.file.escape, span }.one(path)?;
+        // An absolute path stays as it is written.
+        let written = if path.starts_with('/') { path.clone() } else { state.absolute(&path) };
         let path = state.absolute(&path);
-        state.config.config.working_dir.clone_from(&path);
-        let history = format!("WORKDIR {path}");
+        let history = format!("WORKDIR {written}");
+        state.config.config.working_dir = written;
         if path == "/" {
             state.note(history);
             return Ok(None);
@@ -252,8 +255,8 @@ impl Lowering<'_> {
     }
     fn transfer(
         &mut self,
-        transfer: &Transfer,
-        name: &str,
+        (transfer, name): (&Transfer, &str),
+        index: usize,
         state: &State,
         span: Span,
     ) -> Result<(Operation, String), Refused> {
@@ -294,7 +297,7 @@ impl Lowering<'_> {
         }
         said.push(written);
         let origin = match &transfer.from {
-            Some(from) => self.origin(from, span)?,
+            Some(from) => self.origin(from, index, span)?,
             None => Origin::Context,
         };
         let exclude = transfer.exclude.iter().map(|text| words.one(text)).collect::<Result<_, _>>()?;
@@ -303,7 +306,13 @@ impl Lowering<'_> {
         let step = CopyStep { origin, sources, dest, chown, chmod, chmod_text, exclude, unpack };
         Ok((Operation::Copy(Box::new(step)), format!("{} # buildkit", said.join(" "))))
     }
-    fn run(&mut self, run: &Run, state: &State, span: Span) -> Result<(Operation, String), Refused> {
+    fn run(
+        &mut self,
+        run: &Run,
+        index: usize,
+        state: &State,
+        span: Span,
+    ) -> Result<(Operation, String), Refused> {
         let (args, script) = command(run, state);
         let mut step = RunStep {
             args,
@@ -324,7 +333,7 @@ impl Lowering<'_> {
         for text in &run.mounts {
             let words = Words { state, escape: self.file.escape, span };
             let mount = mounts::parse(text, &|value| words.plain(value)).map_err(|why| refuse(why, span))?;
-            self.mount(mount, state, span, &mut step)?;
+            self.mount(mount, (index, span), state, &mut step)?;
         }
         self.proxies(state, &mut step);
         if let Some(bundle) = &self.request.trust_host_ca {
@@ -366,8 +375,8 @@ impl Lowering<'_> {
     fn mount(
         &mut self,
         mount: Mount,
+        (index, span): (usize, Span),
         state: &State,
-        span: Span,
         step: &mut RunStep,
     ) -> Result<(), Refused> {
         let target = mount.target.as_deref().map(|target| state.absolute(target));
@@ -375,20 +384,25 @@ impl Lowering<'_> {
         let what = match mount.kind {
             MountKind::Bind { from, source, writable } => {
                 let origin = match from {
-                    Some(from) => self.origin(&from, span)?,
+                    Some(from) => self.origin(&from, index, span)?,
                     None => Origin::Context,
                 };
                 What::Files { origin, path: source, writable }
             }
             MountKind::Cache { id, from, source, sharing, read_only, mode, uid, gid } => {
                 let seed = match from {
-                    Some(from) => Some((self.origin(&from, span)?, source)),
+                    Some(from) => Some((self.origin(&from, index, span)?, source)),
                     None => None,
                 };
                 let id = id.unwrap_or_else(|| at.clone());
                 What::Cache { id, seed, sharing, read_only, mode, owner: (uid, gid) }
             }
             MountKind::Tmpfs { size } => What::Tmpfs(size),
+            MountKind::Ssh { required: false } => return Ok(()),
+            MountKind::Ssh { required: true } => {
+                let item = Diagnostic::error("no ssh agent is forwarded to builds yet").at(span);
+                return Err(item.hint("without `required` the mount is left out").into());
+            }
             MountKind::Secret { id, required, env, mode, uid, gid } => {
                 let Some(content) = self.secret(&id, span)? else {
                     if required {

@@ -184,7 +184,6 @@ impl Lowering<'_> {
                 todo.extend(self.stage(index, sources, 0)?);
             }
         }
-        self.refuse_cycles(target, &mut Vec::new(), &mut BTreeSet::new())?;
         Ok(target)
     }
     /// A value given with `--build-arg`.
@@ -292,8 +291,8 @@ impl Lowering<'_> {
             None => Named::Image(name),
         })
     }
-    /// What `--from` means.
-    fn origin(&mut self, name: &str, span: Span) -> Result<Origin, Refused> {
+    /// What `--from` in stage `index` means. Only stages above it count.
+    fn origin(&mut self, name: &str, index: usize, span: Span) -> Result<Origin, Refused> {
         if name.contains('$') {
             let item = Diagnostic::error("variable expansion is not supported for --from").at(span);
             return Err(item.hint("define a stage with FROM and that ARG, and name the stage here").into());
@@ -311,7 +310,8 @@ impl Lowering<'_> {
             Err(_) => self.stage_named(name, self.file.stages.len()),
         };
         match stage {
-            Some(stage) => Ok(Origin::Stage(stage)),
+            Some(stage) if stage < index => Ok(Origin::Stage(stage)),
+            Some(stage) => Err(self.out_of_order(stage, index, span)),
             None if name == "scratch" => Ok(Origin::Layers(Vec::new())),
             None => self.origin_of(Named::Image(name.to_owned()), span),
         }
@@ -402,11 +402,11 @@ impl Lowering<'_> {
                 Refused::Ours(BuildError::Invalid { diagnostics: items, sources: sources.clone() })
             })?;
             for instruction in &body {
-                self.instruction(instruction, &mut state, &mut steps)?;
+                self.instruction(instruction, index, &mut state, &mut steps)?;
             }
         }
         for instruction in &decl.body {
-            self.instruction(instruction, &mut state, &mut steps)?;
+            self.instruction(instruction, index, &mut state, &mut steps)?;
         }
         needed.extend(steps.iter().flat_map(Stage::needs));
         let (config, past) = (state.config.clone(), std::mem::take(&mut state.past));
@@ -414,34 +414,20 @@ impl Lowering<'_> {
         self.stages.insert(index, Stage { base, steps, config, past });
         Ok(needed)
     }
-    fn refuse_cycles(
-        &self,
-        index: usize,
-        path: &mut Vec<usize>,
-        done: &mut BTreeSet<usize>,
-    ) -> Result<(), Refused> {
-        let name = |index: usize| match &self.file.stages[index].name {
-            Some(name) => name.clone(),
-            None => format!("stage-{index}"),
+    /// A stage that needs itself or one below it.
+    fn out_of_order(&self, wanted: usize, index: usize, span: Span) -> Refused {
+        let name = |index: usize| {
+            let name = self.file.stages[index].name.clone();
+            name.unwrap_or_else(|| index.to_string())
         };
-        if path.contains(&index) {
-            let from = path.iter().position(|at| *at == index).unwrap_or(0);
-            let ring: Vec<String> = path[from..].iter().chain([&index]).map(|at| name(*at)).collect();
-            let span = self.file.stages[index].span;
-            let what = format!("circular dependency detected on stage: {}", name(index));
-            return Err(Diagnostic::error(what).at(span).label(ring.join(" → ")).hint(ring.join(" → ")).into());
-        }
-        let Some(stage) = self.stages.get(&index).filter(|_| !done.contains(&index)) else { return Ok(()) };
-        path.push(index);
-        if let Base::Stage(base) = &stage.base {
-            self.refuse_cycles(*base, path, done)?;
-        }
-        for needed in stage.steps.iter().flat_map(Stage::needs) {
-            self.refuse_cycles(needed, path, done)?;
-        }
-        path.pop();
-        done.insert(index);
-        Ok(())
+        let item = if wanted == index {
+            Diagnostic::error(format!("circular dependency detected on stage: {}", name(index)))
+        } else {
+            let (wanted, index) = (name(wanted), name(index));
+            let what = format!("cannot copy from stage {wanted:?}, it needs to be defined before current stage");
+            Diagnostic::error(format!("{what} {index:?}")).hint("move the stage up")
+        };
+        item.at(span).related(self.file.stages[wanted].span, "the stage is here").into()
     }
 }
 

@@ -30,11 +30,11 @@ pub fn is_archive(file: File) -> bool {
     tar::Header::from_byte_slice(&header).cksum().ok() == Some(sum.sum())
 }
 
-/// Unpacks an archive below a root, as `owner` if one is given.
+/// Unpacks an archive below a root; everything belongs to `owner`, whatever the archive says.
 ///
 /// # Errors
 /// The member at fault and why.
-pub fn unpack(file: File, root: &Root, owner: Option<(u32, u32)>) -> Result<(), String> {
+pub fn unpack(file: File, root: &Root, owner: (u32, u32)) -> Result<(), String> {
     let mut archive = tar::Archive::new(decoder(file));
     let mut unpacker = Unpacker { root, writer: Writer::new(root), owner, folders: Vec::new() };
     for entry in archive.entries().map_err(|e| e.to_string())? {
@@ -51,7 +51,7 @@ pub fn unpack(file: File, root: &Root, owner: Option<(u32, u32)>) -> Result<(), 
 struct Unpacker<'a> {
     root: &'a Root,
     writer: Writer<'a>,
-    owner: Option<(u32, u32)>,
+    owner: (u32, u32),
     /// Folders with what they get at the end.
     folders: Vec<(PathBuf, Meta)>,
 }
@@ -61,7 +61,7 @@ impl Unpacker<'_> {
         let clean = clean(path);
         let Some(name) = clean.file_name() else { return Ok(()) };
         let parent = clean.parent().unwrap_or(Path::new("/"));
-        self.root.mkdir_all(parent, 0o755, Some(self.owner.unwrap_or((0, 0))))?;
+        self.root.mkdir_all(parent, 0o755, Some(self.owner))?;
         let to = resolve(self.root, parent)?.join(name);
         let meta = self.meta(entry.header())?;
         let kind = entry.header().entry_type();
@@ -70,10 +70,7 @@ impl Unpacker<'_> {
             self.folders.push((to, meta));
             return Ok(());
         }
-        match self.writer.clear(&to) {
-            Err(Errno::EISDIR) => return Err(io::Error::other("a directory is in its place")),
-            other => other?,
-        }
+        self.writer.remove(&to)?;
         match kind {
             EntryType::Directory => {
                 self.writer.folder(&to)?;
@@ -110,10 +107,8 @@ impl Unpacker<'_> {
         Ok(())
     }
     fn meta(&self, header: &tar::Header) -> io::Result<Meta> {
-        let number = |value: u64| u32::try_from(value).map_err(|_| io::Error::other("owner out of range"));
-        let own = (number(header.uid()?)?, number(header.gid()?)?);
         let time = i64::try_from(header.mtime()?).unwrap_or(0);
-        Ok(Meta { owner: self.owner.unwrap_or(own), mode: header.mode()? & 0o7777, modified: Some((time, 0)) })
+        Ok(Meta { owner: self.owner, mode: header.mode()? & 0o7777, modified: Some((time, 0)) })
     }
 }
 
@@ -128,7 +123,8 @@ mod tests {
         header.set_entry_type(kind);
         header.set_mode(0o644);
         header.set_size(body.len() as u64);
-        (header.set_uid(u64::from(nix::unistd::geteuid().as_raw())), header.set_gid(u64::from(nix::unistd::getegid().as_raw())));
+        header.set_uid(7);
+        header.set_gid(8);
         header.set_mtime(1);
         if !link.is_empty() {
             header.set_link_name_literal(link).unwrap();
@@ -152,7 +148,7 @@ mod tests {
         assert!(is_archive(File::open(dir.join("a.tar")).unwrap()));
         let root = Root::open(&dir.join("dest")).unwrap();
         let file = File::open(dir.join("a.tar")).unwrap();
-        unpack(file, &root, None).unwrap();
+        unpack(file, &root, (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw())).unwrap();
         assert_eq!(std::fs::read_to_string(dir.join("outside")).unwrap(), "safe");
         assert_eq!(std::fs::read_to_string(dir.join("dest/outside")).unwrap(), "bad");
         assert_eq!(std::fs::read_to_string(dir.join("dest/outside2")).unwrap(), "in");

@@ -102,20 +102,9 @@ impl<'a> Selection<'a> {
             };
             for given in given {
                 let path = tree.find(&given).map_err(|errno| missing(&given, errno, tree))?;
-                let name = given.file_name().unwrap_or_default().to_string_lossy();
                 let entries = tree.walk(&path, &exclude).map_err(|e| StepError::file("read", &path, e))?;
-                if entries.first().is_some_and(Entry::is_dir) || !exclude.ignores(&name) {
-                    found.push(Found::Tree { given, path, entries });
-                }
+                found.push(Found::Tree { given, path, entries });
             }
-        }
-        let patterns = step.sources.iter().all(|s| matches!(s, CopySource::Path(path) if has_wildcard(path)));
-        if found.is_empty() && patterns && step.exclude.is_empty() {
-            let names: Vec<&str> = step.sources.iter().map(CopySource::name).collect();
-            return Err(StepError::hinted(
-                format!("no file matches {}", names.join(" ")),
-                "the pattern is matched below the build context, without what .dockerignore names",
-            ));
         }
         Ok(Self { step, found })
     }
@@ -176,14 +165,6 @@ impl<'a> Selection<'a> {
     }
 }
 
-impl CopySource {
-    fn name(&self) -> &str {
-        match self {
-            Self::Path(name) | Self::Exact(name) | Self::Inline { name, .. } => name,
-        }
-    }
-}
-
 /// A source that is not there, with what may have been meant.
 fn missing(given: &Path, errno: Errno, tree: &Tree) -> StepError {
     if !matches!(errno, Errno::ENOENT | Errno::ENOTDIR) {
@@ -220,9 +201,14 @@ struct Copier<'a> {
 impl Copier<'_> {
     /// Makes a folder and its parents as the copier makes them.
     fn ensure(&self, path: &Path) -> Result<(), StepError> {
-        let mode = self.step.chmod.as_ref().and_then(Chmod::fixed).unwrap_or(0o755);
-        let made = self.dest.mkdir_all(path, mode, Some(self.owner.unwrap_or((0, 0))));
-        made.map(drop).map_err(|errno| StepError::file("create", path, errno))
+        self.folders(path, self.step.chmod.as_ref().and_then(Chmod::fixed).unwrap_or(0o755))
+    }
+    fn folders(&self, path: &Path, mode: u32) -> Result<(), StepError> {
+        let told = |errno| StepError::file("create", path, errno);
+        // A link to nothing gets a folder where it points.
+        let real = resolve(self.dest, path).map_err(told)?;
+        let made = self.dest.mkdir_all(&real, mode, Some(self.owner.unwrap_or((0, 0))));
+        made.map(drop).map_err(told)
     }
     /// Where a source goes: the destination itself, or its name in the destination.
     fn target(&self, name: &std::ffi::OsStr, folder: bool) -> Result<PathBuf, StepError> {
@@ -366,10 +352,10 @@ impl Copier<'_> {
             return Ok(false);
         }
         let dest = clean(Path::new(&self.step.dest));
-        self.ensure(&dest)?;
+        self.folders(&dest, 0o755)?;
         let inside = self.dest.open_at(&dest, OFlag::O_DIRECTORY | OFlag::O_RDONLY, 0);
         let inside = Root::from_fd(inside.map_err(|errno| StepError::file("open", &dest, errno))?);
-        archive::unpack(open()?, &inside, self.owner)
+        archive::unpack(open()?, &inside, self.owner.unwrap_or((0, 0)))
             .map_err(|why| StepError::new(format!("cannot unpack /{}: {why}", path.display())))?;
         Ok(true)
     }

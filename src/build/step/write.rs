@@ -5,6 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -69,6 +70,16 @@ impl<'a> Writer<'a> {
                 let (folder, name) = self.enter(path)?;
                 nix::unistd::unlinkat(folder, name.as_os_str(), UnlinkatFlags::NoRemoveDir)
             }
+        }
+    }
+    /// Removes whatever is at a path, a folder with all that is in it.
+    pub(super) fn remove(&mut self, path: &Path) -> Result<(), Errno> {
+        match self.clear(path) {
+            Err(Errno::EISDIR) => {
+                let (folder, name) = self.enter(path)?;
+                remove_folder(folder, &name)
+            }
+            other => other,
         }
     }
     /// Makes a folder, if it is not there. A file in its place is `ENOTDIR`.
@@ -146,4 +157,24 @@ impl<'a> Writer<'a> {
         }
         Ok(())
     }
+}
+
+/// Removes a folder of an open one, links in it never followed.
+fn remove_folder(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_NOFOLLOW;
+    let mut dir = nix::dir::Dir::from_fd(openat2(parent, Path::new(name), flags, 0, Resolve::NoLinks)?)?;
+    let items: Vec<nix::dir::Entry> = dir.iter().collect::<Result<_, _>>()?;
+    let here = openat2(parent, Path::new(name), flags, 0, Resolve::NoLinks)?;
+    for item in items {
+        let name = OsStr::from_bytes(item.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
+        if is_kind(&lstat_at(&here, name)?, libc::S_IFDIR) {
+            remove_folder(&here, name)?;
+        } else {
+            nix::unistd::unlinkat(&here, name, UnlinkatFlags::NoRemoveDir)?;
+        }
+    }
+    nix::unistd::unlinkat(parent, name, UnlinkatFlags::RemoveDir)
 }
