@@ -120,6 +120,7 @@ impl std::fmt::Debug for SecretSource {
 
 /// What a name in `FROM` or `--from` stands for.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a handful of values a build, never kept in bulk")]
 pub enum NamedContext {
     /// A directory of the host.
     Dir(PathBuf),

@@ -110,15 +110,10 @@ impl Pattern {
             for at in (0..=text.len()).filter(|at| reach[*at]) {
                 match token {
                     Token::Many(slash) => {
-                        for end in at..=text.len() {
-                            if next[end] {
-                                break;
-                            }
-                            next[end] = true;
-                            if !slash && text.get(end) == Some(&'/') {
-                                break;
-                            }
-                        }
+                        let folder = text[at..].iter().position(|ch| !slash && *ch == '/');
+                        let end = folder.map_or(text.len(), |length| at + length);
+                        // From the first place that is reached already, the rest is too.
+                        next[at..=end].iter_mut().take_while(|reached| !**reached).for_each(|reached| *reached = true);
                     }
                     Token::Folders => {
                         next[at] = true;

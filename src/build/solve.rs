@@ -16,7 +16,7 @@ use super::error::{BuildError, StepFailure};
 use super::key::Key;
 use super::lower::{Base, Graph, Stage, Step};
 use super::step::copy::Selection;
-use super::step::mount::Trees;
+use super::step::mount::{Rooted, Trees};
 use super::step::run::Means;
 use super::step::{Operation, Origin, StepError, make_folder};
 use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
@@ -100,6 +100,8 @@ pub(super) fn solve(
         progress: Mutex::new(Progress { open: graph.stages.len(), ..Progress::default() }),
         changed: Condvar::new(),
     };
+    // While there is a staging place, no other process removes layers that the cache has named.
+    let _kept = builder.store.layers().staging()?;
     std::thread::scope(|scope| {
         for (index, stage) in &graph.stages {
             let solver = &solver;
@@ -334,7 +336,7 @@ impl Solver<'_> {
             _ => None,
         }
     }
-    fn tree(&self, origin: &Origin) -> Result<(Tree, Option<Vec<Digest>>), StepError> {
+    fn tree(&self, origin: &Origin) -> Result<Rooted, StepError> {
         let open = |dir: &PathBuf| {
             Root::open(dir).map_err(|errno| BuildError::io(format!("open the context {}", dir.display()), errno))
         };

@@ -100,6 +100,9 @@ impl Words {
     }
 }
 
+/// A variable that holds itself twice doubles each time it is set; nothing meant is longer than this.
+const LONGEST: usize = 1 << 20;
+
 /// Nested `${…}` deeper than this are refused, so that no text can exhaust the stack.
 const DEPTH: usize = 100;
 
@@ -126,6 +129,9 @@ impl Cursor<'_> {
         let mut out = String::new();
         let mut words = Words::default();
         while let Some(ch) = self.peek() {
+            if out.len() > LONGEST {
+                return Err(format!("the text grows beyond {LONGEST} bytes"));
+            }
             if Some(ch) == stop {
                 self.at += 1;
                 return Ok((out, words.finish()));

@@ -27,6 +27,9 @@ use crate::base::span::{SourceMap, Span};
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
 
+/// Stages that one build may need: each is worked on by a thread of its own.
+const MOST_STAGES: usize = 500;
+
 /// What must be built.
 #[derive(Debug)]
 pub struct Graph {
@@ -180,11 +183,29 @@ impl Lowering<'_> {
         self.prefetch(target);
         let mut todo = vec![target];
         while let Some(index) = todo.pop() {
-            if !self.stages.contains_key(&index) {
-                todo.extend(self.stage(index, sources, 0)?);
+            for index in self.chain(index)? {
+                todo.extend(self.stage(index, sources)?);
+            }
+            if self.stages.len() > MOST_STAGES {
+                return Err(Diagnostic::error(format!("more than {MOST_STAGES} stages are needed")).into());
             }
         }
         Ok(target)
+    }
+    /// The stages that a stage stands on and that are not worked out yet, lowest first, and itself. FROM
+    /// names only stages above its own, so this ends.
+    fn chain(&self, index: usize) -> Result<Vec<usize>, Refused> {
+        let mut chain = Vec::new();
+        let mut at = Some(index).filter(|index| !self.stages.contains_key(index));
+        while let Some(index) = at {
+            chain.push(index);
+            at = match self.base_of(index, &self.file.stages[index])? {
+                Named::Stage(base) if !self.stages.contains_key(&base) => Some(base),
+                _ => None,
+            };
+        }
+        chain.reverse();
+        Ok(chain)
     }
     /// A value given with `--build-arg`.
     fn given(&self, name: &str) -> Option<String> {
@@ -364,21 +385,16 @@ impl Lowering<'_> {
         }
         self.images.prefetch(names, self.builder, self.request.pull);
     }
-    /// Works one stage out, after the stages it begins from; gives the stages it needs.
-    fn stage(&mut self, index: usize, sources: &mut SourceMap, depth: usize) -> Result<Vec<usize>, Refused> {
+    /// Works one stage out, after the one it begins from; gives the stages it needs.
+    fn stage(&mut self, index: usize, sources: &mut SourceMap) -> Result<Vec<usize>, Refused> {
         let decl = &self.file.stages[index];
         if let Some(platform) = &decl.platform {
             let platform = self.expand_global(platform, decl.span)?;
             check_platform(&platform).map_err(|why| Diagnostic::error(why).at(decl.span))?;
         }
-        let mut needed = Vec::new();
         let (base, mut state) = match self.base_of(index, decl)? {
             Named::Scratch => (Base::Scratch, State::new(scratch_config())),
             Named::Stage(stage) => {
-                // FROM names only earlier stages, so this ends.
-                if !self.stages.contains_key(&stage) {
-                    needed.extend(self.stage(stage, sources, depth + 1)?);
-                }
                 let state = self.states.get(&stage).map(State::child);
                 (Base::Stage(stage), state.unwrap_or_else(|| State::new(scratch_config())))
             }
@@ -408,7 +424,7 @@ impl Lowering<'_> {
         for instruction in &decl.body {
             self.instruction(instruction, index, &mut state, &mut steps)?;
         }
-        needed.extend(steps.iter().flat_map(Stage::needs));
+        let needed = steps.iter().flat_map(Stage::needs).collect();
         let (config, past) = (state.config.clone(), std::mem::take(&mut state.past));
         self.states.insert(index, state);
         self.stages.insert(index, Stage { base, steps, config, past });

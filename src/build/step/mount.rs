@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::copy::{CopySource, CopyStep, Selection};
 use super::{Origin, StepError};
-use crate::build::context::Tree;
+use crate::build::context::{Entry, Tree};
 use crate::build::context::digest::Digests;
 use crate::build::context::ignore::Ignore;
 use crate::build::dockerfile::mounts::Sharing;
@@ -84,11 +84,14 @@ pub struct Held {
     copies: Vec<crate::image::layer::Staging>,
 }
 
+/// A tree and, if it is a stage's or an image's, its layers.
+pub type Rooted = (Tree, Option<Vec<Digest>>);
+
 /// What mounts are made with.
 #[derive(Clone, Copy)]
 pub struct Trees<'a> {
     /// The tree of an origin and, for a stage or image, its layers.
-    pub of: &'a dyn Fn(&Origin) -> Result<(Tree, Option<Vec<Digest>>), StepError>,
+    pub of: &'a dyn Fn(&Origin) -> Result<Rooted, StepError>,
     /// The directory of an origin on the host.
     pub host: &'a dyn Fn(&Origin) -> Option<PathBuf>,
     /// Images and layers.
@@ -273,8 +276,8 @@ fn files(
     }
     let told = |errno| StepError::file("read", &found, errno);
     let kept = tree.walk(&found, &Ignore::default()).map_err(told)?;
-    let whole = !writable && !kept.first().is_some_and(crate::build::context::Entry::is_dir)
-        || !writable && !tree.leaves_out_below(&found).map_err(told)?;
+    let folder = kept.first().is_some_and(Entry::is_dir);
+    let whole = !writable && (!folder || !tree.leaves_out_below(&found).map_err(told)?);
     match (trees.host)(origin).filter(|_| whole) {
         Some(root) => Ok(SandboxSource::Host { root, path: found }),
         None => {
