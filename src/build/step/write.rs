@@ -107,15 +107,33 @@ impl<'a> Writer<'a> {
     /// A new name of a file that was written before.
     pub(super) fn hard_link(&mut self, path: &Path, existing: &Path) -> Result<(), Errno> {
         let root = self.root.as_fd();
-        let old = openat2(root, existing.parent().unwrap_or(Path::new("")), OFlag::O_PATH, 0, Resolve::NoLinks)?;
+        let old = openat2(
+            root,
+            existing.parent().unwrap_or(Path::new("")),
+            OFlag::O_PATH,
+            0,
+            Resolve::NoLinks,
+        )?;
         let old_name = existing.file_name().ok_or(Errno::EINVAL)?;
         let (folder, name) = self.enter(path)?;
-        nix::unistd::linkat(old, old_name, folder, name.as_os_str(), LinkatFlags::empty())
+        nix::unistd::linkat(
+            old,
+            old_name,
+            folder,
+            name.as_os_str(),
+            LinkatFlags::empty(),
+        )
     }
     /// A new FIFO or device.
     pub(super) fn node(&mut self, path: &Path, kind: SFlag, device: u64) -> Result<(), Errno> {
         let (folder, name) = self.enter(path)?;
-        nix::sys::stat::mknodat(folder, name.as_os_str(), kind, Mode::from_bits_truncate(0o600), device)
+        nix::sys::stat::mknodat(
+            folder,
+            name.as_os_str(),
+            kind,
+            Mode::from_bits_truncate(0o600),
+            device,
+        )
     }
     /// Sets owner, mode and times of what is at a path; a link itself is meant, never its target.
     pub(super) fn meta(&mut self, path: &Path, meta: &Meta, link: bool) -> Result<(), Errno> {
@@ -125,7 +143,13 @@ impl<'a> Writer<'a> {
         let (folder, name) = self.enter(path)?;
         let (uid, gid) = meta.owner;
         let at = AtFlags::AT_SYMLINK_NOFOLLOW;
-        nix::unistd::fchownat(folder, name.as_os_str(), Some(uid.into()), Some(gid.into()), at)?;
+        nix::unistd::fchownat(
+            folder,
+            name.as_os_str(),
+            Some(uid.into()),
+            Some(gid.into()),
+            at,
+        )?;
         if !link {
             // The name is no link: it was made by us a moment ago in a tree that nobody else sees.
             let mode = Mode::from_bits_truncate(meta.mode & 0o7777);
@@ -146,7 +170,11 @@ impl<'a> Writer<'a> {
         Ok(())
     }
     /// Sets extended attributes of what is at a path.
-    pub(super) fn xattrs(&mut self, path: &Path, attrs: &[(OsString, Vec<u8>)]) -> Result<(), Errno> {
+    pub(super) fn xattrs(
+        &mut self,
+        path: &Path,
+        attrs: &[(OsString, Vec<u8>)],
+    ) -> Result<(), Errno> {
         let (folder, name) = self.enter(path)?;
         let place = entry_path(folder, &name);
         for (key, value) in attrs {
@@ -162,7 +190,13 @@ impl<'a> Writer<'a> {
 /// Removes a folder of an open one, links in it never followed.
 fn remove_folder(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_NOFOLLOW;
-    let mut dir = nix::dir::Dir::from_fd(openat2(parent, Path::new(name), flags, 0, Resolve::NoLinks)?)?;
+    let mut dir = nix::dir::Dir::from_fd(openat2(
+        parent,
+        Path::new(name),
+        flags,
+        0,
+        Resolve::NoLinks,
+    )?)?;
     let items: Vec<nix::dir::Entry> = dir.iter().collect::<Result<_, _>>()?;
     let here = openat2(parent, Path::new(name), flags, 0, Resolve::NoLinks)?;
     for item in items {
