@@ -40,7 +40,7 @@ impl Sandbox for Fake {
                     std::fs::write(spec.upper.join(path), text).unwrap();
                 }
                 ["env", path] => {
-                    std::fs::write(spec.upper.join(path), spec.process.env.join("\n")).unwrap()
+                    std::fs::write(spec.upper.join(path), spec.process.env.join("\n")).unwrap();
                 }
                 ["say", rest @ ..] => writeln!(output, "{}", rest.join(" ")).unwrap(),
                 ["exit", code] => return Ok(code.parse().unwrap()),
