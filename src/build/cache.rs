@@ -29,13 +29,18 @@ pub struct Cache {
 impl Cache {
     /// The results below a cache directory.
     pub fn new(cache_dir: &Path) -> Self {
-        Self { dir: cache_dir.join("steps") }
+        Self {
+            dir: cache_dir.join("steps"),
+        }
     }
     /// What the step with this key made, if that is known and still there.
     pub fn get(&self, key: &Digest, layers: &LayerStore) -> Option<Made> {
         let bytes = std::fs::read(self.dir.join(key.hex())).ok()?;
         let record: Record = serde_json::from_slice(&bytes).ok()?;
-        let there = record.layer.as_ref().is_none_or(|layer| layers.contains(layer));
+        let there = record
+            .layer
+            .as_ref()
+            .is_none_or(|layer| layers.contains(layer));
         (record.version == 1 && there).then_some(record.layer)
     }
     /// Remembers what a step made.
@@ -44,8 +49,16 @@ impl Cache {
     /// The system's.
     pub fn put(&self, key: &Digest, made: &Made) -> std::io::Result<()> {
         make_dirs(&self.dir, 0o700)?;
-        let record = Record { version: 1, layer: *made };
+        let record = Record {
+            version: 1,
+            layer: *made,
+        };
         let bytes = serde_json::to_vec(&record).map_err(std::io::Error::other)?;
-        write_atomic(&self.dir.join(key.hex()), &bytes, 0o600, Durability::Renamed)
+        write_atomic(
+            &self.dir.join(key.hex()),
+            &bytes,
+            0o600,
+            Durability::Renamed,
+        )
     }
 }

@@ -62,18 +62,27 @@ pub struct StepFailure {
 
 impl BuildError {
     pub(super) fn io(step: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
-        Self::Io { step: step.into(), source: source.into() }
+        Self::Io {
+            step: step.into(),
+            source: source.into(),
+        }
     }
 }
 
 /// One fault of an instruction: all faults of the user's that are found after parsing end here.
 pub(super) fn fault(diagnostic: Diagnostic, sources: &SourceMap) -> BuildError {
-    BuildError::Invalid { diagnostics: vec![diagnostic], sources: sources.clone() }
+    BuildError::Invalid {
+        diagnostics: vec![diagnostic],
+        sources: sources.clone(),
+    }
 }
 
 fn invalid(diagnostics: &[Diagnostic], sources: &SourceMap) -> String {
     let mut blocks = Vec::new();
-    for item in diagnostics.iter().filter(|item| item.severity == Severity::Error) {
+    for item in diagnostics
+        .iter()
+        .filter(|item| item.severity == Severity::Error)
+    {
         let mut block = item.headline(sources);
         if let Some(excerpt) = item.span.and_then(|span| excerpt(span, sources)) {
             block.push('\n');
@@ -115,7 +124,11 @@ impl fmt::Display for StepFailure {
 fn excerpt(span: Span, sources: &SourceMap) -> Option<String> {
     let source = sources.get(span.source)?;
     let row_of = |at: u32| {
-        let before = source.text.as_bytes().get(..at as usize).unwrap_or(source.text.as_bytes());
+        let before = source
+            .text
+            .as_bytes()
+            .get(..at as usize)
+            .unwrap_or(source.text.as_bytes());
         before.iter().filter(|byte| **byte == b'\n').count()
     };
     let (first, last) = (row_of(span.start), row_of(span.end));
@@ -123,7 +136,11 @@ fn excerpt(span: Span, sources: &SourceMap) -> Option<String> {
     let shown = rows.filter(|(at, _)| (first.saturating_sub(1)..=last + 1).contains(at));
     let lines: Vec<String> = shown
         .map(|(at, row)| {
-            let mark = if (first..=last).contains(&at) { ">>>" } else { "   " };
+            let mark = if (first..=last).contains(&at) {
+                ">>>"
+            } else {
+                "   "
+            };
             format!("{:4} | {mark} {row}", at + 1).trim_end().to_owned()
         })
         .collect();
@@ -140,7 +157,8 @@ mod tests {
         let id = sources.add("Dockerfile", "FROM a\nRUN exit 7\nCMD x\n");
         let failure = StepFailure {
             title: "[2/2] RUN exit 7".into(),
-            message: "process \"/bin/sh -c exit 7\" did not complete successfully: exit code: 7".into(),
+            message: "process \"/bin/sh -c exit 7\" did not complete successfully: exit code: 7"
+                .into(),
             hints: Vec::new(),
             span: Some(Span::new(id, 7, 17)),
             sources,

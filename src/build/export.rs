@@ -21,10 +21,15 @@ pub(super) fn export(
     request: &BuildRequest,
     builder: &Builder<'_>,
 ) -> Result<Image, BuildError> {
-    let Some(target) = graph.stages.get(&graph.target) else { return Err(BuildError::Cancelled) };
+    let Some(target) = graph.stages.get(&graph.target) else {
+        return Err(BuildError::Cancelled);
+    };
     let now = Timestamp::now().rfc3339();
     let mut config = target.config.clone();
-    config.rootfs = RootFs { diff_ids: results.layers(graph.target), ..RootFs::default() };
+    config.rootfs = RootFs {
+        diff_ids: results.layers(graph.target),
+        ..RootFs::default()
+    };
     config.config.labels.extend(request.labels.clone());
     // The first of the chain stands on an image or nothing: the history it began with is still there.
     let mut chain = Vec::new();
@@ -47,7 +52,11 @@ pub(super) fn export(
                 Past::Setting(text) => (text, true),
                 Past::Step(at, text) => (text, results.made(index, *at).is_none()),
             };
-            let text = if empty_layer { text.trim_end_matches(" # buildkit") } else { text };
+            let text = if empty_layer {
+                text.trim_end_matches(" # buildkit")
+            } else {
+                text
+            };
             config.history.push(History {
                 created: Some(now.clone()),
                 created_by: Some(text.to_owned()),
@@ -72,11 +81,17 @@ pub(super) fn export(
 }
 
 /// Whether two configurations differ in nothing but times.
-fn same(known: &crate::image::config::ImageConfig, new: &crate::image::config::ImageConfig) -> bool {
+fn same(
+    known: &crate::image::config::ImageConfig,
+    new: &crate::image::config::ImageConfig,
+) -> bool {
     let timeless = |config: &crate::image::config::ImageConfig| {
         let mut config = config.clone();
         config.created = None;
-        config.history.iter_mut().for_each(|line| line.created = None);
+        config
+            .history
+            .iter_mut()
+            .for_each(|line| line.created = None);
         config
     };
     timeless(known) == timeless(new)

@@ -44,15 +44,29 @@ impl Images {
     ///
     /// # Errors
     /// The words of the store or the registry.
-    pub(super) fn get(&mut self, name: &str, builder: &Builder<'_>, pull: bool) -> Result<Image, String> {
-        self.found.entry(name.to_owned()).or_insert_with(|| fetch(name, builder, pull)).clone()
+    pub(super) fn get(
+        &mut self,
+        name: &str,
+        builder: &Builder<'_>,
+        pull: bool,
+    ) -> Result<Image, String> {
+        self.found
+            .entry(name.to_owned())
+            .or_insert_with(|| fetch(name, builder, pull))
+            .clone()
     }
 }
 
 fn fetch(name: &str, builder: &Builder<'_>, pull: bool) -> Result<Image, String> {
     let reference = Reference::parse(name).map_err(|error| error.to_string())?;
-    if !pull && let Some(image) = builder.store.resolve(&reference).map_err(|error| error.to_string())? {
+    if !pull
+        && let Some(image) = builder
+            .store
+            .resolve(&reference)
+            .map_err(|error| error.to_string())?
+    {
         return Ok(image);
     }
-    (builder.pull)(&reference).map_err(|error| format!("{name}: failed to resolve source metadata: {error}"))
+    (builder.pull)(&reference)
+        .map_err(|error| format!("{name}: failed to resolve source metadata: {error}"))
 }

@@ -24,7 +24,9 @@ pub struct Key {
 impl Key {
     /// Begins a key of a step that stands on these layers.
     pub fn of_step(kind: &str, layers: &[Digest]) -> Self {
-        let mut key = Self { hasher: Hasher::default() };
+        let mut key = Self {
+            hasher: Hasher::default(),
+        };
         key.text(VERSION);
         key.text(kind);
         key.layers(layers);

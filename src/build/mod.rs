@@ -19,9 +19,9 @@ pub mod lower;
 pub mod pattern;
 mod settings;
 mod solve;
+pub mod step;
 #[cfg(test)]
 mod tests;
-pub mod step;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -120,6 +120,10 @@ impl std::fmt::Debug for SecretSource {
 
 /// What a name in `FROM` or `--from` stands for.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a handful of values a build, never kept in bulk"
+)]
 pub enum NamedContext {
     /// A directory of the host.
     Dir(PathBuf),
@@ -153,7 +157,9 @@ pub struct Builder<'a> {
 
 impl std::fmt::Debug for Builder<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Builder").field("cache_dir", &self.cache_dir).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("cache_dir", &self.cache_dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -165,8 +171,10 @@ pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
     let mut sources = SourceMap::default();
     let (name, text) = read_dockerfile(request)?;
     let source = sources.add(name, text.as_str());
-    let file = dockerfile::parse::parse(&text, source)
-        .map_err(|found| BuildError::Invalid { diagnostics: found.sorted(), sources: sources.clone() })?;
+    let file = dockerfile::parse::parse(&text, source).map_err(|found| BuildError::Invalid {
+        diagnostics: found.sorted(),
+        sources: sources.clone(),
+    })?;
     let graph = lower::lower(&file, request, builder, &mut sources)?;
     let results = solve::solve(&graph, request, builder, &sources)?;
     export::export(&graph, &results, request, builder)
@@ -187,11 +195,16 @@ fn read_dockerfile(request: &BuildRequest) -> Result<(String, String), BuildErro
     };
     let bytes = match std::fs::metadata(path) {
         Ok(meta) if meta.len() > LARGEST => {
-            return Err(invalid(Diagnostic::error(format!("{shown} is too large for a Dockerfile"))));
+            return Err(invalid(Diagnostic::error(format!(
+                "{shown} is too large for a Dockerfile"
+            ))));
         }
         _ => std::fs::read(path).map_err(|error| {
             let what = format!("failed to read dockerfile {shown}: {error}");
-            invalid(Diagnostic::error(what).hint("name it with -f, or `dockerfile:` in the compose file"))
+            invalid(
+                Diagnostic::error(what)
+                    .hint("name it with -f, or `dockerfile:` in the compose file"),
+            )
         })?,
     };
     String::from_utf8(bytes)

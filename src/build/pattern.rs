@@ -66,7 +66,10 @@ impl Pattern {
             Token::Literal(ch) => Some(*ch),
             _ => None,
         });
-        Self { literal: literal.collect(), tokens }
+        Self {
+            literal: literal.collect(),
+            tokens,
+        }
     }
     fn compile(text: &str, deep: bool) -> Result<Self, String> {
         let mut tokens = Vec::new();
@@ -76,7 +79,11 @@ impl Pattern {
                 '*' if deep && chars.peek() == Some(&'*') => {
                     while chars.next_if_eq(&'*').is_some() {}
                     chars.next_if_eq(&'/');
-                    tokens.push(if chars.peek().is_none() { Token::Many(true) } else { Token::Folders });
+                    tokens.push(if chars.peek().is_none() {
+                        Token::Many(true)
+                    } else {
+                        Token::Folders
+                    });
                 }
                 '*' => tokens.push(Token::Many(false)),
                 '?' => tokens.push(Token::One(false)),
@@ -110,19 +117,19 @@ impl Pattern {
             for at in (0..=text.len()).filter(|at| reach[*at]) {
                 match token {
                     Token::Many(slash) => {
-                        for end in at..=text.len() {
-                            if next[end] {
-                                break;
-                            }
-                            next[end] = true;
-                            if !slash && text.get(end) == Some(&'/') {
-                                break;
-                            }
-                        }
+                        let folder = text[at..].iter().position(|ch| !slash && *ch == '/');
+                        let end = folder.map_or(text.len(), |length| at + length);
+                        // From the first place that is reached already, the rest is too.
+                        next[at..=end]
+                            .iter_mut()
+                            .take_while(|reached| !**reached)
+                            .for_each(|reached| *reached = true);
                     }
                     Token::Folders => {
                         next[at] = true;
-                        (at..text.len()).filter(|i| text[*i] == '/').for_each(|i| next[i + 1] = true);
+                        (at..text.len())
+                            .filter(|i| text[*i] == '/')
+                            .for_each(|i| next[i + 1] = true);
                     }
                     one => {
                         if text.get(at).is_some_and(|ch| takes(one, *ch)) {
@@ -180,7 +187,11 @@ fn takes(token: &Token, ch: char) -> bool {
         Token::Literal(want) => *want == ch,
         Token::One(slash) => *slash || ch != '/',
         Token::Class(negated, ranges) => {
-            ch != '/' && ranges.iter().any(|(low, high)| (*low..=*high).contains(&ch)) != *negated
+            ch != '/'
+                && ranges
+                    .iter()
+                    .any(|(low, high)| (*low..=*high).contains(&ch))
+                    != *negated
         }
         Token::Many(_) | Token::Folders => false,
     }
@@ -201,7 +212,11 @@ fn class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Token, 
             return Ok(Token::Class(negated, ranges));
         }
         let low = one(chars)?;
-        let high = if chars.next_if_eq(&'-').is_some() { one(chars)? } else { low };
+        let high = if chars.next_if_eq(&'-').is_some() {
+            one(chars)?
+        } else {
+            low
+        };
         ranges.push((low, high));
     }
 }
@@ -240,7 +255,11 @@ mod tests {
             ("**", "a/b", false),
             ("*a*b*", "xxaxxbxx", true),
         ] {
-            assert_eq!(Pattern::path(pattern).unwrap().matches(text), want, "{pattern} {text}");
+            assert_eq!(
+                Pattern::path(pattern).unwrap().matches(text),
+                want,
+                "{pattern} {text}"
+            );
         }
         for bad in ["[", "[]", "[a", "a\\", "[-]"] {
             assert!(Pattern::path(bad).is_err(), "{bad}");
@@ -259,7 +278,11 @@ mod tests {
             ("a/**/z", "a/b/c/z", true),
             ("a/**/z", "a/bz", false),
         ] {
-            assert_eq!(Pattern::ignore(pattern).unwrap().matches(text), want, "{pattern} {text}");
+            assert_eq!(
+                Pattern::ignore(pattern).unwrap().matches(text),
+                want,
+                "{pattern} {text}"
+            );
         }
     }
 

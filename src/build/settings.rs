@@ -17,7 +17,9 @@ pub(super) fn ports(word: &str) -> Result<Vec<String>, String> {
     }
     let own = numbers.rsplit(':').next().unwrap_or_default();
     let number = |text: &str| {
-        text.parse::<u16>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
+        text.parse::<u16>()
+            .ok()
+            .filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
             .ok_or_else(|| bad(&format!("invalid port number {text:?}")))
     };
     let (first, last) = match own.split_once('-') {
@@ -27,12 +29,16 @@ pub(super) fn ports(word: &str) -> Result<Vec<String>, String> {
     if last < first {
         return Err(bad("the range ends before it begins"));
     }
-    Ok((first..=last).map(|port| format!("{port}/{proto}")).collect())
+    Ok((first..=last)
+        .map(|port| format!("{port}/{proto}"))
+        .collect())
 }
 
 /// Whether a text is a signal as `STOPSIGNAL` takes it.
 pub(super) fn is_signal(text: &str) -> bool {
-    Signal::parse(text).is_some()
+    // Any number but 0 is taken, as the reference does.
+    text.parse::<i32>()
+        .map_or_else(|_| Signal::parse(text).is_some(), |number| number > 0)
 }
 
 /// The host's architecture as images name it.

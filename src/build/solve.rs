@@ -16,7 +16,7 @@ use super::error::{BuildError, StepFailure};
 use super::key::Key;
 use super::lower::{Base, Graph, Stage, Step};
 use super::step::copy::Selection;
-use super::step::mount::Trees;
+use super::step::mount::{Rooted, Trees};
 use super::step::run::Means;
 use super::step::{Operation, Origin, StepError, make_folder};
 use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
@@ -45,12 +45,22 @@ struct StageResult {
 impl Results {
     /// A stage's layers, base first.
     pub(super) fn layers(&self, stage: usize) -> Vec<Digest> {
-        let Some(result) = self.stages.get(&stage) else { return Vec::new() };
-        result.base.iter().copied().chain(result.made.iter().flatten().copied()).collect()
+        let Some(result) = self.stages.get(&stage) else {
+            return Vec::new();
+        };
+        result
+            .base
+            .iter()
+            .copied()
+            .chain(result.made.iter().flatten().copied())
+            .collect()
     }
     /// What one step made.
     pub(super) fn made(&self, stage: usize, step: usize) -> Made {
-        self.stages.get(&stage).and_then(|result| result.made.get(step).copied()).flatten()
+        self.stages
+            .get(&stage)
+            .and_then(|result| result.made.get(step).copied())
+            .flatten()
     }
 }
 
@@ -86,7 +96,8 @@ pub(super) fn solve(
     builder: &Builder<'_>,
     sources: &SourceMap,
 ) -> Result<Results, BuildError> {
-    make_dirs(&builder.cache_dir, 0o700).map_err(|error| BuildError::io("create the cache", error))?;
+    make_dirs(&builder.cache_dir, 0o700)
+        .map_err(|error| BuildError::io("create the cache", error))?;
     let solver = Solver {
         graph,
         request,
@@ -97,9 +108,14 @@ pub(super) fn solve(
         digests: Digests::open(builder.cache_dir.join("digests")),
         caches: builder.cache_dir.join("mounts"),
         cancel: Cancel::default(),
-        progress: Mutex::new(Progress { open: graph.stages.len(), ..Progress::default() }),
+        progress: Mutex::new(Progress {
+            open: graph.stages.len(),
+            ..Progress::default()
+        }),
         changed: Condvar::new(),
     };
+    // While there is a staging place, no other process removes layers that the cache has named.
+    let _kept = builder.store.layers().staging()?;
     std::thread::scope(|scope| {
         for (index, stage) in &graph.stages {
             let solver = &solver;
@@ -114,8 +130,14 @@ pub(super) fn solve(
             progress = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     });
-    solver.digests.save().map_err(|error| BuildError::io("write the digest cache", error))?;
-    let progress = solver.progress.into_inner().unwrap_or_else(PoisonError::into_inner);
+    solver
+        .digests
+        .save()
+        .map_err(|error| BuildError::io("write the digest cache", error))?;
+    let progress = solver
+        .progress
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     match progress.failure {
         Some(_) if builder.cancel.is_cancelled() => Err(BuildError::Cancelled),
         Some(failure) => Err(failure),
@@ -125,7 +147,9 @@ pub(super) fn solve(
 
 /// The ignore file that counts for this build.
 fn ignore_text(request: &BuildRequest) -> Result<String, BuildError> {
-    let ContextSource::Dir(dir) = &request.context else { return Ok(String::new()) };
+    let ContextSource::Dir(dir) = &request.context else {
+        return Ok(String::new());
+    };
     let dockerfile = match &request.dockerfile {
         DockerfileSource::Path(path) => Some(path.as_path()),
         DockerfileSource::Inline(_) => None,
@@ -173,9 +197,17 @@ impl Solver<'_> {
     }
     /// A stage's layers, once it is done.
     fn layers_of(&self, index: usize) -> Result<Vec<Digest>, BuildError> {
-        let steps = self.graph.stages.get(&index).map_or(0, |stage| stage.steps.len());
+        let steps = self
+            .graph
+            .stages
+            .get(&index)
+            .map_or(0, |stage| stage.steps.len());
         self.wait(|progress| {
-            let done = progress.results.stages.get(&index).is_some_and(|result| result.made.len() == steps);
+            let done = progress
+                .results
+                .stages
+                .get(&index)
+                .is_some_and(|result| result.made.len() == steps);
             done.then(|| progress.results.layers(index))
         })
     }
@@ -186,8 +218,19 @@ impl Solver<'_> {
             Base::Stage(base) => self.layers_of(*base)?,
         };
         let base = layers.clone();
-        self.lock().results.stages.insert(index, StageResult { base, made: Vec::new() });
+        self.lock().results.stages.insert(
+            index,
+            StageResult {
+                base,
+                made: Vec::new(),
+            },
+        );
         self.changed.notify_all();
+        if let Some((number, title)) = &stage.first {
+            self.tell(*number, BuildStep::Started(title.clone()));
+            // It was found, or pulled, before any step began.
+            self.tell(*number, BuildStep::Done(0.0));
+        }
         for step in &stage.steps {
             for needed in Stage::needs(step) {
                 self.layers_of(needed)?;
@@ -201,31 +244,33 @@ impl Solver<'_> {
         }
         Ok(())
     }
-    fn tell(&self, step: &Step, what: BuildStep) {
+    fn tell(&self, step: u32, what: BuildStep) {
         let target = self.request.target_name.clone();
-        self.builder.events.send(Event::Build { target, step: step.number, what });
+        self.builder
+            .events
+            .send(Event::Build { target, step, what });
     }
     /// One step: from the cache, or done while others that run are few enough.
     fn step(&self, step: &Step, layers: &[Digest]) -> Result<Made, BuildError> {
         if self.cancel.is_cancelled() {
             return Err(BuildError::Cancelled);
         }
-        self.tell(step, BuildStep::Started(step.title.clone()));
+        self.tell(step.number, BuildStep::Started(step.title.clone()));
         let begun = Instant::now();
         match self.known_or_done(step, layers) {
             Ok((made, true)) => {
-                self.tell(step, BuildStep::Cached);
+                self.tell(step.number, BuildStep::Cached);
                 Ok(made)
             }
             Ok((made, false)) => {
-                self.tell(step, BuildStep::Done(begun.elapsed().as_secs_f64()));
+                self.tell(step.number, BuildStep::Done(begun.elapsed().as_secs_f64()));
                 Ok(made)
             }
             Err(error) => {
                 let error = self.failure(step, error);
                 let text = error.to_string();
                 let first = text.lines().next().unwrap_or_default().to_owned();
-                self.tell(step, BuildStep::Failed(first));
+                self.tell(step.number, BuildStep::Failed(first));
                 Err(error)
             }
         }
@@ -233,7 +278,12 @@ impl Solver<'_> {
     fn failure(&self, step: &Step, error: StepError) -> BuildError {
         match error {
             StepError::Build(error) => error,
-            StepError::Failed { message, hint, output, code } => BuildError::Step(Box::new(StepFailure {
+            StepError::Failed {
+                message,
+                hint,
+                output,
+                code,
+            } => BuildError::Step(Box::new(StepFailure {
                 title: step.title.clone(),
                 message,
                 hints: hint.into_iter().collect(),
@@ -248,7 +298,12 @@ impl Solver<'_> {
         let store = self.builder.store;
         let of = |origin: &Origin| self.tree(origin);
         let host = |origin: &Origin| self.host(origin);
-        let trees = Trees { of: &of, host: &host, store, caches: &self.caches };
+        let trees = Trees {
+            of: &of,
+            host: &host,
+            store,
+            caches: &self.caches,
+        };
         let mut selection = None;
         let key = match &step.operation {
             Operation::Run(run) => {
@@ -267,7 +322,10 @@ impl Solver<'_> {
                     // What stands on layers is known by them: nothing needs to be looked at.
                     let from = self.origin_layers(&copy.origin)?;
                     key.layers(&from);
-                    key.text(&format!("{:?} {:?} {} {:?}", copy.sources, copy.exclude, copy.dest, copy.unpack));
+                    key.text(&format!(
+                        "{:?} {:?} {} {:?}",
+                        copy.sources, copy.exclude, copy.dest, copy.unpack
+                    ));
                     key.text(&format!("{:?} {:?}", copy.chown, copy.chmod_text));
                 } else {
                     let (tree, _) = self.tree(&copy.origin)?;
@@ -285,14 +343,14 @@ impl Solver<'_> {
             return Ok((made, true));
         }
         let limit = self.builder.parallel.max(1);
-        self.wait(|progress| {
-            (progress.busy < limit).then(|| progress.busy += 1)
-        })?;
+        self.wait(|progress| (progress.busy < limit).then(|| progress.busy += 1))?;
         let made = self.done(step, layers, selection, &trees);
         self.lock().busy -= 1;
         self.changed.notify_all();
         let made = made?;
-        self.cache.put(&key, &made).map_err(|error| BuildError::io("write the build cache", error))?;
+        self.cache
+            .put(&key, &made)
+            .map_err(|error| BuildError::io("write the build cache", error))?;
         Ok((made, false))
     }
     fn done(
@@ -305,9 +363,18 @@ impl Solver<'_> {
         let store = self.builder.store;
         match &step.operation {
             Operation::Run(run) => {
-                let output = |line: &str| self.tell(step, BuildStep::Output(line.to_owned()));
+                let output =
+                    |line: &str| self.tell(step.number, BuildStep::Output(line.to_owned()));
                 let sandbox = self.builder.sandbox;
-                run.run(&Means { trees: *trees, sandbox, cancel: &self.cancel, output: &output }, layers)
+                run.run(
+                    &Means {
+                        trees: *trees,
+                        sandbox,
+                        cancel: &self.cancel,
+                        output: &output,
+                    },
+                    layers,
+                )
             }
             Operation::Folder { path, user } => make_folder(store, layers, path, user),
             Operation::Copy(copy) => match selection {
@@ -334,9 +401,11 @@ impl Solver<'_> {
             _ => None,
         }
     }
-    fn tree(&self, origin: &Origin) -> Result<(Tree, Option<Vec<Digest>>), StepError> {
+    fn tree(&self, origin: &Origin) -> Result<Rooted, StepError> {
         let open = |dir: &PathBuf| {
-            Root::open(dir).map_err(|errno| BuildError::io(format!("open the context {}", dir.display()), errno))
+            Root::open(dir).map_err(|errno| {
+                BuildError::io(format!("open the context {}", dir.display()), errno)
+            })
         };
         match (origin, &self.request.context) {
             (Origin::Context, ContextSource::Dir(dir)) => {
@@ -346,8 +415,9 @@ impl Solver<'_> {
             }
             (Origin::Named(dir), _) => {
                 let text = std::fs::read_to_string(dir.join(".dockerignore")).unwrap_or_default();
-                let ignore = Ignore::parse(&text)
-                    .map_err(|why| StepError::new(format!("{}/.dockerignore: {why}", dir.display())))?;
+                let ignore = Ignore::parse(&text).map_err(|why| {
+                    StepError::new(format!("{}/.dockerignore: {why}", dir.display()))
+                })?;
                 Ok((Tree::of_dir(open(dir)?, ignore), None))
             }
             (origin, _) => {

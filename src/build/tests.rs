@@ -31,11 +31,17 @@ impl Sandbox for Fake {
             let words: Vec<&str> = line.splitn(3, ' ').collect();
             match words.as_slice() {
                 ["write", path, text] => {
-                    let value = spec.process.env.iter().find_map(|pair| pair.strip_prefix("V="));
+                    let value = spec
+                        .process
+                        .env
+                        .iter()
+                        .find_map(|pair| pair.strip_prefix("V="));
                     let text = text.replace("$V", value.unwrap_or_default());
                     std::fs::write(spec.upper.join(path), text).unwrap();
                 }
-                ["env", path] => std::fs::write(spec.upper.join(path), spec.process.env.join("\n")).unwrap(),
+                ["env", path] => {
+                    std::fs::write(spec.upper.join(path), spec.process.env.join("\n")).unwrap();
+                }
                 ["say", rest @ ..] => writeln!(output, "{}", rest.join(" ")).unwrap(),
                 ["exit", code] => return Ok(code.parse().unwrap()),
                 ["stop"] => cancel.cancel(),
@@ -84,14 +90,33 @@ impl World {
         let store = Store::open(&dir.join("data")).unwrap();
         let staging = store.layers().staging().unwrap();
         std::fs::create_dir_all(staging.upper().join("etc")).unwrap();
-        std::fs::write(staging.upper().join("etc/passwd"), "root:x:0:0::/:\napp:x:7:8::/:\n").unwrap();
+        std::fs::write(
+            staging.upper().join("etc/passwd"),
+            "root:x:0:0::/:\napp:x:7:8::/:\n",
+        )
+        .unwrap();
         let layer = store.layers().commit(staging).unwrap();
-        let rootfs = RootFs { diff_ids: vec![layer], ..RootFs::default() };
-        let mut config =
-            ImageConfig { architecture: settings::host_arch().into(), os: "linux".into(), rootfs, ..Default::default() };
+        let rootfs = RootFs {
+            diff_ids: vec![layer],
+            ..RootFs::default()
+        };
+        let mut config = ImageConfig {
+            architecture: settings::host_arch().into(),
+            os: "linux".into(),
+            rootfs,
+            ..Default::default()
+        };
         config.config.cmd = Some(vec!["base".into()]);
-        store.put(&config, &[Reference::parse("base").unwrap()]).unwrap();
-        Some(Self { dir, store, fake: Fake::default(), told: Told::default(), cancel: Cancel::default() })
+        store
+            .put(&config, &[Reference::parse("base").unwrap()])
+            .unwrap();
+        Some(Self {
+            dir,
+            store,
+            fake: Fake::default(),
+            told: Told::default(),
+            cancel: Cancel::default(),
+        })
     }
     fn request(&self, text: &str) -> BuildRequest {
         BuildRequest {
@@ -133,12 +158,22 @@ impl World {
     /// How many steps were cached, since the last time this was asked.
     fn cached(&self) -> usize {
         let events = std::mem::take(&mut *self.told.0.lock().unwrap());
-        let cached = |event: &&Event| matches!(event, Event::Build { what: BuildStep::Cached, .. });
+        let cached = |event: &&Event| {
+            matches!(
+                event,
+                Event::Build {
+                    what: BuildStep::Cached,
+                    ..
+                }
+            )
+        };
         events.iter().filter(cached).count()
     }
     fn read(&self, image: &Image, path: &str) -> Option<String> {
         let view = crate::sys::fs::Root::from_fd(self.store.layers().view(image.layers()).unwrap());
-        view.read(Path::new(path), 1 << 20).ok().map(|bytes| String::from_utf8(bytes).unwrap())
+        view.read(Path::new(path), 1 << 20)
+            .ok()
+            .map(|bytes| String::from_utf8(bytes).unwrap())
     }
     fn runs(&self) -> Vec<SandboxSpec> {
         std::mem::take(&mut *self.fake.ran.lock().unwrap())
@@ -150,23 +185,38 @@ const FILE: &str = "FROM base AS one\nARG V=1\nRUN write made $V\nFROM base\nCOP
 
 #[test]
 fn a_second_build_runs_nothing_and_gives_the_same_image() {
-    let Some(world) = World::new("twice") else { return };
+    let Some(world) = World::new("twice") else {
+        return;
+    };
     let first = world.build(FILE).unwrap();
     assert_eq!(world.read(&first, "got").as_deref(), Some("1"));
     assert_eq!(world.read(&first, "in/b.txt").as_deref(), Some("B"));
     assert_eq!(first.config.config.working_dir, "/w");
     assert_eq!(first.config.config.labels["l"], "v");
-    assert_eq!(first.config.config.cmd.as_deref(), Some(["base".to_owned()].as_slice()));
-    let layers = first.config.history.iter().filter(|line| !line.empty_layer).count();
+    assert_eq!(
+        first.config.config.cmd.as_deref(),
+        Some(["base".to_owned()].as_slice())
+    );
+    let layers = first
+        .config
+        .history
+        .iter()
+        .filter(|line| !line.empty_layer)
+        .count();
     assert_eq!(layers, first.layers().len() - 1);
     world.cached();
     let second = world.build(FILE).unwrap();
-    assert_eq!((second.id, world.cached(), world.runs().len()), (first.id, 4, 1));
+    assert_eq!(
+        (second.id, world.cached(), world.runs().len()),
+        (first.id, 4, 1)
+    );
 }
 
 #[test]
 fn only_what_changed_is_done_again() {
-    let Some(world) = World::new("change") else { return };
+    let Some(world) = World::new("change") else {
+        return;
+    };
     world.build(FILE).unwrap();
     world.cached();
     std::fs::write(world.dir.join("ctx/a.txt"), "changed").unwrap();
@@ -175,7 +225,10 @@ fn only_what_changed_is_done_again() {
     assert_eq!(world.cached(), 2);
     let mut request = world.request(FILE);
     request.args = vec![("V".into(), Some("2".into()))];
-    assert_eq!(world.read(&world.run(&request).unwrap(), "got").as_deref(), Some("2"));
+    assert_eq!(
+        world.read(&world.run(&request).unwrap(), "got").as_deref(),
+        Some("2")
+    );
     request.no_cache = true;
     world.cached();
     world.run(&request).unwrap();
@@ -184,7 +237,9 @@ fn only_what_changed_is_done_again() {
 
 #[test]
 fn a_record_without_its_layer_is_none() {
-    let Some(world) = World::new("gone") else { return };
+    let Some(world) = World::new("gone") else {
+        return;
+    };
     let image = world.build("FROM scratch\nCOPY a.txt /\n").unwrap();
     std::fs::remove_dir_all(world.store.layers().path(&image.layers()[0])).unwrap();
     world.cached();
@@ -194,24 +249,43 @@ fn a_record_without_its_layer_is_none() {
 
 #[test]
 fn secrets_and_proxies_reach_the_step_and_nothing_else() {
-    let Some(world) = World::new("secret") else { return };
-    let text = "FROM base\nRUN --mount=type=secret,id=tok --mount=type=secret,id=tok,env=TOK say hi\n";
+    let Some(world) = World::new("secret") else {
+        return;
+    };
+    let text =
+        "FROM base\nRUN --mount=type=secret,id=tok --mount=type=secret,id=tok,env=TOK say hi\n";
     let mut request = world.request(text);
-    request.secrets.insert("tok".into(), SecretSource::Bytes(b"s3cret".to_vec()));
-    request.env.vars.insert("https_proxy".into(), "http://p:1".into());
+    request
+        .secrets
+        .insert("tok".into(), SecretSource::Bytes(b"s3cret".to_vec()));
+    request
+        .env
+        .vars
+        .insert("https_proxy".into(), "http://p:1".into());
     request.trust_host_ca = Some(world.dir.join("ctx/a.txt"));
     let image = world.run(&request).unwrap();
     let spec = &world.runs()[0];
-    for pair in ["TOK=s3cret", "HTTPS_PROXY=http://p:1", "https_proxy=http://p:1", "PIP_CERT=/run/hoist/host-ca.crt"] {
+    for pair in [
+        "TOK=s3cret",
+        "HTTPS_PROXY=http://p:1",
+        "https_proxy=http://p:1",
+        "PIP_CERT=/run/hoist/host-ca.crt",
+    ] {
         assert!(spec.process.env.iter().any(|known| known == pair), "{pair}");
     }
-    let targets: Vec<&str> = spec.mounts.iter().map(|mount| mount.target.as_str()).collect();
+    let targets: Vec<&str> = spec
+        .mounts
+        .iter()
+        .map(|mount| mount.target.as_str())
+        .collect();
     assert_eq!(targets, ["/run/secrets/tok", "/run/hoist/host-ca.crt"]);
     let document = serde_json::to_string(&image.config).unwrap();
     for trace in ["s3cret", "p:1", "host-ca"] {
         assert!(!document.contains(trace), "{trace} in {document}");
     }
-    request.secrets.insert("tok".into(), SecretSource::Bytes(b"other".to_vec()));
+    request
+        .secrets
+        .insert("tok".into(), SecretSource::Bytes(b"other".to_vec()));
     request.env.vars.clear();
     request.trust_host_ca = None;
     world.cached();
@@ -221,47 +295,97 @@ fn secrets_and_proxies_reach_the_step_and_nothing_else() {
 
 #[test]
 fn a_failing_step_shows_its_output_and_line_and_stops_the_others() {
-    let Some(world) = World::new("fail") else { return };
-    let text = "FROM base AS a\nRUN <<E\nsay no such thing\nexit 7\nE\nFROM base\nCOPY --from=a /x /x\n";
-    let Err(BuildError::Step(failure)) = world.build(text) else { panic!("a failed step") };
-    assert_eq!((failure.code, failure.output.as_slice()), (Some(7), ["no such thing".to_owned()].as_slice()));
+    let Some(world) = World::new("fail") else {
+        return;
+    };
+    let text =
+        "FROM base AS a\nRUN <<E\nsay no such thing\nexit 7\nE\nFROM base\nCOPY --from=a /x /x\n";
+    let Err(BuildError::Step(failure)) = world.build(text) else {
+        panic!("a failed step")
+    };
+    assert_eq!(
+        (failure.code, failure.output.as_slice()),
+        (Some(7), ["no such thing".to_owned()].as_slice())
+    );
     let shown = failure.to_string();
-    assert!(shown.contains("did not complete successfully: exit code: 7"), "{shown}");
+    assert!(
+        shown.contains("did not complete successfully: exit code: 7"),
+        "{shown}"
+    );
     assert!(shown.contains("   2 | >>> RUN <<E"), "{shown}");
 }
 
 #[test]
 fn a_missing_source_names_what_was_meant_or_what_ignores_it() {
-    let Some(world) = World::new("missing") else { return };
-    let shown = world.build("FROM scratch\nCOPY a.tx /\n").unwrap_err().to_string();
-    assert!(shown.starts_with("\"/a.tx\": not found") && shown.contains("did you mean a.txt?"), "{shown}");
+    let Some(world) = World::new("missing") else {
+        return;
+    };
+    let shown = world
+        .build("FROM scratch\nCOPY a.tx /\n")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        shown.starts_with("\"/a.tx\": not found") && shown.contains("did you mean a.txt?"),
+        "{shown}"
+    );
     std::fs::write(world.dir.join("ctx/.dockerignore"), "a.txt\n").unwrap();
-    let shown = world.build("FROM scratch\nCOPY a.txt /\n").unwrap_err().to_string();
+    let shown = world
+        .build("FROM scratch\nCOPY a.txt /\n")
+        .unwrap_err()
+        .to_string();
     assert!(shown.contains(".dockerignore leaves it out"), "{shown}");
 }
 
 #[test]
 fn stages_that_nobody_needs_are_not_run_and_cycles_are_shown() {
-    let Some(world) = World::new("stages") else { return };
+    let Some(world) = World::new("stages") else {
+        return;
+    };
     let text = "FROM base AS bad\nRUN exit 1\nFROM nowhere AS worse\nFROM base AS Good\nRUN write x 1\nFROM bad\n";
     let mut request = world.request(text);
     request.target = Some("GOOD".into());
-    assert_eq!(world.read(&world.run(&request).unwrap(), "x").as_deref(), Some("1"));
+    assert_eq!(
+        world.read(&world.run(&request).unwrap(), "x").as_deref(),
+        Some("1")
+    );
     request.target = Some("0".into());
-    assert!(world.run(&request).unwrap_err().to_string().contains("target stage \"0\" could not be found"));
-    let shown = world.build("FROM scratch AS a\nCOPY --from=b /x /x\nFROM a AS b\n").unwrap_err().to_string();
-    assert!(shown.contains("circular dependency detected on stage: b") && shown.contains("b → a → b"), "{shown}");
+    assert!(
+        world
+            .run(&request)
+            .unwrap_err()
+            .to_string()
+            .contains("target stage \"0\" could not be found")
+    );
+    let shown = world
+        .build("FROM scratch AS a\nCOPY --from=b /x /x\nFROM a AS b\n")
+        .unwrap_err()
+        .to_string();
+    assert!(shown.contains("cannot copy from stage \"b\""), "{shown}");
+    let shown = world
+        .build("FROM scratch AS a\nCOPY --from=a /x /x\n")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        shown.contains("circular dependency detected on stage: a"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn named_contexts_stand_for_images_and_directories() {
-    let Some(world) = World::new("named") else { return };
+    let Some(world) = World::new("named") else {
+        return;
+    };
     std::fs::create_dir_all(world.dir.join("more")).unwrap();
     std::fs::write(world.dir.join("more/m"), "more").unwrap();
     let built = world.build("FROM scratch\nCOPY a.txt /built\n").unwrap();
     let mut request = world.request("FROM service\nCOPY --from=more m /m\n");
-    request.named_contexts.insert("service".into(), NamedContext::Built(built));
-    request.named_contexts.insert("more".into(), NamedContext::Dir(world.dir.join("more")));
+    request
+        .named_contexts
+        .insert("service".into(), NamedContext::Built(built));
+    request
+        .named_contexts
+        .insert("more".into(), NamedContext::Dir(world.dir.join("more")));
     let image = world.run(&request).unwrap();
     assert_eq!(world.read(&image, "m").as_deref(), Some("more"));
     assert_eq!(world.read(&image, "built").as_deref(), Some("A"));
@@ -269,7 +393,9 @@ fn named_contexts_stand_for_images_and_directories() {
 
 #[test]
 fn triggers_of_a_base_run_first_and_are_gone_after() {
-    let Some(world) = World::new("onbuild") else { return };
+    let Some(world) = World::new("onbuild") else {
+        return;
+    };
     let text = "FROM base AS b\nONBUILD RUN write ob 1\nFROM b\nCOPY a.txt /\n";
     let image = world.build(text).unwrap();
     assert_eq!(world.read(&image, "ob").as_deref(), Some("1"));
@@ -280,7 +406,9 @@ fn triggers_of_a_base_run_first_and_are_gone_after() {
 
 #[test]
 fn mounts_show_a_filtered_context_and_caches_outlive_the_build() {
-    let Some(world) = World::new("mounts") else { return };
+    let Some(world) = World::new("mounts") else {
+        return;
+    };
     std::fs::write(world.dir.join("ctx/.dockerignore"), "a.txt\n").unwrap();
     let text = "FROM base\nRUN --mount=target=/m --mount=target=/d,source=dir --mount=target=/w,source=dir,rw \
                 --mount=type=cache,target=/c,mode=0700,uid=7 say\n";
@@ -301,14 +429,21 @@ fn mounts_show_a_filtered_context_and_caches_outlive_the_build() {
 
 #[test]
 fn a_cancelled_build_says_so() {
-    let Some(world) = World::new("cancel") else { return };
+    let Some(world) = World::new("cancel") else {
+        return;
+    };
     world.cancel.cancel();
-    assert!(matches!(world.build("FROM base\nRUN say\n"), Err(BuildError::Cancelled)));
+    assert!(matches!(
+        world.build("FROM base\nRUN say\n"),
+        Err(BuildError::Cancelled)
+    ));
 }
 
 #[test]
 fn the_same_layer_may_come_twice() {
-    let Some(world) = World::new("twin") else { return };
+    let Some(world) = World::new("twin") else {
+        return;
+    };
     let text = "FROM base\nCOPY --chmod=644 a.txt /x\nRUN write x other\nCOPY --chmod=644 a.txt /x\nRUN say\nRUN write y 1\n";
     let image = world.build(text).unwrap();
     assert_eq!(world.read(&image, "x").as_deref(), Some("A"));

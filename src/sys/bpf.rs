@@ -87,8 +87,7 @@ impl Attr {
     }
     fn call(&self, command: libc::c_int) -> Result<libc::c_long, Errno> {
         // SAFETY: 128 live bytes, zero where nothing was set; pointers put into it outlive the call.
-        let done =
-            unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_ptr(), self.0.len()) };
+        let done = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_ptr(), self.0.len()) };
         Errno::result(done)
     }
 }

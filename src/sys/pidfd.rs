@@ -55,13 +55,7 @@ pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
     let none = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: the descriptor is open during the call; a null siginfo is allowed.
     let done = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_fd().as_raw_fd(),
-            signal,
-            none,
-            0u32,
-        )
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_fd().as_raw_fd(), signal, none, 0u32)
     };
     Errno::result(done).map(drop)
 }
@@ -71,9 +65,8 @@ pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
 /// # Errors
 /// The kernel's.
 pub fn has_ended(pidfd: impl AsFd, timeout: Option<Duration>) -> Result<bool, Errno> {
-    let limit = timeout.map_or(PollTimeout::NONE, |time| {
-        PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)
-    });
+    let limit = timeout
+        .map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
     let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
     loop {
         match poll(&mut fds, limit) {
@@ -138,6 +131,5 @@ pub fn exit_of(pidfd: impl AsFd) -> Option<Ended> {
     };
     let bytes: Vec<u8> = told.iter().flat_map(|word| word.to_ne_bytes()).collect();
     let status = bytes.get(CODE..)?.first_chunk::<4>()?;
-    (done == 0 && told[0] & EXIT != 0)
-        .then(|| Ended::from_wait_status(i32::from_ne_bytes(*status)))
+    (done == 0 && told[0] & EXIT != 0).then(|| Ended::from_wait_status(i32::from_ne_bytes(*status)))
 }

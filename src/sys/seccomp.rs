@@ -340,10 +340,8 @@ fn test(condition: &Condition, then: Vec<sock_filter>) -> Vec<sock_filter> {
 /// # Errors
 /// `EACCES` without `CAP_SYS_ADMIN` and `no_new_privs`; the kernel's.
 pub fn install(filter: &Filter) -> Result<(), Errno> {
-    let program = libc::sock_fprog {
-        len: filter.0.len() as u16,
-        filter: filter.0.as_ptr().cast_mut(),
-    };
+    let program =
+        libc::sock_fprog { len: filter.0.len() as u16, filter: filter.0.as_ptr().cast_mut() };
     // SAFETY: `program` describes live instructions, which the kernel only reads during the call.
     let done = unsafe {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0u32, &raw const program)
@@ -390,8 +388,10 @@ mod tests {
 
     fn one(compare: Compare, value: u64, width: Width) -> Filter {
         let condition = Condition { argument: 1, compare, value, width };
-        let rule = |call: &str, conditions| Rule { call: call.into(), action: Action::Allow, conditions };
-        let rules = vec![rule("socket", vec![condition]), rule("read", vec![]), rule("write", vec![])];
+        let rule =
+            |call: &str, conditions| Rule { call: call.into(), action: Action::Allow, conditions };
+        let rules =
+            vec![rule("socket", vec![condition]), rule("read", vec![]), rule("write", vec![])];
         let policy = Policy { default: Action::Errno(1), rules, arches: Arch::NATIVE.to_vec() };
         compile(&policy).unwrap()
     }

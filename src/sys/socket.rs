@@ -15,6 +15,9 @@ use nix::sys::socket::{
 /// Longest packet in bytes.
 pub const MAX_PACKET: usize = 64 * 1024;
 
+/// One packet: its bytes, and the descriptors that came with it.
+pub type Packet = (Vec<u8>, Vec<OwnedFd>);
+
 /// Two connected packet sockets.
 ///
 /// # Errors
@@ -45,7 +48,7 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(
 ///
 /// # Errors
 /// The kernel's; `EMSGSIZE` for a packet over [`MAX_PACKET`].
-pub fn receive(socket: impl AsFd) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, Errno> {
+pub fn receive(socket: impl AsFd) -> Result<Option<Packet>, Errno> {
     let mut buffer = vec![0; MAX_PACKET];
     let mut space = nix::cmsg_space!([RawFd; 4]);
     let fd = socket.as_fd().as_raw_fd();

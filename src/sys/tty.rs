@@ -17,9 +17,8 @@ use nix::errno::Errno;
 pub fn peer(master: impl AsFd) -> Result<OwnedFd, Errno> {
     let unlock: libc::c_int = 0;
     // SAFETY: the kernel reads one int through the pointer.
-    let done = unsafe {
-        libc::ioctl(master.as_fd().as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock)
-    };
+    let done =
+        unsafe { libc::ioctl(master.as_fd().as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) };
     Errno::result(done)?;
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: the request takes open flags as a plain number.

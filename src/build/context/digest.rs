@@ -59,14 +59,23 @@ impl Digests {
     pub fn open(file: PathBuf) -> Self {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         let digests = text.lines().filter_map(line).collect();
-        Self { file, known: Mutex::new(Known { digests, changed: false }) }
+        Self {
+            file,
+            known: Mutex::new(Known {
+                digests,
+                changed: false,
+            }),
+        }
     }
     /// Writes what is remembered, if there is something new.
     ///
     /// # Errors
     /// The system's.
     pub fn save(&self) -> std::io::Result<()> {
-        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut known = self
+            .known
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if !known.changed {
             return Ok(());
         }
@@ -86,7 +95,11 @@ impl Digests {
     /// The digest of a file's content.
     fn content(&self, tree: &Tree, path: &Path, stat: &FileStat) -> Result<Digest, Errno> {
         let id = identity(stat);
-        let lock = || self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let lock = || {
+            self.known
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+        };
         if let Some(digest) = lock().digests.get(&id) {
             return Ok(*digest);
         }
@@ -96,7 +109,9 @@ impl Digests {
         let mut hasher = Hasher::default();
         let mut buffer = vec![0; 128 * 1024];
         loop {
-            let read = file.read(&mut buffer).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+            let read = file
+                .read(&mut buffer)
+                .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
             if read == 0 {
                 break;
             }
@@ -115,11 +130,24 @@ impl Digests {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn add(&self, into: &mut Hasher, tree: &Tree, start: &Path, entries: &[Entry]) -> Result<(), Errno> {
+    pub fn add(
+        &self,
+        into: &mut Hasher,
+        tree: &Tree,
+        start: &Path,
+        entries: &[Entry],
+    ) -> Result<(), Errno> {
         for entry in entries {
             let stat = &entry.stat;
-            let owner = if tree.keeps_owners() { (stat.st_uid, stat.st_gid) } else { (0, 0) };
-            let head = format!("{:o} {} {} {} ", stat.st_mode, owner.0, owner.1, stat.st_rdev);
+            let owner = if tree.keeps_owners() {
+                (stat.st_uid, stat.st_gid)
+            } else {
+                (0, 0)
+            };
+            let head = format!(
+                "{:o} {} {} {} ",
+                stat.st_mode, owner.0, owner.1, stat.st_rdev
+            );
             into.update(head.as_bytes());
             into.update(entry.path.as_os_str().as_bytes());
             into.update(b"\0");
@@ -164,12 +192,19 @@ mod tests {
         let of = || {
             let mut hasher = Hasher::default();
             let entries = tree.walk(Path::new(""), &Ignore::default()).unwrap();
-            digests.add(&mut hasher, &tree, Path::new(""), &entries).unwrap();
+            digests
+                .add(&mut hasher, &tree, Path::new(""), &entries)
+                .unwrap();
             hasher.finish()
         };
         let first = of();
         let old = std::time::SystemTime::UNIX_EPOCH;
-        File::options().write(true).open(dir.join("t/a")).unwrap().set_modified(old).unwrap();
+        File::options()
+            .write(true)
+            .open(dir.join("t/a"))
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
         assert_eq!(of(), first);
         std::fs::write(dir.join("t/a"), "2").unwrap();
         let second = of();

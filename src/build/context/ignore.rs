@@ -31,7 +31,10 @@ impl Ignore {
     /// The line at fault and what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let rows = text.strip_prefix('\u{feff}').unwrap_or(text).lines();
-        let rows = rows.filter(|row| !row.starts_with('#')).map(str::trim).filter(|row| !row.is_empty());
+        let rows = rows
+            .filter(|row| !row.starts_with('#'))
+            .map(str::trim)
+            .filter(|row| !row.is_empty());
         Self::of(rows)
     }
     /// Takes rules that are given one by one, as `--exclude` does.
@@ -41,12 +44,18 @@ impl Ignore {
     pub fn of<'a>(rows: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut rules = Vec::new();
         for row in rows {
-            let (exception, body) = row.strip_prefix('!').map_or((false, row), |body| (true, body.trim()));
+            let (exception, body) = row
+                .strip_prefix('!')
+                .map_or((false, row), |body| (true, body.trim()));
             if body.is_empty() {
                 return Err(format!("illegal exclusion pattern: {row:?}"));
             }
             let body = clean(body);
-            let body = if body.len() > 1 { body.trim_start_matches('/') } else { &body };
+            let body = if body.len() > 1 {
+                body.trim_start_matches('/')
+            } else {
+                &body
+            };
             let pattern = Pattern::ignore(body).map_err(|why| format!("{row}: {why}"))?;
             rules.push(Rule { pattern, exception });
         }
@@ -86,9 +95,14 @@ impl Ignore {
         self.down(path).0
     }
     fn down(&self, path: &str) -> (bool, Verdicts) {
-        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        let ends = path
+            .match_indices('/')
+            .map(|(at, _)| at)
+            .chain([path.len()]);
         ends.filter(|end| *end > 0)
-            .fold((false, self.begin()), |(_, state), end| self.judge(&path[..end], &state))
+            .fold((false, self.begin()), |(_, state), end| {
+                self.judge(&path[..end], &state)
+            })
     }
 }
 
@@ -120,7 +134,9 @@ pub fn candidates(dockerfile: Option<&Path>, context: &Path) -> Vec<std::path::P
         name.push(".dockerignore");
         path.with_file_name(name)
     });
-    own.into_iter().chain([context.join(".dockerignore")]).collect()
+    own.into_iter()
+        .chain([context.join(".dockerignore")])
+        .collect()
 }
 
 #[cfg(test)]
@@ -130,11 +146,31 @@ mod tests {
     #[test]
     fn the_last_rule_that_matches_wins() {
         for (rules, kept, gone) in [
-            ("# c\n*.log\n\nnode_modules\n.git", "sub/drop.log a/node_modules/z", "drop.log node_modules/m/i .git/x"),
-            ("*.md\n!README.md\ntmp/*\n!tmp/b", "README.md docs/x.md tmp/b tmp", "x.md tmp/a"),
-            ("!README.md\n*.md\n**/*.md\n!docs/x.md", "docs/x.md", "README.md docs/README.md"),
-            ("*\n!sub\nsub/deep\n!sub/deep/keep.me", "sub/a sub/deep/keep.me", "a sub/deep/x"),
-            ("/keep.txt\ndocs/\n/sub/deep/", "sub/drop.log", "keep.txt docs/x.md sub/deep/x"),
+            (
+                "# c\n*.log\n\nnode_modules\n.git",
+                "sub/drop.log a/node_modules/z",
+                "drop.log node_modules/m/i .git/x",
+            ),
+            (
+                "*.md\n!README.md\ntmp/*\n!tmp/b",
+                "README.md docs/x.md tmp/b tmp",
+                "x.md tmp/a",
+            ),
+            (
+                "!README.md\n*.md\n**/*.md\n!docs/x.md",
+                "docs/x.md",
+                "README.md docs/README.md",
+            ),
+            (
+                "*\n!sub\nsub/deep\n!sub/deep/keep.me",
+                "sub/a sub/deep/keep.me",
+                "a sub/deep/x",
+            ),
+            (
+                "/keep.txt\ndocs/\n/sub/deep/",
+                "sub/drop.log",
+                "keep.txt docs/x.md sub/deep/x",
+            ),
             ("?rop.log\nsub/d??p", "sub/drop.log", "drop.log sub/deep/x"),
             ("a/../b\n./c", "a", "b c"),
             ("foo/**", "foo", "foo/a foo/a/b"),

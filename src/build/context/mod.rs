@@ -45,7 +45,11 @@ impl Entry {
     /// Its path below a place where the starting point lies.
     pub fn below(&self, place: &Path) -> PathBuf {
         // Joining nothing would end the path in a slash, which only folders may have.
-        if self.path.as_os_str().is_empty() { place.to_owned() } else { place.join(&self.path) }
+        if self.path.as_os_str().is_empty() {
+            place.to_owned()
+        } else {
+            place.join(&self.path)
+        }
     }
     /// Whether it is a directory.
     pub fn is_dir(&self) -> bool {
@@ -106,11 +110,19 @@ fn read_link(root: &Root, path: &Path) -> Result<OsString, Errno> {
 impl Tree {
     /// A directory whose files are copied as root's, without what `ignore` names.
     pub fn of_dir(root: Root, ignore: Ignore) -> Self {
-        Self { root, ignore, owned: false }
+        Self {
+            root,
+            ignore,
+            owned: false,
+        }
     }
     /// A view of layers, whose files keep their owners.
     pub fn of_layers(view: OwnedFd) -> Self {
-        Self { root: Root::from_fd(view), ignore: Ignore::default(), owned: true }
+        Self {
+            root: Root::from_fd(view),
+            ignore: Ignore::default(),
+            owned: true,
+        }
     }
     /// The directory that bounds it.
     pub fn root(&self) -> &Root {
@@ -146,7 +158,11 @@ impl Tree {
         if self.ignore.is_empty() {
             return Ok(false);
         }
-        let all = Self { root: Root::from_fd(self.root.open_at(Path::new(""), OFlag::O_DIRECTORY, 0)?), ignore: Ignore::default(), owned: false };
+        let all = Self {
+            root: Root::from_fd(self.root.open_at(Path::new(""), OFlag::O_DIRECTORY, 0)?),
+            ignore: Ignore::default(),
+            owned: false,
+        };
         let none = Ignore::default();
         Ok(self.walk(path, &none)?.len() != all.walk(path, &none)?.len())
     }
@@ -155,8 +171,14 @@ impl Tree {
     /// # Errors
     /// The kernel's, or what is wrong with the pattern.
     pub fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
-        let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-        let fixed = parts.iter().position(|part| has_wildcard(part)).unwrap_or(parts.len());
+        let parts: Vec<&str> = pattern
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != ".")
+            .collect();
+        let fixed = parts
+            .iter()
+            .position(|part| has_wildcard(part))
+            .unwrap_or(parts.len());
         let (head, tail) = parts.split_at(fixed);
         let wanted = Pattern::path(&tail.join("/")).map_err(|why| format!("{pattern}: {why}"))?;
         let told = |errno: Errno| format!("{pattern}: {errno}");
@@ -171,7 +193,10 @@ impl Tree {
             Err(errno) => return Err(told(errno)),
         };
         let mut matched: Vec<PathBuf> = Vec::new();
-        for entry in entries.iter().filter(|entry| !entry.path.as_os_str().is_empty()) {
+        for entry in entries
+            .iter()
+            .filter(|entry| !entry.path.as_os_str().is_empty())
+        {
             if wanted.matches(&entry.path.to_string_lossy()) {
                 matched.push(base.join(&entry.path));
             }
@@ -194,10 +219,19 @@ impl Tree {
             false => None,
         };
         let dir = is_kind(&stat, libc::S_IFDIR);
-        out.push(Entry { path: PathBuf::new(), stat, link });
+        out.push(Entry {
+            path: PathBuf::new(),
+            stat,
+            link,
+        });
         if dir {
             let verdicts = self.ignore.of_path(&start.to_string_lossy());
-            let mut walk = Walk { tree: self, exclude, start, out: &mut out };
+            let mut walk = Walk {
+                tree: self,
+                exclude,
+                start,
+                out: &mut out,
+            };
             walk.folder(Path::new(""), &verdicts, &exclude.begin(), depth)?;
         }
         Ok(out)
@@ -238,7 +272,8 @@ impl Walk<'_> {
         for name in names {
             let path = path.join(&name);
             let in_tree = self.start.join(&path);
-            let (drop_it, below_ignored) = self.tree.ignore.judge(&in_tree.to_string_lossy(), ignored);
+            let (drop_it, below_ignored) =
+                self.tree.ignore.judge(&in_tree.to_string_lossy(), ignored);
             let (cut_it, below_excluded) = self.exclude.judge(&path.to_string_lossy(), excluded);
             let left_out = drop_it || cut_it;
             let stat = match lstat_at(&dir, &name) {
@@ -258,7 +293,11 @@ impl Walk<'_> {
                 false => None,
             };
             let at = self.out.len();
-            self.out.push(Entry { path: path.clone(), stat, link });
+            self.out.push(Entry {
+                path: path.clone(),
+                stat,
+                link,
+            });
             if folder {
                 self.folder(&path, &below_ignored, &below_excluded, depth - 1)?;
                 // Left out itself and nothing kept below: as if it were not there.
@@ -287,7 +326,10 @@ mod tests {
     }
 
     fn names(entries: &[Entry]) -> Vec<String> {
-        entries.iter().map(|entry| entry.path.to_string_lossy().into_owned()).collect()
+        entries
+            .iter()
+            .map(|entry| entry.path.to_string_lossy().into_owned())
+            .collect()
     }
 
     #[test]
@@ -309,17 +351,30 @@ mod tests {
     #[test]
     fn a_walk_leaves_out_what_is_ignored_and_keeps_parents_of_exceptions() {
         let dir = scratch("walk");
-        for path in ["sub/deep/keep.me", "sub/deep/x.log", "sub/b", "other/a", "top.log"] {
+        for path in [
+            "sub/deep/keep.me",
+            "sub/deep/x.log",
+            "sub/b",
+            "other/a",
+            "top.log",
+        ] {
             std::fs::create_dir_all(dir.join(path).parent().unwrap()).unwrap();
             std::fs::write(dir.join(path), path).unwrap();
         }
-        let found = tree(&dir, "sub\n!sub/deep/keep.me\nother\n").walk(Path::new(""), &Ignore::default());
-        assert_eq!(names(&found.unwrap()), ["", "sub", "sub/deep", "sub/deep/keep.me", "top.log"]);
+        let found =
+            tree(&dir, "sub\n!sub/deep/keep.me\nother\n").walk(Path::new(""), &Ignore::default());
+        assert_eq!(
+            names(&found.unwrap()),
+            ["", "sub", "sub/deep", "sub/deep/keep.me", "top.log"]
+        );
         let found = tree(&dir, "").walk(Path::new("sub"), &Ignore::parse("**/*.log\nb").unwrap());
         assert_eq!(names(&found.unwrap()), ["", "deep", "deep/keep.me"]);
         let globbed = tree(&dir, "").glob("*/*").unwrap();
         assert_eq!(globbed, ["other/a", "sub/b", "sub/deep"].map(PathBuf::from));
-        assert_eq!(tree(&dir, "*.log").glob("*.log").unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(
+            tree(&dir, "*.log").glob("*.log").unwrap(),
+            Vec::<PathBuf>::new()
+        );
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

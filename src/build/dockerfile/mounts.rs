@@ -51,6 +51,11 @@ pub enum MountKind {
         /// Bytes.
         size: Option<u64>,
     },
+    /// The caller's ssh agent.
+    Ssh {
+        /// A missing one is an error.
+        required: bool,
+    },
     /// A secret of the build.
     Secret {
         /// Its name.
@@ -82,9 +87,17 @@ pub enum Sharing {
 
 const KEYS: [(&str, &[&str]); 5] = [
     ("bind", &["target", "source", "from", "rw"]),
-    ("cache", &["id", "target", "ro", "rw", "sharing", "from", "source", "mode", "uid", "gid"]),
+    (
+        "cache",
+        &[
+            "id", "target", "ro", "rw", "sharing", "from", "source", "mode", "uid", "gid",
+        ],
+    ),
     ("tmpfs", &["target", "size"]),
-    ("secret", &["id", "target", "required", "env", "mode", "uid", "gid"]),
+    (
+        "secret",
+        &["id", "target", "required", "env", "mode", "uid", "gid"],
+    ),
     ("ssh", &["id", "target", "required", "mode", "uid", "gid"]),
 ];
 
@@ -112,7 +125,9 @@ pub fn parse(text: &str, expand: &dyn Fn(&str) -> Result<String, String>) -> Res
     }
     let target = fields.values.get("target").cloned();
     let kind = match *kind {
-        "ssh" => return Err("--mount=type=ssh is not supported yet".to_owned()),
+        "ssh" => MountKind::Ssh {
+            required: fields.flag("required", false)?,
+        },
         "secret" => secret(&fields, target.as_deref())?,
         _ if target.as_ref().is_none_or(String::is_empty) => {
             return Err(format!("--mount=type={kind} needs a target"));
@@ -134,12 +149,19 @@ pub fn parse(text: &str, expand: &dyn Fn(&str) -> Result<String, String>) -> Res
 }
 
 fn cache(fields: &Fields) -> Result<MountKind, String> {
-    let sharing = match fields.values.get("sharing").map(|text| text.to_ascii_lowercase()).as_deref() {
+    let sharing = match fields
+        .values
+        .get("sharing")
+        .map(|text| text.to_ascii_lowercase())
+        .as_deref()
+    {
         None | Some("shared") => Sharing::Shared,
         Some("private") => Sharing::Private,
         Some("locked") => Sharing::Locked,
         Some(other) => {
-            return Err(format!("unsupported sharing value {other:?}; the values are shared, private, locked"));
+            return Err(format!(
+                "unsupported sharing value {other:?}; the values are shared, private, locked"
+            ));
         }
     };
     let writable = fields.flag("rw", true)?;
@@ -156,7 +178,9 @@ fn cache(fields: &Fields) -> Result<MountKind, String> {
 }
 
 fn secret(fields: &Fields, target: Option<&str>) -> Result<MountKind, String> {
-    let id = fields.text("id").or_else(|| Some(target?.rsplit('/').next()?.to_owned()));
+    let id = fields
+        .text("id")
+        .or_else(|| Some(target?.rsplit('/').next()?.to_owned()));
     let Some(id) = id.filter(|id| !id.is_empty()) else {
         return Err("--mount=type=secret needs an id or a target".to_owned());
     };
@@ -172,10 +196,18 @@ fn secret(fields: &Fields, target: Option<&str>) -> Result<MountKind, String> {
 
 impl Fields {
     fn text(&self, key: &str) -> Option<String> {
-        self.values.get(key).filter(|value| !value.is_empty()).cloned()
+        self.values
+            .get(key)
+            .filter(|value| !value.is_empty())
+            .cloned()
     }
     fn flag(&self, key: &str, default: bool) -> Result<bool, String> {
-        match self.values.get(key).map(|value| value.to_ascii_lowercase()).as_deref() {
+        match self
+            .values
+            .get(key)
+            .map(|value| value.to_ascii_lowercase())
+            .as_deref()
+        {
             None => Ok(default),
             Some("" | "true" | "1" | "t") => Ok(true),
             Some("false" | "0" | "f") => Ok(false),
@@ -183,13 +215,21 @@ impl Fields {
         }
     }
     fn number(&self, key: &str) -> Result<u32, String> {
-        let parse = |value: &String| value.parse().map_err(|_| format!("invalid value for '{key}': {value}"));
+        let parse = |value: &String| {
+            value
+                .parse()
+                .map_err(|_| format!("invalid value for '{key}': {value}"))
+        };
         self.values.get(key).map_or(Ok(0), parse)
     }
     fn octal(&self, key: &str, default: u32) -> Result<u32, String> {
         let parse = |value: &String| {
-            let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o7777);
-            mode.ok_or_else(|| format!("invalid value for '{key}': {value}; write an octal mode such as 0640"))
+            let mode = u32::from_str_radix(value, 8)
+                .ok()
+                .filter(|mode| *mode <= 0o7777);
+            mode.ok_or_else(|| {
+                format!("invalid value for '{key}': {value}; write an octal mode such as 0640")
+            })
         };
         self.values.get(key).map_or(Ok(default), parse)
     }
@@ -204,15 +244,25 @@ fn read(text: &str, expand: &dyn Fn(&str) -> Result<String, String>) -> Result<F
         ("readwrite", "rw"),
         ("type", "type"),
     ];
-    const NAMES: [&str; 13] =
-        ["target", "source", "from", "rw", "ro", "id", "sharing", "mode", "uid", "gid", "size", "required", "env"];
+    const NAMES: [&str; 13] = [
+        "target", "source", "from", "rw", "ro", "id", "sharing", "mode", "uid", "gid", "size",
+        "required", "env",
+    ];
     let mut fields = Fields::default();
     for field in csv(text) {
-        let (key, value) = field.split_once('=').map_or((field.as_str(), None), |(k, v)| (k, Some(v)));
+        let (key, value) = field
+            .split_once('=')
+            .map_or((field.as_str(), None), |(k, v)| (k, Some(v)));
         let key = key.trim().to_ascii_lowercase();
-        let key = ALIASES.iter().find(|(alias, _)| *alias == key).map_or(key.as_str(), |(_, name)| name);
+        let key = ALIASES
+            .iter()
+            .find(|(alias, _)| *alias == key)
+            .map_or(key.as_str(), |(_, name)| name);
         if key == "from" && value.is_some_and(|value| value.contains('$')) {
-            return Err("'from' doesn't support variable expansion, define an alias stage instead".to_owned());
+            return Err(
+                "'from' doesn't support variable expansion, define an alias stage instead"
+                    .to_owned(),
+            );
         }
         let value = value.map(expand).transpose()?;
         if key == "type" {
@@ -220,7 +270,8 @@ fn read(text: &str, expand: &dyn Fn(&str) -> Result<String, String>) -> Result<F
             continue;
         }
         let Some(name) = NAMES.iter().find(|name| **name == key) else {
-            let hint = nearest(key, NAMES).map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+            let hint = nearest(key, NAMES)
+                .map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
             return Err(format!("unexpected key '{key}' in '{field}'{hint}"));
         };
         if value.is_none() && !matches!(*name, "ro" | "rw" | "required") {
@@ -261,18 +312,40 @@ mod tests {
         assert_eq!(
             read("type=bind,from=s,src=a,dst=$X,rw").unwrap(),
             Mount {
-                kind: MountKind::Bind { from: Some("s".into()), source: "a".into(), writable: true },
+                kind: MountKind::Bind {
+                    from: Some("s".into()),
+                    source: "a".into(),
+                    writable: true
+                },
                 target: Some("/x".into())
             }
         );
-        let MountKind::Cache { sharing, read_only, mode, uid, id, .. } =
-            read("type=cache,id=i,target=/c,uid=10,mode=0750,ro,sharing=locked").unwrap().kind
+        let MountKind::Cache {
+            sharing,
+            read_only,
+            mode,
+            uid,
+            id,
+            ..
+        } = read("type=cache,id=i,target=/c,uid=10,mode=0750,ro,sharing=locked")
+            .unwrap()
+            .kind
         else {
             panic!("a cache")
         };
-        assert_eq!((sharing, read_only, mode, uid, id.as_deref()), (Sharing::Locked, true, 0o750, 10, Some("i")));
-        assert_eq!(read("type=tmpfs,target=/t,size=1m").unwrap().kind, MountKind::Tmpfs { size: Some(1 << 20) });
-        let MountKind::Secret { id, required, mode, .. } = read("type=secret,target=/a/tok,required").unwrap().kind
+        assert_eq!(
+            (sharing, read_only, mode, uid, id.as_deref()),
+            (Sharing::Locked, true, 0o750, 10, Some("i"))
+        );
+        assert_eq!(
+            read("type=tmpfs,target=/t,size=1m").unwrap().kind,
+            MountKind::Tmpfs {
+                size: Some(1 << 20)
+            }
+        );
+        let MountKind::Secret {
+            id, required, mode, ..
+        } = read("type=secret,target=/a/tok,required").unwrap().kind
         else {
             panic!("a secret")
         };
@@ -282,12 +355,23 @@ mod tests {
     #[test]
     fn faults_are_named() {
         for text in [
-            "type=foo,target=/x", "type=cache", "type=bind,target=/x,nope=1", "type=tmpfs,target=/t,from=x",
-            "type=secret", "type=cache,target=/x,sharing=all", "type=cache,target=/x,mode=9",
-            "type=ssh", "type=bind,target", "type=bind,target=/a,from=$X",
+            "type=foo,target=/x",
+            "type=cache",
+            "type=bind,target=/x,nope=1",
+            "type=tmpfs,target=/t,from=x",
+            "type=secret",
+            "type=cache,target=/x,sharing=all",
+            "type=cache,target=/x,mode=9",
+            "type=ssh,nope=1",
+            "type=bind,target",
+            "type=bind,target=/a,from=$X",
         ] {
             assert!(read(text).is_err(), "{text}");
         }
-        assert!(read("type=bind,taget=/x").unwrap_err().contains("did you mean target?"));
+        assert!(
+            read("type=bind,taget=/x")
+                .unwrap_err()
+                .contains("did you mean target?")
+        );
     }
 }

@@ -7,7 +7,8 @@ use super::lex::{Line, lex};
 use super::mounts;
 use super::transfer::{self, Verb};
 use super::words::{
-    Fault, Parsed, Takes, json_list, one, pairs, plain_words, quoted_words, read_flags, split_flags, split_name,
+    Fault, Parsed, Takes, json_list, one, pairs, plain_words, quoted_words, read_flags,
+    split_flags, split_name,
 };
 use crate::base::diag::{Diagnostic, Diagnostics, nearest};
 use crate::base::scalar::parse_duration;
@@ -16,8 +17,24 @@ use crate::image::config::HealthConfig;
 
 /// Every instruction there is.
 const NAMES: [&str; 18] = [
-    "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER",
-    "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
 ];
 
 /// Shortest time a health check may name.
@@ -30,21 +47,35 @@ const SHORTEST: std::time::Duration = std::time::Duration::from_millis(1);
 pub fn parse(text: &str, source: SourceId) -> Result<Dockerfile, Diagnostics> {
     let mut found = Diagnostics::default();
     if text.trim_start_matches('\u{feff}').is_empty() {
-        return Err(Diagnostic::error("the Dockerfile cannot be empty").at(Span::new(source, 0, 0)).into());
+        return Err(Diagnostic::error("the Dockerfile cannot be empty")
+            .at(Span::new(source, 0, 0))
+            .into());
     }
     let lexed = lex(text, source, &mut found);
     if let Some((image, span)) = &lexed.syntax {
         check_syntax(image, *span, &mut found);
     }
-    let mut file = Dockerfile { escape: lexed.escape, globals: Vec::new(), stages: Vec::new() };
+    let mut file = Dockerfile {
+        escape: lexed.escape,
+        globals: Vec::new(),
+        stages: Vec::new(),
+    };
     let any = !lexed.lines.is_empty();
     for line in &lexed.lines {
         place(line, &mut file, text, &mut found);
     }
     if !found.has_errors() && file.stages.is_empty() {
-        let what = if any { "dockerfile contains no stages to build" } else { "file with no instructions" };
+        let what = if any {
+            "dockerfile contains no stages to build"
+        } else {
+            "file with no instructions"
+        };
         let hint = "begin with FROM and an image, or FROM scratch";
-        found.push(Diagnostic::error(what).at(Span::new(source, 0, 0)).hint(hint));
+        found.push(
+            Diagnostic::error(what)
+                .at(Span::new(source, 0, 0))
+                .hint(hint),
+        );
     }
     found.or_value(file).map(|(file, _)| file)
 }
@@ -53,14 +84,19 @@ pub fn parse(text: &str, source: SourceId) -> Result<Dockerfile, Diagnostics> {
 ///
 /// # Errors
 /// All faults of the text.
-pub fn parse_triggers(text: &str, source: SourceId, escape: char) -> Result<Vec<Instruction>, Diagnostics> {
+pub fn parse_triggers(
+    text: &str,
+    source: SourceId,
+    escape: char,
+) -> Result<Vec<Instruction>, Diagnostics> {
     let mut found = Diagnostics::default();
     let lexed = lex(text, source, &mut found);
     let mut done = Vec::new();
     for line in &lexed.lines {
         match instruction(line, escape) {
             Ok(Some(instruction)) => done.push(instruction),
-            Ok(None) => found.push(Diagnostic::error("FROM isn't allowed as an ONBUILD trigger").at(line.span)),
+            Ok(None) => found
+                .push(Diagnostic::error("FROM isn't allowed as an ONBUILD trigger").at(line.span)),
             Err(fault) => found.push(diagnose(fault, line, text)),
         }
     }
@@ -70,12 +106,19 @@ pub fn parse_triggers(text: &str, source: SourceId, escape: char) -> Result<Vec<
 /// Other front ends than Docker's own would read the file in another language.
 fn check_syntax(image: &str, span: Span, found: &mut Diagnostics) {
     let name = image.split(['@', ':']).next().unwrap_or(image);
-    let known = ["docker/dockerfile", "docker.io/docker/dockerfile", "docker/dockerfile-upstream", "dockerfile.v0"];
+    let known = [
+        "docker/dockerfile",
+        "docker.io/docker/dockerfile",
+        "docker/dockerfile-upstream",
+        "dockerfile.v0",
+    ];
     if !known.contains(&name) {
         found.push(
-            Diagnostic::error(format!("the syntax image `{image}` can't be used: hoist reads Dockerfiles itself"))
-                .at(span)
-                .hint("remove the directive if the file is an ordinary Dockerfile"),
+            Diagnostic::error(format!(
+                "the syntax image `{image}` can't be used: hoist reads Dockerfiles itself"
+            ))
+            .at(span)
+            .hint("remove the directive if the file is an ordinary Dockerfile"),
         );
     }
 }
@@ -94,7 +137,14 @@ fn place(line: &Line, file: &mut Dockerfile, text: &str, found: &mut Diagnostics
         Ok(None) => {}
         Ok(Some(instruction)) => match (file.stages.last_mut(), instruction) {
             (Some(stage), instruction) => stage.body.push(instruction),
-            (None, Instruction { kind: Kind::Arg(args), span, .. }) => file.globals.push((args, span)),
+            (
+                None,
+                Instruction {
+                    kind: Kind::Arg(args),
+                    span,
+                    ..
+                },
+            ) => file.globals.push((args, span)),
             (None, _) if found.has_errors() => {}
             (None, _) => {
                 let fault = Fault::new("no build stage in current context")
@@ -113,7 +163,10 @@ fn diagnose(fault: Fault, line: &Line, text: &str) -> Diagnostic {
     let token = fault.token.as_deref().filter(|token| !token.is_empty());
     let (from, to) = match token.and_then(|token| Some((written.find(token)?, token.len()))) {
         Some((at, length)) => (start + at, start + at + length),
-        None => (start, start + written.lines().next().unwrap_or_default().len()),
+        None => (
+            start,
+            start + written.lines().next().unwrap_or_default().len(),
+        ),
     };
     let mut item = Diagnostic::error(fault.message).at(Span::new(line.span.source, from, to));
     if let Some(hint) = fault.hint {
@@ -130,11 +183,17 @@ fn from(line: &Line) -> Parsed<StageDecl> {
     let platform = flags.remove("platform").and_then(|mut values| values.pop());
     let (base, name) = match words.as_slice() {
         [base] => (base, None),
-        [base, word, name] if word.eq_ignore_ascii_case("as") => (base, Some(name.to_ascii_lowercase())),
-        _ => return Err(Fault::new("FROM requires either one or three arguments").hint("write FROM image AS name")),
+        [base, word, name] if word.eq_ignore_ascii_case("as") => {
+            (base, Some(name.to_ascii_lowercase()))
+        }
+        _ => {
+            return Err(Fault::new("FROM requires either one or three arguments")
+                .hint("write FROM image AS name"));
+        }
     };
     if let Some(name) = &name {
-        let tail = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
+        let tail =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
         if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(tail) {
             return Err(Fault::new(format!(
                 "invalid name for build stage: {name:?}, name can't start with a number or contain symbols"
@@ -142,7 +201,13 @@ fn from(line: &Line) -> Parsed<StageDecl> {
             .at(words[2].clone()));
         }
     }
-    Ok(StageDecl { base: base.clone(), name, platform, span: line.span, body: Vec::new() })
+    Ok(StageDecl {
+        base: base.clone(),
+        name,
+        platform,
+        span: line.span,
+        body: Vec::new(),
+    })
 }
 
 /// One instruction; `None` for `FROM`.
@@ -164,12 +229,22 @@ fn instruction(line: &Line, escape: char) -> Parsed<Option<Instruction>> {
             let fault = Fault::new(format!("unknown instruction: {written}")).at(written);
             return Err(match nearest(&name, NAMES) {
                 Some(near) => fault.hint(format!("did you mean {near}?")),
-                None => fault.hint("a line that goes on needs a \\ at the end of the line before it"),
+                None => {
+                    fault.hint("a line that goes on needs a \\ at the end of the line before it")
+                }
             });
         }
     };
-    let text = if rest.is_empty() { name } else { format!("{name} {rest}") };
-    Ok(Some(Instruction { kind, span: line.span, text }))
+    let text = if rest.is_empty() {
+        name
+    } else {
+        format!("{name} {rest}")
+    };
+    Ok(Some(Instruction {
+        kind,
+        span: line.span,
+        text,
+    }))
 }
 
 /// The instructions without flags.
@@ -189,9 +264,11 @@ fn plain(name: &str, args: &str, line: &Line, escape: char) -> Parsed<Kind> {
             Some(words) if words.is_empty() => return Err(at_least_one()),
             Some(words) => Kind::Shell(words),
             None => {
-                return Err(Fault::new("SHELL requires the arguments to be in JSON form")
-                    .at(args)
-                    .hint("write SHELL [\"/bin/sh\", \"-c\"]"));
+                return Err(
+                    Fault::new("SHELL requires the arguments to be in JSON form")
+                        .at(args)
+                        .hint("write SHELL [\"/bin/sh\", \"-c\"]"),
+                );
             }
         },
         "STOPSIGNAL" => Kind::StopSignal(one(args, name)?),
@@ -220,11 +297,16 @@ fn arg(args: &str, escape: char) -> Parsed<Vec<ArgDecl>> {
         return Err(Fault::new("ARG requires at least one argument"));
     }
     let decl = |word: &String| {
-        let (name, default) = word.split_once('=').map_or((word.as_str(), None), |(n, v)| (n, Some(v)));
+        let (name, default) = word
+            .split_once('=')
+            .map_or((word.as_str(), None), |(n, v)| (n, Some(v)));
         if name.is_empty() {
             return Err(Fault::new("ARG names can not be blank").at(word.clone()));
         }
-        Ok(ArgDecl { name: name.to_owned(), default: default.map(str::to_owned) })
+        Ok(ArgDecl {
+            name: name.to_owned(),
+            default: default.map(str::to_owned),
+        })
     };
     words.iter().map(decl).collect()
 }
@@ -233,14 +315,24 @@ fn onbuild(args: &str, line: &Line, escape: char) -> Parsed<Kind> {
     let (name, _) = split_name(args);
     match name.to_ascii_uppercase().as_str() {
         "" => return Err(Fault::new("ONBUILD requires at least one argument")),
-        "ONBUILD" => return Err(Fault::new("chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed").at(name)),
+        "ONBUILD" => {
+            return Err(
+                Fault::new("chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed").at(name),
+            );
+        }
         "FROM" | "MAINTAINER" => {
             let name = name.to_ascii_uppercase();
-            return Err(Fault::new(format!("{name} isn't allowed as an ONBUILD trigger")));
+            return Err(Fault::new(format!(
+                "{name} isn't allowed as an ONBUILD trigger"
+            )));
         }
         _ => {}
     }
-    let inner = Line { text: args.to_owned(), span: line.span, heredocs: line.heredocs.clone() };
+    let inner = Line {
+        text: args.to_owned(),
+        span: line.span,
+        heredocs: line.heredocs.clone(),
+    };
     instruction(&inner, escape)?;
     let mut text = args.to_owned();
     for heredoc in &line.heredocs {
@@ -259,7 +351,11 @@ fn run(line: &Line, flags: &[String], args: &str) -> Parsed<Kind> {
         ("device", Takes::Values),
     ];
     let mut flags = read_flags(flags, &known)?;
-    let network = match flags.get("network").and_then(|values| values.first()).map(String::as_str) {
+    let network = match flags
+        .get("network")
+        .and_then(|values| values.first())
+        .map(String::as_str)
+    {
         None => None,
         Some("default") => Some(RunNetwork::Default),
         Some("none") => Some(RunNetwork::None),
@@ -270,11 +366,17 @@ fn run(line: &Line, flags: &[String], args: &str) -> Parsed<Kind> {
                 .hint("the modes are default, none and host"));
         }
     };
-    match flags.get("security").and_then(|values| values.first()).map(String::as_str) {
+    match flags
+        .get("security")
+        .and_then(|values| values.first())
+        .map(String::as_str)
+    {
         None | Some("sandbox") => {}
         Some("insecure") => {
-            return Err(Fault::new("--security=insecure is not supported: RUN steps are always confined")
-                .at("--security=insecure"));
+            return Err(Fault::new(
+                "--security=insecure is not supported: RUN steps are always confined",
+            )
+            .at("--security=insecure"));
         }
         Some(other) => return Err(Fault::new(format!("security {other:?} is not valid")).at(other)),
     }
@@ -287,7 +389,12 @@ fn run(line: &Line, flags: &[String], args: &str) -> Parsed<Kind> {
             .map_err(|message| Fault::new(message).at(mount.clone()))?;
     }
     let command = command(args)?;
-    Ok(Kind::Run(Run { command, heredocs: line.heredocs.clone(), mounts, network }))
+    Ok(Kind::Run(Run {
+        command,
+        heredocs: line.heredocs.clone(),
+        mounts,
+        network,
+    }))
 }
 
 fn healthcheck(flags: &[String], args: &str) -> Parsed<Kind> {
@@ -302,7 +409,11 @@ fn healthcheck(flags: &[String], args: &str) -> Parsed<Kind> {
         }
         "NONE" => return Err(Fault::new("HEALTHCHECK NONE takes no arguments").at(rest)),
         "CMD" => {}
-        _ => return Err(Fault::new(format!("unknown type {kind:?} in HEALTHCHECK (try CMD)")).at(kind)),
+        _ => {
+            return Err(
+                Fault::new(format!("unknown type {kind:?} in HEALTHCHECK (try CMD)")).at(kind),
+            );
+        }
     }
     health.test = match command(rest)? {
         CommandLine::Exec(words) if !words.is_empty() => {
@@ -311,17 +422,28 @@ fn healthcheck(flags: &[String], args: &str) -> Parsed<Kind> {
         CommandLine::Shell(text) if !text.is_empty() => vec!["CMD-SHELL".to_owned(), text],
         _ => return Err(Fault::new("missing command after HEALTHCHECK CMD")),
     };
-    let known = ["interval", "timeout", "start-period", "start-interval", "retries"].map(|n| (n, Takes::Value));
+    let known = [
+        "interval",
+        "timeout",
+        "start-period",
+        "start-interval",
+        "retries",
+    ]
+    .map(|n| (n, Takes::Value));
     let flags = read_flags(flags, &known)?;
     let time = |name: &str| -> Parsed<i64> {
-        let Some(text) = flags.get(name).and_then(|values| values.first()) else { return Ok(0) };
+        let Some(text) = flags.get(name).and_then(|values| values.first()) else {
+            return Ok(0);
+        };
         let time = parse_duration(text).ok_or_else(|| {
             Fault::new(format!("invalid duration {text:?} for --{name}"))
                 .at(text.clone())
                 .hint("write a number and a unit: 30s, 1m30s, 500ms")
         })?;
         if !time.is_zero() && time < SHORTEST {
-            return Err(Fault::new(format!("interval {name:?} cannot be less than 1ms")).at(text.clone()));
+            return Err(
+                Fault::new(format!("interval {name:?} cannot be less than 1ms")).at(text.clone()),
+            );
         }
         Ok(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
     };
@@ -330,11 +452,13 @@ fn healthcheck(flags: &[String], args: &str) -> Parsed<Kind> {
     health.start_period = time("start-period")?;
     health.start_interval = time("start-interval")?;
     if let Some(text) = flags.get("retries").and_then(|values| values.first()) {
-        let retries: i32 = text
-            .parse()
-            .map_err(|_| Fault::new(format!("--retries wants a number, not {text:?}")).at(text.clone()))?;
+        let retries: i32 = text.parse().map_err(|_| {
+            Fault::new(format!("--retries wants a number, not {text:?}")).at(text.clone())
+        })?;
         if retries < 0 {
-            return Err(Fault::new(format!("--retries cannot be negative ({retries})")).at(text.clone()));
+            return Err(
+                Fault::new(format!("--retries cannot be negative ({retries})")).at(text.clone()),
+            );
         }
         health.retries = i64::from(retries);
     }
@@ -391,15 +515,40 @@ mod tests {
     #[test]
     fn single_faults_are_refused() {
         for text in [
-            "FROM a AS 1x", "FROM a b", "FROM", "FROM a\nWORKDIR", "FROM a\nCOPY [\"a\"]", "FROM a\nCOPY a",
-            "FROM a\nCOPY --parents a b", "FROM a\nRUN --network=bogus true", "FROM a\nRUN --security=insecure x",
-            "FROM a\nHEALTHCHECK", "FROM a\nHEALTHCHECK NONE x", "FROM a\nHEALTHCHECK --interval=1 CMD x",
-            "FROM a\nHEALTHCHECK CMD", "FROM a\nHEALTHCHECK --retries=-1 CMD x", "FROM a\nEXPOSE", "FROM a\nUSER",
-            "FROM a\nONBUILD FROM b", "FROM a\nONBUILD ONBUILD RUN x", "FROM a\nONBUILD", "FROM a\nARG",
-            "FROM a\nARG =1", "FROM a\nLABEL", "FROM a\nENV =1", "FROM a\nVOLUME", "FROM a\nVOLUME [\"\"]",
-            "FROM a\nCMD [1]", "FROM a\nCOPY a <<EOF\nEOF\n", "FROM a\nRUN --mount=type=foo,target=/x y",
-            "# escape=x\nFROM a", "# escape=`\n# escape=`\nFROM a", "# syntax=me/mine\nFROM a",
-            "FROM a\nCOPY --link=x a b", "FROM a\nRUN --mount=type=cache x", "FROM a\nONBUILD RNU x",
+            "FROM a AS 1x",
+            "FROM a b",
+            "FROM",
+            "FROM a\nWORKDIR",
+            "FROM a\nCOPY [\"a\"]",
+            "FROM a\nCOPY a",
+            "FROM a\nCOPY --parents a b",
+            "FROM a\nRUN --network=bogus true",
+            "FROM a\nRUN --security=insecure x",
+            "FROM a\nHEALTHCHECK",
+            "FROM a\nHEALTHCHECK NONE x",
+            "FROM a\nHEALTHCHECK --interval=1 CMD x",
+            "FROM a\nHEALTHCHECK CMD",
+            "FROM a\nHEALTHCHECK --retries=-1 CMD x",
+            "FROM a\nEXPOSE",
+            "FROM a\nUSER",
+            "FROM a\nONBUILD FROM b",
+            "FROM a\nONBUILD ONBUILD RUN x",
+            "FROM a\nONBUILD",
+            "FROM a\nARG",
+            "FROM a\nARG =1",
+            "FROM a\nLABEL",
+            "FROM a\nENV =1",
+            "FROM a\nVOLUME",
+            "FROM a\nVOLUME [\"\"]",
+            "FROM a\nCMD [1]",
+            "FROM a\nCOPY a <<EOF\nEOF\n",
+            "FROM a\nRUN --mount=type=foo,target=/x y",
+            "# escape=x\nFROM a",
+            "# escape=`\n# escape=`\nFROM a",
+            "# syntax=me/mine\nFROM a",
+            "FROM a\nCOPY --link=x a b",
+            "FROM a\nRUN --mount=type=cache x",
+            "FROM a\nONBUILD RNU x",
         ] {
             assert_eq!(faults(text).len(), 1, "{text}: {:?}", faults(text));
         }
@@ -413,17 +562,30 @@ mod tests {
         let file = parse(text, sources.add("Dockerfile", text)).unwrap();
         let stage = &file.stages[0];
         assert_eq!(stage.name.as_deref(), Some("b"));
-        let kinds: Vec<&Kind> = stage.body.iter().map(|instruction| &instruction.kind).collect();
-        let exec = |words: &[&str]| CommandLine::Exec(words.iter().map(|w| (*w).to_owned()).collect());
-        let Kind::Run(first) = kinds[0] else { panic!("RUN") };
+        let kinds: Vec<&Kind> = stage
+            .body
+            .iter()
+            .map(|instruction| &instruction.kind)
+            .collect();
+        let exec =
+            |words: &[&str]| CommandLine::Exec(words.iter().map(|w| (*w).to_owned()).collect());
+        let Kind::Run(first) = kinds[0] else {
+            panic!("RUN")
+        };
         assert_eq!(first.command, exec(&["a", "b"]));
-        let Kind::Run(second) = kinds[1] else { panic!("RUN") };
+        let Kind::Run(second) = kinds[1] else {
+            panic!("RUN")
+        };
         assert_eq!(second.command, CommandLine::Shell("[\"a\" b]".into()));
         assert_eq!(kinds[2], &Kind::Cmd(CommandLine::Shell(String::new())));
         assert_eq!(kinds[3], &Kind::Entrypoint(exec(&[])));
-        let Kind::Healthcheck(health) = kinds[4] else { panic!("HEALTHCHECK") };
+        let Kind::Healthcheck(health) = kinds[4] else {
+            panic!("HEALTHCHECK")
+        };
         assert_eq!(health.test, ["CMD", "x"]);
-        let Kind::Run(last) = kinds[5] else { panic!("RUN") };
+        let Kind::Run(last) = kinds[5] else {
+            panic!("RUN")
+        };
         assert_eq!(last.heredocs[0].content, "x\n");
         assert_eq!(stage.body[1].text, "RUN [\"a\" b]");
     }

@@ -33,7 +33,12 @@ const ADD: [(&str, Takes); 7] = [
 ];
 
 /// Parses what follows the name.
-pub(super) fn parse(verb: Verb, flags: &[String], args: &str, heredocs: &[Heredoc]) -> Parsed<Transfer> {
+pub(super) fn parse(
+    verb: Verb,
+    flags: &[String],
+    args: &str,
+    heredocs: &[Heredoc],
+) -> Parsed<Transfer> {
     let (name, known) = match verb {
         Verb::Add => ("ADD", ADD.as_slice()),
         Verb::Copy => ("COPY", COPY.as_slice()),
@@ -42,9 +47,13 @@ pub(super) fn parse(verb: Verb, flags: &[String], args: &str, heredocs: &[Heredo
     let mut value = |name: &str| flags.remove(name).and_then(|mut values| values.pop());
     let (from, chown, chmod) = (value("from"), value("chown"), value("chmod"));
     let unpack = value("unpack").map(|value| value.eq_ignore_ascii_case("true"));
-    if value("checksum").is_some() || value("keep-git-dir").is_some_and(|v| v.eq_ignore_ascii_case("true")) {
-        return Err(Fault::new("--checksum and --keep-git-dir are not supported yet: they are for sources \
-            that are downloaded"));
+    if value("checksum").is_some()
+        || value("keep-git-dir").is_some_and(|v| v.eq_ignore_ascii_case("true"))
+    {
+        return Err(Fault::new(
+            "--checksum and --keep-git-dir are not supported yet: they are for sources \
+            that are downloaded",
+        ));
     }
     let exclude = flags.remove("exclude").unwrap_or_default();
     let mut words = json_list(args)?.unwrap_or_else(|| plain_words(args));
@@ -58,11 +67,15 @@ pub(super) fn parse(verb: Verb, flags: &[String], args: &str, heredocs: &[Heredo
         _ => words.pop().unwrap_or_default(),
     };
     if Heredoc::parse(&dest).is_some() {
-        return Err(Fault::new(format!("{name} cannot accept a heredoc as a destination")).at(dest));
+        return Err(
+            Fault::new(format!("{name} cannot accept a heredoc as a destination")).at(dest),
+        );
     }
     let mut sources = Vec::new();
     for word in words {
-        match Heredoc::parse(&word).and_then(|want| heredocs.iter().find(|doc| doc.name == want.name)) {
+        match Heredoc::parse(&word)
+            .and_then(|want| heredocs.iter().find(|doc| doc.name == want.name))
+        {
             Some(_) if from.is_some() => {
                 return Err(Fault::new("COPY --from cannot have heredocs as sources").at(word));
             }
@@ -70,5 +83,13 @@ pub(super) fn parse(verb: Verb, flags: &[String], args: &str, heredocs: &[Heredo
             None => sources.push(TransferSource::Path(word)),
         }
     }
-    Ok(Transfer { from, sources, dest, chown, chmod, exclude, unpack })
+    Ok(Transfer {
+        from,
+        sources,
+        dest,
+        chown,
+        chmod,
+        exclude,
+        unpack,
+    })
 }

@@ -22,7 +22,9 @@ pub struct Expander<'a> {
 
 impl std::fmt::Debug for Expander<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Expander").field("escape", &self.escape).finish_non_exhaustive()
+        f.debug_struct("Expander")
+            .field("escape", &self.escape)
+            .finish_non_exhaustive()
     }
 }
 
@@ -40,15 +42,26 @@ impl<'a> Expander<'a> {
     }
     /// Works variables of a heredoc's body out: quotes are plain characters there.
     pub fn for_heredoc(lookup: Lookup<'a>) -> Self {
-        Self { plain_quotes: true, ..Self::new('\\', lookup) }
+        Self {
+            plain_quotes: true,
+            ..Self::new('\\', lookup)
+        }
     }
     /// Splits at blanks and leaves quotes, escapes and unset variables as they are written.
     pub fn raw(lookup: Lookup<'a>) -> Self {
-        Self { keep_quotes: true, keep_escapes: true, keep_unset: true, ..Self::new('\\', lookup) }
+        Self {
+            keep_quotes: true,
+            keep_escapes: true,
+            keep_unset: true,
+            ..Self::new('\\', lookup)
+        }
     }
     /// As [`Self::raw`], but with quotes and escapes taken away.
     pub(super) fn unquoting(lookup: Lookup<'a>) -> Self {
-        Self { keep_unset: true, ..Self::new('\\', lookup) }
+        Self {
+            keep_unset: true,
+            ..Self::new('\\', lookup)
+        }
     }
     /// The text with quotes and variables worked out.
     ///
@@ -65,8 +78,13 @@ impl<'a> Expander<'a> {
         self.run(text).map(|(_, words)| words)
     }
     fn run(&self, text: &str) -> Result<(String, Vec<String>), String> {
-        let mut cursor =
-            Cursor { text: text.chars().collect(), at: 0, how: *self, raw: self.keep_escapes, depth: 0 };
+        let mut cursor = Cursor {
+            text: text.chars().collect(),
+            at: 0,
+            how: *self,
+            raw: self.keep_escapes,
+            depth: 0,
+        };
         cursor.until(None)
     }
 }
@@ -100,6 +118,9 @@ impl Words {
     }
 }
 
+/// A variable that holds itself twice doubles each time it is set; nothing meant is longer than this.
+const LONGEST: usize = 1 << 20;
+
 /// Nested `${…}` deeper than this are refused, so that no text can exhaust the stack.
 const DEPTH: usize = 100;
 
@@ -126,6 +147,9 @@ impl Cursor<'_> {
         let mut out = String::new();
         let mut words = Words::default();
         while let Some(ch) = self.peek() {
+            if out.len() > LONGEST {
+                return Err(format!("the text grows beyond {LONGEST} bytes"));
+            }
             if Some(ch) == stop {
                 self.at += 1;
                 return Ok((out, words.finish()));
@@ -137,7 +161,11 @@ impl Cursor<'_> {
                     out.push_str(&value);
                 }
                 '\'' | '"' if !self.how.plain_quotes => {
-                    let value = if ch == '"' { self.double()? } else { self.single()? };
+                    let value = if ch == '"' {
+                        self.double()?
+                    } else {
+                        self.single()?
+                    };
                     words.word.push_str(&value);
                     words.open = true;
                     out.push_str(&value);
@@ -161,7 +189,9 @@ impl Cursor<'_> {
             }
         }
         match stop {
-            Some(stop) => Err(format!("unexpected end of statement while looking for matching {stop}")),
+            Some(stop) => Err(format!(
+                "unexpected end of statement while looking for matching {stop}"
+            )),
             None => Ok((out, words.finish())),
         }
     }
@@ -172,7 +202,10 @@ impl Cursor<'_> {
         loop {
             match self.next() {
                 None => {
-                    return Err("unexpected end of statement while looking for matching single-quote".into());
+                    return Err(
+                        "unexpected end of statement while looking for matching single-quote"
+                            .into(),
+                    );
                 }
                 Some('\'') => {
                     out.extend(quote.filter(|_| self.how.keep_quotes));
@@ -189,7 +222,10 @@ impl Cursor<'_> {
         loop {
             match self.peek() {
                 None => {
-                    return Err("unexpected end of statement while looking for matching double-quote".into());
+                    return Err(
+                        "unexpected end of statement while looking for matching double-quote"
+                            .into(),
+                    );
                 }
                 Some('"') => {
                     self.at += 1;
@@ -281,9 +317,15 @@ impl Cursor<'_> {
         colon: bool,
     ) -> Result<String, String> {
         let sign = if colon { ":" } else { "" };
-        let Some(modifier) = modifier else { return Err("syntax error: missing '}'".to_owned()) };
-        if !matches!(modifier, '+' | '-' | '?' | '#' | '%') || (colon && matches!(modifier, '#' | '%')) {
-            return Err(format!("unsupported modifier ({sign}{modifier}) in substitution"));
+        let Some(modifier) = modifier else {
+            return Err("syntax error: missing '}'".to_owned());
+        };
+        if !matches!(modifier, '+' | '-' | '?' | '#' | '%')
+            || (colon && matches!(modifier, '#' | '%'))
+        {
+            return Err(format!(
+                "unsupported modifier ({sign}{modifier}) in substitution"
+            ));
         }
         let word = self.part('}', matches!(modifier, '#' | '%'))?;
         if value.is_none() && self.how.keep_unset {
@@ -295,7 +337,11 @@ impl Cursor<'_> {
             '+' => Ok(if missing { String::new() } else { word }),
             '?' if missing => {
                 let what = if value.is_none() { "unset" } else { "empty" };
-                let why = if word.is_empty() { format!("is not allowed to be {what}") } else { word };
+                let why = if word.is_empty() {
+                    format!("is not allowed to be {what}")
+                } else {
+                    word
+                };
                 Err(format!("{name}: {why}"))
             }
             '#' | '%' => trimmed(&value.unwrap_or_default(), modifier, &word),
@@ -310,7 +356,11 @@ impl Cursor<'_> {
         let pattern = self.part('/', true)?;
         let with = self.part('}', true)?;
         let Some(value) = value else {
-            let kept = if self.how.keep_unset { format!("${{{name}/{pattern}/{with}}}") } else { String::new() };
+            let kept = if self.how.keep_unset {
+                format!("${{{name}/{pattern}/{with}}}")
+            } else {
+                String::new()
+            };
             return Ok(kept);
         };
         Ok(shell_pattern(&pattern)?.replace(&value, &with, all))
@@ -347,13 +397,21 @@ fn trimmed(value: &str, modifier: char, word: &str) -> Result<String, String> {
         None => (false, word),
     };
     let pattern = shell_pattern(word)?;
-    let mut cuts: Vec<usize> = value.char_indices().map(|(at, _)| at).chain([value.len()]).collect();
+    let mut cuts: Vec<usize> = value
+        .char_indices()
+        .map(|(at, _)| at)
+        .chain([value.len()])
+        .collect();
     if longest == (modifier == '#') {
         cuts.reverse();
     }
     for cut in cuts {
         let (head, tail) = value.split_at(cut);
-        let (part, rest) = if modifier == '#' { (head, tail) } else { (tail, head) };
+        let (part, rest) = if modifier == '#' {
+            (head, tail)
+        } else {
+            (tail, head)
+        };
         if pattern.matches(part) {
             return Ok(rest.to_owned());
         }
@@ -426,8 +484,14 @@ mod tests {
             ("${}", "syntax error: bad substitution"),
             ("${A:x}", "unsupported modifier (:x) in substitution"),
             ("${A:-b", "syntax error: missing '}'"),
-            ("'a", "unexpected end of statement while looking for matching single-quote"),
-            ("\"a", "unexpected end of statement while looking for matching double-quote"),
+            (
+                "'a",
+                "unexpected end of statement while looking for matching single-quote",
+            ),
+            (
+                "\"a",
+                "unexpected end of statement while looking for matching double-quote",
+            ),
         ] {
             assert_eq!(expander.word(text).err().as_deref(), Some(want), "{text}");
         }
@@ -445,6 +509,9 @@ mod tests {
     #[test]
     fn a_heredoc_keeps_quotes_and_loses_escapes() {
         let expander = Expander::for_heredoc(&lookup);
-        assert_eq!(expander.word("\"$A\" '$A' \\$A").as_deref(), Ok("\"alpha\" 'alpha' $A"));
+        assert_eq!(
+            expander.word("\"$A\" '$A' \\$A").as_deref(),
+            Ok("\"alpha\" 'alpha' $A")
+        );
     }
 }

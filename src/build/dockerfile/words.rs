@@ -19,7 +19,11 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), token: None, hint: None }
+        Self {
+            message: message.into(),
+            token: None,
+            hint: None,
+        }
     }
     pub(super) fn at(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
@@ -36,7 +40,8 @@ pub(super) type Parsed<T> = Result<T, Fault>;
 /// `NAME rest`, both trimmed.
 pub(super) fn split_name(text: &str) -> (&str, &str) {
     let text = text.trim();
-    text.split_once(char::is_whitespace).map_or((text, ""), |(name, rest)| (name, rest.trim()))
+    text.split_once(char::is_whitespace)
+        .map_or((text, ""), |(name, rest)| (name, rest.trim()))
 }
 
 /// Flags in front, and the rest. Quotes in flags are taken away.
@@ -88,31 +93,44 @@ pub(super) fn read_flags(
     let mut read: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     for flag in given {
         let body = flag.trim_start_matches("--");
-        let (name, value) = body.split_once('=').map_or((body, None), |(n, v)| (n, Some(v)));
+        let (name, value) = body
+            .split_once('=')
+            .map_or((body, None), |(n, v)| (n, Some(v)));
         let Some((name, takes)) = known.iter().find(|(known, _)| *known == name) else {
             let mut fault = Fault::new(format!("unknown flag: --{name}")).at(format!("--{name}"));
             let names = known.iter().map(|(name, _)| *name);
             fault.hint = match nearest(name, names.clone()) {
                 Some(near) => Some(format!("did you mean --{near}?")),
                 None if known.is_empty() => Some("this instruction has no flags".to_owned()),
-                None => Some(format!("the flags here are --{}", names.collect::<Vec<_>>().join(", --"))),
+                None => Some(format!(
+                    "the flags here are --{}",
+                    names.collect::<Vec<_>>().join(", --")
+                )),
             };
             return Err(fault);
         };
         let value = match (takes, value) {
             (Takes::Switch, None) => "true",
-            (Takes::Switch, Some(value)) if !matches!(value.to_ascii_lowercase().as_str(), "true" | "false") => {
-                return Err(Fault::new(format!("expecting boolean value for flag {name}, not: {value}"))
-                    .at(format!("--{name}")));
+            (Takes::Switch, Some(value))
+                if !matches!(value.to_ascii_lowercase().as_str(), "true" | "false") =>
+            {
+                return Err(Fault::new(format!(
+                    "expecting boolean value for flag {name}, not: {value}"
+                ))
+                .at(format!("--{name}")));
             }
             (_, Some(value)) => value,
             (_, None) => {
-                return Err(Fault::new(format!("missing a value on flag: {name}")).at(format!("--{name}")));
+                return Err(
+                    Fault::new(format!("missing a value on flag: {name}")).at(format!("--{name}"))
+                );
             }
         };
         let values = read.entry(name).or_default();
         if !values.is_empty() && *takes != Takes::Values {
-            return Err(Fault::new(format!("duplicate flag specified: --{name}")).at(format!("--{name}")));
+            return Err(
+                Fault::new(format!("duplicate flag specified: --{name}")).at(format!("--{name}"))
+            );
         }
         values.push(value.to_owned());
     }
@@ -124,11 +142,15 @@ pub(super) fn json_list(text: &str) -> Parsed<Option<Vec<String>>> {
     if !text.trim_start().starts_with('[') {
         return Ok(None);
     }
-    let Ok(list) = serde_json::from_str::<Vec<serde_json::Value>>(text) else { return Ok(None) };
+    let Ok(list) = serde_json::from_str::<Vec<serde_json::Value>>(text) else {
+        return Ok(None);
+    };
     let strings: Option<Vec<String>> = list.iter().map(|v| v.as_str().map(str::to_owned)).collect();
     match strings {
         Some(strings) => Ok(Some(strings)),
-        None => Err(Fault::new("when using JSON array syntax, arrays must be comprised of strings only")),
+        None => Err(Fault::new(
+            "when using JSON array syntax, arrays must be comprised of strings only",
+        )),
     }
 }
 
@@ -219,29 +241,57 @@ mod tests {
     #[test]
     fn words_keep_their_quotes_and_escapes() {
         assert_eq!(
-            quoted_words(r#"a=1 b="two words" "c d"=e f='s q' g="q\"q" h=\ x "" "#, '\\'),
-            ["a=1", "b=\"two words\"", "\"c d\"=e", "f='s q'", "g=\"q\\\"q\"", "h=\\ x", "\"\""]
+            quoted_words(
+                r#"a=1 b="two words" "c d"=e f='s q' g="q\"q" h=\ x "" "#,
+                '\\'
+            ),
+            [
+                "a=1",
+                "b=\"two words\"",
+                "\"c d\"=e",
+                "f='s q'",
+                "g=\"q\\\"q\"",
+                "h=\\ x",
+                "\"\""
+            ]
         );
     }
 
     #[test]
     fn flags_end_at_the_first_other_word() {
         let (flags, rest) = split_flags("--a=1 --b=\"x y\" -- --c d");
-        assert_eq!((flags, rest), (vec!["--a=1".to_owned(), "--b=x y".to_owned()], "--c d"));
+        assert_eq!(
+            (flags, rest),
+            (vec!["--a=1".to_owned(), "--b=x y".to_owned()], "--c d")
+        );
     }
 
     #[test]
     fn a_flag_given_twice_or_misspelt_is_refused_with_a_hint() {
-        let known = [("chmod", Takes::Value), ("link", Takes::Switch), ("exclude", Takes::Values)];
+        let known = [
+            ("chmod", Takes::Value),
+            ("link", Takes::Switch),
+            ("exclude", Takes::Values),
+        ];
         let of = |flags: &[&str]| {
             let flags: Vec<String> = flags.iter().map(|f| (*f).to_owned()).collect();
-            read_flags(&flags, &known).map_err(|fault| (fault.message, fault.hint.unwrap_or_default()))
+            read_flags(&flags, &known)
+                .map_err(|fault| (fault.message, fault.hint.unwrap_or_default()))
         };
-        assert_eq!(of(&["--chmod=1", "--chmod=2"]).unwrap_err().0, "duplicate flag specified: --chmod");
+        assert_eq!(
+            of(&["--chmod=1", "--chmod=2"]).unwrap_err().0,
+            "duplicate flag specified: --chmod"
+        );
         assert_eq!(of(&["--chmdo=1"]).unwrap_err().1, "did you mean --chmod?");
-        assert_eq!(of(&["--chmod"]).unwrap_err().0, "missing a value on flag: chmod");
+        assert_eq!(
+            of(&["--chmod"]).unwrap_err().0,
+            "missing a value on flag: chmod"
+        );
         assert!(of(&["--link=maybe"]).is_err());
-        assert_eq!(of(&["--exclude=a", "--exclude=b", "--link"]).unwrap()["exclude"], ["a", "b"]);
+        assert_eq!(
+            of(&["--exclude=a", "--exclude=b", "--link"]).unwrap()["exclude"],
+            ["a", "b"]
+        );
     }
 
     #[test]
@@ -254,8 +304,14 @@ mod tests {
 
     #[test]
     fn the_old_pair_form_takes_the_rest_of_the_line() {
-        assert_eq!(pairs("a  b c", "ENV", '\\').unwrap(), [("a".to_owned(), "b c".to_owned())]);
-        assert_eq!(pairs("A", "ENV", '\\').unwrap_err().message, "ENV must have two arguments");
+        assert_eq!(
+            pairs("a  b c", "ENV", '\\').unwrap(),
+            [("a".to_owned(), "b c".to_owned())]
+        );
+        assert_eq!(
+            pairs("A", "ENV", '\\').unwrap_err().message,
+            "ENV must have two arguments"
+        );
         assert!(pairs("a=1 b", "ENV", '\\').is_err());
     }
 }

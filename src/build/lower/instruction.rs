@@ -68,12 +68,19 @@ impl Words<'_> {
         }
         let lookup = |name: &str| self.state.scope.get(name).cloned();
         let text = Expander::for_heredoc(&lookup).word(&doc.text());
-        text.map_err(|why| refuse(format!("failed to process the text {}: {why}", doc.name), self.span))
+        text.map_err(|why| {
+            refuse(
+                format!("failed to process the text {}: {why}", doc.name),
+                self.span,
+            )
+        })
     }
     /// The instruction as progress shows it: variables worked out, quotes kept.
     fn title(&self, text: &str) -> String {
         let lookup = |name: &str| self.state.scope.get(name).cloned();
-        let words = Expander::raw(&lookup).word(text).unwrap_or_else(|_| text.to_owned());
+        let words = Expander::raw(&lookup)
+            .word(text)
+            .unwrap_or_else(|_| text.to_owned());
         words.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
@@ -87,14 +94,15 @@ impl Lowering<'_> {
     pub(super) fn instruction(
         &mut self,
         instruction: &Instruction,
+        index: usize,
         state: &mut State,
         steps: &mut Vec<Step>,
     ) -> Result<(), Refused> {
         let span = instruction.span;
         let step = match &instruction.kind {
-            Kind::Run(run) => self.run(run, state, span)?,
-            Kind::Copy(transfer) => self.transfer(transfer, "COPY", state, span)?,
-            Kind::Add(transfer) => self.transfer(transfer, "ADD", state, span)?,
+            Kind::Run(run) => self.run(run, index, state, span)?,
+            Kind::Copy(transfer) => self.transfer((transfer, "COPY"), index, state, span)?,
+            Kind::Add(transfer) => self.transfer((transfer, "ADD"), index, state, span)?,
             Kind::Workdir(path) => match self.workdir(path, state, span)? {
                 Some(step) => step,
                 None => return Ok(()),
@@ -102,11 +110,20 @@ impl Lowering<'_> {
             Kind::Arg(decls) => return self.arg(decls, state, span),
             kind => return self.setting(kind, state, span),
         };
-        let words = Words { state, escape: self.file.escape, span };
+        let words = Words {
+            state,
+            escape: self.file.escape,
+            span,
+        };
         let title = words.title(&instruction.text);
         let (operation, history) = step;
         state.past.push(Past::Step(steps.len(), history));
-        steps.push(Step { number: 0, title, span: Some(span), operation });
+        steps.push(Step {
+            number: 0,
+            title,
+            span: Some(span),
+            operation,
+        });
         Ok(())
     }
     fn workdir(
@@ -115,10 +132,21 @@ impl Lowering<'_> {
         state: &mut State,
         span: Span,
     ) -> Result<Option<(Operation, String)>, Refused> {
-        let path = Words { state, escape: self.file.escape, span }.one(path)?;
+        let path = Words {
+            state,
+            escape: self.file.escape,
+            span,
+        }
+        .one(path)?;
+        // An absolute path stays as it is written.
+        let written = if path.starts_with('/') {
+            path.clone()
+        } else {
+            state.absolute(&path)
+        };
         let path = state.absolute(&path);
-        state.config.config.working_dir.clone_from(&path);
-        let history = format!("WORKDIR {path}");
+        let history = format!("WORKDIR {written}");
+        state.config.config.working_dir = written;
         if path == "/" {
             state.note(history);
             return Ok(None);
@@ -129,7 +157,11 @@ impl Lowering<'_> {
     fn arg(&mut self, decls: &[ArgDecl], state: &mut State, span: Span) -> Result<(), Refused> {
         let mut said = Vec::new();
         for decl in decls {
-            let words = Words { state, escape: self.file.escape, span };
+            let words = Words {
+                state,
+                escape: self.file.escape,
+                span,
+            };
             let name = words.one(&decl.name)?;
             let given = self.given(&name);
             if given.is_some() {
@@ -154,7 +186,11 @@ impl Lowering<'_> {
     }
     /// Instructions that only say something.
     fn setting(&mut self, kind: &Kind, state: &mut State, span: Span) -> Result<(), Refused> {
-        let words = Words { state: &state.clone(), escape: self.file.escape, span };
+        let words = Words {
+            state: &state.clone(),
+            escape: self.file.escape,
+            span,
+        };
         let image = &mut state.config.config;
         let note = match kind {
             Kind::Env(pairs) => {
@@ -245,26 +281,40 @@ impl Lowering<'_> {
                 }
                 note
             }
-            Kind::Add(_) | Kind::Copy(_) | Kind::Run(_) | Kind::Workdir(_) | Kind::Arg(_) => return Ok(()),
+            Kind::Add(_) | Kind::Copy(_) | Kind::Run(_) | Kind::Workdir(_) | Kind::Arg(_) => {
+                return Ok(());
+            }
         };
         state.note(note);
         Ok(())
     }
     fn transfer(
         &mut self,
-        transfer: &Transfer,
-        name: &str,
+        (transfer, name): (&Transfer, &str),
+        index: usize,
         state: &State,
         span: Span,
     ) -> Result<(Operation, String), Refused> {
-        let words = Words { state, escape: self.file.escape, span };
+        let words = Words {
+            state,
+            escape: self.file.escape,
+            span,
+        };
         let mut sources = Vec::new();
         let mut said = vec![name.to_owned()];
         let flag = |said: &mut Vec<String>, name: &str, value: &Option<String>| {
             said.extend(value.as_ref().map(|value| format!("--{name}={value}")));
         };
-        let chown = transfer.chown.as_deref().map(|text| words.one(text)).transpose()?;
-        let chmod_text = transfer.chmod.as_deref().map(|text| words.one(text)).transpose()?;
+        let chown = transfer
+            .chown
+            .as_deref()
+            .map(|text| words.one(text))
+            .transpose()?;
+        let chmod_text = transfer
+            .chmod
+            .as_deref()
+            .map(|text| words.one(text))
+            .transpose()?;
         flag(&mut said, "from", &transfer.from);
         flag(&mut said, "chown", &chown);
         flag(&mut said, "chmod", &chmod_text);
@@ -272,13 +322,20 @@ impl Lowering<'_> {
             match source {
                 TransferSource::Inline(doc) => {
                     said.push(doc.name.clone());
-                    sources.push(CopySource::Inline { name: doc.name.clone(), content: words.heredoc(doc)? });
+                    sources.push(CopySource::Inline {
+                        name: doc.name.clone(),
+                        content: words.heredoc(doc)?,
+                    });
                 }
                 TransferSource::Path(path) => {
                     let path = words.one(path)?;
                     if name == "ADD" && is_remote(&path) {
-                        let item = Diagnostic::error(format!("ADD of a URL is not supported yet: {path}")).at(span);
-                        return Err(item.hint("download it in a RUN step, or before the build").into());
+                        let item =
+                            Diagnostic::error(format!("ADD of a URL is not supported yet: {path}"))
+                                .at(span);
+                        return Err(item
+                            .hint("download it in a RUN step, or before the build")
+                            .into());
                     }
                     said.push(path.clone());
                     sources.push(CopySource::Path(path));
@@ -287,27 +344,60 @@ impl Lowering<'_> {
         }
         let written = words.one(&transfer.dest)?;
         let mut dest = state.absolute(&written);
-        if (written.is_empty() || written == "." || written.ends_with('/') || written.ends_with("/."))
+        if (written.is_empty()
+            || written == "."
+            || written.ends_with('/')
+            || written.ends_with("/."))
             && !dest.ends_with('/')
         {
             dest.push('/');
         }
         said.push(written);
         let origin = match &transfer.from {
-            Some(from) => self.origin(from, span)?,
+            Some(from) => self.origin(from, index, span)?,
             None => Origin::Context,
         };
-        let exclude = transfer.exclude.iter().map(|text| words.one(text)).collect::<Result<_, _>>()?;
-        let chmod = chmod_text.as_deref().map(Chmod::parse).transpose().map_err(|why| refuse(why, span))?;
+        let exclude = transfer
+            .exclude
+            .iter()
+            .map(|text| words.one(text))
+            .collect::<Result<_, _>>()?;
+        let chmod = chmod_text
+            .as_deref()
+            .map(Chmod::parse)
+            .transpose()
+            .map_err(|why| refuse(why, span))?;
         let unpack = name == "ADD" && transfer.unpack != Some(false);
-        let step = CopyStep { origin, sources, dest, chown, chmod, chmod_text, exclude, unpack };
-        Ok((Operation::Copy(Box::new(step)), format!("{} # buildkit", said.join(" "))))
+        let step = CopyStep {
+            origin,
+            sources,
+            dest,
+            chown,
+            chmod,
+            chmod_text,
+            exclude,
+            unpack,
+        };
+        Ok((
+            Operation::Copy(Box::new(step)),
+            format!("{} # buildkit", said.join(" ")),
+        ))
     }
-    fn run(&mut self, run: &Run, state: &State, span: Span) -> Result<(Operation, String), Refused> {
+    fn run(
+        &mut self,
+        run: &Run,
+        index: usize,
+        state: &State,
+        span: Span,
+    ) -> Result<(Operation, String), Refused> {
         let (args, script) = command(run, state);
         let mut step = RunStep {
             args,
-            env: state.scope.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            env: state
+                .scope
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
             unkeyed_env: Vec::new(),
             cwd: state.absolute(""),
             user: state.config.config.user.clone(),
@@ -322,22 +412,34 @@ impl Lowering<'_> {
             shm_size: self.request.shm_size,
         };
         for text in &run.mounts {
-            let words = Words { state, escape: self.file.escape, span };
-            let mount = mounts::parse(text, &|value| words.plain(value)).map_err(|why| refuse(why, span))?;
-            self.mount(mount, state, span, &mut step)?;
+            let words = Words {
+                state,
+                escape: self.file.escape,
+                span,
+            };
+            let mount = mounts::parse(text, &|value| words.plain(value))
+                .map_err(|why| refuse(why, span))?;
+            self.mount(mount, (index, span), state, &mut step)?;
         }
         self.proxies(state, &mut step);
         if let Some(bundle) = &self.request.trust_host_ca {
             let what = What::Authorities(bundle.clone());
-            step.mounts.push(MountStep { target: AUTHORITIES.to_owned(), what });
+            step.mounts.push(MountStep {
+                target: AUTHORITIES.to_owned(),
+                what,
+            });
             let unset = |name: &&str| !state.scope.contains_key(*name);
             let variables = AUTHORITY_VARIABLES.into_iter().filter(unset);
-            step.unkeyed_env.extend(variables.map(|name| format!("{name}={AUTHORITIES}")));
+            step.unkeyed_env
+                .extend(variables.map(|name| format!("{name}={AUTHORITIES}")));
         }
         let mut history = "RUN ".to_owned();
         if !state.args.is_empty() {
             history.push_str(&format!("|{}", state.args.len()));
-            state.args.iter().for_each(|(name, value)| history.push_str(&format!(" {name}={value}")));
+            state
+                .args
+                .iter()
+                .for_each(|(name, value)| history.push_str(&format!(" {name}={value}")));
             history.push(' ');
         }
         history.push_str(&step.args.join(" "));
@@ -355,9 +457,16 @@ impl Lowering<'_> {
                 }
             }
             let env = &self.request.env;
-            let value = value.or_else(|| env.non_empty(upper).or_else(|| env.non_empty(&lower)).map(str::to_owned));
+            let value = value.or_else(|| {
+                env.non_empty(upper)
+                    .or_else(|| env.non_empty(&lower))
+                    .map(str::to_owned)
+            });
             let Some(value) = value else { continue };
-            for name in [upper, lower.as_str()].into_iter().filter(|name| !state.scope.contains_key(*name)) {
+            for name in [upper, lower.as_str()]
+                .into_iter()
+                .filter(|name| !state.scope.contains_key(*name))
+            {
                 debug_assert!(is_predefined(name));
                 step.unkeyed_env.push(format!("{name}={value}"));
             }
@@ -366,34 +475,72 @@ impl Lowering<'_> {
     fn mount(
         &mut self,
         mount: Mount,
+        (index, span): (usize, Span),
         state: &State,
-        span: Span,
         step: &mut RunStep,
     ) -> Result<(), Refused> {
         let target = mount.target.as_deref().map(|target| state.absolute(target));
         let at = target.clone().unwrap_or_default();
         let what = match mount.kind {
-            MountKind::Bind { from, source, writable } => {
+            MountKind::Bind {
+                from,
+                source,
+                writable,
+            } => {
                 let origin = match from {
-                    Some(from) => self.origin(&from, span)?,
+                    Some(from) => self.origin(&from, index, span)?,
                     None => Origin::Context,
                 };
-                What::Files { origin, path: source, writable }
+                What::Files {
+                    origin,
+                    path: source,
+                    writable,
+                }
             }
-            MountKind::Cache { id, from, source, sharing, read_only, mode, uid, gid } => {
+            MountKind::Cache {
+                id,
+                from,
+                source,
+                sharing,
+                read_only,
+                mode,
+                uid,
+                gid,
+            } => {
                 let seed = match from {
-                    Some(from) => Some((self.origin(&from, span)?, source)),
+                    Some(from) => Some((self.origin(&from, index, span)?, source)),
                     None => None,
                 };
                 let id = id.unwrap_or_else(|| at.clone());
-                What::Cache { id, seed, sharing, read_only, mode, owner: (uid, gid) }
+                What::Cache {
+                    id,
+                    seed,
+                    sharing,
+                    read_only,
+                    mode,
+                    owner: (uid, gid),
+                }
             }
             MountKind::Tmpfs { size } => What::Tmpfs(size),
-            MountKind::Secret { id, required, env, mode, uid, gid } => {
+            MountKind::Ssh { required: false } => return Ok(()),
+            MountKind::Ssh { required: true } => {
+                let item = Diagnostic::error("no ssh agent is forwarded to builds yet").at(span);
+                return Err(item.hint("without `required` the mount is left out").into());
+            }
+            MountKind::Secret {
+                id,
+                required,
+                env,
+                mode,
+                uid,
+                gid,
+            } => {
                 let Some(content) = self.secret(&id, span)? else {
                     if required {
                         let item = Diagnostic::error(format!("secret {id}: not found")).at(span);
-                        return Err(item.hint(format!("give it with --secret id={id},src=FILE")).into());
+                        return Err(item
+                            .hint(format!("give it with --secret id={id},src=FILE"))
+                            .into());
                     }
                     return Ok(());
                 };
@@ -407,7 +554,12 @@ impl Lowering<'_> {
                 }
                 let name = id.rsplit('/').next().unwrap_or_default().to_owned();
                 let target = target.unwrap_or_else(|| format!("/run/secrets/{name}"));
-                let what = What::Secret { id, content, mode, owner: (uid, gid) };
+                let what = What::Secret {
+                    id,
+                    content,
+                    mode,
+                    owner: (uid, gid),
+                };
                 step.mounts.push(MountStep { target, what });
                 return Ok(());
             }
@@ -423,7 +575,10 @@ impl Lowering<'_> {
             None => return Ok(None),
             Some(SecretSource::Bytes(bytes)) => bytes.clone(),
             Some(SecretSource::File(path)) => std::fs::read(path).map_err(|error| {
-                refuse(format!("secret {id}: cannot read {}: {error}", path.display()), span)
+                refuse(
+                    format!("secret {id}: cannot read {}: {error}", path.display()),
+                    span,
+                )
             })?,
         };
         if content.len() as u64 > LARGEST_SECRET {
@@ -434,7 +589,9 @@ impl Lowering<'_> {
 }
 
 fn is_remote(path: &str) -> bool {
-    ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|scheme| path.starts_with(scheme))
+    ["http://", "https://", "git://", "ssh://", "git@"]
+        .iter()
+        .any(|scheme| path.starts_with(scheme))
 }
 
 /// A command as the image's configuration holds it.
@@ -452,14 +609,21 @@ fn in_form(command: &CommandLine, state: &State) -> Vec<String> {
 /// What `RUN` runs. A single heredoc is the script itself, or a file if it names its interpreter; several
 /// are given to the shell as they stand.
 fn command(run: &Run, state: &State) -> (Vec<String>, Option<MountStep>) {
-    let CommandLine::Shell(text) = &run.command else { return (in_form(&run.command, state), None) };
+    let CommandLine::Shell(text) = &run.command else {
+        return (in_form(&run.command, state), None);
+    };
     let shell = |text: String| in_form(&CommandLine::Shell(text), state);
-    let Some(first) = run.heredocs.first() else { return (shell(text.clone()), None) };
+    let Some(first) = run.heredocs.first() else {
+        return (shell(text.clone()), None);
+    };
     if Heredoc::parse(text.trim()).is_some() {
         let script = first.text();
         if script.starts_with("#!") {
             let target = format!("/dev/pipes/{}", first.name);
-            let mount = MountStep { target: target.clone(), what: What::Script(script) };
+            let mount = MountStep {
+                target: target.clone(),
+                what: What::Script(script),
+            };
             return (shell(target), Some(mount));
         }
         return (shell(script), None);

@@ -27,6 +27,9 @@ use crate::base::span::{SourceMap, Span};
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
 
+/// Stages that one build may need: each is worked on by a thread of its own.
+const MOST_STAGES: usize = 500;
+
 /// What must be built.
 #[derive(Debug)]
 pub struct Graph {
@@ -41,6 +44,8 @@ pub struct Graph {
 pub struct Stage {
     /// What it stands on.
     pub base: Base,
+    /// Number and title of the image as a step: `[build 1/4] FROM debian`; `None` without an image.
+    pub first: Option<(u32, String)>,
     /// Its steps, in order.
     pub steps: Vec<Step>,
     /// Configuration of an image made of it, without layers and history.
@@ -84,7 +89,9 @@ impl Stage {
         let mut origins: Vec<&Origin> = Vec::new();
         match &step.operation {
             Operation::Copy(copy) => origins.push(&copy.origin),
-            Operation::Run(run) => origins.extend(run.mounts.iter().filter_map(|mount| mount.origin())),
+            Operation::Run(run) => {
+                origins.extend(run.mounts.iter().filter_map(|mount| mount.origin()));
+            }
             Operation::Folder { .. } => {}
         }
         let stage = |origin: &Origin| match origin {
@@ -130,10 +137,16 @@ pub fn lower(
         .filter(|name| !lowering.used_args.contains(*name) && !state::is_predefined(name))
         .collect();
     if !unused.is_empty() {
-        let text = format!("one or more build-args [{}] were not consumed", unused.join(" "));
+        let text = format!(
+            "one or more build-args [{}] were not consumed",
+            unused.join(" ")
+        );
         builder.events.send(Event::Warn(text));
     }
-    let mut graph = Graph { stages: lowering.stages, target };
+    let mut graph = Graph {
+        stages: lowering.stages,
+        target,
+    };
     number(&mut graph, file);
     Ok(graph)
 }
@@ -180,17 +193,44 @@ impl Lowering<'_> {
         self.prefetch(target);
         let mut todo = vec![target];
         while let Some(index) = todo.pop() {
-            if !self.stages.contains_key(&index) {
-                todo.extend(self.stage(index, sources, 0)?);
+            for index in self.chain(index)? {
+                todo.extend(self.stage(index, sources)?);
+            }
+            if self.stages.len() > MOST_STAGES {
+                return Err(Diagnostic::error(format!(
+                    "more than {MOST_STAGES} stages are needed"
+                ))
+                .into());
             }
         }
-        self.refuse_cycles(target, &mut Vec::new(), &mut BTreeSet::new())?;
         Ok(target)
+    }
+    /// The stages that a stage stands on and that are not worked out yet, lowest first, and itself. FROM
+    /// names only stages above its own, so this ends.
+    fn chain(&self, index: usize) -> Result<Vec<usize>, Refused> {
+        let mut chain = Vec::new();
+        let mut at = Some(index).filter(|index| !self.stages.contains_key(index));
+        while let Some(index) = at {
+            chain.push(index);
+            at = match self.base_of(index, &self.file.stages[index])? {
+                Named::Stage(base) if !self.stages.contains_key(&base) => Some(base),
+                _ => None,
+            };
+        }
+        chain.reverse();
+        Ok(chain)
     }
     /// A value given with `--build-arg`.
     fn given(&self, name: &str) -> Option<String> {
-        let (_, value) = self.request.args.iter().rev().find(|(known, _)| known == name)?;
-        value.clone().or_else(|| self.request.env.get(name).map(str::to_owned))
+        let (_, value) = self
+            .request
+            .args
+            .iter()
+            .rev()
+            .find(|(known, _)| known == name)?;
+        value
+            .clone()
+            .or_else(|| self.request.env.get(name).map(str::to_owned))
     }
     fn take_globals(&mut self) -> Result<(), Refused> {
         let arch = host_arch();
@@ -205,7 +245,11 @@ impl Lowering<'_> {
                 self.globals.insert(format!("{side}{name}"), value);
             }
         }
-        let stage = self.request.target.clone().unwrap_or_else(|| "default".to_owned());
+        let stage = self
+            .request
+            .target
+            .clone()
+            .unwrap_or_else(|| "default".to_owned());
         self.globals.insert("TARGETSTAGE".to_owned(), stage);
         let names: Vec<String> = self.globals.keys().cloned().collect();
         for name in names {
@@ -235,17 +279,31 @@ impl Lowering<'_> {
     fn expand_global(&self, text: &str, span: Span) -> Result<String, Refused> {
         let lookup = |name: &str| self.globals.get(name).cloned();
         let word = Expander::new(self.file.escape, &lookup).word(text);
-        word.map_err(|why| Diagnostic::error(format!("failed to process {text:?}: {why}")).at(span).into())
+        word.map_err(|why| {
+            Diagnostic::error(format!("failed to process {text:?}: {why}"))
+                .at(span)
+                .into()
+        })
     }
     /// The index of the stage that becomes the image. Only names count, as in BuildKit.
     fn target(&self) -> Result<usize, Refused> {
         let stages = &self.file.stages;
-        let Some(wanted) = self.request.target.as_deref().filter(|name| !name.is_empty()) else {
+        let Some(wanted) = self
+            .request
+            .target
+            .as_deref()
+            .filter(|name| !name.is_empty())
+        else {
             return Ok(stages.len() - 1);
         };
-        let found = stages.iter().rposition(|stage| stage.name.as_deref() == Some(&wanted.to_lowercase()));
+        let found = stages
+            .iter()
+            .rposition(|stage| stage.name.as_deref() == Some(&wanted.to_lowercase()));
         found.ok_or_else(|| {
-            let names: Vec<&str> = stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
+            let names: Vec<&str> = stages
+                .iter()
+                .filter_map(|stage| stage.name.as_deref())
+                .collect();
             let item = Diagnostic::error(format!("target stage {wanted:?} could not be found"));
             match nearest(wanted, names.iter().copied()) {
                 Some(near) => item.hint(format!("did you mean {near}?")),
@@ -258,18 +316,29 @@ impl Lowering<'_> {
     /// The stage of a name, among the first `before` ones.
     fn stage_named(&self, name: &str, before: usize) -> Option<usize> {
         let name = name.to_lowercase();
-        self.file.stages[..before].iter().rposition(|stage| stage.name.as_deref() == Some(&name))
+        self.file.stages[..before]
+            .iter()
+            .rposition(|stage| stage.name.as_deref() == Some(&name))
     }
     fn named_context(&self, name: &str) -> Option<Named> {
         let contexts = &self.request.named_contexts;
         let lower = name.to_lowercase();
-        let found = contexts.get(name).or_else(|| contexts.get(&lower)).or_else(|| {
-            let canonical = crate::image::reference::Reference::parse(name).ok()?.canonical();
-            let same = |known: &str| {
-                crate::image::reference::Reference::parse(known).is_ok_and(|known| known.canonical() == canonical)
-            };
-            contexts.iter().find(|(known, _)| same(known)).map(|(_, context)| context)
-        })?;
+        let found = contexts
+            .get(name)
+            .or_else(|| contexts.get(&lower))
+            .or_else(|| {
+                let canonical = crate::image::reference::Reference::parse(name)
+                    .ok()?
+                    .canonical();
+                let same = |known: &str| {
+                    crate::image::reference::Reference::parse(known)
+                        .is_ok_and(|known| known.canonical() == canonical)
+                };
+                contexts
+                    .iter()
+                    .find(|(known, _)| same(known))
+                    .map(|(_, context)| context)
+            })?;
         Some(match found {
             NamedContext::Dir(dir) => Named::Dir(dir.clone()),
             NamedContext::Image(reference) => Named::Image(reference.canonical()),
@@ -280,8 +349,11 @@ impl Lowering<'_> {
     fn base_of(&self, index: usize, decl: &StageDecl) -> Result<Named, Refused> {
         let name = self.expand_global(&decl.base, decl.span)?;
         if name.is_empty() {
-            let item = Diagnostic::error(format!("base name ({}) should not be blank", decl.base)).at(decl.span);
-            return Err(item.hint("give the ARG a default, or a value with --build-arg").into());
+            let item = Diagnostic::error(format!("base name ({}) should not be blank", decl.base))
+                .at(decl.span);
+            return Err(item
+                .hint("give the ARG a default, or a value with --build-arg")
+                .into());
         }
         if let Some(named) = self.named_context(&name) {
             return Ok(named);
@@ -292,11 +364,13 @@ impl Lowering<'_> {
             None => Named::Image(name),
         })
     }
-    /// What `--from` means.
-    fn origin(&mut self, name: &str, span: Span) -> Result<Origin, Refused> {
+    /// What `--from` in stage `index` means. Only stages above it count.
+    fn origin(&mut self, name: &str, index: usize, span: Span) -> Result<Origin, Refused> {
         if name.contains('$') {
             let item = Diagnostic::error("variable expansion is not supported for --from").at(span);
-            return Err(item.hint("define a stage with FROM and that ARG, and name the stage here").into());
+            return Err(item
+                .hint("define a stage with FROM and that ARG, and name the stage here")
+                .into());
         }
         if let Some(named) = self.named_context(name) {
             return self.origin_of(named, span);
@@ -304,14 +378,17 @@ impl Lowering<'_> {
         let stage = match name.parse::<usize>() {
             Ok(index) if index < self.file.stages.len() => Some(index),
             Ok(_) => {
-                return Err(Diagnostic::error(format!("invalid from flag value {name}: there is no such stage"))
-                    .at(span)
-                    .into());
+                return Err(Diagnostic::error(format!(
+                    "invalid from flag value {name}: there is no such stage"
+                ))
+                .at(span)
+                .into());
             }
             Err(_) => self.stage_named(name, self.file.stages.len()),
         };
         match stage {
-            Some(stage) => Ok(Origin::Stage(stage)),
+            Some(stage) if stage < index => Ok(Origin::Stage(stage)),
+            Some(stage) => Err(self.out_of_order(stage, index, span)),
             None if name == "scratch" => Ok(Origin::Layers(Vec::new())),
             None => self.origin_of(Named::Image(name.to_owned()), span),
         }
@@ -329,14 +406,20 @@ impl Lowering<'_> {
         if self.builder.cancel.is_cancelled() {
             return Err(Refused::Ours(BuildError::Cancelled));
         }
-        self.images.get(name, self.builder, self.request.pull).map_err(|why| {
-            let item = Diagnostic::error(why).at(span);
-            let names = self.file.stages.iter().filter_map(|stage| stage.name.as_deref());
-            match nearest(name, names) {
-                Some(near) => item.hint(format!("did you mean the stage {near}?")).into(),
-                None => item.into(),
-            }
-        })
+        self.images
+            .get(name, self.builder, self.request.pull)
+            .map_err(|why| {
+                let item = Diagnostic::error(why).at(span);
+                let names = self
+                    .file
+                    .stages
+                    .iter()
+                    .filter_map(|stage| stage.name.as_deref());
+                match nearest(name, names) {
+                    Some(near) => item.hint(format!("did you mean the stage {near}?")).into(),
+                    None => item.into(),
+                }
+            })
     }
     /// Fetches the images of all stages that will be needed, as far as that is known now.
     fn prefetch(&mut self, target: usize) {
@@ -344,16 +427,26 @@ impl Lowering<'_> {
         let mut todo = vec![target];
         let mut seen = BTreeSet::new();
         while let Some(index) = todo.pop() {
-            let Some(decl) = self.file.stages.get(index).filter(|_| seen.insert(index)) else { continue };
+            let Some(decl) = self.file.stages.get(index).filter(|_| seen.insert(index)) else {
+                continue;
+            };
             match self.base_of(index, decl) {
                 Ok(Named::Stage(stage)) => todo.push(stage),
                 Ok(Named::Image(name)) => drop(names.insert(name)),
                 _ => {}
             }
             for instruction in &decl.body {
-                let Kind::Copy(copy) = &instruction.kind else { continue };
-                let Some(from) = copy.from.as_deref().filter(|from| !from.contains('$')) else { continue };
-                match from.parse::<usize>().ok().or_else(|| self.stage_named(from, self.file.stages.len())) {
+                let Kind::Copy(copy) = &instruction.kind else {
+                    continue;
+                };
+                let Some(from) = copy.from.as_deref().filter(|from| !from.contains('$')) else {
+                    continue;
+                };
+                match from
+                    .parse::<usize>()
+                    .ok()
+                    .or_else(|| self.stage_named(from, self.file.stages.len()))
+                {
                     Some(stage) => todo.push(stage),
                     None if from != "scratch" && self.named_context(from).is_none() => {
                         names.insert(from.to_owned());
@@ -364,33 +457,44 @@ impl Lowering<'_> {
         }
         self.images.prefetch(names, self.builder, self.request.pull);
     }
-    /// Works one stage out, after the stages it begins from; gives the stages it needs.
-    fn stage(&mut self, index: usize, sources: &mut SourceMap, depth: usize) -> Result<Vec<usize>, Refused> {
+    /// Works one stage out, after the one it begins from; gives the stages it needs.
+    fn stage(&mut self, index: usize, sources: &mut SourceMap) -> Result<Vec<usize>, Refused> {
         let decl = &self.file.stages[index];
         if let Some(platform) = &decl.platform {
             let platform = self.expand_global(platform, decl.span)?;
             check_platform(&platform).map_err(|why| Diagnostic::error(why).at(decl.span))?;
         }
-        let mut needed = Vec::new();
         let (base, mut state) = match self.base_of(index, decl)? {
             Named::Scratch => (Base::Scratch, State::new(scratch_config())),
             Named::Stage(stage) => {
-                // FROM names only earlier stages, so this ends.
-                if !self.stages.contains_key(&stage) {
-                    needed.extend(self.stage(stage, sources, depth + 1)?);
-                }
                 let state = self.states.get(&stage).map(State::child);
-                (Base::Stage(stage), state.unwrap_or_else(|| State::new(scratch_config())))
+                (
+                    Base::Stage(stage),
+                    state.unwrap_or_else(|| State::new(scratch_config())),
+                )
             }
             Named::Image(name) => {
                 let image = self.image(&name, decl.span)?;
-                (Base::Image { name, layers: image.layers().to_vec() }, State::new(image.config))
+                (
+                    Base::Image {
+                        name,
+                        layers: image.layers().to_vec(),
+                    },
+                    State::new(image.config),
+                )
             }
-            Named::Built(image) => {
-                (Base::Image { name: decl.base.clone(), layers: image.layers().to_vec() }, State::new(image.config))
-            }
+            Named::Built(image) => (
+                Base::Image {
+                    name: decl.base.clone(),
+                    layers: image.layers().to_vec(),
+                },
+                State::new(image.config),
+            ),
             Named::Dir(_) => {
-                let what = format!("the context {:?} is a directory; FROM needs an image or a stage", decl.base);
+                let what = format!(
+                    "the context {:?} is a directory; FROM needs an image or a stage",
+                    decl.base
+                );
                 return Err(Diagnostic::error(what).at(decl.span).into());
             }
         };
@@ -399,54 +503,63 @@ impl Lowering<'_> {
             let source = sources.add(format!("ONBUILD of {}", decl.base), trigger.as_str());
             let body = parse_triggers(&trigger, source, '\\').map_err(|found| {
                 let items = found.sorted();
-                Refused::Ours(BuildError::Invalid { diagnostics: items, sources: sources.clone() })
+                Refused::Ours(BuildError::Invalid {
+                    diagnostics: items,
+                    sources: sources.clone(),
+                })
             })?;
             for instruction in &body {
-                self.instruction(instruction, &mut state, &mut steps)?;
+                self.instruction(instruction, index, &mut state, &mut steps)?;
             }
         }
         for instruction in &decl.body {
-            self.instruction(instruction, &mut state, &mut steps)?;
+            self.instruction(instruction, index, &mut state, &mut steps)?;
         }
-        needed.extend(steps.iter().flat_map(Stage::needs));
+        let needed = steps.iter().flat_map(Stage::needs).collect();
         let (config, past) = (state.config.clone(), std::mem::take(&mut state.past));
         self.states.insert(index, state);
-        self.stages.insert(index, Stage { base, steps, config, past });
+        self.stages.insert(
+            index,
+            Stage {
+                base,
+                first: None,
+                steps,
+                config,
+                past,
+            },
+        );
         Ok(needed)
     }
-    fn refuse_cycles(
-        &self,
-        index: usize,
-        path: &mut Vec<usize>,
-        done: &mut BTreeSet<usize>,
-    ) -> Result<(), Refused> {
-        let name = |index: usize| match &self.file.stages[index].name {
-            Some(name) => name.clone(),
-            None => format!("stage-{index}"),
+    /// A stage that needs itself or one below it.
+    fn out_of_order(&self, wanted: usize, index: usize, span: Span) -> Refused {
+        let name = |index: usize| {
+            let name = self.file.stages[index].name.clone();
+            name.unwrap_or_else(|| index.to_string())
         };
-        if path.contains(&index) {
-            let from = path.iter().position(|at| *at == index).unwrap_or(0);
-            let ring: Vec<String> = path[from..].iter().chain([&index]).map(|at| name(*at)).collect();
-            let span = self.file.stages[index].span;
-            let what = format!("circular dependency detected on stage: {}", name(index));
-            return Err(Diagnostic::error(what).at(span).label(ring.join(" → ")).hint(ring.join(" → ")).into());
-        }
-        let Some(stage) = self.stages.get(&index).filter(|_| !done.contains(&index)) else { return Ok(()) };
-        path.push(index);
-        if let Base::Stage(base) = &stage.base {
-            self.refuse_cycles(*base, path, done)?;
-        }
-        for needed in stage.steps.iter().flat_map(Stage::needs) {
-            self.refuse_cycles(needed, path, done)?;
-        }
-        path.pop();
-        done.insert(index);
-        Ok(())
+        let item = if wanted == index {
+            Diagnostic::error(format!(
+                "circular dependency detected on stage: {}",
+                name(index)
+            ))
+        } else {
+            let (wanted, index) = (name(wanted), name(index));
+            let what = format!(
+                "cannot copy from stage {wanted:?}, it needs to be defined before current stage"
+            );
+            Diagnostic::error(format!("{what} {index:?}")).hint("move the stage up")
+        };
+        item.at(span)
+            .related(self.file.stages[wanted].span, "the stage is here")
+            .into()
     }
 }
 
 fn scratch_config() -> ImageConfig {
-    ImageConfig { architecture: host_arch().to_owned(), os: "linux".to_owned(), ..ImageConfig::default() }
+    ImageConfig {
+        architecture: host_arch().to_owned(),
+        os: "linux".to_owned(),
+        ..ImageConfig::default()
+    }
 }
 
 /// Gives steps their numbers and titles: `[build 2/4] RUN make`.
@@ -463,7 +576,14 @@ fn number(graph: &mut Graph, file: &Dockerfile) {
         let before = usize::from(matches!(stage.base, Base::Image { .. }));
         let total = stage.steps.len() + before;
         let width = total.to_string().len();
-        next += 1;
+        if let Base::Image { name: image, .. } = &stage.base {
+            next += 1;
+            let place = 1;
+            stage.first = Some((
+                next,
+                format!("[{name}{place:>width$}/{total}] FROM {image}"),
+            ));
+        }
         for (at, step) in stage.steps.iter_mut().enumerate() {
             next += 1;
             step.number = next;

@@ -10,16 +10,26 @@ use crate::image::config::ImageConfig;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Arguments that every build has: they reach `RUN` and leave no trace.
-const PREDEFINED: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+const PREDEFINED: [&str; 5] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+];
 
 /// Whether an argument is one of the proxy settings, in either case.
 pub(super) fn is_predefined(name: &str) -> bool {
-    PREDEFINED.iter().any(|known| name == *known || name == known.to_lowercase())
+    PREDEFINED
+        .iter()
+        .any(|known| name == *known || name == known.to_lowercase())
 }
 
 /// Names of the proxy settings in both cases.
 pub(super) fn predefined() -> impl Iterator<Item = (&'static str, String)> {
-    PREDEFINED.into_iter().map(|name| (name, name.to_lowercase()))
+    PREDEFINED
+        .into_iter()
+        .map(|name| (name, name.to_lowercase()))
 }
 
 /// One line of an image's history.
@@ -52,12 +62,24 @@ impl State {
             env.push(format!("PATH={PATH}"));
         }
         let pairs = env.iter().filter_map(|pair| pair.split_once('='));
-        let scope = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Self { config, scope, args: IndexMap::new(), cmd_said: false, past: Vec::new() }
+        let scope = pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Self {
+            config,
+            scope,
+            args: IndexMap::new(),
+            cmd_said: false,
+            past: Vec::new(),
+        }
     }
     /// The state of a stage that begins from this one.
     pub(super) fn child(&self) -> Self {
-        Self { cmd_said: false, past: Vec::new(), ..self.clone() }
+        Self {
+            cmd_said: false,
+            past: Vec::new(),
+            ..self.clone()
+        }
     }
     /// Sets a variable of the image.
     pub(super) fn set_env(&mut self, name: &str, value: &str) {
@@ -72,13 +94,20 @@ impl State {
     }
     /// A path made absolute with the working directory, cleaned.
     pub(super) fn absolute(&self, path: &str) -> String {
-        let base = std::path::Path::new("/").join(&self.config.config.working_dir).join(path);
+        let base = std::path::Path::new("/")
+            .join(&self.config.config.working_dir)
+            .join(path);
         crate::sys::fs::clean(&base).to_string_lossy().into_owned()
     }
     /// The shell of shell-form instructions.
     pub(super) fn shell(&self) -> Vec<String> {
         let default = || vec!["/bin/sh".to_owned(), "-c".to_owned()];
-        self.config.config.shell.clone().filter(|shell| !shell.is_empty()).unwrap_or_else(default)
+        self.config
+            .config
+            .shell
+            .clone()
+            .filter(|shell| !shell.is_empty())
+            .unwrap_or_else(default)
     }
     /// Notes an instruction that changes no file.
     pub(super) fn note(&mut self, text: String) {

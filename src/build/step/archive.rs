@@ -30,20 +30,30 @@ pub fn is_archive(file: File) -> bool {
     tar::Header::from_byte_slice(&header).cksum().ok() == Some(sum.sum())
 }
 
-/// Unpacks an archive below a root, as `owner` if one is given.
+/// Unpacks an archive below a root; everything belongs to `owner`, whatever the archive says.
 ///
 /// # Errors
 /// The member at fault and why.
-pub fn unpack(file: File, root: &Root, owner: Option<(u32, u32)>) -> Result<(), String> {
+pub fn unpack(file: File, root: &Root, owner: (u32, u32)) -> Result<(), String> {
     let mut archive = tar::Archive::new(decoder(file));
-    let mut unpacker = Unpacker { root, writer: Writer::new(root), owner, folders: Vec::new() };
+    let mut unpacker = Unpacker {
+        root,
+        writer: Writer::new(root),
+        owner,
+        folders: Vec::new(),
+    };
     for entry in archive.entries().map_err(|e| e.to_string())? {
         let mut entry = entry.map_err(|e| e.to_string())?;
         let path = entry.path().map_err(|e| e.to_string())?.into_owned();
-        unpacker.member(&mut entry, &path).map_err(|why| format!("{}: {why}", path.display()))?;
+        unpacker
+            .member(&mut entry, &path)
+            .map_err(|why| format!("{}: {why}", path.display()))?;
     }
     for (path, meta) in unpacker.folders.iter().rev() {
-        unpacker.writer.meta(path, meta, false).map_err(|e| format!("{}: {e}", path.display()))?;
+        unpacker
+            .writer
+            .meta(path, meta, false)
+            .map_err(|e| format!("{}: {e}", path.display()))?;
     }
     Ok(())
 }
@@ -51,7 +61,7 @@ pub fn unpack(file: File, root: &Root, owner: Option<(u32, u32)>) -> Result<(), 
 struct Unpacker<'a> {
     root: &'a Root,
     writer: Writer<'a>,
-    owner: Option<(u32, u32)>,
+    owner: (u32, u32),
     /// Folders with what they get at the end.
     folders: Vec<(PathBuf, Meta)>,
 }
@@ -59,21 +69,24 @@ struct Unpacker<'a> {
 impl Unpacker<'_> {
     fn member<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, path: &Path) -> io::Result<()> {
         let clean = clean(path);
-        let Some(name) = clean.file_name() else { return Ok(()) };
+        let Some(name) = clean.file_name() else {
+            return Ok(());
+        };
         let parent = clean.parent().unwrap_or(Path::new("/"));
-        self.root.mkdir_all(parent, 0o755, Some(self.owner.unwrap_or((0, 0))))?;
+        self.root.mkdir_all(parent, 0o755, Some(self.owner))?;
         let to = resolve(self.root, parent)?.join(name);
         let meta = self.meta(entry.header())?;
         let kind = entry.header().entry_type();
         let there = self.writer.stat(&to)?;
-        if kind == EntryType::Directory && there.as_ref().is_some_and(|stat| is_kind(stat, libc::S_IFDIR)) {
+        if kind == EntryType::Directory
+            && there
+                .as_ref()
+                .is_some_and(|stat| is_kind(stat, libc::S_IFDIR))
+        {
             self.folders.push((to, meta));
             return Ok(());
         }
-        match self.writer.clear(&to) {
-            Err(Errno::EISDIR) => return Err(io::Error::other("a directory is in its place")),
-            other => other?,
-        }
+        self.writer.remove(&to)?;
         match kind {
             EntryType::Directory => {
                 self.writer.folder(&to)?;
@@ -96,10 +109,18 @@ impl Unpacker<'_> {
             }
             EntryType::Fifo => self.writer.node(&to, SFlag::S_IFIFO, 0)?,
             EntryType::Char | EntryType::Block => {
-                let kind = if kind == EntryType::Char { SFlag::S_IFCHR } else { SFlag::S_IFBLK };
+                let kind = if kind == EntryType::Char {
+                    SFlag::S_IFCHR
+                } else {
+                    SFlag::S_IFBLK
+                };
                 let major = entry.header().device_major()?.unwrap_or(0);
                 let minor = entry.header().device_minor()?.unwrap_or(0);
-                self.writer.node(&to, kind, nix::sys::stat::makedev(major.into(), minor.into()))?;
+                self.writer.node(
+                    &to,
+                    kind,
+                    nix::sys::stat::makedev(major.into(), minor.into()),
+                )?;
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 io::copy(entry, &mut self.writer.file(&to)?)?;
@@ -110,10 +131,12 @@ impl Unpacker<'_> {
         Ok(())
     }
     fn meta(&self, header: &tar::Header) -> io::Result<Meta> {
-        let number = |value: u64| u32::try_from(value).map_err(|_| io::Error::other("owner out of range"));
-        let own = (number(header.uid()?)?, number(header.gid()?)?);
         let time = i64::try_from(header.mtime()?).unwrap_or(0);
-        Ok(Meta { owner: self.owner.unwrap_or(own), mode: header.mode()? & 0o7777, modified: Some((time, 0)) })
+        Ok(Meta {
+            owner: self.owner,
+            mode: header.mode()? & 0o7777,
+            modified: Some((time, 0)),
+        })
     }
 }
 
@@ -121,14 +144,21 @@ impl Unpacker<'_> {
 mod tests {
     use super::*;
 
-    fn member(builder: &mut tar::Builder<Vec<u8>>, name: &str, kind: EntryType, link: &str, body: &[u8]) {
+    fn member(
+        builder: &mut tar::Builder<Vec<u8>>,
+        name: &str,
+        kind: EntryType,
+        link: &str,
+        body: &[u8],
+    ) {
         let mut header = tar::Header::new_gnu();
         // Written by hand: the builder refuses names that leave the archive.
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
         header.set_entry_type(kind);
         header.set_mode(0o644);
         header.set_size(body.len() as u64);
-        (header.set_uid(u64::from(nix::unistd::geteuid().as_raw())), header.set_gid(u64::from(nix::unistd::getegid().as_raw())));
+        header.set_uid(7);
+        header.set_gid(8);
         header.set_mtime(1);
         if !link.is_empty() {
             header.set_link_name_literal(link).unwrap();
@@ -152,10 +182,27 @@ mod tests {
         assert!(is_archive(File::open(dir.join("a.tar")).unwrap()));
         let root = Root::open(&dir.join("dest")).unwrap();
         let file = File::open(dir.join("a.tar")).unwrap();
-        unpack(file, &root, None).unwrap();
-        assert_eq!(std::fs::read_to_string(dir.join("outside")).unwrap(), "safe");
-        assert_eq!(std::fs::read_to_string(dir.join("dest/outside")).unwrap(), "bad");
-        assert_eq!(std::fs::read_to_string(dir.join("dest/outside2")).unwrap(), "in");
+        unpack(
+            file,
+            &root,
+            (
+                nix::unistd::geteuid().as_raw(),
+                nix::unistd::getegid().as_raw(),
+            ),
+        )
+        .unwrap();
+        assert_eq!(
+            std::fs::read_to_string(dir.join("outside")).unwrap(),
+            "safe"
+        );
+        assert_eq!(
+            std::fs::read_to_string(dir.join("dest/outside")).unwrap(),
+            "bad"
+        );
+        assert_eq!(
+            std::fs::read_to_string(dir.join("dest/outside2")).unwrap(),
+            "in"
+        );
         assert!(!dir.join("outside2").exists());
         std::fs::write(dir.join("fake.tar"), "not a tar\n").unwrap();
         assert!(!is_archive(File::open(dir.join("fake.tar")).unwrap()));

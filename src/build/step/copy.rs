@@ -68,8 +68,15 @@ pub enum CopySource {
 /// A source that was found.
 #[derive(Debug)]
 enum Found<'a> {
-    File { name: &'a str, content: &'a str },
-    Tree { given: PathBuf, path: PathBuf, entries: Vec<Entry> },
+    File {
+        name: &'a str,
+        content: &'a str,
+    },
+    Tree {
+        given: PathBuf,
+        path: PathBuf,
+        entries: Vec<Entry>,
+    },
 }
 
 /// What is copied, looked up once for the key and the copy.
@@ -85,7 +92,8 @@ impl<'a> Selection<'a> {
     /// # Errors
     /// [`StepError`] when one is missing or a pattern is wrong.
     pub fn find(step: &'a CopyStep, tree: &Tree) -> Result<Self, StepError> {
-        let exclude = Ignore::of(step.exclude.iter().map(String::as_str)).map_err(StepError::new)?;
+        let exclude =
+            Ignore::of(step.exclude.iter().map(String::as_str)).map_err(StepError::new)?;
         let mut found = Vec::new();
         for source in &step.sources {
             let path = match source {
@@ -98,24 +106,26 @@ impl<'a> Selection<'a> {
             let given = if matches!(source, CopySource::Path(_)) && has_wildcard(path) {
                 tree.glob(path).map_err(StepError::new)?
             } else {
-                vec![clean(Path::new(path)).strip_prefix("/").unwrap_or(Path::new("")).to_owned()]
+                vec![
+                    clean(Path::new(path))
+                        .strip_prefix("/")
+                        .unwrap_or(Path::new(""))
+                        .to_owned(),
+                ]
             };
             for given in given {
-                let path = tree.find(&given).map_err(|errno| missing(&given, errno, tree))?;
-                let name = given.file_name().unwrap_or_default().to_string_lossy();
-                let entries = tree.walk(&path, &exclude).map_err(|e| StepError::file("read", &path, e))?;
-                if entries.first().is_some_and(Entry::is_dir) || !exclude.ignores(&name) {
-                    found.push(Found::Tree { given, path, entries });
-                }
+                let path = tree
+                    .find(&given)
+                    .map_err(|errno| missing(&given, errno, tree))?;
+                let entries = tree
+                    .walk(&path, &exclude)
+                    .map_err(|e| StepError::file("read", &path, e))?;
+                found.push(Found::Tree {
+                    given,
+                    path,
+                    entries,
+                });
             }
-        }
-        let patterns = step.sources.iter().all(|s| matches!(s, CopySource::Path(path) if has_wildcard(path)));
-        if found.is_empty() && patterns && step.exclude.is_empty() {
-            let names: Vec<&str> = step.sources.iter().map(CopySource::name).collect();
-            return Err(StepError::hinted(
-                format!("no file matches {}", names.join(" ")),
-                "the pattern is matched below the build context, without what .dockerignore names",
-            ));
         }
         Ok(Self { step, found })
     }
@@ -131,7 +141,11 @@ impl<'a> Selection<'a> {
         for found in &self.found {
             match found {
                 Found::File { name, content } => key.texts([*name, content]),
-                Found::Tree { given, path, entries } => {
+                Found::Tree {
+                    given,
+                    path,
+                    entries,
+                } => {
                     key.text(&given.file_name().unwrap_or_default().to_string_lossy());
                     digests
                         .add(key.hasher(), tree, path, entries)
@@ -145,7 +159,12 @@ impl<'a> Selection<'a> {
     ///
     /// # Errors
     /// [`StepError`].
-    pub fn copy(&self, tree: &Tree, store: &Store, layers: &[Digest]) -> Result<Option<Digest>, StepError> {
+    pub fn copy(
+        &self,
+        tree: &Tree,
+        store: &Store,
+        layers: &[Digest],
+    ) -> Result<Option<Digest>, StepError> {
         let bench = Workbench::open(store, layers)?;
         self.write(tree, bench.root(), layers.is_empty())?;
         bench.finish(store)
@@ -155,7 +174,8 @@ impl<'a> Selection<'a> {
     /// # Errors
     /// [`StepError`].
     pub fn copy_into(&self, tree: &Tree, dir: &Path) -> Result<(), StepError> {
-        let root = Root::open(dir).map_err(|errno| BuildError::io(format!("open {}", dir.display()), errno))?;
+        let root = Root::open(dir)
+            .map_err(|errno| BuildError::io(format!("open {}", dir.display()), errno))?;
         self.write(tree, &root, true)
     }
     fn write(&self, tree: &Tree, dest: &Root, empty: bool) -> Result<(), StepError> {
@@ -165,22 +185,25 @@ impl<'a> Selection<'a> {
             None => None,
         };
         let writer = Writer::new(dest);
-        let mut copier = Copier { step, tree, owner, dest, writer, linked: BTreeMap::new() };
+        let mut copier = Copier {
+            step,
+            tree,
+            owner,
+            dest,
+            writer,
+            linked: BTreeMap::new(),
+        };
         for found in &self.found {
             match found {
                 Found::File { name, content } => copier.inline(name, content)?,
-                Found::Tree { given, path, entries } => copier.tree(given, path, entries)?,
+                Found::Tree {
+                    given,
+                    path,
+                    entries,
+                } => copier.tree(given, path, entries)?,
             }
         }
         Ok(())
-    }
-}
-
-impl CopySource {
-    fn name(&self) -> &str {
-        match self {
-            Self::Path(name) | Self::Exact(name) | Self::Inline { name, .. } => name,
-        }
     }
 }
 
@@ -190,19 +213,26 @@ fn missing(given: &Path, errno: Errno, tree: &Tree) -> StepError {
         return StepError::file("read", given, errno);
     }
     let message = format!("\"/{}\": not found", given.display());
-    let real = resolve(tree.root(), given).ok().filter(|real| tree.root().lstat(real).is_ok());
+    let real = resolve(tree.root(), given)
+        .ok()
+        .filter(|real| tree.root().lstat(real).is_ok());
     if real.is_some_and(|real| tree.ignores(&real)) {
         return StepError::hinted(message, "it is there, but .dockerignore leaves it out");
     }
     let folder = given.parent().unwrap_or(Path::new(""));
-    let siblings = tree.glob(&format!("{}/*", folder.display())).unwrap_or_default();
+    let siblings = tree
+        .glob(&format!("{}/*", folder.display()))
+        .unwrap_or_default();
     let names: Vec<String> = siblings
         .iter()
         .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
         .collect();
     let name = given.file_name().unwrap_or_default().to_string_lossy();
     match nearest(&name, names.iter().map(String::as_str)) {
-        Some(near) => StepError::hinted(message, format!("did you mean {}?", folder.join(near).display())),
+        Some(near) => StepError::hinted(
+            message,
+            format!("did you mean {}?", folder.join(near).display()),
+        ),
         None => StepError::new(message),
     }
 }
@@ -220,16 +250,34 @@ struct Copier<'a> {
 impl Copier<'_> {
     /// Makes a folder and its parents as the copier makes them.
     fn ensure(&self, path: &Path) -> Result<(), StepError> {
-        let mode = self.step.chmod.as_ref().and_then(Chmod::fixed).unwrap_or(0o755);
-        let made = self.dest.mkdir_all(path, mode, Some(self.owner.unwrap_or((0, 0))));
-        made.map(drop).map_err(|errno| StepError::file("create", path, errno))
+        self.folders(
+            path,
+            self.step
+                .chmod
+                .as_ref()
+                .and_then(Chmod::fixed)
+                .unwrap_or(0o755),
+        )
+    }
+    fn folders(&self, path: &Path, mode: u32) -> Result<(), StepError> {
+        let told = |errno| StepError::file("create", path, errno);
+        // A link to nothing gets a folder where it points.
+        let real = resolve(self.dest, path).map_err(told)?;
+        let made = self
+            .dest
+            .mkdir_all(&real, mode, Some(self.owner.unwrap_or((0, 0))));
+        made.map(drop).map_err(told)
     }
     /// Where a source goes: the destination itself, or its name in the destination.
     fn target(&self, name: &std::ffi::OsStr, folder: bool) -> Result<PathBuf, StepError> {
         let dest = self.step.dest.as_str();
         let path = clean(Path::new(dest));
         let into = dest.ends_with('/') || dest.ends_with("/.");
-        let ensure = if into { path.as_path() } else { path.parent().unwrap_or(Path::new("/")) };
+        let ensure = if into {
+            path.as_path()
+        } else {
+            path.parent().unwrap_or(Path::new("/"))
+        };
         self.ensure(ensure)?;
         let told = |errno| StepError::file("look up", &path, errno);
         let mut real = resolve(self.dest, &path).map_err(told)?;
@@ -242,7 +290,10 @@ impl Copier<'_> {
             (false, Some(true)) => real.push(name),
             (true, None) => self.ensure(&real)?,
             (true, Some(false)) => {
-                return Err(StepError::new(format!("cannot copy to non-directory: /{}", real.display())));
+                return Err(StepError::new(format!(
+                    "cannot copy to non-directory: /{}",
+                    real.display()
+                )));
             }
             _ => {}
         }
@@ -258,20 +309,31 @@ impl Copier<'_> {
         let mut file = self.writer.file(&target).map_err(told)?;
         let written = file.write_all(content.as_bytes());
         written.map_err(|e| told(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
-        let mode = self.step.chmod.as_ref().map_or(0o644, |chmod| chmod.apply(0o644, false));
-        let meta = Meta { owner: self.owner.unwrap_or((0, 0)), mode, modified: None };
+        let mode = self
+            .step
+            .chmod
+            .as_ref()
+            .map_or(0o644, |chmod| chmod.apply(0o644, false));
+        let meta = Meta {
+            owner: self.owner.unwrap_or((0, 0)),
+            mode,
+            modified: None,
+        };
         self.writer.meta(&target, &meta, false).map_err(told)
     }
     fn clear(&mut self, target: &Path) -> Result<(), StepError> {
         self.writer.clear(target).map_err(|errno| match errno {
-            Errno::EISDIR => {
-                StepError::new(format!("cannot replace to directory /{} with file", target.display()))
-            }
+            Errno::EISDIR => StepError::new(format!(
+                "cannot replace to directory /{} with file",
+                target.display()
+            )),
             errno => StepError::file("replace", target, errno),
         })
     }
     fn tree(&mut self, given: &Path, path: &Path, entries: &[Entry]) -> Result<(), StepError> {
-        let Some(top) = entries.first() else { return Ok(()) };
+        let Some(top) = entries.first() else {
+            return Ok(());
+        };
         if self.step.unpack && top.is_file() && self.unpacked(path)? {
             return Ok(());
         }
@@ -282,9 +344,10 @@ impl Copier<'_> {
             if entry.is_dir() {
                 if !entry.path.as_os_str().is_empty() {
                     self.writer.folder(&to).map_err(|errno| match errno {
-                        Errno::ENOTDIR => {
-                            StepError::new(format!("cannot copy to non-directory: /{}", to.display()))
-                        }
+                        Errno::ENOTDIR => StepError::new(format!(
+                            "cannot copy to non-directory: /{}",
+                            to.display()
+                        )),
                         errno => StepError::file("create", &to, errno),
                     })?;
                 }
@@ -301,20 +364,34 @@ impl Copier<'_> {
             let mut meta = self.meta(&entry.stat);
             if entry.path.as_os_str().is_empty() {
                 // The folder that takes the contents keeps its own owner and mode.
-                let Some(own) = self.writer.stat(&to).map_err(told)? else { continue };
-                meta = Meta { owner: (own.st_uid, own.st_gid), mode: own.st_mode, ..meta };
+                let Some(own) = self.writer.stat(&to).map_err(told)? else {
+                    continue;
+                };
+                meta = Meta {
+                    owner: (own.st_uid, own.st_gid),
+                    mode: own.st_mode,
+                    ..meta
+                };
             }
             self.writer.meta(&to, &meta, false).map_err(told)?;
         }
         Ok(())
     }
     fn meta(&self, stat: &FileStat) -> Meta {
-        let own = if self.tree.keeps_owners() { (stat.st_uid, stat.st_gid) } else { (0, 0) };
+        let own = if self.tree.keeps_owners() {
+            (stat.st_uid, stat.st_gid)
+        } else {
+            (0, 0)
+        };
         let folder = is_kind(stat, libc::S_IFDIR);
         let mode = stat.st_mode & 0o7777;
         Meta {
             owner: self.owner.unwrap_or(own),
-            mode: self.step.chmod.as_ref().map_or(mode, |chmod| chmod.apply(mode, folder)),
+            mode: self
+                .step
+                .chmod
+                .as_ref()
+                .map_or(mode, |chmod| chmod.apply(mode, folder)),
             modified: Some((stat.st_mtime, stat.st_mtime_nsec)),
         }
     }
@@ -335,7 +412,8 @@ impl Copier<'_> {
             let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
             let source = File::from(self.tree.root().open_at(from, flags, 0)?);
             let file = self.writer.file(to)?;
-            copy_content(&source, &file).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+            copy_content(&source, &file)
+                .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
             drop(file);
             self.writer.meta(to, &meta, false)?;
             if self.tree.keeps_owners() {
@@ -360,16 +438,22 @@ impl Copier<'_> {
         let told = |errno| StepError::file("read", path, errno);
         let open = || {
             let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-            self.tree.root().open_at(path, flags, 0).map(File::from).map_err(told)
+            self.tree
+                .root()
+                .open_at(path, flags, 0)
+                .map(File::from)
+                .map_err(told)
         };
         if !archive::is_archive(open()?) {
             return Ok(false);
         }
         let dest = clean(Path::new(&self.step.dest));
-        self.ensure(&dest)?;
-        let inside = self.dest.open_at(&dest, OFlag::O_DIRECTORY | OFlag::O_RDONLY, 0);
+        self.folders(&dest, 0o755)?;
+        let inside = self
+            .dest
+            .open_at(&dest, OFlag::O_DIRECTORY | OFlag::O_RDONLY, 0);
         let inside = Root::from_fd(inside.map_err(|errno| StepError::file("open", &dest, errno))?);
-        archive::unpack(open()?, &inside, self.owner)
+        archive::unpack(open()?, &inside, self.owner.unwrap_or((0, 0)))
             .map_err(|why| StepError::new(format!("cannot unpack /{}: {why}", path.display())))?;
         Ok(true)
     }
@@ -378,5 +462,8 @@ impl Copier<'_> {
 /// Attributes that belong to the file and not to the file system that holds it.
 fn portable(attrs: Vec<(std::ffi::OsString, Vec<u8>)>) -> Vec<(std::ffi::OsString, Vec<u8>)> {
     let kept = |name: &str| name.starts_with("user.") || name == "security.capability";
-    attrs.into_iter().filter(|(name, _)| name.to_str().is_some_and(kept)).collect()
+    attrs
+        .into_iter()
+        .filter(|(name, _)| name.to_str().is_some_and(kept))
+        .collect()
 }

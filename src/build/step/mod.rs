@@ -70,15 +70,29 @@ pub enum StepError {
 
 impl StepError {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self::Failed { message: message.into(), hint: None, output: Vec::new(), code: None }
+        Self::Failed {
+            message: message.into(),
+            hint: None,
+            output: Vec::new(),
+            code: None,
+        }
     }
     pub(super) fn hinted(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Failed { message: message.into(), hint: Some(hint.into()), output: Vec::new(), code: None }
+        Self::Failed {
+            message: message.into(),
+            hint: Some(hint.into()),
+            output: Vec::new(),
+            code: None,
+        }
     }
     /// A file of the image that could not be read or written.
     pub(super) fn file(verb: &str, path: &Path, errno: Errno) -> Self {
         let path = Path::new("/").join(path);
-        Self::new(format!("cannot {verb} {}: {}", path.display(), errno.desc()))
+        Self::new(format!(
+            "cannot {verb} {}: {}",
+            path.display(),
+            errno.desc()
+        ))
     }
 }
 
@@ -92,7 +106,12 @@ impl<E: Into<BuildError>> From<E> for StepError {
 /// Overlay refuses a directory that is given twice.
 pub(super) fn distinct(layers: &[Digest]) -> Vec<Digest> {
     let last = |at: usize, layer: &Digest| !layers[at + 1..].contains(layer);
-    layers.iter().enumerate().filter(|(at, layer)| last(*at, layer)).map(|(_, layer)| *layer).collect()
+    layers
+        .iter()
+        .enumerate()
+        .filter(|(at, layer)| last(*at, layer))
+        .map(|(_, layer)| *layer)
+        .collect()
 }
 
 /// A file system that is being changed; the changes become a layer.
@@ -108,12 +127,16 @@ impl Workbench {
         let staging = store.layers().staging()?;
         let upper = staging.upper();
         let root = if layers.is_empty() {
-            Root::open(&upper).map_err(|errno| BuildError::io(format!("open {}", upper.display()), errno))?
+            Root::open(&upper)
+                .map_err(|errno| BuildError::io(format!("open {}", upper.display()), errno))?
         } else {
             let lower = store.layers().lower(layers);
             let work = staging.work();
-            let mount = overlay(&Overlay { lower: &lower, upper: Some((&upper, &work)) })
-                .map_err(|error| BuildError::io("stack layers", error))?;
+            let mount = overlay(&Overlay {
+                lower: &lower,
+                upper: Some((&upper, &work)),
+            })
+            .map_err(|error| BuildError::io("stack layers", error))?;
             Root::from_fd(mount)
         };
         Ok(Self { root, staging })
@@ -132,8 +155,8 @@ impl Workbench {
 /// Makes a layer of a staging place, unless nothing is in it.
 pub(super) fn commit(staging: Staging, store: &Store) -> Result<Option<Digest>, StepError> {
     let upper = staging.upper();
-    let mut names =
-        std::fs::read_dir(&upper).map_err(|e| BuildError::io(format!("read {}", upper.display()), e))?;
+    let mut names = std::fs::read_dir(&upper)
+        .map_err(|e| BuildError::io(format!("read {}", upper.display()), e))?;
     if names.next().is_none() {
         return Ok(None);
     }
@@ -156,7 +179,10 @@ pub fn make_folder(
         "" => None,
         user => Some(owner::find(user, bench.root(), layers.is_empty())?),
     };
-    bench.root().mkdir_all(path, 0o755, owner).map_err(|errno| StepError::file("create", path, errno))?;
+    bench
+        .root()
+        .mkdir_all(path, 0o755, owner)
+        .map_err(|errno| StepError::file("create", path, errno))?;
     bench.finish(store)
 }
 

@@ -24,13 +24,24 @@ impl Chmod {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
-            let mode = mode.ok_or_else(|| format!("invalid chmod parameter: '{text}': it should be octal between 0 and 07777"))?;
-            return Ok(Self { clauses: Vec::new(), fixed: Some(mode) });
+            let mode = u32::from_str_radix(text, 8)
+                .ok()
+                .filter(|mode| *mode <= 0o7777);
+            let mode = mode.ok_or_else(|| {
+                format!("invalid chmod parameter: '{text}': it should be octal between 0 and 07777")
+            })?;
+            return Ok(Self {
+                clauses: Vec::new(),
+                fixed: Some(mode),
+            });
         }
         let clauses: Option<Vec<Vec<Clause>>> = text.split(',').map(clauses).collect();
-        let clauses = clauses.ok_or_else(|| format!("invalid chmod parameter: '{text}': invalid syntax"))?;
-        Ok(Self { clauses: clauses.concat(), fixed: None })
+        let clauses =
+            clauses.ok_or_else(|| format!("invalid chmod parameter: '{text}': invalid syntax"))?;
+        Ok(Self {
+            clauses: clauses.concat(),
+            fixed: None,
+        })
     }
     /// The mode if it is the same for every file.
     pub fn fixed(&self) -> Option<u32> {
@@ -41,7 +52,9 @@ impl Chmod {
         if let Some(mode) = self.fixed {
             return mode;
         }
-        self.clauses.iter().fold(old & 0o7777, |mode, clause| clause.apply(mode, folder))
+        self.clauses
+            .iter()
+            .fold(old & 0o7777, |mode, clause| clause.apply(mode, folder))
     }
 }
 
@@ -69,7 +82,11 @@ fn clauses(text: &str) -> Option<Vec<Clause>> {
         if !copy && !what.chars().all(|ch| "rwxXst".contains(ch)) {
             return None;
         }
-        found.push(Clause { who, op, what: what.to_owned() });
+        found.push(Clause {
+            who,
+            op,
+            what: what.to_owned(),
+        });
         rest = &tail[end..];
     }
     Some(found)
@@ -96,7 +113,12 @@ impl Clause {
         match self.op {
             '+' => mode | bits,
             '-' => mode & !bits,
-            _ => (mode & !(self.who & 0o777) & !(self.who & 0o7000 & if folder { 0 } else { 0o7000 })) | bits,
+            _ => {
+                (mode
+                    & !(self.who & 0o777)
+                    & !(self.who & 0o7000 & if folder { 0 } else { 0o7000 }))
+                    | bits
+            }
         }
     }
 }
@@ -119,7 +141,11 @@ mod tests {
             ("u+s", 0o755, false, 0o4755),
             ("u+w-x", 0o555, false, 0o655),
         ] {
-            assert_eq!(Chmod::parse(text).unwrap().apply(old, folder), want, "{text}");
+            assert_eq!(
+                Chmod::parse(text).unwrap().apply(old, folder),
+                want,
+                "{text}"
+            );
         }
         for bad in ["zz", "", "9", "77777", "u", "u=q", "x+r"] {
             assert!(Chmod::parse(bad).is_err(), "{bad}");

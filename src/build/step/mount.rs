@@ -10,9 +10,9 @@ use nix::errno::Errno;
 
 use super::copy::{CopySource, CopyStep, Selection};
 use super::{Origin, StepError};
-use crate::build::context::Tree;
 use crate::build::context::digest::Digests;
 use crate::build::context::ignore::Ignore;
+use crate::build::context::{Entry, Tree};
 use crate::build::dockerfile::mounts::Sharing;
 use crate::build::error::BuildError;
 use crate::build::key::Key;
@@ -84,11 +84,14 @@ pub struct Held {
     copies: Vec<crate::image::layer::Staging>,
 }
 
+/// A tree and, if it is a stage's or an image's, its layers.
+pub type Rooted = (Tree, Option<Vec<Digest>>);
+
 /// What mounts are made with.
 #[derive(Clone, Copy)]
 pub struct Trees<'a> {
     /// The tree of an origin and, for a stage or image, its layers.
-    pub of: &'a dyn Fn(&Origin) -> Result<(Tree, Option<Vec<Digest>>), StepError>,
+    pub of: &'a dyn Fn(&Origin) -> Result<Rooted, StepError>,
     /// The directory of an origin on the host.
     pub host: &'a dyn Fn(&Origin) -> Option<PathBuf>,
     /// Images and layers.
@@ -99,13 +102,17 @@ pub struct Trees<'a> {
 
 impl std::fmt::Debug for Trees<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Trees").field("caches", &self.caches).finish_non_exhaustive()
+        f.debug_struct("Trees")
+            .field("caches", &self.caches)
+            .finish_non_exhaustive()
     }
 }
 
 fn missing(path: &Path, errno: Errno) -> StepError {
     match errno {
-        Errno::ENOENT | Errno::ENOTDIR => StepError::new(format!("\"/{}\": not found", path.display())),
+        Errno::ENOENT | Errno::ENOTDIR => {
+            StepError::new(format!("\"/{}\": not found", path.display()))
+        }
         errno => StepError::file("read", path, errno),
     }
 }
@@ -123,13 +130,22 @@ impl MountStep {
     ///
     /// # Errors
     /// [`StepError`] when a file is missing or can't be read.
-    pub fn add_to(&self, key: &mut Key, trees: &Trees<'_>, digests: &Digests) -> Result<(), StepError> {
+    pub fn add_to(
+        &self,
+        key: &mut Key,
+        trees: &Trees<'_>,
+        digests: &Digests,
+    ) -> Result<(), StepError> {
         if let What::Authorities(_) = self.what {
             return Ok(());
         }
         key.text(&self.target);
         match &self.what {
-            What::Files { origin, path, writable } => {
+            What::Files {
+                origin,
+                path,
+                writable,
+            } => {
                 key.texts(["files", path, if *writable { "rw" } else { "ro" }]);
                 add_files(key, trees, digests, origin, path)?;
             }
@@ -141,7 +157,9 @@ impl MountStep {
                 }
             }
             What::Tmpfs(size) => key.texts(["tmpfs", &size.unwrap_or(0).to_string()]),
-            What::Secret { id, mode, owner, .. } => {
+            What::Secret {
+                id, mode, owner, ..
+            } => {
                 key.texts(["secret", id, &format!("{mode:o} {} {}", owner.0, owner.1)]);
             }
             What::Script(text) => key.texts(["script", text]),
@@ -155,27 +173,66 @@ impl MountStep {
     /// [`StepError`] when a file is missing or a copy fails.
     pub fn open(&self, trees: &Trees<'_>, held: &mut Held) -> Result<SandboxMount, StepError> {
         let (source, read_only) = match &self.what {
-            What::Files { origin, path, writable } => (files(trees, origin, path, *writable, held)?, !writable),
+            What::Files {
+                origin,
+                path,
+                writable,
+            } => (files(trees, origin, path, *writable, held)?, !writable),
             What::Cache { read_only, .. } => (self.cache(trees, held)?, *read_only),
             What::Tmpfs(size) => (SandboxSource::Tmpfs { size: *size }, false),
-            What::Secret { content, mode, owner, .. } => (
-                SandboxSource::Bytes { content: content.clone(), uid: owner.0, gid: owner.1, mode: *mode },
+            What::Secret {
+                content,
+                mode,
+                owner,
+                ..
+            } => (
+                SandboxSource::Bytes {
+                    content: content.clone(),
+                    uid: owner.0,
+                    gid: owner.1,
+                    mode: *mode,
+                },
                 true,
             ),
             What::Script(text) => (
-                SandboxSource::Bytes { content: text.clone().into_bytes(), uid: 0, gid: 0, mode: 0o755 },
+                SandboxSource::Bytes {
+                    content: text.clone().into_bytes(),
+                    uid: 0,
+                    gid: 0,
+                    mode: 0o755,
+                },
                 true,
             ),
             What::Authorities(path) => {
-                let content =
-                    std::fs::read(path).map_err(|e| BuildError::io(format!("read {}", path.display()), e))?;
-                (SandboxSource::Bytes { content, uid: 0, gid: 0, mode: 0o444 }, true)
+                let content = std::fs::read(path)
+                    .map_err(|e| BuildError::io(format!("read {}", path.display()), e))?;
+                (
+                    SandboxSource::Bytes {
+                        content,
+                        uid: 0,
+                        gid: 0,
+                        mode: 0o444,
+                    },
+                    true,
+                )
             }
         };
-        Ok(SandboxMount { target: self.target.clone(), source, read_only })
+        Ok(SandboxMount {
+            target: self.target.clone(),
+            source,
+            read_only,
+        })
     }
     fn cache(&self, trees: &Trees<'_>, held: &mut Held) -> Result<SandboxSource, StepError> {
-        let What::Cache { id, seed, sharing, mode, owner, .. } = &self.what else {
+        let What::Cache {
+            id,
+            seed,
+            sharing,
+            mode,
+            owner,
+            ..
+        } = &self.what
+        else {
             return Err(StepError::new("not a cache"));
         };
         let mut name = Digest::of(id.as_bytes()).hex();
@@ -183,22 +240,28 @@ impl MountStep {
             name = Digest::of(format!("{name} {origin:?} {path}").as_bytes()).hex();
         }
         let base = trees.caches.join(name);
-        let told = |step: &str, error: std::io::Error| BuildError::io(format!("{step} {}", base.display()), error);
+        let told = |step: &str, error: std::io::Error| {
+            BuildError::io(format!("{step} {}", base.display()), error)
+        };
         make_dirs(&base, 0o700).map_err(|e| told("create", e))?;
         let lock = |slot: u32| base.join(format!("lock.{slot}"));
         let slot = match sharing {
             Sharing::Shared => {
-                held.locks.push(Lock::acquire(&lock(0), Hold::Shared).map_err(|e| told("lock", e))?);
+                held.locks
+                    .push(Lock::acquire(&lock(0), Hold::Shared).map_err(|e| told("lock", e))?);
                 0
             }
             Sharing::Locked => {
-                held.locks.push(Lock::acquire(&lock(0), Hold::Exclusive).map_err(|e| told("lock", e))?);
+                held.locks
+                    .push(Lock::acquire(&lock(0), Hold::Exclusive).map_err(|e| told("lock", e))?);
                 0
             }
             Sharing::Private => {
                 let mut slot = 0;
                 loop {
-                    match Lock::try_acquire(&lock(slot), Hold::Exclusive).map_err(|e| told("lock", e))? {
+                    match Lock::try_acquire(&lock(slot), Hold::Exclusive)
+                        .map_err(|e| told("lock", e))?
+                    {
                         Some(taken) => {
                             held.locks.push(taken);
                             break slot;
@@ -210,7 +273,8 @@ impl MountStep {
         };
         let data = base.join(format!("data.{slot}"));
         // Steps that share the directory make it one after another.
-        let _making = Lock::acquire(&base.join("making"), Hold::Exclusive).map_err(|e| told("lock", e))?;
+        let _making =
+            Lock::acquire(&base.join("making"), Hold::Exclusive).map_err(|e| told("lock", e))?;
         if !data.exists() {
             let fresh = base.join(format!("new.{slot}"));
             crate::sys::fs::remove_tree(&fresh).map_err(|e| told("remove", e))?;
@@ -218,15 +282,26 @@ impl MountStep {
             if let Some((origin, path)) = seed {
                 self.sow(trees, origin, path, &fresh)?;
             }
-            std::os::unix::fs::chown(&fresh, Some(owner.0), Some(owner.1)).map_err(|e| told("own", e))?;
-            let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(*mode);
+            std::os::unix::fs::chown(&fresh, Some(owner.0), Some(owner.1))
+                .map_err(|e| told("own", e))?;
+            let mode =
+                <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(*mode);
             std::fs::set_permissions(&fresh, mode).map_err(|e| told("set the mode of", e))?;
             std::fs::rename(&fresh, &data).map_err(|e| told("rename", e))?;
         }
-        Ok(SandboxSource::Host { root: data, path: PathBuf::new() })
+        Ok(SandboxSource::Host {
+            root: data,
+            path: PathBuf::new(),
+        })
     }
     /// Fills a new cache directory.
-    fn sow(&self, trees: &Trees<'_>, origin: &Origin, path: &str, into: &Path) -> Result<(), StepError> {
+    fn sow(
+        &self,
+        trees: &Trees<'_>,
+        origin: &Origin,
+        path: &str,
+        into: &Path,
+    ) -> Result<(), StepError> {
         let (tree, _) = (trees.of)(origin)?;
         let staging = filtered(trees, &tree, origin, path)?;
         let from = staging.upper();
@@ -253,10 +328,14 @@ fn add_files(
         key.layers(&layers);
         return Ok(());
     }
-    let start = tree.find(&clean(Path::new(path))).map_err(|errno| missing(Path::new(path), errno))?;
+    let start = tree
+        .find(&clean(Path::new(path)))
+        .map_err(|errno| missing(Path::new(path), errno))?;
     let told = |errno| StepError::file("read", &start, errno);
     let entries = tree.walk(&start, &Ignore::default()).map_err(told)?;
-    digests.add(key.hasher(), &tree, &start, &entries).map_err(told)
+    digests
+        .add(key.hasher(), &tree, &start, &entries)
+        .map_err(told)
 }
 
 fn files(
@@ -267,21 +346,30 @@ fn files(
     held: &mut Held,
 ) -> Result<SandboxSource, StepError> {
     let (tree, layers) = (trees.of)(origin)?;
-    let found = tree.find(&clean(Path::new(path))).map_err(|errno| missing(Path::new(path), errno))?;
+    let found = tree
+        .find(&clean(Path::new(path)))
+        .map_err(|errno| missing(Path::new(path), errno))?;
     if let Some(layers) = layers {
-        return Ok(SandboxSource::Layers { layers: super::distinct(&layers), path: found });
+        return Ok(SandboxSource::Layers {
+            layers: super::distinct(&layers),
+            path: found,
+        });
     }
     let told = |errno| StepError::file("read", &found, errno);
     let kept = tree.walk(&found, &Ignore::default()).map_err(told)?;
-    let whole = !writable && !kept.first().is_some_and(crate::build::context::Entry::is_dir)
-        || !writable && !tree.leaves_out_below(&found).map_err(told)?;
+    let folder = kept.first().is_some_and(Entry::is_dir);
+    let whole = !writable && (!folder || !tree.leaves_out_below(&found).map_err(told)?);
     match (trees.host)(origin).filter(|_| whole) {
         Some(root) => Ok(SandboxSource::Host { root, path: found }),
         None => {
             let staging = filtered(trees, &tree, origin, path)?;
             let file = kept.first().is_some_and(|top| !top.is_dir());
             let name = Path::new("file");
-            let path = if file { name.to_owned() } else { PathBuf::new() };
+            let path = if file {
+                name.to_owned()
+            } else {
+                PathBuf::new()
+            };
             let root = staging.upper();
             held.copies.push(staging);
             Ok(SandboxSource::Host { root, path })
@@ -306,10 +394,22 @@ fn filtered(
         exclude: Vec::new(),
         unpack: false,
     };
-    let found = tree.find(&clean(Path::new(path))).map_err(|errno| missing(Path::new(path), errno))?;
-    let top = tree.root().lstat(&found).map_err(|errno| missing(&found, errno))?;
+    let found = tree
+        .find(&clean(Path::new(path)))
+        .map_err(|errno| missing(Path::new(path), errno))?;
+    let top = tree
+        .root()
+        .lstat(&found)
+        .map_err(|errno| missing(&found, errno))?;
     let file = !crate::sys::fs::is_kind(&top, libc::S_IFDIR);
-    let step = if file { CopyStep { dest: "/file".to_owned(), ..step } } else { step };
+    let step = if file {
+        CopyStep {
+            dest: "/file".to_owned(),
+            ..step
+        }
+    } else {
+        step
+    };
     let staging = trees.store.layers().staging()?;
     Selection::find(&step, tree)?.copy_into(tree, &staging.upper())?;
     Ok(staging)

@@ -16,7 +16,9 @@ const LARGEST: u64 = 4 << 20;
 /// # Errors
 /// [`StepError`] for a name where no account file can be.
 pub(super) fn find(text: &str, root: &Root, empty: bool) -> Result<(u32, u32), StepError> {
-    let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+    let (user, group) = text
+        .split_once(':')
+        .map_or((text, None), |(user, group)| (user, Some(group)));
     let unknown = |name: &str| {
         StepError::hinted(
             format!("no user or group `{name}`: the image has no files yet"),
@@ -31,7 +33,12 @@ pub(super) fn find(text: &str, root: &Root, empty: bool) -> Result<(u32, u32), S
             return Err(unknown(user));
         }
         let fields = account(root, "etc/passwd", user);
-        let number = |at: usize| fields.get(at).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let number = |at: usize| {
+            fields
+                .get(at)
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(0)
+        };
         owner = (number(2), number(3));
     }
     match group {
@@ -43,7 +50,10 @@ pub(super) fn find(text: &str, root: &Root, empty: bool) -> Result<(u32, u32), S
                 Err(_) => {
                     let fields = account(root, "etc/group", group);
                     // An unknown group changes nothing.
-                    fields.get(2).and_then(|text| text.parse().ok()).unwrap_or(owner.1)
+                    fields
+                        .get(2)
+                        .and_then(|text| text.parse().ok())
+                        .unwrap_or(owner.1)
                 }
             }
         }
@@ -55,8 +65,12 @@ pub(super) fn find(text: &str, root: &Root, empty: bool) -> Result<(u32, u32), S
 fn account(root: &Root, file: &str, name: &str) -> Vec<String> {
     let bytes = root.read(Path::new(file), LARGEST).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let line = text.lines().map(str::trim).find(|line| line.split(':').next() == Some(name));
-    line.map(|line| line.split(':').map(str::to_owned).collect()).unwrap_or_default()
+    let line = text
+        .lines()
+        .map(str::trim)
+        .find(|line| line.split(':').next() == Some(name));
+    line.map(|line| line.split(':').map(str::to_owned).collect())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -67,7 +81,11 @@ mod tests {
     fn names_are_looked_up_in_the_image_and_unknown_ones_are_root() {
         let dir = std::env::temp_dir().join(format!("hoist-owner-{}", std::process::id()));
         std::fs::create_dir_all(dir.join("etc")).unwrap();
-        std::fs::write(dir.join("etc/passwd"), "root:x:0:0::/:\napp:x:1000:1001::/:\n").unwrap();
+        std::fs::write(
+            dir.join("etc/passwd"),
+            "root:x:0:0::/:\napp:x:1000:1001::/:\n",
+        )
+        .unwrap();
         std::fs::write(dir.join("etc/group"), "adm:x:4:app\n").unwrap();
         let root = Root::open(&dir).unwrap();
         for (text, want) in [

@@ -63,7 +63,9 @@ pub struct Means<'a> {
 
 impl std::fmt::Debug for Means<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Means").field("trees", &self.trees).finish_non_exhaustive()
+        f.debug_struct("Means")
+            .field("trees", &self.trees)
+            .finish_non_exhaustive()
     }
 }
 
@@ -72,13 +74,24 @@ impl RunStep {
     ///
     /// # Errors
     /// [`StepError`] when a mounted file is missing.
-    pub fn add_to(&self, key: &mut Key, trees: &Trees<'_>, digests: &Digests) -> Result<(), StepError> {
+    pub fn add_to(
+        &self,
+        key: &mut Key,
+        trees: &Trees<'_>,
+        digests: &Digests,
+    ) -> Result<(), StepError> {
         key.texts(self.args.iter().map(String::as_str));
         key.texts(self.env.iter().map(String::as_str));
         key.texts(self.secret_env.iter().map(String::as_str));
-        key.texts([self.cwd.as_str(), self.user.as_str(), &format!("{:?}", self.network)]);
+        key.texts([
+            self.cwd.as_str(),
+            self.user.as_str(),
+            &format!("{:?}", self.network),
+        ]);
         key.texts([format!("{:?} {:?}", self.extra_hosts, self.shm_size).as_str()]);
-        self.mounts.iter().try_for_each(|mount| mount.add_to(key, trees, digests))
+        self.mounts
+            .iter()
+            .try_for_each(|mount| mount.add_to(key, trees, digests))
     }
     /// Runs it; `None` if it changed nothing.
     ///
@@ -87,7 +100,10 @@ impl RunStep {
     pub fn run(&self, means: &Means<'_>, layers: &[Digest]) -> Result<Option<Digest>, StepError> {
         let store = means.trees.store;
         let mut held = Held::default();
-        let mounts = self.mounts.iter().map(|mount| mount.open(&means.trees, &mut held));
+        let mounts = self
+            .mounts
+            .iter()
+            .map(|mount| mount.open(&means.trees, &mut held));
         let mounts = mounts.collect::<Result<Vec<_>, _>>()?;
         let staging = store.layers().staging()?;
         let id = Digest::of(staging.upper().as_os_str().as_encoded_bytes()).short();
@@ -130,13 +146,24 @@ impl RunStep {
                 output.push(message);
                 Err(self.failed(code, output))
             }
-            Err(error) => Err(StepError::Failed { message: error.to_string(), hint: None, output: last, code: None }),
+            Err(error) => Err(StepError::Failed {
+                message: error.to_string(),
+                hint: None,
+                output: last,
+                code: None,
+            }),
         }
     }
     fn failed(&self, code: i32, output: Vec<String>) -> StepError {
         let command = self.args.join(" ");
-        let message = format!("process {command:?} did not complete successfully: exit code: {code}");
-        StepError::Failed { message, hint: None, output, code: Some(code) }
+        let message =
+            format!("process {command:?} did not complete successfully: exit code: {code}");
+        StepError::Failed {
+            message,
+            hint: None,
+            output,
+            code: Some(code),
+        }
     }
 }
 
@@ -147,7 +174,11 @@ fn pass_on(from: File, output: &(dyn Fn(&str) + Sync)) -> Vec<String> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        match from.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
+        match from
+            .by_ref()
+            .take(LONGEST_LINE)
+            .read_until(b'\n', &mut line)
+        {
             Ok(0) | Err(_) => return last.into(),
             Ok(_) => {}
         }

@@ -5,6 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -71,6 +72,16 @@ impl<'a> Writer<'a> {
             }
         }
     }
+    /// Removes whatever is at a path, a folder with all that is in it.
+    pub(super) fn remove(&mut self, path: &Path) -> Result<(), Errno> {
+        match self.clear(path) {
+            Err(Errno::EISDIR) => {
+                let (folder, name) = self.enter(path)?;
+                remove_folder(folder, &name)
+            }
+            other => other,
+        }
+    }
     /// Makes a folder, if it is not there. A file in its place is `ENOTDIR`.
     pub(super) fn folder(&mut self, path: &Path) -> Result<(), Errno> {
         match self.stat(path)? {
@@ -96,15 +107,33 @@ impl<'a> Writer<'a> {
     /// A new name of a file that was written before.
     pub(super) fn hard_link(&mut self, path: &Path, existing: &Path) -> Result<(), Errno> {
         let root = self.root.as_fd();
-        let old = openat2(root, existing.parent().unwrap_or(Path::new("")), OFlag::O_PATH, 0, Resolve::NoLinks)?;
+        let old = openat2(
+            root,
+            existing.parent().unwrap_or(Path::new("")),
+            OFlag::O_PATH,
+            0,
+            Resolve::NoLinks,
+        )?;
         let old_name = existing.file_name().ok_or(Errno::EINVAL)?;
         let (folder, name) = self.enter(path)?;
-        nix::unistd::linkat(old, old_name, folder, name.as_os_str(), LinkatFlags::empty())
+        nix::unistd::linkat(
+            old,
+            old_name,
+            folder,
+            name.as_os_str(),
+            LinkatFlags::empty(),
+        )
     }
     /// A new FIFO or device.
     pub(super) fn node(&mut self, path: &Path, kind: SFlag, device: u64) -> Result<(), Errno> {
         let (folder, name) = self.enter(path)?;
-        nix::sys::stat::mknodat(folder, name.as_os_str(), kind, Mode::from_bits_truncate(0o600), device)
+        nix::sys::stat::mknodat(
+            folder,
+            name.as_os_str(),
+            kind,
+            Mode::from_bits_truncate(0o600),
+            device,
+        )
     }
     /// Sets owner, mode and times of what is at a path; a link itself is meant, never its target.
     pub(super) fn meta(&mut self, path: &Path, meta: &Meta, link: bool) -> Result<(), Errno> {
@@ -114,7 +143,13 @@ impl<'a> Writer<'a> {
         let (folder, name) = self.enter(path)?;
         let (uid, gid) = meta.owner;
         let at = AtFlags::AT_SYMLINK_NOFOLLOW;
-        nix::unistd::fchownat(folder, name.as_os_str(), Some(uid.into()), Some(gid.into()), at)?;
+        nix::unistd::fchownat(
+            folder,
+            name.as_os_str(),
+            Some(uid.into()),
+            Some(gid.into()),
+            at,
+        )?;
         if !link {
             // The name is no link: it was made by us a moment ago in a tree that nobody else sees.
             let mode = Mode::from_bits_truncate(meta.mode & 0o7777);
@@ -135,7 +170,11 @@ impl<'a> Writer<'a> {
         Ok(())
     }
     /// Sets extended attributes of what is at a path.
-    pub(super) fn xattrs(&mut self, path: &Path, attrs: &[(OsString, Vec<u8>)]) -> Result<(), Errno> {
+    pub(super) fn xattrs(
+        &mut self,
+        path: &Path,
+        attrs: &[(OsString, Vec<u8>)],
+    ) -> Result<(), Errno> {
         let (folder, name) = self.enter(path)?;
         let place = entry_path(folder, &name);
         for (key, value) in attrs {
@@ -146,4 +185,30 @@ impl<'a> Writer<'a> {
         }
         Ok(())
     }
+}
+
+/// Removes a folder of an open one, links in it never followed.
+fn remove_folder(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_NOFOLLOW;
+    let mut dir = nix::dir::Dir::from_fd(openat2(
+        parent,
+        Path::new(name),
+        flags,
+        0,
+        Resolve::NoLinks,
+    )?)?;
+    let items: Vec<nix::dir::Entry> = dir.iter().collect::<Result<_, _>>()?;
+    let here = openat2(parent, Path::new(name), flags, 0, Resolve::NoLinks)?;
+    for item in items {
+        let name = OsStr::from_bytes(item.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
+        if is_kind(&lstat_at(&here, name)?, libc::S_IFDIR) {
+            remove_folder(&here, name)?;
+        } else {
+            nix::unistd::unlinkat(&here, name, UnlinkatFlags::NoRemoveDir)?;
+        }
+    }
+    nix::unistd::unlinkat(parent, name, UnlinkatFlags::RemoveDir)
 }

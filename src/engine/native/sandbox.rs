@@ -25,7 +25,8 @@ use super::net::{self, Networks};
 use super::cgroup::{Cgroup, DeviceAccess};
 use super::runtime::message::Report;
 use super::runtime::{
-    Birth, BirthMount, BirthSource, BirthStdio, Born, JoinedNamespaces, RootfsSpec, give_birth,
+    Birth, BirthMount, BirthSource, BirthStdio, Born, JoinedNamespaces, RootfsSpec,
+    give_birth_bound,
 };
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar;
@@ -107,13 +108,14 @@ impl Sandbox for NativeSandbox {
             parent: nix::unistd::getpid().as_raw(),
         };
         let fail = |error| EngineError::failed("start a build step", error);
-        let bytes = serde_json::to_vec(&order).map_err(|e| EngineError::failed("encode a build step", e))?;
+        let bytes = serde_json::to_vec(&order)
+            .map_err(|e| EngineError::failed("encode a build step", e))?;
         let order = memory(c"hoist-order", &bytes).map_err(fail)?;
         let outcome = memory(c"hoist-outcome", b"").map_err(fail)?;
         let pass = [(ORDER, order.as_fd()), (OUTCOME, outcome.as_fd())];
         let stdio = [None, Some(output), Some(output)];
-        let child =
-            process::spawn_self("hoist build step", &["__sandbox"], stdio, &pass, true).map_err(fail)?;
+        let child = process::spawn_self("hoist build step", &["__sandbox"], stdio, &pass, true)
+            .map_err(fail)?;
         let mut told = false;
         loop {
             let ended = pidfd::has_ended(&child.pidfd, Some(GLANCE));
@@ -132,7 +134,8 @@ impl Sandbox for NativeSandbox {
             Ok(Outcome::Ended(code)) => Ok(code),
             Ok(Outcome::Failed(report)) => Err(report.into()),
             Err(_) => {
-                let cause = format!("its process ended with code {} before it was done", ended.code());
+                let cause =
+                    format!("its process ended with code {} before it was done", ended.code());
                 Err(EngineError::failed("run a build step", cause))
             }
         }
@@ -156,8 +159,8 @@ fn obey() -> Result<i32> {
     let fail = |errno: Errno| EngineError::failed("begin a build step", errno);
     let bytes = std::fs::read(format!("/proc/self/fd/{ORDER}"));
     let bytes = bytes.map_err(|error| EngineError::failed("read a build step", error))?;
-    let order: Order =
-        serde_json::from_slice(&bytes).map_err(|error| EngineError::failed("read a build step", error))?;
+    let order: Order = serde_json::from_slice(&bytes)
+        .map_err(|error| EngineError::failed("read a build step", error))?;
     let mut stops = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         stops.add(signal);
@@ -173,7 +176,7 @@ fn obey() -> Result<i32> {
     let roots = Roots { data: order.data.clone(), run: order.run.clone() };
     let done = connect(&roots, &order.spec).and_then(|connection| {
         let limits = Resources::default();
-        let cgroup = Cgroup::create(&id, None, &limits, DeviceAccess::Listed(&[]))?;
+        let cgroup = Cgroup::create(&id, None, &limits, &DeviceAccess::Listed(Vec::new()))?;
         let ended = step(&order, connection, &cgroup, &signals);
         let cleaned = cgroup.kill().and_then(|()| cgroup.remove());
         ended.and_then(|code| cleaned.map(|()| code))
@@ -183,7 +186,12 @@ fn obey() -> Result<i32> {
 }
 
 /// Runs the process to its end.
-fn step(order: &Order, mut network: Connection, cgroup: &Cgroup, signals: &SignalFd) -> Result<i32> {
+fn step(
+    order: &Order,
+    mut network: Connection,
+    cgroup: &Cgroup,
+    signals: &SignalFd,
+) -> Result<i32> {
     let spec = container(&order.spec);
     let lower = order.layout().lower(&order.spec.layers);
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
@@ -204,9 +212,8 @@ fn step(order: &Order, mut network: Connection, cgroup: &Cgroup, signals: &Signa
             stderr: stderr.as_fd(),
         },
         init: false,
-        die_with_parent: true,
     };
-    let born = give_birth(&birth)?;
+    let born = give_birth_bound(&birth)?;
     let code = wait(&born, network.answerer.as_mut(), cgroup, signals)?;
     remove_stubs(&order.spec.upper, &lower, &born.made)
         .map_err(|errno| EngineError::failed("take mount targets away", errno))?;
@@ -240,7 +247,9 @@ fn wait(
             return pidfd::wait(&born.pidfd).map(pidfd::Ended::code).map_err(fail);
         }
         if ready.get(1) == Some(&true) {
-            cgroup.kill().or_else(|_| pidfd::send_signal(&born.pidfd, libc::SIGKILL).map_err(fail))?;
+            cgroup
+                .kill()
+                .or_else(|_| pidfd::send_signal(&born.pidfd, libc::SIGKILL).map_err(fail))?;
             return pidfd::wait(&born.pidfd).map(pidfd::Ended::code).map_err(fail);
         }
         if let Some(answerer) = answerer.as_mut() {
@@ -268,7 +277,11 @@ fn container(spec: &SandboxSpec) -> ContainerSpec {
         mounts: Vec::new(),
         shm_size: spec.shm_size,
         namespaces: Namespaces::default(),
-        network: if spec.network == SandboxNetwork::Host { NetworkMode::Host } else { NetworkMode::None },
+        network: if spec.network == SandboxNetwork::Host {
+            NetworkMode::Host
+        } else {
+            NetworkMode::None
+        },
         dns: DnsConfig::default(),
         extra_hosts: spec.extra_hosts.clone(),
         ports: Vec::new(),
@@ -379,7 +392,11 @@ fn disconnect(roots: &Roots, spec: &SandboxSpec) -> Result<()> {
 
 /// Takes what was made for mounts out of `upper` where it is still empty, and with it the copies of
 /// directories that overlay made only to hold it. Nothing is followed: the step may have put links anywhere.
-fn remove_stubs(upper: &Path, lower: &[PathBuf], made: &[PathBuf]) -> std::result::Result<(), Errno> {
+fn remove_stubs(
+    upper: &Path,
+    lower: &[PathBuf],
+    made: &[PathBuf],
+) -> std::result::Result<(), Errno> {
     let root = Root::open(upper)?;
     let mut above: Vec<&Path> = Vec::new();
     for path in made.iter().rev() {
@@ -401,7 +418,9 @@ fn remove_empty(root: &Root, path: &Path) -> std::result::Result<(), Errno> {
     use crate::sys::fs::{Resolve, openat2};
     use nix::fcntl::{AtFlags, OFlag};
     use nix::unistd::{UnlinkatFlags, unlinkat};
-    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(());
+    };
     let above = match openat2(root, above, OFlag::O_DIRECTORY, 0, Resolve::NoLinks) {
         Ok(above) => above,
         Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(()),
@@ -427,7 +446,9 @@ fn remove_empty(root: &Root, path: &Path) -> std::result::Result<(), Errno> {
 /// no attributes, which an opaque one would have.
 fn is_mere_copy(root: &Root, lower: &[PathBuf], dir: &Path) -> bool {
     let key = |found: &nix::sys::stat::FileStat| (found.st_mode, found.st_uid, found.st_gid);
-    let Ok(copy) = root.lstat(dir) else { return false };
+    let Ok(copy) = root.lstat(dir) else {
+        return false;
+    };
     let below = lower.iter().rev().find_map(|layer| Root::open(layer).ok()?.lstat(dir).ok());
     let opaque = root.open_at(dir, nix::fcntl::OFlag::O_DIRECTORY, 0).map_or(true, |open| {
         crate::sys::fs::xattrs(&crate::sys::fs::fd_path(&open).join(".")).is_ok_and(|found| {
@@ -454,7 +475,12 @@ mod tests {
             network: SandboxNetwork::None,
             mounts: vec![SandboxMount {
                 target: "/run/secrets/key".into(),
-                source: SandboxSource::Bytes { content: b"s3cret\n".to_vec(), uid: 0, gid: 0, mode: 0o400 },
+                source: SandboxSource::Bytes {
+                    content: b"s3cret\n".to_vec(),
+                    uid: 0,
+                    gid: 0,
+                    mode: 0o400,
+                },
                 read_only: true,
             }],
             hostname: "step".into(),
@@ -472,7 +498,8 @@ mod tests {
         let roots = Roots { data: dir.to_owned(), run: dir.to_owned() };
         let network = connect(&roots, &order.spec)?;
         let id = format!("step-test-{}", std::process::id());
-        let cgroup = Cgroup::create(&id, None, &Resources::default(), DeviceAccess::Listed(&[]))?;
+        let cgroup =
+            Cgroup::create(&id, None, &Resources::default(), &DeviceAccess::Listed(Vec::new()))?;
         let code = step(&order, network, &cgroup, &signals);
         cgroup.kill().and_then(|()| cgroup.remove())?;
         code

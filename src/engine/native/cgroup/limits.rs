@@ -104,7 +104,8 @@ pub(super) fn v2(resources: &Resources) -> Vec<Write> {
     to.want("the CPU shares", "cpu", "cpu.weight", weight);
     let (quota, period) = cpu(resources);
     let max = (quota.is_some() || period.is_some()).then(|| {
-        let quota = quota.filter(|quota| *quota > 0).map_or("max".into(), |quota| quota.to_string());
+        let quota =
+            quota.filter(|quota| *quota > 0).map_or("max".into(), |quota| quota.to_string());
         format!("{quota} {}", period.unwrap_or(CPU_PERIOD_US))
     });
     to.want("the CPU limit", "cpu", "cpu.max", max);

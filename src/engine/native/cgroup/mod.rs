@@ -26,12 +26,12 @@ use limits::Write;
 const PARENT: &str = "hoist";
 
 /// Which devices a container may use.
-#[derive(Debug, Clone, Copy)]
-pub enum DeviceAccess<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceAccess {
     /// All of the host's.
     All,
     /// The default ones and these.
-    Listed(&'a [DeviceRule]),
+    Listed(Vec<DeviceRule>),
 }
 
 /// A mounted hierarchy.
@@ -69,10 +69,14 @@ pub struct CgroupPath {
 fn mounted(mountinfo: &str) -> Vec<Hierarchy> {
     let mut found: Vec<Hierarchy> = Vec::new();
     for line in mountinfo.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let Some((left, right)) = line.split_once(" - ") else {
+            continue;
+        };
         let mut right = right.split(' ');
         let (kind, options) = (right.next().unwrap_or(""), right.nth(1).unwrap_or(""));
-        let Some(mount) = left.split(' ').nth(4) else { continue };
+        let Some(mount) = left.split(' ').nth(4) else {
+            continue;
+        };
         let unified = kind == "cgroup2";
         if !unified && kind != "cgroup" {
             continue;
@@ -80,7 +84,9 @@ fn mounted(mountinfo: &str) -> Vec<Hierarchy> {
         let not_ours = ["rw", "ro", "xattr", "clone_children", "noprefix"];
         let controllers: Vec<String> = options
             .split(',')
-            .filter(|word| !unified && !not_ours.contains(word) && !word.starts_with("release_agent"))
+            .filter(|word| {
+                !unified && !not_ours.contains(word) && !word.starts_with("release_agent")
+            })
             .map(str::to_owned)
             .collect();
         let mount = PathBuf::from(mount);
@@ -139,7 +145,7 @@ impl Cgroup {
         id: &str,
         parent: Option<&str>,
         resources: &Resources,
-        devices: DeviceAccess<'_>,
+        devices: &DeviceAccess,
     ) -> Result<Self> {
         let cgroup = Self::locate(id, parent)?;
         let made = cgroup.make().and_then(|()| cgroup.limit(resources));
@@ -204,19 +210,24 @@ impl Cgroup {
         Ok(())
     }
 
-    fn restrict_devices(&self, access: DeviceAccess<'_>) -> Result<()> {
-        let DeviceAccess::Listed(extra) = access else { return Ok(()) };
-        let rules: Vec<DeviceRule> = DeviceRule::defaults().into_iter().chain(extra.iter().cloned()).collect();
+    fn restrict_devices(&self, access: &DeviceAccess) -> Result<()> {
+        let DeviceAccess::Listed(extra) = access else {
+            return Ok(());
+        };
+        let rules: Vec<DeviceRule> =
+            DeviceRule::defaults().into_iter().chain(extra.iter().cloned()).collect();
         if self.pure_v2 {
             let allowed: Vec<_> = rules.iter().map(DeviceRule::for_bpf).collect();
-            let dir = self.fd()?.ok_or_else(|| EngineError::failed("restrict devices", "no cgroup"))?;
+            let Some(dir) = self.fd()? else { return Ok(()) };
             return match crate::sys::bpf::restrict_devices(dir.as_fd(), &allowed) {
                 // Without root the kernel lets nobody make or open devices that matter anyway.
                 Err(nix::errno::Errno::EPERM) if !nix::unistd::geteuid().is_root() => Ok(()),
                 other => other.map_err(|errno| EngineError::failed("restrict devices", errno)),
             };
         }
-        let Some(dir) = self.controller("devices") else { return Ok(()) };
+        let Some(dir) = self.controller("devices") else {
+            return Ok(());
+        };
         let deny = dir.join("devices.deny");
         fs::write(&deny, "a").map_err(|error| failed("write", &deny, &error))?;
         let allow = dir.join("devices.allow");
@@ -238,18 +249,33 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Its directory on version 2, for `CLONE_INTO_CGROUP`; `None` where version 1 has the controllers.
+    /// Its directory in the unified hierarchy, for `CLONE_INTO_CGROUP`; `None` where there is none.
     ///
     /// # Errors
     /// [`EngineError::Failed`].
     pub fn fd(&self) -> Result<Option<OwnedFd>> {
-        let [only] = self.hierarchies.as_slice() else { return Ok(None) };
-        if !only.unified {
+        let unified = self.hierarchies.iter().find(|hierarchy| hierarchy.unified);
+        let Some(unified) = unified else {
             return Ok(None);
-        }
+        };
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let fd = nix::fcntl::open(&only.dir, flags, Mode::empty());
-        fd.map(Some).map_err(|errno| failed("open", &only.dir, &errno.into()))
+        let fd = nix::fcntl::open(&unified.dir, flags, Mode::empty());
+        fd.map(Some).map_err(|errno| failed("open", &unified.dir, &errno.into()))
+    }
+
+    /// Puts the caller, who has one thread and was born into [`Cgroup::fd`], into all other hierarchies.
+    ///
+    /// A thread that moves itself through `tasks` needs no lock over all processes of the machine; a write
+    /// to `cgroup.procs` does, and waits for it about 8 ms (Linux 6.18, `cgroup_procs_write_start`).
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn enter_rest(&self) -> Result<()> {
+        for hierarchy in self.hierarchies.iter().filter(|hierarchy| !hierarchy.unified) {
+            let path = hierarchy.dir.join("tasks");
+            fs::write(&path, "0").map_err(|error| failed("write", &path, &error))?;
+        }
+        Ok(())
     }
 
     /// The directories a container may look at.
@@ -291,7 +317,9 @@ impl Cgroup {
         } else {
             ("memory", "memory.oom_control")
         };
-        let Some(dir) = self.controller(controller) else { return 0 };
+        let Some(dir) = self.controller(controller) else {
+            return 0;
+        };
         let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
         let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
@@ -330,9 +358,8 @@ impl Cgroup {
             if pids.is_empty() {
                 return Ok(());
             }
-            let all_at_once = unified.is_some_and(|hierarchy| {
-                fs::write(hierarchy.dir.join("cgroup.kill"), "1").is_ok()
-            });
+            let all_at_once = unified
+                .is_some_and(|hierarchy| fs::write(hierarchy.dir.join("cgroup.kill"), "1").is_ok());
             if !all_at_once {
                 for pid in &pids {
                     // One that has ended by now is what we want.
@@ -345,7 +372,10 @@ impl Cgroup {
             // A frozen task dies only once it is thawed on version 1.
             let _ = self.freeze(false);
             if Instant::now() > end {
-                return Err(EngineError::failed("kill the container's processes", format!("{pids:?}")));
+                return Err(EngineError::failed(
+                    "kill the container's processes",
+                    format!("{pids:?}"),
+                ));
             }
             // A process that has got the signal needs a moment; there is no descriptor that all kernels
             // let us wait on for the whole group.
@@ -462,9 +492,7 @@ fn remove_levels(dir: &Path) -> Result<()> {
         match fs::remove_dir(dir) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error)
-                if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < end =>
-            {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < end => {
                 std::thread::sleep(Duration::from_millis(1));
             }
             Err(error) => return Err(failed("remove cgroup", dir, &error)),
@@ -485,7 +513,8 @@ mod tests {
 33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 34 30 0:27 / /other/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
 ";
-        let found: Vec<_> = mounted(hybrid).into_iter().map(|h| (h.controllers.join("+"), h.unified)).collect();
+        let found: Vec<_> =
+            mounted(hybrid).into_iter().map(|h| (h.controllers.join("+"), h.unified)).collect();
         let want = [("cpu+cpuacct", false), ("name=systemd", false), ("", true)];
         assert_eq!(found, want.map(|(name, unified)| (name.to_owned(), unified)));
         let pure = "25 20 0:22 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
@@ -514,7 +543,8 @@ mod tests {
             pids: Some(77),
             ..Resources::default()
         };
-        let cgroup = Cgroup::create(&id, None, &resources, DeviceAccess::Listed(&[])).unwrap();
+        let cgroup =
+            Cgroup::create(&id, None, &resources, &DeviceAccess::Listed(Vec::new())).unwrap();
         let read = |controller: &str, file: &str| {
             let dir = cgroup.controller(controller).unwrap();
             fs::read_to_string(dir.join(file)).unwrap().trim().to_owned()

@@ -14,7 +14,9 @@ use super::limits::{PrivateProc, set_oom_score, set_parameters, set_resource_lim
 use super::message::{Message, Wire, step};
 use super::rootfs::{Kind, Stage};
 use super::user::{User, lookup};
-use super::{Birth, BirthStdio, Identity, Prepared, dev, exec, init, mounts, terminal};
+use super::{
+    Birth, BirthSource, BirthStdio, Bond, Identity, Prepared, dev, exec, init, mounts, terminal,
+};
 use crate::engine::spec::{Process, Share};
 use crate::engine::{EngineError, Result};
 use crate::sys::clone::{Plan, Side, clone};
@@ -50,14 +52,16 @@ pub(super) fn cut_loose(kept: &[RawFd]) -> Result<()> {
 }
 
 fn become_first(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<Infallible> {
-    let given = [birth.netns, birth.join.ipc, birth.join.shm];
+    let given = [birth.netns, birth.join.ipc];
     let mut kept: Vec<RawFd> = given.into_iter().flatten().map(|fd| fd.as_raw_fd()).collect();
     kept.extend(birth.stdio.raw());
+    kept.extend(birth.mounts.iter().filter_map(|mount| match &mount.source {
+        BirthSource::Tree(tree) => Some(tree.as_raw_fd()),
+        _ => None,
+    }));
     kept.push(wire.as_fd().as_raw_fd());
     cut_loose(&kept)?;
-    if !matches!(wire.receive()?, Some((Message::Go, _))) {
-        exit_now(1);
-    }
+    birth.cgroup.enter_rest()?;
     enter_namespaces(birth)?;
     let slave = put_together(birth, prepared, wire)?;
     let proc = set_limits(birth)?;
@@ -73,7 +77,7 @@ fn become_first(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<I
         identity: &prepared.identity,
         stdio: birth.stdio,
         slave,
-        die_with_parent: birth.die_with_parent,
+        bond: prepared.bond,
     };
     last.execute(&proc, wire)
 }
@@ -94,7 +98,7 @@ pub(super) fn host_name() -> Result<String> {
 }
 
 fn enter_namespaces(birth: &Birth<'_>) -> Result<()> {
-    // Only now that the parent has put us into the cgroup: its namespace begins where we are.
+    // Only now that we are in the cgroup: its namespace begins where we are.
     if birth.spec.namespaces.cgroup != Share::Host {
         unshare(CloneFlags::CLONE_NEWCGROUP).map_err(step("make a cgroup namespace"))?;
     }
@@ -119,8 +123,7 @@ fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<O
     let mut stage = Stage::new(&birth.rootfs)?;
     mounts::mount_defaults(&mut stage, birth)?;
     mounts::mount_users(&mut stage, birth, cloned)?;
-    let of_user = birth.mounts.iter().any(|mount| Path::new("/dev") == crate::sys::fs::clean(Path::new(&mount.target)));
-    dev::make_nodes(&mut stage, &prepared.nodes, !of_user)?;
+    dev::make_nodes(&mut stage, &prepared.nodes, !mounts::replaced(birth, "/dev"))?;
     let security = &birth.spec.security;
     if !security.privileged && !security.unmask_system_paths {
         mounts::mask(&stage, &null)?;
@@ -167,11 +170,19 @@ fn stay_as_init(prepared: &Prepared, user: &User, proc: &PrivateProc) -> Result<
         Side::Child => default_signals().map_err(step("reset signals")),
         Side::Parent { pid, .. } => {
             // The child has its own connection; from here on a failure can only end the container.
-            let ready = prepared.identity.assume(user, proc).is_ok() && keep_only(&[]).is_ok();
+            let ready = prepared.identity.assume(user, proc).is_ok()
+                && (prepared.bond == Bond::None || end_with_parent().is_ok())
+                && keep_only(&[]).is_ok();
             crate::sys::process::set_name(c"hoist-init");
             if ready { init::run(pid) } else { exit_now(1) }
         }
     }
+}
+
+/// A change of user takes this away, so it comes after.
+fn end_with_parent() -> Result<()> {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+        .map_err(step("end with the parent"))
 }
 
 /// The last steps, the same for a birth and an exec.
@@ -182,7 +193,7 @@ pub(super) struct Last<'a> {
     pub(super) identity: &'a Identity,
     pub(super) stdio: BirthStdio<'a>,
     pub(super) slave: Option<OwnedFd>,
-    pub(super) die_with_parent: bool,
+    pub(super) bond: Bond,
 }
 
 impl Last<'_> {
@@ -202,9 +213,8 @@ impl Last<'_> {
         umask(Mode::from_bits_truncate(0o022));
         exec::enter_directory(&self.process.cwd)?;
         self.identity.assume(&self.user, proc)?;
-        if self.die_with_parent {
-            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
-                .map_err(step("end with the parent"))?;
+        if self.bond == Bond::EndsWithParent {
+            end_with_parent()?;
         }
         close_on_exec(3).map_err(step("close descriptors"))?;
         wire.send(&Message::Ready, &[])?;

@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, SFlag, major, makedev, minor, mknodat, umask};
 
 use super::message::step;
 use super::rootfs::{Kind, Stage};
-use crate::engine::native::cgroup::{DeviceKind, DeviceRule};
+use crate::engine::native::cgroup::{DeviceAccess, DeviceKind, DeviceRule};
 use crate::engine::spec::{ContainerSpec, Device};
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{Resolve, openat2};
@@ -31,8 +31,14 @@ pub(super) struct Node {
 }
 
 /// Nodes of every container: name, major and minor number.
-const DEFAULT: [(&str, u64, u64); 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const DEFAULT: [(&str, u64, u64); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
 /// Links of every `/dev`.
 const LINKS: [(&str, &str); 6] = [
     ("/proc/self/fd", "fd"),
@@ -52,10 +58,12 @@ pub(super) fn nodes(spec: &ContainerSpec) -> Result<Vec<Node>> {
     let mut found = Vec::new();
     for device in &spec.devices {
         let before = found.len();
-        collect(&device.source, Path::new(&device.target), device, &mut found).map_err(|errno| {
-            let what = format!("add device {}", device.source.display());
-            step(what)(errno)
-        })?;
+        collect(&device.source, Path::new(&device.target), device, &mut found).map_err(
+            |errno| {
+                let what = format!("add device {}", device.source.display());
+                step(what)(errno)
+            },
+        )?;
         if found.len() == before {
             let what = format!("add device {}", device.source.display());
             return Err(EngineError::failed(what, "not a device"));
@@ -68,7 +76,9 @@ pub(super) fn nodes(spec: &ContainerSpec) -> Result<Vec<Node>> {
             permissions: "rwm".to_owned(),
         };
         collect_dir(Path::new("/dev"), Path::new("/dev"), &all, &mut found, &OWN);
-        let default = |node: &Node| DEFAULT.iter().any(|(name, ..)| node.target == Path::new("/dev").join(name));
+        let default = |node: &Node| {
+            DEFAULT.iter().any(|(name, ..)| node.target == Path::new("/dev").join(name))
+        };
         found.retain(|node| !default(node));
     }
     Ok(found)
@@ -98,7 +108,13 @@ fn collect(
     Ok(())
 }
 
-fn collect_dir(source: &Path, target: &Path, device: &Device, found: &mut Vec<Node>, skip: &[&str]) {
+fn collect_dir(
+    source: &Path,
+    target: &Path,
+    device: &Device,
+    found: &mut Vec<Node>,
+    skip: &[&str],
+) {
     let entries = std::fs::read_dir(source).into_iter().flatten().flatten();
     // A link would be looked up on the host; what it names comes by its own name.
     let real = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()));
@@ -110,12 +126,15 @@ fn collect_dir(source: &Path, target: &Path, device: &Device, found: &mut Vec<No
     }
 }
 
-/// Device rules for the cgroup of a container.
+/// What the cgroup of a container lets it use.
 ///
 /// # Errors
 /// [`EngineError::Failed`] for a device that is not there, [`EngineError::Unsupported`] for a rule that
 /// can't be read.
-pub fn device_rules(spec: &ContainerSpec) -> Result<Vec<DeviceRule>> {
+pub fn device_rules(spec: &ContainerSpec) -> Result<DeviceAccess> {
+    if spec.security.privileged {
+        return Ok(DeviceAccess::All);
+    }
     let narrow = |number: u64| u32::try_from(number).ok();
     let mut rules: Vec<DeviceRule> = nodes(spec)?
         .iter()
@@ -131,7 +150,7 @@ pub fn device_rules(spec: &ContainerSpec) -> Result<Vec<DeviceRule>> {
             what: format!("device_cgroup_rules: `{text}` is not like `c 1:3 rwm`"),
         })?);
     }
-    Ok(rules)
+    Ok(DeviceAccess::Listed(rules))
 }
 
 /// Makes `/dev/null` and its like, the links, and the nodes asked for.
@@ -179,7 +198,8 @@ fn make(stage: &mut Stage, node: &Node) -> Result<()> {
     match mknodat(&above, leaf, node.kind, mode, node.number) {
         Ok(()) => {
             let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
-            let made = openat2(&above, Path::new(leaf), flags, 0, Resolve::NoLinks).map_err(fail())?;
+            let made =
+                openat2(&above, Path::new(leaf), flags, 0, Resolve::NoLinks).map_err(fail())?;
             let (uid, gid) = node.owner;
             nix::unistd::fchownat(
                 made.as_fd(),
@@ -208,7 +228,11 @@ mod tests {
     fn the_default_nodes_have_their_well_known_numbers() {
         for (name, major_number, minor_number) in DEFAULT {
             let found = nix::sys::stat::stat(&Path::new("/dev").join(name)).unwrap();
-            assert_eq!((major(found.st_rdev), minor(found.st_rdev)), (major_number, minor_number), "{name}");
+            assert_eq!(
+                (major(found.st_rdev), minor(found.st_rdev)),
+                (major_number, minor_number),
+                "{name}"
+            );
         }
     }
 }

@@ -4,7 +4,7 @@
 //! through runc): 127 when it is not there, 126 when it can't be executed.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::AsFd;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -61,7 +61,10 @@ pub(super) fn enter_directory(cwd: &str) -> Result<()> {
     nix::unistd::fchdir(&dir).map_err(fail())?;
     let here = nix::unistd::getcwd().map_err(fail())?;
     if !here.starts_with("/") {
-        return Err(EngineError::failed("enter the working directory", "it is outside the container"));
+        return Err(EngineError::failed(
+            "enter the working directory",
+            "it is outside the container",
+        ));
     }
     Ok(())
 }
@@ -71,7 +74,9 @@ pub(super) fn enter_directory(cwd: &str) -> Result<()> {
 pub(super) fn own_streams(user: &User) {
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     for stream in [input.as_fd(), output.as_fd(), error.as_fd()] {
-        if fstat(stream).is_ok_and(|found| is_kind(&found, libc::S_IFIFO) && found.st_uid != user.uid) {
+        if fstat(stream)
+            .is_ok_and(|found| is_kind(&found, libc::S_IFIFO) && found.st_uid != user.uid)
+        {
             // A pipe that can't be given away still works as the open stream it is.
             let _ = nix::unistd::fchown(stream, Some(user.uid.into()), Some(user.gid.into()));
         }
@@ -92,7 +97,10 @@ pub(super) fn execute(process: &Process, env: &IndexMap<String, String>) -> Engi
     let words: Option<Vec<CString>> =
         env.iter().map(|(name, value)| c(&format!("{name}={value}"))).collect();
     let (Some(args), Some(env_words)) = (args, words) else {
-        return cannot_run(126, format!("exec: {program:?}: a NUL byte in an argument or variable"));
+        return cannot_run(
+            126,
+            format!("exec: {program:?}: a NUL byte in an argument or variable"),
+        );
     };
     if program.contains('/') {
         return try_path(program, program, &args, &env_words).1;

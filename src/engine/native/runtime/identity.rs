@@ -57,7 +57,8 @@ fn capabilities(security: &Security, privileged: bool) -> Result<Caps> {
 
 /// Whether the kernel has AppArmor on.
 fn has_apparmor() -> bool {
-    std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"))
+    std::fs::read("/sys/module/apparmor/parameters/enabled")
+        .is_ok_and(|text| text.starts_with(b"Y"))
 }
 
 impl Identity {
@@ -74,9 +75,11 @@ impl Identity {
         let filter = policy.map(|policy| compile(&policy)).transpose();
         let filter =
             filter.map_err(|long| EngineError::failed("compile the seccomp profile", long))?;
-        let apparmor = security.apparmor.clone().filter(|label| label != "unconfined" && !privileged);
+        let apparmor =
+            security.apparmor.clone().filter(|label| label != "unconfined" && !privileged);
         if let Some(label) = apparmor.as_ref().filter(|_| !has_apparmor()) {
-            let what = format!("AppArmor profile `{label}`: this machine does not have AppArmor on");
+            let what =
+                format!("AppArmor profile `{label}`: this machine does not have AppArmor on");
             return Err(EngineError::Unsupported { what });
         }
         Ok(Self { caps, filter, no_new_privs: security.no_new_privileges, apparmor })
@@ -116,10 +119,11 @@ impl Identity {
 
     /// Installs the filter. The last thing before the execution.
     pub(super) fn confine(&self) -> Result<()> {
-        let Some(filter) = &self.filter else { return Ok(()) };
-        install(filter).map_err(|errno| {
-            EngineError::failed("install the seccomp filter", words(errno))
-        })
+        let Some(filter) = &self.filter else {
+            return Ok(());
+        };
+        install(filter)
+            .map_err(|errno| EngineError::failed("install the seccomp filter", words(errno)))
     }
 }
 

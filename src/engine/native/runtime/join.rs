@@ -15,7 +15,7 @@ use super::child::{Last, cut_loose, host_name, inside, report};
 use super::limits::{PrivateProc, set_oom_score, set_resource_limits};
 use super::message::{Message, Wire, step};
 use super::user::lookup;
-use super::{BirthStdio, Born, Identity, bury, exec, terminal, until_execution};
+use super::{BirthStdio, Bond, Born, Identity, bury, exec, terminal, until_execution};
 use crate::engine::native::cgroup::Cgroup;
 use crate::engine::spec::{ContainerSpec, Process};
 use crate::engine::{EngineError, Result};
@@ -59,8 +59,9 @@ pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
     let container = pidfd::open(request.init_pid).map_err(|_| not_running(spec))?;
     let process = merged(spec, request.process);
     let (ours, theirs) = Wire::pair()?;
-    let between = clone(&Plan { flags: 0, cgroup: None }).map_err(step("make a process"))?;
-    match between {
+    let cgroup = request.cgroup.fd()?;
+    let plan = Plan { flags: 0, cgroup: cgroup.as_ref().map(|fd| fd.as_fd()) };
+    match clone(&plan).map_err(step("make a process"))? {
         Side::Child => {
             let Err(error) = enter(request, &identity, &process, &container, &theirs);
             report(&theirs, error)
@@ -94,7 +95,9 @@ fn worded(error: EngineError) -> EngineError {
 
 /// The command with what the container gives it.
 fn merged(spec: &ContainerSpec, wanted: &Process) -> Process {
-    let or = |own: &String, other: &String| if own.is_empty() { other.clone() } else { own.clone() };
+    let or = |own: &String, other: &String| {
+        if own.is_empty() { other.clone() } else { own.clone() }
+    };
     Process {
         args: wanted.args.clone(),
         env: wanted.env.clone(),
@@ -117,7 +120,7 @@ fn enter(
     let mut kept: Vec<RawFd> = request.stdio.raw();
     kept.extend([container.as_raw_fd(), wire.as_fd().as_raw_fd()]);
     cut_loose(&kept)?;
-    request.cgroup.add(nix::unistd::getpid().as_raw())?;
+    request.cgroup.enter_rest()?;
     setns(container, every_namespace()).map_err(step("enter the container"))?;
     let plan = Plan { flags: libc::CLONE_PARENT as u64, cgroup: None };
     match clone(&plan).map_err(step("make the command's process"))? {
@@ -147,7 +150,7 @@ fn become_command(
     };
     let env = exec::environment(&[&spec.process.env, &process.env], &host_name()?, tty, &user);
     let stdio = request.stdio;
-    let last = Last { process, env, user, identity, stdio, slave, die_with_parent: false };
+    let last = Last { process, env, user, identity, stdio, slave, bond: Bond::None };
     last.execute(&proc, wire)
 }
 
@@ -175,9 +178,7 @@ pub fn shared_memory(init_pid: i32) -> Result<OwnedFd> {
             let got = socket::receive(&ours).map_err(step("share /dev/shm"))?;
             let ended = pidfd::wait(&child).map_err(step("share /dev/shm"))?;
             let tree = got.and_then(|(_, fds)| fds.into_iter().next());
-            tree.ok_or_else(|| {
-                step("share /dev/shm")(nix::errno::Errno::from_raw(ended.code()))
-            })
+            tree.ok_or_else(|| step("share /dev/shm")(nix::errno::Errno::from_raw(ended.code())))
         }
     }
 }

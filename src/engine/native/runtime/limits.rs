@@ -4,7 +4,7 @@
 //! (`configs/validate`, `sysctl`).
 
 use std::io::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -24,7 +24,8 @@ pub(super) struct PrivateProc(OwnedFd);
 impl PrivateProc {
     /// Makes one for the caller's PID namespace, mounted nowhere.
     pub(super) fn open() -> Result<Self> {
-        let made = Fs::open(c"proc").and_then(|fs| fs.mount(attr::NOSUID | attr::NODEV | attr::NOEXEC));
+        let made =
+            Fs::open(c"proc").and_then(|fs| fs.mount(attr::NOSUID | attr::NODEV | attr::NOEXEC));
         let proc = Self(made.map_err(step("mount a private proc"))?);
         let found = nix::sys::statfs::fstatfs(&proc.0).map_err(step("look at the private proc"))?;
         if found.filesystem_type() != nix::sys::statfs::PROC_SUPER_MAGIC {
@@ -34,8 +35,7 @@ impl PrivateProc {
     }
     /// Writes a value to a file.
     pub(super) fn write(&self, path: &str, value: &str) -> std::result::Result<(), Errno> {
-        let file =
-            openat2(self.0.as_fd(), Path::new(path), OFlag::O_WRONLY, 0, Resolve::InRoot)?;
+        let file = openat2(self.0.as_fd(), Path::new(path), OFlag::O_WRONLY, 0, Resolve::InRoot)?;
         let wrote = std::fs::File::from(file).write_all(value.as_bytes());
         wrote.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
     }
@@ -82,7 +82,10 @@ pub(super) fn set_resource_limits(spec: &ContainerSpec) -> Result<()> {
                 return Err(EngineError::Unsupported { what });
             }
             Err(errno) => {
-                return Err(EngineError::failed(format!("set ulimit {name}={soft}:{hard}"), words(errno)));
+                return Err(EngineError::failed(
+                    format!("set ulimit {name}={soft}:{hard}"),
+                    words(errno),
+                ));
             }
         }
     }

@@ -15,8 +15,6 @@ use crate::sys::socket;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Message {
-    /// Parent to child: the cgroup and namespaces are ready.
-    Go,
     /// Child to parent: files and directories made below the root for mounts, in order.
     Made(Vec<PathBuf>),
     /// Child to parent, with the master side of the new terminal.
@@ -90,7 +88,9 @@ impl Wire {
     /// Waits for the next message; `None` at the end.
     pub(super) fn receive(&self) -> Result<Option<(Message, Vec<OwnedFd>)>> {
         let got = socket::receive(&self.0).map_err(step("listen to the container's process"))?;
-        let Some((bytes, fds)) = got else { return Ok(None) };
+        let Some((bytes, fds)) = got else {
+            return Ok(None);
+        };
         let message = serde_json::from_slice(&bytes);
         message.map(|message| Some((message, fds))).map_err(|e| EngineError::failed("decode", e))
     }

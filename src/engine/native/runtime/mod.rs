@@ -27,6 +27,7 @@ pub mod user;
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
@@ -60,8 +61,6 @@ pub struct Birth<'a> {
     pub stdio: BirthStdio<'a>,
     /// Whether PID 1 is ours: reaps, and passes signals on.
     pub init: bool,
-    /// Whether it is killed when the caller's thread ends.
-    pub die_with_parent: bool,
 }
 
 /// The directories of a root file system.
@@ -105,6 +104,8 @@ pub enum BirthSource {
         /// The path inside.
         path: PathBuf,
     },
+    /// A detached mount, such as another container's `/dev/shm` from [`shared_memory`].
+    Tree(Arc<OwnedFd>),
     /// Memory.
     Tmpfs {
         /// Bytes; half of memory when `None`.
@@ -139,7 +140,10 @@ impl std::fmt::Debug for BirthSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Path { path, .. } => f.debug_tuple("Path").field(path).finish(),
-            Self::Beneath { root, path } => f.debug_tuple("Beneath").field(root).field(path).finish(),
+            Self::Beneath { root, path } => {
+                f.debug_tuple("Beneath").field(root).field(path).finish()
+            }
+            Self::Tree(_) => f.write_str("Tree"),
             Self::Tmpfs { .. } => f.write_str("Tmpfs"),
             Self::ImageView { subpath, .. } => f.debug_tuple("ImageView").field(subpath).finish(),
             Self::Bytes { content, .. } => write!(f, "Bytes({})", content.len()),
@@ -147,15 +151,14 @@ impl std::fmt::Debug for BirthSource {
     }
 }
 
-/// Namespaces of another container; its own when `None`.
+/// Namespaces of another container; its own when `None`. Who shares the IPC namespace wants the other's
+/// `/dev/shm` too, as a mount.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct JoinedNamespaces<'a> {
     /// PID namespace.
     pub pid: Option<BorrowedFd<'a>>,
     /// IPC namespace.
     pub ipc: Option<BorrowedFd<'a>>,
-    /// The other's `/dev/shm`, from [`shared_memory`]; goes with `ipc`.
-    pub shm: Option<BorrowedFd<'a>>,
 }
 
 /// Streams of a process that is born.
@@ -203,6 +206,7 @@ pub struct Born {
 struct Prepared {
     identity: Identity,
     nodes: Vec<dev::Node>,
+    bond: Bond,
 }
 
 /// Starts a container's first process. The caller is single-threaded.
@@ -214,9 +218,29 @@ struct Prepared {
 /// [`EngineError::CannotRun`] for the program itself, [`EngineError::Unsupported`] for what the spec asks and
 /// this machine can't do, [`EngineError::Failed`] with the step's name.
 pub fn give_birth(birth: &Birth<'_>) -> Result<Born> {
+    born(birth, Bond::None)
+}
+
+/// As [`give_birth`], for a process that is killed when the caller ends.
+///
+/// # Errors
+/// As [`give_birth`].
+pub fn give_birth_bound(birth: &Birth<'_>) -> Result<Born> {
+    born(birth, Bond::EndsWithParent)
+}
+
+/// Whether a process outlives who started it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bond {
+    None,
+    EndsWithParent,
+}
+
+fn born(birth: &Birth<'_>, bond: Bond) -> Result<Born> {
     let prepared = Prepared {
         identity: Identity::prepare(&birth.spec.security, birth.spec.security.privileged)?,
         nodes: dev::nodes(birth.spec)?,
+        bond,
     };
     let (ours, theirs) = Wire::pair()?;
     let cgroup = birth.cgroup.fd()?;
@@ -225,13 +249,8 @@ pub fn give_birth(birth: &Birth<'_>) -> Result<Born> {
         Side::Child => child::run(birth, &prepared, &theirs),
         Side::Parent { pid, pidfd } => {
             drop(theirs);
-            let placed = if cgroup.is_some() { Ok(()) } else { birth.cgroup.add(pid) };
-            let begun = placed.and_then(|()| ours.send(&Message::Go, &[]));
             let born = Born { pid, pidfd, master: None, made: Vec::new() };
-            match begun {
-                Ok(()) => until_execution(&ours, Some(born)).map_err(bury),
-                Err(error) => Err(bury((error, Some(born)))),
-            }
+            until_execution(&ours, Some(born)).map_err(bury)
         }
     }
 }
@@ -257,7 +276,9 @@ fn in_pid_namespace(
     body: impl FnOnce() -> std::result::Result<Side, Errno>,
 ) -> Result<Side> {
     let fail = || step("make the container's process");
-    let Some(other) = other else { return body().map_err(fail()) };
+    let Some(other) = other else {
+        return body().map_err(fail());
+    };
     let own = ns::own("pid").map_err(fail())?;
     setns(other, CloneFlags::CLONE_NEWPID).map_err(step("join the other PID namespace"))?;
     let side = body();
@@ -283,7 +304,6 @@ fn until_execution(wire: &Wire, mut born: Option<Born>) -> std::result::Result<B
             }
             Ok(Some((Message::Ready, _))) => ready = true,
             Ok(Some((Message::Failed(report), _))) => return Err((report.into(), born)),
-            Ok(Some((Message::Go, _))) => {}
             Ok(None) => break,
             Err(error) => return Err((error, born)),
         }

@@ -85,8 +85,11 @@ fn clone_source(source: &BirthSource) -> Result<Option<OwnedFd>> {
 }
 
 /// Whether the user mounts something of their own at a default mount's place or above it.
-fn replaced(birth: &Birth<'_>, path: &str) -> bool {
-    birth.mounts.iter().any(|mount| Path::new(path).starts_with(fs::clean(Path::new(&mount.target))))
+pub(super) fn replaced(birth: &Birth<'_>, path: &str) -> bool {
+    birth
+        .mounts
+        .iter()
+        .any(|mount| Path::new(path).starts_with(fs::clean(Path::new(&mount.target))))
 }
 
 /// Mounts `/proc`, `/dev`, `/sys` and what lies in them.
@@ -96,7 +99,11 @@ pub(super) fn mount_defaults(stage: &mut Stage, birth: &Birth<'_>) -> Result<()>
     if !replaced(birth, "/dev") {
         let options = [("mode", "755".to_owned()), ("size", "65536k".to_owned())];
         let dev = stage.plain_dir("/dev")?;
-        stage.attach(new_mount(c"tmpfs", &options, attr::NOSUID | attr::STRICTATIME)?, dev, "/dev")?;
+        stage.attach(
+            new_mount(c"tmpfs", &options, attr::NOSUID | attr::STRICTATIME)?,
+            dev,
+            "/dev",
+        )?;
     }
     if !replaced(birth, "/dev/pts") {
         let terminals =
@@ -113,16 +120,12 @@ fn mount_ipc(stage: &mut Stage, birth: &Birth<'_>) -> Result<()> {
     let host = birth.spec.namespaces.ipc == Share::Host;
     if !replaced(birth, "/dev/shm") {
         let shm = stage.plain_dir("/dev/shm")?;
-        let made = match (&birth.join.shm, host) {
-            (Some(shared), _) => {
-                shared.try_clone_to_owned().map_err(|e| EngineError::failed("share /dev/shm", e))?
-            }
-            (None, true) => mount::clone_tree(AT_FDCWD, Path::new("/dev/shm"), false)
-                .map_err(step("bind the host's /dev/shm"))?,
-            (None, false) => {
-                let size = birth.spec.shm_size.unwrap_or(SHM_SIZE).to_string();
-                new_mount(c"tmpfs", &[("mode", "1777".to_owned()), ("size", size)], QUIET)?
-            }
+        let made = if host {
+            mount::clone_tree(AT_FDCWD, Path::new("/dev/shm"), false)
+                .map_err(step("bind the host's /dev/shm"))?
+        } else {
+            let size = birth.spec.shm_size.unwrap_or(SHM_SIZE).to_string();
+            new_mount(c"tmpfs", &[("mode", "1777".to_owned()), ("size", size)], QUIET)?
         };
         stage.attach(made, shm, "/dev/shm")?;
     }
@@ -171,7 +174,9 @@ fn mount_sys(stage: &mut Stage, birth: &Birth<'_>) -> Result<()> {
     for path in &paths {
         let place = stage.plain_dir(&format!("/sys/fs/cgroup/{}", path.name))?;
         stage.attach(bind(&path.dir, false).map_err(fail())?, place, "/sys/fs/cgroup")?;
-        for alias in path.controllers.iter().filter(|alias| **alias != path.name && !alias.contains('=')) {
+        for alias in
+            path.controllers.iter().filter(|alias| **alias != path.name && !alias.contains('='))
+        {
             // Controllers that share a hierarchy are found under each name.
             let _ = nix::unistd::symlinkat(path.name.as_str(), &all, alias.as_str());
         }
@@ -226,7 +231,8 @@ fn set_propagation(tree: impl AsFd, kind: Propagation) -> std::result::Result<()
 fn user_target(stage: &mut Stage, name: &str, kind: Kind) -> Result<OwnedFd> {
     let path = fs::clean(Path::new(name));
     if path == Path::new("/") {
-        let what = format!("mount target `{name}` is the root of the container: choose a path below");
+        let what =
+            format!("mount target `{name}` is the root of the container: choose a path below");
         return Err(EngineError::Unsupported { what });
     }
     let target = stage.target(&path, kind)?;
@@ -241,13 +247,15 @@ fn user_target(stage: &mut Stage, name: &str, kind: Kind) -> Result<OwnedFd> {
 
 fn make_source(stage: &Stage, wanted: &BirthMount) -> Result<OwnedFd> {
     match &wanted.source {
+        BirthSource::Tree(tree) => {
+            tree.try_clone().map_err(|error| EngineError::failed("share a mount", error))
+        }
         BirthSource::Tmpfs { size, mode, options } => tmpfs(*size, *mode, options),
         BirthSource::ImageView { lower, subpath } => {
             image_view(stage, lower, subpath, wanted.read_only)
         }
         BirthSource::Bytes { content, uid, gid, mode } => {
-            let options = [("mode", "0755".to_owned())];
-            let memory = new_mount(c"tmpfs", &options, QUIET)?;
+            let memory = unswapped().map_err(step("make a memory file system"))?;
             let write = || {
                 let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
                 let file = openat2(&memory, Path::new("file"), flags, 0o600, Resolve::NoLinks)?;
@@ -266,6 +274,15 @@ fn make_source(stage: &Stage, wanted: &BirthMount) -> Result<OwnedFd> {
             Err(EngineError::failed(format!("mount {}", path.display()), "not cloned"))
         }
     }
+}
+
+/// Memory that holds secrets: never written to swap where the kernel can promise it (Linux 6.4).
+fn unswapped() -> std::result::Result<OwnedFd, Errno> {
+    let fs = mount::Fs::open(c"tmpfs")?;
+    fs.set(c"mode", c"0755")?;
+    // An older kernel refuses the word and goes on without.
+    let _ = fs.flag(c"noswap");
+    fs.mount(QUIET)
 }
 
 /// Memory with the options of a `tmpfs` entry. As Docker: nosuid, nodev and noexec unless told otherwise.
@@ -319,7 +336,10 @@ fn image_view(
     };
     let root = Root::from_fd(view);
     if fs::clean(subpath) == Path::new("/") {
-        return root.as_fd().try_clone_to_owned().map_err(|e| EngineError::failed("mount an image", e));
+        return root
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|e| EngineError::failed("mount an image", e));
     }
     let fail = || step(format!("mount {} of an image", subpath.display()));
     stage.on_workbench(&root, || {
@@ -330,7 +350,8 @@ fn image_view(
 
 /// Hides and protects parts of `/proc` and `/sys`.
 pub(super) fn mask(stage: &Stage, null: &OwnedFd) -> Result<()> {
-    let open = |path: &str| openat2(stage.root(), Path::new(path), OFlag::O_PATH, 0, Resolve::NoLinks);
+    let open =
+        |path: &str| openat2(stage.root(), Path::new(path), OFlag::O_PATH, 0, Resolve::NoLinks);
     for path in READ_ONLY {
         let Ok(target) = open(path) else { continue };
         let fail = || step(format!("make {path} read-only"));
@@ -360,7 +381,8 @@ fn thermal_paths() -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let cpus = names.filter(|name| {
-        name.strip_prefix("cpu").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+        name.strip_prefix("cpu")
+            .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
     });
     let mut paths: Vec<String> = cpus.map(|cpu| format!("{dir}/{cpu}/thermal_throttle")).collect();
     paths.sort();
@@ -370,7 +392,8 @@ fn thermal_paths() -> Vec<String> {
 /// Opens the host's `/dev/null` and makes sure that it is one.
 pub(super) fn open_null() -> Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let null = nix::fcntl::open(c"/dev/null", flags, Mode::empty()).map_err(step("open /dev/null"))?;
+    let null =
+        nix::fcntl::open(c"/dev/null", flags, Mode::empty()).map_err(step("open /dev/null"))?;
     let found = fstat(&null).map_err(step("look at /dev/null"))?;
     let device = SFlag::from_bits_truncate(found.st_mode & libc::S_IFMT) == SFlag::S_IFCHR;
     if device && found.st_rdev == nix::sys::stat::makedev(1, 3) {

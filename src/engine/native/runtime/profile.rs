@@ -96,11 +96,8 @@ fn arch(name: &str) -> Option<Arch> {
 }
 
 /// This machine as `includes.arches` names it.
-const MACHINE: &[&str] = if cfg!(target_arch = "x86_64") {
-    &["amd64", "x32", "x86"]
-} else {
-    &["arm64", "arm"]
-};
+const MACHINE: &[&str] =
+    if cfg!(target_arch = "x86_64") { &["amd64", "x32", "x86"] } else { &["arm64", "arm"] };
 
 impl Filter {
     fn caps(&self) -> impl Iterator<Item = &str> {

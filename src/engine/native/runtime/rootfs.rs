@@ -78,17 +78,16 @@ impl Stage {
         let mut lower = spec.lower.clone();
         let mut empty = None;
         if lower.is_empty() {
-            let made = empty.insert(new_mount(c"tmpfs", &[("mode", "755".to_owned())], attr::RDONLY)?);
+            let made =
+                empty.insert(new_mount(c"tmpfs", &[("mode", "755".to_owned())], attr::RDONLY)?);
             lower.push(fs::fd_path(made));
         }
         let layers = Overlay { lower: &lower, upper: Some((&spec.upper, &spec.work)) };
         let mount = mount::overlay(&layers)
             .map_err(|error| EngineError::failed("mount the root file system", error))?;
         mount::attach(&mount, &place).map_err(step("attach the root file system"))?;
-        let private = Change {
-            propagation: nix::mount::MsFlags::MS_PRIVATE.bits(),
-            ..Change::default()
-        };
+        let private =
+            Change { propagation: nix::mount::MsFlags::MS_PRIVATE.bits(), ..Change::default() };
         mount::set_attr(&mount, private).map_err(step("make the root file system private"))?;
         let root = Root::from_fd(mount);
         let base = readlink(&fs::fd_path(&root)).map_err(step("find the root file system"))?;
@@ -117,7 +116,8 @@ impl Stage {
                     .map_err(step(format!("open {path} of the image")))
             }
             Err(Errno::ELOOP | Errno::ENOTDIR) => {
-                let what = format!("the image has something else than a directory at {path}: refused");
+                let what =
+                    format!("the image has something else than a directory at {path}: refused");
                 Err(EngineError::Unsupported { what })
             }
             Err(errno) => Err(step(format!("open {path} of the image"))(errno)),
@@ -127,10 +127,16 @@ impl Stage {
     /// Opens a mount target, making it and the directories above when missing.
     pub(super) fn target(&mut self, path: &Path, kind: Kind) -> Result<OwnedFd> {
         let clean = fs::clean(path);
-        self.reach(&clean, kind, MAX_LINKS).map_err(step(format!("make the mount target {}", path.display())))
+        self.reach(&clean, kind, MAX_LINKS)
+            .map_err(step(format!("make the mount target {}", path.display())))
     }
 
-    fn reach(&mut self, path: &Path, kind: Kind, links: u32) -> std::result::Result<OwnedFd, Errno> {
+    fn reach(
+        &mut self,
+        path: &Path,
+        kind: Kind,
+        links: u32,
+    ) -> std::result::Result<OwnedFd, Errno> {
         match self.root.open_at(path, OFlag::O_PATH, 0) {
             Err(Errno::ENOENT) => {}
             other => return other,
@@ -215,7 +221,10 @@ impl Stage {
         if Kind::of(&found) == Kind::Dir {
             Ok(())
         } else {
-            Err(EngineError::failed(format!("enter the working directory {cwd}"), "not a directory"))
+            Err(EngineError::failed(
+                format!("enter the working directory {cwd}"),
+                "not a directory",
+            ))
         }
     }
 }

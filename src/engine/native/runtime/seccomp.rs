@@ -126,8 +126,19 @@ fn low(argument: u8, compare: Compare, value: u64) -> Condition {
 /// The default policy for a process with these capabilities.
 pub(super) fn default_policy(caps: Caps) -> Policy {
     let always = [
-        FILES, NAMES, WAITING, SOCKETS, MEMORY, PROCESSES, SIGNALS, IDENTITY, CONFINEMENT, CLOCKS, QUEUES,
-        TRACING, MACHINE,
+        FILES,
+        NAMES,
+        WAITING,
+        SOCKETS,
+        MEMORY,
+        PROCESSES,
+        SIGNALS,
+        IDENTITY,
+        CONFINEMENT,
+        CLOCKS,
+        QUEUES,
+        TRACING,
+        MACHINE,
     ];
     let gated = WITH_CAPABILITY.iter().filter(|(cap, _)| caps.has(cap)).map(|(_, calls)| *calls);
     let calls = always.into_iter().chain(gated).flat_map(str::split_ascii_whitespace);
@@ -177,7 +188,8 @@ mod tests {
         let all = Caps::from_bits(u64::MAX);
         assert!(!calls(Caps::EMPTY).contains(&"mount".to_owned()));
         assert!(calls(all).contains(&"mount".to_owned()));
-        for never in ["io_uring_setup", "userfaultfd", "kexec_load", "add_key", "keyctl", "swapon"] {
+        for never in ["io_uring_setup", "userfaultfd", "kexec_load", "add_key", "keyctl", "swapon"]
+        {
             assert!(!calls(all).contains(&never.to_owned()), "{never}");
         }
     }

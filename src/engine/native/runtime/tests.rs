@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -36,14 +36,23 @@ impl Place {
             fs::create_dir_all(dir.join(part)).unwrap();
         }
         fs::copy(BUSYBOX, dir.join("layer/bin/busybox")).unwrap();
-        for applet in ["sh", "cat", "id", "ls", "mount", "grep", "stat", "sleep", "echo", "tty", "hostname"] {
+        for applet in [
+            "sh", "cat", "id", "ls", "mount", "grep", "stat", "sleep", "echo", "tty", "hostname",
+            "mknod", "unshare", "head",
+        ] {
             symlink("busybox", dir.join("layer/bin").join(applet)).unwrap();
         }
-        fs::write(dir.join("layer/etc/passwd"), "root:x:0:0::/root:/bin/sh\nann:x:1000:100::/home/ann:\n").unwrap();
+        fs::write(
+            dir.join("layer/etc/passwd"),
+            "root:x:0:0::/root:/bin/sh\nann:x:1000:100::/home/ann:\n",
+        )
+        .unwrap();
         fs::write(dir.join("layer/etc/group"), "root:x:0:\naudio:x:29:ann\n").unwrap();
         let spec = spec(&id, command);
-        let resources = Resources { memory: Some(96 << 20), pids: Some(64), ..Resources::default() };
-        let cgroup = Cgroup::create(&id, None, &resources, DeviceAccess::Listed(&[])).unwrap();
+        let resources =
+            Resources { memory: Some(96 << 20), pids: Some(64), ..Resources::default() };
+        let cgroup =
+            Cgroup::create(&id, None, &resources, &DeviceAccess::Listed(Vec::new())).unwrap();
         Self { dir, cgroup, spec, mounts: Vec::new(), init: false }
     }
     fn birth<'a>(&'a self, stdio: BirthStdio<'a>, netns: BorrowedFd<'a>) -> Birth<'a> {
@@ -60,7 +69,6 @@ impl Place {
             cgroup: &self.cgroup,
             stdio,
             init: self.init,
-            die_with_parent: true,
         }
     }
     /// Output and exit code, or the error's text.
@@ -70,7 +78,7 @@ impl Place {
         let (mut out, into) = std::io::pipe().unwrap();
         let (stdin, to) = (null.as_fd(), into.as_fd());
         let stdio = BirthStdio::Streams { stdin, stdout: to, stderr: to };
-        let born = match give_birth(&self.birth(stdio, net.as_fd())) {
+        let born = match give_birth_bound(&self.birth(stdio, net.as_fd())) {
             Ok(born) => born,
             Err(EngineError::CannotRun { code, message }) => return (message, code),
             Err(error) => return (error.to_string(), -1),
@@ -189,6 +197,30 @@ fn system_paths_are_masked_or_read_only() {
 }
 
 #[test]
+fn only_allowed_devices_can_be_opened_and_forbidden_calls_fail() {
+    contained(|| {
+        let script = "mknod /tmp/mem c 1 1 && cat /tmp/mem; head -c 2 /dev/urandom | wc -c; \
+             head -c 1 /shown | wc -c; unshare -m true";
+        let mut place = shell("devices", &script.replace("wc -c", "cat > /dev/null && echo read"));
+        let device =
+            Device { source: "/dev/zero".into(), target: "/shown".into(), permissions: "r".into() };
+        place.spec.devices = vec![device];
+        place.spec.device_cgroup_rules = vec!["c 200:* rw".into()];
+        let DeviceAccess::Listed(rules) = device_rules(&place.spec).unwrap() else {
+            panic!("not all")
+        };
+        let shown: Vec<_> = rules.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["c 1:5 r", "c 200:* rw"]);
+        let (text, _) = place.run();
+        assert_eq!(
+            text,
+            "cat: can't open '/tmp/mem': Operation not permitted\nread\nread\n\
+             unshare: unshare(0x20000): Operation not permitted\n"
+        );
+    });
+}
+
+#[test]
 fn limits_are_visible_inside() {
     contained(|| {
         let place = shell(
@@ -202,7 +234,10 @@ fn limits_are_visible_inside() {
         let (text, _) = place.run();
         assert_eq!(
             text,
-            format!("{}\n64\n512\nsh: can't create /sys/fs/cgroup/x: Read-only file system\n", 96 << 20)
+            format!(
+                "{}\n64\n512\nsh: can't create /sys/fs/cgroup/x: Read-only file system\n",
+                96 << 20
+            )
         );
     });
 }
@@ -263,14 +298,20 @@ fn links_of_an_image_do_not_lead_out() {
         let mut place = shell("escape", "cat /etc/inner/given; ls /");
         fs::remove_dir_all(place.dir.join("layer/etc")).unwrap();
         symlink("../../..", place.dir.join("layer/etc")).unwrap();
-        let bytes = BirthSource::Bytes { content: b"inside\n".to_vec(), uid: 0, gid: 0, mode: 0o444 };
-        place.mounts.push(BirthMount { target: "/etc/inner/given".into(), source: bytes, read_only: true });
+        let bytes =
+            BirthSource::Bytes { content: b"inside\n".to_vec(), uid: 0, gid: 0, mode: 0o444 };
+        place.mounts.push(BirthMount {
+            target: "/etc/inner/given".into(),
+            source: bytes,
+            read_only: true,
+        });
         let (text, _) = place.run();
         assert!(text.starts_with("inside\n"), "{text}");
         assert!(text.contains("\ninner\n"), "{text}");
         assert!(!Path::new("/inner").exists());
         let tmpfs = BirthSource::Tmpfs { size: None, mode: None, options: Vec::new() };
-        place.mounts = vec![BirthMount { target: "/proc/sys".into(), source: tmpfs, read_only: false }];
+        place.mounts =
+            vec![BirthMount { target: "/proc/sys".into(), source: tmpfs, read_only: false }];
         let want = "mount target `/proc/sys` is inside /proc: refused";
         assert_eq!(place.run(), (want.to_owned(), -1));
     });
@@ -289,12 +330,18 @@ fn mounts_show_what_they_should_and_leave_the_host_alone() {
         fs::write(host.join("x"), "host\n").unwrap();
         symlink("/made/later", place.dir.join("layer/dangling")).unwrap();
         let view = place.dir.join("layer/etc");
-        let mount = |target: &str, source, read_only| BirthMount { target: target.into(), source, read_only };
+        let mount = |target: &str, source, read_only| BirthMount {
+            target: target.into(),
+            source,
+            read_only,
+        };
         let path = BirthSource::Path { path: host.clone(), propagation: None, recursive: true };
         let lower = vec![place.dir.join("layer")];
         let image = BirthSource::ImageView { lower: lower.clone(), subpath: "/etc".into() };
-        let bytes = BirthSource::Bytes { content: b"linked\n".to_vec(), uid: 0, gid: 0, mode: 0o400 };
-        let tmpfs = BirthSource::Tmpfs { size: Some(1 << 20), mode: Some(0o700), options: Vec::new() };
+        let bytes =
+            BirthSource::Bytes { content: b"linked\n".to_vec(), uid: 0, gid: 0, mode: 0o400 };
+        let tmpfs =
+            BirthSource::Tmpfs { size: Some(1 << 20), mode: Some(0o700), options: Vec::new() };
         place.mounts = vec![
             mount("/data", path, true),
             mount("/view", image.clone(), true),
@@ -309,7 +356,9 @@ fn mounts_show_what_they_should_and_leave_the_host_alone() {
         );
         assert!(!view.join("new").exists());
         assert_eq!(fs::read_to_string(place.dir.join("upper/upper")).unwrap(), "out\n");
-        assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains("hoist-birth-mounts"));
+        assert!(
+            !fs::read_to_string("/proc/self/mountinfo").unwrap().contains("hoist-birth-mounts")
+        );
         place.spec.read_only = true;
         place.mounts.clear();
         place.spec.process.args[2] = "echo x > /y; echo ok > /dev/shm/z && cat /dev/shm/z".into();
@@ -354,17 +403,30 @@ fn an_exec_is_inside_with_its_own_terminal_and_the_callers_child() {
         let began = Instant::now();
         let born = give_birth(&place.birth(quiet, net.as_fd())).unwrap();
         eprintln!("birth: {:?}", began.elapsed());
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let words =
+            |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let script = "tty; id -u; cat /proc/1/comm; grep -E 'CapB|CapI|Seccomp:' /proc/self/status; echo $A; ls /proc/self/fd | cat";
-        let mut process =
-            Process { args: words(&["sh", "-c", script]), env: words(&["A=b"]), ..Process::default() };
+        let mut process = Process {
+            args: words(&["sh", "-c", script]),
+            env: words(&["A=b"]),
+            ..Process::default()
+        };
         let ask = |process: &Process, stdio| {
-            join(&JoinRequest { init_pid: born.pid, spec: &place.spec, process, cgroup: &place.cgroup, stdio })
+            join(&JoinRequest {
+                init_pid: born.pid,
+                spec: &place.spec,
+                process,
+                cgroup: &place.cgroup,
+                stdio,
+            })
         };
         let began = Instant::now();
         let inner = ask(&process, BirthStdio::Terminal).unwrap();
         eprintln!("exec: {:?}", began.elapsed());
-        assert!(place.cgroup.pids().contains(&inner.pid) || pidfd::has_ended(&inner.pidfd, None).unwrap());
+        assert!(
+            place.cgroup.pids().contains(&inner.pid)
+                || pidfd::has_ended(&inner.pidfd, None).unwrap()
+        );
         let mut master = fs::File::from(inner.master.unwrap());
         assert_eq!(pidfd::wait(&inner.pidfd).unwrap().code(), 0);
         let mut text = Vec::new();
@@ -384,8 +446,14 @@ fn an_exec_is_inside_with_its_own_terminal_and_the_callers_child() {
             ),
             other => panic!("{other:?}"),
         }
-        let shared = shared_memory(born.pid).unwrap();
-        assert!(shared.as_raw_fd() > 2);
+        process.args = words(&["sh", "-c", "echo together > /dev/shm/note"]);
+        let writer = ask(&process, quiet).unwrap();
+        assert_eq!(pidfd::wait(&writer.pidfd).unwrap().code(), 0);
+        let shared = BirthSource::Tree(Arc::new(shared_memory(born.pid).unwrap()));
+        let mut other = shell("shm", "cat /dev/shm/note");
+        other.mounts =
+            vec![BirthMount { target: "/dev/shm".into(), source: shared, read_only: false }];
+        assert_eq!(other.run().0, "together\n");
         pidfd::send_signal(&born.pidfd, libc::SIGKILL).unwrap();
         assert_eq!(pidfd::wait(&born.pidfd).unwrap().code(), 137);
     });
@@ -411,7 +479,8 @@ fn a_birth_with_a_terminal_gives_the_master() {
 #[test]
 fn what_needs_a_namespace_of_its_own_is_refused_without() {
     contained(|| {
-        let mut place = shell("sysctl", "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shmmni");
+        let mut place =
+            shell("sysctl", "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shmmni");
         place.spec.sysctls.insert("net.ipv4.ip_forward".into(), "1".into());
         place.spec.sysctls.insert("kernel.shmmni".into(), "77".into());
         assert_eq!(place.run().0, "1\n77\n");

@@ -53,7 +53,9 @@ fn read(root: &Root, path: &str) -> Result<String> {
         Err(Errno::EINVAL) => {
             Err(EngineError::failed(format!("read {path} of the container"), "not a regular file"))
         }
-        Err(errno) => Err(EngineError::failed(format!("read {path} of the container"), words(errno))),
+        Err(errno) => {
+            Err(EngineError::failed(format!("read {path} of the container"), words(errno)))
+        }
     }
 }
 
@@ -156,7 +158,8 @@ fn group_id(name: &str, group: &str) -> Result<Option<u32>> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbroken\nann:x:1000:100::/home/ann:/bin/sh\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\nbroken\nann:x:1000:100::/home/ann:/bin/sh\n";
     const GROUP: &str = "root:x:0:\nusers:x:100:\nwheel:x:10:root,ann\naudio:x:29:ann\n";
 
     fn numbers(user: &str, extra: &[&str]) -> String {

@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::base::name::ContainerId;
 use crate::engine::native::dns::{Answerer, Upstream, Zone};
@@ -283,6 +284,11 @@ pub(super) fn mounts(
         let read_only = mount.read_only;
         mounts.push(BirthMount { target: mount.target.clone(), source, read_only });
     }
+    if let Share::Container(other) = &spec.namespaces.ipc {
+        let tree = runtime::shared_memory(init_of(layout, other)?.pid)?;
+        let source = BirthSource::Tree(Arc::new(tree));
+        mounts.push(BirthMount { target: "/dev/shm".to_owned(), source, read_only: false });
+    }
     let owner = file_owner(layout, spec)?;
     for file in &spec.files {
         let (content, source_mode) = match &file.content {
@@ -353,15 +359,4 @@ pub(super) fn shared(layout: &Layout, share: &Share, kind: &str) -> Result<Optio
     open_file(Path::new(&path))
         .map(Some)
         .map_err(|error| EngineError::failed(format!("open {path}"), error))
-}
-
-/// The `/dev/shm` that goes with another container's IPC namespace.
-///
-/// # Errors
-/// [`EngineError::NotRunning`].
-pub(super) fn shared_shm(layout: &Layout, share: &Share) -> Result<Option<OwnedFd>> {
-    match share {
-        Share::Container(id) => runtime::shared_memory(init_of(layout, id)?.pid).map(Some),
-        Share::Own | Share::Host => Ok(None),
-    }
 }

@@ -14,7 +14,7 @@ use super::restart::Restarts;
 use super::streams::Streams;
 use crate::base::clock::Timestamp;
 use crate::base::scalar::Signal;
-use crate::engine::native::cgroup::{Cgroup, DeviceAccess};
+use crate::engine::native::cgroup::Cgroup;
 use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::logs::{LogWriter, Stream};
 use crate::engine::native::records::{self, InitProcess, Record, Standing};
@@ -31,7 +31,7 @@ use crate::sys::pidfd;
 const PROBE_OUTPUT: usize = 4096;
 
 /// Whoever reaps an adopted container's init (the host's own init) has so long for it.
-const REAP_LIMIT: Duration = Duration::from_secs(1);
+const REAP_LIMIT: Duration = Duration::from_secs(5);
 
 /// A running container's init.
 #[derive(Debug)]
@@ -201,18 +201,13 @@ impl Life {
             let _ = old.remove();
         }
         let spec = &self.spec;
-        let rules = runtime::device_rules(spec)?;
-        let devices = match spec.security.privileged {
-            true => DeviceAccess::All,
-            false => DeviceAccess::Listed(&rules),
-        };
+        let devices = runtime::device_rules(spec)?;
         let parent = spec.resources.cgroup_parent.as_deref();
-        let cgroup = Cgroup::create(spec.id.as_str(), parent, &spec.resources, devices)?;
+        let cgroup = Cgroup::create(spec.id.as_str(), parent, &spec.resources, &devices)?;
         let cgroup = self.cgroup.insert(cgroup);
         let mounts = birth::mounts(&self.layout, spec)?;
         let pid = birth::shared(&self.layout, &spec.namespaces.pid, "pid")?;
         let ipc = birth::shared(&self.layout, &spec.namespaces.ipc, "ipc")?;
-        let shm = birth::shared_shm(&self.layout, &spec.namespaces.ipc)?;
         let ends = self
             .streams
             .ends(&self.dir, spec.stdio)
@@ -237,12 +232,10 @@ impl Life {
             join: JoinedNamespaces {
                 pid: pid.as_ref().map(|fd| fd.as_fd()),
                 ipc: ipc.as_ref().map(|fd| fd.as_fd()),
-                shm: shm.as_ref().map(|fd| fd.as_fd()),
             },
             cgroup,
             stdio,
             init: spec.init,
-            die_with_parent: false,
         })?;
         if let Some(master) = born.master {
             self.streams
