@@ -21,9 +21,9 @@ const HEALTH: &str = "healthcheck: {test: ['CMD', 'test', '-f', '/ok'], interval
 fn a_dependent_starts_when_its_dependency_is_healthy() {
     let hoist = Sandbox::new();
     hoist.compose(&format!(
-        "services:\n  d:\n    image: tiny\n    stop_signal: SIGKILL\n    command: sh -c 'sleep 1; cut  > /shared/d; \
+        "services:\n  d:\n    image: tiny\n    stop_signal: SIGKILL\n    command: sh -c 'sleep 1; cat /proc/uptime > /shared/d; \
          touch /ok; sleep 3600'\n    volumes: ['shared:/shared']\n    {HEALTH}\n  app:\n    image: tiny\n    stop_signal: \
-         SIGKILL\n    command: sh -c 'cut  > /shared/app; sleep 3600'\n    volumes: ['shared:/shared']\n    \
+         SIGKILL\n    command: sh -c 'cat /proc/uptime > /shared/app; sleep 3600'\n    volumes: ['shared:/shared']\n    \
          depends_on: {{d: {{condition: service_healthy}}}}\nvolumes: {{shared: }}\n"
     ));
     hoist.ok("up -d");

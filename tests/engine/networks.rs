@@ -145,7 +145,7 @@ fn udp_ports_are_published_beside_tcp_ones() {
     let port = ports::free();
     hoist.compose(&format!(
         "services:\n  u: {{image: tiny, stop_signal: SIGKILL, command: \
-         sh -c 'echo reply | nc -lu -p 5353', ports: \
+         sh -c 'while :; do echo reply | nc -lu -p 5353 -w 1; done', ports: \
          ['127.0.0.1:{port}:5353/udp', '127.0.0.1:{port}:5353/tcp']}}\n"
     ));
     hoist.ok("up -d");

@@ -44,7 +44,7 @@ impl Sandbox {
     pub fn empty() -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let root = std::env::temp_dir().join(format!("hst-{}-{number}", std::process::id()));
-        for name in ["d", "r", "p", "h"] {
+        for name in ["p", "h"] {
             std::fs::create_dir_all(root.join(name)).expect("the temporary directory is writable");
         }
         // A container's user must be able to reach what a project binds.
