@@ -285,8 +285,23 @@ fn request(
         shm_size: spec.shm_size.map(|size| size.0),
         platform,
         named_contexts: contexts(context, project, spec, built, &fault)?,
-        trust_host_ca: context.trust_host_ca.clone().filter(|_| spec.trust_host_ca),
+        trust_host_ca: match context.trust_host_ca || spec.trust_host_ca {
+            true => Some(host_ca(context, service)?),
+            false => None,
+        },
         env: context.env.clone(),
+    })
+}
+
+/// The host's CA bundle for a service that asks for it.
+///
+/// # Errors
+/// When this host has none.
+pub(super) fn host_ca(context: &Context, service: &Service) -> Result<PathBuf, ApplyError> {
+    context.host_ca.clone().ok_or_else(|| {
+        let name = &service.name;
+        ApplyError::new(format!("service `{name}` trusts the host's CA, but the host has no bundle"))
+            .hint("install ca-certificates, or name a bundle in SSL_CERT_FILE")
     })
 }
 
