@@ -269,6 +269,7 @@ impl Life {
         };
         let age = since.until(Timestamp::now());
         let Some(init) = running else {
+            self.clear();
             let exit = self.exit().unwrap_or(Exit { code: None, oom: false, at: Timestamp::now() });
             self.ended(exit, age)?;
             return Ok(Turn::Changed);
@@ -558,6 +559,13 @@ impl Life {
             monitor.record(probe, Instant::now());
         }
         self.write_health()
+    }
+
+    /// Takes away what a killed supervisor may have left of a container that does not run, its process among
+    /// it when that came into being but not into the record.
+    pub(super) fn clear(&mut self) {
+        self.cgroup = None;
+        super::clean_up(&self.layout, &self.spec);
     }
 
     /// Takes away what the container had in the kernel; goes on after a failure.

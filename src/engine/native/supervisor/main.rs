@@ -118,6 +118,8 @@ fn begin(args: &[OsString]) -> Result<Supervisor> {
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&mask, flags).map_err(|errno| failed(errno.into()))?;
 
+    // Whoever goes in order takes this directory along.
+    let left_over = dir.run.exists();
     crate::sys::fs::make_dirs(&dir.run, 0o700).map_err(failed)?;
     // A predecessor may still be on its way out.
     let lock = Lock::acquire(&dir.lock(), Hold::Exclusive).map_err(failed)?;
@@ -129,6 +131,9 @@ fn begin(args: &[OsString]) -> Result<Supervisor> {
     };
     let listener = stream::listen_at(&dir.socket()).map_err(failed)?;
     let mut life = Life::open(layout, dir.clone())?;
+    if left_over && first != First::Adopt {
+        life.clear();
+    }
     match first {
         First::Start => {
             if let Err(error) = life.start() {
