@@ -18,6 +18,11 @@ mod vm;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let [_, word, port] = &std::env::args().collect::<Vec<_>>()[..]
+        && word == harness::ports::ECHO
+    {
+        harness::ports::echo(port.parse().expect("a port number"));
+    }
     harness::collect_panics();
     let arguments = libtest_mimic::Arguments::from_args();
     let lists: [&[harness::Case]; 18] = [

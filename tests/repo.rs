@@ -309,13 +309,10 @@ fn every_file_of_the_tests_is_part_of_the_program() {
 fn every_command_is_in_the_readme() {
     let readme = read(&repository().join("README.md"));
     let help = Sandbox::empty().global(&["--help"]).ok().out;
-    let commands = help
+    let commands: Vec<&str> = help
         .lines()
-        .skip_while(|line| !line.starts_with("Commands:"))
-        .skip(1)
-        .take_while(|line| !line.is_empty());
-    let commands: Vec<&str> = commands
-        .filter_map(|line| line.split_whitespace().next())
+        .take_while(|line| !line.starts_with("Options:"))
+        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
         .collect();
     assert!(commands.len() > 8, "{help}");
     let missing = commands.into_iter().filter(|name| {

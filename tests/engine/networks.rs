@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use crate::harness::{ENGINE, Sandbox, eventually, http, ports};
+use crate::harness::{ENGINE, Running, Sandbox, eventually, http, ports};
 
 crate::cases!(ENGINE;
     services_find_each_other_by_name_and_alias,
@@ -144,15 +144,20 @@ fn udp_ports_are_published_beside_tcp_ones() {
     let hoist = Sandbox::new();
     let port = ports::free();
     hoist.compose(&format!(
-        "services:\n  u: {{image: tiny, stop_signal: SIGKILL, command: \
-         sh -c 'while :; do echo reply | nc -lu -p 5353 -w 1; done', ports: \
-         ['127.0.0.1:{port}:5353/udp', '127.0.0.1:{port}:5353/tcp']}}\n"
+        "services:\n  u: {{SLEEP, ports: ['127.0.0.1:{port}:5353/udp', '127.0.0.1:{port}:5353/tcp']}}\n"
     ));
     hoist.ok("up -d");
     hoist
         .ok("port --protocol udp u 5353")
         .prints(&format!("127.0.0.1:{port}"));
-    hoist.ok("port u 5353").prints(&format!("127.0.0.1:{port}"));
+    hoist
+        .ok("port u 5353")
+        .prints(&format!("127.0.0.1:{port}"));
+    let mut server = std::process::Command::new("nsenter");
+    server.arg(format!("--net=/proc/{}/ns/net", hoist.init("u")));
+    server.arg(std::env::current_exe().expect("this program has a path"));
+    server.args([ports::ECHO, "5353"]);
+    let _server = Running::start(server);
     let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a free port");
     socket
         .set_read_timeout(Some(Duration::from_millis(500)))
@@ -161,11 +166,11 @@ fn udp_ports_are_published_beside_tcp_ones() {
     let text = eventually("a reply over UDP", || {
         let mut bytes = [0; 64];
         // Refused as long as nobody listens inside.
-        socket.send(b"x").ok()?;
+        socket.send(b"hello").ok()?;
         let count = socket.recv(&mut bytes).ok()?;
         Some(String::from_utf8_lossy(&bytes[..count]).into_owned())
     });
-    assert_eq!(text.trim(), "reply");
+    assert_eq!(text, "hello");
 }
 
 fn a_port_already_taken_names_the_process_that_has_it() {
