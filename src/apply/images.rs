@@ -85,6 +85,7 @@ pub(super) fn pull(
     let options = PullOptions {
         platform: platform.map(str::to_owned),
         env: context.env.clone(),
+        cancel: context.cancel.clone(),
         ..PullOptions::default()
     };
     let events: &dyn EventSink = if plan.quiet_pull {
@@ -93,7 +94,10 @@ pub(super) fn pull(
         &*context.events
     };
     let pulled = pull_image(&context.store, &reference, &options, events)
-        .map_err(|error| ApplyError::new(with_causes(&error)))?;
+        .map_err(|error| match error {
+            PullError::Cancelled(_) => ApplyError::cancelled(),
+            other => ApplyError::new(with_causes(&other)),
+        })?;
     note_pull(context, image);
     Ok(ImageFacts::from(&pulled))
 }
@@ -145,6 +149,7 @@ pub(super) fn build_service(
         let options = PullOptions {
             platform: request.platform.clone(),
             env: context.env.clone(),
+            cancel: context.cancel.clone(),
             ..PullOptions::default()
         };
         let events: &dyn EventSink = if plan.quiet_pull {

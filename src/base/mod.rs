@@ -4,6 +4,7 @@
 //! Rules: Compose Specification, "Specifying durations" and "Specifying byte values", for [`scalar`].
 
 pub mod authorities;
+pub mod cancel;
 pub mod clock;
 pub mod diag;
 pub mod env;

@@ -33,18 +33,29 @@ pub fn is_single_threaded() -> bool {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_THREAD).is_ok()
 }
 
-/// When a process was started, in clock ticks since boot; with its number it names a process for good.
+/// What the kernel says of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// When it was started, in clock ticks since boot; with its number that names a process for good.
+    pub start: u64,
+    /// Whether it has ended and nobody has waited for it yet.
+    pub ended: bool,
+}
+
+/// Looks at a process.
 ///
 /// # Errors
 /// The system's; `NotFound` when there is no such process.
 ///
-/// Source: proc_pid_stat(5), field 22.
-pub fn start_time(pid: i32) -> io::Result<u64> {
+/// Source: proc_pid_stat(5), fields 3 and 22.
+pub fn stat(pid: i32) -> io::Result<Stat> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, field 2, may hold anything; the last parenthesis ends it.
     let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let field = rest.split_ascii_whitespace().nth(19);
-    field.and_then(|ticks| ticks.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let mut fields = rest.split_ascii_whitespace();
+    let ended = matches!(fields.next(), Some("Z" | "X"));
+    let start = fields.nth(18).and_then(|ticks| ticks.parse().ok());
+    start.map(|start| Stat { start, ended }).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Gives all signals their default meaning and lets none wait.
@@ -368,8 +379,8 @@ mod tests {
     #[test]
     fn a_process_is_known_by_number_and_start_time() {
         let own = i32::try_from(std::process::id()).unwrap();
-        assert_eq!(start_time(own).unwrap(), start_time(own).unwrap());
-        assert!(start_time(1).unwrap() <= start_time(own).unwrap());
-        assert!(start_time(i32::MAX).is_err());
+        assert_eq!(stat(own).unwrap().start, stat(own).unwrap().start);
+        assert!(stat(1).unwrap().start <= stat(own).unwrap().start);
+        assert!(stat(i32::MAX).is_err());
     }
 }

@@ -67,6 +67,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     let options = PullOptions {
         platform: args.platform.clone(),
         env: app.env.clone(),
+        cancel: making.cancel.clone(),
         ..PullOptions::default()
     };
     let events = making.progress.as_ref();

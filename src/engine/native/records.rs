@@ -118,11 +118,17 @@ pub(super) fn boot_id() -> String {
 impl InitProcess {
     /// A running process by its id; `None` when it is gone.
     pub(super) fn of(pid: i32) -> Option<Self> {
-        Some(Self { pid, start: crate::sys::process::start_time(pid).ok()?, boot: boot_id() })
+        Some(Self { pid, start: crate::sys::process::stat(pid).ok()?.start, boot: boot_id() })
+    }
+    /// Whether exactly this process is there still, ended or not.
+    pub(super) fn exists(&self) -> bool {
+        crate::sys::process::stat(self.pid).is_ok_and(|stat| stat.start == self.start)
+            && self.boot == boot_id()
     }
     /// Whether exactly this process still runs.
     pub(super) fn is_alive(&self) -> bool {
-        crate::sys::process::start_time(self.pid).is_ok_and(|start| start == self.start)
+        crate::sys::process::stat(self.pid)
+            .is_ok_and(|stat| stat.start == self.start && !stat.ended)
             && self.boot == boot_id()
     }
 }

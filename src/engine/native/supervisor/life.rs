@@ -258,7 +258,7 @@ impl Life {
     ///
     /// # Errors
     /// [`EngineError`] when it has ended meanwhile and can't be started again.
-    pub(super) fn adopt(&mut self) -> Result<Turn> {
+    pub(super) fn adopt(&mut self) -> Result<()> {
         let running = self.standing.process.clone().filter(InitProcess::is_alive);
         self.cgroup =
             Cgroup::find(self.spec.id.as_str(), self.spec.resources.cgroup_parent.as_deref());
@@ -269,10 +269,11 @@ impl Life {
         };
         let age = since.until(Timestamp::now());
         let Some(init) = running else {
+            let unseen = || Exit { code: self.unseen_code(), oom: false, at: Timestamp::now() };
+            let exit = self.exit().unwrap_or_else(unseen);
             self.clear();
-            let exit = self.exit().unwrap_or(Exit { code: None, oom: false, at: Timestamp::now() });
             self.ended(exit, age)?;
-            return Ok(Turn::Changed);
+            return self.settle();
         };
         let pidfd = pidfd::open(init.pid)
             .map_err(|errno| EngineError::failed("adopt the container", errno))?;
@@ -284,7 +285,15 @@ impl Life {
             Some(health) => Monitor::resume(check, now, age, health),
             None => Monitor::new(check, now),
         });
-        Ok(Turn::Changed)
+        Ok(())
+    }
+
+    /// The exit code of a process that ended while nobody looked, as long as somebody has yet to wait for it.
+    fn unseen_code(&self) -> Option<i32> {
+        let init = self.standing.process.as_ref().filter(|init| init.exists())?;
+        let pidfd = pidfd::open(init.pid).ok()?;
+        pidfd::await_reaped(&pidfd, REAP_LIMIT);
+        pidfd::exit_of(&pidfd).map(pidfd::Ended::code)
     }
 
     fn write_health(&self) -> Result<()> {

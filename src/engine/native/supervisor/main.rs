@@ -11,11 +11,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::client;
 use super::clients::Clients;
 use super::life::{Life, Turn};
 use super::wire::{self, Reply};
 use crate::base::name::{ContainerId, ProjectName};
-use crate::engine::native::layout::Layout;
+use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::logs::Stream;
 use crate::engine::{EngineError, Result, Roots};
 use crate::sys::lock::{Hold, Lock};
@@ -26,6 +27,12 @@ pub(super) const READY_FD: i32 = 3;
 
 /// How long attached clients have to read the last output after the container's end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How long a predecessor may take to begin or to end.
+const PREDECESSOR_LIMIT: Duration = Duration::from_secs(20);
+
+/// How often is looked whether it has.
+const GLANCE: Duration = Duration::from_millis(2);
 
 /// What a supervisor does first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +73,8 @@ pub fn main(args: &[OsString]) -> i32 {
         let _ = nix::unistd::write(&ready, &text);
     }
     match outcome {
-        Ok(supervisor) => supervisor.run(),
+        Ok(Some(supervisor)) => supervisor.run(),
+        Ok(None) => 0,
         Err(_) => 1,
     }
 }
@@ -101,7 +109,8 @@ struct Supervisor {
     _lock: Lock,
 }
 
-fn begin(args: &[OsString]) -> Result<Supervisor> {
+/// Sets up; `None` when another supervisor was there first and does it.
+fn begin(args: &[OsString]) -> Result<Option<Supervisor>> {
     let usage = || EngineError::failed("read the supervisor's arguments", "they are not well formed");
     let [data, run, project, id, first, _name] = args else { return Err(usage()) };
     let text = |arg: &OsString| arg.to_str().map(str::to_owned).ok_or_else(usage);
@@ -120,15 +129,7 @@ fn begin(args: &[OsString]) -> Result<Supervisor> {
 
     // Whoever goes in order takes this directory along.
     let left_over = dir.run.exists();
-    crate::sys::fs::make_dirs(&dir.run, 0o700).map_err(failed)?;
-    // A predecessor may still be on its way out.
-    let lock = Lock::acquire(&dir.lock(), Hold::Exclusive).map_err(failed)?;
-    // It may have taken the directory with it.
-    crate::sys::fs::make_dirs(&dir.run, 0o700).map_err(failed)?;
-    let lock = match dir.lock().exists() {
-        true => lock,
-        false => Lock::acquire(&dir.lock(), Hold::Exclusive).map_err(failed)?,
-    };
+    let Some(lock) = take_lock(&dir, first)? else { return Ok(None) };
     let listener = stream::listen_at(&dir.socket()).map_err(failed)?;
     let mut life = Life::open(layout, dir.clone())?;
     if left_over && first != First::Adopt {
@@ -146,7 +147,7 @@ fn begin(args: &[OsString]) -> Result<Supervisor> {
         }
         First::Hold => {}
     }
-    Ok(Supervisor {
+    Ok(Some(Supervisor {
         life,
         clients: Clients::default(),
         listener,
@@ -154,13 +155,43 @@ fn begin(args: &[OsString]) -> Result<Supervisor> {
         run_dir: dir.run,
         holding: first == First::Hold,
         _lock: lock,
-    })
+    }))
+}
+
+/// Takes the container's lock; `None` when another supervisor has it and does what this one was to do.
+fn take_lock(dir: &ContainerDir, first: First) -> Result<Option<Lock>> {
+    let failed = |error: std::io::Error| EngineError::failed("lock the container", error);
+    let deadline = Instant::now() + PREDECESSOR_LIMIT;
+    loop {
+        crate::sys::fs::make_dirs(&dir.run, 0o700).map_err(failed)?;
+        match Lock::try_acquire(&dir.lock(), Hold::Exclusive) {
+            // A predecessor on its way out may have taken the file along.
+            Ok(Some(lock)) if lock.is_at(&dir.lock()) => return Ok(Some(lock)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            Ok(Some(_)) | Err(_) => {}
+            Ok(None) => {
+                if let Ok(other) = stream::connect_to(&dir.socket())
+                    && client::defer_to(&other, first)?
+                {
+                    return Ok(None);
+                }
+            }
+        }
+        if Instant::now() > deadline {
+            return Err(failed(std::io::ErrorKind::TimedOut.into()));
+        }
+        // Neither the making of a socket nor the end of a process of another's can be waited for.
+        std::thread::sleep(GLANCE);
+    }
 }
 
 impl Supervisor {
     fn run(mut self) -> i32 {
         let mut seen_client = false;
         loop {
+            if !self.life.is_live() && !self.keeps_holding(seen_client) {
+                return self.end();
+            }
             self.wait();
             while let Ok(Some(_)) = self.signals.read_signal() {}
             while let Ok(Some(socket)) = stream::accept(self.listener.as_fd()) {
@@ -188,15 +219,13 @@ impl Supervisor {
             if turn == Turn::Changed {
                 self.clients.changed();
             }
-            if !self.life.is_live() && !self.keeps_holding(seen_client) {
-                return self.end();
-            }
         }
     }
 
     /// Whether it waits for a start that may still come.
     fn keeps_holding(&self, seen_client: bool) -> bool {
-        self.holding && self.life.exit().is_none() && !(seen_client && self.clients.is_empty())
+        let left = seen_client && self.clients.is_empty();
+        self.holding && !left && !self.clients.wait_for_end()
     }
 
     fn read_output(&mut self, all: bool) {
