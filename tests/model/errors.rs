@@ -64,7 +64,10 @@ fn a_cycle_is_shown_as_the_path_with_positions() {
          x, depends_on: [a]}\n",
     );
     let text = fails(&hoist);
-    assert!(text.contains("services depend on each other: a -> b -> c -> a"), "{text}");
+    assert!(
+        text.contains("services depend on each other: a -> b -> c -> a"),
+        "{text}"
+    );
     for place in [
         "compose.yaml:2:30",
         "compose.yaml:3:30",
