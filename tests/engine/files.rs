@@ -57,9 +57,17 @@ fn secrets_are_files_with_the_owner_and_mode_asked_for() {
         .expect("grep runs");
     for path in String::from_utf8_lossy(&found.stdout).lines() {
         let path = std::path::Path::new(path);
-        assert_eq!(path.file_name().and_then(|name| name.to_str()), Some("record.json"));
+        assert_eq!(
+            path.file_name().and_then(|name| name.to_str()),
+            Some("record.json")
+        );
     }
-    let mode = hoist.data().metadata().expect("it is there").permissions().mode();
+    let mode = hoist
+        .data()
+        .metadata()
+        .expect("it is there")
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o077, 0, "others may look into the data directory");
 }
 

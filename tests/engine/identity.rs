@@ -137,7 +137,10 @@ fn a_process_starts_with_three_descriptors_and_nothing_else() {
     hoist.compose("services:\n  a: {SLEEP}\n  i: {SLEEP, init: true}\n");
     hoist.ok("up -d");
     let open: Vec<_> = children(&PathBuf::from(format!("/proc/{}/fd", hoist.init("a"))));
-    let names: Vec<_> = open.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+    let names: Vec<_> = open
+        .iter()
+        .filter_map(|path| path.file_name()?.to_str())
+        .collect();
     assert_eq!(names, ["0", "1", "2"]);
     // The third is the directory that `ls` lists.
     let line = "ls -l /proc/self/fd | awk 'NR > 1 {print $9}' | tr '\\n' ' '";

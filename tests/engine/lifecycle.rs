@@ -147,9 +147,7 @@ fn profiles_are_off_until_a_flag_the_environment_or_a_name_turns_them_on() {
 fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     let hoist = Sandbox::new();
     hoist.compose("services:\n  a: {SLEEP, volumes: ['data:/data']}\nvolumes: {data: }\n");
-    hoist
-        .ok("--dry-run up -d")
-        .says("a/1");
+    hoist.ok("--dry-run up -d").says("a/1");
     assert_eq!(hoist.ps(), Vec::<serde_json::Value>::new());
     assert!(
         !hoist
@@ -159,9 +157,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
             .exists()
     );
     hoist.ok("up -d");
-    hoist
-        .ok("up -d --dry-run --force-recreate")
-        .says("a/1");
+    hoist.ok("up -d --dry-run --force-recreate").says("a/1");
     hoist.ok("--dry-run down -v");
     assert_eq!(hoist.state("a"), "running");
 }

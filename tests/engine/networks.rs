@@ -150,9 +150,7 @@ fn udp_ports_are_published_beside_tcp_ones() {
     hoist
         .ok("port --protocol udp u 5353")
         .prints(&format!("127.0.0.1:{port}"));
-    hoist
-        .ok("port u 5353")
-        .prints(&format!("127.0.0.1:{port}"));
+    hoist.ok("port u 5353").prints(&format!("127.0.0.1:{port}"));
     let mut server = std::process::Command::new("nsenter");
     server.arg(format!("--net=/proc/{}/ns/net", hoist.init("u")));
     server.arg(std::env::current_exe().expect("this program has a path"));

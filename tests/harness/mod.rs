@@ -77,7 +77,9 @@ impl Case {
                 .filter_map(|need| need.missing())
                 .collect();
             if missing.is_empty() {
-                return run(self.run).map(|()| Completion::Completed).map_err(Failed::from);
+                return run(self.run)
+                    .map(|()| Completion::Completed)
+                    .map_err(Failed::from);
             }
             if std::env::var_os("HOIST_TEST_STRICT").is_some_and(|value| value == "1") {
                 return Err(missing.join(", ").into());
@@ -95,8 +97,13 @@ thread_local! {
 /// Makes panics say nothing by themselves; [`run`] puts the place and the message into the report.
 pub fn collect_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        PLACE.with_borrow_mut(|first| drop(first.get_or_insert(place)));
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        PLACE.with_borrow_mut(|first| {
+            first.get_or_insert(place);
+        });
     }));
 }
 
@@ -105,7 +112,9 @@ fn run(case: fn()) -> Result<(), String> {
     PLACE.set(None);
     std::panic::catch_unwind(case).map_err(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+        let text = text
+            .or_else(|| payload.downcast_ref::<&str>().copied())
+            .unwrap_or("a panic without words");
         format!("{}: {text}", PLACE.take().unwrap_or_default())
     })
 }
