@@ -40,11 +40,26 @@ pub fn is_single_threaded() -> bool {
 ///
 /// Source: proc_pid_stat(5), field 22.
 pub fn start_time(pid: i32) -> io::Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, field 2, may hold anything; the last parenthesis ends it.
-    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let field = rest.split_ascii_whitespace().nth(19);
+    let fields = stat(pid)?;
+    let field = fields.split_ascii_whitespace().nth(19);
     field.and_then(|ticks| ticks.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The status, as wait4(2) gives it, of a process that has ended and that nobody has waited for yet; `None` for
+/// every other one.
+///
+/// Source: proc_pid_stat(5), fields 3 and 52.
+pub fn status_of_zombie(pid: i32) -> Option<i32> {
+    let fields = stat(pid).ok()?;
+    let mut fields = fields.split_ascii_whitespace();
+    (fields.next()? == "Z").then(|| fields.nth(48)?.parse().ok())?
+}
+
+/// The fields of `/proc/PID/stat` from the third on. The name, field 2, may hold anything; the last parenthesis
+/// ends it.
+fn stat(pid: i32) -> io::Result<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    Ok(text.rsplit_once(')').map_or_else(String::new, |(_, rest)| rest.to_owned()))
 }
 
 /// Gives all signals their default meaning and lets none wait.
@@ -363,6 +378,18 @@ mod tests {
         out.read_to_string(&mut text).unwrap();
         assert_eq!(super::super::pidfd::wait(&child.pidfd).unwrap().code(), 0);
         assert!(text.contains("0 tests"), "{text}");
+    }
+
+    #[test]
+    fn an_ended_process_tells_its_status_until_somebody_waits_for_it() {
+        let mut child = std::process::Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let pidfd = crate::sys::pidfd::open(pid).unwrap();
+        assert!(crate::sys::pidfd::has_ended(&pidfd, None).unwrap());
+        assert_eq!(status_of_zombie(pid), Some(7 << 8));
+        child.wait().unwrap();
+        assert_eq!(status_of_zombie(pid), None);
+        assert_eq!(status_of_zombie(std::process::id().cast_signed()), None);
     }
 
     #[test]

@@ -161,6 +161,10 @@ impl Supervisor {
     fn run(mut self) -> i32 {
         let mut seen_client = false;
         loop {
+            // Also before the first wait: what was adopted may have ended long ago.
+            if !self.life.is_live() && !self.keeps_holding(seen_client) {
+                return self.end();
+            }
             self.wait();
             while let Ok(Some(_)) = self.signals.read_signal() {}
             while let Ok(Some(socket)) = stream::accept(self.listener.as_fd()) {
@@ -187,9 +191,6 @@ impl Supervisor {
             self.holding &= !self.life.is_live();
             if turn == Turn::Changed {
                 self.clients.changed();
-            }
-            if !self.life.is_live() && !self.keeps_holding(seen_client) {
-                return self.end();
             }
         }
     }
