@@ -32,7 +32,7 @@ use crate::base::diag::Diagnostic;
 use crate::base::env::Env;
 use crate::base::event::EventSink;
 use crate::base::span::SourceMap;
-use crate::engine::Cancel;
+use crate::base::cancel::Cancel;
 use crate::engine::sandbox::{Sandbox, SandboxNetwork};
 use crate::engine::spec::HostAddr;
 use crate::image::reference::Reference;

@@ -22,7 +22,7 @@ use super::step::{Operation, Origin, StepError, make_folder};
 use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
 use crate::base::event::{BuildStep, Event};
 use crate::base::span::SourceMap;
-use crate::engine::Cancel;
+use crate::base::cancel::Cancel;
 use crate::image::digest::Digest;
 
 use crate::sys::fs::{Root, make_dirs};

@@ -101,15 +101,6 @@ fn ended(code: i32, status: i32) -> Ended {
     if code == libc::CLD_EXITED { Ended::Exited(status) } else { Ended::Signaled(status) }
 }
 
-/// Waits at most `timeout` until somebody has waited for an ended process: only then can [`exit_of`] tell.
-/// Kernels before 6.9 never say so; the time passes then.
-///
-/// Source: `pidfd_poll` in the kernel's `fs/pidfs.c`: `EPOLLHUP` once the process was reaped.
-pub fn await_reaped(pidfd: impl AsFd, timeout: Duration) {
-    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::empty())];
-    let _ = poll(&mut fds, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX));
-}
-
 /// How a process that need not be a child has ended; `None` when the kernel can't tell (before Linux
 /// 6.15), or it has not ended or was not waited for yet.
 ///

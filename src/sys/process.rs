@@ -33,29 +33,33 @@ pub fn is_single_threaded() -> bool {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_THREAD).is_ok()
 }
 
-/// What the kernel says of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stat {
-    /// When it was started, in clock ticks since boot; with its number that names a process for good.
-    pub start: u64,
-    /// Whether it has ended and nobody has waited for it yet.
-    pub ended: bool,
-}
-
-/// Looks at a process.
+/// When a process was started, in clock ticks since boot; with its number it names a process for good.
 ///
 /// # Errors
 /// The system's; `NotFound` when there is no such process.
 ///
-/// Source: proc_pid_stat(5), fields 3 and 22.
-pub fn stat(pid: i32) -> io::Result<Stat> {
+/// Source: proc_pid_stat(5), field 22.
+pub fn start_time(pid: i32) -> io::Result<u64> {
+    let fields = stat(pid)?;
+    let field = fields.split_ascii_whitespace().nth(19);
+    field.and_then(|ticks| ticks.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The status, as wait4(2) gives it, of a process that has ended and that nobody has waited for yet; `None` for
+/// every other one.
+///
+/// Source: proc_pid_stat(5), fields 3 and 52.
+pub fn status_of_zombie(pid: i32) -> Option<i32> {
+    let fields = stat(pid).ok()?;
+    let mut fields = fields.split_ascii_whitespace();
+    (fields.next()? == "Z").then(|| fields.nth(48)?.parse().ok())?
+}
+
+/// The fields of `/proc/PID/stat` from the third on. The name, field 2, may hold anything; the last parenthesis
+/// ends it.
+fn stat(pid: i32) -> io::Result<String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, field 2, may hold anything; the last parenthesis ends it.
-    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let mut fields = rest.split_ascii_whitespace();
-    let ended = matches!(fields.next(), Some("Z" | "X"));
-    let start = fields.nth(18).and_then(|ticks| ticks.parse().ok());
-    start.map(|start| Stat { start, ended }).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    Ok(text.rsplit_once(')').map_or_else(String::new, |(_, rest)| rest.to_owned()))
 }
 
 /// Gives all signals their default meaning and lets none wait.
@@ -377,10 +381,22 @@ mod tests {
     }
 
     #[test]
+    fn an_ended_process_tells_its_status_until_somebody_waits_for_it() {
+        let mut child = std::process::Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let pidfd = crate::sys::pidfd::open(pid).unwrap();
+        assert!(crate::sys::pidfd::has_ended(&pidfd, None).unwrap());
+        assert_eq!(status_of_zombie(pid), Some(7 << 8));
+        child.wait().unwrap();
+        assert_eq!(status_of_zombie(pid), None);
+        assert_eq!(status_of_zombie(std::process::id().cast_signed()), None);
+    }
+
+    #[test]
     fn a_process_is_known_by_number_and_start_time() {
         let own = i32::try_from(std::process::id()).unwrap();
-        assert_eq!(stat(own).unwrap().start, stat(own).unwrap().start);
-        assert!(stat(1).unwrap().start <= stat(own).unwrap().start);
-        assert!(stat(i32::MAX).is_err());
+        assert_eq!(start_time(own).unwrap(), start_time(own).unwrap());
+        assert!(start_time(1).unwrap() <= start_time(own).unwrap());
+        assert!(start_time(i32::MAX).is_err());
     }
 }

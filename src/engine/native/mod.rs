@@ -460,6 +460,7 @@ impl Engine for Native {
         };
         // The holder's name is a courtesy for the next one; the lock does not depend on it.
         let _ = std::fs::write(&path, std::process::id().to_string());
+        self.await_stops(project)?;
         Ok(Box::new(lock))
     }
 }
@@ -489,6 +490,21 @@ fn verdict(found: &Found, until: Until) -> Option<Waited> {
 }
 
 impl Native {
+    /// Waits for stops that a killed command began: their containers run still, but must not be counted on.
+    fn await_stops(&self, project: &ProjectName) -> Result<()> {
+        for id in records::ids(&self.layout, project)? {
+            let dir = self.layout.container(project, &id);
+            let standing = records::read::<Standing>(&dir.state())?;
+            if standing.is_some_and(|standing| standing.stopped && standing.state.is_up())
+                && let Some(found) = Found::read(dir)?
+                && let Ok(connection) = Connection::open(&found)
+            {
+                connection.stop(None)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes away what is left of a container that does not run.
     fn forget(&self, found: &Found, anonymous: AnonymousVolumes) -> Result<()> {
         let spec = &found.record.spec;

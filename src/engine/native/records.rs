@@ -20,6 +20,7 @@ use crate::engine::state::{
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{Durability, write_atomic};
 use crate::sys::lock::{Hold, Lock};
+use crate::sys::pidfd::Ended;
 
 /// Version of every file below; a newer one is refused.
 const VERSION: u32 = 1;
@@ -118,19 +119,25 @@ pub(super) fn boot_id() -> String {
 impl InitProcess {
     /// A running process by its id; `None` when it is gone.
     pub(super) fn of(pid: i32) -> Option<Self> {
-        Some(Self { pid, start: crate::sys::process::stat(pid).ok()?.start, boot: boot_id() })
-    }
-    /// Whether exactly this process is there still, ended or not.
-    pub(super) fn exists(&self) -> bool {
-        crate::sys::process::stat(self.pid).is_ok_and(|stat| stat.start == self.start)
-            && self.boot == boot_id()
+        Some(Self { pid, start: crate::sys::process::start_time(pid).ok()?, boot: boot_id() })
     }
     /// Whether exactly this process still runs.
     pub(super) fn is_alive(&self) -> bool {
-        crate::sys::process::stat(self.pid)
-            .is_ok_and(|stat| stat.start == self.start && !stat.ended)
+        self.is_known() && !crate::sys::pidfd::open(self.pid).is_ok_and(|pidfd| has_ended(&pidfd))
+    }
+    /// Its exit code when it has ended and the system still knows it.
+    pub(super) fn code(&self) -> Option<i32> {
+        let status = crate::sys::process::status_of_zombie(self.pid).filter(|_| self.is_known())?;
+        Some(Ended::from_wait_status(status).code())
+    }
+    fn is_known(&self) -> bool {
+        crate::sys::process::start_time(self.pid).is_ok_and(|start| start == self.start)
             && self.boot == boot_id()
     }
+}
+
+fn has_ended(pidfd: &std::os::fd::OwnedFd) -> bool {
+    crate::sys::pidfd::has_ended(pidfd, Some(std::time::Duration::ZERO)).unwrap_or(false)
 }
 
 /// A container as read from disk.

@@ -25,13 +25,11 @@ use crate::engine::spec::{ContainerSpec, Process, Share};
 use crate::engine::state::{Exit, Health, Probe, State};
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::Durability;
-use crate::sys::pidfd;
+use crate::sys::pidfd::{self, Ended};
+use crate::sys::process;
 
 /// Docker keeps this much of a probe's output.
 const PROBE_OUTPUT: usize = 4096;
-
-/// Whoever reaps an adopted container's init (the host's own init) has so long for it.
-const REAP_LIMIT: Duration = Duration::from_secs(5);
 
 /// A running container's init.
 #[derive(Debug)]
@@ -269,11 +267,12 @@ impl Life {
         };
         let age = since.until(Timestamp::now());
         let Some(init) = running else {
-            let unseen = || Exit { code: self.unseen_code(), oom: false, at: Timestamp::now() };
-            let exit = self.exit().unwrap_or_else(unseen);
             self.clear();
+            let code = self.standing.process.as_ref().and_then(InitProcess::code);
+            let exit = self.exit().unwrap_or(Exit { code, oom: false, at: Timestamp::now() });
             self.ended(exit, age)?;
-            return self.settle();
+            self.settle()?;
+            return Ok(());
         };
         let pidfd = pidfd::open(init.pid)
             .map_err(|errno| EngineError::failed("adopt the container", errno))?;
@@ -286,14 +285,6 @@ impl Life {
             None => Monitor::new(check, now),
         });
         Ok(())
-    }
-
-    /// The exit code of a process that ended while nobody looked, as long as somebody has yet to wait for it.
-    fn unseen_code(&self) -> Option<i32> {
-        let init = self.standing.process.as_ref().filter(|init| init.exists())?;
-        let pidfd = pidfd::open(init.pid).ok()?;
-        pidfd::await_reaped(&pidfd, REAP_LIMIT);
-        pidfd::exit_of(&pidfd).map(pidfd::Ended::code)
     }
 
     fn write_health(&self) -> Result<()> {
@@ -453,7 +444,10 @@ impl Life {
         let kill_at = Instant::now() + timeout;
         let earlier = self.stopping.as_ref().map_or(kill_at, |stop| stop.kill_at.min(kill_at));
         let killed = self.stopping.as_ref().is_some_and(|stop| stop.killed);
-        self.stopping = Some(Stopping { kill_at: earlier, killed });
+        if self.stopping.replace(Stopping { kill_at: earlier, killed }).is_none() {
+            // Whoever finds it running must know that it will not for long.
+            let _ = records::write(&self.dir.state(), &self.standing, Durability::Renamed);
+        }
         if timeout.is_zero() || self.spec.stop_signal == Signal::KILL {
             self.kill_all();
         } else if let Some(init) = &self.init {
@@ -597,9 +591,10 @@ fn ended(pid: i32, pidfd: &OwnedFd) -> Option<Option<i32>> {
         Ok(_) => None,
         Err(_) => match pidfd::has_ended(pidfd, Some(Duration::ZERO)) {
             Ok(false) => None,
+            // Who waits for it is the host's init; until then its status can be seen, and later the pidfd has it.
             _ => {
-                pidfd::await_reaped(pidfd, REAP_LIMIT);
-                Some(pidfd::exit_of(pidfd).map(pidfd::Ended::code))
+                let seen = process::status_of_zombie(pid).map(Ended::from_wait_status);
+                Some(seen.or_else(|| pidfd::exit_of(pidfd)).map(Ended::code))
             }
         },
     }

@@ -189,6 +189,7 @@ impl Supervisor {
     fn run(mut self) -> i32 {
         let mut seen_client = false;
         loop {
+            // Also before the first wait: what was adopted may have ended long ago.
             if !self.life.is_live() && !self.keeps_holding(seen_client) {
                 return self.end();
             }
@@ -199,6 +200,8 @@ impl Supervisor {
                 self.clients.add(socket);
             }
             let mut turn = self.clients.serve(&mut self.life);
+            // Right here: what was started just now may have ended when it is looked at next.
+            self.holding &= !self.life.is_live();
             self.life.streams().pump();
             self.life.read_probe();
             if let Some(answerer) = self.life.network().and_then(|n| n.answerer.as_mut()) {
@@ -215,7 +218,6 @@ impl Supervisor {
             if reaped == Turn::Changed || ticked == Turn::Changed {
                 turn = Turn::Changed;
             }
-            self.holding &= !self.life.is_live();
             if turn == Turn::Changed {
                 self.clients.changed();
             }
