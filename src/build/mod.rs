@@ -151,7 +151,7 @@ pub struct Builder<'a> {
     pub pull: Pull<'a>,
     /// Results, digests and cache mounts.
     pub cache_dir: PathBuf,
-    /// Steps that run at the same time, at most.
+    /// Steps that run at the same time, at most; 0 leaves it to the number of CPUs.
     pub parallel: usize,
 }
 
