@@ -134,6 +134,7 @@ impl Sandbox for NativeSandbox {
             Ok(Outcome::Ended(code)) => Ok(code),
             Ok(Outcome::Failed(report)) => Err(report.into()),
             Err(_) => {
+                clean_up(&self.roots, spec);
                 let cause =
                     format!("its process ended with code {} before it was done", ended.code());
                 Err(EngineError::failed("run a build step", cause))
@@ -172,7 +173,7 @@ fn obey() -> Result<i32> {
         // Whoever wanted this was gone before we could be told.
         return Ok(137);
     }
-    let id = format!("step-{}", order.spec.id);
+    let id = cgroup_name(&order.spec);
     let roots = Roots { data: order.data.clone(), run: order.run.clone() };
     let done = connect(&roots, &order.spec).and_then(|connection| {
         let limits = Resources::default();
@@ -183,6 +184,19 @@ fn obey() -> Result<i32> {
     });
     let left = disconnect(&roots, &order.spec);
     done.and_then(|code| left.map(|()| code))
+}
+
+/// Takes away what a step's process has left that was killed.
+fn clean_up(roots: &Roots, spec: &SandboxSpec) {
+    if let Some(cgroup) = Cgroup::find(&cgroup_name(spec), None) {
+        let _ = cgroup.kill();
+        let _ = cgroup.remove();
+    }
+    let _ = disconnect(roots, spec);
+}
+
+fn cgroup_name(spec: &SandboxSpec) -> String {
+    format!("step-{}", spec.id)
 }
 
 /// Runs the process to its end.
