@@ -15,7 +15,7 @@ use super::clients::Clients;
 use super::life::{Life, Turn};
 use super::wire::{self, Reply};
 use crate::base::name::{ContainerId, ProjectName};
-use crate::engine::native::layout::Layout;
+use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::logs::Stream;
 use crate::engine::{EngineError, Result, Roots};
 use crate::sys::lock::{Hold, Lock};
@@ -26,6 +26,9 @@ pub(super) const READY_FD: i32 = 3;
 
 /// How long attached clients have to read the last output after the container's end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How long one that would adopt waits for another that seems to be faster.
+const ADOPTION: Duration = Duration::from_secs(10);
 
 /// What a supervisor does first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +69,8 @@ pub fn main(args: &[OsString]) -> i32 {
         let _ = nix::unistd::write(&ready, &text);
     }
     match outcome {
-        Ok(supervisor) => supervisor.run(),
+        Ok(Some(supervisor)) => supervisor.run(),
+        Ok(None) => 0,
         Err(_) => 1,
     }
 }
@@ -101,7 +105,29 @@ struct Supervisor {
     _lock: Lock,
 }
 
-fn begin(args: &[OsString]) -> Result<Supervisor> {
+/// Waits for the container's lock. Of several that would adopt it all but one get none: nothing is left to do.
+fn take_over(dir: &ContainerDir, first: First) -> std::io::Result<Option<Lock>> {
+    if first != First::Adopt {
+        return Lock::acquire(&dir.lock(), Hold::Exclusive).map(Some);
+    }
+    let end = Instant::now() + ADOPTION;
+    loop {
+        if let Some(lock) = Lock::try_acquire(&dir.lock(), Hold::Exclusive)? {
+            return Ok(Some(lock));
+        }
+        if stream::connect_to(&dir.socket()).is_ok() {
+            return Ok(None);
+        }
+        if Instant::now() > end {
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        // Somebody looks at the lock, or adopts it but does not listen yet.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Gives the supervisor, or `None` when the container has got another one meanwhile.
+fn begin(args: &[OsString]) -> Result<Option<Supervisor>> {
     let usage = || EngineError::failed("read the supervisor's arguments", "they are not well formed");
     let [data, run, project, id, first, _name] = args else { return Err(usage()) };
     let text = |arg: &OsString| arg.to_str().map(str::to_owned).ok_or_else(usage);
@@ -122,7 +148,7 @@ fn begin(args: &[OsString]) -> Result<Supervisor> {
     let left_over = dir.run.exists();
     crate::sys::fs::make_dirs(&dir.run, 0o700).map_err(failed)?;
     // A predecessor may still be on its way out.
-    let lock = Lock::acquire(&dir.lock(), Hold::Exclusive).map_err(failed)?;
+    let Some(lock) = take_over(&dir, first).map_err(failed)? else { return Ok(None) };
     // It may have taken the directory with it.
     crate::sys::fs::make_dirs(&dir.run, 0o700).map_err(failed)?;
     let lock = match dir.lock().exists() {
@@ -130,7 +156,12 @@ fn begin(args: &[OsString]) -> Result<Supervisor> {
         false => Lock::acquire(&dir.lock(), Hold::Exclusive).map_err(failed)?,
     };
     let listener = stream::listen_at(&dir.socket()).map_err(failed)?;
-    let mut life = Life::open(layout, dir.clone())?;
+    let mut life = Life::open(layout, dir.clone()).inspect_err(|_| {
+        if !dir.record().exists() {
+            // It was removed meanwhile.
+            let _ = crate::sys::fs::remove_tree(&dir.run);
+        }
+    })?;
     if left_over && first != First::Adopt {
         life.clear();
     }
@@ -146,7 +177,7 @@ fn begin(args: &[OsString]) -> Result<Supervisor> {
         }
         First::Hold => {}
     }
-    Ok(Supervisor {
+    Ok(Some(Supervisor {
         life,
         clients: Clients::default(),
         listener,
@@ -154,7 +185,7 @@ fn begin(args: &[OsString]) -> Result<Supervisor> {
         run_dir: dir.run,
         holding: first == First::Hold,
         _lock: lock,
-    })
+    }))
 }
 
 impl Supervisor {
@@ -197,7 +228,10 @@ impl Supervisor {
 
     /// Whether it waits for a start that may still come.
     fn keeps_holding(&self, seen_client: bool) -> bool {
-        self.holding && self.life.exit().is_none() && !(seen_client && self.clients.is_empty())
+        self.holding
+            && self.life.exit().is_none()
+            && !self.life.is_stopping()
+            && !(seen_client && self.clients.is_empty())
     }
 
     fn read_output(&mut self, all: bool) {
@@ -233,10 +267,8 @@ impl Supervisor {
         }
         readable.extend(self.clients.pidfds());
         fds.extend(readable.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        for (fd, waits) in self.clients.sockets() {
-            let room = if waits { PollFlags::POLLOUT } else { PollFlags::empty() };
-            fds.push(PollFd::new(fd, PollFlags::POLLIN | room));
-        }
+        let sockets = self.clients.sockets(self.life.streams_ref().is_full());
+        fds.extend(sockets.map(|(fd, wanted)| PollFd::new(fd, wanted)));
         if let Some(fd) = self.life.streams_ref().writer() {
             fds.push(PollFd::new(fd, PollFlags::POLLOUT));
         }
@@ -256,11 +288,9 @@ impl Supervisor {
         self.clients.finish(code);
         let deadline = Instant::now() + LAST_WORDS;
         while self.clients.has_output() && Instant::now() < deadline {
-            let mut fds: Vec<PollFd<'_>> = self
-                .clients
-                .sockets()
-                .map(|(fd, _)| PollFd::new(fd, PollFlags::POLLOUT))
-                .collect();
+            let sockets = self.clients.sockets(false);
+            let mut fds: Vec<PollFd<'_>> =
+                sockets.map(|(fd, _)| PollFd::new(fd, PollFlags::POLLOUT)).collect();
             let _ = poll(&mut fds, 100u16);
             drop(fds);
             self.clients.serve(&mut self.life);
