@@ -57,6 +57,21 @@ impl Lock {
         };
         self.held.metadata().is_ok_and(|ours| std::fs::metadata(path).is_ok_and(|there| same(ours, there)))
     }
+    /// Whether somebody holds the lock on `path` alone; nobody does when there is no such file.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn is_held(path: &Path) -> io::Result<bool> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        };
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(_) => Ok(false),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(true),
+            Err((_, errno)) => Err(errno.into()),
+        }
+    }
     /// Takes the lock if nobody holds it; `None` if somebody does.
     ///
     /// # Errors

@@ -47,6 +47,10 @@ impl Layout {
             run: self.roots.run.join("containers").join(id.as_str()),
         }
     }
+    /// `<data>/projects/<project>/containers/.<id>`: while it is made or removed.
+    pub(super) fn hidden(&self, project: &ProjectName, id: &ContainerId) -> PathBuf {
+        self.containers(project).join(format!(".{id}"))
+    }
     /// `<run>/containers/<id>/netns`, whoever's project it is.
     pub(super) fn netns(&self, id: &ContainerId) -> PathBuf {
         self.roots.run.join("containers").join(id.as_str()).join("netns")

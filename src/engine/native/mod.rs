@@ -324,13 +324,21 @@ impl Engine for Native {
         self.prepare_mounts(spec)?;
         let dir = self.layout.container(&spec.project, &spec.id);
         let failed = |error: io::Error| EngineError::failed("make the container's record", error);
-        fs::make_dirs(&dir.data, 0o700).map_err(failed)?;
-        records::reserve_name(&self.layout, &spec.name, &spec.project, &spec.id)?;
-        fs::make_dirs(&dir.upper(), 0o755).map_err(failed)?;
-        fs::make_dirs(&dir.work(), 0o700).map_err(failed)?;
-        self.remember(&spec.id, &spec.project);
+        // Whole before it can be seen, as a command may be killed at any moment.
+        let draft = ContainerDir { data: self.layout.hidden(&spec.project, &spec.id), ..dir.clone() };
+        fs::make_dirs(&draft.data, 0o700).map_err(failed)?;
+        fs::make_dirs(&draft.upper(), 0o755).map_err(failed)?;
+        fs::make_dirs(&draft.work(), 0o700).map_err(failed)?;
         let record = Record { created: Timestamp::now(), spec: spec.clone() };
-        records::write(&dir.record(), &record, Durability::Synced)
+        records::write(&draft.record(), &record, Durability::Synced)?;
+        std::fs::rename(&draft.data, &dir.data).map_err(failed)?;
+        self.remember(&spec.id, &spec.project);
+        // The name comes last: it is anybody's as long as no container of that id is there.
+        records::reserve_name(&self.layout, &spec.name, &spec.project, &spec.id).inspect_err(|_| {
+            let _ = fs::remove_tree(&dir.data);
+            let _ = std::fs::remove_dir(self.layout.containers(&spec.project));
+            let _ = std::fs::remove_dir(self.layout.projects().join(spec.project.as_str()));
+        })
     }
 
     fn start(&self, id: &ContainerId) -> Result<()> {
@@ -342,12 +350,17 @@ impl Engine for Native {
     }
 
     fn stop(&self, id: &ContainerId, timeout: Option<Duration>) -> Result<()> {
-        let found = self.found(id)?;
-        match Connection::open(&found) {
-            Ok(connection) => connection.stop(timeout),
-            // No supervisor: nothing runs.
-            Err(_) => Ok(()),
+        for _ in 0..STOP_TRIES {
+            let found = self.found(id)?;
+            let told = Connection::open(&found).and_then(|connection| connection.stop(timeout));
+            if matches!(told, Ok(true)) || !self.find(id)?.state().is_up() {
+                return Ok(());
+            }
+            // Its supervisor was killed meanwhile: the next look gives it another one.
+            std::thread::sleep(PAUSE);
         }
+        let step = format!("stop container {}", id.short());
+        Err(EngineError::failed(step, "its supervisor does not answer"))
     }
 
     fn kill(&self, id: &ContainerId, signal: Signal) -> Result<()> {
@@ -365,9 +378,7 @@ impl Engine for Native {
                 let step = format!("remove container {}", found.standing.name);
                 return Err(EngineError::failed(step, "it is running; stop it first, or use force"));
             }
-            if let Ok(connection) = Connection::open(&found) {
-                connection.stop(Some(Duration::ZERO))?;
-            }
+            self.stop(id, Some(Duration::ZERO))?;
         }
         self.forget(&found, anonymous)
     }
@@ -404,14 +415,18 @@ impl Engine for Native {
                         return Err(EngineError::NotRunning { name });
                     }
                     State::Removing => return Ok(Waited::Gone),
-                    // Between its last word and the closing of its socket.
+                    // Its supervisor does not listen yet, or not any more.
+                    _ if cancel.is_cancelled() => return Ok(Waited::Cancelled),
                     _ => {
-                        std::thread::yield_now();
+                        std::thread::sleep(PAUSE);
                         continue;
                     }
                 },
             };
-            connection.watch()?;
+            if connection.watch().is_err() {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
             loop {
                 if cancel.is_cancelled() {
                     return Ok(Waited::Cancelled);
@@ -460,10 +475,17 @@ impl Engine for Native {
         };
         // The holder's name is a courtesy for the next one; the lock does not depend on it.
         let _ = std::fs::write(&path, std::process::id().to_string());
+        self.sweep(project)?;
         self.await_stops(project)?;
         Ok(Box::new(lock))
     }
 }
+
+/// How often a stop is asked for when supervisors die over it.
+const STOP_TRIES: u32 = 1000;
+
+/// How long a wait pauses where there is nobody to wait on.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A wait looks this often whether it was cancelled.
 const LOOK_FOR_CANCEL: Duration = Duration::from_millis(100);
@@ -490,6 +512,21 @@ fn verdict(found: &Found, until: Until) -> Option<Waited> {
 }
 
 impl Native {
+    /// Takes away what killed commands have half made or half removed of containers.
+    fn sweep(&self, project: &ProjectName) -> Result<()> {
+        let containers = self.layout.containers(project);
+        for name in records::entries(&containers)? {
+            if name.starts_with('.') {
+                fs::remove_tree(&containers.join(name))
+                    .map_err(|error| EngineError::failed("remove what a command has left", error))?;
+            }
+        }
+        // Gone with the last container.
+        let _ = std::fs::remove_dir(&containers);
+        let _ = std::fs::remove_dir(self.layout.projects().join(project.as_str()));
+        Ok(())
+    }
+
     /// Waits for stops that a killed command began: their containers run still, but must not be counted on.
     fn await_stops(&self, project: &ProjectName) -> Result<()> {
         for id in records::ids(&self.layout, project)? {
@@ -522,7 +559,7 @@ impl Native {
         records::write(&found.dir.state(), &standing, Durability::Renamed)?;
         records::release_name(&self.layout, &found.standing.name, &spec.project, &spec.id);
         records::release_name(&self.layout, &spec.name, &spec.project, &spec.id);
-        let doomed = self.layout.containers(&spec.project).join(format!(".{}", spec.id));
+        let doomed = self.layout.hidden(&spec.project, &spec.id);
         std::fs::rename(&found.dir.data, &doomed).map_err(failed)?;
         fs::remove_tree(&doomed).map_err(failed)?;
         // Gone with the last container; another command may be making one just now.

@@ -19,7 +19,7 @@ use crate::engine::state::{
 };
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{Durability, write_atomic};
-use crate::sys::lock::{Hold, Lock};
+use crate::sys::lock::Lock;
 use crate::sys::pidfd::Ended;
 
 /// Version of every file below; a newer one is refused.
@@ -242,8 +242,8 @@ impl Found {
 
 /// Whether a live supervisor holds the container's lock.
 fn is_supervised(dir: &ContainerDir) -> bool {
-    // The lock file is made by the supervisor; without it there is none.
-    dir.lock().exists() && matches!(Lock::try_acquire(&dir.lock(), Hold::Shared), Ok(None))
+    // Its file is only looked for, never made: the directory may be on its way out.
+    Lock::is_held(&dir.lock()).unwrap_or(false)
 }
 
 /// Ids of a project's containers.

@@ -118,16 +118,16 @@ impl Connection {
         Ok(connection.socket)
     }
 
-    /// Stops the container and waits until its supervisor has taken everything down.
+    /// Stops the container and waits until its supervisor has taken everything down; `false` when that has died
+    /// before it said so.
     ///
     /// # Errors
     /// [`EngineError`].
-    pub(in crate::engine::native) fn stop(mut self, timeout: Option<Duration>) -> Result<()> {
+    pub(in crate::engine::native) fn stop(mut self, timeout: Option<Duration>) -> Result<bool> {
         let millis = timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
         self.send(&Request::Stop(millis), &[])?;
-        // The end of the connection is as good as the word: nothing is left that could run.
-        let _ = wire::receive::<Reply>(self.socket.as_fd(), &mut self.inbox);
-        Ok(())
+        let reply = wire::receive::<Reply>(self.socket.as_fd(), &mut self.inbox);
+        Ok(matches!(reply, Ok(Some(Reply::Done))))
     }
 
     /// Sends the container's process a signal.

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::PollFlags;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -18,6 +19,9 @@ use crate::engine::sandbox::frame;
 use crate::engine::spec::ExecSpec;
 use crate::engine::{EngineError, Result};
 use crate::sys::pidfd;
+
+/// Most bytes that are read from one client before it is the others' turn.
+const INPUT_SHARE: usize = 64 * 1024;
 
 /// Most bytes that wait for one attached client before the container's output is no longer read.
 const OUTPUT_LIMIT: usize = 1 << 20;
@@ -67,10 +71,6 @@ impl Clients {
     pub(super) fn is_empty(&self) -> bool {
         self.all.iter().all(|client| client.gone)
     }
-    /// Whether a client waits for the container to be down.
-    pub(super) fn wait_for_end(&self) -> bool {
-        self.all.iter().any(|client| matches!(client.role, Role::Stopping))
-    }
     /// Whether an attached client has more waiting than it should.
     pub(super) fn is_congested(&self) -> bool {
         self.all.iter().any(|c| matches!(&c.role, Role::Attached(out) if out.len() > OUTPUT_LIMIT))
@@ -79,11 +79,16 @@ impl Clients {
     pub(super) fn has_output(&self) -> bool {
         self.all.iter().any(|c| matches!(&c.role, Role::Attached(out) if !out.is_empty()))
     }
-    /// Each connection, and whether it waits for room.
-    pub(super) fn sockets(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
-        self.all.iter().filter(|client| !client.gone).map(|client| {
-            let waits = matches!(&client.role, Role::Attached(out) if !out.is_empty());
-            (client.socket.as_fd(), waits)
+    /// Each connection that something is expected of: input, or room for output. With `full` no attached client
+    /// is read, as its input has no place; one that nothing waits for must not wake the supervisor then.
+    pub(super) fn sockets(&self, full: bool) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        self.all.iter().filter(|client| !client.gone).filter_map(move |client| {
+            let mut wanted = PollFlags::POLLIN;
+            if let Role::Attached(out) = &client.role {
+                wanted.set(PollFlags::POLLIN, !full);
+                wanted.set(PollFlags::POLLOUT, !out.is_empty());
+            }
+            (!wanted.is_empty()).then_some((client.socket.as_fd(), wanted))
         })
     }
     /// Descriptors of running commands, readable when they have ended.
@@ -98,17 +103,19 @@ impl Clients {
     pub(super) fn serve(&mut self, life: &mut Life) -> Turn {
         let mut turn = Turn::Same;
         for client in &mut self.all {
+            if client.gone {
+                continue;
+            }
             // Input that the container does not read must not pile up here.
-            if client.gone
-                || matches!(client.role, Role::Attached(_)) && life.streams_ref().is_full()
-            {
+            if matches!(client.role, Role::Attached(_)) && life.streams_ref().is_full() {
+                client.flush();
                 continue;
             }
             let mut gone = false;
             loop {
                 match client.inbox.fill(client.socket.as_fd()) {
-                    Ok(Filled::Some) => {}
-                    Ok(Filled::Nothing) => break,
+                    Ok(Filled::Some) if client.inbox.bytes.len() < INPUT_SHARE => {}
+                    Ok(Filled::Some | Filled::Nothing) => break,
                     Ok(Filled::End) | Err(_) => {
                         gone = true;
                         break;
@@ -159,9 +166,7 @@ impl Clients {
     /// Tells watchers that something changed.
     pub(super) fn changed(&mut self) {
         for client in &mut self.all {
-            if matches!(client.role, Role::Watching)
-                && wire::send(client.socket.as_fd(), &Reply::Changed, &[]).is_err()
-            {
+            if matches!(client.role, Role::Watching) && !wire::tell(client.socket.as_fd(), &Reply::Changed) {
                 client.role = Role::Over;
             }
         }

@@ -31,6 +31,9 @@ use crate::sys::process;
 /// Docker keeps this much of a probe's output.
 const PROBE_OUTPUT: usize = 4096;
 
+/// Reads of a probe's output in one turn.
+const PROBE_READS: usize = 16;
+
 /// A running container's init.
 #[derive(Debug)]
 struct Init {
@@ -44,7 +47,8 @@ struct Init {
 struct RunningProbe {
     pid: i32,
     pidfd: OwnedFd,
-    output: OwnedFd,
+    /// `None` once it was closed, which may be before the end.
+    output: Option<OwnedFd>,
     text: Vec<u8>,
     start: Timestamp,
     deadline: Instant,
@@ -148,11 +152,15 @@ impl Life {
     }
     /// The running probe's output.
     pub(super) fn probe_output(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        self.probe.as_ref().map(|probe| probe.output.as_fd())
+        self.probe.as_ref()?.output.as_ref().map(|output| output.as_fd())
     }
     /// Whether its process exists or will again.
     pub(super) fn is_live(&self) -> bool {
         self.init.is_some() || self.restart_at.is_some()
+    }
+    /// Whether it was told to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
     }
     /// How it ended.
     pub(super) fn exit(&self) -> Option<Exit> {
@@ -316,9 +324,12 @@ impl Life {
     pub(super) fn read_probe(&mut self) {
         let Some(probe) = &mut self.probe else { return };
         let mut buffer = [0u8; 4096];
-        while let Ok(length) = nix::unistd::read(&probe.output, &mut buffer) {
+        // A flood must not keep the supervisor from everything else.
+        for _ in 0..PROBE_READS {
+            let Some(output) = &probe.output else { break };
+            let Ok(length) = nix::unistd::read(output, &mut buffer) else { break };
             if length == 0 {
-                break;
+                probe.output = None;
             }
             let room = PROBE_OUTPUT.saturating_sub(probe.text.len()).min(length);
             probe.text.extend_from_slice(buffer.get(..room).unwrap_or_default());
@@ -525,7 +536,7 @@ impl Life {
                 self.probe = Some(RunningProbe {
                     pid: born.pid,
                     pidfd: born.pidfd,
-                    output,
+                    output: Some(output),
                     text: Vec::new(),
                     start,
                     deadline,

@@ -14,7 +14,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::client;
 use super::clients::Clients;
 use super::life::{Life, Turn};
-use super::wire::{self, Reply};
+use super::wire::{self, Failure, Reply};
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::logs::Stream;
@@ -62,10 +62,10 @@ impl First {
 /// Runs a supervisor: `DATA RUN PROJECT ID start|hold|adopt NAME`, and a [`Reply`] on descriptor 3.
 pub fn main(args: &[OsString]) -> i32 {
     let ready = crate::sys::stream::inherited(READY_FD);
-    let outcome = begin(args);
+    let outcome = begin(args).map_err(Failure::from);
     let reply = match &outcome {
         Ok(_) => Reply::Done,
-        Err(error) => Reply::Failed(copy(error).into()),
+        Err(failure) => Reply::Failed(failure.clone()),
     };
     if let Some(ready) = ready {
         let mut text = serde_json::to_vec(&reply).unwrap_or_default();
@@ -76,25 +76,6 @@ pub fn main(args: &[OsString]) -> i32 {
         Ok(Some(supervisor)) => supervisor.run(),
         Ok(None) => 0,
         Err(_) => 1,
-    }
-}
-
-/// The error again, for the wire; the original decides the exit code.
-fn copy(error: &EngineError) -> EngineError {
-    match error {
-        EngineError::PortTaken { address, holder } => {
-            EngineError::PortTaken { address: address.clone(), holder: holder.clone() }
-        }
-        EngineError::CannotRun { code, message } => {
-            EngineError::CannotRun { code: *code, message: message.clone() }
-        }
-        EngineError::NotFound { kind, name } => EngineError::NotFound { kind, name: name.clone() },
-        EngineError::NotRunning { name } => EngineError::NotRunning { name: name.clone() },
-        EngineError::Unsupported { what } => EngineError::Unsupported { what: what.clone() },
-        EngineError::Failed { step, cause } => {
-            EngineError::Failed { step: step.clone(), cause: cause.clone() }
-        }
-        other => EngineError::failed("start the container", other),
     }
 }
 
@@ -131,7 +112,12 @@ fn begin(args: &[OsString]) -> Result<Option<Supervisor>> {
     let left_over = dir.run.exists();
     let Some(lock) = take_lock(&dir, first)? else { return Ok(None) };
     let listener = stream::listen_at(&dir.socket()).map_err(failed)?;
-    let mut life = Life::open(layout, dir.clone())?;
+    let mut life = Life::open(layout, dir.clone()).inspect_err(|_| {
+        if !dir.record().exists() {
+            // It was removed meanwhile.
+            let _ = crate::sys::fs::remove_tree(&dir.run);
+        }
+    })?;
     if left_over && first != First::Adopt {
         life.clear();
     }
@@ -227,7 +213,7 @@ impl Supervisor {
     /// Whether it waits for a start that may still come.
     fn keeps_holding(&self, seen_client: bool) -> bool {
         let left = seen_client && self.clients.is_empty();
-        self.holding && !left && !self.clients.wait_for_end()
+        self.holding && !left && !self.life.is_stopping()
     }
 
     fn read_output(&mut self, all: bool) {
@@ -263,10 +249,8 @@ impl Supervisor {
         }
         readable.extend(self.clients.pidfds());
         fds.extend(readable.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        for (fd, waits) in self.clients.sockets() {
-            let room = if waits { PollFlags::POLLOUT } else { PollFlags::empty() };
-            fds.push(PollFd::new(fd, PollFlags::POLLIN | room));
-        }
+        let sockets = self.clients.sockets(self.life.streams_ref().is_full());
+        fds.extend(sockets.map(|(fd, wanted)| PollFd::new(fd, wanted)));
         if let Some(fd) = self.life.streams_ref().writer() {
             fds.push(PollFd::new(fd, PollFlags::POLLOUT));
         }
@@ -286,11 +270,9 @@ impl Supervisor {
         self.clients.finish(code);
         let deadline = Instant::now() + LAST_WORDS;
         while self.clients.has_output() && Instant::now() < deadline {
-            let mut fds: Vec<PollFd<'_>> = self
-                .clients
-                .sockets()
-                .map(|(fd, _)| PollFd::new(fd, PollFlags::POLLOUT))
-                .collect();
+            let sockets = self.clients.sockets(false);
+            let mut fds: Vec<PollFd<'_>> =
+                sockets.map(|(fd, _)| PollFd::new(fd, PollFlags::POLLOUT)).collect();
             let _ = poll(&mut fds, 100u16);
             drop(fds);
             self.clients.serve(&mut self.life);

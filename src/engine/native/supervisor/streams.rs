@@ -18,6 +18,9 @@ use crate::engine::spec::Stdio;
 /// Most bytes of input that wait for the container before clients are no longer read.
 const INPUT_LIMIT: usize = 1 << 20;
 
+/// Room that an empty input queue may keep, in bytes.
+const KEPT_ROOM: usize = 64 * 1024;
+
 /// The supervisor's side of the streams.
 #[derive(Debug)]
 pub(super) struct Streams {
@@ -187,6 +190,9 @@ impl Streams {
                     self.pending.clear();
                 }
             }
+        }
+        if self.pending.is_empty() && self.pending.capacity() > KEPT_ROOM {
+            self.pending = VecDeque::new();
         }
         if self.closing && self.pending.is_empty() {
             match &self.master {

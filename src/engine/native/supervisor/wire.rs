@@ -128,6 +128,14 @@ pub(super) fn send<T: Serialize>(
     Ok(())
 }
 
+/// Sends one document if there is room: who has not read the last notices needs no more of them. `false` when the
+/// other side is gone.
+pub(super) fn tell<T: Serialize>(to: BorrowedFd<'_>, value: &T) -> bool {
+    let Ok(mut bytes) = serde_json::to_vec(value) else { return false };
+    bytes.push(b'\n');
+    matches!(stream::send(to, &bytes, &[]), Ok(_) | Err(Errno::EAGAIN | Errno::EINTR))
+}
+
 /// Replies are small and clients read them: five seconds of a full buffer mean a client that hangs.
 fn wait_writable(to: BorrowedFd<'_>) -> io::Result<()> {
     use nix::poll::{PollFd, PollFlags, poll};
