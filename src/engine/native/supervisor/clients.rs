@@ -152,6 +152,11 @@ impl Clients {
         self.all.retain(|client| !matches!(client.role, Role::Over));
     }
 
+    /// Whether somebody waits for the container's end.
+    pub(super) fn await_end(&self) -> bool {
+        self.all.iter().any(|client| matches!(client.role, Role::Stopping))
+    }
+
     /// Tells watchers that something changed.
     pub(super) fn changed(&mut self) {
         for client in &mut self.all {

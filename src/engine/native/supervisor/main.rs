@@ -191,7 +191,8 @@ impl Supervisor {
 
     /// Whether it waits for a start that may still come.
     fn keeps_holding(&self, seen_client: bool) -> bool {
-        self.holding && self.life.exit().is_none() && !(seen_client && self.clients.is_empty())
+        let deserted = seen_client && self.clients.is_empty();
+        self.holding && self.life.exit().is_none() && !deserted && !self.clients.await_end()
     }
 
     fn read_output(&mut self, all: bool) {
