@@ -242,6 +242,7 @@ fn request(
         .as_ref()
         .and_then(|d| d.images.get(&service.name))
         .map(|i| i.name.clone());
+    let target_name = image.clone().unwrap_or_else(|| service.name.to_string());
     let more = spec.tags.iter().map(|tag| (tag.value.clone(), tag.span));
     for (name, span) in image
         .map(|name| (name, service.span))
@@ -275,7 +276,7 @@ fn request(
         .or(service.platform.as_ref())
         .map(|p| p.value.clone());
     Ok(BuildRequest {
-        target_name: service.name.to_string(),
+        target_name,
         context: dir.map_or(ContextSource::Empty, ContextSource::Dir),
         dockerfile,
         target: spec.target.as_ref().map(|target| target.value.clone()),

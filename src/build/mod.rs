@@ -45,7 +45,7 @@ const LARGEST: u64 = 16 << 20;
 /// What is built.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
-    /// The service or tag, for events.
+    /// The name of what is made (a tag or a service), for events.
     pub target_name: String,
     /// Where `COPY` takes files from.
     pub context: ContextSource,

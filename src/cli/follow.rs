@@ -240,20 +240,24 @@ impl Reader {
 
 /// Writes messages: lines to the stream they came from, ends to standard output.
 #[derive(Debug)]
-pub struct Printer<'a> {
+pub struct Printer {
     lines: Lines,
-    progress: Option<&'a Progress>,
+    progress: Option<Arc<Progress>>,
     exits: bool,
 }
 
-impl<'a> Printer<'a> {
+impl Printer {
     /// Writes above `progress` where there is one; `exits` is whether ends are told.
-    pub fn new(lines: Lines, progress: Option<&'a Progress>, exits: bool) -> Self {
+    pub fn new(lines: Lines, progress: Option<Arc<Progress>>, exits: bool) -> Self {
         Self {
             lines,
             progress,
             exits,
         }
+    }
+    /// From now on lines are written above this display.
+    pub fn above(&mut self, progress: &Arc<Progress>) {
+        self.progress = Some(Arc::clone(progress));
     }
     /// Makes a name known, so that prefixes are padded to the longest of all.
     pub fn add(&mut self, name: &str) {
@@ -307,7 +311,7 @@ impl<'a> Printer<'a> {
                 result = write_out(text);
             }
         };
-        match self.progress {
+        match &self.progress {
             Some(progress) => progress.above(&mut write),
             None => write(),
         }

@@ -105,9 +105,10 @@ impl Progress {
         {
             let mut inner = lock(&self.shared.inner);
             if !inner.finished {
-                inner.erase();
                 inner.draw();
                 inner.finished = true;
+                // What is written from now on comes below it.
+                inner.drawn = 0;
             }
         }
         self.shared.stop.notify_all();
@@ -128,7 +129,6 @@ impl Progress {
         *ticker = Some(std::thread::spawn(move || {
             let mut inner = lock(&shared.inner);
             while !inner.finished {
-                inner.erase();
                 inner.draw();
                 inner = shared
                     .stop
@@ -196,13 +196,21 @@ impl Inner {
     }
 
     fn erase(&mut self) {
-        if self.drawn > 0 {
-            let text = format!("\x1b[{}A\r\x1b[J", self.drawn);
-            self.drawn = 0;
+        let text = self.erasure();
+        if !text.is_empty() {
             self.put(&text);
         }
     }
 
+    /// What takes the list off the screen; from then on it counts as gone.
+    fn erasure(&mut self) -> String {
+        match std::mem::take(&mut self.drawn) {
+            0 => String::new(),
+            drawn => format!("\x1b[{drawn}A\r\x1b[J"),
+        }
+    }
+
+    /// Puts the list, as it is now, where it was. One write, so that nothing flickers.
     fn draw(&mut self) {
         let View::Live(live) = &self.view else { return };
         if live.is_empty() || self.finished {
@@ -214,8 +222,8 @@ impl Inner {
             usize::from(columns),
             usize::from(rows).saturating_sub(1),
         );
+        let text = self.erasure() + &lines.join("\n") + "\n";
         self.drawn = lines.len();
-        let text = lines.join("\n") + "\n";
         self.put(&text);
     }
 }
@@ -252,6 +260,7 @@ mod tests {
         });
         progress.send(Event::Warn("look".into()));
         progress.finish();
+        progress.above(|| ());
         progress.send(Event::Warn("too late".into()));
         let bytes = lock(&sink.0).clone();
         String::from_utf8(bytes).unwrap_or_default()

@@ -71,7 +71,7 @@ pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
 }
 
 /// Prints lines as they come, until nothing of the scope runs any more.
-fn go_on(engine: &Arc<dyn Engine>, scope: Scope, printer: &mut Printer<'_>) -> Outcome {
+fn go_on(engine: &Arc<dyn Engine>, scope: Scope, printer: &mut Printer) -> Outcome {
     let done = Cancel::default();
     let messages = follow(Arc::clone(engine), scope.clone(), done.clone());
     loop {
@@ -126,7 +126,7 @@ fn past(
     engine: &dyn Engine,
     scope: &Scope,
     containers: &[&ObservedContainer],
-    printer: &mut Printer<'_>,
+    printer: &mut Printer,
 ) -> Result<(), Failure> {
     let mut sources = Vec::new();
     for container in containers {

@@ -176,7 +176,7 @@ impl Attached<'_> {
         Ok(code)
     }
 
-    fn printer(&self, shown: &BTreeSet<String>) -> Printer<'_> {
+    fn printer(&self, shown: &BTreeSet<String>) -> Printer {
         let screen = self.app.screen;
         let look = Look {
             prefix: !self.args.no_log_prefix,
@@ -184,7 +184,7 @@ impl Attached<'_> {
             timestamps: self.args.timestamps,
             terminal: screen.out_terminal,
         };
-        let mut printer = Printer::new(Lines::new(look), Some(&self.work.progress), true);
+        let mut printer = Printer::new(Lines::new(look), Some(Arc::clone(&self.work.progress)), true);
         for name in shown_names(self.project, shown) {
             printer.add(&name);
         }
@@ -209,7 +209,7 @@ impl Attached<'_> {
         &self,
         plan: &Plan,
         messages: &Receiver<Message>,
-        printer: &mut Printer<'_>,
+        printer: &mut Printer,
         ended: &mut Option<Reason>,
     ) -> Result<(), Failure> {
         let context = &self.work.context;
@@ -229,7 +229,7 @@ impl Attached<'_> {
     fn beside(
         &self,
         messages: &Receiver<Message>,
-        printer: &mut Printer<'_>,
+        printer: &mut Printer,
         ended: &mut Option<Reason>,
         act: impl FnOnce() -> Result<(), ApplyError> + Send,
     ) -> Result<Result<(), ApplyError>, Failure> {
@@ -270,7 +270,7 @@ impl Attached<'_> {
     fn watch(
         &self,
         messages: &Receiver<Message>,
-        printer: &mut Printer<'_>,
+        printer: &mut Printer,
         interrupts: &AtomicU32,
     ) -> Result<Option<Reason>, Failure> {
         loop {
@@ -309,7 +309,7 @@ impl Attached<'_> {
         &self,
         reason: &Reason,
         messages: &Receiver<Message>,
-        printer: &mut Printer<'_>,
+        printer: &mut Printer,
         interrupts: &Arc<AtomicU32>,
     ) -> Outcome {
         printer.say(match reason {
@@ -318,6 +318,7 @@ impl Attached<'_> {
         })?;
         let mut ignored = None;
         let progress = self.app.new_progress(false);
+        printer.above(&progress);
         let context = self.app.again(&self.work.context, &progress);
         self.kill_on_next(interrupts);
         let options = StopOptions {

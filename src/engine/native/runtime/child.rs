@@ -174,6 +174,9 @@ fn stay_as_init(prepared: &Prepared, user: &User, proc: &PrivateProc) -> Result<
                 && (prepared.bond == Bond::None || end_with_parent().is_ok())
                 && keep_only(&[]).is_ok();
             crate::sys::process::set_name(c"hoist-init");
+            // Inside, PID 1 is as little trusted as the program: it gets the same filter and no right more.
+            let identity = &prepared.identity;
+            let ready = ready && identity.confine().is_ok() && identity.give_up_admin().is_ok();
             if ready { init::run(pid) } else { exit_now(1) }
         }
     }

@@ -117,6 +117,13 @@ impl Identity {
         Ok(())
     }
 
+    /// Drops what [`Identity::assume`] kept for the filter; for a process that executes nothing.
+    pub(super) fn give_up_admin(&self) -> Result<()> {
+        let usual = if Uid::effective().is_root() { self.caps } else { Caps::EMPTY };
+        let left = Caps::available_permitted().map(|have| usual.and(have));
+        left.and_then(|left| caps::set(left, left)).map_err(step("drop the capabilities"))
+    }
+
     /// Installs the filter. The last thing before the execution.
     pub(super) fn confine(&self) -> Result<()> {
         let Some(filter) = &self.filter else {
