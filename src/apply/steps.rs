@@ -126,7 +126,7 @@ impl Run<'_> {
         };
         self.told(Kind::Container, &who.name, words, None, || match action {
             Action::Start { .. } => engine.start(&id).map_err(|error| {
-                ApplyError::new(format!("cannot start container {}: {error}", who.name))
+                ApplyError::new(format!("container {}: {error}", who.name))
             }),
             Action::Stop { timeout, .. } => Ok(engine.stop(&id, *timeout)?),
             Action::Kill { signal, .. } => Ok(engine.kill(&id, *signal)?),
