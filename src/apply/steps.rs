@@ -126,7 +126,9 @@ impl Run<'_> {
             _ => ("Removing", "Removed"),
         };
         self.told(Kind::Container, &who.name, words, None, || match action {
-            Action::Start { .. } => Ok(engine.start(&id)?),
+            Action::Start { .. } => engine
+                .start(&id)
+                .map_err(|error| ApplyError::new(format!("container {}: {error}", who.name))),
             Action::Stop { timeout, .. } => Ok(engine.stop(&id, *timeout)?),
             Action::Kill { signal, .. } => Ok(engine.kill(&id, *signal)?),
             Action::Remove { volumes, .. } => {

@@ -174,7 +174,12 @@ pub fn start(
     wait: bool,
 ) -> Result<Plan, PlanError> {
     known(project, services)?;
-    let containers = chosen(world, services);
+    let mut containers = chosen(world, services);
+    // As Compose: orphans, and services that are off by their profiles, stay as they are.
+    containers.retain(|c| {
+        let service = labels::service(c);
+        project.is_none_or(|p| service.is_some_and(|name| p.services.contains_key(&name)))
+    });
     for service in services {
         let has =
             |c: &&ObservedContainer| labels::service(c).is_some_and(|s| s.as_str() == service);

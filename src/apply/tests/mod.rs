@@ -308,7 +308,7 @@ fn a_failure_is_reported_once_and_the_next_up_goes_on() {
         .expect_err("a fails");
     assert_eq!(
         error.message(),
-        "cannot start demo-a-1: it was told to fail"
+        "container demo-a-1: cannot start demo-a-1: it was told to fail"
     );
     assert!(error.others().is_empty());
     assert!(!bench.calls().contains(&"start demo-b-1".to_owned()));

@@ -100,8 +100,14 @@ pub(super) fn start(app: &App, args: &StartArgs) -> Outcome {
         wait_timeout: args.wait_timeout.map(Duration::from_secs),
         ..UpOptions::default()
     };
-    view(app, &args.services, |context, name, project| {
-        apply::plan_start(context, name, project, &options)
+    let (name, project) = app.project_or_name()?;
+    app.known(project.as_ref(), &args.services)?;
+    // A container of a service that is off by its profiles is left alone.
+    let only = |project| narrow(project, &args.services, Deps::Include, Vec::new());
+    let project = project.map(only).transpose()?;
+    let work = app.work(false)?;
+    app.carry_out(&work, &name, |context| {
+        apply::plan_start(context, &name, project.as_ref(), &options)
     })?;
     Ok(0)
 }

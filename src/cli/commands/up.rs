@@ -184,7 +184,11 @@ impl Attached<'_> {
             timestamps: self.args.timestamps,
             terminal: screen.out_terminal,
         };
-        let mut printer = Printer::new(Lines::new(look), Some(Arc::clone(&self.work.progress)), true);
+        let mut printer = Printer::new(
+            Lines::new(look),
+            Some(Arc::clone(&self.work.progress)),
+            true,
+        );
         for name in shown_names(self.project, shown) {
             printer.add(&name);
         }
