@@ -44,14 +44,14 @@
 //! image          base sys
 //! engine         base image
 //! engine::native base sys graph image engine
-//! build          base sys graph image engine::spec engine::sandbox
-//! plan           base graph compose::model engine::spec engine::state image::reference image::digest
+//! build          base sys graph image engine::spec engine::sandbox engine::EngineError engine::Result
+//! plan           base graph compose::model engine::spec engine::state image::reference image::digest image::config
 //! apply          base graph compose::model image build plan engine
 //! cli            *
 //! ```
 //!
 //! `engine::open` and `engine::open_sandbox` are where a backend is chosen; nothing else of `engine` names one.
-//! `build` and `apply` take the cancel token and the error of `engine` besides.
+//! `build` takes the error of `engine` besides, since its sandbox gives it.
 //!
 //! # Data flow
 //!

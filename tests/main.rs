@@ -1,1 +1,56 @@
+//! End-to-end tests of hoist: one binary, every case drives the real program from outside.
+//!
+//! Cases that start containers need root and a static busybox; where something is missing they are counted as
+//! ignored, with the reason. `HOIST_TEST_STRICT=1` makes each skip a failure, `HOIST_TEST_KEEP=1` keeps the
+//! directories of the cases. Cases observe state, wait for conditions, and leave nothing behind, which each checks.
 
+#![expect(unreachable_pub, reason = "a program has nobody who could reach in")]
+
+mod bad_input;
+mod engine;
+mod harness;
+mod images;
+mod ml_workspace;
+mod model;
+mod repo;
+mod vm;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let [_, word, port] = &std::env::args().collect::<Vec<_>>()[..]
+        && word == harness::ports::ECHO
+    {
+        harness::ports::echo(port.parse().expect("a port number"));
+    }
+    harness::collect_panics();
+    let arguments = libtest_mimic::Arguments::from_args();
+    let lists: [&[harness::Case]; 18] = [
+        repo::CASES,
+        model::config::CASES,
+        model::errors::CASES,
+        model::graph::CASES,
+        images::store::CASES,
+        images::build::CASES,
+        images::pull::CASES,
+        engine::lifecycle::CASES,
+        engine::dependencies::CASES,
+        engine::attached::CASES,
+        engine::exec::CASES,
+        engine::files::CASES,
+        engine::networks::CASES,
+        engine::identity::CASES,
+        engine::supervisor::CASES,
+        bad_input::CASES,
+        ml_workspace::CASES,
+        vm::CASES,
+    ];
+    let trials = lists
+        .into_iter()
+        .flatten()
+        .map(|case| case.trial())
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    harness::image::clean_up();
+    conclusion.exit_code()
+}

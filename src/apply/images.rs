@@ -85,6 +85,7 @@ pub(super) fn pull(
     let options = PullOptions {
         platform: platform.map(str::to_owned),
         env: context.env.clone(),
+        cancel: context.cancel.clone(),
         ..PullOptions::default()
     };
     let events: &dyn EventSink = if plan.quiet_pull {
@@ -93,7 +94,10 @@ pub(super) fn pull(
         &*context.events
     };
     let pulled = pull_image(&context.store, &reference, &options, events)
-        .map_err(|error| ApplyError::new(with_causes(&error)))?;
+        .map_err(|error| match error {
+            PullError::Cancelled(_) => ApplyError::cancelled(),
+            other => ApplyError::new(with_causes(&other)),
+        })?;
     note_pull(context, image);
     Ok(ImageFacts::from(&pulled))
 }
@@ -145,6 +149,7 @@ pub(super) fn build_service(
         let options = PullOptions {
             platform: request.platform.clone(),
             env: context.env.clone(),
+            cancel: context.cancel.clone(),
             ..PullOptions::default()
         };
         let events: &dyn EventSink = if plan.quiet_pull {
@@ -285,8 +290,23 @@ fn request(
         shm_size: spec.shm_size.map(|size| size.0),
         platform,
         named_contexts: contexts(context, project, spec, built, &fault)?,
-        trust_host_ca: context.trust_host_ca.clone().filter(|_| spec.trust_host_ca),
+        trust_host_ca: match context.trust_host_ca || spec.trust_host_ca {
+            true => Some(host_ca(context, service)?),
+            false => None,
+        },
         env: context.env.clone(),
+    })
+}
+
+/// The host's CA bundle for a service that asks for it.
+///
+/// # Errors
+/// When this host has none.
+pub(super) fn host_ca(context: &Context, service: &Service) -> Result<PathBuf, ApplyError> {
+    context.host_ca.clone().ok_or_else(|| {
+        let name = &service.name;
+        ApplyError::new(format!("service `{name}` trusts the host's CA, but the host has no bundle"))
+            .hint("install ca-certificates, or name a bundle in SSL_CERT_FILE")
     })
 }
 

@@ -61,8 +61,10 @@ pub struct Context {
     pub roots: Roots,
     /// So many actions at a time; 0 is no limit.
     pub parallel: usize,
-    /// The host's CA bundle for containers and builds that trust it.
-    pub trust_host_ca: Option<PathBuf>,
+    /// The host's CA bundle, if it has one, for builds and containers that ask for it.
+    pub host_ca: Option<PathBuf>,
+    /// Whether every build trusts it, asked or not.
+    pub trust_host_ca: bool,
 }
 
 impl std::fmt::Debug for Context {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::run::{Present, Run, tell};
@@ -12,7 +13,7 @@ use crate::base::diag::Diagnostics;
 use crate::base::event::{Event, Kind, Status};
 use crate::base::name::ContainerId;
 use crate::compose::model::Service;
-use crate::engine::spec::{ContainerSpec, MountSource};
+use crate::engine::spec::{ContainerSpec, Mount, MountSource};
 use crate::engine::{AnonymousVolumes, EngineError, Force};
 use crate::image::store::{Removal, StoreError};
 use crate::plan::action::{Action, Old, Step, WaitFor, Who};
@@ -462,8 +463,23 @@ pub(super) fn make(
     if found.has_errors() {
         return Err(ApplyError::faults(found, &desired.project.sources));
     }
-    spec.trust_host_ca = spec.trust_host_ca && context.trust_host_ca.is_some();
+    if service.trust_host_ca {
+        trust(&mut spec, super::images::host_ca(context, service)?);
+    }
     Ok(spec)
+}
+
+/// Shows a container the host's CA bundle; variables that it sets itself stay as they are.
+fn trust(spec: &mut ContainerSpec, bundle: PathBuf) {
+    use crate::base::authorities::{PATH, VARIABLES};
+    let source = MountSource::Bind { path: bundle, create: false, propagation: None, recursive: false };
+    spec.mounts.push(Mount { target: PATH.to_owned(), source, read_only: true });
+    for name in VARIABLES {
+        let set = |entry: &String| entry.split_once('=').is_some_and(|(known, _)| known == name);
+        if !spec.process.env.iter().any(set) {
+            spec.process.env.push(format!("{name}={PATH}"));
+        }
+    }
 }
 
 /// Anonymous volumes of a spec: target → volume.

@@ -10,6 +10,9 @@ use crate::engine::state::{Exit, Health};
 use crate::engine::{Cancel, LogQuery, Until, Waited};
 use crate::plan::action::{WaitFor, Who};
 
+/// `--wait` believes a service without a probe once it has run for so long: one that ends at once is an error.
+/// As Compose, whose first look comes after this time.
+const STEADY: Duration = Duration::from_millis(500);
 /// Probes and log lines that an error repeats.
 const LAST_PROBES: usize = 3;
 const LAST_LINES: usize = 20;
@@ -24,10 +27,10 @@ pub(super) fn wait(
     until: WaitFor,
     cancel: &Cancel,
 ) -> Result<&'static str, ApplyError> {
-    let goal = if until == WaitFor::Completed {
-        Until::Exited
-    } else {
-        Until::Healthy
+    let goal = match until {
+        WaitFor::Completed => Until::Exited,
+        WaitFor::Up { .. } => Until::Steady(STEADY),
+        _ => Until::Healthy,
     };
     let name = &who.name;
     let failed = |text: String| match until {

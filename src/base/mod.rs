@@ -3,6 +3,8 @@
 //! In: nothing. Out: plain values. No input or output happens here, and nothing of ours is imported.
 //! Rules: Compose Specification, "Specifying durations" and "Specifying byte values", for [`scalar`].
 
+pub mod authorities;
+pub mod cancel;
 pub mod clock;
 pub mod diag;
 pub mod env;

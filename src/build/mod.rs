@@ -32,7 +32,7 @@ use crate::base::diag::Diagnostic;
 use crate::base::env::Env;
 use crate::base::event::EventSink;
 use crate::base::span::SourceMap;
-use crate::engine::Cancel;
+use crate::base::cancel::Cancel;
 use crate::engine::sandbox::{Sandbox, SandboxNetwork};
 use crate::engine::spec::HostAddr;
 use crate::image::reference::Reference;
@@ -151,7 +151,7 @@ pub struct Builder<'a> {
     pub pull: Pull<'a>,
     /// Results, digests and cache mounts.
     pub cache_dir: PathBuf,
-    /// Steps that run at the same time, at most.
+    /// Steps that run at the same time, at most; 0 leaves it to the number of CPUs.
     pub parallel: usize,
 }
 

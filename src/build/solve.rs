@@ -22,7 +22,7 @@ use super::step::{Operation, Origin, StepError, make_folder};
 use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
 use crate::base::event::{BuildStep, Event};
 use crate::base::span::SourceMap;
-use crate::engine::Cancel;
+use crate::base::cancel::Cancel;
 use crate::image::digest::Digest;
 
 use crate::sys::fs::{Root, make_dirs};
@@ -342,7 +342,7 @@ impl Solver<'_> {
         {
             return Ok((made, true));
         }
-        let limit = self.builder.parallel.max(1);
+        let limit = steps_at_once(self.builder.parallel);
         self.wait(|progress| (progress.busy < limit).then(|| progress.busy += 1))?;
         let made = self.done(step, layers, selection, &trees);
         self.lock().busy -= 1;
@@ -427,4 +427,11 @@ impl Solver<'_> {
             }
         }
     }
+}
+
+/// Steps that run at a time where the user sets no limit (0). Most of a step's time is waiting for disk and network,
+/// so a few more than there are CPUs are right.
+fn steps_at_once(limit: usize) -> usize {
+    let cpus = || std::thread::available_parallelism().map_or(4, |cpus| cpus.get().max(4));
+    if limit == 0 { cpus() } else { limit }
 }

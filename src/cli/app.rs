@@ -263,7 +263,8 @@ impl App {
             env: self.env.clone(),
             roots,
             parallel: self.parallel(),
-            trust_host_ca: self.trusted_ca()?,
+            trust_host_ca: self.trusted_ca()?.is_some(),
+            host_ca: roots::host_ca(&self.env).ok(),
         };
         Ok(Work {
             context,
@@ -330,7 +331,8 @@ impl App {
             env: context.env.clone(),
             roots: context.roots.clone(),
             parallel: context.parallel,
-            trust_host_ca: context.trust_host_ca.clone(),
+            host_ca: context.host_ca.clone(),
+            trust_host_ca: context.trust_host_ca,
         }
     }
 

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::base::cancel::Cancel;
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
@@ -108,6 +109,8 @@ pub enum Until {
     Exited,
     /// Its probe has passed, or it has none and runs.
     Healthy,
+    /// Its probe has passed, or it has none and has run for so long.
+    Steady(Duration),
 }
 
 /// How a wait ended.
@@ -168,21 +171,6 @@ pub enum LogEnd {
     /// The log can't be read.
     #[error("cannot read the log: {0}")]
     Failed(String),
-}
-
-/// A one-way switch that ends waits; shared by clones.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<std::sync::atomic::AtomicBool>);
-
-impl Cancel {
-    /// Ends every wait that holds this token.
-    pub fn cancel(&self) {
-        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
-    }
-    /// Whether it was used.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(std::sync::atomic::Ordering::SeqCst)
-    }
 }
 
 /// The three streams a client connects to an [`Engine::exec`]. With a terminal only `input` and

@@ -85,8 +85,6 @@ pub struct ContainerSpec {
     pub log: LogConfig,
     /// Small files put into the container (configs and secrets), read-only.
     pub files: Vec<InjectedFile>,
-    /// Give the process the host's CA bundle through a read-only mount.
-    pub trust_host_ca: bool,
 }
 
 /// The image a container starts from.

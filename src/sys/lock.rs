@@ -14,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 /// A lock that is held; dropping it lets go. The kernel lets go too when the process dies.
 #[derive(Debug)]
 pub struct Lock {
-    _held: Flock<File>,
+    held: Flock<File>,
 }
 
 /// Whether others may hold the lock at the same time.
@@ -43,7 +43,7 @@ impl Lock {
         let mut file = open(path)?;
         loop {
             match Flock::lock(file, arg) {
-                Ok(held) => return Ok(Self { _held: held }),
+                Ok(held) => return Ok(Self { held }),
                 Err((back, Errno::EINTR)) => file = back,
                 Err((_, errno)) => return Err(errno.into()),
             }
@@ -64,6 +64,14 @@ impl Lock {
             Err((_, errno)) => Err(errno.into()),
         }
     }
+    /// Whether `path` still names the file that is locked: it may have been removed, or made anew, meanwhile.
+    pub fn is_at(&self, path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let same = |ours: std::fs::Metadata, there: std::fs::Metadata| {
+            (ours.dev(), ours.ino()) == (there.dev(), there.ino())
+        };
+        self.held.metadata().is_ok_and(|ours| std::fs::metadata(path).is_ok_and(|there| same(ours, there)))
+    }
     /// Takes the lock if nobody holds it; `None` if somebody does.
     ///
     /// # Errors
@@ -74,7 +82,7 @@ impl Lock {
             Hold::Shared => FlockArg::LockSharedNonblock,
         };
         match Flock::lock(open(path)?, arg) {
-            Ok(held) => Ok(Some(Self { _held: held })),
+            Ok(held) => Ok(Some(Self { held })),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, errno)) => Err(errno.into()),
         }

@@ -93,7 +93,8 @@ impl Bench {
                 run: dir.clone(),
             },
             parallel: 1,
-            trust_host_ca: None,
+            host_ca: None,
+            trust_host_ca: false,
         };
         Self {
             context,

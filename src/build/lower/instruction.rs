@@ -17,25 +17,13 @@ use crate::build::settings;
 use crate::build::step::copy::{CopySource, CopyStep};
 use crate::build::step::mode::Chmod;
 use crate::build::step::mount::{MountStep, What};
+use crate::base::authorities;
 use crate::build::step::run::RunStep;
 use crate::build::step::{Operation, Origin};
 use crate::engine::sandbox::SandboxNetwork;
 
 /// Largest secret in bytes, as BuildKit.
 const LARGEST_SECRET: u64 = 500 * 1024;
-
-/// Where the host's CA bundle is shown.
-const AUTHORITIES: &str = "/run/hoist/host-ca.crt";
-
-/// Variables that name a CA bundle to common programs.
-const AUTHORITY_VARIABLES: [&str; 6] = [
-    "SSL_CERT_FILE",
-    "PIP_CERT",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-    "GIT_SSL_CAINFO",
-];
 
 fn refuse(why: impl Into<String>, span: Span) -> Refused {
     Diagnostic::error(why).at(span).into()
@@ -425,13 +413,13 @@ impl Lowering<'_> {
         if let Some(bundle) = &self.request.trust_host_ca {
             let what = What::Authorities(bundle.clone());
             step.mounts.push(MountStep {
-                target: AUTHORITIES.to_owned(),
+                target: authorities::PATH.to_owned(),
                 what,
             });
             let unset = |name: &&str| !state.scope.contains_key(*name);
-            let variables = AUTHORITY_VARIABLES.into_iter().filter(unset);
+            let variables = authorities::VARIABLES.into_iter().filter(unset);
             step.unkeyed_env
-                .extend(variables.map(|name| format!("{name}={AUTHORITIES}")));
+                .extend(variables.map(|name| format!("{name}={}", authorities::PATH)));
         }
         let mut history = "RUN ".to_owned();
         if !state.args.is_empty() {

@@ -14,7 +14,8 @@ use crate::build::error::{BuildError, LAST_LINES};
 use crate::build::key::Key;
 use crate::engine::sandbox::{Sandbox, SandboxNetwork, SandboxSpec};
 use crate::engine::spec::{HostAddr, Process};
-use crate::engine::{Cancel, EngineError};
+use crate::base::cancel::Cancel;
+use crate::engine::EngineError;
 use crate::image::digest::Digest;
 
 /// Longest line of output that is passed on whole, in bytes.

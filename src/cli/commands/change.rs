@@ -10,17 +10,36 @@ use crate::apply::{
 };
 use crate::base::name::ProjectName;
 use crate::base::scalar::Signal;
-use crate::cli::app::{App, Deps};
+use crate::cli::app::{App, Deps, narrow};
 use crate::cli::args::{CreateArgs, KillArgs, MakeArgs, RestartArgs, RmArgs, StartArgs, StopArgs};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::parse;
 use crate::compose::model::Project;
 
+/// The project narrowed down to what `up` or `create` mean, and the names of all services that its files declare.
+///
+/// # Errors
+/// Faults in the files or the selection.
+pub(super) fn chosen(
+    app: &App,
+    args: &MakeArgs,
+    deps: Deps,
+) -> Result<(Project, Vec<String>), Failure> {
+    let whole = app.load()?;
+    let declared = whole.services.keys().map(ToString::to_string).collect();
+    let project = narrow(whole, &args.services, deps, parse::scale(&args.scale)?)?;
+    Ok((project, declared))
+}
+
 /// What `up` and `create` have in common, as options.
 ///
 /// # Errors
 /// A pull policy that is none.
-pub(super) fn make_options(app: &App, args: &MakeArgs) -> Result<UpOptions, Failure> {
+pub(super) fn make_options(
+    app: &App,
+    args: &MakeArgs,
+    declared: Vec<String>,
+) -> Result<UpOptions, Failure> {
     let (ignore_orphans, remove_orphans) = app.orphans(args.remove_orphans);
     if ignore_orphans && remove_orphans {
         let text = "COMPOSE_IGNORE_ORPHANS and --remove-orphans can't be combined";
@@ -28,6 +47,7 @@ pub(super) fn make_options(app: &App, args: &MakeArgs) -> Result<UpOptions, Fail
     }
     Ok(UpOptions {
         services: args.services.clone(),
+        declared,
         build: match (args.build, args.no_build) {
             (true, _) => BuildChoice::Always,
             (_, true) => BuildChoice::Never,
@@ -47,15 +67,11 @@ pub(super) fn make_options(app: &App, args: &MakeArgs) -> Result<UpOptions, Fail
 }
 
 pub(super) fn create(app: &App, args: &CreateArgs) -> Outcome {
+    let (project, declared) = chosen(app, &args.make, Deps::Include)?;
     let options = UpOptions {
         start: false,
-        ..make_options(app, &args.make)?
+        ..make_options(app, &args.make, declared)?
     };
-    let project = app.select(
-        &args.make.services,
-        Deps::Include,
-        parse::scale(&args.make.scale)?,
-    )?;
     let work = app.work(false)?;
     app.carry_out(&work, &project.name, |context| {
         apply::plan_up(context, &project, &options)

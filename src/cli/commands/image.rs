@@ -51,7 +51,11 @@ fn import(app: &App, args: &ImportArgs) -> Outcome {
         ..Import::default()
     };
     let store = app.store()?;
-    let (image, notes) = store.import_rootfs(input(app, Path::new(&args.file))?, &how)?;
+    let imported = store.import_rootfs(input(app, Path::new(&args.file))?, &how);
+    let (image, notes) = imported.map_err(|error| {
+        Failure::new(format!("cannot import {}: {error}", args.file))
+            .hint("it must be a tar archive of a root file system, plain or packed with gzip, bzip2 or zstd")
+    })?;
     for note in notes {
         app.warn(&note);
     }

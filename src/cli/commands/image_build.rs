@@ -67,6 +67,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     let options = PullOptions {
         platform: args.platform.clone(),
         env: app.env.clone(),
+        cancel: making.cancel.clone(),
         ..PullOptions::default()
     };
     let events = making.progress.as_ref();
@@ -78,7 +79,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         cancel: &making.cancel,
         pull: &pull,
         cache_dir: making.roots.data.join("cache"),
-        parallel: steps_at_once(app.parallel()),
+        parallel: app.parallel(),
     };
     let result = build::build(&request, &builder);
     making.progress.finish();
@@ -92,13 +93,6 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         write_out(format!("{}\n", image.id))?;
     }
     Ok(0)
-}
-
-/// Steps that run at a time. Most of a step's time is waiting for disk and network, so a few more than there are
-/// CPUs are right where the user sets no limit.
-fn steps_at_once(limit: usize) -> usize {
-    let cpus = || std::thread::available_parallelism().map_or(4, |cpus| cpus.get().max(4));
-    if limit == 0 { cpus() } else { limit }
 }
 
 fn context_dir(app: &App, path: &Path) -> Result<PathBuf, Failure> {

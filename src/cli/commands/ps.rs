@@ -1,6 +1,6 @@
 //! `ps`: the containers of a project as a table or as JSON, one object a line.
 //!
-//! Imports: `engine::state`, `ui::table`. As Compose: `cmd/compose/ps.go`, `cmd/formatter/container.go`.
+//! Imports: `engine::state`, `plan::labels`, `ui::table`. As Compose: `cmd/compose/ps.go`, `cmd/formatter/container.go`.
 
 use serde_json::{Value, json};
 
@@ -10,6 +10,7 @@ use crate::cli::app::App;
 use crate::cli::args::PsArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::engine::state::{Observed, ObservedContainer};
+use crate::plan::labels;
 use crate::ui::table::Table;
 use crate::ui::write_out;
 
@@ -153,9 +154,11 @@ fn command(container: &ObservedContainer, whole: bool) -> String {
 
 /// One container with docker compose's keys.
 fn object(c: &ObservedContainer, whole: bool, now: Timestamp) -> Value {
+    // The wanted state is hoist's own record, kilobytes that nobody filters by.
     let labels: Vec<String> = c
         .labels
         .iter()
+        .filter(|(key, _)| key.as_str() != labels::SPEC)
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
     let networks: Vec<&str> = c.networks.iter().map(|n| n.network.as_str()).collect();

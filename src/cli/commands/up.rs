@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use super::change::make_options;
+use super::change::{chosen, make_options};
 use super::containers::{is_oneoff, label, will_print};
 use crate::apply::{self, ApplyError, Plan, StopOptions, UpOptions};
 use crate::base::clock::Timestamp;
@@ -28,13 +28,13 @@ use crate::ui::logs::{Lines, Look};
 const TICK: Duration = Duration::from_millis(100);
 
 pub(super) fn run(app: &App, args: &UpArgs) -> Outcome {
-    let options = options(app, args)?;
     let deps = if args.no_deps {
         Deps::Leave
     } else {
         Deps::Include
     };
-    let project = app.select(&args.make.services, deps, parse::scale(&args.make.scale)?)?;
+    let (project, declared) = chosen(app, &args.make, deps)?;
+    let options = options(app, args, declared)?;
     if let Some(service) = &args.exit_code_from {
         app.known(Some(&project), std::slice::from_ref(service))?;
     }
@@ -58,7 +58,7 @@ pub(super) fn run(app: &App, args: &UpArgs) -> Outcome {
     result
 }
 
-fn options(app: &App, args: &UpArgs) -> Result<UpOptions, Failure> {
+fn options(app: &App, args: &UpArgs, declared: Vec<String>) -> Result<UpOptions, Failure> {
     if args.wait && (args.abort_on_container_exit || args.exit_code_from.is_some()) {
         return Err(Failure::new(
             "--wait can't be combined with --abort-on-container-exit or --exit-code-from",
@@ -72,7 +72,7 @@ fn options(app: &App, args: &UpArgs) -> Result<UpOptions, Failure> {
         wait: args.wait,
         wait_timeout: args.wait_timeout.map(Duration::from_secs),
         quiet_build: args.quiet_build,
-        ..make_options(app, &args.make)?
+        ..make_options(app, &args.make, declared)?
     })
 }
 

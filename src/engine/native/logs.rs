@@ -121,18 +121,33 @@ impl LogWriter {
         self.append(&out)
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if bytes.is_empty() || self.file.is_none() {
-            return Ok(());
+    /// Appends entries, each ended by a line end; a full file is rotated between two of them.
+    fn append(&mut self, mut entries: &[u8]) -> io::Result<()> {
+        while !entries.is_empty() && self.file.is_some() {
+            let mut fits = self.fitting(entries);
+            if fits == 0 && self.size > 0 {
+                self.rotate()?;
+                fits = self.fitting(entries);
+            }
+            let first = || entries.iter().position(|byte| *byte == b'\n').map_or(entries.len(), |at| at + 1);
+            let (now, later) = entries.split_at(if fits == 0 { first() } else { fits });
+            if let Some(file) = &mut self.file {
+                file.write_all(now)?;
+            }
+            self.size += now.len() as u64;
+            entries = later;
         }
-        if self.config.max_size.is_some_and(|max| self.size > 0 && self.size + bytes.len() as u64 > max) {
-            self.rotate()?;
-        }
-        if let Some(file) = &mut self.file {
-            file.write_all(bytes)?;
-        }
-        self.size += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Length of the whole entries that the current file has room for.
+    fn fitting(&self, entries: &[u8]) -> usize {
+        let Some(max) = self.config.max_size else { return entries.len() };
+        let room = usize::try_from(max.saturating_sub(self.size)).unwrap_or(usize::MAX);
+        match entries.get(..room) {
+            None => entries.len(),
+            Some(window) => window.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1),
+        }
     }
 
     /// Moves each file one further; the last one falls off.

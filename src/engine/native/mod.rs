@@ -496,8 +496,11 @@ fn verdict(found: &Found, until: Until) -> Option<Waited> {
         // Only the supervisor's own word counts: it is alive here.
         (State::Exited { exit }, _) => exited(exit),
         (State::Removing, _) => Some(Waited::Gone),
-        (State::Running { .. }, Until::Healthy) => match found.observed().health {
-            None => Some(Waited::Reached),
+        (State::Running { since }, Until::Healthy | Until::Steady(_)) => match found.observed().health {
+            None => match until {
+                Until::Steady(long) if since.until(Timestamp::now()) < long => None,
+                _ => Some(Waited::Reached),
+            },
             Some(health) => match health.status {
                 HealthStatus::Starting => None,
                 HealthStatus::Healthy => Some(Waited::Reached),

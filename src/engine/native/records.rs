@@ -312,7 +312,7 @@ pub(super) fn reserve_name(
                 if holder == text {
                     break Ok(());
                 }
-                if !is_stale(layout, &holder) {
+                if !is_stale(layout, &holder, project) {
                     let holder = holder.split_once('/').map_or(holder.as_str(), |(p, _)| p);
                     let holder = format!("a container of project {holder}");
                     break Err(EngineError::NameInUse { kind: "container", name: name.into(), holder });
@@ -326,11 +326,19 @@ pub(super) fn reserve_name(
     outcome
 }
 
-/// Whether the container a name belongs to is gone: a crash fell between the two removals.
-fn is_stale(layout: &Layout, holder: &str) -> bool {
+/// Whether the container a name belongs to is gone or never came to be: a crash fell between the two removals, or
+/// between name and record. The latter can only be told in one's own project, whose lock the caller has; in another
+/// one the record may be about to be written.
+fn is_stale(layout: &Layout, holder: &str, asking: &ProjectName) -> bool {
     let Some((project, id)) = holder.split_once('/') else { return true };
-    ProjectName::new(project)
-        .map_or(true, |project| !layout.container(&project, &ContainerId::new(id)).data.exists())
+    let Ok(project) = ProjectName::new(project) else { return true };
+    let dir = layout.container(&project, &ContainerId::new(id));
+    if project == *asking && dir.data.exists() && !dir.record().exists() {
+        // Nothing else of it is there; what can't be removed now is in nobody's way.
+        let _ = std::fs::remove_dir_all(&dir.data);
+        return true;
+    }
+    !dir.data.exists()
 }
 
 /// Gives a name back if the container has it.

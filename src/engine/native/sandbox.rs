@@ -312,7 +312,6 @@ fn container(spec: &SandboxSpec) -> ContainerSpec {
         healthcheck: None,
         log: LogConfig::default(),
         files: Vec::new(),
-        trust_host_ca: false,
     }
 }
 

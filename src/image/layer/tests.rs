@@ -1,3 +1,5 @@
+//! Layers: hostile archives are refused or contained, and what is written reads back.
+
 use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 

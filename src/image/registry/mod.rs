@@ -15,11 +15,15 @@ mod trust;
 use super::manifest::ManifestError;
 use super::reference::Reference;
 use super::store::{Image, Store, StoreError};
+use crate::base::cancel::Cancel;
 use crate::base::event::EventSink;
 
 /// Why an image could not be pulled.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
+    /// The caller's token was used.
+    #[error("the pull of `{0}` was cancelled")]
+    Cancelled(String),
     /// The registry has no such image.
     #[error("no image `{0}` in its registry")]
     NotFound(String),
@@ -107,6 +111,8 @@ pub struct PullOptions {
     pub insecure: Vec<String>,
     /// The process environment: proxies, `DOCKER_CONFIG`, CA bundle.
     pub env: crate::base::env::Env,
+    /// Ends the pull when used.
+    pub cancel: Cancel,
 }
 
 /// Pulls an image: manifest, config and missing layers, every digest verified while streaming.
@@ -128,8 +134,27 @@ pub fn pull(
         .enable_all()
         .build()
         .map_err(|error| failed(format!("cannot start its connections: {error}")))?;
-    let image = runtime.block_on(pull::run(store, reference, options, events));
+    let image = runtime.block_on(async {
+        let work = std::pin::pin!(pull::run(store, reference, options, events));
+        let stop = std::pin::pin!(cancelled(&options.cancel));
+        match futures_util::future::select(work, stop).await {
+            futures_util::future::Either::Left((image, _)) => image,
+            futures_util::future::Either::Right(_) => {
+                Err(PullError::Cancelled(reference.to_string()))
+            }
+        }
+    });
     // A name lookup that still waits for its answer must not hold up the error.
     runtime.shutdown_background();
     image
+}
+
+/// How often is looked whether a pull was cancelled.
+const CANCEL_LOOK: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Ends once the token is used.
+async fn cancelled(cancel: &Cancel) {
+    while !cancel.is_cancelled() {
+        tokio::time::sleep(CANCEL_LOOK).await;
+    }
 }

@@ -1,3 +1,5 @@
+//! Pulls from a real registry on this machine, and what a broken one must not do.
+
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;

@@ -1,3 +1,5 @@
+//! The store: names, imports, archives, removals.
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -174,7 +174,6 @@ impl Desired {
             healthcheck: health::healthcheck(service, &image.run),
             log: log(service, found),
             files,
-            trust_host_ca: service.trust_host_ca,
         }
     }
 

@@ -255,7 +255,9 @@ fn make_source(stage: &Stage, wanted: &BirthMount) -> Result<OwnedFd> {
             image_view(stage, lower, subpath, wanted.read_only)
         }
         BirthSource::Bytes { content, uid, gid, mode } => {
-            let memory = unswapped().map_err(step("make a memory file system"))?;
+            // A file may be run only where its mode says so: heredoc scripts of a build.
+            let attrs = if mode & 0o111 == 0 { QUIET } else { QUIET & !attr::NOEXEC };
+            let memory = unswapped(attrs).map_err(step("make a memory file system"))?;
             let write = || {
                 let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
                 let file = openat2(&memory, Path::new("file"), flags, 0o600, Resolve::NoLinks)?;
@@ -277,12 +279,12 @@ fn make_source(stage: &Stage, wanted: &BirthMount) -> Result<OwnedFd> {
 }
 
 /// Memory that holds secrets: never written to swap where the kernel can promise it (Linux 6.4).
-fn unswapped() -> std::result::Result<OwnedFd, Errno> {
+fn unswapped(attrs: u64) -> std::result::Result<OwnedFd, Errno> {
     let fs = mount::Fs::open(c"tmpfs")?;
     fs.set(c"mode", c"0755")?;
     // An older kernel refuses the word and goes on without.
     let _ = fs.flag(c"noswap");
-    fs.mount(QUIET)
+    fs.mount(attrs)
 }
 
 /// Memory with the options of a `tmpfs` entry. As Docker: nosuid, nodev and noexec unless told otherwise.

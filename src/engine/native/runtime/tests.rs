@@ -135,7 +135,6 @@ fn spec(id: &str, command: &[&str]) -> ContainerSpec {
         healthcheck: None,
         log: LogConfig::default(),
         files: Vec::new(),
-        trust_host_ca: false,
     }
 }
 

@@ -183,6 +183,24 @@ impl Connection {
     }
 }
 
+/// Lets a supervisor that was there first do what another was to do: start the container, or just be there.
+/// `false` when it went away instead.
+///
+/// # Errors
+/// What the start itself met.
+pub(super) fn defer_to(other: &OwnedFd, first: First) -> Result<bool> {
+    if first != First::Start {
+        return Ok(true);
+    }
+    let sent = wire::send(other.as_fd(), &Request::Start, &[]);
+    let mut inbox = Inbox::default();
+    match sent.and_then(|()| wire::receive::<Reply>(other.as_fd(), &mut inbox)) {
+        Ok(Some(Reply::Failed(failure))) => Err(failure.into()),
+        Ok(Some(_)) => Ok(true),
+        Ok(None) | Err(_) => Ok(false),
+    }
+}
+
 /// A command that runs inside a container.
 #[derive(Debug)]
 struct Session {

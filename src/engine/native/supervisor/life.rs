@@ -158,10 +158,6 @@ impl Life {
     pub(super) fn is_live(&self) -> bool {
         self.init.is_some() || self.restart_at.is_some()
     }
-    /// Whether it was told to stop.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stopping.is_some()
-    }
     /// How it ended.
     pub(super) fn exit(&self) -> Option<Exit> {
         self.standing.state.exit()
@@ -264,7 +260,7 @@ impl Life {
     ///
     /// # Errors
     /// [`EngineError`] when it has ended meanwhile and can't be started again.
-    pub(super) fn adopt(&mut self) -> Result<Turn> {
+    pub(super) fn adopt(&mut self) -> Result<()> {
         let running = self.standing.process.clone().filter(InitProcess::is_alive);
         self.cgroup =
             Cgroup::find(self.spec.id.as_str(), self.spec.resources.cgroup_parent.as_deref());
@@ -280,7 +276,7 @@ impl Life {
             let exit = self.exit().unwrap_or(Exit { code, oom: false, at: Timestamp::now() });
             self.ended(exit, age)?;
             self.settle()?;
-            return Ok(Turn::Changed);
+            return Ok(());
         };
         let pidfd = pidfd::open(init.pid)
             .map_err(|errno| EngineError::failed("adopt the container", errno))?;
@@ -292,7 +288,7 @@ impl Life {
             Some(health) => Monitor::resume(check, now, age, health),
             None => Monitor::new(check, now),
         });
-        Ok(Turn::Changed)
+        Ok(())
     }
 
     fn write_health(&self) -> Result<()> {

@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::client;
 use super::clients::Clients;
 use super::life::{Life, Turn};
 use super::wire::{self, Reply};
@@ -27,8 +28,11 @@ pub(super) const READY_FD: i32 = 3;
 /// How long attached clients have to read the last output after the container's end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// How long one that would adopt waits for another that seems to be faster.
-const ADOPTION: Duration = Duration::from_secs(10);
+/// How long a predecessor may take to begin or to end.
+const PREDECESSOR_LIMIT: Duration = Duration::from_secs(20);
+
+/// How often is looked whether it has.
+const GLANCE: Duration = Duration::from_millis(2);
 
 /// What a supervisor does first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,28 +109,7 @@ struct Supervisor {
     _lock: Lock,
 }
 
-/// Waits for the container's lock. Of several that would adopt it all but one get none: nothing is left to do.
-fn take_over(dir: &ContainerDir, first: First) -> std::io::Result<Option<Lock>> {
-    if first != First::Adopt {
-        return Lock::acquire(&dir.lock(), Hold::Exclusive).map(Some);
-    }
-    let end = Instant::now() + ADOPTION;
-    loop {
-        if let Some(lock) = Lock::try_acquire(&dir.lock(), Hold::Exclusive)? {
-            return Ok(Some(lock));
-        }
-        if stream::connect_to(&dir.socket()).is_ok() {
-            return Ok(None);
-        }
-        if Instant::now() > end {
-            return Err(std::io::ErrorKind::TimedOut.into());
-        }
-        // Somebody looks at the lock, or adopts it but does not listen yet.
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Gives the supervisor, or `None` when the container has got another one meanwhile.
+/// Sets up; `None` when another supervisor was there first and does it.
 fn begin(args: &[OsString]) -> Result<Option<Supervisor>> {
     let usage = || EngineError::failed("read the supervisor's arguments", "they are not well formed");
     let [data, run, project, id, first, _name] = args else { return Err(usage()) };
@@ -146,15 +129,7 @@ fn begin(args: &[OsString]) -> Result<Option<Supervisor>> {
 
     // Whoever goes in order takes this directory along.
     let left_over = dir.run.exists();
-    crate::sys::fs::make_dirs(&dir.run, 0o700).map_err(failed)?;
-    // A predecessor may still be on its way out.
-    let Some(lock) = take_over(&dir, first).map_err(failed)? else { return Ok(None) };
-    // It may have taken the directory with it.
-    crate::sys::fs::make_dirs(&dir.run, 0o700).map_err(failed)?;
-    let lock = match dir.lock().exists() {
-        true => lock,
-        false => Lock::acquire(&dir.lock(), Hold::Exclusive).map_err(failed)?,
-    };
+    let Some(lock) = take_lock(&dir, first)? else { return Ok(None) };
     let listener = stream::listen_at(&dir.socket()).map_err(failed)?;
     let mut life = Life::open(layout, dir.clone()).inspect_err(|_| {
         if !dir.record().exists() {
@@ -188,6 +163,33 @@ fn begin(args: &[OsString]) -> Result<Option<Supervisor>> {
     }))
 }
 
+/// Takes the container's lock; `None` when another supervisor has it and does what this one was to do.
+fn take_lock(dir: &ContainerDir, first: First) -> Result<Option<Lock>> {
+    let failed = |error: std::io::Error| EngineError::failed("lock the container", error);
+    let deadline = Instant::now() + PREDECESSOR_LIMIT;
+    loop {
+        crate::sys::fs::make_dirs(&dir.run, 0o700).map_err(failed)?;
+        match Lock::try_acquire(&dir.lock(), Hold::Exclusive) {
+            // A predecessor on its way out may have taken the file along.
+            Ok(Some(lock)) if lock.is_at(&dir.lock()) => return Ok(Some(lock)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            Ok(Some(_)) | Err(_) => {}
+            Ok(None) => {
+                if let Ok(other) = stream::connect_to(&dir.socket())
+                    && client::defer_to(&other, first)?
+                {
+                    return Ok(None);
+                }
+            }
+        }
+        if Instant::now() > deadline {
+            return Err(failed(std::io::ErrorKind::TimedOut.into()));
+        }
+        // Neither the making of a socket nor the end of a process of another's can be waited for.
+        std::thread::sleep(GLANCE);
+    }
+}
+
 impl Supervisor {
     fn run(mut self) -> i32 {
         let mut seen_client = false;
@@ -203,6 +205,8 @@ impl Supervisor {
                 self.clients.add(socket);
             }
             let mut turn = self.clients.serve(&mut self.life);
+            // Right here: what was started just now may have ended when it is looked at next.
+            self.holding &= !self.life.is_live();
             self.life.streams().pump();
             self.life.read_probe();
             if let Some(answerer) = self.life.network().and_then(|n| n.answerer.as_mut()) {
@@ -219,7 +223,6 @@ impl Supervisor {
             if reaped == Turn::Changed || ticked == Turn::Changed {
                 turn = Turn::Changed;
             }
-            self.holding &= !self.life.is_live();
             if turn == Turn::Changed {
                 self.clients.changed();
             }
@@ -228,10 +231,8 @@ impl Supervisor {
 
     /// Whether it waits for a start that may still come.
     fn keeps_holding(&self, seen_client: bool) -> bool {
-        self.holding
-            && self.life.exit().is_none()
-            && !self.life.is_stopping()
-            && !(seen_client && self.clients.is_empty())
+        let left = seen_client && self.clients.is_empty();
+        self.holding && !left && !self.clients.wait_for_end()
     }
 
     fn read_output(&mut self, all: bool) {

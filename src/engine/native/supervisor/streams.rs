@@ -110,8 +110,9 @@ impl Streams {
                 read
             }
         };
-        let output = reopen(&self.out, OFlag::O_WRONLY)?;
-        Ok(Ends { input, output, error: reopen(&self.err, OFlag::O_WRONLY)? })
+        // For reading, too: a FIFO whose only reader is a killed supervisor would fail the container's writes.
+        let output = reopen(&self.out, OFlag::O_RDWR)?;
+        Ok(Ends { input, output, error: reopen(&self.err, OFlag::O_RDWR)? })
     }
     /// Takes the master of the terminal the container was born with.
     ///

@@ -1,0 +1,10 @@
+//! Containers: what starts, stops, is recreated, and what a process finds inside.
+
+pub mod attached;
+pub mod dependencies;
+pub mod exec;
+pub mod files;
+pub mod identity;
+pub mod lifecycle;
+pub mod networks;
+pub mod supervisor;

@@ -1,0 +1,186 @@
+//! What the cases stand on: needs, the list of cases, waiting, and the sandbox each case gets.
+//!
+//! In: functions and what they need. Out: trials whose skips are counted as ignored, with the reason.
+//! Imports: nothing of hoist; the binary is driven from outside.
+
+pub mod http;
+pub mod image;
+pub mod leftovers;
+pub mod ports;
+pub mod process;
+pub mod sandbox;
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Completion, Failed, Trial};
+
+pub use process::Running;
+pub use sandbox::Sandbox;
+
+/// How long a condition may take to come true on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a case cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// User id 0 with the capabilities to make namespaces and mounts.
+    Root,
+    /// A statically linked busybox in `PATH`.
+    Busybox,
+    /// A program in `PATH`.
+    Program(&'static str),
+    /// The guest with cgroup v2 beside the repository.
+    Guest,
+}
+
+impl Need {
+    /// Why this is not there, or `None`.
+    fn missing(self) -> Option<String> {
+        match self {
+            Self::Root if !nix::unistd::geteuid().is_root() => Some("needs root".into()),
+            Self::Root => None,
+            Self::Busybox => image::busybox()
+                .is_none()
+                .then(|| "needs a static busybox in PATH".into()),
+            Self::Program(name) => program(name)
+                .is_none()
+                .then(|| format!("needs {name} in PATH")),
+            Self::Guest => (!guest().is_file()).then(|| format!("needs {}", guest().display())),
+        }
+    }
+}
+
+/// What nearly every case that starts containers needs.
+pub const ENGINE: &[Need] = &[Need::Root, Need::Busybox];
+
+/// One case: its name is a sentence.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// Module and function.
+    pub name: &'static str,
+    /// What it needs.
+    pub needs: &'static [Need],
+    /// The case; it fails by panicking.
+    pub run: fn(),
+}
+
+impl Case {
+    /// As the runner takes it. A skip is a failure where `HOIST_TEST_STRICT` is `1`.
+    pub fn trial(self) -> Trial {
+        let name = self.name.strip_prefix("main::").unwrap_or(self.name);
+        Trial::ignorable_test(name, move || {
+            let missing: Vec<String> = self
+                .needs
+                .iter()
+                .filter_map(|need| need.missing())
+                .collect();
+            if missing.is_empty() {
+                return run(self.run)
+                    .map(|()| Completion::Completed)
+                    .map_err(Failed::from);
+            }
+            if std::env::var_os("HOIST_TEST_STRICT").is_some_and(|value| value == "1") {
+                return Err(missing.join(", ").into());
+            }
+            Ok(Completion::ignored_with(missing.join(", ")))
+        })
+    }
+}
+
+thread_local! {
+    /// Where this thread panicked first: what comes later is a consequence.
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Makes panics say nothing by themselves; [`run`] puts the place and the message into the report.
+pub fn collect_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        PLACE.with_borrow_mut(|first| {
+            first.get_or_insert(place);
+        });
+    }));
+}
+
+/// Runs a case; a panic becomes its place and its message.
+fn run(case: fn()) -> Result<(), String> {
+    PLACE.set(None);
+    std::panic::catch_unwind(case).map_err(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text
+            .or_else(|| payload.downcast_ref::<&str>().copied())
+            .unwrap_or("a panic without words");
+        format!("{}: {text}", PLACE.take().unwrap_or_default())
+    })
+}
+
+/// Lists the cases of a module: `cases!(NEEDS; first, second)`. A function left out is dead code, which the
+/// compiler reports.
+#[macro_export]
+macro_rules! cases {
+    ($needs:expr; $($name:ident),+ $(,)?) => {
+        /// The cases of this module.
+        pub const CASES: &[$crate::harness::Case] = &[$($crate::harness::Case {
+            name: concat!(module_path!(), "::", stringify!($name)),
+            needs: $needs,
+            run: $name,
+        }),+];
+    };
+}
+
+/// Waits until `check` gives a value.
+///
+/// # Panics
+/// When that takes longer than [`PATIENCE`]; `what` says what was waited for.
+pub fn eventually<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, check)
+}
+
+/// Waits until `check` gives a value, at most `limit`.
+///
+/// # Panics
+/// When it takes longer.
+pub fn within<T>(limit: Duration, what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(value) = check() {
+            return value;
+        }
+        assert!(
+            Instant::now() < end,
+            "not within {} s: {what}",
+            limit.as_secs()
+        );
+        // The pause between two looks; nothing relies on its length.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The binary under test.
+pub fn hoist() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_hoist"))
+}
+
+/// The repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The program that runs a command in a guest with cgroup v2.
+pub fn guest() -> PathBuf {
+    repository().join("../shared/vm/vm")
+}
+
+/// Path of a program in `PATH`, or in the places of system programs that some users' `PATH` lacks.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
+}

@@ -1,0 +1,5 @@
+//! Images: the store, builds, and registries.
+
+pub mod build;
+pub mod pull;
+pub mod store;

@@ -1,0 +1,250 @@
+//! Pulling, against a registry that the case starts on this machine.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::harness::{Need, Sandbox, eventually, http, leftovers::children, ports};
+
+const REGISTRY: &str = "docker-registry";
+
+crate::cases!(&[Need::Root, Need::Busybox, Need::Program(REGISTRY), Need::Program("curl")];
+    an_image_is_pulled_with_its_digests_verified_and_runs,
+    a_corrupted_layer_is_refused_and_nothing_of_it_kept,
+    an_image_the_registry_does_not_have_is_named_in_the_error,
+    up_pulls_what_is_missing_and_nothing_else,
+);
+
+/// A registry with its own storage; killed by its id when dropped.
+#[derive(Debug)]
+struct Registry {
+    child: Child,
+    port: u16,
+    storage: PathBuf,
+}
+
+impl Registry {
+    fn start(hoist: &Sandbox) -> Self {
+        let port = ports::free();
+        let storage = hoist.dir().join("registry");
+        let config = hoist.file(
+            "registry.yml",
+            format!(
+                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, maintenance: {{uploadpurging: {{enabled: \
+                 false}}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n",
+                storage.display()
+            ),
+        );
+        let program = crate::harness::program(REGISTRY).expect("looked for before the case");
+        let child = Command::new(program)
+            .arg("serve")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the registry runs");
+        let registry = Self {
+            child,
+            port,
+            storage,
+        };
+        eventually("the registry answers", || {
+            http::get(registry.address(), "/v2/")
+                .ok()
+                .filter(|a| a.status == 200)
+        });
+        registry
+    }
+    fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+    fn name(&self, image: &str) -> String {
+        format!("localhost:{}/{image}", self.port)
+    }
+    /// Puts content at an address that ends in its digest.
+    fn upload(&self, image: &str, content: &[u8]) -> String {
+        let digest = digest(content);
+        let answer = curl(
+            &[
+                "-si",
+                "-X",
+                "POST",
+                &format!("http://127.0.0.1:{}/v2/{image}/blobs/uploads/", self.port),
+            ],
+            &[],
+        );
+        let place = answer
+            .lines()
+            .find_map(|line| {
+                line.to_ascii_lowercase()
+                    .starts_with("location:")
+                    .then(|| line[9..].trim().to_owned())
+            })
+            .expect("a place to upload to");
+        let place = if place.starts_with('/') {
+            format!("http://127.0.0.1:{}{place}", self.port)
+        } else {
+            place
+        };
+        let joint = if place.contains('?') { '&' } else { '?' };
+        let kind = "Content-Type: application/octet-stream";
+        curl(
+            &[
+                "-sf",
+                "-X",
+                "PUT",
+                "-H",
+                kind,
+                "--data-binary",
+                "@-",
+                &format!("{place}{joint}digest={digest}"),
+            ],
+            content,
+        );
+        digest
+    }
+    /// Makes an image of one uncompressed layer.
+    fn push(&self, image: &str, layer: &[u8]) {
+        let diff = digest(layer);
+        let architecture = if cfg!(target_arch = "aarch64") {
+            "arm64"
+        } else {
+            "amd64"
+        };
+        let config = serde_json::json!({
+            "architecture": architecture, "os": "linux",
+            "config": {"Cmd": ["cat", "/seed/grain"], "Env": ["PATH=/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": [diff]},
+        })
+        .to_string();
+        let config_digest = self.upload(image, config.as_bytes());
+        self.upload(image, layer);
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "mediaType": kind,
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config_digest, "size": config.len()},
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": diff, "size": layer.len()}],
+        })
+        .to_string();
+        let place = format!("http://127.0.0.1:{}/v2/{image}/manifests/latest", self.port);
+        curl(
+            &[
+                "-sf",
+                "-X",
+                "PUT",
+                "-H",
+                &format!("Content-Type: {kind}"),
+                "--data-binary",
+                "@-",
+                &place,
+            ],
+            manifest.as_bytes(),
+        );
+    }
+    /// File of a blob in the registry's storage.
+    fn blob(&self, digest: &str) -> PathBuf {
+        let hex = digest.trim_start_matches("sha256:");
+        self.storage
+            .join("docker/registry/v2/blobs/sha256")
+            .join(&hex[..2])
+            .join(hex)
+            .join("data")
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn digest(content: &[u8]) -> String {
+    let hex: String = Sha256::digest(content)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("sha256:{hex}")
+}
+
+fn curl(arguments: &[&str], body: &[u8]) -> String {
+    let mut command = Command::new("curl");
+    command
+        .args(["--noproxy", "*", "--max-time", "60"])
+        .args(arguments);
+    crate::harness::process::finish(command, Some(body), crate::harness::process::LIMIT)
+        .ok()
+        .out
+}
+
+fn layer() -> Vec<u8> {
+    std::fs::read(crate::harness::image::archive()).expect("the archive is there")
+}
+
+fn an_image_is_pulled_with_its_digests_verified_and_runs() {
+    let hoist = Sandbox::empty();
+    let registry = Registry::start(&hoist);
+    registry.push("team/app", &layer());
+    let name = registry.name("team/app");
+    hoist.global(&["image", "pull", &name]).ok();
+    hoist.compose(&format!("services:\n  a: {{image: '{name}'}}\n"));
+    hoist.ok("run --rm -T a").prints("from the image");
+    // Here already: told, not loaded again.
+    hoist.global(&["image", "pull", &name]).ok();
+}
+
+fn a_corrupted_layer_is_refused_and_nothing_of_it_kept() {
+    let hoist = Sandbox::empty();
+    let registry = Registry::start(&hoist);
+    let layer = layer();
+    registry.push("app", &layer);
+    let file = registry.blob(&digest(&layer));
+    let mut bytes = std::fs::read(&file).expect("the registry stores it so");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, bytes).expect("writable");
+    let name = registry.name("app");
+    hoist
+        .global(&["image", "pull", &name])
+        .code(1)
+        .says(&digest(&layer)[7..19]);
+    hoist.global(&["image", "inspect", &name]).code(1);
+    let layers = children(&hoist.data().join("layers"));
+    let whole = layers.iter().filter(|path| !path.ends_with(".staging"));
+    assert_eq!(whole.collect::<Vec<_>>(), Vec::<&PathBuf>::new());
+    std::fs::write(&file, &layer).expect("writable");
+    hoist.global(&["image", "pull", &name]).ok();
+}
+
+fn an_image_the_registry_does_not_have_is_named_in_the_error() {
+    let hoist = Sandbox::empty();
+    let registry = Registry::start(&hoist);
+    let name = registry.name("nosuch:1.0");
+    hoist
+        .global(&["image", "pull", &name])
+        .code(1)
+        .says("nosuch")
+        .says("1.0");
+    hoist.compose(&format!("services:\n  a: {{image: '{name}'}}\n"));
+    hoist.run("up -d").code(1).says("nosuch");
+    assert_eq!(hoist.ps(), Vec::<serde_json::Value>::new());
+}
+
+fn up_pulls_what_is_missing_and_nothing_else() {
+    let hoist = Sandbox::empty();
+    let registry = Registry::start(&hoist);
+    registry.push("app", &layer());
+    let name = registry.name("app");
+    hoist.compose(&format!(
+        "services:\n  a: {{image: '{name}', command: sleep 3600, stop_signal: SIGKILL}}\n"
+    ));
+    hoist.run("up -d --pull never").code(1).says("app");
+    hoist.ok("up -d").says("Pull");
+    drop(registry);
+    hoist.ok("up -d --force-recreate");
+    assert_eq!(hoist.state("a"), "running");
+}

@@ -1,0 +1,327 @@
+//! The example that everything else is for: built, used, disturbed, taken down, with nothing left.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::process::{finish, kill_and_wait};
+use crate::harness::{
+    Need, Sandbox, eventually, hoist, http, leftovers::children, ports, repository, within,
+};
+
+crate::cases!(&[Need::Root, Need::Program("mmdebstrap"), Need::Program("curl")];
+    the_ml_workspace_is_built_predicts_survives_and_leaves_nothing,
+);
+
+/// How long building and starting everything may take: packages are loaded from the net.
+const BUILD: Duration = Duration::from_secs(1800);
+/// Variables by which a machine says how it reaches the net.
+const NETWORK: &[&str] = &[
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "PIP_CERT",
+    "NODE_EXTRA_CA_CERTS",
+    "PIP_INDEX_URL",
+];
+
+/// The project on ports of its own.
+struct Workspace {
+    sandbox: Sandbox,
+    api: SocketAddr,
+    notebook: SocketAddr,
+    trust: &'static str,
+}
+
+impl Workspace {
+    fn new() -> Self {
+        let mut sandbox = Sandbox::empty();
+        sandbox.limit(BUILD);
+        sandbox.name = format!("ml{}", ports::free());
+        for name in NETWORK {
+            if let Ok(value) = std::env::var(name) {
+                sandbox.set(name, &value);
+            }
+        }
+        let certificates = [
+            "SSL_CERT_FILE",
+            "REQUESTS_CA_BUNDLE",
+            "CURL_CA_BUNDLE",
+            "PIP_CERT",
+            "NODE_EXTRA_CA_CERTS",
+        ];
+        let trust = if certificates
+            .iter()
+            .any(|name| std::env::var_os(name).is_some())
+        {
+            "--trust-host-ca"
+        } else {
+            ""
+        };
+        let (api, notebook) = (ports::free(), ports::free());
+        sandbox
+            .set("API_PORT", &api.to_string())
+            .set("NOTEBOOK_PORT", &notebook.to_string());
+        copy(
+            &repository().join("compose-examples/ml-workspace"),
+            &sandbox.dir(),
+        );
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            sandbox,
+            api: local(api),
+            notebook: local(notebook),
+            trust,
+        }
+    }
+
+    fn base_images(&self) {
+        let mut command = Command::new(repository().join("compose-examples/base-images"));
+        command
+            .env("HOIST", hoist())
+            .env("HOIST_DATA_ROOT", self.sandbox.data());
+        command.env("HOIST_RUN_ROOT", self.sandbox.run_root());
+        // A registry that does not answer must not take the test's time.
+        command.env("PULL_TIMEOUT", "60");
+        finish(command, None, BUILD).ok();
+    }
+
+    fn up(&self) {
+        self.sandbox.ok(&format!("{} up --wait", self.trust));
+    }
+
+    /// Posts an unseen image of a digit and gives the answer.
+    fn predict(&self, digit: u8) -> Value {
+        let image = within(Duration::from_secs(60), "the API gives a sample", || {
+            http::get(self.api, &format!("/sample/{digit}.png"))
+                .ok()
+                .filter(|answer| answer.status == 200)
+        });
+        assert!(image.body.starts_with(b"\x89PNG"), "no PNG");
+        let answer =
+            http::post(self.api, "/predict", "image/png", &image.body).expect("the API answers");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        serde_json::from_slice(&answer.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", answer.text()))
+    }
+
+    /// What the database answers, over TCP and with the password from the secret.
+    fn sql(&self, query: &str) -> String {
+        self.sandbox
+            .ok(&format!("run --rm -T psql -At -c \"{query}\""))
+            .out
+            .trim()
+            .to_owned()
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("the copy's directory can be made");
+    for path in children(from) {
+        let target = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).expect("a file of the example can be copied");
+        }
+    }
+}
+
+fn the_ml_workspace_is_built_predicts_survives_and_leaves_nothing() {
+    let workspace = Workspace::new();
+    let hoist = &workspace.sandbox;
+    workspace.base_images();
+    workspace.up();
+    for service in ["db", "api", "notebook"] {
+        assert_eq!(hoist.field(service, "Health"), "healthy", "{service}");
+    }
+    assert_eq!(
+        (hoist.state("trainer"), hoist.exit_code("trainer")),
+        ("exited".into(), 0)
+    );
+
+    predictions_are_rows(&workspace);
+    limits_hold(hoist);
+    the_notebook_runs(&workspace);
+    a_killed_api_comes_back(&workspace);
+    nothing_to_do_touches_nothing(&workspace);
+
+    let namespaces = namespaces(hoist);
+    let rows = workspace.sql("SELECT count(*) FROM predictions");
+    hoist.ok("down");
+    workspace.up();
+    assert_eq!(
+        workspace.sql("SELECT count(*) FROM predictions"),
+        rows,
+        "down lost rows"
+    );
+    let volumes = || {
+        children(&hoist.data().join("volumes"))
+            .iter()
+            .filter(|path| path.is_dir())
+            .count()
+    };
+    assert_eq!(volumes(), 2);
+    hoist.ok("down -v");
+    assert_eq!(volumes(), 0, "down -v left a volume");
+    let left = namespaces_of_all();
+    assert_eq!(
+        namespaces.intersection(&left).collect::<Vec<_>>(),
+        Vec::<&PathBuf>::new()
+    );
+    assert_eq!(hoist.sweep(), Vec::<String>::new());
+}
+
+fn predictions_are_rows(workspace: &Workspace) {
+    for digit in [3, 7] {
+        let answer = workspace.predict(digit);
+        assert_eq!(answer["digit"], digit, "{answer}");
+        assert!(
+            answer["confidence"]
+                .as_f64()
+                .is_some_and(|share| share > 0.5),
+            "{answer}"
+        );
+        let id = answer["id"]
+            .as_i64()
+            .unwrap_or_else(|| panic!("no id in {answer}"));
+        assert_eq!(
+            workspace.sql(&format!("SELECT digit FROM predictions WHERE id = {id}")),
+            digit.to_string()
+        );
+    }
+    let address = http::post(workspace.api, "/predict", "image/png", b"this is no image")
+        .expect("the API answers");
+    assert_eq!(address.status, 400, "{}", address.text());
+}
+
+fn limits_hold(hoist: &Sandbox) {
+    let read = |service: &str, names: &[&str]| -> String {
+        let dirs = hoist.cgroups(service);
+        let mut files = dirs
+            .iter()
+            .flat_map(|dir| names.iter().map(|name| dir.join(name)));
+        let text = files.find_map(|file| std::fs::read_to_string(file).ok());
+        text.unwrap_or_else(|| panic!("none of {names:?} in {dirs:?}"))
+            .trim()
+            .to_owned()
+    };
+    for (service, memory, cpus) in [("db", 512_u64 << 20, 1.0), ("api", 768 << 20, 1.5)] {
+        assert_eq!(
+            read(service, &["memory.max", "memory.limit_in_bytes"]),
+            memory.to_string(),
+            "{service}"
+        );
+        let line = if hoist
+            .cgroups(service)
+            .iter()
+            .any(|dir| dir.join("cpu.max").exists())
+        {
+            read(service, &["cpu.max"])
+        } else {
+            format!(
+                "{} {}",
+                read(service, &["cpu.cfs_quota_us"]),
+                read(service, &["cpu.cfs_period_us"])
+            )
+        };
+        let numbers: Vec<f64> = line
+            .split(' ')
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        assert!(
+            matches!(numbers[..], [quota, period] if (quota / period - cpus).abs() < 1e-9),
+            "{service}: {line}"
+        );
+    }
+    assert_eq!(read("api", &["pids.max"]), "100");
+}
+
+fn the_notebook_runs(workspace: &Workspace) {
+    let hoist = &workspace.sandbox;
+    let answer = http::get(workspace.notebook, "/api").expect("the notebook answers");
+    assert_eq!(answer.status, 200);
+    hoist.ok(
+        "exec -T notebook jupyter nbconvert --to notebook --execute digits.ipynb --output-dir /tmp --output executed.ipynb",
+    );
+    let text = hoist.ok("exec -T notebook cat /tmp/executed.ipynb").out;
+    for want in [
+        "10 of 10 predictions right",
+        "10 of 10 predictions found in the database",
+    ] {
+        assert!(text.contains(want), "no {want:?} in the executed notebook");
+    }
+    let notebook: Value = serde_json::from_str(&text).expect("a notebook is JSON");
+    let cells = notebook["cells"].as_array().expect("cells").iter();
+    let outputs = cells.flat_map(|cell| cell["outputs"].as_array().cloned().unwrap_or_default());
+    assert_eq!(
+        outputs
+            .filter(|output| output["data"].get("image/png").is_some())
+            .count(),
+        1
+    );
+}
+
+fn a_killed_api_comes_back(workspace: &Workspace) {
+    let hoist = &workspace.sandbox;
+    let first = hoist.init("api");
+    kill_and_wait(first);
+    eventually("the API is started again", || {
+        (hoist.state("api") == "running").then_some(())
+    });
+    assert_ne!(hoist.init("api"), first);
+    assert_eq!(workspace.predict(5)["digit"], 5);
+}
+
+fn nothing_to_do_touches_nothing(workspace: &Workspace) {
+    let hoist = &workspace.sandbox;
+    let before = hoist.ps();
+    let processes: Vec<i32> = ["db", "api", "notebook"]
+        .map(|service| hoist.init(service))
+        .to_vec();
+    workspace.up();
+    let ids = |rows: &[Value]| rows.iter().map(|row| row["ID"].clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&hoist.ps()), ids(&before));
+    assert_eq!(
+        ["db", "api", "notebook"]
+            .map(|service| hoist.init(service))
+            .to_vec(),
+        processes
+    );
+}
+
+/// Namespaces of the running containers that the host does not share.
+fn namespaces(hoist: &Sandbox) -> BTreeSet<PathBuf> {
+    let own = of_process("self");
+    let found = ["db", "api", "notebook"]
+        .iter()
+        .flat_map(|service| of_process(&hoist.init(service).to_string()));
+    found.filter(|link| !own.contains(link)).collect()
+}
+
+/// Namespaces that some process is in.
+fn namespaces_of_all() -> BTreeSet<PathBuf> {
+    let numbers = children(Path::new("/proc"))
+        .into_iter()
+        .filter_map(|dir| dir.file_name()?.to_str()?.parse::<i32>().ok());
+    numbers
+        .flat_map(|pid| of_process(&pid.to_string()))
+        .collect()
+}
+
+fn of_process(pid: &str) -> BTreeSet<PathBuf> {
+    children(&Path::new("/proc").join(pid).join("ns"))
+        .iter()
+        .filter_map(|file| std::fs::read_link(file).ok())
+        .collect()
+}

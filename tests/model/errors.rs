@@ -1,0 +1,161 @@
+//! Errors in compose files, compared as whole texts.
+
+use crate::harness::Sandbox;
+
+crate::cases!(&[];
+    an_unknown_key_is_shown_in_its_line_with_the_nearest_key,
+    all_errors_of_a_file_are_shown_at_once,
+    a_cycle_is_shown_as_the_path_with_positions,
+    a_dependency_that_is_not_defined_has_a_place,
+    broken_yaml_has_a_place,
+    a_wrong_type_says_what_was_expected,
+    a_valid_key_that_is_not_acted_on_is_reported_by_name,
+    an_alias_bomb_is_refused_at_once,
+    control_characters_of_a_file_do_not_reach_the_terminal,
+);
+
+/// Runs `config -q`, which must fail, and gives standard error.
+fn fails(hoist: &Sandbox) -> String {
+    hoist.global(&["config", "-q"]).code(1).err
+}
+
+fn an_unknown_key_is_shown_in_its_line_with_the_nearest_key() {
+    let hoist = Sandbox::empty();
+    hoist.compose("services:\n  web:\n    image: nginx\n    enviroment: {A: 1}\n");
+    let text = fails(&hoist);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].starts_with("compose.yaml:4:5: ") && lines[0].contains("unknown key `enviroment`"),
+        "{text}"
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("4 |") && line.ends_with("enviroment: {A: 1}")),
+        "{text}"
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.trim().trim_start_matches('|').trim() == "^^^^^^^^^^"),
+        "{text}"
+    );
+    assert_eq!(
+        lines.last(),
+        Some(&"hint: did you mean `environment`?"),
+        "{text}"
+    );
+}
+
+fn all_errors_of_a_file_are_shown_at_once() {
+    let hoist = Sandbox::empty();
+    hoist.compose("services:\n  web:\n    imag: nginx\n  db:\n    image: pg\n    prots: ['1:1']\n");
+    let text = fails(&hoist);
+    assert!(
+        text.contains("compose.yaml:3:5") && text.contains("compose.yaml:6:5"),
+        "{text}"
+    );
+}
+
+fn a_cycle_is_shown_as_the_path_with_positions() {
+    let hoist = Sandbox::empty();
+    hoist.compose(
+        "services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, depends_on: [c]}\n  c: {image: x, depends_on: [a]}\n  d: {image: \
+         x, depends_on: [a]}\n",
+    );
+    let text = fails(&hoist);
+    assert!(
+        text.contains("services depend on each other: a -> b -> c -> a"),
+        "{text}"
+    );
+    for place in [
+        "compose.yaml:2:30",
+        "compose.yaml:3:30",
+        "compose.yaml:4:30",
+    ] {
+        assert!(text.contains(place), "no {place} in {text}");
+    }
+    assert!(!text.contains("compose.yaml:5:"), "{text}");
+}
+
+fn a_dependency_that_is_not_defined_has_a_place() {
+    let hoist = Sandbox::empty();
+    hoist.compose(
+        "services:\n  web:\n    image: x\n    depends_on: [databse]\n  database: {image: y}\n",
+    );
+    let text = fails(&hoist);
+    assert!(
+        text.starts_with("compose.yaml:4:18: ")
+            && text.contains("`databse`")
+            && text.contains("`database`"),
+        "{text}"
+    );
+}
+
+fn broken_yaml_has_a_place() {
+    let hoist = Sandbox::empty();
+    hoist.compose("services:\n  web:\n    image: [unclosed\n  db: x\n");
+    let text = fails(&hoist);
+    assert!(text.starts_with("compose.yaml:"), "{text}");
+    hoist.compose("services:\n\tweb: {image: x}\n");
+    assert!(fails(&hoist).starts_with("compose.yaml:2:"));
+    hoist.compose("services:\n  a: {image: x}\n  a: {image: y}\n");
+    assert!(fails(&hoist).starts_with("compose.yaml:3:3: "));
+}
+
+fn a_wrong_type_says_what_was_expected() {
+    let hoist = Sandbox::empty();
+    for (line, place) in [
+        ("ports: 80", "compose.yaml:3:"),
+        ("mem_limit: lots", "compose.yaml:3:"),
+        ("healthcheck: {interval: soon}", "compose.yaml:3:"),
+        ("image: {name: x}", "compose.yaml:3:"),
+        ("ports: ['80000:1']", "compose.yaml:3:"),
+        ("init: maybe", "compose.yaml:3:"),
+    ] {
+        hoist.compose(&format!("services:\n  a:\n    {line}\n"));
+        let text = fails(&hoist);
+        assert!(text.contains(place), "{line}: {text}");
+    }
+}
+
+fn a_valid_key_that_is_not_acted_on_is_reported_by_name() {
+    let hoist = Sandbox::empty();
+    hoist.compose("services:\n  a:\n    image: x\n    gpus: all\n");
+    let done = hoist.global(&["config", "-q"]).ok();
+    assert!(
+        done.err.contains("gpus") && done.err.contains("warning"),
+        "{}",
+        done.story()
+    );
+    assert!(done.err.contains("compose.yaml:4:5"), "{}", done.story());
+}
+
+fn an_alias_bomb_is_refused_at_once() {
+    let hoist = Sandbox::empty();
+    let mut text = String::from("x-0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let list = vec![format!("*a{}", level - 1); 9].join(", ");
+        text.push_str(&format!("x-{level}: &a{level} [{list}]\n"));
+    }
+    text.push_str("services:\n  a: {image: x, command: *a11}\n");
+    hoist.compose(&text);
+    let begun = std::time::Instant::now();
+    let text = fails(&hoist);
+    assert!(
+        begun.elapsed() < std::time::Duration::from_secs(10),
+        "it took {:?}",
+        begun.elapsed()
+    );
+    assert!(text.contains("alias"), "{text}");
+}
+
+fn control_characters_of_a_file_do_not_reach_the_terminal() {
+    let hoist = Sandbox::empty();
+    hoist.compose("services:\n  a:\n    image: x\n    \"bad\\e]0;owned\\a\": 1\n");
+    let text = fails(&hoist);
+    assert!(
+        !text.contains('\u{1b}') && !text.contains('\u{7}'),
+        "{text:?}"
+    );
+}

@@ -1,0 +1,5 @@
+//! Compose files: what they say, what is wrong with them, and how they look as a picture. Needs no root.
+
+pub mod config;
+pub mod errors;
+pub mod graph;
