@@ -473,6 +473,7 @@ impl Engine for Native {
         // The holder's name is a courtesy for the next one; the lock does not depend on it.
         let _ = std::fs::write(&path, std::process::id().to_string());
         self.sweep(project)?;
+        Networks::open(self.layout.roots())?.sweep()?;
         self.await_stops(project)?;
         Ok(Box::new(lock))
     }

@@ -82,6 +82,23 @@ impl Networks {
     pub fn list(&self) -> Result<Vec<NetworkRecord>> {
         self.shelf.all()
     }
+    /// Takes away what a killed command has left of networks that never came to be.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn sweep(&self) -> Result<()> {
+        if self.shelf.unfinished().is_empty() {
+            return Ok(());
+        }
+        // Who is just making one holds the lock.
+        let _held = self.lock()?;
+        for dir in self.shelf.unfinished() {
+            crate::sys::fs::remove_tree(&dir).map_err(|error| {
+                EngineError::failed("remove what a command has left", error)
+            })?;
+        }
+        Ok(())
+    }
     fn need(&self, name: &str) -> Result<NetworkRecord> {
         self.get(name)?.ok_or_else(|| EngineError::NotFound {
             kind: "network",
