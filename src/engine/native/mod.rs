@@ -406,9 +406,8 @@ impl Engine for Native {
                 Err(EngineError::NotFound { .. }) => return Ok(Waited::Gone),
                 Err(error) => return Err(error),
             };
-            let mut connection = match Connection::open(&found) {
-                Ok(connection) => connection,
-                Err(_) => match self.find(id)?.state() {
+            let Ok(mut connection) = Connection::open(&found) else {
+                match self.find(id)?.state() {
                     State::Exited { exit } => return Ok(Waited::Exited(exit)),
                     State::Created => {
                         let name = found.standing.name;
@@ -417,11 +416,9 @@ impl Engine for Native {
                     State::Removing => return Ok(Waited::Gone),
                     // Its supervisor does not listen yet, or not any more.
                     _ if cancel.is_cancelled() => return Ok(Waited::Cancelled),
-                    _ => {
-                        std::thread::sleep(PAUSE);
-                        continue;
-                    }
-                },
+                    _ => std::thread::sleep(PAUSE),
+                }
+                continue;
             };
             if connection.watch().is_err() {
                 std::thread::sleep(PAUSE);
@@ -476,6 +473,7 @@ impl Engine for Native {
         // The holder's name is a courtesy for the next one; the lock does not depend on it.
         let _ = std::fs::write(&path, std::process::id().to_string());
         self.sweep(project)?;
+        Networks::open(self.layout.roots())?.sweep()?;
         self.await_stops(project)?;
         Ok(Box::new(lock))
     }

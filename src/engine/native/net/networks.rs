@@ -62,7 +62,10 @@ impl Networks {
         self.shelf.dir()
     }
     pub(super) fn lock(&self) -> Result<Lock> {
-        Lock::acquire(&self.shelf.dir().join(".lock"), Hold::Exclusive)
+        self.lock_as(Hold::Exclusive)
+    }
+    fn lock_as(&self, hold: Hold) -> Result<Lock> {
+        Lock::acquire(&self.shelf.dir().join(".lock"), hold)
             .map_err(|error| EngineError::failed("lock the networks", error))
     }
     /// A network by full name.
@@ -78,6 +81,23 @@ impl Networks {
     /// As [`Networks::get`].
     pub fn list(&self) -> Result<Vec<NetworkRecord>> {
         self.shelf.all()
+    }
+    /// Takes away what a killed command has left of networks that never came to be.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn sweep(&self) -> Result<()> {
+        if self.shelf.unfinished().is_empty() {
+            return Ok(());
+        }
+        // Who is just making one holds the lock.
+        let _held = self.lock()?;
+        for dir in self.shelf.unfinished() {
+            crate::sys::fs::remove_tree(&dir).map_err(|error| {
+                EngineError::failed("remove what a command has left", error)
+            })?;
+        }
+        Ok(())
     }
     fn need(&self, name: &str) -> Result<NetworkRecord> {
         self.get(name)?.ok_or_else(|| EngineError::NotFound {
@@ -154,7 +174,9 @@ impl Networks {
     /// # Errors
     /// [`EngineError::InUse`], [`EngineError::Failed`].
     pub fn remove(&self, name: &str, users: &[String]) -> Result<()> {
-        let _held = self.lock()?;
+        // The kernel takes some 30 ms for each, most of them waiting: removals may run side by side, as each
+        // touches only what is its network's own and finds it gone when another was faster.
+        let _held = self.lock_as(Hold::Shared)?;
         self.remove_locked(name, users)
     }
     pub(super) fn remove_locked(&self, name: &str, users: &[String]) -> Result<()> {

@@ -201,6 +201,12 @@ impl Shelf {
             .filter_map(|name| self.get(name).transpose())
             .collect()
     }
+    /// Directories without a record: a command was killed while it made the network.
+    pub(super) fn unfinished(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let dirs = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
+        dirs.filter(|dir| !dir.join(NETWORK).exists()).collect()
+    }
     pub(super) fn put(&self, record: &NetworkRecord) -> Result<()> {
         let dir = self.dir.join(&record.spec.name);
         crate::sys::fs::make_dirs(&dir, 0o700)

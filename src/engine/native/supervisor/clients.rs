@@ -71,6 +71,10 @@ impl Clients {
     pub(super) fn is_empty(&self) -> bool {
         self.all.iter().all(|client| client.gone)
     }
+    /// Whether a client waits for the container to be down.
+    pub(super) fn wait_for_end(&self) -> bool {
+        self.all.iter().any(|client| matches!(client.role, Role::Stopping))
+    }
     /// Whether an attached client has more waiting than it should.
     pub(super) fn is_congested(&self) -> bool {
         self.all.iter().any(|c| matches!(&c.role, Role::Attached(out) if out.len() > OUTPUT_LIMIT))

@@ -158,10 +158,6 @@ impl Life {
     pub(super) fn is_live(&self) -> bool {
         self.init.is_some() || self.restart_at.is_some()
     }
-    /// Whether it was told to stop.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stopping.is_some()
-    }
     /// How it ended.
     pub(super) fn exit(&self) -> Option<Exit> {
         self.standing.state.exit()

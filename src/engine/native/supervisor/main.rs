@@ -213,7 +213,7 @@ impl Supervisor {
     /// Whether it waits for a start that may still come.
     fn keeps_holding(&self, seen_client: bool) -> bool {
         let left = seen_client && self.clients.is_empty();
-        self.holding && !left && !self.life.is_stopping()
+        self.holding && !left && !self.clients.wait_for_end()
     }
 
     fn read_output(&mut self, all: bool) {
