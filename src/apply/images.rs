@@ -93,8 +93,8 @@ pub(super) fn pull(
     } else {
         &*context.events
     };
-    let pulled = pull_image(&context.store, &reference, &options, events)
-        .map_err(|error| match error {
+    let pulled =
+        pull_image(&context.store, &reference, &options, events).map_err(|error| match error {
             PullError::Cancelled(_) => ApplyError::cancelled(),
             other => ApplyError::new(with_causes(&other)),
         })?;
@@ -306,8 +306,10 @@ fn request(
 pub(super) fn host_ca(context: &Context, service: &Service) -> Result<PathBuf, ApplyError> {
     context.host_ca.clone().ok_or_else(|| {
         let name = &service.name;
-        ApplyError::new(format!("service `{name}` trusts the host's CA, but the host has no bundle"))
-            .hint("install ca-certificates, or name a bundle in SSL_CERT_FILE")
+        ApplyError::new(format!(
+            "service `{name}` trusts the host's CA, but the host has no bundle"
+        ))
+        .hint("install ca-certificates, or name a bundle in SSL_CERT_FILE")
     })
 }
 

@@ -474,10 +474,23 @@ pub(super) fn make(
 /// Shows a container the host's CA bundle; variables that it sets itself stay as they are.
 fn trust(spec: &mut ContainerSpec, bundle: PathBuf) {
     use crate::base::authorities::{PATH, VARIABLES};
-    let source = MountSource::Bind { path: bundle, create: false, propagation: None, recursive: false };
-    spec.mounts.push(Mount { target: PATH.to_owned(), source, read_only: true });
+    let source = MountSource::Bind {
+        path: bundle,
+        create: false,
+        propagation: None,
+        recursive: false,
+    };
+    spec.mounts.push(Mount {
+        target: PATH.to_owned(),
+        source,
+        read_only: true,
+    });
     for name in VARIABLES {
-        let set = |entry: &String| entry.split_once('=').is_some_and(|(known, _)| known == name);
+        let set = |entry: &String| {
+            entry
+                .split_once('=')
+                .is_some_and(|(known, _)| known == name)
+        };
         if !spec.process.env.iter().any(set) {
             spec.process.env.push(format!("{name}={PATH}"));
         }

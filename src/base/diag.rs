@@ -4,7 +4,7 @@
 //! Imports: `span`, `key`.
 
 use super::key::KeyPath;
-use super::span::{Span, SourceMap};
+use super::span::{SourceMap, Span};
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,7 +49,10 @@ impl Diagnostic {
     }
     /// A warning with nothing but its message.
     pub fn warning(message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(message) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(message)
+        }
     }
     /// Adds the place.
     #[must_use]
@@ -116,7 +119,9 @@ impl Diagnostics {
     }
     /// Whether any finding is an error.
     pub fn has_errors(&self) -> bool {
-        self.items.iter().any(|item| item.severity == Severity::Error)
+        self.items
+            .iter()
+            .any(|item| item.severity == Severity::Error)
     }
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
@@ -124,7 +129,8 @@ impl Diagnostics {
     }
     /// The findings sorted by source and place; those without a place come last.
     pub fn sorted(mut self) -> Vec<Diagnostic> {
-        self.items.sort_by_key(|item| item.span.map_or((u32::MAX, 0), |s| (s.source.0, s.start)));
+        self.items
+            .sort_by_key(|item| item.span.map_or((u32::MAX, 0), |s| (s.source.0, s.start)));
         self.items
     }
     /// The findings as they were added.
@@ -136,7 +142,11 @@ impl Diagnostics {
     /// # Errors
     /// The findings themselves.
     pub fn or_value<T>(self, value: T) -> Result<(T, Self), Self> {
-        if self.has_errors() { Err(self) } else { Ok((value, self)) }
+        if self.has_errors() {
+            Err(self)
+        } else {
+            Ok((value, self))
+        }
     }
 }
 
@@ -151,7 +161,12 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let limit = (word.chars().count() / 3).max(1) + 1;
     candidates
         .into_iter()
-        .map(|candidate| (distance(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                distance(&word.to_lowercase(), &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .filter(|(far, candidate)| *far <= limit && *far < candidate.chars().count())
         .min_by_key(|(far, _)| *far)
         .map(|(_, candidate)| candidate)
@@ -165,7 +180,9 @@ fn distance(a: &str, b: &str) -> usize {
         let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
             let last = &rows[i];
-            let mut best = (last[j] + usize::from(x != y)).min(last[j + 1] + 1).min(row[j] + 1);
+            let mut best = (last[j] + usize::from(x != y))
+                .min(last[j + 1] + 1)
+                .min(row[j] + 1);
             if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
                 best = best.min(rows[i - 1][j - 1] + 1);
             }

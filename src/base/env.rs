@@ -22,8 +22,15 @@ impl Env {
         let vars: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
             .collect();
-        let home = vars.get("HOME").filter(|h| !h.is_empty()).map(PathBuf::from);
-        Self { cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")), home, vars }
+        let home = vars
+            .get("HOME")
+            .filter(|h| !h.is_empty())
+            .map(PathBuf::from);
+        Self {
+            cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            home,
+            vars,
+        }
     }
     /// A variable's value; an empty one counts as set.
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -36,7 +43,10 @@ impl Env {
     /// Whether a switch such as `COMPOSE_IGNORE_ORPHANS` is on (`1`, `true`, `yes`, `on`, `y`, `t`).
     pub fn flag(&self, name: &str) -> bool {
         self.get(name).is_some_and(|v| {
-            matches!(v.to_ascii_lowercase().as_str(), "1" | "true" | "t" | "yes" | "y" | "on")
+            matches!(
+                v.to_ascii_lowercase().as_str(),
+                "1" | "true" | "t" | "yes" | "y" | "on"
+            )
         })
     }
 }

@@ -98,4 +98,3 @@ pub struct Silent;
 impl EventSink for Silent {
     fn send(&self, _: Event) {}
 }
-

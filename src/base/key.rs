@@ -40,7 +40,10 @@ impl KeyPath {
         let mut want = pattern.split('.').flat_map(|part| {
             let lists = part.matches("[]").count();
             let name = part.trim_end_matches("[]");
-            (!name.is_empty()).then_some(name).into_iter().chain(std::iter::repeat_n("[]", lists))
+            (!name.is_empty())
+                .then_some(name)
+                .into_iter()
+                .chain(std::iter::repeat_n("[]", lists))
         });
         let mut have = self.0.iter();
         loop {
@@ -73,7 +76,12 @@ mod tests {
 
     #[test]
     fn a_path_reads_as_users_write_it_and_matches_patterns() {
-        let path = KeyPath::root().key("services").key("api").key("ports").index(0).key("target");
+        let path = KeyPath::root()
+            .key("services")
+            .key("api")
+            .key("ports")
+            .index(0)
+            .key("target");
         assert_eq!(path.to_string(), "services.api.ports[0].target");
         assert!(path.matches("services.*.ports[].target"));
         assert!(!path.matches("services.*.ports[]"));

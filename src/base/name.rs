@@ -29,7 +29,11 @@ impl ProjectName {
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let fits = text.chars().next().is_some_and(good)
             && text.chars().all(|c| good(c) || c == '_' || c == '-');
-        if fits { Ok(Self(text.to_owned())) } else { Err(NameError(text.to_owned())) }
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError(text.to_owned()))
+        }
     }
     /// Makes a name of a directory's: lower case, other characters dropped, leading `_-` cut.
     ///
@@ -130,7 +134,10 @@ mod tests {
         assert!(ProjectName::new("ml-workspace_2").is_ok());
         assert!(ProjectName::new("_x").is_err());
         assert!(ProjectName::new("").is_err());
-        assert_eq!(ProjectName::normalized("My.App 1").map(String::from), Some("myapp1".into()));
+        assert_eq!(
+            ProjectName::normalized("My.App 1").map(String::from),
+            Some("myapp1".into())
+        );
         assert_eq!(ProjectName::normalized("..."), None);
     }
 }

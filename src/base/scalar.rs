@@ -35,9 +35,13 @@ pub enum SizeError {
 /// Source: compose-spec "Specifying byte values" (units). It names no base: 1024, as Compose.
 pub fn parse_size(text: &str) -> Result<ByteSize, SizeError> {
     let trimmed = text.trim();
-    let digits = trimmed.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(trimmed.len());
+    let digits = trimmed
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(trimmed.len());
     let (number, unit) = trimmed.split_at(digits);
-    let number: f64 = number.parse().map_err(|_| SizeError::Number(text.to_owned()))?;
+    let number: f64 = number
+        .parse()
+        .map_err(|_| SizeError::Number(text.to_owned()))?;
     let unit = unit.trim().to_ascii_lowercase();
     let power = match unit.as_str() {
         "" | "b" => 0,
@@ -61,9 +65,19 @@ impl fmt::Display for ByteSize {
             value /= 1024.0;
             at += 1;
         }
-        let digits = if at == 0 || value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+        let digits = if at == 0 || value >= 100.0 {
+            0
+        } else if value >= 10.0 {
+            1
+        } else {
+            2
+        };
         let text = format!("{value:.digits$}");
-        let text = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+        let text = if digits > 0 {
+            text.trim_end_matches('0').trim_end_matches('.')
+        } else {
+            &text
+        };
         write!(f, "{text}{}", units[at])
     }
 }
@@ -201,13 +215,22 @@ impl Signal {
             return Some(Self(*number));
         }
         let real = |tail: &str, base: i32, sign: i32| -> Option<Self> {
-            let off: i32 = if tail.is_empty() { 0 } else { tail.get(1..)?.parse().ok()? };
+            let off: i32 = if tail.is_empty() {
+                0
+            } else {
+                tail.get(1..)?.parse().ok()?
+            };
             let number = base + sign * off;
-            (SIGRTMIN..=SIGRTMAX).contains(&number).then_some(Self(number))
+            (SIGRTMIN..=SIGRTMAX)
+                .contains(&number)
+                .then_some(Self(number))
         };
         name.strip_prefix("RTMIN")
             .and_then(|tail| real(tail, SIGRTMIN, 1))
-            .or_else(|| name.strip_prefix("RTMAX").and_then(|tail| real(tail, SIGRTMAX, -1)))
+            .or_else(|| {
+                name.strip_prefix("RTMAX")
+                    .and_then(|tail| real(tail, SIGRTMAX, -1))
+            })
     }
 }
 
@@ -244,7 +267,10 @@ mod tests {
             ("0", "0s"),
             ("2m3s4ms", "2m3.004s"),
         ] {
-            assert_eq!(parse_duration(text).map(format_duration).as_deref(), Some(printed));
+            assert_eq!(
+                parse_duration(text).map(format_duration).as_deref(),
+                Some(printed)
+            );
         }
         assert_eq!(parse_duration("10"), None);
         assert_eq!(parse_duration("s"), None);

@@ -26,7 +26,11 @@ impl Span {
     /// A span over `start..end` of `source`. Texts over 4 GiB are refused before they get here.
     pub fn new(source: SourceId, start: usize, end: usize) -> Self {
         let clamp = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        Self { source, start: clamp(start), end: clamp(end) }
+        Self {
+            source,
+            start: clamp(start),
+            end: clamp(end),
+        }
     }
 }
 
@@ -42,7 +46,10 @@ pub struct Spanned<T> {
 impl<T> Spanned<T> {
     /// A value written at `span`.
     pub fn new(value: T, span: impl Into<Option<Span>>) -> Self {
-        Self { value, span: span.into() }
+        Self {
+            value,
+            span: span.into(),
+        }
     }
     /// A value that no file holds.
     pub fn bare(value: T) -> Self {
@@ -50,11 +57,17 @@ impl<T> Spanned<T> {
     }
     /// The same place with another value.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Spanned<U> {
-        Spanned { value: f(self.value), span: self.span }
+        Spanned {
+            value: f(self.value),
+            span: self.span,
+        }
     }
     /// A borrowed view.
     pub fn as_ref(&self) -> Spanned<&T> {
-        Spanned { value: &self.value, span: self.span }
+        Spanned {
+            value: &self.value,
+            span: self.span,
+        }
     }
 }
 
@@ -120,7 +133,10 @@ impl SourceMap {
     /// Registers a text and returns its id.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<Arc<str>>) -> SourceId {
         let id = SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
-        self.sources.push(Source { name: name.into(), text: text.into() });
+        self.sources.push(Source {
+            name: name.into(),
+            text: text.into(),
+        });
         id
     }
     /// The text behind an id of this map.
@@ -129,12 +145,19 @@ impl SourceMap {
     }
     /// Line and column of the span's start, both from 1, columns in characters.
     pub fn line_col(&self, span: Span) -> (usize, usize) {
-        let Some(source) = self.get(span.source) else { return (0, 0) };
+        let Some(source) = self.get(span.source) else {
+            return (0, 0);
+        };
         let at = (span.start as usize).min(source.text.len());
         let before = source.text.as_bytes().get(..at).unwrap_or_default();
         let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-        let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |p| p + 1);
-        let col = String::from_utf8_lossy(before.get(start..).unwrap_or_default()).chars().count();
+        let start = before
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |p| p + 1);
+        let col = String::from_utf8_lossy(before.get(start..).unwrap_or_default())
+            .chars()
+            .count();
         (line, col + 1)
     }
     /// `compose.yaml:12:7`.

@@ -28,11 +28,11 @@ use std::path::PathBuf;
 
 pub use error::{BuildError, StepFailure};
 
+use crate::base::cancel::Cancel;
 use crate::base::diag::Diagnostic;
 use crate::base::env::Env;
 use crate::base::event::EventSink;
 use crate::base::span::SourceMap;
-use crate::base::cancel::Cancel;
 use crate::engine::sandbox::{Sandbox, SandboxNetwork};
 use crate::engine::spec::HostAddr;
 use crate::image::reference::Reference;

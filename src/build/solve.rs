@@ -20,9 +20,9 @@ use super::step::mount::{Rooted, Trees};
 use super::step::run::Means;
 use super::step::{Operation, Origin, StepError, make_folder};
 use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
+use crate::base::cancel::Cancel;
 use crate::base::event::{BuildStep, Event};
 use crate::base::span::SourceMap;
-use crate::base::cancel::Cancel;
 use crate::image::digest::Digest;
 
 use crate::sys::fs::{Root, make_dirs};

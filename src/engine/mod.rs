@@ -95,7 +95,10 @@ pub enum EngineError {
 impl EngineError {
     /// A failed step with the system's own words.
     pub fn failed(step: impl Into<String>, cause: impl std::fmt::Display) -> Self {
-        Self::Failed { step: step.into(), cause: cause.to_string() }
+        Self::Failed {
+            step: step.into(),
+            cause: cause.to_string(),
+        }
     }
 }
 

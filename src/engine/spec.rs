@@ -383,7 +383,11 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { keep: true, max_size: None, max_files: 1 }
+        Self {
+            keep: true,
+            max_size: None,
+            max_files: 1,
+        }
     }
 }
 
@@ -405,7 +409,9 @@ pub struct InjectedFile {
 impl std::fmt::Debug for InjectedFile {
     /// Leaves the content out: it may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("InjectedFile").field("target", &self.target).finish_non_exhaustive()
+        f.debug_struct("InjectedFile")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
     }
 }
 

@@ -40,13 +40,19 @@ pub struct ImageConfig {
 #[serde(rename_all = "PascalCase", default)]
 pub struct RunConfig {
     /// `user[:group]`.
-    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
+    #[serde(
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub user: String,
     /// `80/tcp`.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", with = "set")]
     pub exposed_ports: BTreeSet<String>,
     /// `NAME=value`.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub env: Vec<String>,
     /// `None` is not said.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,10 +64,16 @@ pub struct RunConfig {
     #[serde(skip_serializing_if = "BTreeSet::is_empty", with = "set")]
     pub volumes: BTreeSet<String>,
     /// Working directory.
-    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_default")]
+    #[serde(
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub working_dir: String,
     /// Labels.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub labels: BTreeMap<String, String>,
     /// `SIGTERM`, `15`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +85,10 @@ pub struct RunConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shell: Option<Vec<String>>,
     /// Instructions for images built on this one.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub on_build: Vec<String>,
 }
 
@@ -113,7 +128,10 @@ pub struct RootFs {
 
 impl Default for RootFs {
     fn default() -> Self {
-        Self { kind: "layers".to_owned(), diff_ids: Vec::new() }
+        Self {
+            kind: "layers".to_owned(),
+            diff_ids: Vec::new(),
+        }
     }
 }
 
@@ -137,7 +155,10 @@ pub struct History {
     pub empty_layer: bool,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
 fn is_zero(value: &i64) -> bool {
     *value == 0
 }
@@ -152,10 +173,15 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
 mod set {
     use super::*;
 
-    pub(super) fn serialize<S: Serializer>(set: &BTreeSet<String>, s: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        set: &BTreeSet<String>,
+        s: S,
+    ) -> Result<S::Ok, S::Error> {
         s.collect_map(set.iter().map(|key| (key, serde_json::Map::new())))
     }
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeSet<String>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<BTreeSet<String>, D::Error> {
         let map: Option<BTreeMap<String, serde_json::Value>> = Option::deserialize(d)?;
         Ok(map.unwrap_or_default().into_keys().collect())
     }

@@ -32,7 +32,12 @@ struct Insn {
 }
 
 fn insn(code: u8, to: u8, from: u8, offset: i16, value: u32) -> Insn {
-    Insn { code, registers: to | from << 4, offset, value: value as i32 }
+    Insn {
+        code,
+        registers: to | from << 4,
+        offset,
+        value: value as i32,
+    }
 }
 
 const LOAD_WORD: u8 = 0x61;
@@ -56,8 +61,15 @@ fn program(rules: &[Allowed]) -> Vec<Insn> {
     ];
     for rule in rules {
         // Each test that fails jumps behind the rule; `left` is how many instructions that is.
-        let tests = [(2, rule.kind.map(u32::from)), (4, rule.major), (5, rule.minor)];
-        let tests: Vec<_> = tests.iter().filter_map(|(at, want)| want.map(|w| (*at, w))).collect();
+        let tests = [
+            (2, rule.kind.map(u32::from)),
+            (4, rule.major),
+            (5, rule.minor),
+        ];
+        let tests: Vec<_> = tests
+            .iter()
+            .filter_map(|(at, want)| want.map(|w| (*at, w)))
+            .collect();
         let mut left = tests.len() as i16 + 5;
         code.push(insn(MOVE_REGISTER, 1, 3, 0, 0));
         code.push(insn(AND, 1, 0, 0, rule.access.into()));
@@ -151,9 +163,24 @@ mod tests {
     #[test]
     fn only_the_listed_devices_and_kinds_of_access_pass() {
         let rules = [
-            Allowed { kind: Some(2), major: None, minor: None, access: 1 },
-            Allowed { kind: Some(2), major: Some(1), minor: Some(3), access: 7 },
-            Allowed { kind: Some(1), major: Some(8), minor: None, access: 2 },
+            Allowed {
+                kind: Some(2),
+                major: None,
+                minor: None,
+                access: 1,
+            },
+            Allowed {
+                kind: Some(2),
+                major: Some(1),
+                minor: Some(3),
+                access: 7,
+            },
+            Allowed {
+                kind: Some(1),
+                major: Some(8),
+                minor: None,
+                access: 2,
+            },
         ];
         assert!(allows(&rules, 2, 1, 99, 99));
         assert!(!allows(&rules, 2, 2, 99, 99));

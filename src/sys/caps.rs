@@ -1,7 +1,10 @@
 //! Capabilities as bit sets.
 //!
 //! Imports: nothing of ours. Source: capabilities(7), capset(2), prctl(2).
-#![expect(unsafe_code, reason = "capset and the bounding set have no safe binding")]
+#![expect(
+    unsafe_code,
+    reason = "capset and the bounding set have no safe binding"
+)]
 
 use nix::errno::Errno;
 
@@ -64,7 +67,10 @@ impl Caps {
     }
     /// Makes the set of one capability named without `CAP_`, in capitals.
     pub fn named(name: &str) -> Option<Self> {
-        NAMES.iter().position(|known| *known == name).map(|at| Self(1 << at))
+        NAMES
+            .iter()
+            .position(|known| *known == name)
+            .map(|at| Self(1 << at))
     }
     /// The bits.
     pub const fn bits(self) -> u64 {
@@ -120,7 +126,10 @@ struct Half {
 }
 
 /// `_LINUX_CAPABILITY_VERSION_3`: 64 bits in two halves.
-const HEADER: Header = Header { version: 0x2008_0522, pid: 0 };
+const HEADER: Header = Header {
+    version: 0x2008_0522,
+    pid: 0,
+};
 
 /// Effective and permitted bits of the caller.
 fn get() -> Result<(u64, u64), Errno> {
@@ -130,7 +139,10 @@ fn get() -> Result<(u64, u64), Errno> {
     Errno::result(done)?;
     let [low, high] = halves;
     let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-    Ok((join(low.effective, high.effective), join(low.permitted, high.permitted)))
+    Ok((
+        join(low.effective, high.effective),
+        join(low.permitted, high.permitted),
+    ))
 }
 
 /// Sets the caller's permitted and effective capabilities; the inheritable ones become none, and with

@@ -70,12 +70,20 @@ unsafe fn clone_beside_threads(plan: &Plan<'_>) -> Result<Side, Errno> {
     }
     // SAFETY: `args` is a live clone_args of the size given; without CLONE_VM the child gets its own copy
     // of memory and goes on on its own stack.
-    let done =
-        unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut args,
+            size_of::<libc::clone_args>(),
+        )
+    };
     match Errno::result(done)? {
         0 => Ok(Side::Child),
         // SAFETY: the kernel has just written this descriptor; nobody else owns it.
-        pid => Ok(Side::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
+        pid => Ok(Side::Parent {
+            pid: pid as i32,
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        }),
     }
 }
 
@@ -104,7 +112,10 @@ mod tests {
     fn a_clone_beside_other_threads_is_refused() {
         let (send, receive) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || receive.recv());
-        let refused = clone(&Plan { flags: 0, cgroup: None });
+        let refused = clone(&Plan {
+            flags: 0,
+            cgroup: None,
+        });
         drop(send);
         assert!(matches!(refused, Err(Errno::EBUSY)));
         assert!(thread.join().unwrap().is_err());
@@ -112,9 +123,16 @@ mod tests {
 
     #[test]
     fn a_child_is_waited_for_through_its_pidfd() {
-        let code = in_fork(|| match clone(&Plan { flags: 0, cgroup: None }).unwrap() {
-            Side::Child => super::super::process::exit_now(7),
-            Side::Parent { pidfd, .. } => super::super::pidfd::wait(&pidfd).unwrap().code(),
+        let code = in_fork(|| {
+            match clone(&Plan {
+                flags: 0,
+                cgroup: None,
+            })
+            .unwrap()
+            {
+                Side::Child => super::super::process::exit_now(7),
+                Side::Parent { pidfd, .. } => super::super::pidfd::wait(&pidfd).unwrap().code(),
+            }
         });
         assert_eq!(code, 7);
     }

@@ -1,7 +1,10 @@
 //! Files: lookups that can't leave a root, writes that are whole or not there, copies without copying.
 //!
 //! Imports: nothing of ours. Source: openat2(2), rename(2), ioctl_ficlonerange(2), xattr(7).
-#![expect(unsafe_code, reason = "openat2, extended attributes and FICLONE have no safe binding")]
+#![expect(
+    unsafe_code,
+    reason = "openat2, extended attributes and FICLONE have no safe binding"
+)]
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
@@ -76,7 +79,11 @@ pub fn openat2(
 /// The path without its leading slash, `.` when empty, for lookups below a descriptor.
 fn relative(path: &Path) -> Result<CString, Errno> {
     let bytes = path.as_os_str().as_bytes();
-    let bytes = if bytes.is_empty() { b".".as_slice() } else { bytes };
+    let bytes = if bytes.is_empty() {
+        b".".as_slice()
+    } else {
+        bytes
+    };
     CString::new(bytes).map_err(|_| Errno::EINVAL)
 }
 
@@ -93,7 +100,9 @@ impl Root {
     /// The kernel's.
     pub fn open(path: &Path) -> Result<Self, Errno> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
-        Ok(Self { dir: nix::fcntl::open(path, flags, Mode::empty())? })
+        Ok(Self {
+            dir: nix::fcntl::open(path, flags, Mode::empty())?,
+        })
     }
     /// Takes an open directory (or detached mount) as a root.
     pub fn from_fd(dir: OwnedFd) -> Self {
@@ -126,14 +135,22 @@ impl Root {
     /// The kernel's; `EFBIG` when the file is longer than `limit`.
     pub fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>, Errno> {
         use std::io::Read as _;
-        let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, 0)?;
+        let fd = self.open_at(
+            path,
+            OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY,
+            0,
+        )?;
         if !is_kind(&nix::sys::stat::fstat(&fd)?, libc::S_IFREG) {
             return Err(Errno::EINVAL);
         }
         let mut bytes = Vec::new();
         let read = File::from(fd).take(limit + 1).read_to_end(&mut bytes);
         read.map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
-        if bytes.len() as u64 > limit { Err(Errno::EFBIG) } else { Ok(bytes) }
+        if bytes.len() as u64 > limit {
+            Err(Errno::EFBIG)
+        } else {
+            Ok(bytes)
+        }
     }
     /// Opens the directory that holds `path`'s last component, and gives that component. The path must
     /// have one: `/` and paths ending in `..` are `EINVAL`.
@@ -144,7 +161,10 @@ impl Root {
         let clean = clean(path);
         let leaf = clean.file_name().ok_or(Errno::EINVAL)?.to_owned();
         let parent = clean.parent().unwrap_or(Path::new("/"));
-        Ok((self.open_at(parent, OFlag::O_DIRECTORY | OFlag::O_RDONLY, 0)?, leaf))
+        Ok((
+            self.open_at(parent, OFlag::O_DIRECTORY | OFlag::O_RDONLY, 0)?,
+            leaf,
+        ))
     }
     /// Makes a directory and its missing parents inside; existing ones (through links too) are kept.
     /// Each made one gets `mode` and, if given, the owner. Gives the open directory.
@@ -161,7 +181,9 @@ impl Root {
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
         let mut here = self.open_at(&done, flags, 0)?;
         for part in clean(path).components() {
-            let Component::Normal(name) = part else { continue };
+            let Component::Normal(name) = part else {
+                continue;
+            };
             done.push(name);
             here = match self.open_at(&done, flags, 0) {
                 Ok(next) => next,
@@ -232,8 +254,11 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, how: Durability) -> io
     let temporary = path.with_file_name(format!(".{name}.{}.{serial}", std::process::id()));
     let write = || -> io::Result<()> {
         use std::os::unix::fs::OpenOptionsExt as _;
-        let mut file =
-            File::options().write(true).create_new(true).mode(mode).open(&temporary)?;
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&temporary)?;
         file.set_permissions(std::fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         if how == Durability::Synced {
@@ -316,7 +341,9 @@ pub fn xattrs(path: &Path) -> Result<Vec<(OsString, Vec<u8>)>, Errno> {
     };
     let mut found = Vec::new();
     for name in names.split_inclusive(|byte| *byte == 0) {
-        let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
+        let Ok(name) = CStr::from_bytes_with_nul(name) else {
+            continue;
+        };
         let value = grow(|buffer| {
             // SAFETY: as above; `name` is NUL-terminated.
             unsafe {
@@ -365,7 +392,13 @@ pub fn set_xattr(path: &Path, name: &OsStr, value: &[u8]) -> Result<(), Errno> {
     let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
     // SAFETY: both strings are NUL-terminated and `value` is live with the length given.
     let done = unsafe {
-        libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
+        libc::lsetxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
     };
     Errno::result(done).map(drop)
 }
@@ -415,7 +448,10 @@ mod tests {
         assert_eq!(root.read(Path::new("/abs"), 100), Ok(b"inside".to_vec()));
         assert_eq!(root.read(Path::new("up"), 100), Ok(b"inside".to_vec()));
         assert_eq!(root.read(Path::new("abs"), 3), Err(Errno::EFBIG));
-        assert_eq!(root.read(Path::new("../../etc/shadow"), 9), Err(Errno::ENOENT));
+        assert_eq!(
+            root.read(Path::new("../../etc/shadow"), 9),
+            Err(Errno::ENOENT)
+        );
         std::fs::remove_dir_all(&dir).unwrap();
     }
 
@@ -425,11 +461,15 @@ mod tests {
         std::fs::create_dir(dir.join("real")).unwrap();
         std::os::unix::fs::symlink("/real", dir.join("link")).unwrap();
         let root = Root::open(&dir).unwrap();
-        root.mkdir_all(Path::new("/link/a/../b/c"), 0o750, None).unwrap();
+        root.mkdir_all(Path::new("/link/a/../b/c"), 0o750, None)
+            .unwrap();
         let made = std::fs::metadata(dir.join("real/b/c")).unwrap();
         assert_eq!(made.permissions().mode() & 0o777, 0o750);
         std::fs::write(dir.join("file"), "").unwrap();
-        assert_eq!(root.mkdir_all(Path::new("file/x"), 0o755, None).err(), Some(Errno::ENOTDIR));
+        assert_eq!(
+            root.mkdir_all(Path::new("file/x"), 0o755, None).err(),
+            Some(Errno::ENOTDIR)
+        );
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

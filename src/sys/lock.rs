@@ -27,7 +27,13 @@ pub enum Hold {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }
 
 impl Lock {
@@ -55,7 +61,9 @@ impl Lock {
         let same = |ours: std::fs::Metadata, there: std::fs::Metadata| {
             (ours.dev(), ours.ino()) == (there.dev(), there.ino())
         };
-        self.held.metadata().is_ok_and(|ours| std::fs::metadata(path).is_ok_and(|there| same(ours, there)))
+        self.held
+            .metadata()
+            .is_ok_and(|ours| std::fs::metadata(path).is_ok_and(|there| same(ours, there)))
     }
     /// Whether somebody holds the lock on `path` alone; nobody does when there is no such file.
     ///

@@ -84,7 +84,14 @@ impl Fs {
         let none = std::ptr::null::<libc::c_char>();
         // SAFETY: `key` is null or comes from a live CStr; the kernel only reads it during the call.
         let done = unsafe {
-            libc::syscall(libc::SYS_fsconfig, self.context.as_raw_fd(), command, key, none, 0)
+            libc::syscall(
+                libc::SYS_fsconfig,
+                self.context.as_raw_fd(),
+                command,
+                key,
+                none,
+                0,
+            )
         };
         Errno::result(done).map(drop)
     }
@@ -95,14 +102,25 @@ impl Fs {
     pub fn mount(self, attrs: u64) -> Result<OwnedFd, Errno> {
         self.command(FSCONFIG_CMD_CREATE, std::ptr::null())?;
         // SAFETY: plain numbers; 1 is FSMOUNT_CLOEXEC.
-        fd(unsafe { libc::syscall(libc::SYS_fsmount, self.context.as_raw_fd(), 1u32, attrs as u32) })
+        fd(unsafe {
+            libc::syscall(
+                libc::SYS_fsmount,
+                self.context.as_raw_fd(),
+                1u32,
+                attrs as u32,
+            )
+        })
     }
     /// What the kernel has said about the last failure, if anything.
     pub fn complaint(&self) -> Option<String> {
         let mut buffer = [0u8; 512];
         let length = nix::unistd::read(&self.context, &mut buffer).ok()?;
         let text = String::from_utf8_lossy(buffer.get(..length)?);
-        Some(text.trim_start_matches(['e', 'w', 'i', ' ']).trim().to_owned())
+        Some(
+            text.trim_start_matches(['e', 'w', 'i', ' '])
+                .trim()
+                .to_owned(),
+        )
     }
 }
 
@@ -118,7 +136,12 @@ pub fn clone_tree(dir: impl AsFd, path: &Path, recursive: bool) -> Result<OwnedF
     let path = c(path)?;
     // SAFETY: `path` is NUL-terminated and only read during the call.
     fd(unsafe {
-        libc::syscall(libc::SYS_open_tree, dir.as_fd().as_raw_fd(), path.as_ptr(), flags)
+        libc::syscall(
+            libc::SYS_open_tree,
+            dir.as_fd().as_raw_fd(),
+            path.as_ptr(),
+            flags,
+        )
     })
 }
 
@@ -174,7 +197,12 @@ pub fn set_attr(mount: impl AsFd, change: Change) -> Result<(), Errno> {
         propagation: change.propagation,
         userns_fd: 0,
     };
-    let flags = libc::AT_EMPTY_PATH | if change.recursive { libc::AT_RECURSIVE } else { 0 };
+    let flags = libc::AT_EMPTY_PATH
+        | if change.recursive {
+            libc::AT_RECURSIVE
+        } else {
+            0
+        };
     // SAFETY: `value` has the layout of struct mount_attr and lives during the call, which only reads it.
     let done = unsafe {
         libc::syscall(
@@ -209,18 +237,30 @@ pub struct Overlay<'a> {
 pub fn overlay(layers: &Overlay<'_>) -> Result<OwnedFd, std::io::Error> {
     if let (None, [only]) = (layers.upper, layers.lower) {
         let mount = clone_tree(nix::fcntl::AT_FDCWD, only, false)?;
-        set_attr(&mount, Change { set: attr::RDONLY, ..Change::default() })?;
+        set_attr(
+            &mount,
+            Change {
+                set: attr::RDONLY,
+                ..Change::default()
+            },
+        )?;
         return Ok(mount);
     }
     let fs = Fs::open(c"overlay")?;
     let told = |errno: Errno| {
-        let why = fs.complaint().map_or_else(|| errno.to_string(), |text| format!("{text} ({errno})"));
+        let why = fs
+            .complaint()
+            .map_or_else(|| errno.to_string(), |text| format!("{text} ({errno})"));
         std::io::Error::other(format!("overlay: {why}"))
     };
     // lowerdir+ (Linux 6.8) takes one directory a call; older kernels want one string of at most
     // 255 bytes, so directories are named by short descriptor paths there.
     let mut held = Vec::new();
-    let appended = layers.lower.iter().rev().try_for_each(|dir| fs.set(c"lowerdir+", &c(dir)?));
+    let appended = layers
+        .lower
+        .iter()
+        .rev()
+        .try_for_each(|dir| fs.set(c"lowerdir+", &c(dir)?));
     match appended {
         Ok(()) => {}
         Err(Errno::EINVAL) if !layers.lower.is_empty() => {
@@ -239,11 +279,16 @@ pub fn overlay(layers: &Overlay<'_>) -> Result<OwnedFd, std::io::Error> {
     if let Some((upper, work)) = layers.upper {
         fs.set(c"upperdir", &c(upper)?).map_err(told)?;
         fs.set(c"workdir", &c(work)?).map_err(told)?;
-        for (key, value) in [(c"redirect_dir", c"off"), (c"metacopy", c"off"), (c"index", c"off")] {
+        for (key, value) in [
+            (c"redirect_dir", c"off"),
+            (c"metacopy", c"off"),
+            (c"index", c"off"),
+        ] {
             fs.set(key, value).map_err(told)?;
         }
     }
-    fs.command(FSCONFIG_CMD_CREATE, std::ptr::null()).map_err(told)?;
+    fs.command(FSCONFIG_CMD_CREATE, std::ptr::null())
+        .map_err(told)?;
     // SAFETY: plain numbers; 1 is FSMOUNT_CLOEXEC.
     let mount = unsafe { libc::syscall(libc::SYS_fsmount, fs.context.as_raw_fd(), 1u32, 0u32) };
     Ok(fd(mount)?)
@@ -269,10 +314,20 @@ mod tests {
         std::fs::write(dir.join("b/y"), "kept").unwrap();
         let (up, work) = (dir.join("up"), dir.join("work"));
         let lower = [dir.join("a"), dir.join("b")];
-        let mount = overlay(&Overlay { lower: &lower, upper: Some((&up, &work)) }).unwrap();
+        let mount = overlay(&Overlay {
+            lower: &lower,
+            upper: Some((&up, &work)),
+        })
+        .unwrap();
         let root = Root::from_fd(mount);
         assert_eq!(root.read(Path::new("/x"), 9), Ok(b"high".to_vec()));
-        let view = Root::from_fd(overlay(&Overlay { lower: &lower[..1], upper: None }).unwrap());
+        let view = Root::from_fd(
+            overlay(&Overlay {
+                lower: &lower[..1],
+                upper: None,
+            })
+            .unwrap(),
+        );
         assert_eq!(view.read(Path::new("/x"), 9), Ok(b"low".to_vec()));
         drop((root, view));
         std::fs::remove_dir_all(&dir).unwrap();

@@ -55,7 +55,13 @@ pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
     let none = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: the descriptor is open during the call; a null siginfo is allowed.
     let done = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_fd().as_raw_fd(), signal, none, 0u32)
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_fd().as_raw_fd(),
+            signal,
+            none,
+            0u32,
+        )
     };
     Errno::result(done).map(drop)
 }
@@ -65,8 +71,9 @@ pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
 /// # Errors
 /// The kernel's.
 pub fn has_ended(pidfd: impl AsFd, timeout: Option<Duration>) -> Result<bool, Errno> {
-    let limit = timeout
-        .map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
+    let limit = timeout.map_or(PollTimeout::NONE, |time| {
+        PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)
+    });
     let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
     loop {
         match poll(&mut fds, limit) {
@@ -98,7 +105,11 @@ pub fn wait(pidfd: impl AsFd) -> Result<Ended, Errno> {
 }
 
 fn ended(code: i32, status: i32) -> Ended {
-    if code == libc::CLD_EXITED { Ended::Exited(status) } else { Ended::Signaled(status) }
+    if code == libc::CLD_EXITED {
+        Ended::Exited(status)
+    } else {
+        Ended::Signaled(status)
+    }
 }
 
 /// How a process that need not be a child has ended; `None` when the kernel can't tell (before Linux
@@ -118,7 +129,11 @@ pub fn exit_of(pidfd: impl AsFd) -> Option<Ended> {
     told[0] = EXIT;
     // SAFETY: `told` is 64 live bytes, the size that the request names, aligned for its `__u64` fields.
     let done = unsafe {
-        libc::ioctl(pidfd.as_fd().as_raw_fd(), GET_INFO as libc::Ioctl, told.as_mut_ptr())
+        libc::ioctl(
+            pidfd.as_fd().as_raw_fd(),
+            GET_INFO as libc::Ioctl,
+            told.as_mut_ptr(),
+        )
     };
     let bytes: Vec<u8> = told.iter().flat_map(|word| word.to_ne_bytes()).collect();
     let status = bytes.get(CODE..)?.first_chunk::<4>()?;

@@ -42,7 +42,9 @@ pub fn is_single_threaded() -> bool {
 pub fn start_time(pid: i32) -> io::Result<u64> {
     let fields = stat(pid)?;
     let field = fields.split_ascii_whitespace().nth(19);
-    field.and_then(|ticks| ticks.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    field
+        .and_then(|ticks| ticks.parse().ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// The status, as wait4(2) gives it, of a process that has ended and that nobody has waited for yet; `None` for
@@ -59,7 +61,9 @@ pub fn status_of_zombie(pid: i32) -> Option<i32> {
 /// ends it.
 fn stat(pid: i32) -> io::Result<String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    Ok(text.rsplit_once(')').map_or_else(String::new, |(_, rest)| rest.to_owned()))
+    Ok(text
+        .rsplit_once(')')
+        .map_or_else(String::new, |(_, rest)| rest.to_owned()))
 }
 
 /// Gives all signals their default meaning and lets none wait.
@@ -85,8 +89,14 @@ pub fn default_signals() -> Result<(), Errno> {
 /// The kernel's; `EINVAL` before Linux 5.11.
 pub fn close_on_exec(first: u32) -> Result<(), Errno> {
     // SAFETY: only a flag changes; no descriptor that somebody owns is closed.
-    let done =
-        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
     Errno::result(done).map(drop)
 }
 
@@ -98,7 +108,10 @@ pub fn close_on_exec(first: u32) -> Result<(), Errno> {
 /// # Errors
 /// The kernel's.
 pub fn keep_only(kept: &[RawFd]) -> Result<(), Errno> {
-    let mut kept: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
+    let mut kept: Vec<u32> = kept
+        .iter()
+        .filter_map(|fd| u32::try_from(*fd).ok())
+        .collect();
     kept.sort_unstable();
     let mut from = 0u32;
     for fd in kept.into_iter().map(Some).chain([None]) {
@@ -167,12 +180,25 @@ fn overlaid(own: &File) -> Option<OwnedFd> {
     let path = std::fs::read_link("/proc/self/exe").ok()?;
     let (dir, name) = (path.parent()?.to_owned(), path.file_name()?);
     // An overlay without an upper directory wants two lower ones; an empty memory file system is free.
-    let empty = super::mount::Fs::open(c"tmpfs").ok()?.mount(super::mount::attr::RDONLY).ok()?;
+    let empty = super::mount::Fs::open(c"tmpfs")
+        .ok()?
+        .mount(super::mount::attr::RDONLY)
+        .ok()?;
     let lower: [PathBuf; 2] = [super::fs::fd_path(&empty), dir];
-    let mount = overlay(&Overlay { lower: &lower, upper: None }).ok()?;
+    let mount = overlay(&Overlay {
+        lower: &lower,
+        upper: None,
+    })
+    .ok()?;
     let flags = OFlag::O_RDONLY;
-    let exe =
-        super::fs::openat2(&mount, Path::new(name), flags, 0, super::fs::Resolve::NoLinks).ok()?;
+    let exe = super::fs::openat2(
+        &mount,
+        Path::new(name),
+        flags,
+        0,
+        super::fs::Resolve::NoLinks,
+    )
+    .ok()?;
     let exe = File::from(exe);
     // The file may have been replaced since we were started.
     let (found, ours) = (exe.metadata().ok()?, own.metadata().ok()?);
@@ -242,17 +268,25 @@ pub fn spawn_self(
         })
         .collect();
     let pointers = |words: &[CString]| -> Vec<*const libc::c_char> {
-        words.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect()
+        words
+            .iter()
+            .map(|word| word.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
     };
-    let streams = stdio
-        .iter()
-        .enumerate()
-        .map(|(number, fd)| (number as RawFd, fd.map_or(null.as_raw_fd(), |fd| fd.as_raw_fd())));
+    let streams = stdio.iter().enumerate().map(|(number, fd)| {
+        (
+            number as RawFd,
+            fd.map_or(null.as_raw_fd(), |fd| fd.as_raw_fd()),
+        )
+    });
     let mut launch = Launch {
         exe: exe.as_raw_fd(),
         argv: pointers(&words),
         envp: pointers(&env),
-        places: streams.chain(pass.iter().map(|(number, fd)| (*number, fd.as_raw_fd()))).collect(),
+        places: streams
+            .chain(pass.iter().map(|(number, fd)| (*number, fd.as_raw_fd())))
+            .collect(),
         detach,
         errno: 0,
     };
@@ -266,7 +300,11 @@ fn vfork(launch: &mut Launch) -> io::Result<Spawned> {
     let mut pidfd: RawFd = -1;
     // A signal handler must not run in the child: it would change the parent's memory.
     let mut old = SigSet::empty();
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut old))?;
+    sigprocmask(
+        SigmaskHow::SIG_SETMASK,
+        Some(&SigSet::all()),
+        Some(&mut old),
+    )?;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     // SAFETY: the stack is live, aligned and grows down from its end; CLONE_VFORK keeps this thread, and
     // with it the stack and `launch`, still until the child has executed or ended.
@@ -307,7 +345,13 @@ fn launch_steps(launch: &mut Launch) -> Result<std::convert::Infallible, Errno> 
         nix::unistd::setsid()?;
     }
     // All sources go above all places first, so that no source is overwritten before it was used.
-    let above = launch.places.iter().map(|(number, _)| *number).max().unwrap_or(2) + 1;
+    let above = launch
+        .places
+        .iter()
+        .map(|(number, _)| *number)
+        .max()
+        .unwrap_or(2)
+        + 1;
     for (_, source) in &mut launch.places {
         // SAFETY: plain numbers.
         *source = Errno::result(unsafe { libc::fcntl(*source, libc::F_DUPFD_CLOEXEC, above) })?;
@@ -345,7 +389,11 @@ pub fn set_name(name: &CStr) {
 /// # Errors
 /// The kernel's.
 pub fn reopen(fd: impl AsFd, flags: OFlag) -> Result<OwnedFd, Errno> {
-    nix::fcntl::open(&super::fs::fd_path(fd), flags | OFlag::O_CLOEXEC, Mode::empty())
+    nix::fcntl::open(
+        &super::fs::fd_path(fd),
+        flags | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 #[cfg(test)]
@@ -382,7 +430,10 @@ mod tests {
 
     #[test]
     fn an_ended_process_tells_its_status_until_somebody_waits_for_it() {
-        let mut child = std::process::Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "exit 7"])
+            .spawn()
+            .unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let pidfd = crate::sys::pidfd::open(pid).unwrap();
         assert!(crate::sys::pidfd::has_ended(&pidfd, None).unwrap());

@@ -134,8 +134,12 @@ impl Arch {
             Self::X86_64 => syscalls::Sysno::from_str(call).ok().map(|call| call as u32),
             #[cfg(target_arch = "aarch64")]
             Self::Aarch64 => syscalls::Sysno::from_str(call).ok().map(|call| call as u32),
-            Self::X86 => syscalls::x86::Sysno::from_str(call).ok().map(|call| call as u32),
-            Self::Arm => syscalls::arm::Sysno::from_str(call).ok().map(|call| call as u32),
+            Self::X86 => syscalls::x86::Sysno::from_str(call)
+                .ok()
+                .map(|call| call as u32),
+            Self::Arm => syscalls::arm::Sysno::from_str(call)
+                .ok()
+                .map(|call| call as u32),
             #[cfg(not(target_arch = "x86_64"))]
             Self::X86_64 => None,
             #[cfg(not(target_arch = "aarch64"))]
@@ -180,11 +184,21 @@ const ARGUMENTS: u32 = 16;
 const X32: u32 = 0x4000_0000;
 
 fn op(code: u32, value: u32) -> sock_filter {
-    sock_filter { code: code as u16, jt: 0, jf: 0, k: value }
+    sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: 0,
+        k: value,
+    }
 }
 
 fn jump(code: u32, value: u32, yes: u8, no: u8) -> sock_filter {
-    sock_filter { code: code as u16, jt: yes, jf: no, k: value }
+    sock_filter {
+        code: code as u16,
+        jt: yes,
+        jf: no,
+        k: value,
+    }
 }
 
 /// Compiles a policy.
@@ -200,7 +214,11 @@ pub fn compile(policy: &Policy) -> Result<Filter, TooLong> {
         code.extend(body);
     }
     code.push(op(RETURN, Action::KillProcess.value()));
-    if code.len() > 4096 { Err(TooLong(code.len())) } else { Ok(Filter(code)) }
+    if code.len() > 4096 {
+        Err(TooLong(code.len()))
+    } else {
+        Ok(Filter(code))
+    }
 }
 
 fn body(policy: &Policy, arch: Arch) -> Vec<sock_filter> {
@@ -251,7 +269,10 @@ fn search(ranges: &[(u32, Vec<sock_filter>)]) -> Vec<sock_filter> {
                 Ok(near) => vec![jump(IF_NOT_BELOW, first, near, 0)],
                 // A conditional jump reaches 255 instructions, an unconditional one any number.
                 Err(_) => {
-                    vec![jump(IF_NOT_BELOW, first, 0, 1), op(JUMP, below.len() as u32)]
+                    vec![
+                        jump(IF_NOT_BELOW, first, 0, 1),
+                        op(JUMP, below.len() as u32),
+                    ]
                 }
             };
             code.extend(below);
@@ -316,7 +337,11 @@ fn test(condition: &Condition, then: Vec<sock_filter>) -> Vec<sock_filter> {
                 code.push(jump(IF_ABOVE, value_high, 3, 0));
                 code.push(jump(IF_EQUAL, value_high, 0, skip + 2));
             }
-            let compare = if condition.compare == Compare::Gt { IF_ABOVE } else { IF_NOT_BELOW };
+            let compare = if condition.compare == Compare::Gt {
+                IF_ABOVE
+            } else {
+                IF_NOT_BELOW
+            };
             code.push(op(LOAD, low));
             code.push(jump(compare, value_low, 0, skip));
         }
@@ -326,7 +351,11 @@ fn test(condition: &Condition, then: Vec<sock_filter>) -> Vec<sock_filter> {
                 code.push(jump(IF_NOT_BELOW, value_high, 0, 3));
                 code.push(jump(IF_EQUAL, value_high, 0, skip + 2));
             }
-            let compare = if condition.compare == Compare::Lt { IF_NOT_BELOW } else { IF_ABOVE };
+            let compare = if condition.compare == Compare::Lt {
+                IF_NOT_BELOW
+            } else {
+                IF_ABOVE
+            };
             code.push(op(LOAD, low));
             code.push(jump(compare, value_low, skip, 0));
         }
@@ -340,11 +369,18 @@ fn test(condition: &Condition, then: Vec<sock_filter>) -> Vec<sock_filter> {
 /// # Errors
 /// `EACCES` without `CAP_SYS_ADMIN` and `no_new_privs`; the kernel's.
 pub fn install(filter: &Filter) -> Result<(), Errno> {
-    let program =
-        libc::sock_fprog { len: filter.0.len() as u16, filter: filter.0.as_ptr().cast_mut() };
+    let program = libc::sock_fprog {
+        len: filter.0.len() as u16,
+        filter: filter.0.as_ptr().cast_mut(),
+    };
     // SAFETY: `program` describes live instructions, which the kernel only reads during the call.
     let done = unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0u32, &raw const program)
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0u32,
+            &raw const program,
+        )
     };
     Errno::result(done).map(drop)
 }
@@ -356,7 +392,11 @@ mod tests {
     /// Runs a filter as the kernel would.
     fn run(filter: &Filter, arch: Arch, number: u32, arguments: [u64; 6]) -> u32 {
         let mut data = vec![number, arch.audit(), 0, 0];
-        data.extend(arguments.iter().flat_map(|value| [*value as u32, (value >> 32) as u32]));
+        data.extend(
+            arguments
+                .iter()
+                .flat_map(|value| [*value as u32, (value >> 32) as u32]),
+        );
         let (mut at, mut a) = (0usize, 0u32);
         loop {
             let now = filter.0[at];
@@ -387,12 +427,27 @@ mod tests {
     const HERE: Arch = Arch::NATIVE[0];
 
     fn one(compare: Compare, value: u64, width: Width) -> Filter {
-        let condition = Condition { argument: 1, compare, value, width };
-        let rule =
-            |call: &str, conditions| Rule { call: call.into(), action: Action::Allow, conditions };
-        let rules =
-            vec![rule("socket", vec![condition]), rule("read", vec![]), rule("write", vec![])];
-        let policy = Policy { default: Action::Errno(1), rules, arches: Arch::NATIVE.to_vec() };
+        let condition = Condition {
+            argument: 1,
+            compare,
+            value,
+            width,
+        };
+        let rule = |call: &str, conditions| Rule {
+            call: call.into(),
+            action: Action::Allow,
+            conditions,
+        };
+        let rules = vec![
+            rule("socket", vec![condition]),
+            rule("read", vec![]),
+            rule("write", vec![]),
+        ];
+        let policy = Policy {
+            default: Action::Errno(1),
+            rules,
+            arches: Arch::NATIVE.to_vec(),
+        };
         compile(&policy).unwrap()
     }
 
@@ -414,13 +469,20 @@ mod tests {
                 ] {
                     let filter = one(compare, want, Width::Full);
                     let answer = run(&filter, HERE, socket, [0, got, 0, 0, 0, 0]);
-                    let allow = if holds { libc::SECCOMP_RET_ALLOW } else { 0x0005_0001 };
+                    let allow = if holds {
+                        libc::SECCOMP_RET_ALLOW
+                    } else {
+                        0x0005_0001
+                    };
                     assert_eq!(answer, allow, "{got:#x} {compare:?} {want:#x}");
                 }
             }
         }
         let narrow = one(Compare::Lt, 38, Width::Low);
-        assert_eq!(run(&narrow, HERE, socket, [0, 1 << 32 | 38, 0, 0, 0, 0]), 0x0005_0001);
+        assert_eq!(
+            run(&narrow, HERE, socket, [0, 1 << 32 | 38, 0, 0, 0, 0]),
+            0x0005_0001
+        );
     }
 
     #[test]
@@ -428,17 +490,37 @@ mod tests {
         let filter = one(Compare::Eq, 0, Width::Full);
         for arch in Arch::NATIVE {
             for number in 0..600 {
-                let allowed = ["read", "write"].iter().any(|n| arch.number(n) == Some(number))
+                let allowed = ["read", "write"]
+                    .iter()
+                    .any(|n| arch.number(n) == Some(number))
                     || arch.number("socket") == Some(number);
-                let want = if allowed { libc::SECCOMP_RET_ALLOW } else { 0x0005_0001 };
-                assert_eq!(run(&filter, *arch, number, [0; 6]), want, "{arch:?} {number}");
+                let want = if allowed {
+                    libc::SECCOMP_RET_ALLOW
+                } else {
+                    0x0005_0001
+                };
+                assert_eq!(
+                    run(&filter, *arch, number, [0; 6]),
+                    want,
+                    "{arch:?} {number}"
+                );
             }
         }
         let other = Filter(filter.0.clone());
-        let foreign = if HERE == Arch::X86_64 { Arch::Arm } else { Arch::X86 };
-        assert_eq!(run(&other, foreign, 0, [0; 6]), libc::SECCOMP_RET_KILL_PROCESS);
+        let foreign = if HERE == Arch::X86_64 {
+            Arch::Arm
+        } else {
+            Arch::X86
+        };
+        assert_eq!(
+            run(&other, foreign, 0, [0; 6]),
+            libc::SECCOMP_RET_KILL_PROCESS
+        );
         if HERE == Arch::X86_64 {
-            assert_eq!(run(&other, HERE, X32, [0; 6]), 0x0005_0000 | libc::ENOSYS as u32);
+            assert_eq!(
+                run(&other, HERE, X32, [0; 6]),
+                0x0005_0000 | libc::ENOSYS as u32
+            );
         }
     }
 }

@@ -23,7 +23,12 @@ pub type Packet = (Vec<u8>, Vec<OwnedFd>);
 /// # Errors
 /// The kernel's.
 pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
-    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+    socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
 }
 
 /// Sends one packet, with descriptors if any.
@@ -33,7 +38,11 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let raw: Vec<RawFd> = fds.iter().map(|fd| fd.as_raw_fd()).collect();
     let rights = [ControlMessage::ScmRights(&raw)];
-    let control = if raw.is_empty() { &rights[..0] } else { &rights[..] };
+    let control = if raw.is_empty() {
+        &rights[..0]
+    } else {
+        &rights[..]
+    };
     let parts = [IoSlice::new(bytes)];
     let fd = socket.as_fd().as_raw_fd();
     loop {
@@ -64,7 +73,10 @@ pub fn receive(socket: impl AsFd) -> Result<Option<Packet>, Errno> {
                 for control in message.cmsgs()? {
                     if let ControlMessageOwned::ScmRights(raw) = control {
                         // SAFETY: the kernel has just made these descriptors for us.
-                        fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+                        fds.extend(
+                            raw.into_iter()
+                                .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+                        );
                     }
                 }
                 break (message.bytes, fds, message.flags);

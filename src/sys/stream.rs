@@ -1,7 +1,10 @@
 //! Unix sockets that carry descriptors beside bytes.
 //!
 //! Imports: nothing of ours. Source: unix(7), cmsg(3).
-#![expect(unsafe_code, reason = "a received descriptor becomes owned exactly once, here")]
+#![expect(
+    unsafe_code,
+    reason = "a received descriptor becomes owned exactly once, here"
+)]
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
@@ -22,7 +25,13 @@ pub fn send(to: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<
     let rights = [ControlMessage::ScmRights(&raw)];
     let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
     let slices = [IoSlice::new(bytes)];
-    sendmsg::<UnixAddr>(to.as_raw_fd(), &slices, control, MsgFlags::MSG_NOSIGNAL, None)
+    sendmsg::<UnixAddr>(
+        to.as_raw_fd(),
+        &slices,
+        control,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )
 }
 
 /// Receives bytes once, adding descriptors that came along to `fds`; 0 is the end.
@@ -41,7 +50,11 @@ pub fn receive(
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(received) = control {
             // SAFETY: the kernel has just installed these descriptors for us; nobody else owns them.
-            fds.extend(received.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+            fds.extend(
+                received
+                    .into_iter()
+                    .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+            );
         }
     }
     Ok(message.bytes)
@@ -80,7 +93,12 @@ pub fn listen_at(path: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 /// The system's: `NotFound` or `ConnectionRefused` when nobody listens.
 pub fn connect_to(path: &Path) -> io::Result<OwnedFd> {
-    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let fd = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
     let (_dir, address) = short(path)?;
     connect(fd.as_raw_fd(), &address)?;
     Ok(fd)

@@ -17,8 +17,13 @@ use nix::errno::Errno;
 pub fn peer(master: impl AsFd) -> Result<OwnedFd, Errno> {
     let unlock: libc::c_int = 0;
     // SAFETY: the kernel reads one int through the pointer.
-    let done =
-        unsafe { libc::ioctl(master.as_fd().as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) };
+    let done = unsafe {
+        libc::ioctl(
+            master.as_fd().as_raw_fd(),
+            libc::TIOCSPTLCK,
+            &raw const unlock,
+        )
+    };
     Errno::result(done)?;
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: the request takes open flags as a plain number.
@@ -42,9 +47,19 @@ pub fn take_control(terminal: impl AsFd) -> Result<(), Errno> {
 /// # Errors
 /// The kernel's.
 pub fn resize(terminal: impl AsFd, rows: u16, columns: u16) -> Result<(), Errno> {
-    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = libc::winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: the kernel reads one winsize through the pointer.
-    let done =
-        unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+    let done = unsafe {
+        libc::ioctl(
+            terminal.as_fd().as_raw_fd(),
+            libc::TIOCSWINSZ,
+            &raw const size,
+        )
+    };
     Errno::result(done).map(drop)
 }

@@ -4,6 +4,7 @@
 
 use super::state::{Past, State, is_predefined, predefined};
 use super::{Lowering, Refused, Step};
+use crate::base::authorities;
 use crate::base::diag::Diagnostic;
 use crate::base::span::Span;
 use crate::build::SecretSource;
@@ -17,7 +18,6 @@ use crate::build::settings;
 use crate::build::step::copy::{CopySource, CopyStep};
 use crate::build::step::mode::Chmod;
 use crate::build::step::mount::{MountStep, What};
-use crate::base::authorities;
 use crate::build::step::run::RunStep;
 use crate::build::step::{Operation, Origin};
 use crate::engine::sandbox::SandboxNetwork;

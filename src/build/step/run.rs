@@ -9,13 +9,13 @@ use std::os::fd::AsFd as _;
 
 use super::mount::{Held, MountStep, Trees};
 use super::{StepError, commit, distinct};
+use crate::base::cancel::Cancel;
 use crate::build::context::digest::Digests;
 use crate::build::error::{BuildError, LAST_LINES};
 use crate::build::key::Key;
+use crate::engine::EngineError;
 use crate::engine::sandbox::{Sandbox, SandboxNetwork, SandboxSpec};
 use crate::engine::spec::{HostAddr, Process};
-use crate::base::cancel::Cancel;
-use crate::engine::EngineError;
 use crate::image::digest::Digest;
 
 /// Longest line of output that is passed on whole, in bytes.

@@ -53,11 +53,19 @@ impl Layout {
     }
     /// `<run>/containers/<id>/netns`, whoever's project it is.
     pub(super) fn netns(&self, id: &ContainerId) -> PathBuf {
-        self.roots.run.join("containers").join(id.as_str()).join("netns")
+        self.roots
+            .run
+            .join("containers")
+            .join(id.as_str())
+            .join("netns")
     }
     /// `<run>/containers/<id>/etc`, whoever's project it is.
     pub(super) fn etc(&self, id: &ContainerId) -> PathBuf {
-        self.roots.run.join("containers").join(id.as_str()).join("etc")
+        self.roots
+            .run
+            .join("containers")
+            .join(id.as_str())
+            .join("etc")
     }
     /// `<data>/names/<name>`: who has a container name.
     pub(super) fn name(&self, name: &str) -> PathBuf {

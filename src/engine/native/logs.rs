@@ -67,8 +67,13 @@ impl LogWriter {
     /// # Errors
     /// The system's.
     pub(super) fn open(dir: PathBuf, config: LogConfig) -> io::Result<Self> {
-        let mut writer =
-            Self { dir, config, file: None, size: 0, partial: [Vec::new(), Vec::new()] };
+        let mut writer = Self {
+            dir,
+            config,
+            file: None,
+            size: 0,
+            partial: [Vec::new(), Vec::new()],
+        };
         if writer.config.keep {
             crate::sys::fs::make_dirs(&writer.dir, 0o700)?;
             writer.reopen()?;
@@ -79,7 +84,11 @@ impl LogWriter {
     fn reopen(&mut self) -> io::Result<()> {
         use std::os::unix::fs::OpenOptionsExt as _;
         let path = current(&self.dir);
-        let file = File::options().append(true).create(true).mode(0o600).open(path)?;
+        let file = File::options()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)?;
         self.size = file.metadata()?.len();
         self.file = Some(file);
         Ok(())
@@ -129,7 +138,12 @@ impl LogWriter {
                 self.rotate()?;
                 fits = self.fitting(entries);
             }
-            let first = || entries.iter().position(|byte| *byte == b'\n').map_or(entries.len(), |at| at + 1);
+            let first = || {
+                entries
+                    .iter()
+                    .position(|byte| *byte == b'\n')
+                    .map_or(entries.len(), |at| at + 1)
+            };
             let (now, later) = entries.split_at(if fits == 0 { first() } else { fits });
             if let Some(file) = &mut self.file {
                 file.write_all(now)?;
@@ -142,11 +156,16 @@ impl LogWriter {
 
     /// Length of the whole entries that the current file has room for.
     fn fitting(&self, entries: &[u8]) -> usize {
-        let Some(max) = self.config.max_size else { return entries.len() };
+        let Some(max) = self.config.max_size else {
+            return entries.len();
+        };
         let room = usize::try_from(max.saturating_sub(self.size)).unwrap_or(usize::MAX);
         match entries.get(..room) {
             None => entries.len(),
-            Some(window) => window.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1),
+            Some(window) => window
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |at| at + 1),
         }
     }
 
@@ -177,7 +196,12 @@ fn cut(bytes: &[u8]) -> Option<usize> {
 fn encode(out: &mut Vec<u8>, stream: Stream, line: &[u8], now: Timestamp) {
     let entry = Entry {
         log: String::from_utf8_lossy(line),
-        stream: if stream == Stream::Out { "stdout" } else { "stderr" }.into(),
+        stream: if stream == Stream::Out {
+            "stdout"
+        } else {
+            "stderr"
+        }
+        .into(),
         time: now.rfc3339().into(),
     };
     if serde_json::to_writer(&mut *out, &entry).is_ok() {
@@ -215,7 +239,11 @@ impl FileLog {
     /// The system's.
     pub(super) fn open(dir: ContainerDir, query: LogQuery) -> io::Result<Self> {
         // The watch comes first, so that nothing written after the first look is missed.
-        let watch = if query.follow { Some(Self::watch(&dir)?) } else { None };
+        let watch = if query.follow {
+            Some(Self::watch(&dir)?)
+        } else {
+            None
+        };
         let mut log = Self {
             dir,
             query,
@@ -267,7 +295,9 @@ impl FileLog {
                     Err(error) => return Err(error),
                 }
             }
-            let Some((reader, inode)) = &mut self.reader else { return Ok(()) };
+            let Some((reader, inode)) = &mut self.reader else {
+                return Ok(());
+            };
             loop {
                 let mut bytes = Vec::new();
                 if reader.read_until(b'\n', &mut bytes)? == 0 {
@@ -276,14 +306,17 @@ impl FileLog {
                 self.begun.push_str(&String::from_utf8_lossy(&bytes));
                 if self.begun.ends_with('\n') {
                     let line = std::mem::take(&mut self.begun);
-                    self.ready.extend(decode(&line).filter(|record| wanted(record, &self.query)));
+                    self.ready
+                        .extend(decode(&line).filter(|record| wanted(record, &self.query)));
                 }
             }
             // After a rotation the file under the name is another one: read that from its start.
             let now = std::fs::metadata(current(&self.dir.log())).map(|meta| meta.ino());
             if *inode == 0 || now.as_ref().is_ok_and(|now| now == inode) {
                 // Forgets the buffered end of file.
-                reader.stream_position().and_then(|at| reader.seek(io::SeekFrom::Start(at)))?;
+                reader
+                    .stream_position()
+                    .and_then(|at| reader.seek(io::SeekFrom::Start(at)))?;
                 return Ok(());
             }
             if now.is_err() {
@@ -305,7 +338,9 @@ impl FileLog {
     }
 
     fn wait(&self, timeout: Duration) -> io::Result<()> {
-        let Some(watch) = &self.watch else { return Ok(()) };
+        let Some(watch) = &self.watch else {
+            return Ok(());
+        };
         let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         match nix::poll::poll(&mut fds, timeout) {
@@ -351,7 +386,8 @@ impl LogStream for FileLog {
             }
             let exiting = Found::read(self.dir.clone())
                 .is_ok_and(|found| found.is_none_or(|f| !f.standing.state.is_up()));
-            self.wait(if exiting { left.min(LOOK_AGAIN) } else { left }).map_err(failed)?;
+            self.wait(if exiting { left.min(LOOK_AGAIN) } else { left })
+                .map_err(failed)?;
         }
     }
 }
@@ -364,7 +400,10 @@ mod tests {
         let data = std::env::temp_dir().join(format!("hoist-logs-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&data);
         std::fs::create_dir_all(&data).unwrap();
-        ContainerDir { run: data.join("run"), data }
+        ContainerDir {
+            run: data.join("run"),
+            data,
+        }
     }
 
     fn lines(dir: &ContainerDir, query: LogQuery) -> Vec<String> {
@@ -382,10 +421,19 @@ mod tests {
         writer.write(Stream::Err, b"error\n", Timestamp(2)).unwrap();
         writer.write(Stream::Out, b"o\nlast", Timestamp(3)).unwrap();
         writer.flush(Timestamp(4)).unwrap();
-        assert_eq!(lines(&dir, LogQuery::default()), ["one\n", "error\n", "two\n", "last"]);
-        let tail = LogQuery { tail: Some(1), ..LogQuery::default() };
+        assert_eq!(
+            lines(&dir, LogQuery::default()),
+            ["one\n", "error\n", "two\n", "last"]
+        );
+        let tail = LogQuery {
+            tail: Some(1),
+            ..LogQuery::default()
+        };
         assert_eq!(lines(&dir, tail), ["last"]);
-        let since = LogQuery { since: Some(Timestamp(3)), ..LogQuery::default() };
+        let since = LogQuery {
+            since: Some(Timestamp(3)),
+            ..LogQuery::default()
+        };
         assert_eq!(lines(&dir, since), ["two\n", "last"]);
         std::fs::remove_dir_all(&dir.data).unwrap();
     }
@@ -393,10 +441,16 @@ mod tests {
     #[test]
     fn a_full_file_is_rotated_and_the_oldest_falls_off() {
         let dir = scratch("rotate");
-        let config = LogConfig { keep: true, max_size: Some(200), max_files: 3 };
+        let config = LogConfig {
+            keep: true,
+            max_size: Some(200),
+            max_files: 3,
+        };
         let mut writer = LogWriter::open(dir.log(), config).unwrap();
         for n in 0..20 {
-            writer.write(Stream::Out, format!("line {n}\n").as_bytes(), Timestamp(n)).unwrap();
+            writer
+                .write(Stream::Out, format!("line {n}\n").as_bytes(), Timestamp(n))
+                .unwrap();
         }
         let kept = lines(&dir, LogQuery::default());
         assert_eq!(kept.last().map(String::as_str), Some("line 19\n"));

@@ -66,7 +66,11 @@ impl Native {
             fs::make_dirs(dir, 0o700)
                 .map_err(|error| EngineError::failed("make hoist's directories", error))?;
         }
-        Ok(Self { layout, store, seen: Mutex::default() })
+        Ok(Self {
+            layout,
+            store,
+            seen: Mutex::default(),
+        })
     }
 
     fn remember(&self, id: &ContainerId, project: &ProjectName) {
@@ -86,7 +90,10 @@ impl Native {
     }
 
     fn find(&self, id: &ContainerId) -> Result<Found> {
-        let missing = || EngineError::NotFound { kind: "container", name: id.short().to_owned() };
+        let missing = || EngineError::NotFound {
+            kind: "container",
+            name: id.short().to_owned(),
+        };
         Found::read(self.dir(id)?)?.ok_or_else(missing)
     }
 
@@ -107,7 +114,9 @@ impl Native {
             match self.found(&id) {
                 Ok(found) => all.push(found),
                 // Removed between the listing and the look.
-                Err(EngineError::NotFound { kind: "container", .. }) => {}
+                Err(EngineError::NotFound {
+                    kind: "container", ..
+                }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -118,7 +127,9 @@ impl Native {
     fn everywhere(&self) -> Result<Vec<Found>> {
         let mut all = Vec::new();
         for name in records::entries(&self.layout.projects())? {
-            let Ok(project) = ProjectName::new(&name) else { continue };
+            let Ok(project) = ProjectName::new(&name) else {
+                continue;
+            };
             for id in records::ids(&self.layout, &project)? {
                 all.extend(Found::read(self.layout.container(&project, &id))?);
             }
@@ -139,7 +150,10 @@ impl Native {
         let spec = record.spec;
         let users = Self::volume_users(all, &spec.name);
         ObservedVolume {
-            users: users.into_iter().map(|found| found.record.spec.id).collect(),
+            users: users
+                .into_iter()
+                .map(|found| found.record.spec.id)
+                .collect(),
             name: spec.name,
             project: spec.project,
             labels: spec.labels,
@@ -148,14 +162,25 @@ impl Native {
     }
 
     fn observed_network(networks: &Networks, name: &str) -> Result<Option<ObservedNetwork>> {
-        let Some(record) = networks.get(name)? else { return Ok(None) };
-        let users = networks.leases(name)?.into_iter().map(|lease| lease.container).collect();
+        let Some(record) = networks.get(name)? else {
+            return Ok(None);
+        };
+        let users = networks
+            .leases(name)?
+            .into_iter()
+            .map(|lease| lease.container)
+            .collect();
         Ok(Some(ObservedNetwork {
             name: name.to_owned(),
             project: record.spec.project,
             labels: record.spec.labels,
             driver: record.spec.driver,
-            subnets: record.spec.subnets.into_iter().map(|subnet| subnet.cidr).collect(),
+            subnets: record
+                .spec
+                .subnets
+                .into_iter()
+                .map(|subnet| subnet.cidr)
+                .collect(),
             users,
         }))
     }
@@ -166,7 +191,12 @@ impl Native {
         for mount in &spec.mounts {
             match &mount.source {
                 MountSource::Bind { path, create, .. } => prepare_bind(spec, path, *create)?,
-                MountSource::Volume { name, anonymous, nocopy, .. } => {
+                MountSource::Volume {
+                    name,
+                    anonymous,
+                    nocopy,
+                    ..
+                } => {
                     if *anonymous {
                         volumes::create(&self.layout, &anonymous_volume(spec, name))?;
                     }
@@ -240,12 +270,16 @@ impl Engine for Native {
         let mut observed = Observed::default();
         for record in networks.list()? {
             if record.spec.project.as_ref() == Some(project) {
-                observed.networks.extend(Self::observed_network(&networks, &record.spec.name)?);
+                observed
+                    .networks
+                    .extend(Self::observed_network(&networks, &record.spec.name)?);
             }
         }
         for record in volumes::list(&self.layout)? {
             if record.spec.project.as_ref() == Some(project) {
-                observed.volumes.push(Self::observed_volume(record, &containers));
+                observed
+                    .volumes
+                    .push(Self::observed_volume(record, &containers));
             }
         }
         observed.containers = containers.iter().map(Found::observed).collect();
@@ -262,7 +296,11 @@ impl Engine for Native {
             }
         }
         let networks = Networks::open(self.layout.roots())?.list()?;
-        found.extend(networks.into_iter().filter_map(|record| record.spec.project));
+        found.extend(
+            networks
+                .into_iter()
+                .filter_map(|record| record.spec.project),
+        );
         let volumes = volumes::list(&self.layout)?;
         found.extend(volumes.into_iter().filter_map(|record| record.spec.project));
         found.sort();
@@ -279,13 +317,18 @@ impl Engine for Native {
     }
 
     fn volume(&self, name: &str) -> Result<Option<ObservedVolume>> {
-        let Some(record) = volumes::get(&self.layout, name)? else { return Ok(None) };
+        let Some(record) = volumes::get(&self.layout, name)? else {
+            return Ok(None);
+        };
         Ok(Some(Self::observed_volume(record, &self.everywhere()?)))
     }
 
     fn images_in_use(&self) -> Result<Vec<Digest>> {
-        let mut ids: Vec<Digest> =
-            self.everywhere()?.into_iter().map(|found| found.record.spec.image.id).collect();
+        let mut ids: Vec<Digest> = self
+            .everywhere()?
+            .into_iter()
+            .map(|found| found.record.spec.image.id)
+            .collect();
         ids.sort();
         ids.dedup();
         Ok(ids)
@@ -306,7 +349,11 @@ impl Engine for Native {
     fn remove_volume(&self, name: &str) -> Result<()> {
         let users = names(Self::volume_users(&self.everywhere()?, name));
         if !users.is_empty() {
-            return Err(EngineError::InUse { kind: "volume", name: name.to_owned(), users });
+            return Err(EngineError::InUse {
+                kind: "volume",
+                name: name.to_owned(),
+                users,
+            });
         }
         volumes::remove(&self.layout, name)
     }
@@ -317,7 +364,10 @@ impl Engine for Native {
             for endpoint in endpoints {
                 let name = &endpoint.network;
                 if networks.get(name)?.is_none() {
-                    return Err(EngineError::NotFound { kind: "network", name: name.clone() });
+                    return Err(EngineError::NotFound {
+                        kind: "network",
+                        name: name.clone(),
+                    });
                 }
             }
         }
@@ -325,11 +375,17 @@ impl Engine for Native {
         let dir = self.layout.container(&spec.project, &spec.id);
         let failed = |error: io::Error| EngineError::failed("make the container's record", error);
         // Whole before it can be seen, as a command may be killed at any moment.
-        let draft = ContainerDir { data: self.layout.hidden(&spec.project, &spec.id), ..dir.clone() };
+        let draft = ContainerDir {
+            data: self.layout.hidden(&spec.project, &spec.id),
+            ..dir.clone()
+        };
         fs::make_dirs(&draft.data, 0o700).map_err(failed)?;
         fs::make_dirs(&draft.upper(), 0o755).map_err(failed)?;
         fs::make_dirs(&draft.work(), 0o700).map_err(failed)?;
-        let record = Record { created: Timestamp::now(), spec: spec.clone() };
+        let record = Record {
+            created: Timestamp::now(),
+            spec: spec.clone(),
+        };
         records::write(&draft.record(), &record, Durability::Synced)?;
         std::fs::rename(&draft.data, &dir.data).map_err(failed)?;
         self.remember(&spec.id, &spec.project);
@@ -370,13 +426,18 @@ impl Engine for Native {
     fn remove(&self, id: &ContainerId, force: Force, anonymous: AnonymousVolumes) -> Result<()> {
         let found = match self.found(id) {
             Ok(found) => found,
-            Err(EngineError::NotFound { kind: "container", .. }) => return Ok(()),
+            Err(EngineError::NotFound {
+                kind: "container", ..
+            }) => return Ok(()),
             Err(error) => return Err(error),
         };
         if found.supervised {
             if force == Force::No && found.state().is_up() {
                 let step = format!("remove container {}", found.standing.name);
-                return Err(EngineError::failed(step, "it is running; stop it first, or use force"));
+                return Err(EngineError::failed(
+                    step,
+                    "it is running; stop it first, or use force",
+                ));
             }
             self.stop(id, Some(Duration::ZERO))?;
         }
@@ -391,11 +452,19 @@ impl Engine for Native {
         let renamed = match Connection::open(&found) {
             Ok(connection) => connection.rename(name),
             Err(_) => {
-                let standing = Standing { name: name.to_owned(), ..found.standing.clone() };
+                let standing = Standing {
+                    name: name.to_owned(),
+                    ..found.standing.clone()
+                };
                 records::write(&found.dir.state(), &standing, Durability::Synced)
             }
         };
-        records::release_name(&self.layout, if renamed.is_ok() { &old } else { name }, project, id);
+        records::release_name(
+            &self.layout,
+            if renamed.is_ok() { &old } else { name },
+            project,
+            id,
+        );
         renamed
     }
 
@@ -441,7 +510,9 @@ impl Engine for Native {
     fn exec(&self, id: &ContainerId, spec: &ExecSpec, io: ExecIo) -> Result<Box<dyn ExecSession>> {
         let found = self.found(id)?;
         if !found.state().is_up() {
-            return Err(EngineError::NotRunning { name: found.standing.name });
+            return Err(EngineError::NotRunning {
+                name: found.standing.name,
+            });
         }
         supervisor::exec_in(&found, spec, &io)
     }
@@ -461,7 +532,8 @@ impl Engine for Native {
 
     fn lock(&self, project: &ProjectName, on_wait: &dyn Fn(i32)) -> Result<Box<dyn Send>> {
         let path = self.layout.project_lock(project);
-        let failed = |error: io::Error| EngineError::failed(format!("lock project {project}"), error);
+        let failed =
+            |error: io::Error| EngineError::failed(format!("lock project {project}"), error);
         let lock = match Lock::try_acquire(&path, Hold::Exclusive).map_err(failed)? {
             Some(lock) => lock,
             None => {
@@ -494,17 +566,19 @@ fn verdict(found: &Found, until: Until) -> Option<Waited> {
         // Only the supervisor's own word counts: it is alive here.
         (State::Exited { exit }, _) => exited(exit),
         (State::Removing, _) => Some(Waited::Gone),
-        (State::Running { since }, Until::Healthy | Until::Steady(_)) => match found.observed().health {
-            None => match until {
-                Until::Steady(long) if since.until(Timestamp::now()) < long => None,
-                _ => Some(Waited::Reached),
-            },
-            Some(health) => match health.status {
-                HealthStatus::Starting => None,
-                HealthStatus::Healthy => Some(Waited::Reached),
-                HealthStatus::Unhealthy => Some(Waited::Unhealthy(health)),
-            },
-        },
+        (State::Running { since }, Until::Healthy | Until::Steady(_)) => {
+            match found.observed().health {
+                None => match until {
+                    Until::Steady(long) if since.until(Timestamp::now()) < long => None,
+                    _ => Some(Waited::Reached),
+                },
+                Some(health) => match health.status {
+                    HealthStatus::Starting => None,
+                    HealthStatus::Healthy => Some(Waited::Reached),
+                    HealthStatus::Unhealthy => Some(Waited::Unhealthy(health)),
+                },
+            }
+        }
         _ => None,
     }
 }
@@ -515,8 +589,9 @@ impl Native {
         let containers = self.layout.containers(project);
         for name in records::entries(&containers)? {
             if name.starts_with('.') {
-                fs::remove_tree(&containers.join(name))
-                    .map_err(|error| EngineError::failed("remove what a command has left", error))?;
+                fs::remove_tree(&containers.join(name)).map_err(|error| {
+                    EngineError::failed("remove what a command has left", error)
+                })?;
             }
         }
         // Gone with the last container.
@@ -553,7 +628,10 @@ impl Native {
             fs::remove_tree(&found.dir.run).map_err(failed)?;
             drop(lock);
         }
-        let standing = Standing { state: State::Removing, ..found.standing.clone() };
+        let standing = Standing {
+            state: State::Removing,
+            ..found.standing.clone()
+        };
         records::write(&found.dir.state(), &standing, Durability::Renamed)?;
         records::release_name(&self.layout, &found.standing.name, &spec.project, &spec.id);
         records::release_name(&self.layout, &spec.name, &spec.project, &spec.id);

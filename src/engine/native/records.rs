@@ -14,9 +14,7 @@ use super::layout::{ContainerDir, Layout};
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::spec::{ContainerSpec, MountSource};
-use crate::engine::state::{
-    Attachment, Exit, Health, ObservedContainer, PublishedPort, State,
-};
+use crate::engine::state::{Attachment, Exit, Health, ObservedContainer, PublishedPort, State};
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{Durability, write_atomic};
 use crate::sys::lock::Lock;
@@ -82,8 +80,11 @@ pub(super) struct Live {
 /// # Errors
 /// [`EngineError::Failed`].
 pub(super) fn write<T: Serialize>(path: &Path, value: &T, how: Durability) -> Result<()> {
-    let text = serde_json::to_vec(&Versioned { version: VERSION, content: value })
-        .map_err(|error| EngineError::failed(format!("write {}", path.display()), error))?;
+    let text = serde_json::to_vec(&Versioned {
+        version: VERSION,
+        content: value,
+    })
+    .map_err(|error| EngineError::failed(format!("write {}", path.display()), error))?;
     write_atomic(path, &text, 0o600, how)
         .map_err(|error| EngineError::failed("write the container's state", error))
 }
@@ -119,7 +120,11 @@ pub(super) fn boot_id() -> String {
 impl InitProcess {
     /// A running process by its id; `None` when it is gone.
     pub(super) fn of(pid: i32) -> Option<Self> {
-        Some(Self { pid, start: crate::sys::process::start_time(pid).ok()?, boot: boot_id() })
+        Some(Self {
+            pid,
+            start: crate::sys::process::start_time(pid).ok()?,
+            boot: boot_id(),
+        })
     }
     /// Whether exactly this process still runs.
     pub(super) fn is_alive(&self) -> bool {
@@ -159,7 +164,9 @@ impl Found {
     /// # Errors
     /// [`EngineError::Failed`].
     pub(super) fn read(dir: ContainerDir) -> Result<Option<Self>> {
-        let Some(record) = read::<Record>(&dir.record())? else { return Ok(None) };
+        let Some(record) = read::<Record>(&dir.record())? else {
+            return Ok(None);
+        };
         let standing = read::<Standing>(&dir.state())?.unwrap_or_else(|| Standing {
             name: record.spec.name.clone(),
             state: State::Created,
@@ -167,7 +174,12 @@ impl Found {
             restarts: 0,
             stopped: false,
         });
-        let mut found = Self { supervised: is_supervised(&dir), dir, record, standing };
+        let mut found = Self {
+            supervised: is_supervised(&dir),
+            dir,
+            record,
+            standing,
+        };
         if !found.supervised {
             // The supervisor may have written its last word between the two looks.
             if let Some(standing) = read::<Standing>(&found.dir.state())? {
@@ -179,15 +191,33 @@ impl Found {
     /// Whether its process runs with nobody looking after it.
     pub(super) fn is_orphaned(&self) -> bool {
         !self.supervised
-            && matches!(self.standing.state, State::Running { .. } | State::Restarting { .. })
-            && self.standing.process.as_ref().is_none_or(|init| init.boot == boot_id())
+            && matches!(
+                self.standing.state,
+                State::Running { .. } | State::Restarting { .. }
+            )
+            && self
+                .standing
+                .process
+                .as_ref()
+                .is_none_or(|init| init.boot == boot_id())
     }
     /// What it does, seen from outside: a process that ended unseen has an unknown exit code.
     pub(super) fn state(&self) -> State {
-        let alive = || self.standing.process.as_ref().is_some_and(InitProcess::is_alive);
+        let alive = || {
+            self.standing
+                .process
+                .as_ref()
+                .is_some_and(InitProcess::is_alive)
+        };
         match self.standing.state {
             State::Running { since } | State::Paused { since } if !self.supervised && !alive() => {
-                State::Exited { exit: Exit { code: None, oom: false, at: since } }
+                State::Exited {
+                    exit: Exit {
+                        code: None,
+                        oom: false,
+                        at: since,
+                    },
+                }
             }
             State::Restarting { exit } if !self.supervised => State::Exited { exit },
             state => state,
@@ -198,7 +228,10 @@ impl Found {
         let spec = &self.record.spec;
         let state = self.state();
         let live = match self.supervised || state.is_up() {
-            true => read::<Live>(&self.dir.live()).ok().flatten().unwrap_or_default(),
+            true => read::<Live>(&self.dir.live())
+                .ok()
+                .flatten()
+                .unwrap_or_default(),
             false => Live::default(),
         };
         let health = match state.is_up() {
@@ -206,7 +239,9 @@ impl Found {
             false => None,
         };
         let volumes = spec.mounts.iter().filter_map(|mount| match &mount.source {
-            MountSource::Volume { name, anonymous, .. } => Some((mount, name.clone(), *anonymous)),
+            MountSource::Volume {
+                name, anonymous, ..
+            } => Some((mount, name.clone(), *anonymous)),
             _ => None,
         });
         let shown = |mount: &crate::engine::spec::Mount| match &mount.source {
@@ -227,7 +262,10 @@ impl Found {
             health,
             networks: live.networks,
             ports: live.ports,
-            volumes: volumes.clone().map(|(_, name, anonymous)| (name, anonymous)).collect(),
+            volumes: volumes
+                .clone()
+                .map(|(_, name, anonymous)| (name, anonymous))
+                .collect(),
             anonymous: volumes
                 .filter(|(_, _, anonymous)| *anonymous)
                 .map(|(mount, name, _)| (mount.target.clone(), name))
@@ -235,7 +273,12 @@ impl Found {
             mounts: spec.mounts.iter().filter_map(shown).collect(),
             tty: spec.stdio.tty,
             restarts: self.standing.restarts,
-            pid: self.standing.process.as_ref().filter(|_| state.is_up()).map(|init| init.pid),
+            pid: self
+                .standing
+                .process
+                .as_ref()
+                .filter(|_| state.is_up())
+                .map(|init| init.pid),
         }
     }
 }
@@ -251,8 +294,13 @@ fn is_supervised(dir: &ContainerDir) -> bool {
 /// # Errors
 /// [`EngineError::Failed`].
 pub(super) fn ids(layout: &Layout, project: &ProjectName) -> Result<Vec<ContainerId>> {
-    entries(&layout.containers(project))
-        .map(|names| names.into_iter().filter(|n| !n.starts_with('.')).map(ContainerId::new).collect())
+    entries(&layout.containers(project)).map(|names| {
+        names
+            .into_iter()
+            .filter(|n| !n.starts_with('.'))
+            .map(ContainerId::new)
+            .collect()
+    })
 }
 
 /// Names of the entries of a directory, sorted; a missing directory has none.
@@ -280,13 +328,18 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<String>> {
 /// [`EngineError::NotFound`].
 pub(super) fn locate(layout: &Layout, id: &ContainerId) -> Result<(ProjectName, ContainerDir)> {
     for name in entries(&layout.projects())? {
-        let Ok(project) = ProjectName::new(&name) else { continue };
+        let Ok(project) = ProjectName::new(&name) else {
+            continue;
+        };
         let dir = layout.container(&project, id);
         if dir.record().exists() {
             return Ok((project, dir));
         }
     }
-    Err(EngineError::NotFound { kind: "container", name: id.short().to_owned() })
+    Err(EngineError::NotFound {
+        kind: "container",
+        name: id.short().to_owned(),
+    })
 }
 
 /// Takes a container name for an id, atomically.
@@ -315,7 +368,11 @@ pub(super) fn reserve_name(
                 if !is_stale(layout, &holder, project) {
                     let holder = holder.split_once('/').map_or(holder.as_str(), |(p, _)| p);
                     let holder = format!("a container of project {holder}");
-                    break Err(EngineError::NameInUse { kind: "container", name: name.into(), holder });
+                    break Err(EngineError::NameInUse {
+                        kind: "container",
+                        name: name.into(),
+                        holder,
+                    });
                 }
                 let _ = std::fs::remove_file(&path);
             }
@@ -330,8 +387,12 @@ pub(super) fn reserve_name(
 /// between name and record. The latter can only be told in one's own project, whose lock the caller has; in another
 /// one the record may be about to be written.
 fn is_stale(layout: &Layout, holder: &str, asking: &ProjectName) -> bool {
-    let Some((project, id)) = holder.split_once('/') else { return true };
-    let Ok(project) = ProjectName::new(project) else { return true };
+    let Some((project, id)) = holder.split_once('/') else {
+        return true;
+    };
+    let Ok(project) = ProjectName::new(project) else {
+        return true;
+    };
     let dir = layout.container(&project, &ContainerId::new(id));
     if project == *asking && dir.data.exists() && !dir.record().exists() {
         // Nothing else of it is there; what can't be removed now is in nobody's way.

@@ -19,10 +19,10 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::{Cgroup, DeviceAccess};
 use super::dns::Answerer;
 use super::layout::Layout;
 use super::net::{self, Networks};
-use super::cgroup::{Cgroup, DeviceAccess};
 use super::runtime::message::Report;
 use super::runtime::{
     Birth, BirthMount, BirthSource, BirthStdio, Born, JoinedNamespaces, RootfsSpec,
@@ -62,7 +62,10 @@ struct Order {
 
 impl Order {
     fn layout(&self) -> Layout {
-        Layout::new(Roots { data: self.data.clone(), run: self.run.clone() })
+        Layout::new(Roots {
+            data: self.data.clone(),
+            run: self.run.clone(),
+        })
     }
 }
 
@@ -135,8 +138,10 @@ impl Sandbox for NativeSandbox {
             Ok(Outcome::Failed(report)) => Err(report.into()),
             Err(_) => {
                 clean_up(&self.roots, spec);
-                let cause =
-                    format!("its process ended with code {} before it was done", ended.code());
+                let cause = format!(
+                    "its process ended with code {} before it was done",
+                    ended.code()
+                );
                 Err(EngineError::failed("run a build step", cause))
             }
         }
@@ -174,7 +179,10 @@ fn obey() -> Result<i32> {
         return Ok(137);
     }
     let id = cgroup_name(&order.spec);
-    let roots = Roots { data: order.data.clone(), run: order.run.clone() };
+    let roots = Roots {
+        data: order.data.clone(),
+        run: order.run.clone(),
+    };
     let done = connect(&roots, &order.spec).and_then(|connection| {
         let limits = Resources::default();
         let cgroup = Cgroup::create(&id, None, &limits, &DeviceAccess::Listed(Vec::new()))?;
@@ -250,7 +258,11 @@ fn wait(
             PollFd::new(born.pidfd.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
-        fds.extend(answerer.as_ref().map(|server| PollFd::new(server.as_fd(), PollFlags::POLLIN)));
+        fds.extend(
+            answerer
+                .as_ref()
+                .map(|server| PollFd::new(server.as_fd(), PollFlags::POLLIN)),
+        );
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(fail(errno)),
@@ -258,13 +270,17 @@ fn wait(
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
         drop(fds);
         if ready.first() == Some(&true) {
-            return pidfd::wait(&born.pidfd).map(pidfd::Ended::code).map_err(fail);
+            return pidfd::wait(&born.pidfd)
+                .map(pidfd::Ended::code)
+                .map_err(fail);
         }
         if ready.get(1) == Some(&true) {
             cgroup
                 .kill()
                 .or_else(|_| pidfd::send_signal(&born.pidfd, libc::SIGKILL).map_err(fail))?;
-            return pidfd::wait(&born.pidfd).map(pidfd::Ended::code).map_err(fail);
+            return pidfd::wait(&born.pidfd)
+                .map(pidfd::Ended::code)
+                .map_err(fail);
         }
         if let Some(answerer) = answerer.as_mut() {
             answerer.turn();
@@ -280,10 +296,22 @@ fn container(spec: &SandboxSpec) -> ContainerSpec {
         project: ProjectName::normalized("build").expect("a literal of letters is a project name"),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
-        image: ImageRef { name: String::new(), id: Digest::of(b""), layers: spec.layers.clone() },
+        image: ImageRef {
+            name: String::new(),
+            id: Digest::of(b""),
+            layers: spec.layers.clone(),
+        },
         // No step has more rights than any container.
-        process: Process { privileged: false, tty: false, ..spec.process.clone() },
-        stdio: Stdio { tty: false, stdin: false, stdin_once: false },
+        process: Process {
+            privileged: false,
+            tty: false,
+            ..spec.process.clone()
+        },
+        stdio: Stdio {
+            tty: false,
+            stdin: false,
+            stdin_once: false,
+        },
         init: false,
         hostname: spec.hostname.clone(),
         domainname: None,
@@ -319,7 +347,12 @@ fn mounts(order: &Order, network: &Connection) -> Vec<BirthMount> {
     let spec = &order.spec;
     let file = |target: &str, content: String| BirthMount {
         target: target.to_owned(),
-        source: BirthSource::Bytes { content: content.into_bytes(), uid: 0, gid: 0, mode: 0o644 },
+        source: BirthSource::Bytes {
+            content: content.into_bytes(),
+            uid: 0,
+            gid: 0,
+            mode: 0o644,
+        },
         read_only: true,
     };
     let mut all = vec![
@@ -327,29 +360,55 @@ fn mounts(order: &Order, network: &Connection) -> Vec<BirthMount> {
         file("/etc/hosts", hosts(spec, network.gateway)),
     ];
     all.retain(|own| !spec.mounts.iter().any(|mount| mount.target == own.target));
-    all.extend(spec.mounts.iter().map(|mount| birth_mount(mount, &order.layout())));
+    all.extend(
+        spec.mounts
+            .iter()
+            .map(|mount| birth_mount(mount, &order.layout())),
+    );
     // Those nearer to the root first, or they would hide the deeper ones.
-    all.sort_by_key(|mount| crate::sys::fs::clean(Path::new(&mount.target)).components().count());
+    all.sort_by_key(|mount| {
+        crate::sys::fs::clean(Path::new(&mount.target))
+            .components()
+            .count()
+    });
     all
 }
 
 fn birth_mount(mount: &SandboxMount, layout: &Layout) -> BirthMount {
     let source = match &mount.source {
-        SandboxSource::Host { root, path } => {
-            BirthSource::Beneath { root: root.clone(), path: path.clone() }
-        }
-        SandboxSource::Layers { layers: digests, path } => BirthSource::ImageView {
+        SandboxSource::Host { root, path } => BirthSource::Beneath {
+            root: root.clone(),
+            path: path.clone(),
+        },
+        SandboxSource::Layers {
+            layers: digests,
+            path,
+        } => BirthSource::ImageView {
             lower: layout.lower(digests),
             subpath: path.clone(),
         },
-        SandboxSource::Tmpfs { size } => {
-            BirthSource::Tmpfs { size: *size, mode: None, options: Vec::new() }
-        }
-        SandboxSource::Bytes { content, uid, gid, mode } => {
-            BirthSource::Bytes { content: content.clone(), uid: *uid, gid: *gid, mode: *mode }
-        }
+        SandboxSource::Tmpfs { size } => BirthSource::Tmpfs {
+            size: *size,
+            mode: None,
+            options: Vec::new(),
+        },
+        SandboxSource::Bytes {
+            content,
+            uid,
+            gid,
+            mode,
+        } => BirthSource::Bytes {
+            content: content.clone(),
+            uid: *uid,
+            gid: *gid,
+            mode: *mode,
+        },
     };
-    BirthMount { target: mount.target.clone(), source, read_only: mount.read_only }
+    BirthMount {
+        target: mount.target.clone(),
+        source,
+        read_only: mount.read_only,
+    }
 }
 
 fn hosts(spec: &SandboxSpec, gateway: Option<IpAddr>) -> String {
@@ -414,7 +473,11 @@ fn remove_stubs(
     let mut above: Vec<&Path> = Vec::new();
     for path in made.iter().rev() {
         remove_empty(&root, path)?;
-        above.extend(path.ancestors().skip(1).filter(|dir| *dir != Path::new("/")));
+        above.extend(
+            path.ancestors()
+                .skip(1)
+                .filter(|dir| *dir != Path::new("/")),
+        );
     }
     above.sort_by_key(|dir| std::cmp::Reverse(dir.components().count()));
     above.dedup();
@@ -462,12 +525,19 @@ fn is_mere_copy(root: &Root, lower: &[PathBuf], dir: &Path) -> bool {
     let Ok(copy) = root.lstat(dir) else {
         return false;
     };
-    let below = lower.iter().rev().find_map(|layer| Root::open(layer).ok()?.lstat(dir).ok());
-    let opaque = root.open_at(dir, nix::fcntl::OFlag::O_DIRECTORY, 0).map_or(true, |open| {
-        crate::sys::fs::xattrs(&crate::sys::fs::fd_path(&open).join(".")).is_ok_and(|found| {
-            found.iter().any(|(name, _)| name.to_string_lossy().ends_with("overlay.opaque"))
-        })
-    });
+    let below = lower
+        .iter()
+        .rev()
+        .find_map(|layer| Root::open(layer).ok()?.lstat(dir).ok());
+    let opaque = root
+        .open_at(dir, nix::fcntl::OFlag::O_DIRECTORY, 0)
+        .map_or(true, |open| {
+            crate::sys::fs::xattrs(&crate::sys::fs::fd_path(&open).join(".")).is_ok_and(|found| {
+                found
+                    .iter()
+                    .any(|(name, _)| name.to_string_lossy().ends_with("overlay.opaque"))
+            })
+        });
     below.is_some_and(|below| key(&below) == key(&copy)) && !opaque
 }
 
@@ -478,13 +548,18 @@ mod tests {
     use std::fs;
 
     fn spec(dir: &Path, script: &str) -> SandboxSpec {
-        let args = ["/bin/busybox", "sh", "-c", script].map(str::to_owned).to_vec();
+        let args = ["/bin/busybox", "sh", "-c", script]
+            .map(str::to_owned)
+            .to_vec();
         SandboxSpec {
             id: format!("{:012x}", std::process::id()),
             layers: vec![Digest::of(b"layer")],
             upper: dir.join("upper"),
             work: dir.join("work"),
-            process: Process { args, ..Process::default() },
+            process: Process {
+                args,
+                ..Process::default()
+            },
             network: SandboxNetwork::None,
             mounts: vec![SandboxMount {
                 target: "/run/secrets/key".into(),
@@ -506,13 +581,25 @@ mod tests {
     fn run(dir: &Path, spec: SandboxSpec) -> Result<i32> {
         let (data, run) = (dir.to_owned(), dir.to_owned());
         let parent = nix::unistd::getppid().as_raw();
-        let order = Order { spec, data, run, parent };
+        let order = Order {
+            spec,
+            data,
+            run,
+            parent,
+        };
         let signals = SignalFd::new(&SigSet::empty()).unwrap();
-        let roots = Roots { data: dir.to_owned(), run: dir.to_owned() };
+        let roots = Roots {
+            data: dir.to_owned(),
+            run: dir.to_owned(),
+        };
         let network = connect(&roots, &order.spec)?;
         let id = format!("step-test-{}", std::process::id());
-        let cgroup =
-            Cgroup::create(&id, None, &Resources::default(), &DeviceAccess::Listed(Vec::new()))?;
+        let cgroup = Cgroup::create(
+            &id,
+            None,
+            &Resources::default(),
+            &DeviceAccess::Listed(Vec::new()),
+        )?;
         let code = step(&order, network, &cgroup, &signals);
         cgroup.kill().and_then(|()| cgroup.remove())?;
         code
@@ -526,7 +613,12 @@ mod tests {
         }
         let dir = std::env::temp_dir().join(format!("hoist-step-{}", std::process::id()));
         let layer = dir.join("layers").join(Digest::of(b"layer").hex());
-        for part in [layer.join("bin"), layer.join("etc"), dir.join("upper"), dir.join("work")] {
+        for part in [
+            layer.join("bin"),
+            layer.join("etc"),
+            dir.join("upper"),
+            dir.join("work"),
+        ] {
             fs::create_dir_all(part).unwrap();
         }
         fs::copy("/usr/bin/busybox", layer.join("bin/busybox")).unwrap();
@@ -534,8 +626,10 @@ mod tests {
             let script = "b=/bin/busybox; [ $($b cat /run/secrets/key) = s3cret ] || exit 1; \
                  $b grep -q 1.2.3.4 /etc/hosts || exit 2; echo made > /file; exit 7";
             assert_eq!(run(&dir, spec(&dir, script)).unwrap(), 7);
-            let mut left: Vec<_> =
-                fs::read_dir(dir.join("upper")).unwrap().map(|e| e.unwrap().file_name()).collect();
+            let mut left: Vec<_> = fs::read_dir(dir.join("upper"))
+                .unwrap()
+                .map(|e| e.unwrap().file_name())
+                .collect();
             left.sort();
             assert_eq!(left, ["file"]);
             let script = "/bin/busybox touch /etc/mine; /bin/busybox rm -rf /run/secrets; \
@@ -546,7 +640,10 @@ mod tests {
             assert!(dir.join("upper/run/kept").exists());
             let mut missing = spec(&dir, "");
             missing.process.args = vec!["nope".into()];
-            assert!(matches!(run(&dir, missing), Err(EngineError::CannotRun { code: 127, .. })));
+            assert!(matches!(
+                run(&dir, missing),
+                Err(EngineError::CannotRun { code: 127, .. })
+            ));
             0
         });
         let _ = fs::remove_dir_all(&dir);

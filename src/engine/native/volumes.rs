@@ -41,11 +41,15 @@ pub(super) fn create(layout: &Layout, spec: &VolumeSpec) -> Result<()> {
         return Ok(());
     }
     device(spec)?;
-    let failed = |error: io::Error| EngineError::failed(format!("make volume {}", spec.name), error);
+    let failed =
+        |error: io::Error| EngineError::failed(format!("make volume {}", spec.name), error);
     // 0711 lets processes of other users reach their files through a bind mount, but not list volumes.
     fs::make_dirs(&dir.join("_data"), 0o711).map_err(failed)?;
     set_mode(&dir.join("_data"), 0o755).map_err(failed)?;
-    let content = VolumeRecord { created: Timestamp::now(), spec: spec.clone() };
+    let content = VolumeRecord {
+        created: Timestamp::now(),
+        spec: spec.clone(),
+    };
     records::write(&record, &content, Durability::Synced)
 }
 
@@ -63,11 +67,18 @@ fn device(spec: &VolumeSpec) -> Result<Option<PathBuf>> {
         );
         return Err(EngineError::Unsupported { what });
     }
-    let option = |key: &str| spec.options.get(key).map(String::as_str).unwrap_or_default();
+    let option = |key: &str| {
+        spec.options
+            .get(key)
+            .map(String::as_str)
+            .unwrap_or_default()
+    };
     if spec.options.is_empty() {
         return Ok(None);
     }
-    let bind = option("o").split(',').any(|o| matches!(o, "bind" | "rbind"));
+    let bind = option("o")
+        .split(',')
+        .any(|o| matches!(o, "bind" | "rbind"));
     if bind && matches!(option("type"), "" | "none") && option("device").starts_with('/') {
         return Ok(Some(PathBuf::from(option("device"))));
     }
@@ -93,7 +104,10 @@ pub(super) fn get(layout: &Layout, name: &str) -> Result<Option<VolumeRecord>> {
 /// [`EngineError::Failed`].
 pub(super) fn list(layout: &Layout) -> Result<Vec<VolumeRecord>> {
     let names = records::entries(&layout.volumes())?;
-    names.iter().filter_map(|name| get(layout, name).transpose()).collect()
+    names
+        .iter()
+        .filter_map(|name| get(layout, name).transpose())
+        .collect()
 }
 
 /// Removes a volume's files and record; a missing one is fine. Users are the caller's concern.
@@ -121,17 +135,27 @@ pub(super) fn remove(layout: &Layout, name: &str) -> Result<()> {
 /// # Errors
 /// [`EngineError::NotFound`]; [`EngineError::Failed`] when `subpath` is missing or leaves the volume.
 pub(super) fn path(layout: &Layout, name: &str, subpath: Option<&str>) -> Result<PathBuf> {
-    let record = get(layout, name)?
-        .ok_or_else(|| EngineError::NotFound { kind: "volume", name: name.to_owned() })?;
+    let record = get(layout, name)?.ok_or_else(|| EngineError::NotFound {
+        kind: "volume",
+        name: name.to_owned(),
+    })?;
     let data = match device(&record.spec)? {
         Some(device) => device,
         None => layout.volumes().join(name).join("_data"),
     };
-    let Some(subpath) = subpath else { return Ok(data) };
+    let Some(subpath) = subpath else {
+        return Ok(data);
+    };
     let step = format!("find `{subpath}` in volume {name}");
     let root = Root::open(&data).map_err(|error| EngineError::failed(&step, error))?;
-    let inside = openat2(&root, Path::new(subpath), OFlag::O_PATH, 0, Resolve::Beneath)
-        .map_err(|error| EngineError::failed(&step, error))?;
+    let inside = openat2(
+        &root,
+        Path::new(subpath),
+        OFlag::O_PATH,
+        0,
+        Resolve::Beneath,
+    )
+    .map_err(|error| EngineError::failed(&step, error))?;
     std::fs::read_link(fs::fd_path(inside.as_fd())).map_err(|e| EngineError::failed(&step, e))
 }
 
@@ -159,7 +183,12 @@ pub(super) fn is_empty(dir: &Path) -> bool {
 }
 
 fn copy_dir(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
-    let mut listing = nix::dir::Dir::openat(from, ".", OFlag::O_DIRECTORY | OFlag::O_RDONLY, Mode::empty())?;
+    let mut listing = nix::dir::Dir::openat(
+        from,
+        ".",
+        OFlag::O_DIRECTORY | OFlag::O_RDONLY,
+        Mode::empty(),
+    )?;
     for entry in listing.iter() {
         let entry = entry?;
         let name = os_name(entry.file_name());
@@ -206,12 +235,24 @@ fn copy_entry(
             let target = nix::fcntl::readlinkat(from, name)?;
             nix::unistd::symlinkat(target.as_os_str(), to, name)?;
             let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
-            nix::unistd::fchownat(to, name, Some(stat.st_uid.into()), Some(stat.st_gid.into()), flags)
+            nix::unistd::fchownat(
+                to,
+                name,
+                Some(stat.st_uid.into()),
+                Some(stat.st_gid.into()),
+                flags,
+            )
         }
         kind @ (SFlag::S_IFCHR | SFlag::S_IFBLK | SFlag::S_IFIFO) => {
             nix::sys::stat::mknodat(to, name, kind, mode, stat.st_rdev)?;
             let flags = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
-            nix::unistd::fchownat(to, name, Some(stat.st_uid.into()), Some(stat.st_gid.into()), flags)
+            nix::unistd::fchownat(
+                to,
+                name,
+                Some(stat.st_uid.into()),
+                Some(stat.st_gid.into()),
+                flags,
+            )
         }
         // Sockets belong to a process that no longer runs.
         _ => Ok(()),

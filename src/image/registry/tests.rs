@@ -401,14 +401,20 @@ fn pulls_of_the_same_image_at_the_same_time_all_end_well() {
     std::thread::scope(|scope| {
         let pull = || {
             let store = Store::open(&scratch.dir.join("data")).unwrap();
-            pull(&store, &scratch.name("r:1"), &options(), &Silent).unwrap().id
+            pull(&store, &scratch.name("r:1"), &options(), &Silent)
+                .unwrap()
+                .id
         };
         let pulls: Vec<_> = (0..4).map(|_| scope.spawn(pull)).collect();
         for pull in pulls {
             assert_eq!(pull.join().unwrap(), Digest::of(&sample.config));
         }
     });
-    let left = |dir: &str| std::fs::read_dir(scratch.dir.join("data").join(dir)).unwrap().count();
+    let left = |dir: &str| {
+        std::fs::read_dir(scratch.dir.join("data").join(dir))
+            .unwrap()
+            .count()
+    };
     assert_eq!((left("images/ingest"), left("layers/.staging")), (0, 0));
     assert_eq!(left("images/blobs/sha256"), 4);
 }

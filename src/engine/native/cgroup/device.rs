@@ -33,7 +33,12 @@ pub struct DeviceRule {
 impl DeviceRule {
     /// What every container may do: make any node, but use only the harmless ones.
     pub fn defaults() -> Vec<Self> {
-        let make = |kind| Self { kind, major: None, minor: None, access: "m".into() };
+        let make = |kind| Self {
+            kind,
+            major: None,
+            minor: None,
+            access: "m".into(),
+        };
         let node = |major, minor: Option<u32>| Self {
             kind: DeviceKind::Char,
             major: Some(major),
@@ -42,7 +47,16 @@ impl DeviceRule {
         };
         let mut rules = vec![make(DeviceKind::Char), make(DeviceKind::Block)];
         // null, zero, full, random, urandom, tty, console, ptmx, every terminal of a devpts.
-        let nodes = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)];
+        let nodes = [
+            (1, 3),
+            (1, 5),
+            (1, 7),
+            (1, 8),
+            (1, 9),
+            (5, 0),
+            (5, 1),
+            (5, 2),
+        ];
         rules.extend(nodes.map(|(major, minor)| node(major, Some(minor))));
         rules.push(node(136, None));
         rules
@@ -64,12 +78,19 @@ impl DeviceRule {
         let access = words.next()?;
         let known = !access.is_empty() && access.chars().all(|letter| "rwm".contains(letter));
         (known && words.next().is_none()).then_some(())?;
-        Some(Self { kind, major: number(major)?, minor: number(minor)?, access: access.into() })
+        Some(Self {
+            kind,
+            major: number(major)?,
+            minor: number(minor)?,
+            access: access.into(),
+        })
     }
     /// The same for the program of version 2.
     pub(super) fn for_bpf(&self) -> Allowed {
         let bits = [('m', 1), ('r', 2), ('w', 4)];
-        let held = bits.iter().filter(|(letter, _)| self.access.contains(*letter));
+        let held = bits
+            .iter()
+            .filter(|(letter, _)| self.access.contains(*letter));
         Allowed {
             kind: match self.kind {
                 DeviceKind::Any => None,
@@ -91,7 +112,13 @@ impl fmt::Display for DeviceRule {
             DeviceKind::Block => 'b',
             DeviceKind::Char => 'c',
         };
-        write!(f, "{kind} {}:{} {}", number(self.major), number(self.minor), self.access)
+        write!(
+            f,
+            "{kind} {}:{} {}",
+            number(self.major),
+            number(self.minor),
+            self.access
+        )
     }
 }
 
@@ -104,7 +131,15 @@ mod tests {
         for text in ["c 1:3 rwm", "b 8:* r", "a *:* rwm"] {
             assert_eq!(DeviceRule::parse(text).unwrap().to_string(), text);
         }
-        for text in ["", "c", "c 1 r", "d 1:1 r", "c 1:x r", "c 1:1 q", "c 1:1 r more"] {
+        for text in [
+            "",
+            "c",
+            "c 1 r",
+            "d 1:1 r",
+            "c 1:x r",
+            "c 1:1 q",
+            "c 1:1 r more",
+        ] {
             assert_eq!(DeviceRule::parse(text), None, "{text}");
         }
     }

@@ -32,7 +32,13 @@ impl Writes {
         file: &'static str,
         value: Option<String>,
     ) {
-        let write = |value| Write { controller, file, value, wanted_by, optional: false };
+        let write = |value| Write {
+            controller,
+            file,
+            value,
+            wanted_by,
+            optional: false,
+        };
         self.0.extend(value.map(write));
     }
     /// The last one may be left out where the kernel does not have its file.
@@ -48,9 +54,15 @@ fn cpu(resources: &Resources) -> (Option<i64>, Option<u64>) {
     match resources.cpu_millis {
         Some(millis) => {
             let quota = millis.saturating_mul(CPU_PERIOD_US / 1000);
-            (Some(i64::try_from(quota).unwrap_or(i64::MAX)), Some(CPU_PERIOD_US))
+            (
+                Some(i64::try_from(quota).unwrap_or(i64::MAX)),
+                Some(CPU_PERIOD_US),
+            )
         }
-        None => (resources.cpu_quota.filter(|quota| *quota != 0), resources.cpu_period),
+        None => (
+            resources.cpu_quota.filter(|quota| *quota != 0),
+            resources.cpu_period,
+        ),
     }
 }
 
@@ -72,27 +84,62 @@ fn text<T: ToString>(value: Option<T>) -> Option<String> {
 pub(super) fn v1(resources: &Resources) -> Vec<Write> {
     let mut to = Writes::default();
     let (quota, period) = cpu(resources);
-    to.want("the CPU shares", "cpu", "cpu.shares", text(resources.cpu_shares));
+    to.want(
+        "the CPU shares",
+        "cpu",
+        "cpu.shares",
+        text(resources.cpu_shares),
+    );
     to.want("the CPU period", "cpu", "cpu.cfs_period_us", text(period));
     to.want("the CPU limit", "cpu", "cpu.cfs_quota_us", text(quota));
-    to.want("the CPU set", "cpuset", "cpuset.cpus", resources.cpuset.clone());
+    to.want(
+        "the CPU set",
+        "cpuset",
+        "cpuset.cpus",
+        resources.cpuset.clone(),
+    );
     let memory = "memory.limit_in_bytes";
     to.want("the memory limit", "memory", memory, text(resources.memory));
     let soft = "memory.soft_limit_in_bytes";
     let before = to.0.len();
-    to.want("the memory reservation", "memory", soft, text(resources.memory_reservation));
+    to.want(
+        "the memory reservation",
+        "memory",
+        soft,
+        text(resources.memory_reservation),
+    );
     // Must follow the limit it may not be below. Kernels without swap accounting lack the file, and
     // Docker then goes on without it too.
     let both = "memory.memsw.limit_in_bytes";
-    to.want("the swap limit", "memory", both, text(memory_and_swap(resources)));
-    to.want("the swappiness", "memory", "memory.swappiness", text(resources.swappiness));
+    to.want(
+        "the swap limit",
+        "memory",
+        both,
+        text(memory_and_swap(resources)),
+    );
+    to.want(
+        "the swappiness",
+        "memory",
+        "memory.swappiness",
+        text(resources.swappiness),
+    );
     to.optional(before);
     let disable = resources.oom_kill_disable.then(|| "1".to_owned());
     to.want("oom_kill_disable", "memory", "memory.oom_control", disable);
     to.want("the process limit", "pids", "pids.max", pids(resources));
     let before = to.0.len();
-    to.want("the block I/O weight", "blkio", "blkio.weight", text(resources.blkio_weight));
-    to.want("the block I/O weight", "blkio", "blkio.bfq.weight", text(resources.blkio_weight));
+    to.want(
+        "the block I/O weight",
+        "blkio",
+        "blkio.weight",
+        text(resources.blkio_weight),
+    );
+    to.want(
+        "the block I/O weight",
+        "blkio",
+        "blkio.bfq.weight",
+        text(resources.blkio_weight),
+    );
     to.optional(before);
     to.0
 }
@@ -104,19 +151,37 @@ pub(super) fn v2(resources: &Resources) -> Vec<Write> {
     to.want("the CPU shares", "cpu", "cpu.weight", weight);
     let (quota, period) = cpu(resources);
     let max = (quota.is_some() || period.is_some()).then(|| {
-        let quota =
-            quota.filter(|quota| *quota > 0).map_or("max".into(), |quota| quota.to_string());
+        let quota = quota
+            .filter(|quota| *quota > 0)
+            .map_or("max".into(), |quota| quota.to_string());
         format!("{quota} {}", period.unwrap_or(CPU_PERIOD_US))
     });
     to.want("the CPU limit", "cpu", "cpu.max", max);
-    to.want("the CPU set", "cpuset", "cpuset.cpus", resources.cpuset.clone());
-    to.want("the memory limit", "memory", "memory.max", text(resources.memory));
+    to.want(
+        "the CPU set",
+        "cpuset",
+        "cpuset.cpus",
+        resources.cpuset.clone(),
+    );
+    to.want(
+        "the memory limit",
+        "memory",
+        "memory.max",
+        text(resources.memory),
+    );
     let reservation = text(resources.memory_reservation);
-    to.want("the memory reservation", "memory", "memory.low", reservation);
+    to.want(
+        "the memory reservation",
+        "memory",
+        "memory.low",
+        reservation,
+    );
     // Version 2 counts swap by itself. As runc: ConvertMemorySwapToCgroupV2Value.
     let swap = memory_and_swap(resources).map(|both| match u64::try_from(both) {
         Err(_) => "max".to_owned(),
-        Ok(both) => both.saturating_sub(resources.memory.unwrap_or(0)).to_string(),
+        Ok(both) => both
+            .saturating_sub(resources.memory.unwrap_or(0))
+            .to_string(),
     });
     let before = to.0.len();
     to.want("the swap limit", "memory", "memory.swap.max", swap);
@@ -127,14 +192,23 @@ pub(super) fn v2(resources: &Resources) -> Vec<Write> {
     to.want("the block I/O weight", "io", "io.bfq.weight", text(weight));
     // As runc: ConvertBlkIOToIOWeightValue, 10..1000 to 1..10000.
     let io = weight.map(|weight| 1 + weight.saturating_sub(10) * 9999 / 990);
-    to.want("the block I/O weight", "io", "io.weight", io.map(|io| format!("default {io}")));
+    to.want(
+        "the block I/O weight",
+        "io",
+        "io.weight",
+        io.map(|io| format!("default {io}")),
+    );
     to.optional(before);
     to.0
 }
 
 fn pids(resources: &Resources) -> Option<String> {
     let limit = resources.pids.filter(|limit| *limit != 0)?;
-    Some(if limit < 0 { "max".to_owned() } else { limit.to_string() })
+    Some(if limit < 0 {
+        "max".to_owned()
+    } else {
+        limit.to_string()
+    })
 }
 
 /// Shares (2 to 262144, 1024 is usual) as a weight (1 to 10000, 100 is usual).

@@ -91,9 +91,16 @@ fn mounted(mountinfo: &str) -> Vec<Hierarchy> {
             .collect();
         let mount = PathBuf::from(mount);
         // The same hierarchy may be mounted twice, in a container's file system for one.
-        let again = found.iter().any(|h| h.unified == unified && h.controllers == controllers);
+        let again = found
+            .iter()
+            .any(|h| h.unified == unified && h.controllers == controllers);
         if mount.starts_with("/sys/fs/cgroup") && !again {
-            found.push(Hierarchy { dir: mount.clone(), mount, controllers, unified });
+            found.push(Hierarchy {
+                dir: mount.clone(),
+                mount,
+                controllers,
+                unified,
+            });
         }
     }
     found
@@ -125,15 +132,28 @@ impl Cgroup {
         if hierarchies.is_empty() {
             let what = "no cgroup file system is mounted at /sys/fs/cgroup: mount one with \
                         `mount -t cgroup2 none /sys/fs/cgroup`";
-            return Err(EngineError::Unsupported { what: what.to_owned() });
+            return Err(EngineError::Unsupported {
+                what: what.to_owned(),
+            });
         }
         let pure_v2 = hierarchies.iter().all(|hierarchy| hierarchy.unified);
-        let own = if nix::unistd::geteuid().is_root() { PathBuf::new() } else { own_unified() };
+        let own = if nix::unistd::geteuid().is_root() {
+            PathBuf::new()
+        } else {
+            own_unified()
+        };
         for hierarchy in &mut hierarchies {
-            let base = if hierarchy.unified { &own } else { Path::new("") };
+            let base = if hierarchy.unified {
+                &own
+            } else {
+                Path::new("")
+            };
             hierarchy.dir = hierarchy.mount.join(base).join(&name);
         }
-        Ok(Self { hierarchies, pure_v2 })
+        Ok(Self {
+            hierarchies,
+            pure_v2,
+        })
     }
 
     /// Makes a cgroup with limits, empty.
@@ -162,7 +182,9 @@ impl Cgroup {
     /// Finds a cgroup that was made before.
     pub fn find(id: &str, parent: Option<&str>) -> Option<Self> {
         let mut cgroup = Self::locate(id, parent).ok()?;
-        cgroup.hierarchies.retain(|hierarchy| hierarchy.dir.is_dir());
+        cgroup
+            .hierarchies
+            .retain(|hierarchy| hierarchy.dir.is_dir());
         (!cgroup.hierarchies.is_empty()).then_some(cgroup)
     }
 
@@ -178,15 +200,32 @@ impl Cgroup {
         if self.pure_v2 {
             let dir = &self.hierarchies.first()?.dir;
             let listed = fs::read_to_string(dir.join("cgroup.controllers")).ok()?;
-            return listed.split_ascii_whitespace().any(|found| found == name).then_some(dir);
+            return listed
+                .split_ascii_whitespace()
+                .any(|found| found == name)
+                .then_some(dir);
         }
         let has = |hierarchy: &&Hierarchy| hierarchy.controllers.iter().any(|held| held == name);
-        self.hierarchies.iter().find(has).map(|hierarchy| hierarchy.dir.as_path())
+        self.hierarchies
+            .iter()
+            .find(has)
+            .map(|hierarchy| hierarchy.dir.as_path())
     }
 
     fn limit(&self, resources: &Resources) -> Result<()> {
-        let writes = if self.pure_v2 { limits::v2(resources) } else { limits::v1(resources) };
-        for Write { controller, file, value, wanted_by, optional } in writes {
+        let writes = if self.pure_v2 {
+            limits::v2(resources)
+        } else {
+            limits::v1(resources)
+        };
+        for Write {
+            controller,
+            file,
+            value,
+            wanted_by,
+            optional,
+        } in writes
+        {
             let Some(dir) = self.controller(controller) else {
                 if optional {
                     continue;
@@ -214,8 +253,10 @@ impl Cgroup {
         let DeviceAccess::Listed(extra) = access else {
             return Ok(());
         };
-        let rules: Vec<DeviceRule> =
-            DeviceRule::defaults().into_iter().chain(extra.iter().cloned()).collect();
+        let rules: Vec<DeviceRule> = DeviceRule::defaults()
+            .into_iter()
+            .chain(extra.iter().cloned())
+            .collect();
         if self.pure_v2 {
             let allowed: Vec<_> = rules.iter().map(DeviceRule::for_bpf).collect();
             let Some(dir) = self.fd()? else { return Ok(()) };
@@ -260,7 +301,8 @@ impl Cgroup {
         };
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let fd = nix::fcntl::open(&unified.dir, flags, Mode::empty());
-        fd.map(Some).map_err(|errno| failed("open", &unified.dir, &errno.into()))
+        fd.map(Some)
+            .map_err(|errno| failed("open", &unified.dir, &errno.into()))
     }
 
     /// Puts the caller, who has one thread and was born into [`Cgroup::fd`], into all other hierarchies.
@@ -271,7 +313,11 @@ impl Cgroup {
     /// # Errors
     /// [`EngineError::Failed`].
     pub fn enter_rest(&self) -> Result<()> {
-        for hierarchy in self.hierarchies.iter().filter(|hierarchy| !hierarchy.unified) {
+        for hierarchy in self
+            .hierarchies
+            .iter()
+            .filter(|hierarchy| !hierarchy.unified)
+        {
             let path = hierarchy.dir.join("tasks");
             fs::write(&path, "0").map_err(|error| failed("write", &path, &error))?;
         }
@@ -280,7 +326,10 @@ impl Cgroup {
 
     /// The directories a container may look at.
     pub fn paths(&self) -> Vec<CgroupPath> {
-        let shown = self.hierarchies.iter().filter(|h| self.pure_v2 || !h.unified);
+        let shown = self
+            .hierarchies
+            .iter()
+            .filter(|h| self.pure_v2 || !h.unified);
         shown
             .map(|hierarchy| CgroupPath {
                 name: hierarchy
@@ -322,7 +371,9 @@ impl Cgroup {
         };
         let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
         let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+        count
+            .and_then(|count| count.trim().parse().ok())
+            .unwrap_or(0)
     }
 
     /// Freezes or thaws everything in it.
@@ -332,15 +383,19 @@ impl Cgroup {
     pub fn freeze(&self, frozen: bool) -> Result<()> {
         let unified = self.hierarchies.iter().find(|hierarchy| hierarchy.unified);
         let (path, value) = match (self.controller("freezer"), unified) {
-            (Some(dir), _) if !self.pure_v2 => {
-                (dir.join("freezer.state"), if frozen { "FROZEN" } else { "THAWED" })
-            }
-            (_, Some(hierarchy)) => {
-                (hierarchy.dir.join("cgroup.freeze"), if frozen { "1" } else { "0" })
-            }
+            (Some(dir), _) if !self.pure_v2 => (
+                dir.join("freezer.state"),
+                if frozen { "FROZEN" } else { "THAWED" },
+            ),
+            (_, Some(hierarchy)) => (
+                hierarchy.dir.join("cgroup.freeze"),
+                if frozen { "1" } else { "0" },
+            ),
             _ => {
                 let what = "pausing needs the cgroup freezer, which this machine does not have";
-                return Err(EngineError::Unsupported { what: what.to_owned() });
+                return Err(EngineError::Unsupported {
+                    what: what.to_owned(),
+                });
             }
         };
         fs::write(&path, value).map_err(|error| failed("write", &path, &error))
@@ -421,7 +476,10 @@ fn make_levels(hierarchy: &Hierarchy) -> Result<()> {
 }
 
 fn try_make_levels(hierarchy: &Hierarchy) -> std::result::Result<(), (PathBuf, io::Error)> {
-    let below = hierarchy.dir.strip_prefix(&hierarchy.mount).unwrap_or(Path::new(""));
+    let below = hierarchy
+        .dir
+        .strip_prefix(&hierarchy.mount)
+        .unwrap_or(Path::new(""));
     let mut dir = hierarchy.mount.clone();
     for part in below.components() {
         if hierarchy.unified {
@@ -448,7 +506,10 @@ fn switch_on_controllers(dir: &Path) {
     let on = fs::read_to_string(&path).unwrap_or_default();
     let on: Vec<&str> = on.split_ascii_whitespace().collect();
     let wanted = ["cpuset", "cpu", "io", "memory", "pids"];
-    for name in there.split_ascii_whitespace().filter(|name| wanted.contains(name)) {
+    for name in there
+        .split_ascii_whitespace()
+        .filter(|name| wanted.contains(name))
+    {
         if !on.contains(&name) {
             let _ = fs::write(&path, format!("+{name}"));
         }
@@ -478,7 +539,10 @@ fn collect_pids(dir: &Path, found: &mut Vec<i32>) {
 
 fn directories(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+    entries
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+        .map(|e| e.path())
+        .collect()
 }
 
 /// Removes a cgroup with those that the container made below it. A process that has just ended keeps its
@@ -513,10 +577,15 @@ mod tests {
 33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 34 30 0:27 / /other/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
 ";
-        let found: Vec<_> =
-            mounted(hybrid).into_iter().map(|h| (h.controllers.join("+"), h.unified)).collect();
+        let found: Vec<_> = mounted(hybrid)
+            .into_iter()
+            .map(|h| (h.controllers.join("+"), h.unified))
+            .collect();
         let want = [("cpu+cpuacct", false), ("name=systemd", false), ("", true)];
-        assert_eq!(found, want.map(|(name, unified)| (name.to_owned(), unified)));
+        assert_eq!(
+            found,
+            want.map(|(name, unified)| (name.to_owned(), unified))
+        );
         let pure = "25 20 0:22 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
         assert_eq!(mounted(pure).len(), 1);
     }
@@ -524,7 +593,10 @@ mod tests {
     #[test]
     fn a_parent_can_not_lead_out_of_the_hierarchy() {
         assert_eq!(relative("ab", None).unwrap(), Path::new("hoist/ab"));
-        assert_eq!(relative("ab", Some("/my/slice")).unwrap(), Path::new("my/slice/ab"));
+        assert_eq!(
+            relative("ab", Some("/my/slice")).unwrap(),
+            Path::new("my/slice/ab")
+        );
         assert!(relative("ab", Some("../x")).is_err());
         assert!(relative("../ab", None).is_err());
     }
@@ -547,7 +619,10 @@ mod tests {
             Cgroup::create(&id, None, &resources, &DeviceAccess::Listed(Vec::new())).unwrap();
         let read = |controller: &str, file: &str| {
             let dir = cgroup.controller(controller).unwrap();
-            fs::read_to_string(dir.join(file)).unwrap().trim().to_owned()
+            fs::read_to_string(dir.join(file))
+                .unwrap()
+                .trim()
+                .to_owned()
         };
         if cgroup.is_v2() {
             assert_eq!(read("memory", "memory.max"), "67108864");
@@ -561,7 +636,10 @@ mod tests {
         assert_eq!(cgroup.oom_kills(), 0);
         let found = Cgroup::find(&id, None).unwrap();
         assert_eq!(found.paths(), cgroup.paths());
-        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("100")
+            .spawn()
+            .unwrap();
         found.add(child.id() as i32).unwrap();
         assert_eq!(found.pids(), [child.id() as i32]);
         found.freeze(true).unwrap();

@@ -93,9 +93,8 @@ impl Networks {
         // Who is just making one holds the lock.
         let _held = self.lock()?;
         for dir in self.shelf.unfinished() {
-            crate::sys::fs::remove_tree(&dir).map_err(|error| {
-                EngineError::failed("remove what a command has left", error)
-            })?;
+            crate::sys::fs::remove_tree(&dir)
+                .map_err(|error| EngineError::failed("remove what a command has left", error))?;
         }
         Ok(())
     }

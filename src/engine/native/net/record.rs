@@ -204,7 +204,9 @@ impl Shelf {
     /// Directories without a record: a command was killed while it made the network.
     pub(super) fn unfinished(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let dirs = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
+        let dirs = entries
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir());
         dirs.filter(|dir| !dir.join(NETWORK).exists()).collect()
     }
     pub(super) fn put(&self, record: &NetworkRecord) -> Result<()> {

@@ -34,7 +34,11 @@ pub(super) fn run(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> ! {
 
 /// Tells the parent and ends.
 pub(super) fn report(wire: &Wire, error: EngineError) -> ! {
-    let code = if let EngineError::CannotRun { code, .. } = &error { *code } else { 1 };
+    let code = if let EngineError::CannotRun { code, .. } = &error {
+        *code
+    } else {
+        1
+    };
     // If nobody listens any more, the code is all there is.
     let _ = wire.send(&Message::Failed(error.into()), &[]);
     exit_now(code)
@@ -53,7 +57,11 @@ pub(super) fn cut_loose(kept: &[RawFd]) -> Result<()> {
 
 fn become_first(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<Infallible> {
     let given = [birth.netns, birth.join.ipc];
-    let mut kept: Vec<RawFd> = given.into_iter().flatten().map(|fd| fd.as_raw_fd()).collect();
+    let mut kept: Vec<RawFd> = given
+        .into_iter()
+        .flatten()
+        .map(|fd| fd.as_raw_fd())
+        .collect();
     kept.extend(birth.stdio.raw());
     kept.extend(birth.mounts.iter().filter_map(|mount| match &mount.source {
         BirthSource::Tree(tree) => Some(tree.as_raw_fd()),
@@ -72,7 +80,12 @@ fn become_first(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<I
     }
     let last = Last {
         process,
-        env: exec::environment(&[&process.env], &host_name()?, is_terminal(&birth.stdio), &user),
+        env: exec::environment(
+            &[&process.env],
+            &host_name()?,
+            is_terminal(&birth.stdio),
+            &user,
+        ),
         user,
         identity: &prepared.identity,
         stdio: birth.stdio,
@@ -123,7 +136,11 @@ fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<O
     let mut stage = Stage::new(&birth.rootfs)?;
     mounts::mount_defaults(&mut stage, birth)?;
     mounts::mount_users(&mut stage, birth, cloned)?;
-    dev::make_nodes(&mut stage, &prepared.nodes, !mounts::replaced(birth, "/dev"))?;
+    dev::make_nodes(
+        &mut stage,
+        &prepared.nodes,
+        !mounts::replaced(birth, "/dev"),
+    )?;
     let security = &birth.spec.security;
     if !security.privileged && !security.unmask_system_paths {
         mounts::mask(&stage, &null)?;
@@ -134,7 +151,11 @@ fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<O
             let slave = terminal::open(stage.root(), wire)?;
             let console = stage.target(Path::new("/dev/console"), Kind::File)?;
             let shown = mount::clone_tree(&slave, Path::new(""), false);
-            stage.attach(shown.map_err(step("show the terminal"))?, console, "/dev/console")?;
+            stage.attach(
+                shown.map_err(step("show the terminal"))?,
+                console,
+                "/dev/console",
+            )?;
             Some(slave)
         }
     };
@@ -166,7 +187,12 @@ fn set_limits(birth: &Birth<'_>) -> Result<PrivateProc> {
 /// Splits in two: PID 1, which never returns, and its child, which goes on.
 fn stay_as_init(prepared: &Prepared, user: &User, proc: &PrivateProc) -> Result<()> {
     init::hold_signals().map_err(step("hold signals"))?;
-    match clone(&Plan { flags: 0, cgroup: None }).map_err(step("start the program"))? {
+    match clone(&Plan {
+        flags: 0,
+        cgroup: None,
+    })
+    .map_err(step("start the program"))?
+    {
         Side::Child => default_signals().map_err(step("reset signals")),
         Side::Parent { pid, .. } => {
             // The child has its own connection; from here on a failure can only end the container.
@@ -204,7 +230,14 @@ impl Last<'_> {
     pub(super) fn execute(&self, proc: &PrivateProc, wire: &Wire) -> Result<Infallible> {
         nix::unistd::setsid().map_err(step("make a session"))?;
         match (self.stdio, &self.slave) {
-            (BirthStdio::Streams { stdin, stdout, stderr }, _) => {
+            (
+                BirthStdio::Streams {
+                    stdin,
+                    stdout,
+                    stderr,
+                },
+                _,
+            ) => {
                 set_streams([stdin, stdout, stderr]).map_err(step("connect the streams"))?;
             }
             (BirthStdio::Terminal, Some(slave)) => terminal::take(slave, &self.user)?,

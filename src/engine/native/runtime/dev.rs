@@ -49,8 +49,18 @@ const LINKS: [(&str, &str); 6] = [
     ("pts/ptmx", "ptmx"),
 ];
 /// Not taken along from the host's `/dev`: they are the container's own.
-const OWN: [&str; 10] =
-    ["pts", "shm", "fd", "mqueue", "console", "ptmx", ".lxc", ".lxd-mounts", ".udev", "hugepages"];
+const OWN: [&str; 10] = [
+    "pts",
+    "shm",
+    "fd",
+    "mqueue",
+    "console",
+    "ptmx",
+    ".lxc",
+    ".lxd-mounts",
+    ".udev",
+    "hugepages",
+];
 
 /// The devices a spec asks for, looked up on the host: those named, what lies in directories named, and
 /// everything for a privileged container.
@@ -58,12 +68,16 @@ pub(super) fn nodes(spec: &ContainerSpec) -> Result<Vec<Node>> {
     let mut found = Vec::new();
     for device in &spec.devices {
         let before = found.len();
-        collect(&device.source, Path::new(&device.target), device, &mut found).map_err(
-            |errno| {
-                let what = format!("add device {}", device.source.display());
-                step(what)(errno)
-            },
-        )?;
+        collect(
+            &device.source,
+            Path::new(&device.target),
+            device,
+            &mut found,
+        )
+        .map_err(|errno| {
+            let what = format!("add device {}", device.source.display());
+            step(what)(errno)
+        })?;
         if found.len() == before {
             let what = format!("add device {}", device.source.display());
             return Err(EngineError::failed(what, "not a device"));
@@ -77,7 +91,9 @@ pub(super) fn nodes(spec: &ContainerSpec) -> Result<Vec<Node>> {
         };
         collect_dir(Path::new("/dev"), Path::new("/dev"), &all, &mut found, &OWN);
         let default = |node: &Node| {
-            DEFAULT.iter().any(|(name, ..)| node.target == Path::new("/dev").join(name))
+            DEFAULT
+                .iter()
+                .any(|(name, ..)| node.target == Path::new("/dev").join(name))
         };
         found.retain(|node| !default(node));
     }
@@ -120,7 +136,10 @@ fn collect_dir(
     let real = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()));
     let mut names: Vec<_> = real.map(|entry| entry.file_name()).collect();
     names.sort();
-    for name in names.iter().filter(|name| !skip.iter().any(|own| *name == own)) {
+    for name in names
+        .iter()
+        .filter(|name| !skip.iter().any(|own| *name == own))
+    {
         // One that goes away meanwhile is no loss.
         let _ = collect(&source.join(name), &target.join(name), device, found);
     }
@@ -139,16 +158,22 @@ pub fn device_rules(spec: &ContainerSpec) -> Result<DeviceAccess> {
     let mut rules: Vec<DeviceRule> = nodes(spec)?
         .iter()
         .map(|node| DeviceRule {
-            kind: if node.kind == SFlag::S_IFBLK { DeviceKind::Block } else { DeviceKind::Char },
+            kind: if node.kind == SFlag::S_IFBLK {
+                DeviceKind::Block
+            } else {
+                DeviceKind::Char
+            },
             major: narrow(major(node.number)),
             minor: narrow(minor(node.number)),
             access: node.access.clone(),
         })
         .collect();
     for text in &spec.device_cgroup_rules {
-        rules.push(DeviceRule::parse(text).ok_or_else(|| EngineError::Unsupported {
-            what: format!("device_cgroup_rules: `{text}` is not like `c 1:3 rwm`"),
-        })?);
+        rules.push(
+            DeviceRule::parse(text).ok_or_else(|| EngineError::Unsupported {
+                what: format!("device_cgroup_rules: `{text}` is not like `c 1:3 rwm`"),
+            })?,
+        );
     }
     Ok(DeviceAccess::Listed(rules))
 }
@@ -163,7 +188,9 @@ pub(super) fn make_nodes(stage: &mut Stage, nodes: &[Node], own_dev: bool) -> Re
 
 fn make_all(stage: &mut Stage, nodes: &[Node], own_dev: bool) -> Result<()> {
     if own_dev {
-        let dev = stage.root().open_at(Path::new("/dev"), OFlag::O_DIRECTORY, 0);
+        let dev = stage
+            .root()
+            .open_at(Path::new("/dev"), OFlag::O_DIRECTORY, 0);
         let dev = dev.map_err(step("open /dev"))?;
         for (name, major, minor) in DEFAULT {
             let node = Node {

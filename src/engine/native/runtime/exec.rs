@@ -94,8 +94,10 @@ pub(super) fn execute(process: &Process, env: &IndexMap<String, String>) -> Engi
     };
     let c = |text: &str| CString::new(text).ok();
     let args: Option<Vec<CString>> = process.args.iter().map(|word| c(word)).collect();
-    let words: Option<Vec<CString>> =
-        env.iter().map(|(name, value)| c(&format!("{name}={value}"))).collect();
+    let words: Option<Vec<CString>> = env
+        .iter()
+        .map(|(name, value)| c(&format!("{name}={value}")))
+        .collect();
     let (Some(args), Some(env_words)) = (args, words) else {
         return cannot_run(
             126,
@@ -120,25 +122,38 @@ pub(super) fn execute(process: &Process, env: &IndexMap<String, String>) -> Engi
         Some(EngineError::CannotRun { message, .. }) if message.ends_with("permission denied") => {
             cannot_run(126, message)
         }
-        _ => cannot_run(127, format!("exec: {program:?}: executable file not found in $PATH")),
+        _ => cannot_run(
+            127,
+            format!("exec: {program:?}: executable file not found in $PATH"),
+        ),
     }
 }
 
 fn try_path(path: &str, shown: &str, args: &[CString], env: &[CString]) -> (Errno, EngineError) {
     let Ok(file) = CString::new(path) else {
-        return (Errno::EINVAL, cannot_run(127, format!("exec: {shown:?}: invalid name")));
+        return (
+            Errno::EINVAL,
+            cannot_run(127, format!("exec: {shown:?}: invalid name")),
+        );
     };
     let there = Path::new(path);
     if there.is_dir() {
-        return (Errno::EISDIR, cannot_run(126, format!("exec: {shown:?}: is a directory")));
+        return (
+            Errno::EISDIR,
+            cannot_run(126, format!("exec: {shown:?}: is a directory")),
+        );
     }
     let file: &CStr = &file;
     let Err(errno) = nix::unistd::execve(file, args, env);
     let error = match errno {
-        Errno::ENOENT if there.symlink_metadata().is_err() => {
-            cannot_run(127, format!("exec: {shown:?}: stat {path}: no such file or directory"))
-        }
-        Errno::ENOTDIR => cannot_run(127, format!("exec: {shown:?}: stat {path}: not a directory")),
+        Errno::ENOENT if there.symlink_metadata().is_err() => cannot_run(
+            127,
+            format!("exec: {shown:?}: stat {path}: no such file or directory"),
+        ),
+        Errno::ENOTDIR => cannot_run(
+            127,
+            format!("exec: {shown:?}: stat {path}: not a directory"),
+        ),
         // The file is there: its interpreter is not.
         Errno::ENOENT => cannot_run(127, format!("exec {path}: no such file or directory")),
         Errno::EACCES => cannot_run(126, format!("exec: {shown:?}: permission denied")),

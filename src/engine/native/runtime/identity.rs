@@ -39,7 +39,11 @@ fn capabilities(security: &Security, privileged: bool) -> Result<Caps> {
         names.iter().try_fold(Caps::EMPTY, |set, name| {
             let upper = name.to_ascii_uppercase();
             let plain = upper.strip_prefix("CAP_").unwrap_or(&upper);
-            let one = if plain == "ALL" { Some(all) } else { Caps::named(plain) };
+            let one = if plain == "ALL" {
+                Some(all)
+            } else {
+                Caps::named(plain)
+            };
             let one = one.ok_or_else(|| EngineError::Unsupported {
                 what: format!("invalid capability: `{name}`"),
             })?;
@@ -75,14 +79,21 @@ impl Identity {
         let filter = policy.map(|policy| compile(&policy)).transpose();
         let filter =
             filter.map_err(|long| EngineError::failed("compile the seccomp profile", long))?;
-        let apparmor =
-            security.apparmor.clone().filter(|label| label != "unconfined" && !privileged);
+        let apparmor = security
+            .apparmor
+            .clone()
+            .filter(|label| label != "unconfined" && !privileged);
         if let Some(label) = apparmor.as_ref().filter(|_| !has_apparmor()) {
             let what =
                 format!("AppArmor profile `{label}`: this machine does not have AppArmor on");
             return Err(EngineError::Unsupported { what });
         }
-        Ok(Self { caps, filter, no_new_privs: security.no_new_privileges, apparmor })
+        Ok(Self {
+            caps,
+            filter,
+            no_new_privs: security.no_new_privileges,
+            apparmor,
+        })
     }
 
     /// Makes the caller this user with these rights; all but the filter, which [`Identity::confine`] adds.
@@ -104,7 +115,11 @@ impl Identity {
         nix::unistd::setresuid(uid, uid, uid).map_err(step(format!("become user {uid}")))?;
         // Who is not root has nothing after the execution; until then files are looked at with what the
         // program itself will have.
-        let usual = if uid.is_root() { self.caps } else { Caps::EMPTY };
+        let usual = if uid.is_root() {
+            self.caps
+        } else {
+            Caps::EMPTY
+        };
         let admin = Caps::named("SYS_ADMIN").unwrap_or(Caps::EMPTY);
         let available = Caps::available_permitted().map_err(step("read our capabilities"))?;
         let now = usual.or(admin).and(available);
@@ -119,9 +134,14 @@ impl Identity {
 
     /// Drops what [`Identity::assume`] kept for the filter; for a process that executes nothing.
     pub(super) fn give_up_admin(&self) -> Result<()> {
-        let usual = if Uid::effective().is_root() { self.caps } else { Caps::EMPTY };
+        let usual = if Uid::effective().is_root() {
+            self.caps
+        } else {
+            Caps::EMPTY
+        };
         let left = Caps::available_permitted().map(|have| usual.and(have));
-        left.and_then(|left| caps::set(left, left)).map_err(step("drop the capabilities"))
+        left.and_then(|left| caps::set(left, left))
+            .map_err(step("drop the capabilities"))
     }
 
     /// Installs the filter. The last thing before the execution.
@@ -140,7 +160,11 @@ mod tests {
 
     fn bits(add: &[&str], drop: &[&str]) -> u64 {
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let security = Security { cap_add: own(add), cap_drop: own(drop), ..Security::default() };
+        let security = Security {
+            cap_add: own(add),
+            cap_drop: own(drop),
+            ..Security::default()
+        };
         capabilities(&security, false).unwrap().bits()
     }
 
@@ -151,7 +175,10 @@ mod tests {
         assert_eq!(bits(&[], &["ALL"]), 0);
         assert_eq!(bits(&["NET_ADMIN"], &["all"]), 1 << 12);
         assert_eq!(bits(&["ALL"], &["MKNOD"]), !(1 << 27));
-        let security = Security { cap_add: vec!["FLY".into()], ..Security::default() };
+        let security = Security {
+            cap_add: vec!["FLY".into()],
+            ..Security::default()
+        };
         let told = capabilities(&security, false).unwrap_err().to_string();
         assert_eq!(told, "invalid capability: `FLY`");
     }

@@ -60,7 +60,10 @@ pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
     let process = merged(spec, request.process);
     let (ours, theirs) = Wire::pair()?;
     let cgroup = request.cgroup.fd()?;
-    let plan = Plan { flags: 0, cgroup: cgroup.as_ref().map(|fd| fd.as_fd()) };
+    let plan = Plan {
+        flags: 0,
+        cgroup: cgroup.as_ref().map(|fd| fd.as_fd()),
+    };
     match clone(&plan).map_err(step("make a process"))? {
         Side::Child => {
             let Err(error) = enter(request, &identity, &process, &container, &theirs);
@@ -77,7 +80,9 @@ pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
 }
 
 fn not_running(spec: &ContainerSpec) -> EngineError {
-    EngineError::NotRunning { name: spec.name.clone() }
+    EngineError::NotRunning {
+        name: spec.name.clone(),
+    }
 }
 
 /// As Docker words it for `exec`.
@@ -96,14 +101,24 @@ fn worded(error: EngineError) -> EngineError {
 /// The command with what the container gives it.
 fn merged(spec: &ContainerSpec, wanted: &Process) -> Process {
     let or = |own: &String, other: &String| {
-        if own.is_empty() { other.clone() } else { own.clone() }
+        if own.is_empty() {
+            other.clone()
+        } else {
+            own.clone()
+        }
     };
     Process {
         args: wanted.args.clone(),
         env: wanted.env.clone(),
         cwd: or(&wanted.cwd, &spec.process.cwd),
         user: or(&wanted.user, &spec.process.user),
-        groups: spec.process.groups.iter().chain(&wanted.groups).cloned().collect(),
+        groups: spec
+            .process
+            .groups
+            .iter()
+            .chain(&wanted.groups)
+            .cloned()
+            .collect(),
         privileged: wanted.privileged,
         tty: wanted.tty,
     }
@@ -122,7 +137,10 @@ fn enter(
     cut_loose(&kept)?;
     request.cgroup.enter_rest()?;
     setns(container, every_namespace()).map_err(step("enter the container"))?;
-    let plan = Plan { flags: libc::CLONE_PARENT as u64, cgroup: None };
+    let plan = Plan {
+        flags: libc::CLONE_PARENT as u64,
+        cgroup: None,
+    };
     match clone(&plan).map_err(step("make the command's process"))? {
         Side::Parent { pid, pidfd } => {
             let told = wire.send(&Message::Process(pid), &[pidfd.as_fd()]);
@@ -148,9 +166,22 @@ fn become_command(
         BirthStdio::Streams { .. } => (None, false),
         BirthStdio::Terminal => (Some(terminal::open(&root, wire)?), true),
     };
-    let env = exec::environment(&[&spec.process.env, &process.env], &host_name()?, tty, &user);
+    let env = exec::environment(
+        &[&spec.process.env, &process.env],
+        &host_name()?,
+        tty,
+        &user,
+    );
     let stdio = request.stdio;
-    let last = Last { process, env, user, identity, stdio, slave, bond: Bond::None };
+    let last = Last {
+        process,
+        env,
+        user,
+        identity,
+        stdio,
+        slave,
+        bond: Bond::None,
+    };
     last.execute(&proc, wire)
 }
 
@@ -162,7 +193,12 @@ fn become_command(
 pub fn shared_memory(init_pid: i32) -> Result<OwnedFd> {
     let container = pidfd::open(init_pid).map_err(step("open the other container"))?;
     let (ours, theirs) = socket::pair().map_err(step("make a socket pair"))?;
-    match clone(&Plan { flags: 0, cgroup: None }).map_err(step("make a process"))? {
+    match clone(&Plan {
+        flags: 0,
+        cgroup: None,
+    })
+    .map_err(step("make a process"))?
+    {
         Side::Child => {
             let copy = || {
                 nix::sys::prctl::set_dumpable(false)?;

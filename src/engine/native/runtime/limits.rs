@@ -29,13 +29,22 @@ impl PrivateProc {
         let proc = Self(made.map_err(step("mount a private proc"))?);
         let found = nix::sys::statfs::fstatfs(&proc.0).map_err(step("look at the private proc"))?;
         if found.filesystem_type() != nix::sys::statfs::PROC_SUPER_MAGIC {
-            return Err(EngineError::failed("mount a private proc", "it is something else"));
+            return Err(EngineError::failed(
+                "mount a private proc",
+                "it is something else",
+            ));
         }
         Ok(proc)
     }
     /// Writes a value to a file.
     pub(super) fn write(&self, path: &str, value: &str) -> std::result::Result<(), Errno> {
-        let file = openat2(self.0.as_fd(), Path::new(path), OFlag::O_WRONLY, 0, Resolve::InRoot)?;
+        let file = openat2(
+            self.0.as_fd(),
+            Path::new(path),
+            OFlag::O_WRONLY,
+            0,
+            Resolve::InRoot,
+        )?;
         let wrote = std::fs::File::from(file).write_all(value.as_bytes());
         wrote.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
     }
@@ -133,7 +142,9 @@ fn is_own(path: &Path, spec: &ContainerSpec, own_network: bool) -> bool {
         "kernel/shmmni",
         "kernel/shm_rmid_forced",
     ];
-    let plain = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    let plain = path
+        .components()
+        .all(|part| matches!(part, std::path::Component::Normal(_)));
     let ipc = path.starts_with("fs/mqueue") || IPC.iter().any(|known| path == Path::new(known));
     plain
         && ((ipc && spec.namespaces.ipc == Share::Own)
@@ -164,7 +175,8 @@ pub(super) fn set_parameters(
             return Err(EngineError::Unsupported { what });
         }
         let at = format!("sys/{}", path.display());
-        proc.write(&at, value).map_err(step(format!("set sysctl {name}={value}")))?;
+        proc.write(&at, value)
+            .map_err(step(format!("set sysctl {name}={value}")))?;
     }
     Ok(())
 }
@@ -175,8 +187,17 @@ mod tests {
 
     #[test]
     fn a_parameter_name_has_dots_or_slashes() {
-        assert_eq!(parameter_path("net.ipv4.ip_forward"), Path::new("net/ipv4/ip_forward"));
-        assert_eq!(parameter_path("net/ipv4/conf/eth0.1/x"), Path::new("net/ipv4/conf/eth0.1/x"));
-        assert_eq!(parameter_path("net.ipv4.conf.eth0/1.x"), Path::new("net/ipv4/conf/eth0.1/x"));
+        assert_eq!(
+            parameter_path("net.ipv4.ip_forward"),
+            Path::new("net/ipv4/ip_forward")
+        );
+        assert_eq!(
+            parameter_path("net/ipv4/conf/eth0.1/x"),
+            Path::new("net/ipv4/conf/eth0.1/x")
+        );
+        assert_eq!(
+            parameter_path("net.ipv4.conf.eth0/1.x"),
+            Path::new("net/ipv4/conf/eth0.1/x")
+        );
     }
 }

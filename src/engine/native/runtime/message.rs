@@ -92,7 +92,9 @@ impl Wire {
             return Ok(None);
         };
         let message = serde_json::from_slice(&bytes);
-        message.map(|message| Some((message, fds))).map_err(|e| EngineError::failed("decode", e))
+        message
+            .map(|message| Some((message, fds)))
+            .map_err(|e| EngineError::failed("decode", e))
     }
 }
 

@@ -180,9 +180,11 @@ pub enum BirthStdio<'a> {
 impl BirthStdio<'_> {
     fn raw(&self) -> Vec<RawFd> {
         match self {
-            Self::Streams { stdin, stdout, stderr } => {
-                [stdin, stdout, stderr].map(|fd| fd.as_raw_fd()).to_vec()
-            }
+            Self::Streams {
+                stdin,
+                stdout,
+                stderr,
+            } => [stdin, stdout, stderr].map(|fd| fd.as_raw_fd()).to_vec(),
             Self::Terminal => Vec::new(),
         }
     }
@@ -244,12 +246,20 @@ fn born(birth: &Birth<'_>, bond: Bond) -> Result<Born> {
     };
     let (ours, theirs) = Wire::pair()?;
     let cgroup = birth.cgroup.fd()?;
-    let plan = Plan { flags: flags(birth), cgroup: cgroup.as_ref().map(|fd| fd.as_fd()) };
+    let plan = Plan {
+        flags: flags(birth),
+        cgroup: cgroup.as_ref().map(|fd| fd.as_fd()),
+    };
     match in_pid_namespace(birth.join.pid, || clone(&plan))? {
         Side::Child => child::run(birth, &prepared, &theirs),
         Side::Parent { pid, pidfd } => {
             drop(theirs);
-            let born = Born { pid, pidfd, master: None, made: Vec::new() };
+            let born = Born {
+                pid,
+                pidfd,
+                master: None,
+                made: Vec::new(),
+            };
             until_execution(&ours, Some(born)).map_err(bury)
         }
     }
@@ -300,7 +310,12 @@ fn until_execution(wire: &Wire, mut born: Option<Born>) -> std::result::Result<B
             Ok(Some((Message::Terminal, fds))) => master = fds.into_iter().next(),
             Ok(Some((Message::Process(pid), fds))) => {
                 let fd = fds.into_iter().next();
-                born = fd.map(|pidfd| Born { pid, pidfd, master: None, made: Vec::new() });
+                born = fd.map(|pidfd| Born {
+                    pid,
+                    pidfd,
+                    master: None,
+                    made: Vec::new(),
+                });
             }
             Ok(Some((Message::Ready, _))) => ready = true,
             Ok(Some((Message::Failed(report), _))) => return Err((report.into(), born)),
@@ -309,7 +324,11 @@ fn until_execution(wire: &Wire, mut born: Option<Born>) -> std::result::Result<B
         }
     }
     match born {
-        Some(born) if ready => Ok(Born { master, made, ..born }),
+        Some(born) if ready => Ok(Born {
+            master,
+            made,
+            ..born
+        }),
         born => {
             let cause = "its process was killed before the program could start: is the memory limit too small?";
             Err((EngineError::failed("start the container", cause), born))

@@ -36,8 +36,13 @@ const MASKED: [&str; 12] = [
 ];
 
 /// Can be read only.
-const READ_ONLY: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 
 /// Files of `/proc` that a mount may lie on: what lxcfs replaces. As runc: `checkProcMount`.
 const PROC_TARGETS: [&str; 9] = [
@@ -60,12 +65,17 @@ const SHM_SIZE: u64 = 64 << 20;
 /// Host trees, cloned before the mount namespace is cut off from the host's, so that a shared one stays
 /// shared; in the order of [`Birth::mounts`].
 pub(super) fn clone_sources(mounts: &[BirthMount]) -> Result<Vec<Option<OwnedFd>>> {
-    mounts.iter().map(|mount| clone_source(&mount.source)).collect()
+    mounts
+        .iter()
+        .map(|mount| clone_source(&mount.source))
+        .collect()
 }
 
 fn clone_source(source: &BirthSource) -> Result<Option<OwnedFd>> {
     match source {
-        BirthSource::Path { path, recursive, .. } => {
+        BirthSource::Path {
+            path, recursive, ..
+        } => {
             let cloned = mount::clone_tree(AT_FDCWD, path, *recursive);
             cloned.map(Some).map_err(|errno| match errno {
                 Errno::ENOENT => EngineError::Unsupported {
@@ -75,7 +85,11 @@ fn clone_source(source: &BirthSource) -> Result<Option<OwnedFd>> {
             })
         }
         BirthSource::Beneath { root, path } => {
-            let name = || root.join(path.strip_prefix("/").unwrap_or(path)).display().to_string();
+            let name = || {
+                root.join(path.strip_prefix("/").unwrap_or(path))
+                    .display()
+                    .to_string()
+            };
             let open = Root::open(root).and_then(|root| root.open_at(path, OFlag::O_PATH, 0));
             let cloned = open.and_then(|found| mount::clone_tree(found, Path::new(""), true));
             cloned.map(Some).map_err(step(format!("bind {}", name())))
@@ -106,8 +120,11 @@ pub(super) fn mount_defaults(stage: &mut Stage, birth: &Birth<'_>) -> Result<()>
         )?;
     }
     if !replaced(birth, "/dev/pts") {
-        let terminals =
-            [("ptmxmode", "0666".to_owned()), ("mode", "0620".to_owned()), ("gid", "5".to_owned())];
+        let terminals = [
+            ("ptmxmode", "0666".to_owned()),
+            ("mode", "0620".to_owned()),
+            ("gid", "5".to_owned()),
+        ];
         let pts = stage.plain_dir("/dev/pts")?;
         let made = new_mount(c"devpts", &terminals, attr::NOSUID | attr::NOEXEC)?;
         stage.attach(made, pts, "/dev/pts")?;
@@ -125,7 +142,11 @@ fn mount_ipc(stage: &mut Stage, birth: &Birth<'_>) -> Result<()> {
                 .map_err(step("bind the host's /dev/shm"))?
         } else {
             let size = birth.spec.shm_size.unwrap_or(SHM_SIZE).to_string();
-            new_mount(c"tmpfs", &[("mode", "1777".to_owned()), ("size", size)], QUIET)?
+            new_mount(
+                c"tmpfs",
+                &[("mode", "1777".to_owned()), ("size", size)],
+                QUIET,
+            )?
         };
         stage.attach(made, shm, "/dev/shm")?;
     }
@@ -151,7 +172,11 @@ fn mount_sys(stage: &mut Stage, birth: &Birth<'_>) -> Result<()> {
         return Ok(());
     }
     let target = stage.plain_dir("/sys/fs/cgroup")?;
-    let change = Change { set: QUIET | read_only, recursive: true, ..Change::default() };
+    let change = Change {
+        set: QUIET | read_only,
+        recursive: true,
+        ..Change::default()
+    };
     let bind = |dir: &Path, recursive| {
         let made = mount::clone_tree(AT_FDCWD, dir, recursive)?;
         mount::set_attr(&made, change)?;
@@ -173,16 +198,28 @@ fn mount_sys(stage: &mut Stage, birth: &Birth<'_>) -> Result<()> {
     stage.attach(&all, target, "/sys/fs/cgroup")?;
     for path in &paths {
         let place = stage.plain_dir(&format!("/sys/fs/cgroup/{}", path.name))?;
-        stage.attach(bind(&path.dir, false).map_err(fail())?, place, "/sys/fs/cgroup")?;
-        for alias in
-            path.controllers.iter().filter(|alias| **alias != path.name && !alias.contains('='))
+        stage.attach(
+            bind(&path.dir, false).map_err(fail())?,
+            place,
+            "/sys/fs/cgroup",
+        )?;
+        for alias in path
+            .controllers
+            .iter()
+            .filter(|alias| **alias != path.name && !alias.contains('='))
         {
             // Controllers that share a hierarchy are found under each name.
             let _ = nix::unistd::symlinkat(path.name.as_str(), &all, alias.as_str());
         }
     }
-    mount::set_attr(&all, Change { set: read_only, ..Change::default() })
-        .map_err(step("make /sys/fs/cgroup read-only"))
+    mount::set_attr(
+        &all,
+        Change {
+            set: read_only,
+            ..Change::default()
+        },
+    )
+    .map_err(step("make /sys/fs/cgroup read-only"))
 }
 
 /// Mounts what the user asked for; `cloned` are the trees of [`clone_sources`].
@@ -198,7 +235,10 @@ pub(super) fn mount_users(
         };
         // A cloned tree was cut off from the host by now; only what asks for it is joined again.
         let propagation = match &wanted.source {
-            BirthSource::Path { propagation: Some(kind), .. } => *kind,
+            BirthSource::Path {
+                propagation: Some(kind),
+                ..
+            } => *kind,
             _ => Propagation::Rprivate,
         };
         let found = fstat(&source).map_err(step(format!("look at {}", wanted.target)))?;
@@ -206,7 +246,11 @@ pub(super) fn mount_users(
         set_propagation(&source, propagation)
             .map_err(step(format!("set the propagation of {}", wanted.target)))?;
         if wanted.read_only {
-            let change = Change { set: attr::RDONLY, recursive: true, ..Change::default() };
+            let change = Change {
+                set: attr::RDONLY,
+                recursive: true,
+                ..Change::default()
+            };
             mount::set_attr(&source, change)
                 .map_err(step(format!("make {} read-only", wanted.target)))?;
         }
@@ -224,7 +268,14 @@ fn set_propagation(tree: impl AsFd, kind: Propagation) -> std::result::Result<()
         Propagation::Slave => (MsFlags::MS_SLAVE, false),
         Propagation::Rslave => (MsFlags::MS_SLAVE, true),
     };
-    mount::set_attr(tree, Change { propagation: flag.bits(), recursive, ..Change::default() })
+    mount::set_attr(
+        tree,
+        Change {
+            propagation: flag.bits(),
+            recursive,
+            ..Change::default()
+        },
+    )
 }
 
 /// Opens a user's target. Nothing may lie on `/proc`: what checks masks and kernel parameters relies on it.
@@ -238,7 +289,11 @@ fn user_target(stage: &mut Stage, name: &str, kind: Kind) -> Result<OwnedFd> {
     let target = stage.target(&path, kind)?;
     let proc = nix::sys::statfs::fstatfs(&target)
         .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::PROC_SUPER_MAGIC);
-    if proc && !PROC_TARGETS.iter().any(|allowed| path == Path::new(allowed)) {
+    if proc
+        && !PROC_TARGETS
+            .iter()
+            .any(|allowed| path == Path::new(allowed))
+    {
         let what = format!("mount target `{name}` is inside /proc: refused");
         return Err(EngineError::Unsupported { what });
     }
@@ -247,16 +302,29 @@ fn user_target(stage: &mut Stage, name: &str, kind: Kind) -> Result<OwnedFd> {
 
 fn make_source(stage: &Stage, wanted: &BirthMount) -> Result<OwnedFd> {
     match &wanted.source {
-        BirthSource::Tree(tree) => {
-            tree.try_clone().map_err(|error| EngineError::failed("share a mount", error))
-        }
-        BirthSource::Tmpfs { size, mode, options } => tmpfs(*size, *mode, options),
+        BirthSource::Tree(tree) => tree
+            .try_clone()
+            .map_err(|error| EngineError::failed("share a mount", error)),
+        BirthSource::Tmpfs {
+            size,
+            mode,
+            options,
+        } => tmpfs(*size, *mode, options),
         BirthSource::ImageView { lower, subpath } => {
             image_view(stage, lower, subpath, wanted.read_only)
         }
-        BirthSource::Bytes { content, uid, gid, mode } => {
+        BirthSource::Bytes {
+            content,
+            uid,
+            gid,
+            mode,
+        } => {
             // A file may be run only where its mode says so: heredoc scripts of a build.
-            let attrs = if mode & 0o111 == 0 { QUIET } else { QUIET & !attr::NOEXEC };
+            let attrs = if mode & 0o111 == 0 {
+                QUIET
+            } else {
+                QUIET & !attr::NOEXEC
+            };
             let memory = unswapped(attrs).map_err(step("make a memory file system"))?;
             let write = || {
                 let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
@@ -272,9 +340,9 @@ fn make_source(stage: &Stage, wanted: &BirthMount) -> Result<OwnedFd> {
                     .map_err(step(format!("mount {}", wanted.target)))
             })
         }
-        BirthSource::Path { path, .. } | BirthSource::Beneath { path, .. } => {
-            Err(EngineError::failed(format!("mount {}", path.display()), "not cloned"))
-        }
+        BirthSource::Path { path, .. } | BirthSource::Beneath { path, .. } => Err(
+            EngineError::failed(format!("mount {}", path.display()), "not cloned"),
+        ),
     }
 }
 
@@ -334,7 +402,9 @@ fn image_view(
                 .map_err(step("make room for writes"))?;
         }
         let at = fs::fd_path(&memory);
-        stage.on_workbench(&memory, || overlay(Some((&at.join("upper"), &at.join("work")))))?
+        stage.on_workbench(&memory, || {
+            overlay(Some((&at.join("upper"), &at.join("work"))))
+        })?
     };
     let root = Root::from_fd(view);
     if fs::clean(subpath) == Path::new("/") {
@@ -352,18 +422,33 @@ fn image_view(
 
 /// Hides and protects parts of `/proc` and `/sys`.
 pub(super) fn mask(stage: &Stage, null: &OwnedFd) -> Result<()> {
-    let open =
-        |path: &str| openat2(stage.root(), Path::new(path), OFlag::O_PATH, 0, Resolve::NoLinks);
+    let open = |path: &str| {
+        openat2(
+            stage.root(),
+            Path::new(path),
+            OFlag::O_PATH,
+            0,
+            Resolve::NoLinks,
+        )
+    };
     for path in READ_ONLY {
         let Ok(target) = open(path) else { continue };
         let fail = || step(format!("make {path} read-only"));
         let again = mount::clone_tree(&target, Path::new(""), true).map_err(fail())?;
-        let change = Change { set: attr::RDONLY, recursive: true, ..Change::default() };
+        let change = Change {
+            set: attr::RDONLY,
+            recursive: true,
+            ..Change::default()
+        };
         mount::set_attr(&again, change).map_err(fail())?;
         stage.attach(again, target, path)?;
     }
     let thermal = thermal_paths();
-    for path in MASKED.iter().copied().chain(thermal.iter().map(String::as_str)) {
+    for path in MASKED
+        .iter()
+        .copied()
+        .chain(thermal.iter().map(String::as_str))
+    {
         let Ok(target) = open(path) else { continue };
         let found = fstat(&target).map_err(step(format!("look at {path}")))?;
         let cover = if is_kind(&found, libc::S_IFDIR) {
@@ -386,7 +471,9 @@ fn thermal_paths() -> Vec<String> {
         name.strip_prefix("cpu")
             .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
     });
-    let mut paths: Vec<String> = cpus.map(|cpu| format!("{dir}/{cpu}/thermal_throttle")).collect();
+    let mut paths: Vec<String> = cpus
+        .map(|cpu| format!("{dir}/{cpu}/thermal_throttle"))
+        .collect();
     paths.sort();
     paths
 }
@@ -401,6 +488,9 @@ pub(super) fn open_null() -> Result<OwnedFd> {
     if device && found.st_rdev == nix::sys::stat::makedev(1, 3) {
         Ok(null)
     } else {
-        Err(EngineError::failed("use /dev/null for masks", "it is not the null device"))
+        Err(EngineError::failed(
+            "use /dev/null for masks",
+            "it is not the null device",
+        ))
     }
 }

@@ -69,7 +69,9 @@ struct Filter {
 }
 
 fn refused(why: impl std::fmt::Display) -> EngineError {
-    EngineError::Unsupported { what: format!("seccomp profile: {why}") }
+    EngineError::Unsupported {
+        what: format!("seccomp profile: {why}"),
+    }
 }
 
 fn action(name: &str, errno: Option<u16>) -> Result<Action> {
@@ -96,8 +98,11 @@ fn arch(name: &str) -> Option<Arch> {
 }
 
 /// This machine as `includes.arches` names it.
-const MACHINE: &[&str] =
-    if cfg!(target_arch = "x86_64") { &["amd64", "x32", "x86"] } else { &["arm64", "arm"] };
+const MACHINE: &[&str] = if cfg!(target_arch = "x86_64") {
+    &["amd64", "x32", "x86"]
+} else {
+    &["arm64", "arm"]
+};
 
 impl Filter {
     fn caps(&self) -> impl Iterator<Item = &str> {
@@ -111,19 +116,27 @@ impl Filter {
     fn includes(&self, caps: Caps, kernel: (u32, u32)) -> bool {
         let arch = self.arches.as_ref().is_none_or(Vec::is_empty)
             || self.arches().any(|name| MACHINE.contains(&name));
-        let new = self.min_kernel.as_deref().is_none_or(|least| version(least) <= kernel);
+        let new = self
+            .min_kernel
+            .as_deref()
+            .is_none_or(|least| version(least) <= kernel);
         arch && new && self.caps().all(|name| caps.has(name))
     }
     /// Whether an entry with these `excludes` does not count.
     fn excludes(&self, caps: Caps, kernel: (u32, u32)) -> bool {
         self.arches().any(|name| MACHINE.contains(&name))
             || self.caps().any(|name| caps.has(name))
-            || self.min_kernel.as_deref().is_some_and(|least| version(least) <= kernel)
+            || self
+                .min_kernel
+                .as_deref()
+                .is_some_and(|least| version(least) <= kernel)
     }
 }
 
 fn version(text: &str) -> (u32, u32) {
-    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    let mut numbers = text
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|n| n.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
@@ -139,18 +152,28 @@ fn condition(argument: &Argument) -> Result<Condition> {
         other => return Err(refused(format!("comparison `{other}` is not known"))),
     };
     if argument.index > 5 {
-        return Err(refused(format!("argument {} does not exist", argument.index)));
+        return Err(refused(format!(
+            "argument {} does not exist",
+            argument.index
+        )));
     }
-    Ok(Condition { argument: argument.index, compare, value, width: Width::Full })
+    Ok(Condition {
+        argument: argument.index,
+        compare,
+        value,
+        width: Width::Full,
+    })
 }
 
 fn arches(profile: &Profile) -> Result<Vec<Arch>> {
     let native = Arch::NATIVE.first().copied();
     let maps = profile.arch_map.iter().flatten();
-    let mapped = maps.filter(|map| arch(&map.architecture) == native).flat_map(|map| {
-        let below = map.sub_architectures.iter().flatten();
-        std::iter::once(&map.architecture).chain(below)
-    });
+    let mapped = maps
+        .filter(|map| arch(&map.architecture) == native)
+        .flat_map(|map| {
+            let below = map.sub_architectures.iter().flatten();
+            std::iter::once(&map.architecture).chain(below)
+        });
     let named = profile.architectures.iter().flatten().chain(mapped);
     let mut found: Vec<Arch> = native.into_iter().collect();
     for one in named.filter_map(|name| arch(name)) {
@@ -172,21 +195,39 @@ pub(super) fn read(text: &str, caps: Caps) -> Result<Policy> {
     let default = action(&profile.default_action, profile.default_errno_ret)?;
     let mut rules = Vec::new();
     for entry in profile.syscalls.iter().flatten() {
-        let included = entry.includes.as_ref().is_none_or(|only| only.includes(caps, kernel));
-        let excluded = entry.excludes.as_ref().is_some_and(|not| not.excludes(caps, kernel));
+        let included = entry
+            .includes
+            .as_ref()
+            .is_none_or(|only| only.includes(caps, kernel));
+        let excluded = entry
+            .excludes
+            .as_ref()
+            .is_some_and(|not| not.excludes(caps, kernel));
         if !included || excluded {
             continue;
         }
         let action = action(&entry.action, entry.errno_ret)?;
-        let conditions: Vec<Condition> =
-            entry.args.iter().flatten().map(condition).collect::<Result<_>>()?;
+        let conditions: Vec<Condition> = entry
+            .args
+            .iter()
+            .flatten()
+            .map(condition)
+            .collect::<Result<_>>()?;
         for call in entry.name.iter().chain(entry.names.iter().flatten()) {
-            rules.push(Rule { call: call.clone(), action, conditions: conditions.clone() });
+            rules.push(Rule {
+                call: call.clone(),
+                action,
+                conditions: conditions.clone(),
+            });
         }
     }
     // A rule without conditions would hide those behind it.
     rules.sort_by_key(|rule: &Rule| rule.conditions.is_empty());
-    Ok(Policy { default, rules, arches: arches(&profile)? })
+    Ok(Policy {
+        default,
+        rules,
+        arches: arches(&profile)?,
+    })
 }
 
 #[cfg(test)]
@@ -205,11 +246,18 @@ mod tests {
         let names = |caps| {
             let policy = read(text, caps).unwrap();
             assert_eq!(policy.default, Action::Errno(38));
-            policy.rules.into_iter().map(|rule| rule.call).collect::<Vec<_>>()
+            policy
+                .rules
+                .into_iter()
+                .map(|rule| rule.call)
+                .collect::<Vec<_>>()
         };
         assert_eq!(names(Caps::EMPTY), ["read", "read", "clone3"]);
         assert_eq!(names(Caps::from_bits(u64::MAX)), ["read", "read", "mount"]);
         let told = read("{}", Caps::EMPTY).unwrap_err().to_string();
-        assert!(told.starts_with("seccomp profile: missing field `defaultAction`"), "{told}");
+        assert!(
+            told.starts_with("seccomp profile: missing field `defaultAction`"),
+            "{told}"
+        );
     }
 }

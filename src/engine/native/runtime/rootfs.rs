@@ -27,7 +27,11 @@ pub(super) enum Kind {
 impl Kind {
     /// The kind of target that a source needs.
     pub(super) fn of(found: &FileStat) -> Self {
-        if is_kind(found, libc::S_IFDIR) { Self::Dir } else { Self::File }
+        if is_kind(found, libc::S_IFDIR) {
+            Self::Dir
+        } else {
+            Self::File
+        }
     }
 }
 
@@ -78,20 +82,33 @@ impl Stage {
         let mut lower = spec.lower.clone();
         let mut empty = None;
         if lower.is_empty() {
-            let made =
-                empty.insert(new_mount(c"tmpfs", &[("mode", "755".to_owned())], attr::RDONLY)?);
+            let made = empty.insert(new_mount(
+                c"tmpfs",
+                &[("mode", "755".to_owned())],
+                attr::RDONLY,
+            )?);
             lower.push(fs::fd_path(made));
         }
-        let layers = Overlay { lower: &lower, upper: Some((&spec.upper, &spec.work)) };
+        let layers = Overlay {
+            lower: &lower,
+            upper: Some((&spec.upper, &spec.work)),
+        };
         let mount = mount::overlay(&layers)
             .map_err(|error| EngineError::failed("mount the root file system", error))?;
         mount::attach(&mount, &place).map_err(step("attach the root file system"))?;
-        let private =
-            Change { propagation: nix::mount::MsFlags::MS_PRIVATE.bits(), ..Change::default() };
+        let private = Change {
+            propagation: nix::mount::MsFlags::MS_PRIVATE.bits(),
+            ..Change::default()
+        };
         mount::set_attr(&mount, private).map_err(step("make the root file system private"))?;
         let root = Root::from_fd(mount);
         let base = readlink(&fs::fd_path(&root)).map_err(step("find the root file system"))?;
-        Ok(Self { root, base: base.into(), made: Vec::new(), workbench })
+        Ok(Self {
+            root,
+            base: base.into(),
+            made: Vec::new(),
+            workbench,
+        })
     }
 
     /// What was made below the root, in order.
@@ -204,7 +221,10 @@ impl Stage {
 
     /// Makes the root refuse writes; mounts below are not touched.
     pub(super) fn make_read_only(&self) -> Result<()> {
-        let change = Change { set: attr::RDONLY, ..Change::default() };
+        let change = Change {
+            set: attr::RDONLY,
+            ..Change::default()
+        };
         mount::set_attr(&self.root, change).map_err(step("make the root file system read-only"))
     }
 

@@ -99,8 +99,14 @@ const WITH_CAPABILITY: &[(&str, &str)] = &[
     ("SYS_CHROOT", "chroot"),
     ("SYS_PTRACE", "kcmp pidfd_getfd process_madvise"),
     ("SYS_MODULE", "init_module finit_module delete_module"),
-    ("SYS_TIME", "settimeofday stime clock_settime clock_settime64"),
-    ("SYS_NICE", "get_mempolicy set_mempolicy mbind set_mempolicy_home_node"),
+    (
+        "SYS_TIME",
+        "settimeofday stime clock_settime clock_settime64",
+    ),
+    (
+        "SYS_NICE",
+        "get_mempolicy set_mempolicy mbind set_mempolicy_home_node",
+    ),
     ("SYS_RAWIO", "iopl ioperm"),
     ("SYS_BOOT", "reboot"),
     ("SYS_PACCT", "acct"),
@@ -120,7 +126,12 @@ const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 const NEW_NAMESPACES: u64 = 0x7e02_0000;
 
 fn low(argument: u8, compare: Compare, value: u64) -> Condition {
-    Condition { argument, compare, value, width: Width::Low }
+    Condition {
+        argument,
+        compare,
+        value,
+        width: Width::Low,
+    }
 }
 
 /// The default policy for a process with these capabilities.
@@ -140,10 +151,22 @@ pub(super) fn default_policy(caps: Caps) -> Policy {
         TRACING,
         MACHINE,
     ];
-    let gated = WITH_CAPABILITY.iter().filter(|(cap, _)| caps.has(cap)).map(|(_, calls)| *calls);
-    let calls = always.into_iter().chain(gated).flat_map(str::split_ascii_whitespace);
-    let rule = |call: &str, action, conditions| Rule { call: call.to_owned(), action, conditions };
-    let mut rules: Vec<Rule> = calls.map(|call| rule(call, Action::Allow, Vec::new())).collect();
+    let gated = WITH_CAPABILITY
+        .iter()
+        .filter(|(cap, _)| caps.has(cap))
+        .map(|(_, calls)| *calls);
+    let calls = always
+        .into_iter()
+        .chain(gated)
+        .flat_map(str::split_ascii_whitespace);
+    let rule = |call: &str, action, conditions| Rule {
+        call: call.to_owned(),
+        action,
+        conditions,
+    };
+    let mut rules: Vec<Rule> = calls
+        .map(|call| rule(call, Action::Allow, Vec::new()))
+        .collect();
     let families = REFUSED_FAMILIES.map(|family| low(0, Compare::Ne, family));
     rules.push(rule("socket", Action::Allow, families.to_vec()));
     for value in PERSONALITIES {
@@ -154,10 +177,18 @@ pub(super) fn default_policy(caps: Caps) -> Policy {
         let none = low(0, Compare::MaskedEq(NEW_NAMESPACES), 0);
         rules.push(rule("clone", Action::Allow, vec![none]));
         // Its flags lie in memory that a filter can't read; callers fall back to clone.
-        rules.push(rule("clone3", Action::Errno(libc::ENOSYS as u16), Vec::new()));
+        rules.push(rule(
+            "clone3",
+            Action::Errno(libc::ENOSYS as u16),
+            Vec::new(),
+        ));
     }
     let default = Action::Errno(libc::EPERM as u16);
-    Policy { default, rules, arches: Arch::NATIVE.to_vec() }
+    Policy {
+        default,
+        rules,
+        arches: Arch::NATIVE.to_vec(),
+    }
 }
 
 #[cfg(test)]
@@ -166,7 +197,11 @@ mod tests {
     use crate::sys::seccomp::compile;
 
     fn calls(caps: Caps) -> Vec<String> {
-        default_policy(caps).rules.into_iter().map(|rule| rule.call).collect()
+        default_policy(caps)
+            .rules
+            .into_iter()
+            .map(|rule| rule.call)
+            .collect()
     }
 
     #[test]
@@ -188,8 +223,14 @@ mod tests {
         let all = Caps::from_bits(u64::MAX);
         assert!(!calls(Caps::EMPTY).contains(&"mount".to_owned()));
         assert!(calls(all).contains(&"mount".to_owned()));
-        for never in ["io_uring_setup", "userfaultfd", "kexec_load", "add_key", "keyctl", "swapon"]
-        {
+        for never in [
+            "io_uring_setup",
+            "userfaultfd",
+            "kexec_load",
+            "add_key",
+            "keyctl",
+            "swapon",
+        ] {
             assert!(!calls(all).contains(&never.to_owned()), "{never}");
         }
     }

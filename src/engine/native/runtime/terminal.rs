@@ -22,7 +22,13 @@ const DEVPTS: i64 = 0x1cd1;
 pub(super) fn open(root: impl AsFd, wire: &Wire) -> Result<OwnedFd> {
     let make = || {
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY;
-        let master = openat2(&root, Path::new("/dev/pts/ptmx"), flags, 0, Resolve::NoLinks)?;
+        let master = openat2(
+            &root,
+            Path::new("/dev/pts/ptmx"),
+            flags,
+            0,
+            Resolve::NoLinks,
+        )?;
         if nix::sys::statfs::fstatfs(&master)?.filesystem_type().0 as i64 != DEVPTS {
             return Err(Errno::ENOTTY);
         }

@@ -49,11 +49,20 @@ impl Place {
         .unwrap();
         fs::write(dir.join("layer/etc/group"), "root:x:0:\naudio:x:29:ann\n").unwrap();
         let spec = spec(&id, command);
-        let resources =
-            Resources { memory: Some(96 << 20), pids: Some(64), ..Resources::default() };
+        let resources = Resources {
+            memory: Some(96 << 20),
+            pids: Some(64),
+            ..Resources::default()
+        };
         let cgroup =
             Cgroup::create(&id, None, &resources, &DeviceAccess::Listed(Vec::new())).unwrap();
-        Self { dir, cgroup, spec, mounts: Vec::new(), init: false }
+        Self {
+            dir,
+            cgroup,
+            spec,
+            mounts: Vec::new(),
+            init: false,
+        }
     }
     fn birth<'a>(&'a self, stdio: BirthStdio<'a>, netns: BorrowedFd<'a>) -> Birth<'a> {
         Birth {
@@ -77,7 +86,11 @@ impl Place {
         let null = fs::File::open("/dev/null").unwrap();
         let (mut out, into) = std::io::pipe().unwrap();
         let (stdin, to) = (null.as_fd(), into.as_fd());
-        let stdio = BirthStdio::Streams { stdin, stdout: to, stderr: to };
+        let stdio = BirthStdio::Streams {
+            stdin,
+            stdout: to,
+            stderr: to,
+        };
         let born = match give_birth_bound(&self.birth(stdio, net.as_fd())) {
             Ok(born) => born,
             Err(EngineError::CannotRun { code, message }) => return (message, code),
@@ -105,12 +118,20 @@ fn spec(id: &str, command: &[&str]) -> ContainerSpec {
         project: ProjectName::new("test").unwrap(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
-        image: ImageRef { name: "busybox".into(), id: Digest::of(b"x"), layers: Vec::new() },
+        image: ImageRef {
+            name: "busybox".into(),
+            id: Digest::of(b"x"),
+            layers: Vec::new(),
+        },
         process: Process {
             args: command.iter().map(|word| (*word).to_owned()).collect(),
             ..Process::default()
         },
-        stdio: Stdio { tty: false, stdin: false, stdin_once: false },
+        stdio: Stdio {
+            tty: false,
+            stdin: false,
+            stdin_once: false,
+        },
         init: false,
         hostname: "box".into(),
         domainname: None,
@@ -200,9 +221,15 @@ fn only_allowed_devices_can_be_opened_and_forbidden_calls_fail() {
     contained(|| {
         let script = "mknod /tmp/mem c 1 1 && cat /tmp/mem; head -c 2 /dev/urandom | wc -c; \
              head -c 1 /shown | wc -c; unshare -m true";
-        let mut place = shell("devices", &script.replace("wc -c", "cat > /dev/null && echo read"));
-        let device =
-            Device { source: "/dev/zero".into(), target: "/shown".into(), permissions: "r".into() };
+        let mut place = shell(
+            "devices",
+            &script.replace("wc -c", "cat > /dev/null && echo read"),
+        );
+        let device = Device {
+            source: "/dev/zero".into(),
+            target: "/shown".into(),
+            permissions: "r".into(),
+        };
         place.spec.devices = vec![device];
         place.spec.device_cgroup_rules = vec!["c 200:* rw".into()];
         let DeviceAccess::Listed(rules) = device_rules(&place.spec).unwrap() else {
@@ -244,7 +271,10 @@ fn limits_are_visible_inside() {
 #[test]
 fn users_groups_and_directories_are_the_containers_own() {
     contained(|| {
-        let mut place = shell("users", "id; pwd; echo $HOME; grep CapEff /proc/self/status; umask");
+        let mut place = shell(
+            "users",
+            "id; pwd; echo $HOME; grep CapEff /proc/self/status; umask",
+        );
         place.spec.process.user = "ann".into();
         place.spec.process.groups = vec!["77".into()];
         place.spec.process.cwd = "/new/dir".into();
@@ -260,7 +290,10 @@ fn users_groups_and_directories_are_the_containers_own() {
         place.spec.process.user = String::new();
         place.spec.process.cwd = "/proc/self/fd/4".into();
         let (text, code) = place.run();
-        assert!(text.contains("working directory /proc/self/fd/4") && code == -1, "{text}");
+        assert!(
+            text.contains("working directory /proc/self/fd/4") && code == -1,
+            "{text}"
+        );
     });
 }
 
@@ -273,11 +306,23 @@ fn a_command_that_can_not_run_is_told_as_docker_tells_it() {
         fs::write(&script, "#!/no/such/shell\n").unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         for (command, want, code) in [
-            ("nope", "exec: \"nope\": executable file not found in $PATH", 127),
-            ("/nope", "exec: \"/nope\": stat /nope: no such file or directory", 127),
+            (
+                "nope",
+                "exec: \"nope\": executable file not found in $PATH",
+                127,
+            ),
+            (
+                "/nope",
+                "exec: \"/nope\": stat /nope: no such file or directory",
+                127,
+            ),
             ("/bin/plain", "exec: \"/bin/plain\": permission denied", 126),
             ("/bin", "exec: \"/bin\": is a directory", 126),
-            ("/bin/script", "exec /bin/script: no such file or directory", 127),
+            (
+                "/bin/script",
+                "exec /bin/script: no such file or directory",
+                127,
+            ),
         ] {
             place.spec.process.args = vec![command.to_owned()];
             assert_eq!(place.run(), (want.to_owned(), code));
@@ -297,8 +342,12 @@ fn links_of_an_image_do_not_lead_out() {
         let mut place = shell("escape", "cat /etc/inner/given; ls /");
         fs::remove_dir_all(place.dir.join("layer/etc")).unwrap();
         symlink("../../..", place.dir.join("layer/etc")).unwrap();
-        let bytes =
-            BirthSource::Bytes { content: b"inside\n".to_vec(), uid: 0, gid: 0, mode: 0o444 };
+        let bytes = BirthSource::Bytes {
+            content: b"inside\n".to_vec(),
+            uid: 0,
+            gid: 0,
+            mode: 0o444,
+        };
         place.mounts.push(BirthMount {
             target: "/etc/inner/given".into(),
             source: bytes,
@@ -308,9 +357,16 @@ fn links_of_an_image_do_not_lead_out() {
         assert!(text.starts_with("inside\n"), "{text}");
         assert!(text.contains("\ninner\n"), "{text}");
         assert!(!Path::new("/inner").exists());
-        let tmpfs = BirthSource::Tmpfs { size: None, mode: None, options: Vec::new() };
-        place.mounts =
-            vec![BirthMount { target: "/proc/sys".into(), source: tmpfs, read_only: false }];
+        let tmpfs = BirthSource::Tmpfs {
+            size: None,
+            mode: None,
+            options: Vec::new(),
+        };
+        place.mounts = vec![BirthMount {
+            target: "/proc/sys".into(),
+            source: tmpfs,
+            read_only: false,
+        }];
         let want = "mount target `/proc/sys` is inside /proc: refused";
         assert_eq!(place.run(), (want.to_owned(), -1));
     });
@@ -334,13 +390,27 @@ fn mounts_show_what_they_should_and_leave_the_host_alone() {
             source,
             read_only,
         };
-        let path = BirthSource::Path { path: host.clone(), propagation: None, recursive: true };
+        let path = BirthSource::Path {
+            path: host.clone(),
+            propagation: None,
+            recursive: true,
+        };
         let lower = vec![place.dir.join("layer")];
-        let image = BirthSource::ImageView { lower: lower.clone(), subpath: "/etc".into() };
-        let bytes =
-            BirthSource::Bytes { content: b"linked\n".to_vec(), uid: 0, gid: 0, mode: 0o400 };
-        let tmpfs =
-            BirthSource::Tmpfs { size: Some(1 << 20), mode: Some(0o700), options: Vec::new() };
+        let image = BirthSource::ImageView {
+            lower: lower.clone(),
+            subpath: "/etc".into(),
+        };
+        let bytes = BirthSource::Bytes {
+            content: b"linked\n".to_vec(),
+            uid: 0,
+            gid: 0,
+            mode: 0o400,
+        };
+        let tmpfs = BirthSource::Tmpfs {
+            size: Some(1 << 20),
+            mode: Some(0o700),
+            options: Vec::new(),
+        };
         place.mounts = vec![
             mount("/data", path, true),
             mount("/view", image.clone(), true),
@@ -354,40 +424,59 @@ fn mounts_show_what_they_should_and_leave_the_host_alone() {
             "host\nsh: can't create /data/x: Read-only file system\ngroup\npasswd\ngone\nlinked\n700\n"
         );
         assert!(!view.join("new").exists());
-        assert_eq!(fs::read_to_string(place.dir.join("upper/upper")).unwrap(), "out\n");
+        assert_eq!(
+            fs::read_to_string(place.dir.join("upper/upper")).unwrap(),
+            "out\n"
+        );
         assert!(
-            !fs::read_to_string("/proc/self/mountinfo").unwrap().contains("hoist-birth-mounts")
+            !fs::read_to_string("/proc/self/mountinfo")
+                .unwrap()
+                .contains("hoist-birth-mounts")
         );
         place.spec.read_only = true;
         place.mounts.clear();
         place.spec.process.args[2] = "echo x > /y; echo ok > /dev/shm/z && cat /dev/shm/z".into();
-        assert_eq!(place.run().0, "sh: can't create /y: Read-only file system\nok\n");
+        assert_eq!(
+            place.run().0,
+            "sh: can't create /y: Read-only file system\nok\n"
+        );
     });
 }
 
 #[test]
 fn init_reaps_and_passes_signals_on() {
     contained(|| {
-        let mut place = shell("init", "trap 'echo got; exit 5' TERM; echo pid $$; sleep 60 & wait");
+        let mut place = shell(
+            "init",
+            "trap 'echo got; exit 5' TERM; echo pid $$; sleep 60 & wait",
+        );
         place.init = true;
         let net = ns::new_net().unwrap();
         let null = fs::File::open("/dev/null").unwrap();
         let (mut out, into) = std::io::pipe().unwrap();
-        let streams =
-            BirthStdio::Streams { stdin: null.as_fd(), stdout: into.as_fd(), stderr: into.as_fd() };
+        let streams = BirthStdio::Streams {
+            stdin: null.as_fd(),
+            stdout: into.as_fd(),
+            stderr: into.as_fd(),
+        };
         let born = give_birth(&place.birth(streams, net.as_fd())).unwrap();
         drop(into);
         let mut buffer = [0; 64];
         let read = out.read(&mut buffer).unwrap();
         assert_eq!(&buffer[..read], b"pid 2\n");
-        let fds = fs::read_dir(format!("/proc/{}/fd", born.pid)).unwrap().count();
+        let fds = fs::read_dir(format!("/proc/{}/fd", born.pid))
+            .unwrap()
+            .count();
         assert_eq!(fds, 0, "PID 1 holds no descriptor");
         pidfd::send_signal(&born.pidfd, libc::SIGTERM).unwrap();
         let read = out.read(&mut buffer).unwrap();
         assert_eq!(&buffer[..read], b"got\n");
         assert_eq!(pidfd::wait(&born.pidfd).unwrap().code(), 5);
         let told = pidfd::exit_of(&born.pidfd);
-        assert!(told.is_none() || told == Some(pidfd::Ended::Exited(5)), "{told:?}");
+        assert!(
+            told.is_none() || told == Some(pidfd::Ended::Exited(5)),
+            "{told:?}"
+        );
     });
 }
 
@@ -396,14 +485,25 @@ fn an_exec_is_inside_with_its_own_terminal_and_the_callers_child() {
     contained(|| {
         let place = Place::new("join", &["sleep", "60"]);
         let net = ns::new_net().unwrap();
-        let null = fs::File::options().read(true).write(true).open("/dev/null").unwrap();
-        let quiet =
-            BirthStdio::Streams { stdin: null.as_fd(), stdout: null.as_fd(), stderr: null.as_fd() };
+        let null = fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .unwrap();
+        let quiet = BirthStdio::Streams {
+            stdin: null.as_fd(),
+            stdout: null.as_fd(),
+            stderr: null.as_fd(),
+        };
         let began = Instant::now();
         let born = give_birth(&place.birth(quiet, net.as_fd())).unwrap();
         eprintln!("birth: {:?}", began.elapsed());
-        let words =
-            |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let words = |words: &[&str]| {
+            words
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect::<Vec<_>>()
+        };
         let script = "tty; id -u; cat /proc/1/comm; grep -E 'CapB|CapI|Seccomp:' /proc/self/status; echo $A; ls /proc/self/fd | cat";
         let mut process = Process {
             args: words(&["sh", "-c", script]),
@@ -450,8 +550,11 @@ fn an_exec_is_inside_with_its_own_terminal_and_the_callers_child() {
         assert_eq!(pidfd::wait(&writer.pidfd).unwrap().code(), 0);
         let shared = BirthSource::Tree(Arc::new(shared_memory(born.pid).unwrap()));
         let mut other = shell("shm", "cat /dev/shm/note");
-        other.mounts =
-            vec![BirthMount { target: "/dev/shm".into(), source: shared, read_only: false }];
+        other.mounts = vec![BirthMount {
+            target: "/dev/shm".into(),
+            source: shared,
+            read_only: false,
+        }];
         assert_eq!(other.run().0, "together\n");
         pidfd::send_signal(&born.pidfd, libc::SIGKILL).unwrap();
         assert_eq!(pidfd::wait(&born.pidfd).unwrap().code(), 137);
@@ -461,7 +564,10 @@ fn an_exec_is_inside_with_its_own_terminal_and_the_callers_child() {
 #[test]
 fn a_birth_with_a_terminal_gives_the_master() {
     contained(|| {
-        let place = shell("tty", "read x; echo got $x; ls -l /dev/console | cut -c1; tty");
+        let place = shell(
+            "tty",
+            "read x; echo got $x; ls -l /dev/console | cut -c1; tty",
+        );
         let net = ns::new_net().unwrap();
         let born = give_birth(&place.birth(BirthStdio::Terminal, net.as_fd())).unwrap();
         let mut master = fs::File::from(born.master.unwrap());
@@ -471,17 +577,28 @@ fn a_birth_with_a_terminal_gives_the_master() {
         let mut text = Vec::new();
         let _ = master.read_to_end(&mut text);
         let text = String::from_utf8_lossy(&text);
-        assert!(text.contains("got hello\r\n") && text.ends_with("/dev/pts/0\r\n"), "{text}");
+        assert!(
+            text.contains("got hello\r\n") && text.ends_with("/dev/pts/0\r\n"),
+            "{text}"
+        );
     });
 }
 
 #[test]
 fn what_needs_a_namespace_of_its_own_is_refused_without() {
     contained(|| {
-        let mut place =
-            shell("sysctl", "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shmmni");
-        place.spec.sysctls.insert("net.ipv4.ip_forward".into(), "1".into());
-        place.spec.sysctls.insert("kernel.shmmni".into(), "77".into());
+        let mut place = shell(
+            "sysctl",
+            "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shmmni",
+        );
+        place
+            .spec
+            .sysctls
+            .insert("net.ipv4.ip_forward".into(), "1".into());
+        place
+            .spec
+            .sysctls
+            .insert("kernel.shmmni".into(), "77".into());
         assert_eq!(place.run().0, "1\n77\n");
         place.spec.sysctls.insert("kernel.panic".into(), "1".into());
         let want = "sysctl `kernel.panic` is not in a separate kernel namespace";
@@ -490,8 +607,14 @@ fn what_needs_a_namespace_of_its_own_is_refused_without() {
         place.spec.security.cap_drop = vec!["ALL".into()];
         place.spec.security.no_new_privileges = true;
         place.spec.process.args[2] = "grep -E 'CapB|NoNew|Seccomp:' /proc/self/status".into();
-        assert_eq!(place.run().0, "CapBnd:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n");
-        place.spec.security = Security { privileged: true, ..Security::default() };
+        assert_eq!(
+            place.run().0,
+            "CapBnd:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n"
+        );
+        place.spec.security = Security {
+            privileged: true,
+            ..Security::default()
+        };
         place.spec.process.args[2] =
             "grep Seccomp: /proc/self/status; mount -t tmpfs none /tmp && echo mounted".into();
         assert_eq!(place.run().0, "Seccomp:\t0\nmounted\n");

@@ -47,15 +47,18 @@ fn read(root: &Root, path: &str) -> Result<String> {
     match root.read(Path::new(path), LIMIT) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(String::new()),
-        Err(Errno::EFBIG) => {
-            Err(EngineError::failed(format!("read {path} of the container"), "longer than 16 MiB"))
-        }
-        Err(Errno::EINVAL) => {
-            Err(EngineError::failed(format!("read {path} of the container"), "not a regular file"))
-        }
-        Err(errno) => {
-            Err(EngineError::failed(format!("read {path} of the container"), words(errno)))
-        }
+        Err(Errno::EFBIG) => Err(EngineError::failed(
+            format!("read {path} of the container"),
+            "longer than 16 MiB",
+        )),
+        Err(Errno::EINVAL) => Err(EngineError::failed(
+            format!("read {path} of the container"),
+            "not a regular file",
+        )),
+        Err(errno) => Err(EngineError::failed(
+            format!("read {path} of the container"),
+            words(errno),
+        )),
     }
 }
 
@@ -65,7 +68,12 @@ fn accounts(text: &str) -> impl Iterator<Item = Account<'_>> {
         let name = fields.next()?;
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
-        Some(Account { name, uid, gid, home: fields.nth(1).unwrap_or("") })
+        Some(Account {
+            name,
+            uid,
+            gid,
+            home: fields.nth(1).unwrap_or(""),
+        })
     })
 }
 
@@ -74,8 +82,16 @@ fn group_lines(text: &str) -> impl Iterator<Item = Group<'_>> {
         let mut fields = line.trim().split(':');
         let name = fields.next()?;
         let gid = fields.nth(1)?.parse().ok()?;
-        let members = fields.next().unwrap_or("").split(',').filter(|name| !name.is_empty());
-        Some(Group { name, gid, members: members.collect() })
+        let members = fields
+            .next()
+            .unwrap_or("")
+            .split(',')
+            .filter(|name| !name.is_empty());
+        Some(Group {
+            name,
+            gid,
+            members: members.collect(),
+        })
     })
 }
 
@@ -91,7 +107,9 @@ fn id(text: &str) -> Result<Option<u32>> {
     }
     match text.parse::<u32>() {
         Ok(id) if id <= MAX_ID && !text.starts_with('+') => Ok(Some(id)),
-        _ => Err(refused(format!("uids and gids must be in range 0-{MAX_ID}: `{text}`"))),
+        _ => Err(refused(format!(
+            "uids and gids must be in range 0-{MAX_ID}: `{text}`"
+        ))),
     }
 }
 
@@ -107,7 +125,9 @@ pub fn lookup(root: &Root, user: &str, groups: &[String]) -> Result<User> {
 }
 
 fn resolve(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<User> {
-    let (name, group_name) = user.split_once(':').map_or((user, ""), |(name, group)| (name, group));
+    let (name, group_name) = user
+        .split_once(':')
+        .map_or((user, ""), |(name, group)| (name, group));
     let number = if name.is_empty() { Some(0) } else { id(name)? };
     let account = accounts(passwd)
         .find(|account| account.name == name || number.is_some_and(|uid| uid == account.uid));
@@ -118,27 +138,41 @@ fn resolve(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<Us
             groups: Vec::new(),
             home: account.home.to_owned(),
         },
-        (None, Some(uid)) => User { uid, gid: 0, groups: Vec::new(), home: String::new() },
+        (None, Some(uid)) => User {
+            uid,
+            gid: 0,
+            groups: Vec::new(),
+            home: String::new(),
+        },
         (None, None) => {
             let what = format!("unable to find user {name}: no matching entries in passwd file");
             return Err(refused(what));
         }
     };
     if found.uid > MAX_ID || found.gid > MAX_ID {
-        return Err(refused(format!("uids and gids must be in range 0-{MAX_ID}")));
+        return Err(refused(format!(
+            "uids and gids must be in range 0-{MAX_ID}"
+        )));
     }
     if group_name.is_empty() {
         let own = account.as_ref().map(|account| account.name);
         let member = |group: &Group<'_>| own.is_some_and(|own| group.members.contains(&own));
-        found.groups = group_lines(group).filter(member).map(|group| group.gid).collect();
+        found.groups = group_lines(group)
+            .filter(member)
+            .map(|group| group.gid)
+            .collect();
     } else {
         found.gid = group_id(group_name, group)?.ok_or_else(|| {
-            refused(format!("unable to find group {group_name}: no matching entries in group file"))
+            refused(format!(
+                "unable to find group {group_name}: no matching entries in group file"
+            ))
         })?;
     }
     for name in extra {
         let gid = group_id(name, group)?;
-        found.groups.push(gid.ok_or_else(|| refused(format!("unable to find group {name}")))?);
+        found
+            .groups
+            .push(gid.ok_or_else(|| refused(format!("unable to find group {name}")))?);
     }
     found.groups.sort_unstable();
     found.groups.dedup();
@@ -150,7 +184,9 @@ fn resolve(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<Us
 
 fn group_id(name: &str, group: &str) -> Result<Option<u32>> {
     let number = id(name)?;
-    let known = group_lines(group).find(|group| group.name == name).map(|group| group.gid);
+    let known = group_lines(group)
+        .find(|group| group.name == name)
+        .map(|group| group.gid);
     Ok(known.or(number))
 }
 
@@ -184,16 +220,28 @@ mod tests {
             (":1000", "0:1000 [] /root".into()),
             ("4242", "4242:0 [] /".into()),
             ("4242:4243", "4242:4243 [] /".into()),
-            ("bob", "unable to find user bob: no matching entries in passwd file".into()),
-            ("ann:bobs", "unable to find group bobs: no matching entries in group file".into()),
-            (" ann", "unable to find user  ann: no matching entries in passwd file".into()),
+            (
+                "bob",
+                "unable to find user bob: no matching entries in passwd file".into(),
+            ),
+            (
+                "ann:bobs",
+                "unable to find group bobs: no matching entries in group file".into(),
+            ),
+            (
+                " ann",
+                "unable to find user  ann: no matching entries in passwd file".into(),
+            ),
             ("-1", format!("{range}: `-1`")),
             ("4294967296", format!("{range}: `4294967296`")),
             ("0:4294967296", format!("{range}: `4294967296`")),
         ] {
             assert_eq!(numbers(user, &[]), want, "{user:?}");
         }
-        assert_eq!(numbers("ann:users", &["audio", "7"]), "1000:100 [7, 29] /home/ann");
+        assert_eq!(
+            numbers("ann:users", &["audio", "7"]),
+            "1000:100 [7, 29] /home/ann"
+        );
         assert_eq!(numbers("ann", &["nope"]), "unable to find group nope");
     }
 
@@ -204,7 +252,10 @@ mod tests {
         nix::unistd::mkfifo(&dir.join("etc/passwd"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         let root = Root::open(&dir).unwrap();
         let told = lookup(&root, "0", &[]).unwrap_err().to_string();
-        assert_eq!(told, "cannot read /etc/passwd of the container: not a regular file");
+        assert_eq!(
+            told,
+            "cannot read /etc/passwd of the container: not a regular file"
+        );
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -17,9 +17,7 @@ use crate::engine::native::net::{
 use crate::engine::native::records::{self, InitProcess, Live, Standing};
 use crate::engine::native::runtime::{self, BirthMount, BirthSource};
 use crate::engine::native::volumes;
-use crate::engine::spec::{
-    ContainerSpec, Endpoint, FileContent, MountSource, NetworkMode, Share,
-};
+use crate::engine::spec::{ContainerSpec, Endpoint, FileContent, MountSource, NetworkMode, Share};
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::Root;
@@ -31,7 +29,10 @@ pub(super) struct Connected {
     /// The namespace to be born in; `None` is the host's.
     pub netns: Option<OwnedFd>,
     /// Sockets that hold the published ports.
-    #[expect(dead_code, reason = "nobody reads them; they hold the ports as long as they live")]
+    #[expect(
+        dead_code,
+        reason = "nobody reads them; they hold the ports as long as they live"
+    )]
     pub held: Vec<OwnedFd>,
     /// Answers the container's name look-ups, on networks of its own.
     pub answerer: Option<Answerer>,
@@ -51,9 +52,13 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
             return Ok(Connected::default());
         }
         NetworkMode::Container(other) => {
-            let netns = open_file(&layout.netns(other))
-                .map_err(|_| EngineError::NotRunning { name: other.short().to_owned() })?;
-            return Ok(Connected { netns: Some(netns), ..Connected::default() });
+            let netns = open_file(&layout.netns(other)).map_err(|_| EngineError::NotRunning {
+                name: other.short().to_owned(),
+            })?;
+            return Ok(Connected {
+                netns: Some(netns),
+                ..Connected::default()
+            });
         }
         NetworkMode::None => &[],
         NetworkMode::Networks(endpoints) => endpoints.as_slice(),
@@ -79,7 +84,10 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
     }
     let best = best.and_then(|best| places.get(best));
     write_etc(layout, spec, &places, best)?;
-    let mut live = Live { networks: attachments(&places, endpoints), ports: Vec::new() };
+    let mut live = Live {
+        networks: attachments(&places, endpoints),
+        ports: Vec::new(),
+    };
     let mut held = Vec::new();
     if let (Some(best), false) = (best, spec.ports.is_empty()) {
         let published = publish(spec, best)?;
@@ -87,7 +95,12 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
         live.ports = published.ports;
     }
     let answerer = answerer(layout, spec, netns.as_fd(), &places)?;
-    Ok(Connected { netns: Some(netns), held, answerer, live })
+    Ok(Connected {
+        netns: Some(netns),
+        held,
+        answerer,
+        live,
+    })
 }
 
 /// Finds a running container's network again for a supervisor that adopts it.
@@ -98,7 +111,10 @@ pub(super) fn reconnect(layout: &Layout, spec: &ContainerSpec) -> Result<Connect
     let dir = layout.container(&spec.project, &spec.id);
     let live = records::read::<Live>(&dir.live())?.unwrap_or_default();
     let NetworkMode::Networks(endpoints) = &spec.network else {
-        return Ok(Connected { live, ..Connected::default() });
+        return Ok(Connected {
+            live,
+            ..Connected::default()
+        });
     };
     let netns = open_file(&dir.netns())
         .map_err(|error| EngineError::failed("find the container's network namespace", error))?;
@@ -106,7 +122,12 @@ pub(super) fn reconnect(layout: &Layout, spec: &ContainerSpec) -> Result<Connect
     // The rules are in the kernel still; only the sockets that hold the ports went with their owner.
     let held = net::hold_again(&live.ports)?;
     let answerer = answerer(layout, spec, netns.as_fd(), &places)?;
-    Ok(Connected { netns: Some(netns), held, answerer, live })
+    Ok(Connected {
+        netns: Some(netns),
+        held,
+        answerer,
+        live,
+    })
 }
 
 /// Takes the container's network away, as far as it is there; goes on after a failure. The kernel takes the
@@ -143,12 +164,23 @@ fn places(layout: &Layout, spec: &ContainerSpec, endpoints: &[Endpoint]) -> Resu
     let networks = Networks::open(layout.roots())?;
     let place = |endpoint: &Endpoint| {
         let name = &endpoint.network;
-        let missing = || EngineError::NotFound { kind: "network", name: name.clone() };
+        let missing = || EngineError::NotFound {
+            kind: "network",
+            name: name.clone(),
+        };
         let record = networks.get(name)?.ok_or_else(missing)?;
-        let request = LeaseRequest { container: &spec.id, name: &spec.name, endpoint };
+        let request = LeaseRequest {
+            container: &spec.id,
+            name: &spec.name,
+            endpoint,
+        };
         let lease = networks.lease(name, &request)?;
         let interface = endpoint.interface.clone();
-        Ok(Place { record, lease, interface })
+        Ok(Place {
+            record,
+            lease,
+            interface,
+        })
     };
     endpoints.iter().map(place).collect()
 }
@@ -164,12 +196,19 @@ fn attachments(places: &[Place], endpoints: &[Endpoint]) -> Vec<Attachment> {
 }
 
 fn publish(spec: &ContainerSpec, best: &Place) -> Result<net::Published> {
-    let ipv4 = best.lease.addresses.iter().find_map(|address| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    });
+    let ipv4 = best
+        .lease
+        .addresses
+        .iter()
+        .find_map(|address| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        });
     let target = ipv4.ok_or_else(|| EngineError::Unsupported {
-        what: format!("container {} publishes ports but has no IPv4 address", spec.name),
+        what: format!(
+            "container {} publishes ports but has no IPv4 address",
+            spec.name
+        ),
     })?;
     net::publish(&PublishRequest {
         container: &spec.id,
@@ -186,16 +225,24 @@ fn answerer(
     netns: std::os::fd::BorrowedFd<'_>,
     places: &[Place],
 ) -> Result<Option<Answerer>> {
-    let NetworkMode::Networks(endpoints) = &spec.network else { return Ok(None) };
+    let NetworkMode::Networks(endpoints) = &spec.network else {
+        return Ok(None);
+    };
     if endpoints.is_empty() {
         return Ok(None);
     }
     let outside = places.iter().find(|place| !place.record.spec.internal);
     let zone = Zone {
         dir: layout.roots().data.join("networks"),
-        networks: endpoints.iter().map(|endpoint| endpoint.network.clone()).collect(),
+        networks: endpoints
+            .iter()
+            .map(|endpoint| endpoint.network.clone())
+            .collect(),
         container: spec.id.clone(),
-        links: endpoints.iter().flat_map(|endpoint| endpoint.links.clone()).collect(),
+        links: endpoints
+            .iter()
+            .flat_map(|endpoint| endpoint.links.clone())
+            .collect(),
         gateway: outside.map(|place| place.lease.gateway),
         upstream: match (outside, spec.dns.servers.as_slice()) {
             (None, _) => Upstream::Nobody,
@@ -220,8 +267,10 @@ fn write_etc(
     let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let host = matches!(spec.network, NetworkMode::Host);
     let host_file = host.then(|| text("/etc/hosts"));
-    let addresses: Vec<IpAddr> =
-        places.iter().flat_map(|place| place.lease.addresses.clone()).collect();
+    let addresses: Vec<IpAddr> = places
+        .iter()
+        .flat_map(|place| place.lease.addresses.clone())
+        .collect();
     let hosts = files::hosts(&Hosts {
         host: host_file.as_deref(),
         hostname: &spec.hostname,
@@ -233,10 +282,18 @@ fn write_etc(
             None => host.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         },
     });
-    let resolver = if places.is_empty() { Resolver::Host } else { Resolver::Answerer };
+    let resolver = if places.is_empty() {
+        Resolver::Host
+    } else {
+        Resolver::Answerer
+    };
     let resolv_conf = files::resolv_conf(&text("/etc/resolv.conf"), &spec.dns, resolver);
     let hostname = format!("{}\n", spec.hostname);
-    for (name, text) in [("hosts", hosts), ("resolv.conf", resolv_conf), ("hostname", hostname)] {
+    for (name, text) in [
+        ("hosts", hosts),
+        ("resolv.conf", resolv_conf),
+        ("hostname", hostname),
+    ] {
         write_atomic(&dir.join(name), text.as_bytes(), 0o644, Durability::Renamed)
             .map_err(failed)?;
     }
@@ -247,10 +304,7 @@ fn write_etc(
 ///
 /// # Errors
 /// [`EngineError`] when a volume or bind source is missing.
-pub(super) fn mounts(
-    layout: &Layout,
-    spec: &ContainerSpec,
-) -> Result<Vec<BirthMount>> {
+pub(super) fn mounts(layout: &Layout, spec: &ContainerSpec) -> Result<Vec<BirthMount>> {
     let owner = match &spec.network {
         NetworkMode::Container(other) => other,
         _ => &spec.id,
@@ -261,11 +315,20 @@ pub(super) fn mounts(
         .into_iter()
         .map(|name| (format!("/etc/{name}"), etc.join(name)))
         .filter(|(target, _)| !taken(target))
-        .map(|(target, path)| BirthMount { target, source: bind(path), read_only: false })
+        .map(|(target, path)| BirthMount {
+            target,
+            source: bind(path),
+            read_only: false,
+        })
         .collect();
     for mount in &spec.mounts {
         let source = match &mount.source {
-            MountSource::Bind { path, propagation, recursive, .. } => BirthSource::Path {
+            MountSource::Bind {
+                path,
+                propagation,
+                recursive,
+                ..
+            } => BirthSource::Path {
                 path: path.clone(),
                 propagation: *propagation,
                 recursive: *recursive,
@@ -273,21 +336,35 @@ pub(super) fn mounts(
             MountSource::Volume { name, subpath, .. } => {
                 bind(volumes::path(layout, name, subpath.as_deref())?)
             }
-            MountSource::Tmpfs { size, mode, options } => {
-                BirthSource::Tmpfs { size: *size, mode: *mode, options: options.clone() }
-            }
+            MountSource::Tmpfs {
+                size,
+                mode,
+                options,
+            } => BirthSource::Tmpfs {
+                size: *size,
+                mode: *mode,
+                options: options.clone(),
+            },
             MountSource::Image { image, subpath } => BirthSource::ImageView {
                 lower: layout.lower(&image.layers),
                 subpath: subpath.clone().unwrap_or_default().into(),
             },
         };
         let read_only = mount.read_only;
-        mounts.push(BirthMount { target: mount.target.clone(), source, read_only });
+        mounts.push(BirthMount {
+            target: mount.target.clone(),
+            source,
+            read_only,
+        });
     }
     if let Share::Container(other) = &spec.namespaces.ipc {
         let tree = runtime::shared_memory(init_of(layout, other)?.pid)?;
         let source = BirthSource::Tree(Arc::new(tree));
-        mounts.push(BirthMount { target: "/dev/shm".to_owned(), source, read_only: false });
+        mounts.push(BirthMount {
+            target: "/dev/shm".to_owned(),
+            source,
+            read_only: false,
+        });
     }
     let owner = file_owner(layout, spec)?;
     for file in &spec.files {
@@ -297,27 +374,46 @@ pub(super) fn mounts(
         };
         let mode = file.mode.unwrap_or(source_mode);
         let (uid, gid) = (file.uid.unwrap_or(owner.0), file.gid.unwrap_or(owner.1));
-        let source = BirthSource::Bytes { content, uid, gid, mode };
-        mounts.push(BirthMount { target: file.target.clone(), source, read_only: true });
+        let source = BirthSource::Bytes {
+            content,
+            uid,
+            gid,
+            mode,
+        };
+        mounts.push(BirthMount {
+            target: file.target.clone(),
+            source,
+            read_only: true,
+        });
     }
     Ok(mounts)
 }
 
 /// The container's own user, who owns injected files that name no owner.
 fn file_owner(layout: &Layout, spec: &ContainerSpec) -> Result<(u32, u32)> {
-    let unsaid = spec.files.iter().any(|file| file.uid.is_none() || file.gid.is_none());
+    let unsaid = spec
+        .files
+        .iter()
+        .any(|file| file.uid.is_none() || file.gid.is_none());
     if !unsaid || matches!(spec.process.user.as_str(), "" | "root" | "0" | "0:0") {
         return Ok((0, 0));
     }
     let layers = layout.lower(&spec.image.layers);
-    let view = crate::sys::mount::overlay(&Overlay { lower: &layers, upper: None })
-        .map_err(|error| EngineError::failed("read the image's users", error))?;
+    let view = crate::sys::mount::overlay(&Overlay {
+        lower: &layers,
+        upper: None,
+    })
+    .map_err(|error| EngineError::failed("read the image's users", error))?;
     let user = runtime::user::lookup(&Root::from_fd(view), &spec.process.user, &[])?;
     Ok((user.uid, user.gid))
 }
 
 fn bind(path: PathBuf) -> BirthSource {
-    BirthSource::Path { path, propagation: None, recursive: true }
+    BirthSource::Path {
+        path,
+        propagation: None,
+        recursive: true,
+    }
 }
 
 /// Longest config or secret, in bytes. As Swarm limits them; memory is charged to the host.
@@ -329,9 +425,15 @@ fn read_source(path: &Path) -> Result<(Vec<u8>, u32)> {
     let failed = |error: std::io::Error| EngineError::failed(&step, error);
     let meta = std::fs::metadata(path).map_err(failed)?;
     if !meta.is_file() || meta.len() > FILE_LIMIT {
-        return Err(EngineError::failed(&step, "it must be a file of at most 8 MiB"));
+        return Err(EngineError::failed(
+            &step,
+            "it must be a file of at most 8 MiB",
+        ));
     }
-    Ok((std::fs::read(path).map_err(failed)?, meta.permissions().mode() & 0o7777))
+    Ok((
+        std::fs::read(path).map_err(failed)?,
+        meta.permissions().mode() & 0o7777,
+    ))
 }
 
 /// A running container's init, for sharing its namespaces.
@@ -343,7 +445,9 @@ pub(super) fn init_of(layout: &Layout, id: &ContainerId) -> Result<InitProcess> 
     records::read::<Standing>(&dir.state())?
         .and_then(|standing| standing.process)
         .filter(InitProcess::is_alive)
-        .ok_or_else(|| EngineError::NotRunning { name: id.short().to_owned() })
+        .ok_or_else(|| EngineError::NotRunning {
+            name: id.short().to_owned(),
+        })
 }
 
 /// Opens another container's namespace; `None` when it is not shared with one.

@@ -27,7 +27,10 @@ pub(in crate::engine::native) struct Connection {
 }
 
 fn lost(name: &str) -> EngineError {
-    EngineError::failed(format!("talk to the supervisor of {name}"), "it ended before it answered")
+    EngineError::failed(
+        format!("talk to the supervisor of {name}"),
+        "it ended before it answered",
+    )
 }
 
 /// Starts a supervisor and waits until it has done what it should do first.
@@ -71,7 +74,11 @@ impl Connection {
     pub(in crate::engine::native) fn open(found: &Found) -> Result<Self> {
         let name = found.standing.name.clone();
         match stream::connect_to(&found.dir.socket()) {
-            Ok(socket) => Ok(Self { socket, inbox: Inbox::default(), name }),
+            Ok(socket) => Ok(Self {
+                socket,
+                inbox: Inbox::default(),
+                name,
+            }),
             Err(_) => Err(EngineError::NotRunning { name }),
         }
     }
@@ -212,7 +219,11 @@ struct Session {
 ///
 /// # Errors
 /// [`EngineError::NotRunning`], [`EngineError::CannotRun`].
-pub(in crate::engine::native) fn exec_in(found: &Found, spec: &ExecSpec, io: &ExecIo) -> Result<Box<dyn ExecSession>> {
+pub(in crate::engine::native) fn exec_in(
+    found: &Found,
+    spec: &ExecSpec,
+    io: &ExecIo,
+) -> Result<Box<dyn ExecSession>> {
     let mut connection = Connection::open(found)?;
     let streams = [io.input.as_fd(), io.output.as_fd(), io.error.as_fd()];
     let fds: &[BorrowedFd<'_>] = if spec.process.tty { &[] } else { &streams };

@@ -38,10 +38,7 @@ enum Role {
     /// Carries the container's streams.
     Attached(VecDeque<u8>),
     /// Runs a command.
-    Running {
-        pid: i32,
-        pidfd: OwnedFd,
-    },
+    Running { pid: i32, pidfd: OwnedFd },
     /// Nothing more to do.
     Over,
 }
@@ -65,7 +62,12 @@ pub(super) struct Clients {
 impl Clients {
     /// Takes a new connection.
     pub(super) fn add(&mut self, socket: OwnedFd) {
-        self.all.push(Client { socket, inbox: Inbox::default(), role: Role::Control, gone: false });
+        self.all.push(Client {
+            socket,
+            inbox: Inbox::default(),
+            role: Role::Control,
+            gone: false,
+        });
     }
     /// Whether nobody is connected.
     pub(super) fn is_empty(&self) -> bool {
@@ -73,27 +75,36 @@ impl Clients {
     }
     /// Whether a client waits for the container to be down.
     pub(super) fn wait_for_end(&self) -> bool {
-        self.all.iter().any(|client| matches!(client.role, Role::Stopping))
+        self.all
+            .iter()
+            .any(|client| matches!(client.role, Role::Stopping))
     }
     /// Whether an attached client has more waiting than it should.
     pub(super) fn is_congested(&self) -> bool {
-        self.all.iter().any(|c| matches!(&c.role, Role::Attached(out) if out.len() > OUTPUT_LIMIT))
+        self.all
+            .iter()
+            .any(|c| matches!(&c.role, Role::Attached(out) if out.len() > OUTPUT_LIMIT))
     }
     /// Whether output waits for attached clients.
     pub(super) fn has_output(&self) -> bool {
-        self.all.iter().any(|c| matches!(&c.role, Role::Attached(out) if !out.is_empty()))
+        self.all
+            .iter()
+            .any(|c| matches!(&c.role, Role::Attached(out) if !out.is_empty()))
     }
     /// Each connection that something is expected of: input, or room for output. With `full` no attached client
     /// is read, as its input has no place; one that nothing waits for must not wake the supervisor then.
     pub(super) fn sockets(&self, full: bool) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
-        self.all.iter().filter(|client| !client.gone).filter_map(move |client| {
-            let mut wanted = PollFlags::POLLIN;
-            if let Role::Attached(out) = &client.role {
-                wanted.set(PollFlags::POLLIN, !full);
-                wanted.set(PollFlags::POLLOUT, !out.is_empty());
-            }
-            (!wanted.is_empty()).then_some((client.socket.as_fd(), wanted))
-        })
+        self.all
+            .iter()
+            .filter(|client| !client.gone)
+            .filter_map(move |client| {
+                let mut wanted = PollFlags::POLLIN;
+                if let Role::Attached(out) = &client.role {
+                    wanted.set(PollFlags::POLLIN, !full);
+                    wanted.set(PollFlags::POLLOUT, !out.is_empty());
+                }
+                (!wanted.is_empty()).then_some((client.socket.as_fd(), wanted))
+            })
     }
     /// Descriptors of running commands, readable when they have ended.
     pub(super) fn pidfds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
@@ -140,7 +151,11 @@ impl Clients {
 
     /// Gives bytes of the container to attached clients.
     pub(super) fn give(&mut self, stream: Stream, bytes: &[u8]) {
-        let kind = if stream == Stream::Out { frame::STDOUT } else { frame::STDERR };
+        let kind = if stream == Stream::Out {
+            frame::STDOUT
+        } else {
+            frame::STDERR
+        };
         for client in &mut self.all {
             if let Role::Attached(out) = &mut client.role {
                 for part in bytes.chunks(frame::MAX) {
@@ -154,7 +169,9 @@ impl Clients {
     /// Looks which commands have ended and tells their clients.
     pub(super) fn reap(&mut self) {
         for client in &mut self.all {
-            let Role::Running { pid, .. } = &client.role else { continue };
+            let Role::Running { pid, .. } = &client.role else {
+                continue;
+            };
             let code = match waitpid(Pid::from_raw(*pid), Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(_, code)) => code,
                 Ok(WaitStatus::Signaled(_, signal, _)) => 128 + signal as i32,
@@ -170,7 +187,9 @@ impl Clients {
     /// Tells watchers that something changed.
     pub(super) fn changed(&mut self) {
         for client in &mut self.all {
-            if matches!(client.role, Role::Watching) && !wire::tell(client.socket.as_fd(), &Reply::Changed) {
+            if matches!(client.role, Role::Watching)
+                && !wire::tell(client.socket.as_fd(), &Reply::Changed)
+            {
                 client.role = Role::Over;
             }
         }
@@ -201,7 +220,8 @@ impl Clients {
             }
             client.flush();
         }
-        self.all.retain(|c| matches!(&c.role, Role::Attached(out) if !out.is_empty()));
+        self.all
+            .retain(|c| matches!(&c.role, Role::Attached(out) if !out.is_empty()));
     }
 }
 
@@ -305,7 +325,10 @@ impl Client {
                 if sent.is_err() {
                     let _ = pidfd::send_signal(&born.pidfd, libc::SIGHUP);
                 }
-                self.role = Role::Running { pid: born.pid, pidfd: born.pidfd };
+                self.role = Role::Running {
+                    pid: born.pid,
+                    pidfd: born.pidfd,
+                };
             }
             Err(error) => self.reply(Err(error)),
         }
@@ -315,12 +338,16 @@ impl Client {
     fn frames(&mut self, life: &mut Life) {
         loop {
             let bytes = &self.inbox.bytes;
-            let Some((kind, length)) = frame_head(bytes) else { return };
+            let Some((kind, length)) = frame_head(bytes) else {
+                return;
+            };
             if length > frame::MAX {
                 self.role = Role::Over;
                 return;
             }
-            let Some(payload) = bytes.get(5..5 + length) else { return };
+            let Some(payload) = bytes.get(5..5 + length) else {
+                return;
+            };
             match kind {
                 frame::STDIN => life.streams().push_input(payload),
                 frame::STDIN_END => life.streams().close_input(),
@@ -351,7 +378,9 @@ impl Client {
     }
 
     fn flush(&mut self) {
-        let Role::Attached(out) = &mut self.role else { return };
+        let Role::Attached(out) = &mut self.role else {
+            return;
+        };
         while !out.is_empty() {
             match crate::sys::stream::send(self.socket.as_fd(), out.as_slices().0, &[]) {
                 Ok(sent) => {

@@ -23,16 +23,29 @@ pub(super) struct Monitor {
 impl Monitor {
     /// Begins at the container's start.
     pub(super) fn new(check: Healthcheck, now: Instant) -> Self {
-        let health =
-            Health { status: HealthStatus::Starting, failing_streak: 0, log: Vec::new() };
-        let mut monitor = Self { check, started: now, next: now, health };
+        let health = Health {
+            status: HealthStatus::Starting,
+            failing_streak: 0,
+            log: Vec::new(),
+        };
+        let mut monitor = Self {
+            check,
+            started: now,
+            next: now,
+            health,
+        };
         monitor.next = now + monitor.interval(now);
         monitor
     }
     /// Goes on where another supervisor ended: within `age` of the start, with this health.
     pub(super) fn resume(check: Healthcheck, now: Instant, age: Duration, health: Health) -> Self {
         let started = now.checked_sub(age).unwrap_or(now);
-        Self { check, started, next: now, health }
+        Self {
+            check,
+            started,
+            next: now,
+            health,
+        }
     }
     /// What is probed.
     pub(super) fn check(&self) -> &Healthcheck {
@@ -51,7 +64,11 @@ impl Monitor {
             && now.duration_since(self.started) < self.check.start_period
     }
     fn interval(&self, now: Instant) -> Duration {
-        if self.in_start_period(now) { self.check.start_interval } else { self.check.interval }
+        if self.in_start_period(now) {
+            self.check.start_interval
+        } else {
+            self.check.interval
+        }
     }
     /// Takes a probe's result.
     pub(super) fn record(&mut self, probe: Probe, now: Instant) {
@@ -78,7 +95,12 @@ mod tests {
     use crate::base::clock::Timestamp;
 
     fn probe(code: i32) -> Probe {
-        Probe { start: Timestamp(0), end: Timestamp(0), code, output: String::new() }
+        Probe {
+            start: Timestamp(0),
+            end: Timestamp(0),
+            code,
+            output: String::new(),
+        }
     }
 
     fn monitor(start_period: u64) -> (Monitor, Instant) {

@@ -96,9 +96,11 @@ impl Life {
     /// # Errors
     /// [`EngineError`].
     pub(super) fn open(layout: Layout, dir: ContainerDir) -> Result<Self> {
-        let record: Record = records::read(&dir.record())?.ok_or_else(|| {
-            EngineError::NotFound { kind: "container", name: dir.data.display().to_string() }
-        })?;
+        let record: Record =
+            records::read(&dir.record())?.ok_or_else(|| EngineError::NotFound {
+                kind: "container",
+                name: dir.data.display().to_string(),
+            })?;
         let spec = record.spec;
         let standing = records::read(&dir.state())?.unwrap_or_else(|| Standing {
             name: spec.name.clone(),
@@ -152,7 +154,11 @@ impl Life {
     }
     /// The running probe's output.
     pub(super) fn probe_output(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        self.probe.as_ref()?.output.as_ref().map(|output| output.as_fd())
+        self.probe
+            .as_ref()?
+            .output
+            .as_ref()
+            .map(|output| output.as_fd())
     }
     /// Whether its process exists or will again.
     pub(super) fn is_live(&self) -> bool {
@@ -164,7 +170,11 @@ impl Life {
     }
     /// When something is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let stop = self.stopping.as_ref().filter(|s| !s.killed).map(|s| s.kill_at);
+        let stop = self
+            .stopping
+            .as_ref()
+            .filter(|s| !s.killed)
+            .map(|s| s.kill_at);
         let probe = match (&self.probe, &self.monitor) {
             (Some(probe), _) => (!probe.overdue).then_some(probe.deadline),
             (None, Some(monitor)) => Some(monitor.due()),
@@ -245,13 +255,23 @@ impl Life {
                 .map_err(|error| EngineError::failed("use the container's terminal", error))?;
         }
         let now = Instant::now();
-        self.standing.state = State::Running { since: Timestamp::now() };
+        self.standing.state = State::Running {
+            since: Timestamp::now(),
+        };
         self.standing.process = InitProcess::of(born.pid);
         self.standing.stopped = false;
-        self.init = Some(Init { pid: born.pid, pidfd: born.pidfd, started: now });
+        self.init = Some(Init {
+            pid: born.pid,
+            pidfd: born.pidfd,
+            started: now,
+        });
         self.restart_at = None;
         self.stopping = None;
-        self.monitor = self.spec.healthcheck.clone().map(|check| Monitor::new(check, now));
+        self.monitor = self
+            .spec
+            .healthcheck
+            .clone()
+            .map(|check| Monitor::new(check, now));
         self.write_health()?;
         self.write_standing()
     }
@@ -262,8 +282,10 @@ impl Life {
     /// [`EngineError`] when it has ended meanwhile and can't be started again.
     pub(super) fn adopt(&mut self) -> Result<()> {
         let running = self.standing.process.clone().filter(InitProcess::is_alive);
-        self.cgroup =
-            Cgroup::find(self.spec.id.as_str(), self.spec.resources.cgroup_parent.as_deref());
+        self.cgroup = Cgroup::find(
+            self.spec.id.as_str(),
+            self.spec.resources.cgroup_parent.as_deref(),
+        );
         let now = Instant::now();
         let since = match self.standing.state {
             State::Running { since } | State::Paused { since } => since,
@@ -273,7 +295,11 @@ impl Life {
         let Some(init) = running else {
             self.clear();
             let code = self.standing.process.as_ref().and_then(InitProcess::code);
-            let exit = self.exit().unwrap_or(Exit { code, oom: false, at: Timestamp::now() });
+            let exit = self.exit().unwrap_or(Exit {
+                code,
+                oom: false,
+                at: Timestamp::now(),
+            });
             self.ended(exit, age)?;
             self.settle()?;
             return Ok(());
@@ -281,8 +307,11 @@ impl Life {
         let pidfd = pidfd::open(init.pid)
             .map_err(|errno| EngineError::failed("adopt the container", errno))?;
         self.network = Some(birth::reconnect(&self.layout, &self.spec)?);
-        self.init =
-            Some(Init { pid: init.pid, pidfd, started: now.checked_sub(age).unwrap_or(now) });
+        self.init = Some(Init {
+            pid: init.pid,
+            pidfd,
+            started: now.checked_sub(age).unwrap_or(now),
+        });
         let health = records::read::<Health>(&self.dir.health())?;
         self.monitor = self.spec.healthcheck.clone().map(|check| match health {
             Some(health) => Monitor::resume(check, now, age, health),
@@ -323,12 +352,16 @@ impl Life {
         // A flood must not keep the supervisor from everything else.
         for _ in 0..PROBE_READS {
             let Some(output) = &probe.output else { break };
-            let Ok(length) = nix::unistd::read(output, &mut buffer) else { break };
+            let Ok(length) = nix::unistd::read(output, &mut buffer) else {
+                break;
+            };
             if length == 0 {
                 probe.output = None;
             }
             let room = PROBE_OUTPUT.saturating_sub(probe.text.len()).min(length);
-            probe.text.extend_from_slice(buffer.get(..room).unwrap_or_default());
+            probe
+                .text
+                .extend_from_slice(buffer.get(..room).unwrap_or_default());
         }
     }
 
@@ -345,8 +378,15 @@ impl Life {
         if let Some(init) = &self.init
             && let Some(code) = ended(init.pid, &init.pidfd)
         {
-            let oom = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
-            let exit = Exit { code, oom: oom && code == Some(137), at: Timestamp::now() };
+            let oom = self
+                .cgroup
+                .as_ref()
+                .is_some_and(|cgroup| cgroup.oom_kills() > 0);
+            let exit = Exit {
+                code,
+                oom: oom && code == Some(137),
+                at: Timestamp::now(),
+            };
             let ran = init.started.elapsed();
             self.ended(exit, ran)?;
             turn = Turn::Changed;
@@ -404,7 +444,11 @@ impl Life {
     pub(super) fn tick(&mut self) -> Result<Turn> {
         let now = Instant::now();
         let mut turn = Turn::Same;
-        if self.stopping.as_ref().is_some_and(|s| !s.killed && now >= s.kill_at) {
+        if self
+            .stopping
+            .as_ref()
+            .is_some_and(|s| !s.killed && now >= s.kill_at)
+        {
             self.kill_all();
         }
         if let Some(probe) = &mut self.probe
@@ -416,7 +460,10 @@ impl Life {
         }
         if self.probe.is_none()
             && self.init.is_some()
-            && self.monitor.as_ref().is_some_and(|monitor| now >= monitor.due())
+            && self
+                .monitor
+                .as_ref()
+                .is_some_and(|monitor| now >= monitor.due())
         {
             self.begin_probe()?;
         }
@@ -425,8 +472,14 @@ impl Life {
             self.restart_at = None;
             if let Err(error) = self.start() {
                 let text = format!("hoist: cannot start the container again: {error}\n");
-                let _ = self.log.write(Stream::Err, text.as_bytes(), Timestamp::now());
-                let exit = Exit { code: Some(128), oom: false, at: Timestamp::now() };
+                let _ = self
+                    .log
+                    .write(Stream::Err, text.as_bytes(), Timestamp::now());
+                let exit = Exit {
+                    code: Some(128),
+                    oom: false,
+                    at: Timestamp::now(),
+                };
                 self.ended(exit, Duration::ZERO)?;
                 self.settle()?;
             }
@@ -449,9 +502,19 @@ impl Life {
         }
         let timeout = timeout.unwrap_or(self.spec.stop_grace);
         let kill_at = Instant::now() + timeout;
-        let earlier = self.stopping.as_ref().map_or(kill_at, |stop| stop.kill_at.min(kill_at));
+        let earlier = self
+            .stopping
+            .as_ref()
+            .map_or(kill_at, |stop| stop.kill_at.min(kill_at));
         let killed = self.stopping.as_ref().is_some_and(|stop| stop.killed);
-        if self.stopping.replace(Stopping { kill_at: earlier, killed }).is_none() {
+        if self
+            .stopping
+            .replace(Stopping {
+                kill_at: earlier,
+                killed,
+            })
+            .is_none()
+        {
             // Whoever finds it running must know that it will not for long.
             let _ = records::write(&self.dir.state(), &self.standing, Durability::Renamed);
         }
@@ -467,7 +530,11 @@ impl Life {
         if let Some(init) = &self.init {
             let _ = pidfd::send_signal(&init.pidfd, Signal::KILL.0);
         }
-        if let Some(cgroup) = self.cgroup.as_ref().filter(|_| self.spec.namespaces.pid != Share::Own) {
+        if let Some(cgroup) = self
+            .cgroup
+            .as_ref()
+            .filter(|_| self.spec.namespaces.pid != Share::Own)
+        {
             let _ = cgroup.kill();
         }
         if let Some(stopping) = &mut self.stopping {
@@ -481,7 +548,10 @@ impl Life {
     /// [`EngineError::NotRunning`].
     pub(super) fn signal(&mut self, signal: Signal) -> Result<()> {
         let name = || self.standing.name.clone();
-        let init = self.init.as_ref().ok_or_else(|| EngineError::NotRunning { name: name() })?;
+        let init = self
+            .init
+            .as_ref()
+            .ok_or_else(|| EngineError::NotRunning { name: name() })?;
         if signal == Signal::KILL {
             self.standing.stopped = true;
         }
@@ -504,16 +574,29 @@ impl Life {
     /// [`EngineError::NotRunning`], [`EngineError::CannotRun`].
     pub(super) fn exec(&self, process: &Process, stdio: BirthStdio<'_>) -> Result<runtime::Born> {
         let (Some(init), Some(cgroup)) = (&self.init, &self.cgroup) else {
-            return Err(EngineError::NotRunning { name: self.standing.name.clone() });
+            return Err(EngineError::NotRunning {
+                name: self.standing.name.clone(),
+            });
         };
-        runtime::join(&JoinRequest { init_pid: init.pid, spec: &self.spec, process, cgroup, stdio })
+        runtime::join(&JoinRequest {
+            init_pid: init.pid,
+            spec: &self.spec,
+            process,
+            cgroup,
+            stdio,
+        })
     }
 
     fn begin_probe(&mut self) -> Result<()> {
-        let Some(monitor) = &self.monitor else { return Ok(()) };
+        let Some(monitor) = &self.monitor else {
+            return Ok(());
+        };
         let (timeout, args) = (monitor.check().timeout, monitor.check().command.clone());
         let start = Timestamp::now();
-        let process = Process { args, ..Process::default() };
+        let process = Process {
+            args,
+            ..Process::default()
+        };
         let failed = |error: nix::errno::Errno| EngineError::failed("begin a probe", error);
         let flags = nix::fcntl::OFlag::O_CLOEXEC;
         let (output, write) = nix::unistd::pipe2(flags).map_err(failed)?;
@@ -541,27 +624,46 @@ impl Life {
                 Ok(())
             }
             Err(error) => {
-                let code = if let EngineError::CannotRun { code, .. } = &error { *code } else { -1 };
+                let code = if let EngineError::CannotRun { code, .. } = &error {
+                    *code
+                } else {
+                    -1
+                };
                 let output = error.to_string();
-                self.take_result(Probe { start, end: Timestamp::now(), code, output })
+                self.take_result(Probe {
+                    start,
+                    end: Timestamp::now(),
+                    code,
+                    output,
+                })
             }
         }
     }
 
     fn finish_probe(&mut self, code: Option<i32>) -> Result<()> {
-        let Some(probe) = self.probe.take() else { return Ok(()) };
+        let Some(probe) = self.probe.take() else {
+            return Ok(());
+        };
         let mut output = String::from_utf8_lossy(&probe.text).into_owned();
         let mut code = code.unwrap_or(-1);
         if probe.overdue {
             code = -1;
-            let limit = self.monitor.as_ref().map_or(Duration::ZERO, |m| m.check().timeout);
+            let limit = self
+                .monitor
+                .as_ref()
+                .map_or(Duration::ZERO, |m| m.check().timeout);
             let limit = crate::base::scalar::format_duration(limit);
             output = match output.is_empty() {
                 true => format!("Health check exceeded timeout ({limit})"),
                 false => format!("Health check exceeded timeout ({limit}): {output}"),
             };
         }
-        self.take_result(Probe { start: probe.start, end: Timestamp::now(), code, output })
+        self.take_result(Probe {
+            start: probe.start,
+            end: Timestamp::now(),
+            code,
+            output,
+        })
     }
 
     fn take_result(&mut self, probe: Probe) -> Result<()> {

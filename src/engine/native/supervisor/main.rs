@@ -55,7 +55,9 @@ impl First {
         }
     }
     fn parse(text: &str) -> Option<Self> {
-        [Self::Start, Self::Hold, Self::Adopt].into_iter().find(|first| first.as_str() == text)
+        [Self::Start, Self::Hold, Self::Adopt]
+            .into_iter()
+            .find(|first| first.as_str() == text)
     }
 }
 
@@ -92,13 +94,23 @@ struct Supervisor {
 
 /// Sets up; `None` when another supervisor was there first and does it.
 fn begin(args: &[OsString]) -> Result<Option<Supervisor>> {
-    let usage = || EngineError::failed("read the supervisor's arguments", "they are not well formed");
-    let [data, run, project, id, first, _name] = args else { return Err(usage()) };
+    let usage = || {
+        EngineError::failed(
+            "read the supervisor's arguments",
+            "they are not well formed",
+        )
+    };
+    let [data, run, project, id, first, _name] = args else {
+        return Err(usage());
+    };
     let text = |arg: &OsString| arg.to_str().map(str::to_owned).ok_or_else(usage);
     let project = ProjectName::new(&text(project)?).map_err(|_| usage())?;
     let id = ContainerId::new(text(id)?);
     let first = First::parse(&text(first)?).ok_or_else(usage)?;
-    let layout = Layout::new(Roots { data: PathBuf::from(data), run: PathBuf::from(run) });
+    let layout = Layout::new(Roots {
+        data: PathBuf::from(data),
+        run: PathBuf::from(run),
+    });
     let dir = layout.container(&project, &id);
 
     let failed = |error: std::io::Error| EngineError::failed("set up the supervisor", error);
@@ -110,7 +122,9 @@ fn begin(args: &[OsString]) -> Result<Option<Supervisor>> {
 
     // Whoever goes in order takes this directory along.
     let left_over = dir.run.exists();
-    let Some(lock) = take_lock(&dir, first)? else { return Ok(None) };
+    let Some(lock) = take_lock(&dir, first)? else {
+        return Ok(None);
+    };
     let listener = stream::listen_at(&dir.socket()).map_err(failed)?;
     let mut life = Life::open(layout, dir.clone()).inspect_err(|_| {
         if !dir.record().exists() {
@@ -153,7 +167,9 @@ fn take_lock(dir: &ContainerDir, first: First) -> Result<Option<Lock>> {
         match Lock::try_acquire(&dir.lock(), Hold::Exclusive) {
             // A predecessor on its way out may have taken the file along.
             Ok(Some(lock)) if lock.is_at(&dir.lock()) => return Ok(Some(lock)),
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(error));
+            }
             Ok(Some(_)) | Err(_) => {}
             Ok(None) => {
                 if let Ok(other) = stream::connect_to(&dir.socket())
@@ -245,17 +261,33 @@ impl Supervisor {
         readable.extend(self.life.probe_output());
         readable.extend(answerer.map(|a| a.as_fd()));
         if !self.clients.is_congested() {
-            readable.extend(self.life.streams_ref().readers().into_iter().map(|(fd, _)| fd));
+            readable.extend(
+                self.life
+                    .streams_ref()
+                    .readers()
+                    .into_iter()
+                    .map(|(fd, _)| fd),
+            );
         }
         readable.extend(self.clients.pidfds());
-        fds.extend(readable.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        fds.extend(
+            readable
+                .into_iter()
+                .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+        );
         let sockets = self.clients.sockets(self.life.streams_ref().is_full());
         fds.extend(sockets.map(|(fd, wanted)| PollFd::new(fd, wanted)));
         if let Some(fd) = self.life.streams_ref().writer() {
             fds.push(PollFd::new(fd, PollFlags::POLLOUT));
         }
-        let due = self.life.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-        let wait = [due, answerer.and_then(|a| a.deadline())].into_iter().flatten().min();
+        let due = self
+            .life
+            .deadline()
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        let wait = [due, answerer.and_then(|a| a.deadline())]
+            .into_iter()
+            .flatten()
+            .min();
         // A millisecond more, so that what is due is due when poll returns.
         let timeout = wait.map_or(PollTimeout::NONE, |wait| {
             PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
@@ -271,8 +303,9 @@ impl Supervisor {
         let deadline = Instant::now() + LAST_WORDS;
         while self.clients.has_output() && Instant::now() < deadline {
             let sockets = self.clients.sockets(false);
-            let mut fds: Vec<PollFd<'_>> =
-                sockets.map(|(fd, _)| PollFd::new(fd, PollFlags::POLLOUT)).collect();
+            let mut fds: Vec<PollFd<'_>> = sockets
+                .map(|(fd, _)| PollFd::new(fd, PollFlags::POLLOUT))
+                .collect();
             let _ = poll(&mut fds, 100u16);
             drop(fds);
             self.clients.serve(&mut self.life);

@@ -22,7 +22,10 @@ pub(super) struct Restarts {
 impl Restarts {
     /// Begins with the shortest wait.
     pub(super) fn new(policy: RestartPolicy) -> Self {
-        Self { policy, wait: FIRST_WAIT }
+        Self {
+            policy,
+            wait: FIRST_WAIT,
+        }
     }
     /// How long to wait before the next start; `None` leaves it down. `done` counts restarts so far.
     pub(super) fn after(&mut self, exit: Exit, ran: Duration, done: u32) -> Option<Duration> {
@@ -51,7 +54,11 @@ mod tests {
     use crate::base::clock::Timestamp;
 
     fn exit(code: i32) -> Exit {
-        Exit { code: Some(code), oom: false, at: Timestamp(0) }
+        Exit {
+            code: Some(code),
+            oom: false,
+            at: Timestamp(0),
+        }
     }
 
     #[test]
@@ -75,8 +82,15 @@ mod tests {
         assert!(restarts.after(exit(0), ran, 0).is_none());
         assert!(restarts.after(exit(1), ran, 1).is_some());
         assert!(restarts.after(exit(1), ran, 2).is_none());
-        let unknown = Exit { code: None, ..exit(0) };
+        let unknown = Exit {
+            code: None,
+            ..exit(0)
+        };
         assert!(restarts.after(unknown, ran, 0).is_some());
-        assert!(Restarts::new(RestartPolicy::No).after(exit(1), ran, 0).is_none());
+        assert!(
+            Restarts::new(RestartPolicy::No)
+                .after(exit(1), ran, 0)
+                .is_none()
+        );
     }
 }

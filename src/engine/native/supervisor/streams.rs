@@ -67,7 +67,11 @@ fn fifo(dir: &ContainerDir, name: &str) -> io::Result<OwnedFd> {
 
 fn reopen(fd: impl AsFd, flags: OFlag) -> io::Result<OwnedFd> {
     let path = crate::sys::fs::fd_path(fd);
-    Ok(nix::fcntl::open(&path, flags | OFlag::O_CLOEXEC, Mode::empty())?)
+    Ok(nix::fcntl::open(
+        &path,
+        flags | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 impl Streams {
@@ -95,7 +99,11 @@ impl Streams {
     /// The system's.
     pub(super) fn ends(&mut self, dir: &ContainerDir, stdio: Stdio) -> io::Result<Ends> {
         let input = match stdio.stdin && !stdio.tty {
-            false => nix::fcntl::open("/dev/null", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?,
+            false => nix::fcntl::open(
+                "/dev/null",
+                OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+                Mode::empty(),
+            )?,
             true if stdio.stdin_once => {
                 // A FIFO held open for both would never end; this input must.
                 let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
@@ -112,7 +120,11 @@ impl Streams {
         };
         // For reading, too: a FIFO whose only reader is a killed supervisor would fail the container's writes.
         let output = reopen(&self.out, OFlag::O_RDWR)?;
-        Ok(Ends { input, output, error: reopen(&self.err, OFlag::O_RDWR)? })
+        Ok(Ends {
+            input,
+            output,
+            error: reopen(&self.err, OFlag::O_RDWR)?,
+        })
     }
     /// Takes the master of the terminal the container was born with.
     ///
@@ -127,7 +139,10 @@ impl Streams {
     pub(super) fn readers(&self) -> Vec<(BorrowedFd<'_>, Stream)> {
         match &self.master {
             Some(master) => vec![(master.as_fd(), Stream::Out)],
-            None => vec![(self.out.as_fd(), Stream::Out), (self.err.as_fd(), Stream::Err)],
+            None => vec![
+                (self.out.as_fd(), Stream::Out),
+                (self.err.as_fd(), Stream::Err),
+            ],
         }
     }
     /// Reads once; `None` when nothing is there now.
@@ -166,10 +181,17 @@ impl Streams {
     }
     /// The descriptor to wait on for room, if input waits.
     pub(super) fn writer(&self) -> Option<BorrowedFd<'_>> {
-        if self.pending.is_empty() { None } else { self.sink() }
+        if self.pending.is_empty() {
+            None
+        } else {
+            self.sink()
+        }
     }
     fn sink(&self) -> Option<BorrowedFd<'_>> {
-        self.master.as_ref().or(self.input.as_ref()).map(AsFd::as_fd)
+        self.master
+            .as_ref()
+            .or(self.input.as_ref())
+            .map(AsFd::as_fd)
     }
     /// Writes what waits, as far as there is room.
     pub(super) fn pump(&mut self) {

@@ -92,7 +92,10 @@ impl From<Failure> for EngineError {
         match failure {
             Failure::NotFound(kind, name) => {
                 let known = ["container", "network", "volume", "image"];
-                let kind = known.into_iter().find(|known| *known == kind).unwrap_or("object");
+                let kind = known
+                    .into_iter()
+                    .find(|known| *known == kind)
+                    .unwrap_or("object");
                 Self::NotFound { kind, name }
             }
             Failure::PortTaken(address, holder) => Self::PortTaken { address, holder },
@@ -131,9 +134,14 @@ pub(super) fn send<T: Serialize>(
 /// Sends one document if there is room: who has not read the last notices needs no more of them. `false` when the
 /// other side is gone.
 pub(super) fn tell<T: Serialize>(to: BorrowedFd<'_>, value: &T) -> bool {
-    let Ok(mut bytes) = serde_json::to_vec(value) else { return false };
+    let Ok(mut bytes) = serde_json::to_vec(value) else {
+        return false;
+    };
     bytes.push(b'\n');
-    matches!(stream::send(to, &bytes, &[]), Ok(_) | Err(Errno::EAGAIN | Errno::EINTR))
+    matches!(
+        stream::send(to, &bytes, &[]),
+        Ok(_) | Err(Errno::EAGAIN | Errno::EINTR)
+    )
 }
 
 /// Replies are small and clients read them: five seconds of a full buffer mean a client that hangs.
@@ -183,7 +191,8 @@ impl Inbox {
         if got == 0 {
             return Ok(Filled::End);
         }
-        self.bytes.extend_from_slice(buffer.get(..got).unwrap_or_default());
+        self.bytes
+            .extend_from_slice(buffer.get(..got).unwrap_or_default());
         Ok(Filled::Some)
     }
 
@@ -199,7 +208,9 @@ impl Inbox {
             };
         };
         let line: Vec<u8> = self.bytes.drain(..=end).collect();
-        serde_json::from_slice(&line).map(Some).map_err(io::Error::from)
+        serde_json::from_slice(&line)
+            .map(Some)
+            .map_err(io::Error::from)
     }
 }
 
