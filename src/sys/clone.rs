@@ -79,9 +79,9 @@ unsafe fn clone_beside_threads(plan: &Plan<'_>) -> Result<Side, Errno> {
     };
     match Errno::result(done)? {
         0 => Ok(Side::Child),
-        // SAFETY: the kernel has just written this descriptor; nobody else owns it.
         pid => Ok(Side::Parent {
             pid: pid as i32,
+            // SAFETY: the kernel has just written this descriptor; nobody else owns it.
             pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
         }),
     }

@@ -140,6 +140,28 @@ pub fn delete(name: &str) -> Request {
     }
 }
 
+/// Puts a device into a group.
+pub fn group(name: &str, group: u32) -> Request {
+    let mut message = link(name);
+    message.attributes.push(LinkAttribute::Group(group));
+    Request {
+        message: RouteNetlinkMessage::SetLink(message),
+        flags: 0,
+    }
+}
+
+/// Deletes all devices of a group at once; `ENODEV` when it has none.
+///
+/// Source: rtnetlink(7) and the kernel's `rtnl_group_dellink`.
+pub fn delete_group(group: u32) -> Request {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::Group(group));
+    Request {
+        message: RouteNetlinkMessage::DelLink(message),
+        flags: 0,
+    }
+}
+
 /// Gives a device an address; one that is there already is replaced.
 pub fn address(index: u32, address: Ipv4Addr, prefix: u8) -> Request {
     let mut message = AddressMessage::default();

@@ -131,11 +131,24 @@ pub(super) fn exists(name: &str) -> Result<bool> {
         .map_err(|error| EngineError::failed(format!("look for device {name}"), error))
 }
 
+/// Group of bridges that are about to be deleted, whoever deletes them. Groups mean nothing to the kernel; this
+/// number is as unlikely as any in use elsewhere: the letters `hst` and a zero.
+const DOOMED: u32 = u32::from_be_bytes(*b"hst\0");
+
 /// Takes a network's bridge and rules away; missing ones are fine.
 pub(super) fn remove(bridge: &str, id: &str, network: &str) -> Result<()> {
-    let delete = || match Route::open()?.run(vec![route::delete(bridge)]) {
+    let gone = |outcome: io::Result<()>| match outcome {
         Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => Ok(()),
         other => other,
+    };
+    let delete = || -> io::Result<()> {
+        let mut route = Route::open()?;
+        // The kernel waits some 40 ms for its readers after each deletion, but only once for a whole group:
+        // of several removals side by side the first takes all that are in the group by then.
+        if route.run(vec![route::group(bridge, DOOMED)]).is_ok() {
+            let _ = route.run(vec![route::delete_group(DOOMED)]);
+        }
+        gone(route.run(vec![route::delete(bridge)]))
     };
     // The kernel waits for all CPUs on both; waiting at the same time halves it.
     let (link, rules) = std::thread::scope(|scope| {
