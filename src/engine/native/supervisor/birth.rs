@@ -131,12 +131,13 @@ pub(super) fn reconnect(layout: &Layout, spec: &ContainerSpec) -> Result<Connect
 }
 
 /// Takes the container's network away, as far as it is there; goes on after a failure. The kernel takes the
-/// devices with the namespace, whose last reference goes here.
-pub(super) fn disconnect(layout: &Layout, spec: &ContainerSpec) {
+/// devices with the namespace, whose last reference goes here. What comes back is best kept to the end.
+pub(super) fn disconnect(layout: &Layout, spec: &ContainerSpec) -> Option<net::Withdrawn> {
+    let mut withdrawn = None;
     let dir = layout.container(&spec.project, &spec.id);
     if let NetworkMode::Networks(endpoints) = &spec.network {
         if !spec.ports.is_empty() {
-            let _ = net::unpublish(&spec.id);
+            withdrawn = net::unpublish(&spec.id).ok();
         }
         if let Ok(networks) = Networks::open(layout.roots()) {
             for endpoint in endpoints {
@@ -145,6 +146,7 @@ pub(super) fn disconnect(layout: &Layout, spec: &ContainerSpec) {
         }
     }
     let _ = net::unpin(&dir.netns());
+    withdrawn
 }
 
 fn open_file(path: &Path) -> nix::Result<OwnedFd> {

@@ -88,6 +88,8 @@ pub(super) struct Life {
     stopping: Option<Stopping>,
     restarts: Restarts,
     restart_at: Option<Instant>,
+    /// Ports published no more; whoever lets go of this waits for the kernel.
+    withdrawn: Option<crate::engine::native::net::Withdrawn>,
 }
 
 impl Life {
@@ -125,6 +127,7 @@ impl Life {
             probe: None,
             stopping: None,
             restart_at: None,
+            withdrawn: None,
         })
     }
 
@@ -683,7 +686,7 @@ impl Life {
     /// Takes away what the container had in the kernel; goes on after a failure.
     fn take_down(&mut self) {
         self.network = None;
-        birth::disconnect(&self.layout, &self.spec);
+        self.withdrawn = birth::disconnect(&self.layout, &self.spec);
         if let Some(cgroup) = self.cgroup.take() {
             let _ = cgroup.kill();
             let _ = cgroup.remove();

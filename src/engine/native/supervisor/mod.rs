@@ -26,7 +26,7 @@ use crate::engine::spec::ContainerSpec;
 
 /// Takes away what a killed supervisor has left in the kernel for a container that does not run.
 pub(super) fn clean_up(layout: &Layout, spec: &ContainerSpec) {
-    birth::disconnect(layout, spec);
+    drop(birth::disconnect(layout, spec));
     // A namespace goes some time after its last user; a successor has the same addresses.
     let _ = super::net::disconnect(&spec.id);
     if let Some(cgroup) = Cgroup::find(spec.id.as_str(), spec.resources.cgroup_parent.as_deref()) {
