@@ -135,6 +135,9 @@ pub(super) fn exists(name: &str) -> Result<bool> {
 /// number is as unlikely as any in use elsewhere: the letters `hst` and a zero.
 const DOOMED: u32 = u32::from_be_bytes(*b"hst\0");
 
+/// Removals that start together have so long to join the group: far less than what one more deletion takes.
+const MUSTER: std::time::Duration = std::time::Duration::from_millis(2);
+
 /// Takes a network's bridge and rules away; missing ones are fine.
 pub(super) fn remove(bridge: &str, id: &str, network: &str) -> Result<()> {
     let gone = |outcome: io::Result<()>| match outcome {
@@ -146,6 +149,7 @@ pub(super) fn remove(bridge: &str, id: &str, network: &str) -> Result<()> {
         // The kernel waits some 40 ms for its readers after each deletion, but only once for a whole group:
         // of several removals side by side the first takes all that are in the group by then.
         if route.run(vec![route::group(bridge, DOOMED)]).is_ok() {
+            std::thread::sleep(MUSTER);
             let _ = route.run(vec![route::delete_group(DOOMED)]);
         }
         gone(route.run(vec![route::delete(bridge)]))
