@@ -162,13 +162,13 @@ fn owners_and_modes_of_copied_files_are_as_asked() {
     hoist.file("tree/leaf", "leaf\n");
     hoist.file(
         "Dockerfile",
-        "FROM tiny\nCOPY --chown=app:extra --chmod=0751 script /script\nCOPY --chown=7:8 tree /tree\nUSER app\nWORKDIR /home/app/work\n\
+        "FROM tiny\nCOPY --chown=app:extra --chmod=0751 script /script\nCOPY --chown=7:8 tree /tree\nUSER app\nWORKDIR /home/app/job\n\
          RUN touch made\n",
     );
     hoist.compose("services:\n  a: {build: .}\n");
     hoist.ok("build");
     hoist
-        .ok("run --rm -T a stat -c '%u:%g %a' /script /tree/leaf /home/app/work/made")
+        .ok("run --rm -T a stat -c '%u:%g %a' /script /tree/leaf /home/app/job/made")
         .prints("1000:1001 751\n7:8 644\n1000:1000 644");
 }
 
