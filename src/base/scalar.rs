@@ -59,27 +59,34 @@ impl fmt::Display for ByteSize {
     /// `64MiB`: three significant digits, base 1024.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-        let mut value = self.0 as f64;
-        let mut at = 0;
-        while value >= 1024.0 && at + 1 < units.len() {
-            value /= 1024.0;
-            at += 1;
-        }
-        let digits = if at == 0 || value >= 100.0 {
-            0
-        } else if value >= 10.0 {
-            1
-        } else {
-            2
-        };
-        let text = format!("{value:.digits$}");
-        let text = if digits > 0 {
-            text.trim_end_matches('0').trim_end_matches('.')
-        } else {
-            &text
-        };
-        write!(f, "{text}{}", units[at])
+        f.write_str(&three_digits(self.0, 1024.0, &units))
     }
+}
+
+impl ByteSize {
+    /// `1.98MB`: three significant digits, base 1000. As Docker: `go-units`, `HumanSizeWithPrecision(size, 3)`.
+    pub fn decimal(self) -> String {
+        three_digits(self.0, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"])
+    }
+}
+
+fn three_digits(bytes: u64, base: f64, units: &[&str]) -> String {
+    let (mut value, mut at) = (bytes as f64, 0);
+    while value >= base && at + 1 < units.len() {
+        value /= base;
+        at += 1;
+    }
+    let digits = match value {
+        _ if at == 0 || value >= 100.0 => 0,
+        _ if value >= 10.0 => 1,
+        _ => 2,
+    };
+    let text = format!("{value:.digits$}");
+    let text = match digits {
+        0 => &text,
+        _ => text.trim_end_matches('0').trim_end_matches('.'),
+    };
+    format!("{text}{}", units.get(at).copied().unwrap_or_default())
 }
 
 /// Parses a duration in Go's grammar: `1h30m`, `10s`, `1.5s`, `500ms`, `250us`, `0`.

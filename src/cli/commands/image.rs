@@ -10,6 +10,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::base::clock::{Timestamp, human_duration};
+use crate::base::scalar::ByteSize;
 use crate::cli::app::App;
 use crate::cli::args::{
     ImageCommand, ImageLsArgs, ImagePullArgs, ImageRmArgs, ImportArgs, InspectArgs, LoadArgs,
@@ -331,7 +332,7 @@ fn list_text(listed: &[Listed], args: &ImageLsArgs, now: Timestamp) -> Result<St
         for words in names {
             let object = json!({
                 "CreatedAt": one.image.config.created, "CreatedSince": created, "Digest": "<none>",
-                "ID": id(&one.image.id), "Repository": words.repository, "Size": human_size(one.size),
+                "ID": id(&one.image.id), "Repository": words.repository, "Size": ByteSize(one.size).decimal(),
                 "Tag": words.tag,
             });
             objects.push_str(&format!("{object}\n"));
@@ -340,7 +341,7 @@ fn list_text(listed: &[Listed], args: &ImageLsArgs, now: Timestamp) -> Result<St
                 words.tag,
                 id(&one.image.id),
                 created.clone(),
-                human_size(one.size),
+                ByteSize(one.size).decimal(),
             ]);
         }
     }
@@ -395,30 +396,6 @@ pub(super) fn platform(config: &ImageConfig) -> String {
     format!("{}/{}{variant}", config.os, config.architecture)
 }
 
-/// `1.98MB`: three digits, base 1000. As Docker: `go-units`, `HumanSizeWithPrecision(size, 3)`.
-pub(super) fn human_size(bytes: u64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB", "PB"];
-    let (mut value, mut at) = (bytes as f64, 0);
-    while value >= 1000.0 && at + 1 < units.len() {
-        value /= 1000.0;
-        at += 1;
-    }
-    let digits = if at == 0 || value >= 100.0 {
-        0
-    } else if value >= 10.0 {
-        1
-    } else {
-        2
-    };
-    let text = format!("{value:.digits$}");
-    let text = if digits > 0 {
-        text.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        &text
-    };
-    format!("{text}{}", units.get(at).copied().unwrap_or("B"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -426,7 +403,7 @@ mod tests {
     #[test]
     fn sizes_have_three_digits_and_base_1000() {
         let shown: Vec<String> = [0, 999, 1000, 1_984_132, 74_800_000, 1_100_000_000]
-            .map(human_size)
+            .map(|bytes| ByteSize(bytes).decimal())
             .into();
         assert_eq!(shown, ["0B", "999B", "1kB", "1.98MB", "74.8MB", "1.1GB"]);
     }

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::containers::label;
-use super::image::{Words, human_size, platform};
+use super::image::{Words, platform};
 use crate::base::clock::{Timestamp, human_duration};
+use crate::base::scalar::ByteSize;
 use crate::cli::app::App;
 use crate::cli::args::ImagesArgs;
 use crate::cli::exit::{Failure, Outcome};
@@ -62,7 +63,7 @@ pub(super) fn run(app: &App, args: &ImagesArgs) -> Outcome {
             words.tag,
             platform,
             container.image_id.short(),
-            human_size(size),
+            ByteSize(size).decimal(),
             created.map_or_else(
                 || "N/A".to_owned(),
                 |at| format!("{} ago", human_duration(at.until(now))),
