@@ -5,7 +5,7 @@
 //! Imports: `base`, `merge`, `schema`, `tree`, `unsupported`.
 
 use super::merge::Merged;
-use super::schema::{PROJECT, Rule, Shape};
+use super::schema::{EXTERNAL, PROJECT, Rule, Shape, ULIMIT};
 use super::tree::{Entries, Node, Value};
 use super::unsupported;
 use crate::base::diag::{Diagnostic, Diagnostics, nearest};
@@ -203,7 +203,7 @@ impl Walk<'_> {
     }
 
     fn unknown(&mut self, shape: &Shape, key: &str, entry: &Node) {
-        let near = nearest(key, shape.keys.iter().map(|(name, _)| *name));
+        let near = nearest(key, shape.names());
         let fault = Diagnostic::error(format!("unknown key `{key}`"))
             .at(entry.key_place())
             .path(&self.path);
@@ -259,15 +259,6 @@ impl Walk<'_> {
         });
     }
 }
-
-static EXTERNAL: Shape = Shape {
-    keys: &[("name", Rule::Text)],
-    required: &[],
-};
-static ULIMIT: Shape = Shape {
-    keys: &[("hard", Rule::Int), ("soft", Rule::Int)],
-    required: &["soft", "hard"],
-};
 
 /// Whether a value needs no closer look: a scalar that its rule allows.
 fn fits(rule: &Rule, value: &Value) -> bool {
