@@ -264,16 +264,20 @@ impl Walk<'_> {
 fn fits(rule: &Rule, value: &Value) -> bool {
     use Rule as R;
     match value {
-        Value::Null => matches!(rule, R::Any | R::Nullable(_) | R::Command | R::Ulimit),
+        Value::Null => matches!(
+            rule,
+            R::Any | R::Own(_) | R::Nullable(_) | R::Command | R::Ulimit
+        ),
         Value::Bool(_) => {
             matches!(
                 rule,
-                R::Any | R::Bool | R::Flag | R::External | R::TextOrNumber
+                R::Any | R::Own(_) | R::Bool | R::Flag | R::External | R::TextOrNumber
             )
         }
         Value::Int(_) => matches!(
             rule,
             R::Any
+                | R::Own(_)
                 | R::TextOrNumber
                 | R::Int
                 | R::Count
@@ -287,7 +291,7 @@ fn fits(rule: &Rule, value: &Value) -> bool {
         Value::Float(_) => {
             matches!(
                 rule,
-                R::Any | R::Float | R::Bytes | R::TextOrNumber | R::Count
+                R::Any | R::Own(_) | R::Float | R::Bytes | R::TextOrNumber | R::Count
             )
         }
         Value::Text(_) => !matches!(
@@ -306,14 +310,14 @@ fn fits(rule: &Rule, value: &Value) -> bool {
                 | R::List(_)
                 | R::Named(..)
         ),
-        Value::Time(_) | Value::List(_) | Value::Map(_) => matches!(rule, R::Any),
+        Value::Time(_) | Value::List(_) | Value::Map(_) => matches!(rule, R::Any | R::Own(_)),
     }
 }
 
 /// What a rule asks for, for messages.
 fn expected(rule: &Rule) -> &'static str {
     match rule {
-        Rule::Any => "anything",
+        Rule::Any | Rule::Own(_) => "anything",
         Rule::Text | Rule::Choice(_) => "a string",
         Rule::TextOrNumber => "a string or number",
         Rule::Bool | Rule::Flag => "a boolean",

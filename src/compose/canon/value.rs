@@ -17,7 +17,7 @@ impl Canon<'_, '_> {
     /// The canonical form of a value; `None` leaves the key out.
     pub(super) fn value(&mut self, rule: &Rule, node: Node) -> Option<Node> {
         match rule {
-            Rule::Any => Some(node),
+            Rule::Any | Rule::Own(_) => Some(node),
             Rule::Nullable(rule) => match node.is_null() {
                 true => None,
                 false => self.value(rule, node),

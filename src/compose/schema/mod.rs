@@ -7,12 +7,14 @@
 mod build;
 mod deploy;
 mod develop;
+mod job;
+mod parts;
 mod project;
 mod service;
 mod storage;
 
+pub(super) use parts::ULIMIT;
 pub(super) use project::{EXTERNAL, PROJECT};
-pub(super) use service::ULIMIT;
 
 /// What a value may be, and by that what its canonical form is.
 #[derive(Debug)]
@@ -69,6 +71,8 @@ pub(super) enum Rule {
     ProviderOptions,
     /// A mapping with known keys.
     Object(&'static Shape),
+    /// What the files may say freely and `bind` holds to the shape: hoist's own `x-` key.
+    Own(&'static Shape),
     /// The rule or nothing.
     Nullable(&'static Self),
     /// A mapping from any name to the rule.
@@ -120,7 +124,9 @@ pub(super) struct Shape {
     pub(super) name: &'static str,
     /// What it describes, one sentence.
     pub(super) about: &'static str,
-    /// Its keys.
+    /// A shape whose keys may stand here too, but for those named.
+    pub(super) also: Option<(&'static Self, &'static [&'static str])>,
+    /// Its own keys.
     pub(super) fields: &'static [Field],
     /// Keys that must be there.
     pub(super) required: &'static [&'static str],
@@ -135,7 +141,7 @@ pub(super) struct Field {
     pub(super) rule: Rule,
     /// What it means, one sentence for users.
     pub(super) about: &'static str,
-    /// What holds where it is not said, as JSON; only where the specification says so.
+    /// What holds where it is not said: JSON, or else a text; only where it is the same for all images and hosts.
     pub(super) default: Option<&'static str>,
 }
 
@@ -146,11 +152,24 @@ impl Shape {
     }
     /// What is known of a key.
     pub(super) fn field(&self, key: &str) -> Option<&'static Field> {
-        self.fields.iter().find(|field| field.name == key)
+        let own = self.fields.iter().find(|field| field.name == key);
+        own.or_else(|| {
+            let (shape, without) = self.also?;
+            shape.field(key).filter(|_| !without.contains(&key))
+        })
     }
-    /// All keys.
+    /// All keys: its own, then those of the other shape.
+    pub(super) fn all(&self) -> impl Iterator<Item = &'static Field> {
+        let (more, without) = match self.also {
+            Some((shape, without)) => (shape.fields, without),
+            None => (&[][..], &[][..]),
+        };
+        let more = more.iter().filter(|field| !without.contains(&field.name));
+        self.fields.iter().chain(more)
+    }
+    /// The names of all keys.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.fields.iter().map(|field| field.name)
+        self.all().map(|field| field.name)
     }
 }
 
@@ -158,7 +177,7 @@ impl Shape {
 macro_rules! shape {
     (
         $(#[doc = $about:literal])*
-        $name:ident {
+        $name:ident $(: $also:expr =>)? {
             $($(#[doc = $doc:literal])* $key:literal: $rule:expr $(=> $default:literal)?),* $(,)?
         }
         $(requires $($need:literal),+)?
@@ -167,26 +186,27 @@ macro_rules! shape {
         pub(in crate::compose) static $name: $crate::compose::schema::Shape = $crate::compose::schema::Shape {
             name: stringify!($name),
             about: concat!($($about),*),
+            also: $crate::compose::schema::optional!($($also)?),
             fields: &[$($crate::compose::schema::Field {
                 name: $key,
                 rule: $rule,
                 about: concat!($($doc),*),
-                default: $crate::compose::schema::default!($($default)?),
+                default: $crate::compose::schema::optional!($($default)?),
             }),*],
             required: &[$($($need),+)?],
         };
     };
 }
-/// The default of a field, if it has one.
-macro_rules! default {
+/// What stands there, if anything does.
+macro_rules! optional {
     () => {
         None
     };
-    ($text:literal) => {
-        Some($text)
+    ($value:expr) => {
+        Some($value)
     };
 }
-use {default, shape};
+use {optional, shape};
 
 /// The rule of `x-*` keys.
 pub(super) static EXTENSION: Rule = Rule::Any;
