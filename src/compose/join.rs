@@ -18,8 +18,8 @@ use crate::base::key::KeyPath;
 use crate::base::span::{SourceId, Span};
 
 /// Sections whose entries an included file brings in.
-const IMPORTED: [&str; 6] = [
-    "services", "networks", "volumes", "configs", "secrets", "models",
+const IMPORTED: [&str; 7] = [
+    "services", "jobs", "networks", "volumes", "configs", "secrets", "models",
 ];
 
 /// One file with everything it refers to.

@@ -134,7 +134,7 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
     });
     Ok(Project {
         files: files.collect(),
-        document: document_of(canonical, &stage.name),
+        document: document_of(canonical, &stage.name, request.normalize),
         name: stage.name,
         dir: stage.found.dir,
         env_files: stage.found.env_files,
@@ -144,6 +144,8 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
         volumes: bound.volumes,
         configs: bound.configs,
         secrets: bound.secrets,
+        models: bound.models,
+        jobs: bound.jobs,
         sources: session.sources,
         warnings: session.diags,
     })
@@ -176,7 +178,7 @@ pub fn document(
     if session.diags.has_errors() {
         return Err(failed(session));
     }
-    let mut json = document_of(canonical, &stage.name);
+    let mut json = document_of(canonical, &stage.name, request.normalize);
     select::narrow(&mut json, &kept);
     Ok(Document {
         json,
@@ -408,11 +410,12 @@ fn project_name(
 }
 
 /// The document that `config` prints, of all services.
-fn document_of(canonical: Canonical, name: &ProjectName) -> Map<String, Json> {
+fn document_of(canonical: Canonical, name: &ProjectName, normalize: bool) -> Map<String, Json> {
     let mut document = Map::new();
     document.insert("name".to_owned(), Json::String(name.to_string()));
     for (key, section) in [
         ("configs", &canonical.configs),
+        ("jobs", &canonical.jobs),
         ("models", &canonical.models),
         ("networks", &canonical.networks),
         ("secrets", &canonical.secrets),
@@ -423,10 +426,23 @@ fn document_of(canonical: Canonical, name: &ProjectName) -> Map<String, Json> {
             document.insert(key.to_owned(), Json::Object(tree::entries_json(section)));
         }
     }
+    if normalize {
+        without_ipam_options(document.get_mut("networks"));
+    }
     for (key, value) in tree::entries_json(&canonical.extensions) {
         document.insert(key, value);
     }
     document
+}
+
+/// Compose's own model has no place for these options, so that its document lacks them.
+fn without_ipam_options(networks: Option<&mut Json>) {
+    let networks = networks.and_then(Json::as_object_mut);
+    for network in networks.into_iter().flat_map(Map::values_mut) {
+        if let Some(ipam) = network.get_mut("ipam").and_then(Json::as_object_mut) {
+            ipam.remove("options");
+        }
+    }
 }
 
 #[cfg(test)]
