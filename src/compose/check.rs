@@ -46,7 +46,10 @@ pub(super) fn check(merged: Merged, diags: &mut Diagnostics) -> Checked {
     Checked { root }
 }
 
-/// Whether a name may stand under `services`, `networks` and the other sections.
+/// The names that may stand under `services`, `networks` and the other sections, as a regular expression.
+pub(super) const NAME: &str = "^[a-zA-Z0-9._-]+$";
+
+/// Whether a name fits [`NAME`].
 fn is_name(text: &str) -> bool {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     !text.is_empty() && text.bytes().all(good)
@@ -91,6 +94,7 @@ impl Walk<'_> {
                 }
                 known
             }
+            (Rule::AllOrList(_), Text(_)) => self.value(&Rule::Choice(&["all"]), node),
             (Rule::Nullable(rule), _) => self.value(rule, node),
             (Rule::Object(shape) | Rule::Short(_, shape), Map(_)) => {
                 self.object(shape, node);
@@ -104,7 +108,7 @@ impl Walk<'_> {
                 self.object(&EXTERNAL, node);
                 true
             }
-            (Rule::List(rule) | Rule::OneOrList(rule), List(items)) => {
+            (Rule::List(rule) | Rule::OneOrList(rule) | Rule::AllOrList(rule), List(items)) => {
                 self.items(items, |walk, item| walk.value(rule, item));
                 true
             }
@@ -261,7 +265,7 @@ impl Walk<'_> {
 }
 
 /// Whether a value needs no closer look: a scalar that its rule allows.
-fn fits(rule: &Rule, value: &Value) -> bool {
+pub(super) fn fits(rule: &Rule, value: &Value) -> bool {
     use Rule as R;
     match value {
         Value::Null => matches!(
@@ -308,6 +312,7 @@ fn fits(rule: &Rule, value: &Value) -> bool {
                 | R::Nullable(_)
                 | R::Each(_)
                 | R::List(_)
+                | R::AllOrList(_)
                 | R::Named(..)
         ),
         Value::Time(_) | Value::List(_) | Value::Map(_) => matches!(rule, R::Any | R::Own(_)),
@@ -328,6 +333,7 @@ fn expected(rule: &Rule) -> &'static str {
         Rule::Mode => "a file mode such as 0440",
         Rule::Texts | Rule::Set | Rule::List(_) => "a list",
         Rule::TextOrSet | Rule::OneOrList(_) => "a string or a list",
+        Rule::AllOrList(_) => "`all` or a list",
         Rule::Labels | Rule::Vars | Rule::Hosts => "a mapping or a list",
         Rule::Command | Rule::Test => "a string or a list of strings",
         Rule::Ulimit => "a number or a mapping with soft and hard",

@@ -14,6 +14,7 @@ mod discover;
 pub mod dotenv;
 mod expand;
 mod join;
+mod json_schema;
 mod merge;
 pub mod model;
 pub mod print;
@@ -25,6 +26,8 @@ mod session;
 pub mod template;
 mod tree;
 mod unsupported;
+
+pub use json_schema::json_schema;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

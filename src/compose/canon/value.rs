@@ -75,9 +75,12 @@ impl Canon<'_, '_> {
             Rule::Object(shape) => Some(self.object(shape, node)),
             Rule::Each(rule) => filled(self.each(rule, node)),
             Rule::List(rule) => filled(self.list(rule, node)),
+            Rule::AllOrList(rule) => filled(match node.value {
+                Value::List(_) => self.list(rule, node),
+                _ => node,
+            }),
             Rule::OneOrList(rule) => filled(match node.value {
                 Value::List(_) => self.list(rule, node),
-                _ if matches!(rule, Rule::Object(_)) => node,
                 _ => {
                     let item = Node {
                         key: None,

@@ -85,6 +85,8 @@ pub(super) enum Rule {
     Named(Named, &'static Self),
     /// A text, or a list of the rule.
     OneOrList(&'static Self),
+    /// The word `all`, or a list of the rule.
+    AllOrList(&'static Self),
 }
 
 /// How a scalar is turned into the mapping it stands for.

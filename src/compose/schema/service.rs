@@ -3,9 +3,9 @@
 //! In: nothing. Out: shapes. Imports: its siblings.
 
 use super::Rule::{
-    Bool, Bytes, Choice, Command, Count, Duration, Each, Flag, Float, Hosts, Int, Labels, List,
-    Named as NamedOf, Nullable, Object, OneOrList, Options, Own, Set, Short as ShortOf, Text,
-    TextOrSet, Ulimit, Vars,
+    AllOrList, Bool, Bytes, Choice, Command, Count, Duration, Each, Flag, Float, Hosts, Int,
+    Labels, List, Named as NamedOf, Nullable, Object, OneOrList, Options, Own, Set,
+    Short as ShortOf, Text, TextOrSet, Ulimit, Vars,
 };
 use super::build::BUILD;
 use super::deploy::DEPLOY;
@@ -95,7 +95,7 @@ shape! {
         /// Lines for `/etc/hosts`, as a mapping or as `HOST=ADDRESS`; `host-gateway` is the host.
         "extra_hosts": Hosts,
         /// GPUs that the containers get: `all`, or a list of requests.
-        "gpus": OneOrList(&Object(&GPU)),
+        "gpus": AllOrList(&Object(&GPU)),
         /// Further groups of the container's user, by name or number.
         "group_add": Set,
         /// A command that tells whether a container is healthy.
