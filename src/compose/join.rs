@@ -244,6 +244,7 @@ fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc
 pub(super) fn load(session: &mut Session<'_>, id: SourceId, vars: &Vars) -> Expanded {
     let text = session.text(id);
     let raw = read::read(id, &text, &mut session.diags);
+    session.partial |= !raw.complete;
     match session.interpolate {
         true => expand::expand(raw, vars, &mut session.warned, &mut session.diags),
         false => expand::keep(raw),
@@ -412,7 +413,7 @@ pub(super) fn env_file(
         dir: PathBuf::from("/"),
         vars: Rc::default(),
     };
-    let id = session.read_file(path, asked, origin)?;
+    let id = session.read_env(path, asked, origin)?;
     let mut unset = Vec::new();
     let text = session.text(id);
     let found = dotenv::parse(&text, &|name| vars.get(name).cloned(), &mut unset);

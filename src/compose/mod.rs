@@ -14,6 +14,7 @@ mod discover;
 pub mod dotenv;
 mod expand;
 mod join;
+mod load;
 mod merge;
 pub mod model;
 pub mod print;
@@ -25,6 +26,7 @@ mod session;
 pub mod template;
 mod tree;
 mod unsupported;
+mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -34,6 +36,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::env::Env;
+use crate::base::key::KeyPath;
 use crate::base::name::ProjectName;
 use crate::base::span::{SourceId, SourceMap};
 use canon::{Canonical, Frame};
@@ -132,6 +135,7 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
         Input::File(path) => path.clone(),
         Input::Stdin => PathBuf::from("-"),
     });
+    session.diags.dedup(&session.sources);
     Ok(Project {
         files: files.collect(),
         document: document_of(canonical, &stage.name),
@@ -176,6 +180,7 @@ pub fn document(
     if session.diags.has_errors() {
         return Err(failed(session));
     }
+    session.diags.dedup(&session.sources);
     let mut json = document_of(canonical, &stage.name);
     select::narrow(&mut json, &kept);
     Ok(Document {
@@ -256,7 +261,8 @@ fn collect(node: &tree::Node, all: &mut BTreeSet<Variable>) {
     }
 }
 
-fn failed(session: Session<'_>) -> LoadError {
+fn failed(mut session: Session<'_>) -> LoadError {
+    session.diags.dedup(&session.sources);
     LoadError {
         diagnostics: session.diags,
         sources: session.sources,
@@ -288,10 +294,12 @@ fn canonical(
 ) -> Option<(Stage, Canonical)> {
     let mut found = discover::discover(request, env, session)?;
     let files = read_all(&found, request, session);
-    if session.diags.has_errors() {
+    if files.is_empty() {
         return None;
     }
-    let name = project_name(request, &found, &files, session)?;
+    // A project without a name has faults of its own, which are told in the same run.
+    let name = project_name(request, &found, &files, session)
+        .or_else(|| ProjectName::normalized("unnamed"))?;
     let mut vars = (*found.vars).clone();
     vars.insert("COMPOSE_PROJECT_NAME".to_owned(), name.to_string());
     found.vars = Rc::new(vars);
@@ -343,6 +351,7 @@ fn read_all(found: &Found, request: &LoadRequest, session: &mut Session<'_>) -> 
         let Some(id) = id else { continue };
         let text = session.text(id);
         let raw = read::read(id, &text, &mut session.diags);
+        session.partial |= !raw.complete;
         files.push(ReadFile { id, path, raw });
     }
     files
@@ -389,10 +398,13 @@ fn project_name(
             return Some(name);
         }
         let text = format!("no project name can be made of `{filled}`");
-        let hint = "use lowercase letters, digits, `-` and `_`";
+        let fault = Diagnostic::error(text)
+            .at(node.span)
+            .path(&KeyPath::root().key("name"))
+            .label("expected lowercase letters, digits, `-` and `_`");
         session
             .diags
-            .push(Diagnostic::error(text).at(node.span).hint(hint));
+            .push(fault.hint("write a name such as `name: my-app`"));
         return None;
     }
     let base = found.dir.file_name().unwrap_or_default().to_string_lossy();

@@ -108,7 +108,7 @@ impl Canon<'_, '_> {
             dir: PathBuf::from("/"),
             vars: Rc::default(),
         };
-        let Some(id) = self.session.read_file(path, Some(place), origin) else {
+        let Some(id) = self.session.read_env(path, Some(place), origin) else {
             return dotenv::Variables::new();
         };
         let text = self.session.text(id);
