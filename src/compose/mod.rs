@@ -7,6 +7,7 @@
 //! It knows no image and no engine. Imports: `base`.
 //! Rules: Compose Specification; where it is silent as Compose 2.40.
 
+mod advice;
 mod bind;
 mod canon;
 mod check;
