@@ -393,8 +393,12 @@ fn project_name(
     for node in documents.filter_map(|document| document.get("name")) {
         let Some(text) = node.as_text() else { continue };
         let lookup = |name: &str| found.vars.get(name).cloned();
-        let filled = template::substitute(text, &lookup, &mut Vec::new());
-        let filled = filled.unwrap_or_else(|_| text.to_owned());
+        let filled = match template::substitute(text, &lookup, &mut Vec::new()) {
+            Ok(filled) => filled,
+            // Told where variables are replaced.
+            Err(_) if request.interpolate => return None,
+            Err(_) => text.to_owned(),
+        };
         if let Some(name) = ProjectName::normalized(&filled) {
             return Some(name);
         }

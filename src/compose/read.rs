@@ -287,7 +287,7 @@ impl<'d> Builder<'d> {
             return;
         };
         if key == MERGE {
-            self.merge_key(node, place);
+            self.merge_key(node);
             return;
         }
         let node = Node {
@@ -313,7 +313,7 @@ impl<'d> Builder<'d> {
         entries.insert(key, node);
     }
 
-    fn merge_key(&mut self, node: Node, place: Span) {
+    fn merge_key(&mut self, node: Node) {
         let sources = match node.value {
             Value::List(items) => items,
             _ => vec![node],

@@ -9,10 +9,11 @@ mod files;
 mod lists;
 mod service;
 mod short;
+mod unit;
 mod value;
 
 pub(super) use service::is_address;
-pub(super) use short::range;
+pub(super) use short::read_range;
 
 use super::check::Checked;
 use super::schema::PROJECT;
