@@ -213,6 +213,10 @@ pub(super) fn wrong_kind(rule: &Rule, path: &KeyPath, node: &Node) -> Option<Str
         (Rule::Text | Rule::Choice(_), Value::Time(text)) => {
             Some(format!("put it in quotes: \"{text}\""))
         }
+        (Rule::Text, Value::Bool(on)) if last_name(path) == "restart" => Some(match on {
+            true => "write `restart: always` or `restart: unless-stopped`".to_owned(),
+            false => "write `restart: \"no\"`".to_owned(),
+        }),
         (Rule::Text, Value::Map(entries)) => from_mapping(path, entries),
         (Rule::Text | Rule::Choice(_), _) => {
             scalar.map(|text| format!("put it in quotes: {}", quoted(&text)))
