@@ -66,6 +66,10 @@ fn without_extensions(value: &mut Value, name: &str) {
             if !FREE.contains(&name) {
                 entries.retain(|key, _| !key.starts_with("x-"));
             }
+            if name == "bind" {
+                // as Compose, which writes no flag that is off
+                entries.retain(|key, on| key != "create_host_path" || *on == Value::Bool(true));
+            }
             for (key, value) in entries {
                 if !(name.is_empty() && key.starts_with("x-")) {
                     without_extensions(value, key);

@@ -206,7 +206,7 @@ fn float_json(value: f64) -> Json {
         .map_or_else(|| Json::String(format_float(value)), Json::Number)
 }
 
-/// A float as Go's `%v` prints it: `1.5`, `1000`, `1e+21`, `+Inf`.
+/// A float as Go's `%v` prints it: `1.5`, `1000`, `1e+06`, `+Inf`.
 fn format_float(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
@@ -215,7 +215,7 @@ fn format_float(value: f64) -> String {
         return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
     }
     let magnitude = value.abs();
-    if magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
+    if magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude) {
         let text = format!("{value:e}");
         let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
         let (sign, size) = match exponent.strip_prefix('-') {

@@ -34,7 +34,17 @@ impl Canon<'_, '_> {
                 file.get("required").map(|n| &n.value),
                 Some(Value::Bool(false))
             );
-            let raw = file.text_of("format") == Some("raw");
+            let format = file.get("format");
+            let raw = format.and_then(Node::as_text) == Some("raw");
+            if let Some(format) = format.filter(|_| !raw) {
+                let text = format.scalar().unwrap_or_default();
+                let fault = Diagnostic::error(format!("`{text}` is no format of an env file"))
+                    .at(format.place())
+                    .path(&self.path.key("env_file"))
+                    .label("expected `raw`")
+                    .hint("write `raw`, or remove the key for the usual format");
+                self.session.diags.push(fault);
+            }
             let path = PathBuf::from(self.resolve(place, path));
             if !required && !path.exists() {
                 continue;

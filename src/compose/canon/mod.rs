@@ -11,6 +11,7 @@ mod service;
 mod short;
 mod unit;
 mod value;
+mod words;
 
 pub(super) use service::is_address;
 pub(super) use short::read_range;
@@ -294,6 +295,15 @@ impl Canon<'_, '_> {
         };
         let fault = Diagnostic::error(fault).at(place).path(&self.path);
         self.session.diags.push(fault.hint(hint));
+    }
+
+    /// Makes a directory of this machine absolute, whatever its name looks like.
+    fn directory(&self, span: Span, path: &str) -> String {
+        if self.raw(path) {
+            return self.resolve(span, path);
+        }
+        let path = self.session.absolute(span, path);
+        path.to_string_lossy().into_owned()
     }
 
     /// Makes a path absolute; Windows paths stay as they are.

@@ -26,38 +26,62 @@ pub(super) enum Rule {
     Any,
     /// Text; left out when empty.
     Text,
-    /// Text or a number; canonical as text.
+    /// Text or a whole number; canonical as text.
     TextOrNumber,
+    /// Text or a boolean; canonical as text.
+    TextOrBool,
     /// A boolean, or text that says one; left out when false.
     Bool,
     /// As `Bool`, but false is kept: it differs from nothing.
     Flag,
     /// An integer, or text that says one; left out when zero.
     Int,
-    /// As `Int`, but zero is kept.
+    /// As `Int`, but not below zero.
+    Natural,
+    /// As `Natural`, but zero is kept.
     Count,
+    /// As `Int`; what a number has behind its point is dropped.
+    Number,
     /// A number, or text that says one; left out when zero.
     Float,
     /// A byte size; canonical as text with the number of bytes.
     Bytes,
+    /// As `Bytes`, but a number must be whole.
+    WholeBytes,
+    /// As `Bytes`, but text only.
+    BytesText,
     /// A duration; canonical as Go prints it.
     Duration,
+    /// As `Duration`, but not empty.
+    Period,
     /// A file mode; canonical as octal text.
     Mode,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A list of texts.
     Texts,
-    /// A list of texts or numbers, each once; canonical as texts.
+    /// A list of texts, each once: of those with the same words before `=` the last one stays.
     Set,
-    /// One text or a list of them, each once.
+    /// A list of texts; a repeated one is refused.
+    Unique,
+    /// A list of texts or whole numbers, each once; canonical as texts.
+    Exposed,
+    /// A list of texts or numbers; a repeated one is refused; canonical as texts.
+    Groups,
+    /// One text or a `Set`.
     TextOrSet,
+    /// One text or a `Unique`.
+    TextOrUnique,
     /// `key: value` or a list of `key=value`; nothing stands for empty text.
     Labels,
     /// As `Labels`, but a bare name takes its value from the environment.
     Vars,
-    /// A mapping to texts, numbers or nothing.
+    /// A mapping to texts or numbers.
     Options,
+    /// A mapping to texts, numbers or nothing.
+    LogOptions,
+    /// A mapping to texts.
+    TextMap,
     /// `extra_hosts`.
     Hosts,
     /// A command line as text, list or null.
