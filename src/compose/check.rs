@@ -137,7 +137,7 @@ impl Walk<'_> {
                 self.report(node, fault, label, hint);
                 false
             }
-            (Rule::Int, Text(_)) if self.is_key("context_size") => {
+            (Rule::Int | Rule::Number, Text(_)) if self.is_number_only() => {
                 self.wrong_kind(rule, node);
                 false
             }
@@ -264,6 +264,13 @@ impl Walk<'_> {
         self.is_key("initial_sync")
             || self.is_key("use_api_socket")
             || dependency && self.is_key("required")
+    }
+
+    /// Whether text can't stand for the number of this key.
+    fn is_number_only(&self) -> bool {
+        ["context_size", "priority", "gw_priority"]
+            .iter()
+            .any(|key| self.is_key(key))
     }
 
     /// Whether a later item of this list of pairs replaces an earlier one of the same name.
@@ -427,7 +434,9 @@ impl Walk<'_> {
         let Some(entries) = node.entries_mut() else {
             return;
         };
-        for key in shape.required {
+        // the specification forgets it, and Compose asks for it
+        let more = (shape.name == "DEVICE").then_some(&"target");
+        for key in shape.required.iter().chain(more) {
             if !entries.contains_key(*key) && !self.diags.is_faulty(&self.path.key(*key)) {
                 let rule = shape.rule(key).unwrap_or(&Rule::Text);
                 let value = match rule {

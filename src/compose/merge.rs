@@ -155,6 +155,9 @@ impl Merge<'_> {
                 }
             }
             (Value::List(mut lower), Value::List(upper)) => {
+                // a host that both say is one; within one file each line stays
+                let new = |item: &Node| how != How::Hosts || !lower.iter().any(|l| l.same(item));
+                let upper: Vec<Node> = upper.into_iter().filter(new).collect();
                 lower.extend(upper);
                 Node {
                     key: key.or(below.key),

@@ -261,9 +261,14 @@ pub(super) fn unique(list: Option<&mut Node>, key: impl Fn(&Node) -> Option<Stri
     *items = kept;
 }
 
-/// A request that says neither how many nor which asks for all.
+/// A request that says neither how many nor which asks for all; none at all is not said.
 fn whole_device(request: &mut Node) {
     let span = request.span;
+    let none = matches!(request.get("count").map(|n| &n.value), Some(Value::Int(0)));
+    if let Some(entries) = request.entries_mut().filter(|_| none) {
+        entries.shift_remove("count");
+        return;
+    }
     if let Some(entries) = request.entries_mut()
         && !entries.contains_key("count")
         && !entries.contains_key("device_ids")

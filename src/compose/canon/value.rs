@@ -45,6 +45,7 @@ impl Canon<'_, '_> {
             },
             Rule::Int | Rule::Number => self
                 .integer(&node)
+                .and_then(|n| self.in_range(&node, n))
                 .filter(|n| *n != 0)
                 .map(|n| node.with(Value::Int(n))),
             Rule::Natural => self
@@ -58,6 +59,11 @@ impl Canon<'_, '_> {
                 .map(|n| node.with(Value::Float(n))),
             Rule::Bytes | Rule::WholeBytes | Rule::BytesText => {
                 let bytes = self.bytes(&node).filter(|n| *n != 0)?;
+                let size = Some(&Key::Name("size".to_owned()));
+                if bytes < 0 && self.path.0.last() == size {
+                    self.fault(&node, "a size must not be below zero");
+                    return None;
+                }
                 Some(node.with(Value::Text(bytes.to_string())))
             }
             Rule::Duration => self.duration(node),
@@ -88,10 +94,7 @@ impl Canon<'_, '_> {
             Rule::Ulimit => self.ulimit(node),
             Rule::DeviceCount => match node.as_text() {
                 Some("all") => Some(node.with(Value::Int(-1))),
-                _ => self
-                    .integer(&node)
-                    .filter(|n| *n != 0)
-                    .map(|n| node.with(Value::Int(n))),
+                _ => self.integer(&node).map(|n| node.with(Value::Int(n))),
             },
             Rule::ProviderOptions => filled(options(node)),
             Rule::Object(shape) => Some(self.object(shape, node)),
@@ -280,7 +283,24 @@ impl Canon<'_, '_> {
             self.wrong(node, &text, Wrong::of(&text, fault, "expected 0 or more"));
             return None;
         }
-        Some(number)
+        self.in_range(node, number)
+    }
+
+    /// The number, where it is in the range that its key has.
+    fn in_range(&mut self, node: &Node, number: i128) -> Option<i128> {
+        let range = match self.path.0.last() {
+            Some(Key::Name(key)) if key == "cpu_percent" => 0..=100,
+            Some(Key::Name(key)) if key == "oom_score_adj" => -1000..=1000,
+            _ => return Some(number),
+        };
+        if range.contains(&number) {
+            return Some(number);
+        }
+        let text = node.scalar().unwrap_or_default();
+        let fault = format!("`{text}` is out of range");
+        let label = format!("expected {} to {}", range.start(), range.end());
+        self.wrong(node, &text, Wrong::of(&text, fault, label));
+        None
     }
 
     /// A number in the precision that Compose keeps: that of 32 bits.

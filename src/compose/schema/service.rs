@@ -5,8 +5,7 @@
 use super::Rule::{
     AllOrList, Bool, Bytes, Choice, Command, Count, Duration, Each, Exposed, Flag, Float, Groups,
     Hosts, Int, Labels, List, LogOptions, Named as NamedOf, Natural, Nullable, Number, Object,
-    OneOrList, Own, Set, Short as ShortOf, Text, TextOrSet, TextOrUnique, Ulimit, Unique, Vars,
-    WholeBytes,
+    OneOrList, Own, Set, Short as ShortOf, Text, TextOrSet, Ulimit, Unique, Vars, WholeBytes,
 };
 use super::build::BUILD;
 use super::deploy::DEPLOY;
@@ -112,7 +111,7 @@ shape! {
         /// Isolation technology of the container, on Windows only.
         "isolation": Text,
         /// Files with labels for the containers; `labels` wins over them.
-        "label_file": TextOrUnique,
+        "label_file": TextOrSet,
         /// Labels of the containers, as a mapping or a list of `KEY=VALUE`.
         "labels": Labels,
         /// Services that are reachable under another name too, as `SERVICE[:ALIAS]`.
