@@ -21,7 +21,7 @@ pub struct DotenvError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DotenvFault {
     /// A character that no variable name may hold.
-    #[error("unexpected character `{0}` in a variable name; write NAME=value")]
+    #[error("unexpected character `{0}` in a variable name")]
     Name(char),
     /// `=` without a name in front.
     #[error("a name is missing in front of `=`")]
@@ -32,6 +32,17 @@ pub enum DotenvFault {
     /// A broken reference in a value.
     #[error(transparent)]
     Template(#[from] TemplateError),
+}
+
+impl DotenvFault {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Name(_) | Self::Empty => "write NAME=value; a comment starts with `#`".to_owned(),
+            Self::Quote(quote) => format!("close it with {quote} at the end of the value"),
+            Self::Template(error) => error.hint(),
+        }
+    }
 }
 
 /// Names and values of a file.

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use super::expand::{self, Expanded, Vars};
 use super::session::{Origin, Session};
-use super::tree::{Entries, Node, Value};
+use super::tree::{Entries, Node, Tag, Value};
 use super::{dotenv, merge, read};
 use crate::base::diag::{Diagnostic, nearest};
 use crate::base::key::KeyPath;
@@ -38,9 +38,12 @@ pub(super) fn join(session: &mut Session<'_>, file: Expanded, chain: &[PathBuf])
                 "the top level must be a mapping, but this is {}",
                 document.kind()
             );
-            session
-                .diags
-                .push(Diagnostic::error(fault).at(document.span));
+            session.diags.push(
+                Diagnostic::error(fault)
+                    .at(document.span)
+                    .label("expected keys such as `services:`")
+                    .hint("start the file with `services:`"),
+            );
             continue;
         }
         extend_all(session, document, chain);
@@ -131,6 +134,14 @@ fn extend(
     else {
         return Some(service);
     };
+    let unfilled = |node: &Node| node.tag == Tag::Reset;
+    if unfilled(&extends)
+        || extends
+            .entries()
+            .is_some_and(|entries| entries.values().any(unfilled))
+    {
+        return Some(service);
+    }
     let (target, file) = match &extends.value {
         Value::Text(text) => (
             Node {
@@ -142,8 +153,11 @@ fn extend(
         Value::Map(entries) => match entries.get("service") {
             Some(target) => (target.clone(), entries.get("file").cloned()),
             None => {
-                let fault =
-                    Diagnostic::error("`extends` needs the key `service`").at(extends.place());
+                let path = KeyPath::root().key("services").key(name).key("extends");
+                let fault = Diagnostic::error("`extends` needs the key `service`")
+                    .at(extends.place())
+                    .path(&path)
+                    .hint("write `service: NAME` below it");
                 session.diags.push(fault);
                 return Some(service);
             }
@@ -178,11 +192,18 @@ fn extend(
             .iter()
             .find(|(_, known, _)| *known == target_name);
         let place = place.map_or(target.place(), |(_, _, place)| *place);
-        session
-            .diags
-            .push(Diagnostic::error(fault).at(place).path(&path));
+        session.diags.push(
+            Diagnostic::error(fault)
+                .at(place)
+                .path(&path.key("extends"))
+                .label("this leads back to a service on the way here")
+                .hint("remove one of these `extends`"),
+        );
         trail.cyclic.extend(names);
         return None;
+    }
+    if !base.services.contains_key(&target_name) && session.partial {
+        return Some(service);
     }
     if !base.services.contains_key(&target_name) {
         let fault = format!(
@@ -190,10 +211,14 @@ fn extend(
             session.show(&base.path)
         );
         let near = nearest(&target_name, base.services.keys().map(String::as_str));
-        let fault = Diagnostic::error(fault).at(target.place());
+        let path = KeyPath::root().key("services").key(name).key("extends");
+        let fault = Diagnostic::error(fault)
+            .at(target.place())
+            .path(&path)
+            .label("no service of that file");
         session.diags.push(match near {
             Some(near) => fault.hint(format!("did you mean `{near}`?")),
-            None => fault,
+            None => fault.hint("name a service of that file, or the file that has it with `file:`"),
         });
         return Some(service);
     }
@@ -244,6 +269,7 @@ fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc
 pub(super) fn load(session: &mut Session<'_>, id: SourceId, vars: &Vars) -> Expanded {
     let text = session.text(id);
     let raw = read::read(id, &text, &mut session.diags);
+    session.partial |= !raw.complete;
     match session.interpolate {
         true => expand::expand(raw, vars, &mut session.warned, &mut session.diags),
         false => expand::keep(raw),
@@ -275,13 +301,19 @@ fn include_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]
     let Value::List(items) = &include.value else {
         if !include.is_null() {
             let fault = format!("`include` must be a list, but this is {}", include.kind());
-            session
-                .diags
-                .push(Diagnostic::error(fault).at(include.place()));
+            let fault = Diagnostic::error(fault)
+                .at(include.place())
+                .path(&KeyPath::root().key("include"))
+                .label("expected a list of paths");
+            session.diags.push(match include.scalar() {
+                Some(path) => fault.hint(format!("write it as a list: `- {path}`")),
+                None => fault.hint("start each entry with `- `"),
+            });
         }
         return;
     };
-    for item in items {
+    // What could not be filled in has been told.
+    for item in items.iter().filter(|item| item.tag != Tag::Reset) {
         if let Some(model) = include_one(session, item, chain) {
             import(session, document, model, item.place());
         }
@@ -343,9 +375,13 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
             .map(|path| session.show(path))
             .collect();
         let fault = format!("files include each other: {}", shown.join(" -> "));
-        session
-            .diags
-            .push(Diagnostic::error(fault).at(item.place()));
+        session.diags.push(
+            Diagnostic::error(fault)
+                .at(item.place())
+                .path(&KeyPath::root().key("include"))
+                .label("this file is being included already")
+                .hint("remove one of these includes"),
+        );
         return None;
     }
     let dir = match item.get("project_directory").and_then(Node::as_text) {
@@ -412,7 +448,7 @@ pub(super) fn env_file(
         dir: PathBuf::from("/"),
         vars: Rc::default(),
     };
-    let id = session.read_file(path, asked, origin)?;
+    let id = session.read_env(path, asked, origin)?;
     let mut unset = Vec::new();
     let text = session.text(id);
     let found = dotenv::parse(&text, &|name| vars.get(name).cloned(), &mut unset);
@@ -428,9 +464,11 @@ pub(super) fn env_file(
         Ok(found) => Some(found),
         Err(error) => {
             let place = Span::new(id, error.at, error.at);
-            session
-                .diags
-                .push(Diagnostic::error(error.fault.to_string()).at(place));
+            session.diags.push(
+                Diagnostic::error(error.fault.to_string())
+                    .at(place)
+                    .hint(error.fault.hint()),
+            );
             None
         }
     }

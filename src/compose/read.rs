@@ -2,7 +2,7 @@
 //!
 //! In: one registered text. Out: [`Raw`], a tree per YAML document. Anchors and merge keys are resolved here;
 //! duplicate keys, keys that are no text, cycles and alias bombs are refused with both places.
-//! It never interprets a key. Imports: `base`, `tree`, `scalar`.
+//! It never interprets a key. Imports: `base`, `tree`, `scalar`, `yaml`.
 //! Rules: YAML 1.2.2; scalars as `yaml.v3` reads them, since Compose does (see `scalar`).
 
 use std::collections::BTreeMap;
@@ -11,7 +11,9 @@ use granit_parser::{Event, Options, Parser, ScalarStyle};
 
 use super::scalar;
 use super::tree::{Entries, Node, Tag, Value};
+use super::yaml;
 use crate::base::diag::{Diagnostic, Diagnostics};
+use crate::base::key::{Key, KeyPath};
 use crate::base::span::{SourceId, Span};
 
 /// Nodes that the aliases of one file may add.
@@ -26,6 +28,8 @@ const DEPTH: usize = 128;
 pub(super) struct Raw {
     /// Documents in file order; empty ones are left out.
     pub(super) documents: Vec<Node>,
+    /// Whether the text was read to its end; if not, what was open at the fault is left out.
+    pub(super) complete: bool,
 }
 
 /// Parses a text.
@@ -43,6 +47,7 @@ pub(super) fn read(source: SourceId, text: &str, diags: &mut Diagnostics) -> Raw
     };
     let mut parser = Parser::new_from_str_with_options(text.get(skip..).unwrap_or(""), options);
     let mut builder = Builder::new(source, skip, diags);
+    let mut complete = true;
     while let Some(event) = parser.next_event() {
         match event {
             Ok((event, span)) => builder.event(event, &span),
@@ -51,19 +56,23 @@ pub(super) fn read(source: SourceId, text: &str, diags: &mut Diagnostics) -> Raw
                     .marker()
                     .byte_offset()
                     .map_or(text.len(), |at| at + skip);
-                let span = Span::new(source, at, at);
-                builder
-                    .diags
-                    .push(Diagnostic::error(format!("invalid YAML: {}", error.info())).at(span));
+                let fault = yaml::fault(source, text, at, error.kind());
+                builder.diags.push(fault);
+                complete = false;
                 break;
             }
         }
         if builder.spent > ALIAS_BUDGET {
+            complete = false;
             break;
         }
     }
+    if !complete {
+        builder.abandon(Span::new(source, text.len(), text.len()));
+    }
     Raw {
         documents: builder.documents,
+        complete,
     }
 }
 
@@ -185,10 +194,33 @@ impl<'d> Builder<'d> {
         self.finish(frame.node, frame.anchor, frame.extent, false);
     }
 
+    /// Gives up what is open, but for the top level and its section: what is complete in these can be checked.
+    fn abandon(&mut self, end: Span) {
+        self.frames.truncate(2);
+        while !self.frames.is_empty() {
+            self.close(end);
+        }
+    }
+
+    /// Where the builder stands.
+    fn path(&self) -> KeyPath {
+        let step = |frame: &Frame| match (&frame.node.value, &frame.key) {
+            (Value::List(items), _) => Some(Key::Index(items.len())),
+            (_, Some((key, _))) => Some(Key::Name(key.clone())),
+            _ => None,
+        };
+        KeyPath(self.frames.iter().filter_map(step).collect())
+    }
+
     fn alias(&mut self, id: usize, place: Span) {
         let Some((node, extent)) = self.anchors.get(&id).cloned() else {
+            let path = self.path();
             self.diags.push(
-                Diagnostic::error("the alias stands inside the value it refers to").at(place),
+                Diagnostic::error("the alias stands inside the value it refers to")
+                    .at(place)
+                    .path(&path)
+                    .label("this would never end")
+                    .hint("write out what is meant here"),
             );
             self.finish(Node::new(place, Value::Null), 0, LEAF, false);
             return;
@@ -207,7 +239,9 @@ impl<'d> Builder<'d> {
         }
         if self.frames.len() + extent.depth > DEPTH {
             let fault = format!("the alias nests values more than {DEPTH} levels deep");
-            self.diags.push(Diagnostic::error(fault).at(place));
+            let path = self.path();
+            self.diags
+                .push(Diagnostic::error(fault).at(place).path(&path));
             self.finish(Node::new(place, Value::Null), 0, LEAF, false);
             return;
         }
@@ -253,7 +287,7 @@ impl<'d> Builder<'d> {
             return;
         };
         if key == MERGE {
-            self.merge_key(node, place);
+            self.merge_key(node);
             return;
         }
         let node = Node {
@@ -264,10 +298,14 @@ impl<'d> Builder<'d> {
             return;
         };
         if let Some(first) = entries.get(&key) {
+            let first = first.key_place();
+            let path = self.path().key(&key);
             self.diags.push(
                 Diagnostic::error(format!("the key `{key}` is already defined"))
                     .at(place)
-                    .related(first.key_place(), "the first definition")
+                    .path(&path)
+                    .label("defined again")
+                    .related(first, "the first definition")
                     .hint("remove one of them or give it another name"),
             );
             return;
@@ -275,7 +313,7 @@ impl<'d> Builder<'d> {
         entries.insert(key, node);
     }
 
-    fn merge_key(&mut self, node: Node, place: Span) {
+    fn merge_key(&mut self, node: Node) {
         let sources = match node.value {
             Value::List(items) => items,
             _ => vec![node],
@@ -283,7 +321,13 @@ impl<'d> Builder<'d> {
         for source in sources {
             if source.entries().is_none() {
                 let fault = format!("`<<` merges mappings, but this is {}", source.kind());
-                self.diags.push(Diagnostic::error(fault).at(place));
+                let path = self.path();
+                self.diags.push(
+                    Diagnostic::error(fault)
+                        .at(source.place())
+                        .path(&path)
+                        .label("expected an alias such as `*defaults`, or a list of them"),
+                );
             } else if let Some(frame) = self.frames.last_mut() {
                 frame.merges.push(source);
             }
@@ -295,14 +339,21 @@ impl<'d> Builder<'d> {
             return (text, node.span);
         }
         let shown = node.scalar().unwrap_or_default();
-        let fault = Diagnostic::error(format!(
-            "a key must be a string, but this is {}",
-            node.kind()
-        ))
-        .at(node.span);
-        self.diags.push(match shown.as_str() {
-            "" => fault,
-            text => fault.hint(format!("put it in quotes: \"{text}\"")),
+        let path = self.path();
+        let fault = format!("a key must be a string, but this is {}", node.kind());
+        let fault = Diagnostic::error(fault).at(node.place()).path(&path);
+        let under_ports = matches!(path.0.last(), Some(Key::Name(key)) if key == "ports");
+        self.diags.push(match (&node.value, shown.as_str()) {
+            (Value::Map(_) | Value::List(_), _) => fault
+                .label("expected a string")
+                .hint("if a template like {{ name }} is meant, put it in quotes"),
+            (_, text) if under_ports => fault
+                .label("expected a list of ports")
+                .hint(format!("write a list: `- \"{text}:{text}\"`")),
+            (_, "") => fault,
+            (_, text) => fault
+                .label("expected a string")
+                .hint(format!("put it in quotes: \"{text}\"")),
         });
         (shown, node.span)
     }
@@ -358,11 +409,11 @@ mod tests {
     fn duplicate_and_non_string_keys_are_refused_with_both_places() {
         assert_eq!(
             parse("a:\n  b: 1\n  b: 2\n").1,
-            ["f.yaml:3:3: the key `b` is already defined"]
+            ["f.yaml:3:3: a.b: the key `b` is already defined"]
         );
         assert_eq!(
             parse("a: {1: x}").1,
-            ["f.yaml:1:5: a key must be a string, but this is an integer"]
+            ["f.yaml:1:5: a: a key must be a string, but this is an integer"]
         );
     }
 
@@ -370,7 +421,7 @@ mod tests {
     fn cycles_alias_bombs_and_deep_nesting_are_refused() {
         assert_eq!(
             parse("a: &x [*x]").1,
-            ["f.yaml:1:8: the alias stands inside the value it refers to"]
+            ["f.yaml:1:8: a[0]: the alias stands inside the value it refers to"]
         );
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for at in 1..9 {
@@ -384,9 +435,12 @@ mod tests {
         assert_eq!(parse(&"[".repeat(100_000)).1.len(), 1);
         let (open, close) = ("[".repeat(100), "]".repeat(100));
         let deep = format!("a: &a {open}{close}\nb: {open}*a{close}\n");
+        let path = "[0]".repeat(100);
         assert_eq!(
             parse(&deep).1,
-            ["f.yaml:2:104: the alias nests values more than 128 levels deep"]
+            [format!(
+                "f.yaml:2:104: b{path}: the alias nests values more than 128 levels deep"
+            )]
         );
     }
 

@@ -8,9 +8,7 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// A `$` that starts nothing known.
-    #[error(
-        "`{0}` is no variable reference; write $NAME, ${{NAME}}, ${{NAME:-default}}, or $$ for a dollar sign"
-    )]
+    #[error("`{0}` is no variable reference")]
     Invalid(String),
     /// `${NAME?message}` without a value.
     #[error("required variable {name} is missing a value: {message}")]
@@ -20,6 +18,29 @@ pub enum TemplateError {
         /// The text after `?`, filled in.
         message: String,
     },
+}
+
+impl TemplateError {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Invalid(text) if text.starts_with("${{") => {
+                "write ${NAME} with one pair of braces".to_owned()
+            }
+            Self::Invalid(text) if !text.contains('}') => {
+                let name = text.trim_start_matches("${");
+                let name = &name[..name_len(name)];
+                let name = if name.is_empty() { "NAME" } else { name };
+                format!("close the brace: ${{{name}}}; or write $$ for a dollar sign")
+            }
+            Self::Invalid(_) => {
+                "write ${NAME}, ${NAME:-default}, or $$ for a dollar sign; a name has letters, digits and `_`".to_owned()
+            }
+            Self::Required { name, .. } => {
+                format!("set it in the environment or in `.env`: {name}=…")
+            }
+        }
+    }
 }
 
 /// A variable that a text refers to.
@@ -142,14 +163,9 @@ fn next_piece(text: &str) -> Result<Option<(Piece<'_>, &str)>, TemplateError> {
         return Ok(Some((Piece::Literal(literal), tail)));
     }
     let invalid = || {
-        TemplateError::Invalid(
-            text.lines()
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .take(40)
-                .collect(),
-        )
+        let line = text.lines().next().unwrap_or_default();
+        let end = line.find('}').map_or(line.len(), |at| at + 1);
+        TemplateError::Invalid(line[..end].chars().take(40).collect())
     };
     let after = &text[1..];
     if let Some(tail) = after.strip_prefix('$') {

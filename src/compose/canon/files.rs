@@ -94,7 +94,7 @@ impl Canon<'_, '_> {
         if !path.is_file() {
             let shown = self.session.show(path);
             let text = format!("env file `{shown}` not found");
-            let hint = "create it, or write `required: false` if it may be missing";
+            let hint = "create it, or write `path:` and `required: false` if it may be missing";
             let fault = match self.off {
                 true => Diagnostic::warning(text),
                 false => Diagnostic::error(text),
@@ -108,7 +108,7 @@ impl Canon<'_, '_> {
             dir: PathBuf::from("/"),
             vars: Rc::default(),
         };
-        let Some(id) = self.session.read_file(path, Some(place), origin) else {
+        let Some(id) = self.session.read_env(path, Some(place), origin) else {
             return dotenv::Variables::new();
         };
         let text = self.session.text(id);
@@ -138,6 +138,7 @@ impl Canon<'_, '_> {
             Err(error) => {
                 let at = Span::new(id, error.at, error.at);
                 let fault = Diagnostic::error(error.fault.to_string()).at(at);
+                let fault = fault.hint(error.fault.hint());
                 self.session
                     .diags
                     .push(fault.related(place, "the file is named here"));
