@@ -107,6 +107,7 @@ impl Walk<'_> {
                 };
                 (name.clone(), format!("`{name}` {state}"))
             }
+            TemplateError::Deep => ("${".to_owned(), "too many levels".to_owned()),
         };
         let place = part_of(text, &part, written).unwrap_or(place);
         let fault = Diagnostic::error(error.to_string())

@@ -40,7 +40,7 @@ impl Canon<'_, '_> {
                 continue;
             }
             let own = own.clone();
-            let found = self.under_found("env_file", &path, place, raw, &own);
+            let found = self.under_found("env_file", &path, place, raw, Some(&own));
             for (name, value) in found {
                 merged.insert(
                     name,
@@ -70,7 +70,7 @@ impl Canon<'_, '_> {
         path: &std::path::Path,
         place: Span,
         raw: bool,
-        own: &Entries,
+        own: Option<&Entries>,
     ) -> dotenv::Variables {
         self.path.0.push(Key::Name(key.to_owned()));
         let found = self.variables_file(path, place, raw, own);
@@ -78,13 +78,14 @@ impl Canon<'_, '_> {
         found
     }
 
-    /// Reads an env or label file; `own` answers for references in it after the project's variables.
+    /// Reads an env or label file; `own` answers for references in it after the project's variables, without `own` only
+    /// the file itself does.
     fn variables_file(
         &mut self,
         path: &std::path::Path,
         place: Span,
         raw: bool,
-        own: &Entries,
+        own: Option<&Entries>,
     ) -> dotenv::Variables {
         let vars = self
             .session
@@ -112,16 +113,18 @@ impl Canon<'_, '_> {
             return dotenv::Variables::new();
         };
         let text = self.session.text(id);
-        if raw {
-            return dotenv::parse_raw(&text);
-        }
         let lookup = |name: &str| {
             vars.get(name)
                 .cloned()
-                .or_else(|| own.get(name).and_then(Node::scalar))
+                .or_else(|| own?.get(name).and_then(Node::scalar))
+                .filter(|_| own.is_some())
         };
         let mut unset = Vec::new();
-        match dotenv::parse(&text, &lookup, &mut unset) {
+        let found = match raw {
+            true => dotenv::parse_raw(&text, &lookup),
+            false => dotenv::parse(&text, &lookup, &mut unset),
+        };
+        match found {
             Ok(found) => {
                 for name in unset {
                     if self.session.warned.insert(name.clone()) {
@@ -155,11 +158,12 @@ impl Canon<'_, '_> {
         for file in files.items().unwrap_or_default() {
             let Some(path) = file.as_text() else { continue };
             let path = PathBuf::from(self.resolve(file.span, path));
-            for (name, value) in
-                self.under_found("label_file", &path, file.span, false, &Entries::new())
-            {
+            for (name, value) in self.under_found("label_file", &path, file.span, false, None) {
                 merged.insert(name, Node::text(file.span, value));
             }
+        }
+        if merged.is_empty() {
+            return;
         }
         let labels = entries.entry("labels".to_owned()).or_insert_with(|| Node {
             key: files.key,
