@@ -2,7 +2,7 @@
 //!
 //! In: [`Expanded`]. Out: [`Joined`]: no `extends`, no `include`. Files of the host only: an address is refused by name.
 //! Relative paths stay as written: each value's source knows its directory (`session::Origin`).
-//! Imports: `base`, `dotenv`, `expand`, `merge`, `read`, `session`, `tree`.
+//! Imports: `base`, `dotenv`, `expand`, `merge`, `read`, `session`, `trace`, `tree`.
 //! Rules: Compose Specification, "extends", "include"; cycles are shown as the path that closes them.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::expand::{self, Expanded, Vars};
-use super::session::{Origin, Session};
+use super::session::{Origin, Reason, Session};
+use super::trace::{By, Step};
 use super::tree::{Entries, Node, Value};
 use super::{dotenv, merge, read};
 use crate::base::diag::{Diagnostic, nearest};
@@ -200,7 +201,16 @@ fn extend(
     let below = extend(session, &base, &target_name, trail)?;
     trail.visited.pop();
     let key = service.key;
-    let below = Node { key: None, ..below };
+    let mut below = Node { key: None, ..below };
+    let of = match Rc::ptr_eq(&base, pool) {
+        true => below.span,
+        false => Span::new(below.span.source, 0, usize::MAX),
+    };
+    below.brought(Step {
+        by: By::Extends,
+        at: target.place(),
+        of,
+    });
     let merged = merge::service(name, below, service, &mut session.diags);
     Some(Node { key, ..merged })
 }
@@ -228,6 +238,7 @@ fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc
             vars: vars.clone(),
         },
     )?;
+    session.set_reason(id, Reason::Extends);
     let expanded = load(session, id, &vars);
     let root = merge::stack(expanded.documents, &mut session.diags);
     let services = root
@@ -362,6 +373,7 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
             vars: vars.clone(),
         };
         let id = session.read_file(&path, Some(place), origin)?;
+        session.set_reason(id, Reason::Include);
         let expanded = load(session, id, &vars);
         documents.extend(join(session, expanded, &chain).documents);
     }
@@ -391,6 +403,7 @@ fn include_vars(session: &mut Session<'_>, item: &Node, dir: &Path) -> Option<Va
         };
         named.iter().map(place).collect()
     };
+    session.begin_scope(Some(item.span));
     let mut below = Vars::new();
     for (path, place) in files {
         below.extend(env_file(session, &path, place, &vars)?);
@@ -413,6 +426,7 @@ pub(super) fn env_file(
         vars: Rc::default(),
     };
     let id = session.read_file(path, asked, origin)?;
+    session.set_reason(id, Reason::EnvFile);
     let mut unset = Vec::new();
     let text = session.text(id);
     let found = dotenv::parse(&text, &|name| vars.get(name).cloned(), &mut unset);

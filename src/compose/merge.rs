@@ -3,9 +3,10 @@
 //! In: [`Joined`] trees, the later ones on top. Out: [`Merged`], one tree without merge tags.
 //! Mappings merge, lists append, what has a rule of its own follows it ([`how`]). Items that replace each other
 //! by key (ports, mounts) are still all here: `canon` drops the earlier ones once it knows their long form.
-//! Imports: `base`, `join`, `tree`. Rules: Compose Specification, "Merge"; where it is silent as Compose (`override/merge.go`).
+//! Imports: `base`, `join`, `trace`, `tree`. Rules: Compose Specification, "Merge"; where it is silent as Compose (`override/merge.go`).
 
 use super::join::Joined;
+use super::trace;
 use super::tree::{Entries, Node, Tag, Value};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::key::{Key, KeyPath};
@@ -50,8 +51,18 @@ pub(super) fn service(name: &str, below: Node, above: Node, diags: &mut Diagnost
 fn strip(node: &mut Node) {
     match &mut node.value {
         Value::Map(entries) => {
-            entries.retain(|_, entry| entry.tag != Tag::Reset);
+            let mut removed = Vec::new();
+            entries.retain(|key, entry| {
+                let keep = entry.tag != Tag::Reset;
+                if !keep {
+                    removed.push((key.clone(), entry.clone()));
+                }
+                keep
+            });
             entries.values_mut().for_each(strip);
+            for (key, entry) in removed {
+                node.lost(key, entry);
+            }
         }
         Value::List(items) => {
             items.retain(|item| item.tag != Tag::Reset);
@@ -125,11 +136,11 @@ struct Merge<'d> {
 impl Merge<'_> {
     fn node(&mut self, below: Node, above: Node) -> Node {
         if above.tag != Tag::Plain || below.tag == Tag::Reset {
-            return above;
+            return above.over(below);
         }
         let how = how(&self.path);
         if how == How::Replace {
-            return above;
+            return above.over(below);
         }
         if above.is_null() {
             return below;
@@ -139,27 +150,26 @@ impl Merge<'_> {
         }
         let (below, above) = (normal(below, how), normal(above, how));
         match how {
-            How::Logging if other_driver(&below, &above) => return above,
+            How::Logging if other_driver(&below, &above) => return above.over(below),
             How::Pools => return self.pools(below, above),
             _ => {}
         }
         let (key, span) = (above.key, above.span);
         match (below.value, above.value) {
-            (Value::Map(lower), Value::Map(upper)) => {
-                let value = Value::Map(self.entries(lower, upper));
-                Node {
-                    key: key.or(below.key),
-                    span,
-                    tag: below.tag,
-                    value,
-                }
-            }
+            (Value::Map(lower), Value::Map(upper)) => Node {
+                key: key.or(below.key),
+                span,
+                tag: below.tag,
+                notes: trace::joined(below.notes, above.notes),
+                value: Value::Map(self.entries(lower, upper)),
+            },
             (Value::List(mut lower), Value::List(upper)) => {
                 lower.extend(upper);
                 Node {
                     key: key.or(below.key),
                     span,
                     tag: below.tag,
+                    notes: trace::joined(below.notes, above.notes),
                     value: Value::List(lower),
                 }
             }
@@ -168,23 +178,37 @@ impl Merge<'_> {
                     key: below.key,
                     span: below.span,
                     tag: below.tag,
+                    notes: below.notes,
                     value: lower,
                 };
                 let upper = Node {
                     key,
                     span,
                     tag: Tag::Plain,
+                    notes: above.notes,
                     value: upper,
                 };
                 self.mismatch(&lower, &upper);
                 lower
             }
-            (_, value) => Node {
-                key,
-                span,
-                tag: below.tag,
-                value,
-            },
+            (lower, value) => {
+                let tag = below.tag;
+                let lower = Node {
+                    key: below.key,
+                    span: below.span,
+                    tag,
+                    notes: below.notes,
+                    value: lower,
+                };
+                let upper = Node {
+                    key,
+                    span,
+                    tag,
+                    notes: above.notes,
+                    value,
+                };
+                upper.over(lower)
+            }
         }
     }
 
@@ -319,9 +343,22 @@ pub(super) fn pairs(node: Node) -> Node {
             key: Some(item.span),
             ..item.with(value)
         };
-        entries.insert(key.to_owned(), entry);
+        insert_over(&mut entries, key, entry);
     }
     node.with(Value::Map(entries))
+}
+
+/// Adds an entry; one that is there already is replaced and noted.
+pub(super) fn insert_over(entries: &mut Entries, key: &str, entry: Node) {
+    match entries.get_mut(key) {
+        Some(slot) => {
+            let old = std::mem::replace(slot, entry);
+            slot.replaces(old);
+        }
+        None => {
+            entries.insert(key.to_owned(), entry);
+        }
+    }
 }
 
 /// A list of names as a mapping.

@@ -23,6 +23,7 @@ mod schema;
 pub mod select;
 mod session;
 pub mod template;
+mod trace;
 mod tree;
 mod unsupported;
 

@@ -2,14 +2,16 @@
 //!
 //! In: one registered text. Out: [`Raw`], a tree per YAML document. Anchors and merge keys are resolved here;
 //! duplicate keys, keys that are no text, cycles and alias bombs are refused with both places.
-//! It never interprets a key. Imports: `base`, `tree`, `scalar`.
+//! It never interprets a key. Imports: `base`, `tree`, `scalar`, `trace`.
 //! Rules: YAML 1.2.2; scalars as `yaml.v3` reads them, since Compose does (see `scalar`).
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use granit_parser::{Event, Options, Parser, ScalarStyle};
 
 use super::scalar;
+use super::trace::{By, Step, Trace};
 use super::tree::{Entries, Node, Tag, Value};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::span::{SourceId, Span};
@@ -85,7 +87,8 @@ struct Frame {
     anchor: usize,
     extent: Extent,
     key: Option<(String, Span)>,
-    merges: Vec<Node>,
+    /// What `<<` brings, each with the place that says so.
+    merges: Vec<(Node, Span)>,
 }
 
 struct Builder<'d> {
@@ -173,20 +176,15 @@ impl<'d> Builder<'d> {
         frame.node.span.end = frame.node.span.end.max(end.start);
         let merges = std::mem::take(&mut frame.merges);
         if let Some(entries) = frame.node.entries_mut() {
-            for merged in merges {
-                let Value::Map(inherited) = merged.value else {
-                    continue;
-                };
-                for (key, node) in inherited {
-                    entries.entry(key).or_insert(node);
-                }
+            for (merged, at) in merges {
+                inherit(entries, merged, at);
             }
         }
         self.finish(frame.node, frame.anchor, frame.extent, false);
     }
 
     fn alias(&mut self, id: usize, place: Span) {
-        let Some((node, extent)) = self.anchors.get(&id).cloned() else {
+        let Some((mut node, extent)) = self.anchors.get(&id).cloned() else {
             self.diags.push(
                 Diagnostic::error("the alias stands inside the value it refers to").at(place),
             );
@@ -211,6 +209,11 @@ impl<'d> Builder<'d> {
             self.finish(Node::new(place, Value::Null), 0, LEAF, false);
             return;
         }
+        node.brought(Step {
+            by: By::Alias,
+            at: place,
+            of: node.span,
+        });
         self.finish(node, 0, extent, false);
     }
 
@@ -285,7 +288,7 @@ impl<'d> Builder<'d> {
                 let fault = format!("`<<` merges mappings, but this is {}", source.kind());
                 self.diags.push(Diagnostic::error(fault).at(place));
             } else if let Some(frame) = self.frames.last_mut() {
-                frame.merges.push(source);
+                frame.merges.push((source, place));
             }
         }
     }
@@ -305,6 +308,32 @@ impl<'d> Builder<'d> {
             text => fault.hint(format!("put it in quotes: \"{text}\"")),
         });
         (shown, node.span)
+    }
+}
+
+/// Adds what a merge key brings; own entries and earlier ones win.
+fn inherit(entries: &mut Entries, merged: Node, at: Span) {
+    let alias = merged.notes.as_ref().and_then(|notes| notes.steps.last());
+    let step = Step {
+        by: By::MergeKey,
+        at: alias.map_or(at, |alias| alias.at),
+        of: merged.span,
+    };
+    let Value::Map(inherited) = merged.value else {
+        return;
+    };
+    let notes = Rc::new(Trace {
+        steps: vec![step],
+        ..Trace::default()
+    });
+    for (key, mut node) in inherited {
+        node.brought_with(&notes);
+        match entries.get_mut(&key) {
+            Some(own) => own.replaces(node),
+            None => {
+                entries.insert(key, node);
+            }
+        }
     }
 }
 

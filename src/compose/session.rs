@@ -20,6 +20,39 @@ pub(super) struct Origin {
     pub(super) vars: Rc<Vars>,
 }
 
+/// What a text was read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// It is one of the project's compose files.
+    Project,
+    /// `include` names it.
+    Include,
+    /// `extends` names it.
+    Extends,
+    /// Variables for interpolation: `.env`, `--env-file`, `include.env_file`.
+    EnvFile,
+    /// `env_file`, `label_file`: what a service gets from it.
+    Service,
+}
+
+/// Why and from where a text was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    /// What for.
+    pub(super) reason: Reason,
+    /// The place that names it; `None` for what is found without being named in a file.
+    pub(super) at: Option<Span>,
+}
+
+/// The env files that the variables of some texts come from.
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    /// The entry of `include` they belong to; `None` for the project's own.
+    pub(super) include: Option<Span>,
+    /// The files, the weightiest last.
+    pub(super) files: Vec<SourceId>,
+}
+
 /// One run of the pipeline.
 #[derive(Debug)]
 pub(super) struct Session<'e> {
@@ -32,6 +65,8 @@ pub(super) struct Session<'e> {
     /// Whether variables are replaced.
     pub(super) interpolate: bool,
     origins: Vec<Origin>,
+    asked: Vec<Asked>,
+    scopes: Vec<Scope>,
     env: &'e Env,
 }
 
@@ -44,13 +79,69 @@ impl<'e> Session<'e> {
             warned: BTreeSet::new(),
             interpolate,
             origins: Vec::new(),
+            asked: Vec::new(),
+            scopes: Vec::new(),
             env,
         }
     }
-    /// Registers a text.
+    /// Registers a text of the project itself.
     pub(super) fn add(&mut self, name: String, text: String, origin: Origin) -> SourceId {
         self.origins.push(origin);
+        self.asked.push(Asked {
+            reason: Reason::Project,
+            at: None,
+        });
         self.sources.add(name, text)
+    }
+    /// Says what a text was read for, and adds to its scope what is an env file.
+    pub(super) fn set_reason(&mut self, id: SourceId, reason: Reason) {
+        if let Some(asked) = self.asked.get_mut(id.0 as usize) {
+            asked.reason = reason;
+        }
+        if reason == Reason::EnvFile
+            && let Some(scope) = self.scopes.last_mut()
+        {
+            scope.files.push(id);
+        }
+    }
+    /// Begins the env files of the project or of an entry of `include`; the project's begin anew when looked for twice.
+    pub(super) fn begin_scope(&mut self, include: Option<Span>) {
+        if include.is_none() {
+            self.scopes.clear();
+        }
+        self.scopes.push(Scope {
+            include,
+            files: Vec::new(),
+        });
+    }
+    /// The env files of all scopes, in the order in which they were read.
+    pub(super) fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+    /// Why and from where a text was read.
+    pub(super) fn asked(&self, id: SourceId) -> Option<Asked> {
+        self.asked.get(id.0 as usize).copied()
+    }
+    /// The texts read for a reason, in order.
+    pub(super) fn read_for(&self, reason: Reason) -> impl Iterator<Item = SourceId> {
+        let ids = self.asked.iter().zip(0u32..);
+        ids.filter(move |(asked, _)| asked.reason == reason)
+            .map(|(_, id)| SourceId(id))
+    }
+    /// The places that lead to a text, the nearest first, each with what it does.
+    pub(super) fn chain(&self, id: SourceId) -> Vec<(Span, Reason)> {
+        let mut chain = Vec::new();
+        let mut next = self.asked(id);
+        // A text is named by one that was read before it, so the way ends.
+        while let Some(Asked {
+            reason,
+            at: Some(at),
+        }) = next
+        {
+            chain.push((at, reason));
+            next = self.asked(at.source);
+        }
+        chain
     }
     /// Reads and registers a file; a failure is a finding at `asked`, the place that names it.
     pub(super) fn read_file(
@@ -60,7 +151,13 @@ impl<'e> Session<'e> {
         origin: Origin,
     ) -> Option<SourceId> {
         match std::fs::read_to_string(path) {
-            Ok(text) => Some(self.add(self.show(path), text, origin)),
+            Ok(text) => {
+                let id = self.add(self.show(path), text, origin);
+                if let Some(entry) = self.asked.last_mut() {
+                    entry.at = asked;
+                }
+                Some(id)
+            }
             Err(error) => {
                 let text = format!("cannot read `{}`: {}", self.show(path), plain(&error));
                 self.diags.push(Diagnostic::error(text).at(asked));
