@@ -46,6 +46,12 @@ pub(super) fn check(merged: Merged, diags: &mut Diagnostics) -> Checked {
     Checked { root }
 }
 
+/// Checks what the files read so far make, before a later one changes it; what broke a rule is reported and taken out.
+pub(super) fn early(root: &mut Node, diags: &mut Diagnostics) {
+    let path = KeyPath::root();
+    Walk { diags, path }.object(&PROJECT, root);
+}
+
 /// Whether a name may stand under `services`, `networks` and the other sections.
 fn is_name(text: &str) -> bool {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
@@ -183,8 +189,14 @@ impl Walk<'_> {
         };
         for key in shape.required {
             if !entries.contains_key(*key) {
-                let fault = Diagnostic::error(format!("the key `{key}` is missing")).at(place);
-                self.diags.push(fault.path(&self.path));
+                let fault = Diagnostic::error(format!("the key `{key}` is missing"))
+                    .at(place)
+                    .path(&self.path);
+                let known =
+                    |known: &Diagnostic| known.message == fault.message && known.path == fault.path;
+                if !self.diags.iter().any(known) {
+                    self.diags.push(fault);
+                }
             }
         }
         entries.retain(|key, entry| {

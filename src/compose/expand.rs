@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::read::Raw;
 use super::template::{self, TemplateError};
-use super::tree::{Node, Value};
+use super::tree::{Node, Tag, Value};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::key::{Key, KeyPath};
 
@@ -60,6 +60,9 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn node(&mut self, node: &mut Node) {
+        if node.tag == Tag::Reset {
+            return;
+        }
         let place = node.place();
         match &mut node.value {
             Value::Map(entries) => {

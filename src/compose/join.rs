@@ -2,7 +2,7 @@
 //!
 //! In: [`Expanded`]. Out: [`Joined`]: no `extends`, no `include`. Files of the host only: an address is refused by name.
 //! Relative paths stay as written: each value's source knows its directory (`session::Origin`).
-//! Imports: `base`, `dotenv`, `expand`, `merge`, `read`, `session`, `trace`, `tree`.
+//! Imports: `base`, `check`, `dotenv`, `expand`, `merge`, `read`, `session`, `trace`, `tree`.
 //! Rules: Compose Specification, "extends", "include"; cycles are shown as the path that closes them.
 
 use std::collections::BTreeSet;
@@ -12,8 +12,8 @@ use std::rc::Rc;
 use super::expand::{self, Expanded, Vars};
 use super::session::{Origin, Reason, Session};
 use super::trace::{By, Step};
-use super::tree::{Entries, Node, Value};
-use super::{dotenv, merge, read};
+use super::tree::{Entries, Node, Tag, Value};
+use super::{check, dotenv, merge, read};
 use crate::base::diag::{Diagnostic, nearest};
 use crate::base::key::KeyPath;
 use crate::base::span::{SourceId, Span};
@@ -63,7 +63,7 @@ fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf])
     };
     let extending: Vec<String> = services
         .iter()
-        .filter(|(_, service)| service.get("extends").is_some())
+        .filter(|(_, service)| service.tag != Tag::Reset && service.get("extends").is_some())
         .map(|(name, _)| name.clone())
         .collect();
     if extending.is_empty() {
@@ -126,10 +126,11 @@ fn extend(
     trail: &mut Trail<'_>,
 ) -> Option<Node> {
     let mut service = pool.services.get(name)?.clone();
-    let Some(extends) = service
+    let extends = service
         .entries_mut()
         .and_then(|entries| entries.shift_remove("extends"))
-    else {
+        .filter(|extends| extends.tag != Tag::Reset);
+    let Some(extends) = extends else {
         return Some(service);
     };
     let (target, file) = match &extends.value {
@@ -185,7 +186,11 @@ fn extend(
         trail.cyclic.extend(names);
         return None;
     }
-    if !base.services.contains_key(&target_name) {
+    if base
+        .services
+        .get(&target_name)
+        .is_none_or(|base| base.tag == Tag::Reset)
+    {
         let fault = format!(
             "service `{name}` extends `{target_name}`, which is not defined in {}",
             session.show(&base.path)
@@ -240,7 +245,7 @@ fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc
     )?;
     session.set_reason(id, Reason::Extends);
     let expanded = load(session, id, &vars);
-    let root = merge::stack(expanded.documents, &mut session.diags);
+    let root = merge::stack(expanded.documents, &mut session.diags, |_, _| {});
     let services = root
         .as_ref()
         .and_then(|root| root.get("services"))
@@ -280,6 +285,7 @@ fn include_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]
     let Some(include) = document
         .entries_mut()
         .and_then(|root| root.shift_remove("include"))
+        .filter(|include| include.tag != Tag::Reset)
     else {
         return;
     };
@@ -377,7 +383,9 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
         let expanded = load(session, id, &vars);
         documents.extend(join(session, expanded, &chain).documents);
     }
-    merge::stack(documents, &mut session.diags)
+    let mut root = merge::stack(documents, &mut session.diags, check::early)?;
+    check::early(&mut root, &mut session.diags);
+    Some(root)
 }
 
 /// The including file's variables, and below them those of the env files.

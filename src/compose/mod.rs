@@ -310,7 +310,7 @@ fn canonical(
         };
         joined.push(join::join(session, expanded, &[file.path]));
     }
-    let merged = merge::merge(joined, &mut session.diags);
+    let merged = merge::merge(joined, &mut session.diags, check::early);
     let checked = check::check(merged, &mut session.diags);
     let stage = Stage { found, name };
     let canonical = canon::canon(checked, &stage.frame(request), session);
