@@ -49,6 +49,16 @@ pub(super) fn check(merged: Merged, diags: &mut Diagnostics) -> Checked {
     Checked { root }
 }
 
+/// Checks what the files read so far make, before a later one changes it; what broke a rule is reported and taken out.
+pub(super) fn early(root: &mut Node, diags: &mut Diagnostics) {
+    let mut walk = Walk {
+        diags,
+        path: KeyPath::root(),
+        nameless: false,
+    };
+    walk.object(&PROJECT, root);
+}
+
 /// The names that may stand under `services`, `networks` and the other sections, as a regular expression.
 pub(super) const NAME: &str = "^[a-zA-Z0-9._-]+$";
 

@@ -62,6 +62,9 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn node(&mut self, node: &mut Node) {
+        if node.tag == Tag::Reset {
+            return;
+        }
         let place = node.place();
         match &mut node.value {
             Value::Map(entries) => {

@@ -26,6 +26,7 @@ mod schema;
 pub mod select;
 mod session;
 pub mod template;
+mod trace;
 mod tree;
 mod unsupported;
 mod yaml;
@@ -323,7 +324,7 @@ fn canonical(
         };
         joined.push(join::join(session, expanded, &[file.path]));
     }
-    let merged = merge::merge(joined, &mut session.diags);
+    let merged = merge::merge(joined, &mut session.diags, check::early);
     let checked = check::check(merged, &mut session.diags);
     let stage = Stage { found, name };
     let canonical = canon::canon(checked, &stage.frame(request), session);

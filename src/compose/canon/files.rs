@@ -1,7 +1,7 @@
 //! What `env_file` and `label_file` bring into a service.
 //!
 //! In: a service whose values are canonical each. Out: its `environment` and `labels` with the files' below its own.
-//! Imports: `base`, `dotenv`, `session`, `tree`.
+//! Imports: `base`, `dotenv`, `merge` (replacing), `session`, `tree`.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -11,7 +11,8 @@ use crate::base::diag::Diagnostic;
 use crate::base::key::Key;
 use crate::base::span::Span;
 use crate::compose::dotenv;
-use crate::compose::session::Origin;
+use crate::compose::merge;
+use crate::compose::session::{Origin, Reason};
 use crate::compose::tree::{Entries, Node, Value};
 
 impl Canon<'_, '_> {
@@ -42,16 +43,16 @@ impl Canon<'_, '_> {
             let own = own.clone();
             let found = self.under_found("env_file", &path, place, raw, Some(&own));
             for (name, value) in found {
-                merged.insert(
-                    name,
-                    Node {
-                        key: Some(place),
-                        ..Node::text(place, value)
-                    },
-                );
+                let entry = Node {
+                    key: Some(place),
+                    ..Node::text(place, value)
+                };
+                merge::insert_over(&mut merged, &name, entry);
             }
         }
-        merged.extend(own);
+        for (name, entry) in own {
+            merge::insert_over(&mut merged, &name, entry);
+        }
         if !merged.is_empty() {
             let node = entries.get("environment").map_or_else(
                 || Node {
@@ -112,6 +113,7 @@ impl Canon<'_, '_> {
         let Some(id) = self.session.read_env(path, Some(place), origin) else {
             return dotenv::Variables::new();
         };
+        self.session.set_reason(id, Reason::Service);
         let text = self.session.text(id);
         let lookup = |name: &str| {
             vars.get(name)
@@ -159,7 +161,7 @@ impl Canon<'_, '_> {
             let Some(path) = file.as_text() else { continue };
             let path = PathBuf::from(self.resolve(file.span, path));
             for (name, value) in self.under_found("label_file", &path, file.span, false, None) {
-                merged.insert(name, Node::text(file.span, value));
+                merge::insert_over(&mut merged, &name, Node::text(file.span, value));
             }
         }
         if merged.is_empty() {
@@ -170,7 +172,9 @@ impl Canon<'_, '_> {
             ..Node::new(files.span, Value::Map(Entries::new()))
         });
         if let Some(own) = labels.entries_mut() {
-            merged.extend(std::mem::take(own));
+            for (name, entry) in std::mem::take(own) {
+                merge::insert_over(&mut merged, &name, entry);
+            }
             *own = merged;
         }
     }

@@ -103,6 +103,7 @@ pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'
                     key: node.key,
                     span: node.span,
                     tag: node.tag,
+                    notes: node.notes,
                     value,
                 };
                 out.extensions.insert(key, node);
