@@ -74,6 +74,13 @@ pub(super) fn noun(path: &KeyPath) -> String {
 /// What to do about an unknown key of the mapping at `path`.
 pub(super) fn unknown_key(path: &KeyPath, shape: &Shape, key: &str, entry: &Node) -> String {
     let names = || shape.keys.iter().map(|(name, _)| *name);
+    let odd = |c: char| c != ' ' && (c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}'));
+    if let Some(odd) = key.chars().find(|c| odd(*c)) {
+        return format!(
+            "the key holds a blank that is no space (U+{:04X}), as text copied from a web page may: write spaces",
+            u32::from(odd)
+        );
+    }
     let same = key.to_lowercase().replace('-', "_");
     if let Some(known) = names().find(|known| *known == same) {
         return format!("write `{known}`");

@@ -231,7 +231,7 @@ impl Walk<'_> {
                 };
                 let fault = Diagnostic::error(format!("the key `{key}` is missing"))
                     .at(place)
-                    .label(format!("needs `{key}:`"))
+                    .label(format!("`{key}:` is needed here"))
                     .hint(format!("add `{key}:` with {value}"));
                 self.diags.push(fault.path(&self.path));
             }

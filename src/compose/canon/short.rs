@@ -48,7 +48,12 @@ pub(super) fn ports(canon: &mut Canon<'_, '_>, node: &Node) -> Vec<Node> {
     }
     match parse_ports(node, &text) {
         Ok(ports) => ports,
-        Err(wrong) => {
+        Err(mut wrong) => {
+            // A dash in another column is text to YAML, and its line goes on with the item above.
+            if text.contains(" -") {
+                let hint = "start each item in the column of the first dash";
+                wrong.hint.get_or_insert_with(|| hint.to_owned());
+            }
             canon.wrong(node, &text, wrong);
             Vec::new()
         }
