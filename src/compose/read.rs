@@ -334,7 +334,7 @@ impl<'d> Builder<'d> {
                     .path(&path)
                     .label("defined again")
                     .related(first, "the first definition")
-                    .hint("remove one of them or give it another name"),
+                    .hint("put both together under one key, remove one, or give it another name"),
             );
             return;
         }
@@ -380,10 +380,10 @@ impl<'d> Builder<'d> {
         self.diags.push(match (&node.value, shown.as_str()) {
             (Value::Map(_) | Value::List(_), _) => fault
                 .label("expected a string")
-                .hint("put the value in quotes; {{ … }} of a template has to be filled in first"),
+                .hint("fill the template in first, or put its {{ … }} in quotes"),
             (_, text) if under_ports => fault
                 .label("expected a list of ports")
-                .hint(format!("write a list: `- \"{text}:{text}\"`")),
+                .hint(format!("write each as `- \"{text}:CONTAINER_PORT\"`")),
             (_, "") => fault,
             (_, text) => fault
                 .label("expected a string")

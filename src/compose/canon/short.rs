@@ -101,11 +101,13 @@ fn parse_ports<'t>(node: &Node, text: &'t str) -> Result<Vec<Node>, Wrong<'t>> {
     }
     if !address.is_empty() && address.parse::<std::net::IpAddr>().is_err() {
         let fault = format!("`{address}` is not an IP address");
-        return Err(Wrong::of(
-            address,
-            fault,
-            "expected an address such as 127.0.0.1",
-        ));
+        let wrong = Wrong::of(address, fault, "expected an address such as 127.0.0.1");
+        return Err(match address {
+            "localhost" => {
+                wrong.hint(text.replacen("localhost", "write `- \"127.0.0.1", 1) + "\"`")
+            }
+            _ => wrong,
+        });
     }
     let inside = range(container)?;
     let outside = if host.is_empty() {
