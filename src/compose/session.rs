@@ -236,6 +236,13 @@ impl<'e> Session<'e> {
         let near = nearest(name, names.iter().map(String::as_str))?;
         Some(self.show(&dir.join(near)))
     }
+    /// The place of a word in what stands at `span`.
+    pub(super) fn find(&self, span: Span, word: &str) -> Option<Span> {
+        let source = self.sources.get(span.source)?;
+        let written = source.text.get(span.start as usize..span.end as usize)?;
+        let start = span.start as usize + written.find(word)?;
+        Some(Span::new(span.source, start, start + word.len()))
+    }
     /// The place of a part of the text at `span`, where the file holds that text as it is: `abc` of `8080:abc`.
     ///
     /// `part` must be a slice of `text`.

@@ -143,10 +143,7 @@ impl Canon<'_, '_> {
             Err(error) => {
                 let at = Span::new(id, error.at, error.at);
                 let fault = Diagnostic::error(error.fault.to_string()).at(at);
-                let fault = fault.hint(error.fault.hint());
-                self.session
-                    .diags
-                    .push(fault.related(place, "the file is named here"));
+                self.session.diags.push(fault.hint(error.fault.hint()));
                 dotenv::Variables::new()
             }
         }
