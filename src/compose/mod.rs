@@ -3,8 +3,8 @@
 //! ```text
 //! discover ─▶ read ─Raw▶ expand ─Expanded▶ join ─Joined▶ merge ─Merged▶ check ─Checked▶ canon ─Canonical▶ bind ─▶ Project ─▶ select
 //! ```
-//! In: a [`LoadRequest`], the environment, files. Out: a project, or every finding of the run with its place.
-//! It knows no image and no engine. Imports: `base`.
+//! In: a [`LoadRequest`], the environment, files; others' files through [`remote::Fetch`]. Out: a project, or every finding of the run with its place.
+//! It knows no image and no engine, and opens no connection. Imports: `base`, `sys::fs`.
 //! Rules: Compose Specification; where it is silent as Compose 2.40.
 
 mod bind;
@@ -18,6 +18,7 @@ mod merge;
 pub mod model;
 pub mod print;
 mod read;
+pub mod remote;
 mod scalar;
 mod schema;
 pub mod select;
@@ -66,6 +67,8 @@ pub struct LoadRequest {
     pub normalize: bool,
     /// Whether nothing will be run (`config`): values that only a container's start refuses are warnings then.
     pub print_only: bool,
+    /// Who fetches files that lie elsewhere; without one they are refused.
+    pub remote: Option<std::sync::Arc<dyn remote::Fetch>>,
 }
 
 impl Default for LoadRequest {
@@ -80,6 +83,7 @@ impl Default for LoadRequest {
             interpolate: true,
             normalize: true,
             print_only: false,
+            remote: None,
         }
     }
 }
@@ -144,6 +148,7 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
         volumes: bound.volumes,
         configs: bound.configs,
         secrets: bound.secrets,
+        remote: session.remotes.take_found(),
         sources: session.sources,
         warnings: session.diags,
     })
@@ -242,18 +247,9 @@ pub fn variables(request: &LoadRequest, env: &Env) -> Result<Vec<Variable>, Load
         raw.raw
             .documents
             .iter()
-            .for_each(|node| collect(node, &mut all));
+            .for_each(|node| remote::collect(node, &mut all));
     }
     Ok(all.into_iter().collect())
-}
-
-fn collect(node: &tree::Node, all: &mut BTreeSet<Variable>) {
-    match &node.value {
-        tree::Value::Text(text) => all.extend(template::variables(text)),
-        tree::Value::List(items) => items.iter().for_each(|item| collect(item, all)),
-        tree::Value::Map(entries) => entries.values().for_each(|entry| collect(entry, all)),
-        _ => {}
-    }
 }
 
 fn failed(session: Session<'_>) -> LoadError {
@@ -343,6 +339,9 @@ fn read_all(found: &Found, request: &LoadRequest, session: &mut Session<'_>) -> 
         let Some(id) = id else { continue };
         let text = session.text(id);
         let raw = read::read(id, &text, &mut session.diags);
+        session
+            .remotes
+            .note_variables(id, &raw.documents, &found.vars);
         files.push(ReadFile { id, path, raw });
     }
     files
@@ -395,10 +394,10 @@ fn project_name(
             .push(Diagnostic::error(text).at(node.span).hint(hint));
         return None;
     }
-    let base = found.dir.file_name().unwrap_or_default().to_string_lossy();
+    let base = found.home.file_name().unwrap_or_default().to_string_lossy();
     let name = ProjectName::normalized(&base);
     if name.is_none() {
-        let shown = found.dir.display();
+        let shown = found.home.display();
         let text = format!("no project name can be made of the directory `{shown}`");
         session
             .diags

@@ -1,12 +1,13 @@
 //! What one run of the pipeline has read so far: texts, where their paths start, their variables, and the findings.
 //!
-//! In: files. Out: registered texts. It interprets nothing. Imports: `base`, `expand` (variables).
+//! In: files. Out: registered texts. It interprets nothing. Imports: `base`, `expand` (variables), `remote`.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use super::expand::Vars;
+use super::remote::Remotes;
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::env::Env;
 use crate::base::span::{SourceId, SourceMap, Span};
@@ -31,6 +32,8 @@ pub(super) struct Session<'e> {
     pub(super) warned: BTreeSet<String>,
     /// Whether variables are replaced.
     pub(super) interpolate: bool,
+    /// What was fetched, and what its files may read.
+    pub(super) remotes: Remotes,
     origins: Vec<Origin>,
     env: &'e Env,
 }
@@ -43,6 +46,7 @@ impl<'e> Session<'e> {
             diags: Diagnostics::default(),
             warned: BTreeSet::new(),
             interpolate,
+            remotes: Remotes::default(),
             origins: Vec::new(),
             env,
         }
@@ -59,10 +63,18 @@ impl<'e> Session<'e> {
         asked: Option<Span>,
         origin: Origin,
     ) -> Option<SourceId> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Some(self.add(self.show(path), text, origin)),
+        let read = match self.remotes.read(path, asked) {
+            Some(read) => read,
+            None => std::fs::read_to_string(path).map_err(|error| plain(&error)),
+        };
+        match read {
+            Ok(text) => {
+                let id = self.add(self.show(path), text, origin);
+                self.remotes.bind(id, path, asked);
+                Some(id)
+            }
             Err(error) => {
-                let text = format!("cannot read `{}`: {}", self.show(path), plain(&error));
+                let text = format!("cannot read `{}`: {error}", self.show(path));
                 self.diags.push(Diagnostic::error(text).at(asked));
                 None
             }
@@ -93,6 +105,9 @@ impl<'e> Session<'e> {
     }
     /// A path as the user should read it: relative to the working directory where that is shorter.
     pub(super) fn show(&self, path: &Path) -> String {
+        if let Some(shown) = self.remotes.show(path) {
+            return shown;
+        }
         path.strip_prefix(&self.env.cwd)
             .ok()
             .filter(|rest| !rest.as_os_str().is_empty())

@@ -19,6 +19,7 @@ use indexmap::IndexMap;
 use crate::base::diag::Diagnostics;
 use crate::base::name::{ProjectName, ServiceName};
 use crate::base::span::SourceMap;
+use crate::compose::remote::Remote;
 
 /// A loaded project. All services are here, enabled or not: `select` narrows them down.
 #[derive(Debug, Clone)]
@@ -43,6 +44,8 @@ pub struct Project {
     pub configs: IndexMap<String, FileObject>,
     /// Secrets by key, sorted.
     pub secrets: IndexMap<String, FileObject>,
+    /// What of it lies elsewhere and was fetched.
+    pub remote: Remote,
     /// The same project as the canonical document that `config` prints.
     pub document: serde_json::Map<String, serde_json::Value>,
     /// Every text that spans point into.
