@@ -208,6 +208,7 @@ fn address(scheme: &str, rest: &str) -> Option<Parts> {
         Some((name, password)) => (Some(name), Some(decode(password)?)),
         None => (None, None),
     };
+    let name = name.filter(|name| !name.is_empty());
     let name = name.map(|name| format!("{name}@")).unwrap_or_default();
     let path: String = path.chars().map(encode).collect();
     let fragment = decode(fragment)?;

@@ -141,6 +141,8 @@ pub struct Remote {
     pub sources: Vec<RemoteSource>,
     /// The variables that their files refer to, by name.
     pub variables: Vec<RemoteVariable>,
+    /// Their texts among the project's.
+    pub texts: BTreeSet<SourceId>,
 }
 
 /// What one run of the pipeline has fetched, and what may read what.
@@ -170,6 +172,7 @@ impl Remotes {
 
     /// All that was fetched.
     pub(super) fn take_found(&mut self) -> Remote {
+        self.found.texts = self.bounds.keys().copied().collect();
         std::mem::take(&mut self.found)
     }
 
@@ -235,7 +238,10 @@ impl Remotes {
             return;
         }
         let mut all = BTreeSet::new();
-        documents.iter().for_each(|node| collect(node, &mut all));
+        for document in documents {
+            collect(document, &mut all);
+            bare_names(document, &mut all);
+        }
         for variable in all {
             let value = vars.get(&variable.name).cloned();
             let entry = RemoteVariable { variable, value };
@@ -259,6 +265,34 @@ pub(super) fn collect(node: &Node, all: &mut BTreeSet<Variable>) {
         Value::List(items) => items.iter().for_each(|item| collect(item, all)),
         Value::Map(entries) => entries.values().for_each(|entry| collect(entry, all)),
         _ => {}
+    }
+}
+
+/// The names without values in `environment` and `build.args`: they take the values of the variables.
+fn bare_names(document: &Node, all: &mut BTreeSet<Variable>) {
+    let services = document.get("services").and_then(Node::entries);
+    let lists = services.into_iter().flatten().flat_map(|(_, service)| {
+        let args = service.get("build").and_then(|build| build.get("args"));
+        [service.get("environment"), args]
+    });
+    for list in lists.flatten() {
+        let names: Vec<&str> = match &list.value {
+            Value::List(items) => {
+                let texts = items.iter().filter_map(Node::as_text);
+                texts.filter(|text| !text.contains('=')).collect()
+            }
+            Value::Map(entries) => {
+                let bare = entries.iter().filter(|(_, value)| value.is_null());
+                bare.map(|(name, _)| name.as_str()).collect()
+            }
+            _ => Vec::new(),
+        };
+        all.extend(names.into_iter().map(|name| Variable {
+            name: name.to_owned(),
+            required: false,
+            default: None,
+            alternate: None,
+        }));
     }
 }
 
