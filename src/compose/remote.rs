@@ -176,6 +176,12 @@ impl Remotes {
         std::mem::take(&mut self.found)
     }
 
+    /// Whether a file is asked for by one that may not read it, wherever it lies and whether or not it is there.
+    pub(super) fn bars(&self, path: &Path, asked: Span) -> bool {
+        let bounds = self.bounds.get(&asked.source);
+        bounds.is_some_and(|bounds| !bounds.iter().any(|root| path.starts_with(root)))
+    }
+
     /// Reads a file if it belongs to a remote project, or is asked for by a file that does; `None` otherwise: it is
     /// read as any other.
     pub(super) fn read(&self, path: &Path, asked: Option<Span>) -> Option<Result<String, String>> {

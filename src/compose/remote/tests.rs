@@ -236,7 +236,16 @@ fn a_local_project_directory_may_be_read_by_the_remote_file_it_is_given_to() {
 
 #[test]
 fn a_remote_file_reads_nothing_that_did_not_come_with_it() {
-    let cases: [(&str, &str); 8] = [
+    let cases: [(&str, &str); 10] = [
+        // Whether it is there must not be told either.
+        (
+            "services: {a: {image: x, env_file: ../none.env}}",
+            "none.env",
+        ),
+        (
+            "services: {a: {image: x, env_file: [{path: ../none.env, required: false}]}}",
+            "none.env",
+        ),
         (
             "services: {a: {image: x, env_file: ../secret.env}}",
             "secret.env",
