@@ -3,7 +3,7 @@
 //! In: the texts of `-f`, `include` and `extends.file`, and a [`Fetch`] handed in by the caller. Out: paths on this
 //! machine. It opens no connection itself. What came from elsewhere is not trusted: its files may read only what lies
 //! below the directory they came in, links followed, and the `project_directory` that a local file gave them.
-//! Imports: `base`, `discover` (names of files), `session`, `template`, `sys::fs`.
+//! Imports: `base`, `discover` (names of files), `load`, `session`, `template`, `sys::fs`.
 //! Rules: Docker documentation, "Use Compose files from remote sources"; which texts are references as Compose
 //! (`pkg/remote`).
 
@@ -16,6 +16,7 @@ use nix::errno::Errno;
 
 use super::discover::NAMES;
 use super::expand::Vars;
+use super::load::{Given, LIMIT, Unreadable};
 use super::session::Session;
 use super::template::{self, Variable};
 use super::tree::{Node, Value};
@@ -24,8 +25,6 @@ use crate::base::gitref::{GitRef, GitRefError};
 use crate::base::span::{SourceId, Span};
 use crate::sys::fs::{Root, is_kind};
 
-/// Longest file that is read of a remote project, in bytes.
-const LONGEST: u64 = 64 << 20;
 /// Most references that one run follows.
 const MOST: usize = 64;
 
@@ -184,7 +183,7 @@ impl Remotes {
 
     /// Reads a file if it belongs to a remote project, or is asked for by a file that does; `None` otherwise: it is
     /// read as any other.
-    pub(super) fn read(&self, path: &Path, asked: Option<Span>) -> Option<Result<String, String>> {
+    pub(super) fn read(&self, path: &Path, asked: Option<Span>) -> Given {
         if self.known.is_empty() {
             return None;
         }
@@ -192,17 +191,18 @@ impl Remotes {
         let root = match bounds {
             Some(bounds) => match bounds.iter().find(|root| path.starts_with(root)) {
                 Some(root) => root,
-                None => return Some(Err(OUTSIDE.to_owned())),
+                None => return Some(Err(Unreadable::Outside)),
             },
             None => self.root_of(path)?,
         };
         let inner = path.strip_prefix(root).unwrap_or(path);
-        let bytes = Root::open(root).and_then(|root| root.read_beneath(inner, LONGEST));
-        Some(match bytes.map(String::from_utf8) {
-            Ok(Ok(text)) => Ok(text),
-            Ok(Err(_)) => Err("it is not valid UTF-8".to_owned()),
-            Err(errno) => Err(why_not(errno)),
-        })
+        let bytes = Root::open(root).and_then(|root| root.read_beneath(inner, LIMIT));
+        Some(bytes.map_err(|errno| match errno {
+            Errno::EXDEV => Unreadable::Outside,
+            Errno::EFBIG => Unreadable::Large,
+            Errno::EINVAL => Unreadable::Kind,
+            other => Unreadable::Io(other.into()),
+        }))
     }
 
     /// Notes what the file of a source may read, which is what the file that named it may read.
@@ -308,9 +308,6 @@ const OUTSIDE: &str =
 fn why_not(errno: Errno) -> String {
     match errno {
         Errno::EXDEV => OUTSIDE.to_owned(),
-        Errno::EFBIG => format!("it is longer than {} MiB", LONGEST >> 20),
-        Errno::EINVAL => "it is no regular file".to_owned(),
-        Errno::ENOENT => "no such file or directory".to_owned(),
         other => other.desc().to_lowercase(),
     }
 }
