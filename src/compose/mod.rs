@@ -3,8 +3,8 @@
 //! ```text
 //! discover ─▶ read ─Raw▶ expand ─Expanded▶ join ─Joined▶ merge ─Merged▶ check ─Checked▶ canon ─Canonical▶ bind ─▶ Project ─▶ select
 //! ```
-//! In: a [`LoadRequest`], the environment, files. Out: a project, or every finding of the run with its place.
-//! It knows no image and no engine. Imports: `base`.
+//! In: a [`LoadRequest`], the environment, files; others' files through [`remote::Fetch`]. Out: a project, or every finding of the run with its place.
+//! It knows no image and no engine, and opens no connection. Imports: `base`, `sys::fs`.
 //! Rules: Compose Specification; where it is silent as Compose 2.40.
 
 mod advice;
@@ -21,6 +21,7 @@ mod merge;
 pub mod model;
 pub mod print;
 mod read;
+pub mod remote;
 mod scalar;
 mod schema;
 pub mod select;
@@ -74,6 +75,8 @@ pub struct LoadRequest {
     pub normalize: bool,
     /// Whether nothing will be run (`config`): values that only a container's start refuses are warnings then.
     pub print_only: bool,
+    /// Who fetches files that lie elsewhere; without one they are refused.
+    pub remote: Option<std::sync::Arc<dyn remote::Fetch>>,
 }
 
 impl Default for LoadRequest {
@@ -88,6 +91,7 @@ impl Default for LoadRequest {
             interpolate: true,
             normalize: true,
             print_only: false,
+            remote: None,
         }
     }
 }
@@ -155,6 +159,7 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
         secrets: bound.secrets,
         models: bound.models,
         jobs: bound.jobs,
+        remote: session.remotes.take_found(),
         sources: session.sources,
         warnings: session.diags,
     })
@@ -254,18 +259,9 @@ pub fn variables(request: &LoadRequest, env: &Env) -> Result<Vec<Variable>, Load
         raw.raw
             .documents
             .iter()
-            .for_each(|node| collect(node, &mut all));
+            .for_each(|node| remote::collect(node, &mut all));
     }
     Ok(all.into_iter().collect())
-}
-
-fn collect(node: &tree::Node, all: &mut BTreeSet<Variable>) {
-    match &node.value {
-        tree::Value::Text(text) => all.extend(template::variables(text)),
-        tree::Value::List(items) => items.iter().for_each(|item| collect(item, all)),
-        tree::Value::Map(entries) => entries.values().for_each(|entry| collect(entry, all)),
-        _ => {}
-    }
 }
 
 fn failed(mut session: Session<'_>) -> LoadError {
@@ -359,6 +355,9 @@ fn read_all(found: &Found, request: &LoadRequest, session: &mut Session<'_>) -> 
         let text = session.text(id);
         let raw = read::read(id, &text, &mut session.diags);
         session.partial |= !raw.complete;
+        session
+            .remotes
+            .note_variables(id, &raw.documents, &found.vars);
         files.push(ReadFile { id, path, raw });
     }
     files
@@ -418,10 +417,10 @@ fn project_name(
             .push(fault.hint("write a name such as `name: my-app`"));
         return None;
     }
-    let base = found.dir.file_name().unwrap_or_default().to_string_lossy();
+    let base = found.home.file_name().unwrap_or_default().to_string_lossy();
     let name = ProjectName::normalized(&base);
     if name.is_none() {
-        let shown = found.dir.display();
+        let shown = found.home.display();
         let text = format!("no project name can be made of the directory `{shown}`");
         session
             .diags

@@ -38,7 +38,7 @@ pub struct Cli {
 /// Options that stand before the command.
 #[derive(Debug, Default, Args)]
 pub struct Globals {
-    /// Compose files, merged in this order; `-` is standard input
+    /// Compose files, merged in this order; `-` is standard input; git and oci:// addresses
     #[arg(short, long = "file", value_name = "FILE")]
     pub file: Vec<String>,
     /// Project name
@@ -74,6 +74,12 @@ pub struct Globals {
     /// Give builds and services that ask for it the host's CA certificates
     #[arg(long, global = true)]
     pub trust_host_ca: bool,
+    /// Run what comes from elsewhere (`-f`, `include` of git and oci://) without asking
+    #[arg(long, global = true)]
+    pub trust: bool,
+    /// Speak to this registry of oci:// projects without TLS
+    #[arg(long, value_name = "HOST", hide = true)]
+    pub insecure_registry: Vec<String>,
     /// Accepted for docker compose's sake
     #[arg(long, hide = true)]
     pub verbose: bool,
