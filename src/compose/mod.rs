@@ -13,6 +13,7 @@ mod check;
 mod discover;
 pub mod dotenv;
 mod expand;
+pub mod explain;
 mod join;
 mod merge;
 pub mod model;
@@ -265,6 +266,7 @@ fn failed(session: Session<'_>) -> LoadError {
 }
 
 /// What the phases behind discovery know of the project.
+#[derive(Debug)]
 struct Stage {
     found: Found,
     name: ProjectName,

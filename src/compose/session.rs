@@ -171,6 +171,10 @@ impl<'e> Session<'e> {
             origin.vars = vars;
         }
     }
+    /// The environment of the run.
+    pub(super) fn env(&self) -> &'e Env {
+        self.env
+    }
     /// The text of a source.
     pub(super) fn text(&self, id: SourceId) -> std::sync::Arc<str> {
         self.sources

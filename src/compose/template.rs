@@ -129,6 +129,16 @@ pub fn variables(text: &str) -> Vec<Variable> {
     found
 }
 
+/// The reference that a text starts with: its variable, and it as written; `None` if it starts with none.
+pub fn reference(text: &str) -> Option<(&str, &str)> {
+    match next_piece(text) {
+        Ok(Some((Piece::Variable { name, .. }, tail))) => {
+            Some((name, &text[..text.len() - tail.len()]))
+        }
+        _ => None,
+    }
+}
+
 /// The next literal or reference and what follows it; `None` at the end.
 fn next_piece(text: &str) -> Result<Option<(Piece<'_>, &str)>, TemplateError> {
     if text.is_empty() {
