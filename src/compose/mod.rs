@@ -19,6 +19,7 @@ mod merge;
 pub mod model;
 pub mod print;
 mod read;
+mod report;
 mod scalar;
 mod schema;
 pub mod select;
@@ -130,6 +131,7 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
     if session.diags.has_errors() {
         return Err(failed(session));
     }
+    report::finish(&mut session);
     let files = stage.found.inputs.iter().map(|input| match input {
         Input::File(path) => path.clone(),
         Input::Stdin => PathBuf::from("-"),
@@ -178,6 +180,7 @@ pub fn document(
     if session.diags.has_errors() {
         return Err(failed(session));
     }
+    report::finish(&mut session);
     let mut json = document_of(canonical, &stage.name);
     select::narrow(&mut json, &kept);
     Ok(Document {
@@ -258,7 +261,8 @@ fn collect(node: &tree::Node, all: &mut BTreeSet<Variable>) {
     }
 }
 
-fn failed(session: Session<'_>) -> LoadError {
+fn failed(mut session: Session<'_>) -> LoadError {
+    report::finish(&mut session);
     LoadError {
         diagnostics: session.diags,
         sources: session.sources,

@@ -31,8 +31,10 @@ pub(super) enum Reason {
     Extends,
     /// Variables for interpolation: `.env`, `--env-file`, `include.env_file`.
     EnvFile,
-    /// `env_file`, `label_file`: what a service gets from it.
+    /// `env_file`: variables of a service.
     Service,
+    /// `label_file`: labels of a service.
+    Labels,
 }
 
 /// Why and from where a text was read.

@@ -68,7 +68,7 @@ impl Page<'_> {
             true => self.line(0, &format!("{}: {}", found.path, one_line(&found.value))),
             false => self.line(0, &found.path),
         }
-        self.off(&found.off);
+        self.off(1, &found.off);
         if let Some(place) = &found.provenance.place {
             self.place(place);
         }
@@ -151,15 +151,15 @@ impl Page<'_> {
         };
         let origin = origin(&container.provenance);
         self.line(1, &format!("{}: {value}  ({origin})", container.service));
-        self.off(&container.off);
+        self.off(2, &container.off);
         self.provenance(2, &container.provenance);
         self.overrode(2, &container.overrode);
     }
 
-    fn off(&mut self, profiles: &[String]) {
+    fn off(&mut self, depth: usize, profiles: &[String]) {
         if !profiles.is_empty() {
             let text = format!("the service is off: profiles {}", profiles.join(", "));
-            self.line(1, &text);
+            self.line(depth, &text);
         }
     }
 

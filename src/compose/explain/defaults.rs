@@ -29,14 +29,8 @@ const RULES: &[(&str, &str)] = &[
         "services.*.networks.default",
         "a service that names no network and no `network_mode` is on the network `default`",
     ),
-    (
-        "services.*.command",
-        "nothing: the image's own command is used",
-    ),
-    (
-        "services.*.entrypoint",
-        "nothing: the image's own entrypoint is used",
-    ),
+    ("services.*.command", "the image's own command counts"),
+    ("services.*.entrypoint", "the image's own entrypoint counts"),
     (
         "services.*.build.context",
         "the directory of the compose file",

@@ -8,20 +8,21 @@
 mod defaults;
 mod origin;
 mod path;
+mod settings;
 mod variable;
 mod written;
 
 pub use origin::{Entry, Hop, Lower, PathExplanation, Provenance};
-pub use variable::{
-    Container, ReferenceAt, ScopeOf, Setting, SettingKind, Used, VariableExplanation,
-};
+pub(super) use settings::Settings;
+pub use settings::{Setting, SettingKind, Used};
+pub use variable::{Container, ReferenceAt, ScopeOf, VariableExplanation};
 
 use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::session::Session;
 use super::tree::{Entries, Node, Value};
-use super::{LoadError, LoadRequest, Stage, canonical, failed};
+use super::{LoadError, LoadRequest, Stage, canonical, failed, report};
 use crate::base::diag::Diagnostics;
 use crate::base::env::Env;
 use crate::base::span::{SourceId, SourceMap, Span};
@@ -40,6 +41,20 @@ pub struct Place {
     /// The place among the texts of the run.
     #[serde(skip)]
     pub span: Span,
+}
+
+impl Place {
+    /// A place of a run's texts.
+    fn of(session: &Session<'_>, span: Span) -> Self {
+        let (line, column) = session.sources.line_col(span);
+        let file = session.sources.get(span.source);
+        Self {
+            file: file.map_or_else(String::new, |source| source.name.clone()),
+            line,
+            column,
+            span,
+        }
+    }
 }
 
 impl std::fmt::Display for Place {
@@ -84,6 +99,7 @@ impl<'e> Explainer<'e> {
         if session.diags.has_errors() {
             return Err(failed(session));
         }
+        report::finish(&mut session);
         let top = Span::new(SourceId(0), 0, 0);
         let mut entries = Entries::new();
         let name = Node::text(top, stage.name.to_string());
@@ -154,13 +170,13 @@ impl<'e> Explainer<'e> {
     }
 
     fn place(&self, span: Span) -> Place {
-        let (line, column) = self.session.sources.line_col(span);
-        let file = self.session.sources.get(span.source);
-        Place {
-            file: file.map_or_else(String::new, |source| source.name.clone()),
-            line,
-            column,
-            span,
+        Place::of(&self.session, span)
+    }
+
+    fn settings(&self) -> Settings<'_> {
+        Settings {
+            session: &self.session,
+            project: Some(self.stage.name.as_str()),
         }
     }
 }

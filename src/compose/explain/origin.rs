@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::path::{self, Target};
-use super::variable::Used;
+use super::settings::Used;
 use super::written::Written;
 use super::{Explainer, Place, defaults};
 use crate::base::key::{Key, KeyPath};
@@ -214,14 +214,21 @@ impl Explainer<'_> {
         };
         let place = match target.path.0.len() {
             0 | 1 if self.is_nowhere(node.span) => self.section_place(node),
-            _ => (!self.is_nowhere(node.span)).then(|| node.place()),
+            _ if self.is_nowhere(node.span) => None,
+            _ if filled => target
+                .nodes
+                .iter()
+                .rev()
+                .find(|n| n.key.is_some())
+                .map(|n| n.key_place()),
+            _ => Some(node.place()),
         };
         let mut found = Provenance {
             place: place.map(|place| self.place(place)),
             via: self.way(target, place.unwrap_or(node.span)),
             ..Provenance::default()
         };
-        if filled {
+        if filled && (target.path.0.len() > 1 || place.is_none()) {
             found.default = Some(rule(target, node));
         } else if let Some(written) = written {
             self.as_written(target, node, written, &mut found);
@@ -248,7 +255,10 @@ impl Explainer<'_> {
         let bare = text.is_empty() || text == key;
         if is_variable_list(&target.path) && bare && !node.is_null() {
             found.text = (!text.is_empty()).then(|| text.to_owned());
-            found.variables = vec![self.used(node.key_place().source, key, key, None)];
+            found.variables = vec![
+                self.settings()
+                    .used(node.key_place().source, key, key, None),
+            ];
             return;
         }
         let Written::Scalar(text) = written else {
@@ -260,7 +270,7 @@ impl Explainer<'_> {
         if !same {
             found.text = Some(text.clone());
         }
-        found.variables = self.used_in(node.span.source, text);
+        found.variables = self.settings().used_in(node.span.source, text);
         let parent = target.nodes.iter().rev().nth(1);
         if parent.is_some_and(|parent| parent.span == node.span) {
             found.default = defaults::silent(&target.path, text).map(str::to_owned);
@@ -269,17 +279,17 @@ impl Explainer<'_> {
 
     /// A variable or label that an `env_file` or a `label_file` gives.
     fn from_file_of_service(&self, target: &Target<'_>, node: &Node) -> Option<Provenance> {
-        let by = if target.path.matches("services.*.environment.*") {
-            "env_file"
+        let (by, reason) = if target.path.matches("services.*.environment.*") {
+            ("env_file", Reason::Service)
         } else if target.path.matches("services.*.labels.*") {
-            "label_file"
+            ("label_file", Reason::Labels)
         } else {
             return None;
         };
         let Some(Key::Name(name)) = target.path.0.last() else {
             return None;
         };
-        let id = self.session.read_for(Reason::Service).find(|id| {
+        let id = self.session.read_for(reason).find(|id| {
             let at = self.session.asked(*id).and_then(|asked| asked.at);
             at == Some(node.span)
         })?;
@@ -296,7 +306,7 @@ impl Explainer<'_> {
             text: (!same).then(|| written.to_owned()),
             variables: match same {
                 true => Vec::new(),
-                false => self.used_in(node.span.source, written),
+                false => self.settings().used_in(node.span.source, written),
             },
             via,
             default: None,
@@ -376,7 +386,7 @@ impl Explainer<'_> {
         if self.given_name.as_ref().is_some_and(|n| !n.is_empty()) {
             return given("-p on the command line");
         }
-        if let Some(found) = self.name_variable() {
+        if let Some(found) = self.settings().name_variable() {
             return Provenance {
                 variables: vec![found],
                 ..Provenance::default()
@@ -392,7 +402,7 @@ impl Explainer<'_> {
         Provenance {
             place: Some(self.place(span)),
             text: (*text != self.stage.name.to_string()).then(|| text.clone()),
-            variables: self.used_in(span.source, text),
+            variables: self.settings().used_in(span.source, text),
             ..Provenance::default()
         }
     }

@@ -64,9 +64,8 @@ impl Index {
                 }
             }
         }
-        index
-            .references
-            .sort_by_key(|reference| (reference.span, reference.path.clone()));
+        // The first path stays: the one under which the text stands, not those that aliases add.
+        index.references.sort_by_key(|reference| reference.span);
         index.references.dedup_by_key(|reference| reference.span);
         index
     }
