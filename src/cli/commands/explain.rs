@@ -122,7 +122,7 @@ impl Page<'_> {
     fn scope(&mut self, name: &str, scope: &ScopeOf) {
         let value = match &scope.value {
             Some(value) => format!(": {}", shown(value)),
-            None => " is not set".to_owned(),
+            None => " is not set for the compose files".to_owned(),
         };
         match &scope.include {
             Some(place) => self.line(

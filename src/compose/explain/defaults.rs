@@ -9,6 +9,10 @@ use crate::base::key::KeyPath;
 const RULES: &[(&str, &str)] = &[
     ("name", "the name of the project's directory"),
     (
+        "networks",
+        "the project's own network, since a service names no other one",
+    ),
+    (
         "networks.default",
         "the project's own network, since a service names no other one",
     ),

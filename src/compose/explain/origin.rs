@@ -215,13 +215,8 @@ impl Explainer<'_> {
         let place = match target.path.0.len() {
             0 | 1 if self.is_nowhere(node.span) => self.section_place(node),
             _ if self.is_nowhere(node.span) => None,
-            _ if filled => target
-                .nodes
-                .iter()
-                .rev()
-                .find(|n| n.key.is_some())
-                .map(|n| n.key_place()),
-            _ => Some(node.place()),
+            _ if filled => self.filled_place(target),
+            _ => Some(self.first_line(node.place())),
         };
         let mut found = Provenance {
             place: place.map(|place| self.place(place)),
@@ -254,7 +249,7 @@ impl Explainer<'_> {
         };
         let bare = text.is_empty() || text == key;
         if is_variable_list(&target.path) && bare && !node.is_null() {
-            found.text = (!text.is_empty()).then(|| text.to_owned());
+            found.text = Some(key.to_owned());
             found.variables = vec![
                 self.settings()
                     .used(node.key_place().source, key, key, None),
@@ -364,6 +359,25 @@ impl Explainer<'_> {
             text: text.trim().to_owned(),
             place: self.place(at),
         }
+    }
+
+    /// What a value was filled in for: the nearest key above it, or the item of a list.
+    fn filled_place(&self, target: &Target<'_>) -> Option<Span> {
+        let steps = [None].into_iter().chain(target.path.0.iter().map(Some));
+        let nodes: Vec<_> = target.nodes.iter().zip(steps).collect();
+        nodes.into_iter().rev().find_map(|(node, step)| match step {
+            Some(Key::Index(_)) if node.key.is_none() => Some(self.first_line(node.span)),
+            _ => node.key,
+        })
+    }
+
+    /// A place without the lines after its first.
+    fn first_line(&self, span: Span) -> Span {
+        let text = self.session.text(span.source);
+        let text = text.get(span.start as usize..span.end as usize);
+        let line = text.and_then(|text| text.find('\n'));
+        let end = line.map_or(span.end as usize, |line| span.start as usize + line);
+        Span::new(span.source, span.start as usize, end)
     }
 
     /// Whether a place stands for no place: the start of the first text, where nothing is written.
