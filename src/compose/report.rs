@@ -1,6 +1,6 @@
-//! What is added to the findings of a run once its files were read: the way to the file, and what helps.
+//! What is added to the findings of a run once its files were read: the aliases and variables behind a place.
 //!
-//! In: a run. Out: the same findings with the places that lead to theirs. It finds nothing itself and reads texts
+//! In: a run. Out: the same findings, each once, with what led to its place; the files that did, its text knows. It finds nothing itself and reads texts
 //! again only where a finding asks for it. Imports: `base`, `dotenv`, `explain` (sources of variables), `read`,
 //! `session`, `trace`.
 
@@ -22,6 +22,7 @@ pub(super) fn finish(session: &mut Session<'_>) {
         return;
     }
     let mut diags = std::mem::take(&mut session.diags);
+    diags.dedup(&session.sources);
     env_file_hints(session, &mut diags);
     if diags.has_errors() {
         let trees = trees(session);
@@ -29,7 +30,6 @@ pub(super) fn finish(session: &mut Session<'_>) {
         for error in errors.filter(|item| item.severity == Severity::Error) {
             variables(session, error);
             aliases(&trees, error);
-            chain(session, error);
         }
     }
     session.diags = diags;
@@ -146,19 +146,6 @@ fn steps(tree: &Node, path: &KeyPath) -> Vec<Step> {
     }
     steps.reverse();
     steps
-}
-
-/// Adds the places that lead to the file of an error, the nearest first.
-fn chain(session: &Session<'_>, error: &mut Diagnostic) {
-    let Some(span) = error.span else { return };
-    for (at, reason) in session.chain(span.source) {
-        let what = match reason {
-            Reason::Include => "included from here",
-            Reason::Extends => "extended from here",
-            _ => "the file is named here",
-        };
-        add(error, at, what);
-    }
 }
 
 /// Adds a place unless it is shown already.

@@ -178,6 +178,8 @@ pub enum Command {
     Graph(GraphArgs),
     /// Show where a value or a variable comes from
     Explain(ExplainArgs),
+    /// Print the JSON schema of compose files
+    Schema(SchemaArgs),
     /// Work with images
     Image(ImageArgs),
     /// Show the version
@@ -733,6 +735,14 @@ pub struct ExplainArgs {
     /// A path as `config` prints it (services.api.ports[1]), or the name of a variable
     #[arg(value_name = "PATH|VARIABLE")]
     pub what: String,
+}
+
+/// `schema`
+#[derive(Debug, Default, Args)]
+pub struct SchemaArgs {
+    /// Write to a file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// `version`

@@ -21,6 +21,7 @@ mod port;
 mod ps;
 mod pull;
 mod run;
+mod schema;
 mod top;
 mod up;
 mod version;
@@ -56,6 +57,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Config(args) => config::run(app, &args),
         Command::Explain(args) => explain::run(app, &args),
         Command::Graph(args) => graph::run(app, &args),
+        Command::Schema(args) => schema::run(app, &args),
         Command::Image(args) => image::run(app, &args.command),
         Command::Version(args) => version::run(&args),
     }

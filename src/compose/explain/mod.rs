@@ -104,19 +104,13 @@ impl<'e> Explainer<'e> {
         let mut entries = Entries::new();
         let name = Node::text(top, stage.name.to_string());
         entries.insert("name".to_owned(), name);
-        for (key, section) in [
-            ("configs", canonical.configs),
-            ("models", canonical.models),
-            ("networks", canonical.networks),
-            ("secrets", canonical.secrets),
-            ("services", canonical.services),
-            ("volumes", canonical.volumes),
-        ] {
+        let (sections, extensions) = canonical.into_parts();
+        for (key, section) in sections {
             if !section.is_empty() || key == "services" {
                 entries.insert(key.to_owned(), Node::new(top, Value::Map(section)));
             }
         }
-        entries.extend(canonical.extensions);
+        entries.extend(extensions);
         Ok(Self {
             index: Index::of(&session),
             given_name: request.project_name.clone(),
