@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         repo::CASES,
         model::config::CASES,
         model::errors::CASES,
+        model::explain::CASES,
         model::graph::CASES,
         model::remote::CASES,
         images::store::CASES,

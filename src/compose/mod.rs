@@ -14,6 +14,7 @@ mod check;
 mod discover;
 pub mod dotenv;
 mod expand;
+pub mod explain;
 mod join;
 mod json_schema;
 mod load;
@@ -22,6 +23,7 @@ pub mod model;
 pub mod print;
 mod read;
 pub mod remote;
+mod report;
 mod scalar;
 mod schema;
 pub mod select;
@@ -140,11 +142,11 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
     if session.diags.has_errors() {
         return Err(failed(session));
     }
+    report::finish(&mut session);
     let files = stage.found.inputs.iter().map(|input| match input {
         Input::File(path) => path.clone(),
         Input::Stdin => PathBuf::from("-"),
     });
-    session.diags.dedup(&session.sources);
     Ok(Project {
         files: files.collect(),
         document: document_of(canonical, &stage.name, request.normalize),
@@ -192,7 +194,7 @@ pub fn document(
     if session.diags.has_errors() {
         return Err(failed(session));
     }
-    session.diags.dedup(&session.sources);
+    report::finish(&mut session);
     let mut json = document_of(canonical, &stage.name, request.normalize);
     select::narrow(&mut json, &kept);
     Ok(Document {
@@ -265,7 +267,7 @@ pub fn variables(request: &LoadRequest, env: &Env) -> Result<Vec<Variable>, Load
 }
 
 fn failed(mut session: Session<'_>) -> LoadError {
-    session.diags.dedup(&session.sources);
+    report::finish(&mut session);
     LoadError {
         diagnostics: session.diags,
         sources: session.sources,
@@ -273,6 +275,7 @@ fn failed(mut session: Session<'_>) -> LoadError {
 }
 
 /// What the phases behind discovery know of the project.
+#[derive(Debug)]
 struct Stage {
     found: Found,
     name: ProjectName,
@@ -433,23 +436,17 @@ fn project_name(
 fn document_of(canonical: Canonical, name: &ProjectName, normalize: bool) -> Map<String, Json> {
     let mut document = Map::new();
     document.insert("name".to_owned(), Json::String(name.to_string()));
-    for (key, section) in [
-        ("configs", &canonical.configs),
-        ("jobs", &canonical.jobs),
-        ("models", &canonical.models),
-        ("networks", &canonical.networks),
-        ("secrets", &canonical.secrets),
-        ("services", &canonical.services),
-        ("volumes", &canonical.volumes),
-    ] {
-        if !section.is_empty() || key == "services" {
-            document.insert(key.to_owned(), Json::Object(tree::entries_json(section)));
+    let (sections, extensions) = canonical.into_parts();
+    for (key, section) in &sections {
+        if !section.is_empty() || *key == "services" {
+            let section = Json::Object(tree::entries_json(section));
+            document.insert((*key).to_owned(), section);
         }
     }
     if normalize {
         without_ipam_options(document.get_mut("networks"));
     }
-    for (key, value) in tree::entries_json(&canonical.extensions) {
+    for (key, value) in tree::entries_json(&extensions) {
         document.insert(key, value);
     }
     document

@@ -33,8 +33,10 @@ pub(super) enum Reason {
     Extends,
     /// Variables for interpolation: `.env`, `--env-file`, `include.env_file`.
     EnvFile,
-    /// `env_file`, `label_file`: what a service gets from it.
+    /// `env_file`: variables of a service.
     Service,
+    /// `label_file`: labels of a service.
+    Labels,
 }
 
 /// Why and from where a text was read.
@@ -134,21 +136,6 @@ impl<'e> Session<'e> {
         let ids = self.reasons.iter().zip(0u32..);
         ids.filter(move |(known, _)| **known == reason)
             .map(|(_, id)| SourceId(id))
-    }
-    /// The places that lead to a text, the nearest first, each with what it does.
-    pub(super) fn chain(&self, id: SourceId) -> Vec<(Span, Reason)> {
-        let mut chain = Vec::new();
-        let mut next = self.asked(id);
-        // A text is named by one that was read before it, so the way ends.
-        while let Some(Asked {
-            reason,
-            at: Some(at),
-        }) = next
-        {
-            chain.push((at, reason));
-            next = self.asked(at.source);
-        }
-        chain
     }
     /// Reads and registers a compose file; a failure is a finding at `asked`, the place that names it.
     pub(super) fn read_file(
@@ -271,6 +258,10 @@ impl<'e> Session<'e> {
         if let Some(origin) = self.origins.get_mut(id.0 as usize) {
             origin.vars = vars;
         }
+    }
+    /// The environment of the run.
+    pub(super) fn env(&self) -> &'e Env {
+        self.env
     }
     /// The text of a source.
     pub(super) fn text(&self, id: SourceId) -> std::sync::Arc<str> {

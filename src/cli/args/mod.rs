@@ -182,6 +182,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// Draw the project: services, networks, volumes
     Graph(GraphArgs),
+    /// Show where a value or a variable comes from
+    Explain(ExplainArgs),
     /// Print the JSON schema of compose files
     Schema(SchemaArgs),
     /// Work with images
@@ -724,6 +726,21 @@ pub struct GraphArgs {
     pub output: Option<PathBuf>,
     /// Services; all when none is named
     pub services: Vec<String>,
+}
+
+/// `explain`
+#[derive(Debug, Default, Args)]
+#[command(
+    after_help = "Examples:\n  hoist explain services.api.ports[1]\n  hoist explain 'services.api.labels.\"a.b\"'\n  \
+                  hoist explain DATABASE_URL\n\nValues are shown as they are, passwords too."
+)]
+pub struct ExplainArgs {
+    /// text or json
+    #[arg(long, short, default_value = "text")]
+    pub format: String,
+    /// A path as `config` prints it (services.api.ports[1]), or the name of a variable
+    #[arg(value_name = "PATH|VARIABLE")]
+    pub what: String,
 }
 
 /// `schema`

@@ -113,7 +113,13 @@ impl Canon<'_, '_> {
         let Some(id) = self.session.read_env(path, Some(place), origin) else {
             return dotenv::Variables::new();
         };
-        self.session.set_reason(id, Reason::Service);
+        let labels = self.path.0.last() == Some(&Key::Name("label_file".to_owned()));
+        let reason = if labels {
+            Reason::Labels
+        } else {
+            Reason::Service
+        };
+        self.session.set_reason(id, reason);
         let text = self.session.text(id);
         let lookup = |name: &str| {
             vars.get(name)
