@@ -50,6 +50,16 @@ pub(super) fn check(merged: Merged, diags: &mut Diagnostics) -> Checked {
     Checked { root }
 }
 
+/// Checks what the files read so far make, before a later one changes it; what broke a rule is reported and taken out.
+pub(super) fn early(root: &mut Node, diags: &mut Diagnostics) {
+    let mut walk = Walk {
+        diags,
+        path: KeyPath::root(),
+        nameless: false,
+    };
+    walk.object(&PROJECT, root);
+}
+
 /// The names that may stand under `services`, `networks` and the other sections, as a regular expression.
 pub(super) const NAME: &str = "^[a-zA-Z0-9._-]+$";
 
@@ -149,7 +159,8 @@ impl Walk<'_> {
             (Rule::Choice(words), Text(text)) => {
                 let known = words.contains(&text.as_str());
                 if !known {
-                    let near = nearest(text, words.iter().copied());
+                    let within = || words.iter().copied().find(|word| word.contains(&**text));
+                    let near = nearest(text, words.iter().copied()).or_else(within);
                     let fault = format!("`{text}` is not one of {}", words.join(", "));
                     let label = "expected one of these words".to_owned();
                     let hint = near.map(|near| format!("did you mean `{near}`?"));
@@ -445,7 +456,7 @@ impl Walk<'_> {
                 };
                 let fault = Diagnostic::error(format!("the key `{key}` is missing"))
                     .at(place)
-                    .label(format!("needs `{key}:`"))
+                    .label(format!("`{key}:` is needed here"))
                     .hint(format!("add `{key}:` with {value}"));
                 self.diags.push(fault.path(&self.path));
             }

@@ -1,6 +1,6 @@
 //! What one run of the pipeline has read so far: texts, where their paths start, their variables, and the findings.
 //!
-//! In: files. Out: registered texts. It interprets nothing. Imports: `base`, `expand` (variables), `load`.
+//! In: files. Out: registered texts. It interprets nothing. Imports: `base`, `expand` (variables), `load`, `remote`.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::expand::Vars;
 use super::load::{self, Unreadable};
+use super::remote::Remotes;
 use crate::base::diag::{Diagnostic, Diagnostics, nearest};
 use crate::base::env::Env;
 use crate::base::span::{SourceId, SourceMap, Span};
@@ -21,6 +22,41 @@ pub(super) struct Origin {
     pub(super) vars: Rc<Vars>,
 }
 
+/// What a text was read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// It is one of the project's compose files.
+    Project,
+    /// `include` names it.
+    Include,
+    /// `extends` names it.
+    Extends,
+    /// Variables for interpolation: `.env`, `--env-file`, `include.env_file`.
+    EnvFile,
+    /// `env_file`: variables of a service.
+    Service,
+    /// `label_file`: labels of a service.
+    Labels,
+}
+
+/// Why and from where a text was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    /// What for.
+    pub(super) reason: Reason,
+    /// The place that names it; `None` for what is found without being named in a file.
+    pub(super) at: Option<Span>,
+}
+
+/// The env files that the variables of some texts come from.
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    /// The entry of `include` they belong to; `None` for the project's own.
+    pub(super) include: Option<Span>,
+    /// The files, the weightiest last.
+    pub(super) files: Vec<SourceId>,
+}
+
 /// One run of the pipeline.
 #[derive(Debug)]
 pub(super) struct Session<'e> {
@@ -32,9 +68,13 @@ pub(super) struct Session<'e> {
     pub(super) warned: BTreeSet<String>,
     /// Whether variables are replaced.
     pub(super) interpolate: bool,
+    /// What was fetched, and what its files may read.
+    pub(super) remotes: Remotes,
     /// Whether a file could not be read to its end: what seems undefined may stand in the rest.
     pub(super) partial: bool,
     origins: Vec<Origin>,
+    reasons: Vec<Reason>,
+    scopes: Vec<Scope>,
     env: &'e Env,
 }
 
@@ -46,15 +86,56 @@ impl<'e> Session<'e> {
             diags: Diagnostics::default(),
             warned: BTreeSet::new(),
             interpolate,
+            remotes: Remotes::default(),
             partial: false,
             origins: Vec::new(),
+            reasons: Vec::new(),
+            scopes: Vec::new(),
             env,
         }
     }
-    /// Registers a text.
+    /// Registers a text of the project itself.
     pub(super) fn add(&mut self, name: String, text: String, origin: Origin) -> SourceId {
         self.origins.push(origin);
+        self.reasons.push(Reason::Project);
         self.sources.add(name, text)
+    }
+    /// Says what a text was read for, and adds to its scope what is an env file.
+    pub(super) fn set_reason(&mut self, id: SourceId, reason: Reason) {
+        if let Some(known) = self.reasons.get_mut(id.0 as usize) {
+            *known = reason;
+        }
+        if reason == Reason::EnvFile
+            && let Some(scope) = self.scopes.last_mut()
+        {
+            scope.files.push(id);
+        }
+    }
+    /// Begins the env files of the project or of an entry of `include`; the project's begin anew when looked for twice.
+    pub(super) fn begin_scope(&mut self, include: Option<Span>) {
+        if include.is_none() {
+            self.scopes.clear();
+        }
+        self.scopes.push(Scope {
+            include,
+            files: Vec::new(),
+        });
+    }
+    /// The env files of all scopes, in the order in which they were read.
+    pub(super) fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+    /// Why and from where a text was read.
+    pub(super) fn asked(&self, id: SourceId) -> Option<Asked> {
+        let reason = *self.reasons.get(id.0 as usize)?;
+        let at = self.sources.get(id)?.named_at;
+        Some(Asked { reason, at })
+    }
+    /// The texts read for a reason, in order.
+    pub(super) fn read_for(&self, reason: Reason) -> impl Iterator<Item = SourceId> {
+        let ids = self.reasons.iter().zip(0u32..);
+        ids.filter(move |(known, _)| **known == reason)
+            .map(|(_, id)| SourceId(id))
     }
     /// Reads and registers a compose file; a failure is a finding at `asked`, the place that names it.
     pub(super) fn read_file(
@@ -63,7 +144,8 @@ impl<'e> Session<'e> {
         asked: Option<Span>,
         origin: Origin,
     ) -> Option<SourceId> {
-        self.register(path, load::yaml(path), asked, origin)
+        let read = load::yaml(path, self.remotes.read(path, asked));
+        self.register(path, read, asked, origin)
     }
     /// As [`Self::read_file`], for env and label files.
     pub(super) fn read_env(
@@ -72,7 +154,8 @@ impl<'e> Session<'e> {
         asked: Option<Span>,
         origin: Origin,
     ) -> Option<SourceId> {
-        self.register(path, load::env(path), asked, origin)
+        let read = load::env(path, self.remotes.read(path, asked));
+        self.register(path, read, asked, origin)
     }
     fn register(
         &mut self,
@@ -85,6 +168,7 @@ impl<'e> Session<'e> {
             Ok(text) => {
                 let id = self.add(self.show(path), text, origin);
                 self.sources.set_named_at(id, asked);
+                self.remotes.bind(id, path, asked);
                 Some(id)
             }
             Err(Unreadable::Encoding(text, at, byte)) => {
@@ -131,6 +215,10 @@ impl<'e> Session<'e> {
                 .hint("start the program that writes to it first, or name a file"),
             Unreadable::Large => because("it is larger than 64 MiB")
                 .hint("is it the right file? split it with `include` if it is"),
+            Unreadable::Outside => because(
+                "it lies outside of the remote project, whose files may read only what came with them",
+            )
+            .hint("keep the file in the project, or name it in a file of your own"),
             Unreadable::Encoding(..) => because("it is not UTF-8 text"),
         }
     }
@@ -145,6 +233,13 @@ impl<'e> Session<'e> {
         names.sort_unstable();
         let near = nearest(name, names.iter().map(String::as_str))?;
         Some(self.show(&dir.join(near)))
+    }
+    /// The place of a word in what stands at `span`.
+    pub(super) fn find(&self, span: Span, word: &str) -> Option<Span> {
+        let source = self.sources.get(span.source)?;
+        let written = source.text.get(span.start as usize..span.end as usize)?;
+        let start = span.start as usize + written.find(word)?;
+        Some(Span::new(span.source, start, start + word.len()))
     }
     /// The place of a part of the text at `span`, where the file holds that text as it is: `abc` of `8080:abc`.
     ///
@@ -163,6 +258,10 @@ impl<'e> Session<'e> {
         if let Some(origin) = self.origins.get_mut(id.0 as usize) {
             origin.vars = vars;
         }
+    }
+    /// The environment of the run.
+    pub(super) fn env(&self) -> &'e Env {
+        self.env
     }
     /// The text of a source.
     pub(super) fn text(&self, id: SourceId) -> std::sync::Arc<str> {
@@ -183,6 +282,9 @@ impl<'e> Session<'e> {
     }
     /// A path as the user should read it: relative to the working directory where that is shorter.
     pub(super) fn show(&self, path: &Path) -> String {
+        if let Some(shown) = self.remotes.show(path) {
+            return shown;
+        }
         path.strip_prefix(&self.env.cwd)
             .ok()
             .filter(|rest| !rest.as_os_str().is_empty())

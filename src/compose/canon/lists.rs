@@ -15,7 +15,7 @@ impl Canon<'_, '_> {
             let fault = Diagnostic::error(format!("the key `{key}` is missing"))
                 .at(place)
                 .path(path)
-                .label(format!("needs `{key}:`"));
+                .label(format!("`{key}:` is needed here"));
             self.session.diags.push(fault.hint(hint));
         }
     }
@@ -250,7 +250,10 @@ pub(super) fn unique(list: Option<&mut Node>, key: impl Fn(&Node) -> Option<Stri
         match key(&item) {
             None => kept.push(item),
             Some(key) => match seen.get(&key) {
-                Some(at) => kept[*at] = item,
+                Some(at) => {
+                    let old = std::mem::replace(&mut kept[*at], item);
+                    kept[*at].replaces(old);
+                }
                 None => {
                     seen.insert(key, kept.len());
                     kept.push(item);
