@@ -24,7 +24,8 @@ pub(super) fn check(merged: Merged, diags: &mut Diagnostics) -> Checked {
         diags,
         path: KeyPath::root(),
     };
-    let Some(mut root) = merged.root else {
+    let filled = |root: &Node| root.entries().is_none_or(|entries| !entries.is_empty());
+    let Some(mut root) = merged.root.filter(filled) else {
         walk.diags
             .push(Diagnostic::error("the compose file is empty").hint("add `services:`"));
         return Checked {

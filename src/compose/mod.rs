@@ -353,11 +353,11 @@ fn given_name(
     request: &LoadRequest,
     vars: &expand::Vars,
 ) -> Option<Result<ProjectName, Diagnostic>> {
-    let text = request
-        .project_name
-        .as_deref()
-        .or_else(|| vars.get("COMPOSE_PROJECT_NAME").map(String::as_str))
-        .filter(|text| !text.is_empty())?;
+    let set = |text: &&str| !text.is_empty();
+    let text = request.project_name.as_deref().filter(set).or_else(|| {
+        let text = vars.get("COMPOSE_PROJECT_NAME").map(String::as_str);
+        text.filter(set)
+    })?;
     Some(ProjectName::new(text).map_err(|error| Diagnostic::error(error.to_string())))
 }
 
@@ -381,7 +381,9 @@ fn project_name(
         .rev()
         .flat_map(|file| file.raw.documents.iter().rev());
     for node in documents.filter_map(|document| document.get("name")) {
-        let Some(text) = node.as_text() else { continue };
+        let Some(text) = node.as_text().filter(|text| !text.is_empty()) else {
+            continue;
+        };
         let lookup = |name: &str| found.vars.get(name).cloned();
         let filled = template::substitute(text, &lookup, &mut Vec::new());
         let filled = filled.unwrap_or_else(|_| text.to_owned());

@@ -43,6 +43,7 @@ pub(super) fn read(source: SourceId, text: &str, diags: &mut Diagnostics) -> Raw
     };
     let mut parser = Parser::new_from_str_with_options(text.get(skip..).unwrap_or(""), options);
     let mut builder = Builder::new(source, skip, diags);
+    builder.unended_at = (!text.ends_with(['\n', '\r'])).then_some(text.len());
     while let Some(event) = parser.next_event() {
         match event {
             Ok((event, span)) => builder.event(event, &span),
@@ -86,6 +87,8 @@ struct Frame {
     extent: Extent,
     key: Option<(String, Span)>,
     merges: Vec<Node>,
+    /// Place of the merge key.
+    merged: Option<Span>,
 }
 
 struct Builder<'d> {
@@ -96,6 +99,8 @@ struct Builder<'d> {
     anchors: BTreeMap<usize, (Node, Extent)>,
     documents: Vec<Node>,
     spent: usize,
+    /// Where the text ends, if no line break ends it.
+    unended_at: Option<usize>,
 }
 
 impl<'d> Builder<'d> {
@@ -109,6 +114,7 @@ impl<'d> Builder<'d> {
             anchors: BTreeMap::new(),
             documents,
             spent: 0,
+            unended_at: None,
         }
     }
 
@@ -118,12 +124,26 @@ impl<'d> Builder<'d> {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = tag.map(|tag| tag.to_string());
                 let empty = style == ScalarStyle::Plain && place.start == place.end;
-                let value = scalar::resolve(if empty { "" } else { &text }, style, tag.as_deref());
+                let text = if empty {
+                    ""
+                } else {
+                    self.unended(&text, style, place)
+                };
+                let value = scalar::resolve(text, style, tag.as_deref()).unwrap_or_else(|fault| {
+                    self.diags.push(Diagnostic::error(fault).at(place));
+                    Value::Text(text.to_owned())
+                });
                 let node = Node {
                     tag: merge_tag(tag.as_deref()),
                     ..Node::new(place, value)
                 };
-                self.finish(node, anchor, LEAF, style == ScalarStyle::Plain);
+                let tag = tag.as_deref().filter(|tag| *tag != "!");
+                let merge = text == "<<"
+                    && match tag {
+                        Some(tag) => tag == MERGE_TAG,
+                        None => style == ScalarStyle::Plain,
+                    };
+                self.finish(node, anchor, LEAF, merge);
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.open(
@@ -163,6 +183,7 @@ impl<'d> Builder<'d> {
             extent: LEAF,
             key: None,
             merges: Vec::new(),
+            merged: None,
         });
     }
 
@@ -214,8 +235,19 @@ impl<'d> Builder<'d> {
         self.finish(node, 0, extent, false);
     }
 
+    /// A block scalar without the line break that only its reader adds, where the text ends without one.
+    fn unended<'t>(&self, text: &'t str, style: ScalarStyle, place: Span) -> &'t str {
+        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        match block && self.unended_at.is_some_and(|end| place.end as usize >= end) {
+            true => text.strip_suffix('\n').unwrap_or(text),
+            false => text,
+        }
+    }
+
     /// Puts a complete value where it belongs: under the open key, into the open list, or on top.
-    fn finish(&mut self, node: Node, anchor: usize, extent: Extent, plain: bool) {
+    ///
+    /// `merge` says that it is the merge key where it is a key.
+    fn finish(&mut self, node: Node, anchor: usize, extent: Extent, merge: bool) {
         if anchor != 0 {
             self.anchors.insert(
                 anchor,
@@ -229,8 +261,14 @@ impl<'d> Builder<'d> {
             );
         }
         let Some(frame) = self.frames.last_mut() else {
-            if !node.is_null() {
-                self.documents.push(node);
+            match node.is_null() {
+                false => self.documents.push(node),
+                true => {
+                    let fault = "the top level must be a mapping, but this document is empty";
+                    let hint = "remove it with the `---` in front, or add `services:`";
+                    let fault = Diagnostic::error(fault).at(node.span);
+                    self.diags.push(fault.hint(hint));
+                }
             }
             return;
         };
@@ -242,11 +280,7 @@ impl<'d> Builder<'d> {
         }
         let Some((key, place)) = frame.key.take() else {
             let (text, place) = self.key(node);
-            let text = if plain && text == "<<" {
-                MERGE.to_owned()
-            } else {
-                text
-            };
+            let text = if merge { MERGE.to_owned() } else { text };
             if let Some(frame) = self.frames.last_mut() {
                 frame.key = Some((text, place));
             }
@@ -276,6 +310,18 @@ impl<'d> Builder<'d> {
     }
 
     fn merge_key(&mut self, node: Node, place: Span) {
+        if let Some(frame) = self.frames.last_mut() {
+            if let Some(first) = frame.merged {
+                let fault = Diagnostic::error("the key `<<` is already defined").at(place);
+                self.diags.push(
+                    fault
+                        .related(first, "the first definition")
+                        .hint("merge several mappings with one list: `<<: [*one, *other]`"),
+                );
+                return;
+            }
+            frame.merged = Some(place);
+        }
         let sources = match node.value {
             Value::List(items) => items,
             _ => vec![node],
@@ -310,6 +356,8 @@ impl<'d> Builder<'d> {
 
 /// Stands for the merge key among the keys; no YAML text can hold it.
 const MERGE: &str = "\0<<";
+/// The tag that makes a quoted `<<` the merge key.
+const MERGE_TAG: &str = "tag:yaml.org,2002:merge";
 
 fn merge_tag(tag: Option<&str>) -> Tag {
     match tag {
@@ -352,6 +400,28 @@ mod tests {
             r#"{"x":{"k":1,"l":2},"y":{"k":1,"l":3,"m":4},"z":{"k":1,"l":2}}"#
         );
         assert_eq!(json("\"<<\": 1"), r#"{"<<":1}"#);
+        assert_eq!(json("!!str <<: {k: 1}"), r#"{"<<":{"k":1}}"#);
+        assert_eq!(json("!!merge '<<': {k: 1}"), r#"{"k":1}"#);
+        assert_eq!(
+            parse("a:\n  <<: {k: 1}\n  <<: {l: 1}\n").1,
+            ["f.yaml:3:3: the key `<<` is already defined"]
+        );
+    }
+
+    #[test]
+    fn a_block_at_the_end_of_a_text_has_the_line_breaks_that_are_there() {
+        assert_eq!(json("a: |\n  b"), r#"{"a":"b"}"#);
+        assert_eq!(json("a: |\n  b\n"), r#"{"a":"b\n"}"#);
+        assert_eq!(json("a: |-\n  b"), r#"{"a":"b"}"#);
+        assert_eq!(json("a: |+\n  b\n\nc: >\n  d"), r#"{"a":"b\n\n","c":"d"}"#);
+    }
+
+    #[test]
+    fn tags_are_kept_to_and_a_document_must_not_be_empty() {
+        assert_eq!(parse("a: !!int b").1, ["f.yaml:1:10: `b` is no !!int"]);
+        let empty = "the top level must be a mapping, but this document is empty";
+        assert_eq!(parse("a: 1\n---\n").1, [format!("f.yaml:2:4: {empty}")]);
+        assert_eq!(parse("").1, Vec::<String>::new());
     }
 
     #[test]

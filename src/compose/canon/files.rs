@@ -25,6 +25,7 @@ impl Canon<'_, '_> {
             .cloned()
             .unwrap_or_default();
         let mut merged = Entries::new();
+        let mut below = dotenv::Variables::new();
         for file in files.items().unwrap_or_default() {
             let Some(path) = file.text_of("path") else {
                 continue;
@@ -39,9 +40,10 @@ impl Canon<'_, '_> {
             if !required && !path.exists() {
                 continue;
             }
-            let own = own.clone();
-            let found = self.under_found("env_file", &path, place, raw, Some(&own));
+            let around = Some((&own, &below));
+            let found = self.under_found("env_file", &path, place, raw, around);
             for (name, value) in found {
+                below.insert(name.clone(), value.clone());
                 merged.insert(
                     name,
                     Node {
@@ -70,22 +72,24 @@ impl Canon<'_, '_> {
         path: &std::path::Path,
         place: Span,
         raw: bool,
-        own: Option<&Entries>,
+        around: Option<(&Entries, &dotenv::Variables)>,
     ) -> dotenv::Variables {
         self.path.0.push(Key::Name(key.to_owned()));
-        let found = self.variables_file(path, place, raw, own);
+        let found = self.variables_file(path, place, raw, around);
         self.path.0.pop();
         found
     }
 
-    /// Reads an env or label file; `own` answers for references in it after the project's variables, without `own` only
-    /// the file itself does.
+    /// Reads an env or label file.
+    ///
+    /// `around` holds the service's own `environment` and what earlier files have set: in this order they answer for
+    /// references in the file after the project's variables. Without it only the file itself does.
     fn variables_file(
         &mut self,
         path: &std::path::Path,
         place: Span,
         raw: bool,
-        own: Option<&Entries>,
+        around: Option<(&Entries, &dotenv::Variables)>,
     ) -> dotenv::Variables {
         let vars = self
             .session
@@ -116,13 +120,15 @@ impl Canon<'_, '_> {
         let lookup = |name: &str| {
             vars.get(name)
                 .cloned()
-                .or_else(|| own?.get(name).and_then(Node::scalar))
-                .filter(|_| own.is_some())
+                .or_else(|| around?.0.get(name).and_then(Node::scalar))
+                .filter(|_| around.is_some())
         };
+        let none = dotenv::Variables::new();
+        let below = around.map_or(&none, |(_, below)| below);
         let mut unset = Vec::new();
         let found = match raw {
             true => dotenv::parse_raw(&text, &lookup),
-            false => dotenv::parse(&text, &lookup, &mut unset),
+            false => dotenv::parse_over(&text, &lookup, below, &mut unset),
         };
         match found {
             Ok(found) => {
