@@ -52,7 +52,7 @@ fn interpolation_of_any_text_ends_in_a_text_or_a_fault() {
         seeds: seeds::TEMPLATES,
         tokens: seeds::TEMPLATE_TOKENS,
         check: targets::template,
-        count: 20_000,
+        count: 4_000,
     });
 }
 

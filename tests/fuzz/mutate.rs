@@ -45,11 +45,13 @@ fn mutate(text: &mut String, random: &mut Random, corpus: &[String], tokens: &[&
     match random.below(14) {
         0..=3 => {
             let at = place(text, random);
-            text.insert_str(at, random.pick(tokens));
+            let token: &str = random.pick::<&str>(tokens);
+            text.insert_str(at, token);
         }
         4 => {
             let (start, end) = range(text, random, 20);
-            text.replace_range(start..end, random.pick(tokens));
+            let token: &str = random.pick::<&str>(tokens);
+            text.replace_range(start..end, token);
         }
         5 => {
             let (start, end) = range(text, random, 40);
