@@ -133,6 +133,7 @@ pub(super) fn variables(
             .into_iter()
             .collect()
     };
+    session.begin_scope(None);
     let mut below = dotenv::Variables::new();
     for file in &files {
         let found = join::env_file(session, file, None, &vars, &below)?;

@@ -21,10 +21,10 @@ pub struct DotenvError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DotenvFault {
     /// A character that no variable name may hold.
-    #[error("unexpected character `{0}` in a variable name; write NAME=value")]
+    #[error("unexpected character `{0}` in a variable name")]
     Name(char),
     /// A name of several words.
-    #[error("the variable name `{0}` contains a blank; write NAME=value")]
+    #[error("the variable name `{0}` contains a blank")]
     Blank(String),
     /// `=` without a name in front, in a raw file.
     #[error("a name is missing in front of `=`")]
@@ -35,6 +35,19 @@ pub enum DotenvFault {
     /// A broken reference in a value.
     #[error(transparent)]
     Template(#[from] TemplateError),
+}
+
+impl DotenvFault {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Name(_) | Self::Blank(_) | Self::Empty => {
+                "write NAME=value; a comment starts with `#`".to_owned()
+            }
+            Self::Quote(quote) => format!("close it with {quote} at the end of the value"),
+            Self::Template(error) => error.hint(),
+        }
+    }
 }
 
 /// Names and values of a file.

@@ -11,9 +11,7 @@ const DEPTH: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// A `$` that starts nothing known.
-    #[error(
-        "`{0}` is no variable reference; write $NAME, ${{NAME}}, ${{NAME:-default}}, or $$ for a dollar sign"
-    )]
+    #[error("`{0}` is no variable reference")]
     Invalid(String),
     /// `${NAME?message}` without a value.
     #[error("required variable {name} is missing a value{}{message}", if message.is_empty() { "" } else { ": " })]
@@ -26,6 +24,30 @@ pub enum TemplateError {
     /// A reference inside too many others.
     #[error("variable references are nested more than {DEPTH} levels deep")]
     Deep,
+}
+
+impl TemplateError {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Invalid(text) if text.starts_with("${{") => {
+                "write ${NAME} with one pair of braces".to_owned()
+            }
+            Self::Invalid(text) if !text.contains('}') => {
+                let name = text.trim_start_matches("${");
+                let name = &name[..name_len(name)];
+                let name = if name.is_empty() { "NAME" } else { name };
+                format!("close the brace: ${{{name}}}; or write $$ for a dollar sign")
+            }
+            Self::Invalid(_) => {
+                "write ${NAME}, ${NAME:-default}, or $$ for a dollar sign; a name has letters, digits and `_`".to_owned()
+            }
+            Self::Required { name, .. } => {
+                format!("set it in the environment or in `.env`: {name}=…")
+            }
+            Self::Deep => "give the inner ones a variable of their own".to_owned(),
+        }
+    }
 }
 
 /// A variable that a text refers to.
@@ -282,12 +304,9 @@ fn closing(body: &str) -> Option<usize> {
 
 /// The start of a text, for messages.
 fn shown(text: &str) -> String {
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(40)
-        .collect()
+    let line = text.lines().next().unwrap_or_default();
+    let end = line.find('}').map_or(line.len(), |at| at + 1);
+    line[..end].chars().take(40).collect()
 }
 
 /// The length of the name a text starts with.

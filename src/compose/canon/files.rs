@@ -1,7 +1,7 @@
 //! What `env_file` and `label_file` bring into a service.
 //!
 //! In: a service whose values are canonical each. Out: its `environment` and `labels` with the files' below its own.
-//! Imports: `base`, `dotenv`, `session`, `tree`.
+//! Imports: `base`, `dotenv`, `merge` (replacing), `session`, `tree`.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -11,7 +11,8 @@ use crate::base::diag::Diagnostic;
 use crate::base::key::Key;
 use crate::base::span::Span;
 use crate::compose::dotenv;
-use crate::compose::session::Origin;
+use crate::compose::merge;
+use crate::compose::session::{Origin, Reason};
 use crate::compose::tree::{Entries, Node, Value};
 
 impl Canon<'_, '_> {
@@ -44,16 +45,16 @@ impl Canon<'_, '_> {
             let found = self.under_found("env_file", &path, place, raw, around);
             for (name, value) in found {
                 below.insert(name.clone(), value.clone());
-                merged.insert(
-                    name,
-                    Node {
-                        key: Some(place),
-                        ..Node::text(place, value)
-                    },
-                );
+                let entry = Node {
+                    key: Some(place),
+                    ..Node::text(place, value)
+                };
+                merge::insert_over(&mut merged, &name, entry);
             }
         }
-        merged.extend(own);
+        for (name, entry) in own {
+            merge::insert_over(&mut merged, &name, entry);
+        }
         if !merged.is_empty() {
             let node = entries.get("environment").map_or_else(
                 || Node {
@@ -99,7 +100,7 @@ impl Canon<'_, '_> {
         if !path.is_file() {
             let shown = self.session.show(path);
             let text = format!("env file `{shown}` not found");
-            let hint = "create it, or write `required: false` if it may be missing";
+            let hint = "create it, or write `path:` and `required: false` if it may be missing";
             let fault = match self.off {
                 true => Diagnostic::warning(text),
                 false => Diagnostic::error(text),
@@ -113,9 +114,10 @@ impl Canon<'_, '_> {
             dir: PathBuf::from("/"),
             vars: Rc::default(),
         };
-        let Some(id) = self.session.read_file(path, Some(place), origin) else {
+        let Some(id) = self.session.read_env(path, Some(place), origin) else {
             return dotenv::Variables::new();
         };
+        self.session.set_reason(id, Reason::Service);
         let text = self.session.text(id);
         let lookup = |name: &str| {
             vars.get(name)
@@ -147,6 +149,7 @@ impl Canon<'_, '_> {
             Err(error) => {
                 let at = Span::new(id, error.at, error.at);
                 let fault = Diagnostic::error(error.fault.to_string()).at(at);
+                let fault = fault.hint(error.fault.hint());
                 self.session
                     .diags
                     .push(fault.related(place, "the file is named here"));
@@ -164,7 +167,7 @@ impl Canon<'_, '_> {
             let Some(path) = file.as_text() else { continue };
             let path = PathBuf::from(self.resolve(file.span, path));
             for (name, value) in self.under_found("label_file", &path, file.span, false, None) {
-                merged.insert(name, Node::text(file.span, value));
+                merge::insert_over(&mut merged, &name, Node::text(file.span, value));
             }
         }
         if merged.is_empty() {
@@ -175,7 +178,9 @@ impl Canon<'_, '_> {
             ..Node::new(files.span, Value::Map(Entries::new()))
         });
         if let Some(own) = labels.entries_mut() {
-            merged.extend(std::mem::take(own));
+            for (name, entry) in std::mem::take(own) {
+                merge::insert_over(&mut merged, &name, entry);
+            }
             *own = merged;
         }
     }
