@@ -17,6 +17,7 @@ mod expand;
 mod join;
 mod json_schema;
 mod load;
+mod mend;
 mod merge;
 pub mod model;
 pub mod print;
@@ -310,6 +311,7 @@ fn canonical(
     let mut vars = (*found.vars).clone();
     vars.insert("COMPOSE_PROJECT_NAME".to_owned(), name.to_string());
     found.vars = Rc::new(vars);
+    session.vars = found.vars.clone();
     let mut joined: Vec<Joined> = Vec::new();
     for file in files {
         session.set_vars(file.id, found.vars.clone());

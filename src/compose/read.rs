@@ -2,14 +2,15 @@
 //!
 //! In: one registered text. Out: [`Raw`], a tree per YAML document. Anchors and merge keys are resolved here;
 //! duplicate keys, keys that are no text, cycles and alias bombs are refused with both places.
-//! It never interprets a key. Imports: `base`, `tree`, `scalar`, `trace`, `yaml`.
+//! It never interprets a key. Imports: `base`, `mend`, `tree`, `scalar`, `trace`, `yaml`.
 //! Rules: YAML 1.2.2; scalars as `yaml.v3` reads them, since Compose does (see `scalar`).
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use granit_parser::{Event, Options, Parser, ScalarStyle};
+use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle};
 
+use super::mend::Mended;
 use super::scalar;
 use super::trace::{By, Step, Trace};
 use super::tree::{Entries, Node, Tag, Value};
@@ -24,6 +25,8 @@ use crate::base::span::{SourceId, Span};
 const ALIAS_BUDGET: usize = 200_000;
 /// Depth of nesting that is accepted.
 const DEPTH: usize = 128;
+/// Bytes of a text that is read again where only strictness refused it.
+const MENDABLE: usize = 1 << 20;
 
 /// One file: the trees of its documents.
 #[derive(Debug)]
@@ -38,44 +41,93 @@ pub(super) struct Raw {
 ///
 /// Faults go to `diags`; what could be read is returned all the same, so that later phases find more of them.
 pub(super) fn read(source: SourceId, text: &str, diags: &mut Diagnostics) -> Raw {
-    let mut options = Options::default();
-    options.emit_comments = false;
-    options.flow_nesting_limit = DEPTH;
-    options.block_nesting_limit = DEPTH;
-    let skip = if text.starts_with('\u{feff}') {
-        '\u{feff}'.len_utf8()
-    } else {
-        0
-    };
-    let mut parser = Parser::new_from_str_with_options(text.get(skip..).unwrap_or(""), options);
-    let mut builder = Builder::new(source, skip, diags);
-    builder.unended_at = (!text.ends_with(['\n', '\r'])).then_some(text.len());
-    let mut complete = true;
-    while let Some(event) = parser.next_event() {
-        match event {
-            Ok((event, span)) => builder.event(event, &span),
-            Err(error) => {
-                let at = error
-                    .marker()
-                    .byte_offset()
-                    .map_or(text.len(), |at| at + skip);
-                let fault = yaml::fault(source, text, at, error.kind());
-                builder.diags.push(fault);
+    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let skip = text.len() - body.len();
+    let mut pass = Pass::run(source, body, skip, None);
+    if let Some(stop) = pass.stop.take() {
+        match mended(source, body, skip, &stop) {
+            Some(whole) => pass = whole,
+            None => {
+                let fault = yaml::fault(source, text, stop.at + skip, &stop.kind);
+                pass.diags.push(fault);
+            }
+        }
+    }
+    diags.append(pass.diags);
+    pass.raw
+}
+
+/// The text read as Compose reads it, where only strictness refused it.
+fn mended(source: SourceId, body: &str, skip: usize, stop: &Stop) -> Option<Pass> {
+    if body.len() > MENDABLE {
+        return None;
+    }
+    let mut mended = Mended::new(body);
+    let mut good = mended.mend(&stop.kind, stop.at);
+    while good {
+        let pass = Pass::run(source, &mended.text, skip, Some(&mended));
+        match &pass.stop {
+            None => return Some(pass),
+            Some(stop) => good = mended.mend(&stop.kind, stop.at),
+        }
+    }
+    None
+}
+
+/// Where and why the parser stopped.
+struct Stop {
+    /// Byte of the text it was given.
+    at: usize,
+    kind: ErrorKind,
+}
+
+/// One run of the parser over a text.
+struct Pass {
+    raw: Raw,
+    diags: Diagnostics,
+    stop: Option<Stop>,
+}
+
+impl Pass {
+    /// Reads `body`, which stands `skip` bytes behind the start of the source; `mended` leads back to its places.
+    fn run(source: SourceId, body: &str, skip: usize, mended: Option<&Mended>) -> Self {
+        let mut options = Options::default();
+        options.emit_comments = false;
+        options.flow_nesting_limit = DEPTH;
+        options.block_nesting_limit = DEPTH;
+        let (mut diags, mut stop) = (Diagnostics::default(), None);
+        let mut parser = Parser::new_from_str_with_options(body, options);
+        let mut builder = Builder::new(source, skip, &mut diags);
+        builder.mended = mended;
+        let end = builder.offset(body.len());
+        let last = body.rsplit(['\n', '\r']).next().unwrap_or_default();
+        builder.unended_at = (!last.trim().is_empty()).then_some(end);
+        let mut complete = true;
+        while let Some(event) = parser.next_event() {
+            match event {
+                Ok((event, span)) => builder.event(event, &span),
+                Err(error) => {
+                    let at = error.marker().byte_offset().unwrap_or(body.len());
+                    let kind = error.kind().clone();
+                    stop = Some(Stop { at, kind });
+                    complete = false;
+                    break;
+                }
+            }
+            if builder.spent > ALIAS_BUDGET {
                 complete = false;
                 break;
             }
         }
-        if builder.spent > ALIAS_BUDGET {
-            complete = false;
-            break;
+        if !complete {
+            builder.abandon(Span::new(source, end, end));
         }
-    }
-    if !complete {
-        builder.abandon(Span::new(source, text.len(), text.len()));
-    }
-    Raw {
-        documents: builder.documents,
-        complete,
+        let documents = builder.documents;
+        let raw = Raw {
+            documents,
+            complete,
+        };
+        Self { raw, diags, stop }
     }
 }
 
@@ -119,6 +171,8 @@ struct Builder<'d> {
     spent: usize,
     /// Where the text ends, if no line break ends it.
     unended_at: Option<usize>,
+    /// The way back to the places of the original.
+    mended: Option<&'d Mended>,
 }
 
 impl<'d> Builder<'d> {
@@ -133,6 +187,7 @@ impl<'d> Builder<'d> {
             documents,
             spent: 0,
             unended_at: None,
+            mended: None,
         }
     }
 
@@ -190,7 +245,13 @@ impl<'d> Builder<'d> {
 
     fn place(&self, span: &granit_parser::Span) -> Span {
         let range = span.byte_range().unwrap_or(0..0);
-        Span::new(self.source, range.start + self.skip, range.end + self.skip)
+        let (start, end) = (self.offset(range.start), self.offset(range.end));
+        Span::new(self.source, start, end)
+    }
+
+    /// The place in the source of a place in the text the parser was given.
+    fn offset(&self, at: usize) -> usize {
+        self.skip + self.mended.map_or(at, |mended| mended.original(at))
     }
 
     fn open(&mut self, value: Value, span: Span, anchor: usize, tag: Option<String>) {
@@ -564,6 +625,7 @@ mod tests {
         assert_eq!(json("a: |\n  b"), r#"{"a":"b"}"#);
         assert_eq!(json("a: |\n  b\n"), r#"{"a":"b\n"}"#);
         assert_eq!(json("a: |-\n  b"), r#"{"a":"b"}"#);
+        assert_eq!(json("a: |\n  b\n "), r#"{"a":"b\n"}"#);
         assert_eq!(json("a: |+\n  b\n\nc: >\n  d"), r#"{"a":"b\n\n","c":"d"}"#);
     }
 
@@ -612,6 +674,20 @@ mod tests {
                 "f.yaml:2:104: b{path}: the alias nests values more than 128 levels deep"
             )]
         );
+    }
+
+    #[test]
+    fn what_only_a_strict_reader_refuses_is_read_and_keeps_its_places() {
+        assert_eq!(
+            json("a:\n  b: \"c\n d\n\ne\"# f\n  g: [1,#h\n2]\n  i: \"it\\'s\"\n"),
+            r#"{"a":{"b":"c d\ne","g":[1,2],"i":"it's"}}"#
+        );
+        let text = "a:\n  b: 'c\nd'\n  e: 1\n  e: 2\n";
+        assert_eq!(
+            parse(text).1,
+            ["f.yaml:5:3: a.e: the key `e` is already defined"]
+        );
+        assert_eq!(parse("a:\n  b: 'c\nd\n").1.len(), 1);
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub(super) struct Session<'e> {
     pub(super) warned: BTreeSet<String>,
     /// Whether variables are replaced.
     pub(super) interpolate: bool,
+    /// Variables of the project, which files named by `env_file` see wherever they are named.
+    pub(super) vars: Rc<Vars>,
     /// Whether a file could not be read to its end: what seems undefined may stand in the rest.
     pub(super) partial: bool,
     origins: Vec<Origin>,
@@ -81,6 +83,7 @@ impl<'e> Session<'e> {
             diags: Diagnostics::default(),
             warned: BTreeSet::new(),
             interpolate,
+            vars: Rc::default(),
             partial: false,
             origins: Vec::new(),
             reasons: Vec::new(),

@@ -112,7 +112,9 @@ fn fuzz(target: &Target) {
         let input = mutate::mutated(&mut random, &corpus, target.tokens);
         let current = seconds.map(|_| write(target, "current", &input));
         let took = run(target, seed, inputs, &input);
-        drop(current);
+        if took > slowest && current.is_some() {
+            write(target, "slowest", &input);
+        }
         slowest = slowest.max(took);
         inputs += 1;
         // What was found keeps growing new inputs; the first seeds stay.

@@ -15,6 +15,9 @@ use crate::compose::merge;
 use crate::compose::session::{Origin, Reason};
 use crate::compose::tree::{Entries, Node, Value};
 
+/// Who knows a variable.
+type Lookup<'l> = &'l dyn Fn(&str) -> Option<String>;
+
 impl Canon<'_, '_> {
     pub(super) fn env_files(&mut self, entries: &mut Entries) {
         let Some(files) = entries.shift_remove("env_file") else {
@@ -27,6 +30,7 @@ impl Canon<'_, '_> {
             .unwrap_or_default();
         let mut merged = Entries::new();
         let mut below = dotenv::Variables::new();
+        let vars = self.session.vars.clone();
         for file in files.items().unwrap_or_default() {
             let Some(path) = file.text_of("path") else {
                 continue;
@@ -41,7 +45,12 @@ impl Canon<'_, '_> {
             if !required && !path.exists() {
                 continue;
             }
-            let around = Some((&own, &below));
+            // As Compose, the project's own variables answer here, also in a file that is included.
+            let lookup = |name: &str| {
+                let set = vars.get(name).cloned();
+                set.or_else(|| own.get(name).and_then(Node::scalar))
+            };
+            let around = (&lookup as Lookup<'_>, &below);
             let found = self.under_found("env_file", &path, place, raw, around);
             for (name, value) in found {
                 below.insert(name.clone(), value.clone());
@@ -73,7 +82,7 @@ impl Canon<'_, '_> {
         path: &std::path::Path,
         place: Span,
         raw: bool,
-        around: Option<(&Entries, &dotenv::Variables)>,
+        around: (Lookup<'_>, &dotenv::Variables),
     ) -> dotenv::Variables {
         self.path.0.push(Key::Name(key.to_owned()));
         let found = self.variables_file(path, place, raw, around);
@@ -83,20 +92,14 @@ impl Canon<'_, '_> {
 
     /// Reads an env or label file.
     ///
-    /// `around` holds the service's own `environment` and what earlier files have set: in this order they answer for
-    /// references in the file after the project's variables. Without it only the file itself does.
+    /// `around` answers for references in the file: the first before the file itself, the second after it.
     fn variables_file(
         &mut self,
         path: &std::path::Path,
         place: Span,
         raw: bool,
-        around: Option<(&Entries, &dotenv::Variables)>,
+        around: (Lookup<'_>, &dotenv::Variables),
     ) -> dotenv::Variables {
-        let vars = self
-            .session
-            .origin(place.source)
-            .map(|o| o.vars.clone())
-            .unwrap_or_default();
         if !path.is_file() {
             let shown = self.session.show(path);
             let text = format!("env file `{shown}` not found");
@@ -119,18 +122,11 @@ impl Canon<'_, '_> {
         };
         self.session.set_reason(id, Reason::Service);
         let text = self.session.text(id);
-        let lookup = |name: &str| {
-            vars.get(name)
-                .cloned()
-                .or_else(|| around?.0.get(name).and_then(Node::scalar))
-                .filter(|_| around.is_some())
-        };
-        let none = dotenv::Variables::new();
-        let below = around.map_or(&none, |(_, below)| below);
+        let (lookup, below) = around;
         let mut unset = Vec::new();
         let found = match raw {
-            true => dotenv::parse_raw(&text, &lookup),
-            false => dotenv::parse_over(&text, &lookup, below, &mut unset),
+            true => dotenv::parse_raw(&text, lookup),
+            false => dotenv::parse_over(&text, lookup, below, &mut unset),
         };
         match found {
             Ok(found) => {
@@ -163,10 +159,15 @@ impl Canon<'_, '_> {
             return;
         };
         let mut merged = Entries::new();
+        let (mut earlier, none) = (dotenv::Variables::new(), dotenv::Variables::new());
         for file in files.items().unwrap_or_default() {
             let Some(path) = file.as_text() else { continue };
             let path = PathBuf::from(self.resolve(file.span, path));
-            for (name, value) in self.under_found("label_file", &path, file.span, false, None) {
+            let lookup = |name: &str| earlier.get(name).cloned();
+            let around = (&lookup as Lookup<'_>, &none);
+            let found = self.under_found("label_file", &path, file.span, false, around);
+            for (name, value) in found {
+                earlier.insert(name.clone(), value.clone());
                 merge::insert_over(&mut merged, &name, Node::text(file.span, value));
             }
         }

@@ -339,6 +339,14 @@ impl Canon<'_, '_> {
 
     /// Bare names take their value from the variables of the file they stand in; unset ones stay empty.
     fn vars(&mut self, node: Node) -> Node {
+        for item in node.items().unwrap_or_default() {
+            let text = item.as_text().unwrap_or_default();
+            let name = text.split('=').next().unwrap_or_default();
+            if name.ends_with(char::is_whitespace) {
+                let fault = format!("the variable name `{name}` ends in a blank; write NAME=value");
+                self.fault(item, fault);
+            }
+        }
         let mut node = merge::pairs(node);
         if let Some(entries) = node.entries_mut() {
             for (name, entry) in entries {
