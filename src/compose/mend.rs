@@ -44,7 +44,9 @@ impl Mended {
     pub(super) fn mend(&mut self, kind: &ErrorKind, at: usize) -> bool {
         let rest = self.text.get(at..).unwrap_or_default();
         match kind {
-            ErrorKind::InvalidQuotedScalarIndent => self.change(at, 0, &" ".repeat(INDENT)),
+            ErrorKind::InvalidQuotedScalarIndent if !self.is_marker(at) => {
+                self.change(at, 0, &" ".repeat(INDENT))
+            }
             ErrorKind::CommentNotSeparated if rest.starts_with('#') => self.change(at, 0, " "),
             ErrorKind::UnknownQuotedScalarEscape => match escaped_quote(rest) {
                 Some(offset) => self.change(at + offset, 1, ""),
@@ -52,6 +54,16 @@ impl Mended {
             },
             _ => false,
         }
+    }
+
+    /// Whether a line is `---` or `...`, which begin and end documents even in quotes.
+    fn is_marker(&self, at: usize) -> bool {
+        let Some((before, rest)) = self.text.split_at_checked(at) else {
+            return false;
+        };
+        let marker = rest.strip_prefix("---").or(rest.strip_prefix("..."));
+        let alone = |rest: &str| rest.chars().next().is_none_or(char::is_whitespace);
+        before.ends_with('\n') && marker.is_some_and(alone)
     }
 
     /// The place in the original of a place in the text.
@@ -122,5 +134,7 @@ mod tests {
         assert!(!text.mend(&ErrorKind::UnknownQuotedScalarEscape, 3));
         assert!(!text.mend(&ErrorKind::TabInIndentation, 0));
         assert_eq!(text.text, "a: \"\\d\"");
+        let mut text = Mended::new("a: 'b\n--- c'");
+        assert!(!text.mend(&ErrorKind::InvalidQuotedScalarIndent, 6));
     }
 }
