@@ -43,6 +43,13 @@ pub(super) struct Raw {
 pub(super) fn read(source: SourceId, text: &str, diags: &mut Diagnostics) -> Raw {
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let skip = text.len() - body.len();
+    if let Some(fault) = yaml::web_page(source, text) {
+        diags.push(fault);
+        return Raw {
+            documents: Vec::new(),
+            complete: false,
+        };
+    }
     let mut pass = Pass::run(source, body, skip, None);
     if let Some(stop) = pass.stop.take() {
         match mended(source, body, skip, &stop) {
@@ -173,6 +180,8 @@ struct Builder<'d> {
     unended_at: Option<usize>,
     /// The way back to the places of the original.
     mended: Option<&'d Mended>,
+    /// The last key that is a list or a mapping.
+    odd_key: Option<Span>,
 }
 
 impl<'d> Builder<'d> {
@@ -188,6 +197,7 @@ impl<'d> Builder<'d> {
             spent: 0,
             unended_at: None,
             mended: None,
+            odd_key: None,
         }
     }
 
@@ -285,6 +295,21 @@ impl<'d> Builder<'d> {
 
     /// Gives up what is open, but for the top level and its section: what is complete in these can be checked.
     fn abandon(&mut self, end: Span) {
+        // A text that stands last may hold what should be keys.
+        match self.frames.last_mut().map(|frame| &mut frame.node.value) {
+            Some(Value::Map(entries)) => {
+                if entries
+                    .last()
+                    .is_some_and(|(_, node)| node.as_text().is_some())
+                {
+                    entries.pop();
+                }
+            }
+            Some(Value::List(items)) => {
+                items.pop_if(|node| node.as_text().is_some());
+            }
+            _ => {}
+        }
         self.frames.truncate(2);
         while !self.frames.is_empty() {
             self.close(end);
@@ -441,6 +466,9 @@ impl<'d> Builder<'d> {
             }
             return;
         };
+        if key == DROPPED {
+            return;
+        }
         if key == MERGE {
             self.merge_key(node, place);
             return;
@@ -461,7 +489,7 @@ impl<'d> Builder<'d> {
                     .path(&path)
                     .label("defined again")
                     .related(first, "the first definition")
-                    .hint("remove one of them or give it another name"),
+                    .hint("put both together under one key, remove one, or give it another name"),
             );
             return;
         }
@@ -505,6 +533,12 @@ impl<'d> Builder<'d> {
         if let Value::Text(text) = node.value {
             return (text, node.span);
         }
+        if matches!(node.value, Value::Map(_) | Value::List(_)) {
+            let inner = self.odd_key.replace(node.span);
+            if inner.is_some_and(|key| node.span.start <= key.start && key.end <= node.span.end) {
+                return (DROPPED.to_owned(), node.span);
+            }
+        }
         let shown = node.scalar().unwrap_or_default();
         let path = self.path();
         let fault = format!("a key must be a string, but this is {}", node.kind());
@@ -513,16 +547,18 @@ impl<'d> Builder<'d> {
         self.diags.push(match (&node.value, shown.as_str()) {
             (Value::Map(_) | Value::List(_), _) => fault
                 .label("expected a string")
-                .hint("if a template like {{ name }} is meant, put it in quotes"),
+                .hint("fill the template in first, or put its {{ … }} in quotes"),
             (_, text) if under_ports => fault
                 .label("expected a list of ports")
-                .hint(format!("write a list: `- \"{text}:{text}\"`")),
+                .hint(format!("write each as `- \"{text}:CONTAINER_PORT\"`")),
             (_, "") => fault,
             (_, text) => fault
                 .label("expected a string")
                 .hint(format!("put it in quotes: \"{text}\"")),
         });
-        (shown, node.span)
+        let odd = matches!(node.value, Value::Map(_) | Value::List(_));
+        let key = if odd { DROPPED.to_owned() } else { shown };
+        (key, node.span)
     }
 }
 
@@ -570,6 +606,8 @@ fn inherit(entries: &mut Entries, merged: Node, at: Span, diags: &mut Diagnostic
 const MERGE: &str = "\0<<";
 /// The tag that makes a quoted `<<` the merge key.
 const MERGE_TAG: &str = "tag:yaml.org,2002:merge";
+/// Stands for a key that is a list or a mapping; its entry is left out.
+const DROPPED: &str = "\0";
 
 fn merge_tag(tag: Option<&str>) -> Tag {
     match tag {
