@@ -1,4 +1,4 @@
-//! End-to-end tests of hoist: one binary, every case drives the real program from outside.
+//! End-to-end tests of hoist: one binary, every case but those of `fuzz` drives the real program from outside.
 //!
 //! Cases that start containers need root and a static busybox; where something is missing they are counted as
 //! ignored, with the reason. `HOIST_TEST_STRICT=1` makes each skip a failure, `HOIST_TEST_KEEP=1` keeps the
@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod engine;
+mod fuzz;
 mod harness;
 mod images;
 mod ml_workspace;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         engine::identity::CASES,
         engine::supervisor::CASES,
         bad_input::CASES,
+        fuzz::CASES,
         ml_workspace::CASES,
         vm::CASES,
     ];

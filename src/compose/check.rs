@@ -27,7 +27,12 @@ pub(super) fn check(merged: Merged, diags: &mut Diagnostics) -> Checked {
         path: KeyPath::root(),
         nameless: false,
     };
-    let Some(mut root) = merged.root else {
+    let says = |key: &String| key != "version";
+    let filled = |root: &Node| {
+        root.entries()
+            .is_none_or(|entries| entries.keys().any(says))
+    };
+    let Some(mut root) = merged.root.filter(filled) else {
         if !walk.diags.has_errors() {
             let fault = Diagnostic::error("the compose file is empty");
             walk.diags.push(fault.hint("add `services:`"));

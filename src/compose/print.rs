@@ -242,7 +242,7 @@ fn block(out: &mut String, depth: usize, text: &str) {
 
 /// A text as a plain scalar where every YAML reader takes it for text, else in double quotes.
 fn scalar_text(text: &str) -> String {
-    let resolved = super::scalar::resolve(text, granit_parser::ScalarStyle::Plain, None);
+    let resolved = super::scalar::plain(text);
     let plain = matches!(resolved, super::tree::Value::Text(_))
         && !text.starts_with(|c: char| "-?:,[]{}#&*!|>'\"%@`=~< ".contains(c))
         && !text.ends_with([' ', ':'])

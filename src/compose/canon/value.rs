@@ -425,6 +425,16 @@ impl Canon<'_, '_> {
 
     /// Bare names take their value from the variables of the file they stand in; unset ones stay empty.
     fn vars(&mut self, node: Node) -> Node {
+        for item in node.items().unwrap_or_default() {
+            let text = item.as_text().unwrap_or_default();
+            let name = text.split('=').next().unwrap_or_default();
+            // As Compose, an unset argument of a build is gone before its name is looked at.
+            let gone = name == text && self.path.0.last() == Some(&Key::Name("args".to_owned()));
+            if name.ends_with(char::is_whitespace) && !gone {
+                let fault = format!("the variable name `{name}` ends in a blank; write NAME=value");
+                self.fault(item, fault);
+            }
+        }
         let mut node = merge::pairs(node);
         if let Some(entries) = node.entries_mut() {
             for (name, entry) in entries {
