@@ -25,11 +25,13 @@ fn main() -> ExitCode {
     }
     harness::collect_panics();
     let arguments = libtest_mimic::Arguments::from_args();
-    let lists: [&[harness::Case]; 18] = [
+    let lists: [&[harness::Case]; 19] = [
         repo::CASES,
         model::config::CASES,
         model::errors::CASES,
+        model::explain::CASES,
         model::graph::CASES,
+        model::remote::CASES,
         images::store::CASES,
         images::build::CASES,
         images::pull::CASES,

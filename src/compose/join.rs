@@ -1,8 +1,8 @@
 //! Phase 3: `extends` and `include` bring other files in.
 //!
-//! In: [`Expanded`]. Out: [`Joined`]: no `extends`, no `include`. Files of the host only: an address is refused by name.
+//! In: [`Expanded`]. Out: [`Joined`]: no `extends`, no `include`. What lies elsewhere `remote` fetches.
 //! Relative paths stay as written: each value's source knows its directory (`session::Origin`).
-//! Imports: `base`, `check`, `dotenv`, `expand`, `merge`, `read`, `session`, `trace`, `tree`.
+//! Imports: `base`, `check`, `dotenv`, `expand`, `merge`, `read`, `remote`, `session`, `trace`, `tree`.
 //! Rules: Compose Specification, "extends", "include"; cycles are shown as the path that closes them.
 
 use std::collections::BTreeSet;
@@ -13,14 +13,14 @@ use super::expand::{self, Expanded, Vars};
 use super::session::{Origin, Reason, Session};
 use super::trace::{By, Step};
 use super::tree::{Entries, Node, Tag, Value};
-use super::{check, dotenv, merge, read};
+use super::{check, dotenv, merge, read, remote};
 use crate::base::diag::{Diagnostic, nearest};
 use crate::base::key::KeyPath;
 use crate::base::span::{SourceId, Span};
 
 /// Sections whose entries an included file brings in.
-const IMPORTED: [&str; 6] = [
-    "services", "networks", "volumes", "configs", "secrets", "models",
+const IMPORTED: [&str; 7] = [
+    "services", "jobs", "networks", "volumes", "configs", "secrets", "models",
 ];
 
 /// One file with everything it refers to.
@@ -39,9 +39,12 @@ pub(super) fn join(session: &mut Session<'_>, file: Expanded, chain: &[PathBuf])
                 "the top level must be a mapping, but this is {}",
                 document.kind()
             );
-            session
-                .diags
-                .push(Diagnostic::error(fault).at(document.span));
+            session.diags.push(
+                Diagnostic::error(fault)
+                    .at(document.span)
+                    .label("expected keys such as `services:`")
+                    .hint("start the file with `services:`"),
+            );
             continue;
         }
         extend_all(session, document, chain);
@@ -147,6 +150,14 @@ fn extend(
     let Some(extends) = extends else {
         return Some(service);
     };
+    let unfilled = |node: &Node| node.tag == Tag::Reset;
+    if unfilled(&extends)
+        || extends
+            .entries()
+            .is_some_and(|entries| entries.values().any(unfilled))
+    {
+        return Some(service);
+    }
     let (target, file) = match &extends.value {
         Value::Text(text) => (
             Node {
@@ -158,8 +169,11 @@ fn extend(
         Value::Map(entries) => match entries.get("service") {
             Some(target) => (target.clone(), entries.get("file").cloned()),
             None => {
-                let fault =
-                    Diagnostic::error("`extends` needs the key `service`").at(extends.place());
+                let path = KeyPath::root().key("services").key(name).key("extends");
+                let fault = Diagnostic::error("`extends` needs the key `service`")
+                    .at(extends.place())
+                    .path(&path)
+                    .hint("write `service: NAME` below it");
                 session.diags.push(fault);
                 return Some(service);
             }
@@ -194,26 +208,34 @@ fn extend(
             .iter()
             .find(|(_, known, _)| *known == target_name);
         let place = place.map_or(target.place(), |(_, _, place)| *place);
-        session
-            .diags
-            .push(Diagnostic::error(fault).at(place).path(&path));
+        session.diags.push(
+            Diagnostic::error(fault)
+                .at(place)
+                .path(&path.key("extends"))
+                .label("this leads back to a service on the way here")
+                .hint("remove one of these `extends`"),
+        );
         trail.cyclic.extend(names);
         return None;
     }
-    if base
-        .services
-        .get(&target_name)
-        .is_none_or(|base| base.tag == Tag::Reset)
-    {
+    let defined = base.services.get(&target_name);
+    if defined.is_none() && session.partial {
+        return Some(service);
+    }
+    if defined.is_none_or(|base| base.tag == Tag::Reset) {
         let fault = format!(
             "service `{name}` extends `{target_name}`, which is not defined in {}",
             session.show(&base.path)
         );
         let near = nearest(&target_name, base.services.keys().map(String::as_str));
-        let fault = Diagnostic::error(fault).at(target.place());
+        let path = KeyPath::root().key("services").key(name).key("extends");
+        let fault = Diagnostic::error(fault)
+            .at(target.place())
+            .path(&path)
+            .label("no service of that file");
         session.diags.push(match near {
             Some(near) => fault.hint(format!("did you mean `{near}`?")),
-            None => fault,
+            None => fault.hint("name a service of that file, or the file that has it with `file:`"),
         });
         return Some(service);
     }
@@ -237,10 +259,11 @@ fn extend(
 /// The services of the file that `extends.file` names.
 fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc<Pool>> {
     let text = file.as_text()?;
-    if refuse_remote(session, "extends.file", text, file.place()) {
-        return None;
-    }
-    let path = session.absolute(file.span, text);
+    let located = remote::locate(session, "extends.file", text, Some(file.place())).ok()?;
+    let path = match &located {
+        Some(located) => located.file.clone(),
+        None => session.absolute(file.span, text),
+    };
     if path == from.path {
         return Some(from.clone());
     }
@@ -248,15 +271,18 @@ fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc
         .origin(file.span.source)
         .map(|origin| origin.vars.clone())
         .unwrap_or_default();
-    let dir = path.parent().unwrap_or(Path::new("/")).to_path_buf();
-    let id = session.read_file(
-        &path,
-        Some(file.place()),
-        Origin {
-            dir,
-            vars: vars.clone(),
-        },
-    )?;
+    // As Compose: paths of a service of a remote file start from the root of what was fetched.
+    let dir = match &located {
+        Some(located) => located.root.clone(),
+        None => path.parent().unwrap_or(Path::new("/")).to_path_buf(),
+    };
+    let asked = located.is_none().then_some(file.place());
+    let origin = Origin {
+        dir,
+        vars: vars.clone(),
+    };
+    let id = session.read_file(&path, asked, origin)?;
+    session.sources.set_named_at(id, Some(file.place()));
     session.set_reason(id, Reason::Extends);
     let expanded = load(session, id, &vars);
     let root = merge::stack(expanded.documents, &mut session.diags, |_, _| {});
@@ -274,25 +300,12 @@ fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc
 pub(super) fn load(session: &mut Session<'_>, id: SourceId, vars: &Vars) -> Expanded {
     let text = session.text(id);
     let raw = read::read(id, &text, &mut session.diags);
+    session.remotes.note_variables(id, &raw.documents, vars);
+    session.partial |= !raw.complete;
     match session.interpolate {
         true => expand::expand(raw, vars, &mut session.warned, &mut session.diags),
         false => expand::keep(raw),
     }
-}
-
-fn refuse_remote(session: &mut Session<'_>, key: &str, text: &str, place: Span) -> bool {
-    let remote =
-        text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/");
-    if remote {
-        session.diags.push(
-            Diagnostic::error(format!(
-                "`{key}` names `{text}`: remote files are not supported by hoist yet"
-            ))
-            .at(place)
-            .hint("fetch it to this machine and name the local path"),
-        );
-    }
-    remote
 }
 
 fn include_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]) {
@@ -306,13 +319,19 @@ fn include_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]
     let Value::List(items) = &include.value else {
         if !include.is_null() {
             let fault = format!("`include` must be a list, but this is {}", include.kind());
-            session
-                .diags
-                .push(Diagnostic::error(fault).at(include.place()));
+            let fault = Diagnostic::error(fault)
+                .at(include.place())
+                .path(&KeyPath::root().key("include"))
+                .label("expected a list of paths");
+            session.diags.push(match include.scalar() {
+                Some(path) => fault.hint(format!("write it as a list: `- {path}`")),
+                None => fault.hint("start each entry with `- `"),
+            });
         }
         return;
     };
-    for item in items {
+    // What could not be filled in has been told.
+    for item in items.iter().filter(|item| item.tag != Tag::Reset) {
         if let Some(model) = include_one(session, item, chain) {
             import(session, document, model, item.place());
         }
@@ -352,12 +371,16 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
     let mut paths = Vec::new();
     for file in &files {
         let text = file.as_text()?;
-        if refuse_remote(session, "include", text, file.place()) {
-            return None;
-        }
-        paths.push((session.absolute(file.span, text), file.place()));
+        // What was fetched is read whatever the including file may read.
+        let at = file.place();
+        paths.push(
+            match remote::locate(session, "include", text, Some(at)).ok()? {
+                Some(located) => (located.file, None, at),
+                None => (session.absolute(file.span, text), Some(at), at),
+            },
+        );
     }
-    let Some((first, _)) = paths.first() else {
+    let Some((first, ..)) = paths.first() else {
         let fault = format!(
             "an entry of `include` must be a path or a mapping with `path`, but this is {}",
             item.kind()
@@ -374,9 +397,13 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
             .map(|path| session.show(path))
             .collect();
         let fault = format!("files include each other: {}", shown.join(" -> "));
-        session
-            .diags
-            .push(Diagnostic::error(fault).at(item.place()));
+        session.diags.push(
+            Diagnostic::error(fault)
+                .at(item.place())
+                .path(&KeyPath::root().key("include"))
+                .label("this file is being included already")
+                .hint("remove one of these includes"),
+        );
         return None;
     }
     let dir = match item.get("project_directory").and_then(Node::as_text) {
@@ -387,12 +414,14 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
     let mut chain = chain.to_vec();
     chain.push(first.clone());
     let mut documents = Vec::new();
-    for (path, place) in paths {
+    for (path, asked, at) in paths {
         let origin = Origin {
             dir: dir.clone(),
             vars: vars.clone(),
         };
-        let id = session.read_file(&path, Some(place), origin)?;
+        let id = session.read_file(&path, asked, origin)?;
+        session.remotes.allow(id, &dir, item.place());
+        session.sources.set_named_at(id, Some(at));
         session.set_reason(id, Reason::Include);
         let expanded = load(session, id, &vars);
         documents.extend(join(session, expanded, &chain).documents);
@@ -411,9 +440,11 @@ fn include_vars(session: &mut Session<'_>, item: &Node, dir: &Path) -> Option<Va
     let named = texts(item.get("env_file"));
     let files: Vec<(PathBuf, Option<Span>)> = if named.is_empty() {
         let default = dir.join(".env");
+        // No file names it, unless that is why it must not be read.
+        let barred = session.remotes.bars(&default, item.place());
         default
             .is_file()
-            .then_some((default, None))
+            .then(|| (default, barred.then_some(item.place())))
             .into_iter()
             .collect()
     } else {
@@ -447,7 +478,7 @@ pub(super) fn env_file(
         dir: PathBuf::from("/"),
         vars: Rc::default(),
     };
-    let id = session.read_file(path, asked, origin)?;
+    let id = session.read_env(path, asked, origin)?;
     session.set_reason(id, Reason::EnvFile);
     let mut unset = Vec::new();
     let text = session.text(id);
@@ -464,9 +495,11 @@ pub(super) fn env_file(
         Ok(found) => Some(found),
         Err(error) => {
             let place = Span::new(id, error.at, error.at);
-            session
-                .diags
-                .push(Diagnostic::error(error.fault.to_string()).at(place));
+            session.diags.push(
+                Diagnostic::error(error.fault.to_string())
+                    .at(place)
+                    .hint(error.fault.hint()),
+            );
             None
         }
     }

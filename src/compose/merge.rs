@@ -148,7 +148,7 @@ fn how(path: &KeyPath) -> How {
         })
         .collect();
     match names.as_slice() {
-        ["services", _, rest @ ..] => match rest {
+        ["services" | "jobs", _, rest @ ..] => match rest {
             ["command" | "entrypoint"] | ["healthcheck", "test"] => How::Replace,
             ["build"] => How::Build,
             ["depends_on"] => How::Dependencies,

@@ -3,21 +3,27 @@
 //! ```text
 //! discover ─▶ read ─Raw▶ expand ─Expanded▶ join ─Joined▶ merge ─Merged▶ check ─Checked▶ canon ─Canonical▶ bind ─▶ Project ─▶ select
 //! ```
-//! In: a [`LoadRequest`], the environment, files. Out: a project, or every finding of the run with its place.
-//! It knows no image and no engine. Imports: `base`.
+//! In: a [`LoadRequest`], the environment, files; others' files through [`remote::Fetch`]. Out: a project, or every finding of the run with its place.
+//! It knows no image and no engine, and opens no connection. Imports: `base`, `sys::fs`.
 //! Rules: Compose Specification; where it is silent as Compose 2.40.
 
+mod advice;
 mod bind;
 mod canon;
 mod check;
 mod discover;
 pub mod dotenv;
 mod expand;
+pub mod explain;
 mod join;
+mod json_schema;
+mod load;
 mod merge;
 pub mod model;
 pub mod print;
 mod read;
+pub mod remote;
+mod report;
 mod scalar;
 mod schema;
 pub mod select;
@@ -26,6 +32,9 @@ pub mod template;
 mod trace;
 mod tree;
 mod unsupported;
+mod yaml;
+
+pub use json_schema::json_schema;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -35,6 +44,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::env::Env;
+use crate::base::key::KeyPath;
 use crate::base::name::ProjectName;
 use crate::base::span::{SourceId, SourceMap};
 use canon::{Canonical, Frame};
@@ -67,6 +77,8 @@ pub struct LoadRequest {
     pub normalize: bool,
     /// Whether nothing will be run (`config`): values that only a container's start refuses are warnings then.
     pub print_only: bool,
+    /// Who fetches files that lie elsewhere; without one they are refused.
+    pub remote: Option<std::sync::Arc<dyn remote::Fetch>>,
 }
 
 impl Default for LoadRequest {
@@ -81,6 +93,7 @@ impl Default for LoadRequest {
             interpolate: true,
             normalize: true,
             print_only: false,
+            remote: None,
         }
     }
 }
@@ -129,13 +142,14 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
     if session.diags.has_errors() {
         return Err(failed(session));
     }
+    report::finish(&mut session);
     let files = stage.found.inputs.iter().map(|input| match input {
         Input::File(path) => path.clone(),
         Input::Stdin => PathBuf::from("-"),
     });
     Ok(Project {
         files: files.collect(),
-        document: document_of(canonical, &stage.name),
+        document: document_of(canonical, &stage.name, request.normalize),
         name: stage.name,
         dir: stage.found.dir,
         env_files: stage.found.env_files,
@@ -145,6 +159,9 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
         volumes: bound.volumes,
         configs: bound.configs,
         secrets: bound.secrets,
+        models: bound.models,
+        jobs: bound.jobs,
+        remote: session.remotes.take_found(),
         sources: session.sources,
         warnings: session.diags,
     })
@@ -177,7 +194,8 @@ pub fn document(
     if session.diags.has_errors() {
         return Err(failed(session));
     }
-    let mut json = document_of(canonical, &stage.name);
+    report::finish(&mut session);
+    let mut json = document_of(canonical, &stage.name, request.normalize);
     select::narrow(&mut json, &kept);
     Ok(Document {
         json,
@@ -243,21 +261,13 @@ pub fn variables(request: &LoadRequest, env: &Env) -> Result<Vec<Variable>, Load
         raw.raw
             .documents
             .iter()
-            .for_each(|node| collect(node, &mut all));
+            .for_each(|node| remote::collect(node, &mut all));
     }
     Ok(all.into_iter().collect())
 }
 
-fn collect(node: &tree::Node, all: &mut BTreeSet<Variable>) {
-    match &node.value {
-        tree::Value::Text(text) => all.extend(template::variables(text)),
-        tree::Value::List(items) => items.iter().for_each(|item| collect(item, all)),
-        tree::Value::Map(entries) => entries.values().for_each(|entry| collect(entry, all)),
-        _ => {}
-    }
-}
-
-fn failed(session: Session<'_>) -> LoadError {
+fn failed(mut session: Session<'_>) -> LoadError {
+    report::finish(&mut session);
     LoadError {
         diagnostics: session.diags,
         sources: session.sources,
@@ -265,6 +275,7 @@ fn failed(session: Session<'_>) -> LoadError {
 }
 
 /// What the phases behind discovery know of the project.
+#[derive(Debug)]
 struct Stage {
     found: Found,
     name: ProjectName,
@@ -289,10 +300,12 @@ fn canonical(
 ) -> Option<(Stage, Canonical)> {
     let mut found = discover::discover(request, env, session)?;
     let files = read_all(&found, request, session);
-    if session.diags.has_errors() {
+    if files.is_empty() {
         return None;
     }
-    let name = project_name(request, &found, &files, session)?;
+    // A project without a name has faults of its own, which are told in the same run.
+    let name = project_name(request, &found, &files, session)
+        .or_else(|| ProjectName::normalized("unnamed"))?;
     let mut vars = (*found.vars).clone();
     vars.insert("COMPOSE_PROJECT_NAME".to_owned(), name.to_string());
     found.vars = Rc::new(vars);
@@ -344,6 +357,10 @@ fn read_all(found: &Found, request: &LoadRequest, session: &mut Session<'_>) -> 
         let Some(id) = id else { continue };
         let text = session.text(id);
         let raw = read::read(id, &text, &mut session.diags);
+        session.partial |= !raw.complete;
+        session
+            .remotes
+            .note_variables(id, &raw.documents, &found.vars);
         files.push(ReadFile { id, path, raw });
     }
     files
@@ -384,22 +401,29 @@ fn project_name(
     for node in documents.filter_map(|document| document.get("name")) {
         let Some(text) = node.as_text() else { continue };
         let lookup = |name: &str| found.vars.get(name).cloned();
-        let filled = template::substitute(text, &lookup, &mut Vec::new());
-        let filled = filled.unwrap_or_else(|_| text.to_owned());
+        let filled = match template::substitute(text, &lookup, &mut Vec::new()) {
+            Ok(filled) => filled,
+            // Told where variables are replaced.
+            Err(_) if request.interpolate => return None,
+            Err(_) => text.to_owned(),
+        };
         if let Some(name) = ProjectName::normalized(&filled) {
             return Some(name);
         }
         let text = format!("no project name can be made of `{filled}`");
-        let hint = "use lowercase letters, digits, `-` and `_`";
+        let fault = Diagnostic::error(text)
+            .at(node.span)
+            .path(&KeyPath::root().key("name"))
+            .label("expected lowercase letters, digits, `-` and `_`");
         session
             .diags
-            .push(Diagnostic::error(text).at(node.span).hint(hint));
+            .push(fault.hint("write a name such as `name: my-app`"));
         return None;
     }
-    let base = found.dir.file_name().unwrap_or_default().to_string_lossy();
+    let base = found.home.file_name().unwrap_or_default().to_string_lossy();
     let name = ProjectName::normalized(&base);
     if name.is_none() {
-        let shown = found.dir.display();
+        let shown = found.home.display();
         let text = format!("no project name can be made of the directory `{shown}`");
         session
             .diags
@@ -409,25 +433,33 @@ fn project_name(
 }
 
 /// The document that `config` prints, of all services.
-fn document_of(canonical: Canonical, name: &ProjectName) -> Map<String, Json> {
+fn document_of(canonical: Canonical, name: &ProjectName, normalize: bool) -> Map<String, Json> {
     let mut document = Map::new();
     document.insert("name".to_owned(), Json::String(name.to_string()));
-    for (key, section) in [
-        ("configs", &canonical.configs),
-        ("models", &canonical.models),
-        ("networks", &canonical.networks),
-        ("secrets", &canonical.secrets),
-        ("services", &canonical.services),
-        ("volumes", &canonical.volumes),
-    ] {
-        if !section.is_empty() || key == "services" {
-            document.insert(key.to_owned(), Json::Object(tree::entries_json(section)));
+    let (sections, extensions) = canonical.into_parts();
+    for (key, section) in &sections {
+        if !section.is_empty() || *key == "services" {
+            let section = Json::Object(tree::entries_json(section));
+            document.insert((*key).to_owned(), section);
         }
     }
-    for (key, value) in tree::entries_json(&canonical.extensions) {
+    if normalize {
+        without_ipam_options(document.get_mut("networks"));
+    }
+    for (key, value) in tree::entries_json(&extensions) {
         document.insert(key, value);
     }
     document
+}
+
+/// Compose's own model has no place for these options, so that its document lacks them.
+fn without_ipam_options(networks: Option<&mut Json>) {
+    let networks = networks.and_then(Json::as_object_mut);
+    for network in networks.into_iter().flat_map(Map::values_mut) {
+        if let Some(ipam) = network.get_mut("ipam").and_then(Json::as_object_mut) {
+            ipam.remove("options");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! In: one registered text. Out: [`Raw`], a tree per YAML document. Anchors and merge keys are resolved here;
 //! duplicate keys, keys that are no text, cycles and alias bombs are refused with both places.
-//! It never interprets a key. Imports: `base`, `tree`, `scalar`, `trace`.
+//! It never interprets a key. Imports: `base`, `tree`, `scalar`, `trace`, `yaml`.
 //! Rules: YAML 1.2.2; scalars as `yaml.v3` reads them, since Compose does (see `scalar`).
 
 use std::collections::BTreeMap;
@@ -13,7 +13,9 @@ use granit_parser::{Event, Options, Parser, ScalarStyle};
 use super::scalar;
 use super::trace::{By, Step, Trace};
 use super::tree::{Entries, Node, Tag, Value};
+use super::yaml;
 use crate::base::diag::{Diagnostic, Diagnostics};
+use crate::base::key::{Key, KeyPath};
 use crate::base::span::{SourceId, Span};
 
 /// Nodes that the aliases of one file may add.
@@ -28,6 +30,8 @@ const DEPTH: usize = 128;
 pub(super) struct Raw {
     /// Documents in file order; empty ones are left out.
     pub(super) documents: Vec<Node>,
+    /// Whether the text was read to its end; if not, what was open at the fault is left out.
+    pub(super) complete: bool,
 }
 
 /// Parses a text.
@@ -43,8 +47,16 @@ pub(super) fn read(source: SourceId, text: &str, diags: &mut Diagnostics) -> Raw
     } else {
         0
     };
+    if let Some(fault) = yaml::web_page(source, text) {
+        diags.push(fault);
+        return Raw {
+            documents: Vec::new(),
+            complete: false,
+        };
+    }
     let mut parser = Parser::new_from_str_with_options(text.get(skip..).unwrap_or(""), options);
     let mut builder = Builder::new(source, skip, diags);
+    let mut complete = true;
     while let Some(event) = parser.next_event() {
         match event {
             Ok((event, span)) => builder.event(event, &span),
@@ -53,19 +65,23 @@ pub(super) fn read(source: SourceId, text: &str, diags: &mut Diagnostics) -> Raw
                     .marker()
                     .byte_offset()
                     .map_or(text.len(), |at| at + skip);
-                let span = Span::new(source, at, at);
-                builder
-                    .diags
-                    .push(Diagnostic::error(format!("invalid YAML: {}", error.info())).at(span));
+                let fault = yaml::fault(source, text, at, error.kind());
+                builder.diags.push(fault);
+                complete = false;
                 break;
             }
         }
         if builder.spent > ALIAS_BUDGET {
+            complete = false;
             break;
         }
     }
+    if !complete {
+        builder.abandon(Span::new(source, text.len(), text.len()));
+    }
     Raw {
         documents: builder.documents,
+        complete,
     }
 }
 
@@ -105,6 +121,8 @@ struct Builder<'d> {
     anchors: BTreeMap<usize, (Node, Extent)>,
     documents: Vec<Node>,
     spent: usize,
+    /// The last key that is a list or a mapping.
+    odd_key: Option<Span>,
 }
 
 impl<'d> Builder<'d> {
@@ -118,6 +136,7 @@ impl<'d> Builder<'d> {
             anchors: BTreeMap::new(),
             documents,
             spent: 0,
+            odd_key: None,
         }
     }
 
@@ -195,10 +214,48 @@ impl<'d> Builder<'d> {
         self.finish(frame.node, frame.anchor, frame.extent, false);
     }
 
+    /// Gives up what is open, but for the top level and its section: what is complete in these can be checked.
+    fn abandon(&mut self, end: Span) {
+        // A text that stands last may hold what should be keys.
+        match self.frames.last_mut().map(|frame| &mut frame.node.value) {
+            Some(Value::Map(entries)) => {
+                if entries
+                    .last()
+                    .is_some_and(|(_, node)| node.as_text().is_some())
+                {
+                    entries.pop();
+                }
+            }
+            Some(Value::List(items)) => {
+                items.pop_if(|node| node.as_text().is_some());
+            }
+            _ => {}
+        }
+        self.frames.truncate(2);
+        while !self.frames.is_empty() {
+            self.close(end);
+        }
+    }
+
+    /// Where the builder stands.
+    fn path(&self) -> KeyPath {
+        let step = |frame: &Frame| match (&frame.node.value, &frame.key) {
+            (Value::List(items), _) => Some(Key::Index(items.len())),
+            (_, Some((key, _))) => Some(Key::Name(key.clone())),
+            _ => None,
+        };
+        KeyPath(self.frames.iter().filter_map(step).collect())
+    }
+
     fn alias(&mut self, id: usize, place: Span) {
         let Some((mut node, mut extent)) = self.anchors.get(&id).cloned() else {
+            let path = self.path();
             self.diags.push(
-                Diagnostic::error("the alias stands inside the value it refers to").at(place),
+                Diagnostic::error("the alias stands inside the value it refers to")
+                    .at(place)
+                    .path(&path)
+                    .label("this would never end")
+                    .hint("write out what is meant here"),
             );
             self.finish(Node::new(place, Value::Null), 0, LEAF, false);
             return;
@@ -217,7 +274,9 @@ impl<'d> Builder<'d> {
         }
         if self.frames.len() + extent.depth > DEPTH {
             let fault = format!("the alias nests values more than {DEPTH} levels deep");
-            self.diags.push(Diagnostic::error(fault).at(place));
+            let path = self.path();
+            self.diags
+                .push(Diagnostic::error(fault).at(place).path(&path));
             self.finish(Node::new(place, Value::Null), 0, LEAF, false);
             return;
         }
@@ -315,6 +374,9 @@ impl<'d> Builder<'d> {
             }
             return;
         };
+        if key == DROPPED {
+            return;
+        }
         if key == MERGE {
             self.merge_key(node, place);
             return;
@@ -327,11 +389,15 @@ impl<'d> Builder<'d> {
             return;
         };
         if let Some(first) = entries.get(&key) {
+            let first = first.key_place();
+            let path = self.path().key(&key);
             self.diags.push(
                 Diagnostic::error(format!("the key `{key}` is already defined"))
                     .at(place)
-                    .related(first.key_place(), "the first definition")
-                    .hint("remove one of them or give it another name"),
+                    .path(&path)
+                    .label("defined again")
+                    .related(first, "the first definition")
+                    .hint("put both together under one key, remove one, or give it another name"),
             );
             return;
         }
@@ -346,7 +412,13 @@ impl<'d> Builder<'d> {
         for source in sources {
             if source.entries().is_none() {
                 let fault = format!("`<<` merges mappings, but this is {}", source.kind());
-                self.diags.push(Diagnostic::error(fault).at(place));
+                let path = self.path();
+                self.diags.push(
+                    Diagnostic::error(fault)
+                        .at(source.place())
+                        .path(&path)
+                        .label("expected an alias such as `*defaults`, or a list of them"),
+                );
             } else if let Some(frame) = self.frames.last_mut() {
                 frame.merges.push((source, place));
             }
@@ -357,17 +429,32 @@ impl<'d> Builder<'d> {
         if let Value::Text(text) = node.value {
             return (text, node.span);
         }
+        if matches!(node.value, Value::Map(_) | Value::List(_)) {
+            let inner = self.odd_key.replace(node.span);
+            if inner.is_some_and(|key| node.span.start <= key.start && key.end <= node.span.end) {
+                return (DROPPED.to_owned(), node.span);
+            }
+        }
         let shown = node.scalar().unwrap_or_default();
-        let fault = Diagnostic::error(format!(
-            "a key must be a string, but this is {}",
-            node.kind()
-        ))
-        .at(node.span);
-        self.diags.push(match shown.as_str() {
-            "" => fault,
-            text => fault.hint(format!("put it in quotes: \"{text}\"")),
+        let path = self.path();
+        let fault = format!("a key must be a string, but this is {}", node.kind());
+        let fault = Diagnostic::error(fault).at(node.place()).path(&path);
+        let under_ports = matches!(path.0.last(), Some(Key::Name(key)) if key == "ports");
+        self.diags.push(match (&node.value, shown.as_str()) {
+            (Value::Map(_) | Value::List(_), _) => fault
+                .label("expected a string")
+                .hint("fill the template in first, or put its {{ … }} in quotes"),
+            (_, text) if under_ports => fault
+                .label("expected a list of ports")
+                .hint(format!("write each as `- \"{text}:CONTAINER_PORT\"`")),
+            (_, "") => fault,
+            (_, text) => fault
+                .label("expected a string")
+                .hint(format!("put it in quotes: \"{text}\"")),
         });
-        (shown, node.span)
+        let odd = matches!(node.value, Value::Map(_) | Value::List(_));
+        let key = if odd { DROPPED.to_owned() } else { shown };
+        (key, node.span)
     }
 }
 
@@ -413,6 +500,8 @@ fn inherit(entries: &mut Entries, merged: Node, at: Span, diags: &mut Diagnostic
 
 /// Stands for the merge key among the keys; no YAML text can hold it.
 const MERGE: &str = "\0<<";
+/// Stands for a key that is a list or a mapping; its entry is left out.
+const DROPPED: &str = "\0";
 
 fn merge_tag(tag: Option<&str>) -> Tag {
     match tag {
@@ -461,11 +550,11 @@ mod tests {
     fn duplicate_and_non_string_keys_are_refused_with_both_places() {
         assert_eq!(
             parse("a:\n  b: 1\n  b: 2\n").1,
-            ["f.yaml:3:3: the key `b` is already defined"]
+            ["f.yaml:3:3: a.b: the key `b` is already defined"]
         );
         assert_eq!(
             parse("a: {1: x}").1,
-            ["f.yaml:1:5: a key must be a string, but this is an integer"]
+            ["f.yaml:1:5: a: a key must be a string, but this is an integer"]
         );
     }
 
@@ -473,7 +562,7 @@ mod tests {
     fn cycles_alias_bombs_and_deep_nesting_are_refused() {
         assert_eq!(
             parse("a: &x [*x]").1,
-            ["f.yaml:1:8: the alias stands inside the value it refers to"]
+            ["f.yaml:1:8: a[0]: the alias stands inside the value it refers to"]
         );
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for at in 1..9 {
@@ -487,9 +576,12 @@ mod tests {
         assert_eq!(parse(&"[".repeat(100_000)).1.len(), 1);
         let (open, close) = ("[".repeat(100), "]".repeat(100));
         let deep = format!("a: &a {open}{close}\nb: {open}*a{close}\n");
+        let path = "[0]".repeat(100);
         assert_eq!(
             parse(&deep).1,
-            ["f.yaml:2:104: the alias nests values more than 128 levels deep"]
+            [format!(
+                "f.yaml:2:104: b{path}: the alias nests values more than 128 levels deep"
+            )]
         );
     }
 

@@ -32,9 +32,12 @@ pub(crate) fn project(text: &str) -> Project {
         volumes: Default::default(),
         configs: Default::default(),
         secrets: Default::default(),
+        models: Default::default(),
+        jobs: Default::default(),
         document: Default::default(),
         sources: SourceMap::default(),
         warnings: Diagnostics::default(),
+        remote: Default::default(),
     };
     let mut documents = serde_json::Map::new();
     for part in text
@@ -142,6 +145,7 @@ fn mount(key: Option<String>, target: &str) -> VolumeMount {
         target: target.into(),
         source,
         read_only: false,
+        consistency: None,
     }
 }
 

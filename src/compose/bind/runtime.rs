@@ -1,4 +1,4 @@
-//! How a service's containers run: restart, health, limits, namespaces, ports.
+//! How a service's containers run: restart, health, namespaces, networks, ports.
 //!
 //! In: canonical values. Out: their typed form. Imports: `base`, `canon` (port ranges), `model`, `tree`.
 
@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::{Binder, flag, integer, labels, text, texts};
+use super::{Binder, duration, flag, integer, labels, spanned, text, texts};
+use crate::base::diag::Diagnostic;
 use crate::base::name::ServiceName;
-use crate::base::scalar::{self, ByteSize};
+use crate::base::scalar;
 use crate::base::span::Spanned;
 use crate::base::term::{Protocol, RestartPolicy};
-use crate::compose::canon::range;
+use crate::compose::canon::read_range;
 use crate::compose::model::{
     Condition, Dependency, HealthcheckSpec, Logging, NetworkModeSpec, Port, PullPolicy,
-    ResourceLimits, ServiceNetwork, ShareSpec,
+    ServiceNetwork, ShareSpec,
 };
 use crate::compose::tree::{Node, Value};
 
@@ -52,7 +53,11 @@ impl Binder<'_, '_> {
         let span = node.get("pull_policy")?.span;
         let expected =
             "a pull policy; write always, never, missing, build, daily, weekly or every_12h";
-        self.parse(node, "pull_policy", expected, |text| {
+        // Others do not fit the schema of Compose and are refused also where nothing is run.
+        let known = text(node, "pull_policy").is_none_or(|text| fits_pull_policy(&text));
+        let off = self.off;
+        self.off = off && known;
+        let policy = self.parse(node, "pull_policy", expected, |text| {
             Some(match text {
                 "always" | "refresh" => PullPolicy::Always,
                 "never" => PullPolicy::Never,
@@ -62,20 +67,25 @@ impl Binder<'_, '_> {
                 "weekly" => PullPolicy::Every(Duration::from_secs(604_800)),
                 _ => PullPolicy::Every(scalar::parse_duration(text.strip_prefix("every_")?)?),
             })
-        })
-        .map(|policy| Spanned::new(policy, span))
+        });
+        self.off = off;
+        policy.map(|policy| Spanned::new(policy, span))
     }
 
     pub(super) fn healthcheck(&mut self, node: &Node) -> Option<HealthcheckSpec> {
         let node = node.get("healthcheck")?;
-        let span = |key: &str| text(node, key).and_then(|text| scalar::parse_duration(&text));
+        let span = |key: &str| duration(node, key);
         let test = texts(node, "test");
         let off = flag(node, "disable") || test.first().is_some_and(|word| word == "NONE");
         let retries = integer(node, "retries");
-        if retries.is_some_and(|retries| retries < 0) {
-            self.under("healthcheck", |binder| {
-                binder.fault(node, "`retries` must not be negative");
-            });
+        if let Some(value) = node
+            .get("retries")
+            .filter(|_| retries.is_some_and(|n| n < 0))
+        {
+            let path = self.path.key("healthcheck").key("retries");
+            let fault = Diagnostic::error("the number of retries must not be negative");
+            let fault = fault.at(value.place()).path(&path);
+            self.session.diags.push(fault.label("expected 0 or more"));
         }
         Some(HealthcheckSpec {
             test: if test.is_empty() { None } else { Some(test) },
@@ -90,11 +100,8 @@ impl Binder<'_, '_> {
 
     pub(super) fn logging(&mut self, node: &Node) -> Option<Logging> {
         let node = node.get("logging")?;
-        let driver = node
-            .get("driver")
-            .and_then(|driver| Some(Spanned::new(driver.scalar()?, driver.span)));
         Some(Logging {
-            driver,
+            driver: spanned(node, "driver"),
             options: labels(node, "options"),
         })
     }
@@ -152,6 +159,8 @@ impl Binder<'_, '_> {
             aliases: texts(node, "aliases"),
             ipv4_address: self.parse(node, "ipv4_address", "an IPv4 address", |t| t.parse().ok()),
             ipv6_address: self.parse(node, "ipv6_address", "an IPv6 address", |t| t.parse().ok()),
+            link_local_ips: self.items(node, "link_local_ips", Self::address),
+            driver_opts: labels(node, "driver_opts"),
             mac_address: text(node, "mac_address"),
             interface_name: text(node, "interface_name"),
             priority: number("priority"),
@@ -207,7 +216,7 @@ impl Binder<'_, '_> {
         let address = |text: &str| text.parse::<IpAddr>().ok();
         let host_ip = self.parse(node, "host_ip", "an IP address", address);
         let expected = "a port or a range of ports";
-        let published = self.parse(node, "published", expected, |text| range(text).ok());
+        let published = self.parse(node, "published", expected, read_range);
         let protocol = self
             .parse(
                 node,
@@ -230,45 +239,32 @@ impl Binder<'_, '_> {
                 published,
                 target,
                 protocol,
+                mode: text(node, "mode"),
+                name: text(node, "name"),
+                app_protocol: text(node, "app_protocol"),
             },
             node.span,
         ))
     }
+}
 
-    /// `cpus`, `mem_limit` and kin; `deploy.resources` says the same in other words.
-    pub(super) fn resources(&mut self, node: &Node) -> ResourceLimits {
-        let part = |name: &str| node.get("deploy")?.get("resources")?.get(name);
-        let (limits, reservations) = (part("limits"), part("reservations"));
-        let of = |part: Option<&Node>, key: &str| part.and_then(|part| part.get(key)).cloned();
-        let number = |node: Option<Node>| match node?.value {
-            Value::Int(value) => Some(value as f64),
-            Value::Float(value) => Some(value),
-            Value::Text(text) => text.parse().ok(),
-            _ => None,
-        };
-        let whole = |node: Option<Node>| number(node).map(|value| value as i64);
-        let size = |node: Option<Node>| whole(node).filter(|n| *n > 0).map(|n| ByteSize(n as u64));
-        let count = |key: &str| integer(node, key).and_then(|n| u64::try_from(n).ok());
-        let own = |key: &str| node.get(key).cloned();
-        let cpus = number(own("cpus").or_else(|| of(limits, "cpus"))).filter(|cpus| *cpus > 0.0);
-        let weight = node
-            .get("blkio_config")
-            .and_then(|blkio| integer(blkio, "weight"));
-        ResourceLimits {
-            cpu_millis: cpus.map(|cpus| ((cpus * 1000.0).round() as u64).max(1)),
-            cpu_shares: count("cpu_shares"),
-            cpu_period: count("cpu_period"),
-            cpu_quota: integer(node, "cpu_quota"),
-            cpuset: text(node, "cpuset"),
-            memory: size(own("mem_limit").or_else(|| of(limits, "memory"))),
-            memory_reservation: size(own("mem_reservation").or_else(|| of(reservations, "memory"))),
-            memory_swap: whole(own("memswap_limit")),
-            swappiness: count("mem_swappiness"),
-            oom_kill_disable: flag(node, "oom_kill_disable"),
-            pids: whole(own("pids_limit").or_else(|| of(limits, "pids"))),
-            blkio_weight: weight.and_then(|weight| u16::try_from(weight).ok()),
-        }
-    }
+/// Whether a text holds a word that Compose's schema asks for; as its pattern, anywhere.
+fn fits_pull_policy(text: &str) -> bool {
+    let words = [
+        "always",
+        "never",
+        "build",
+        "if_not_present",
+        "missing",
+        "refresh",
+        "daily",
+        "weekly",
+    ];
+    let every = |text: &str| {
+        let digits = text.trim_start_matches(|c: char| c.is_ascii_digit());
+        digits.len() < text.len() && digits.starts_with(['w', 'd', 'h', 'm', 's'])
+    };
+    words.iter().any(|word| text.contains(word)) || text.split("every_").skip(1).any(every)
 }
 
 fn restart(text: &str) -> Option<RestartPolicy> {

@@ -37,11 +37,11 @@ impl Canon<'_, '_> {
             );
             let raw = file.text_of("format") == Some("raw");
             let path = PathBuf::from(self.resolve(place, path));
-            if !required && !path.exists() {
+            if !required && !self.session.remotes.bars(&path, place) && !path.exists() {
                 continue;
             }
             let own = own.clone();
-            let found = self.under_found("env_file", &path, place, raw, &own);
+            let found = self.under_found("env_file", &path, place, raw, Some(&own));
             for (name, value) in found {
                 let entry = Node {
                     key: Some(place),
@@ -71,7 +71,7 @@ impl Canon<'_, '_> {
         path: &std::path::Path,
         place: Span,
         raw: bool,
-        own: &Entries,
+        own: Option<&Entries>,
     ) -> dotenv::Variables {
         self.path.0.push(Key::Name(key.to_owned()));
         let found = self.variables_file(path, place, raw, own);
@@ -79,23 +79,24 @@ impl Canon<'_, '_> {
         found
     }
 
-    /// Reads an env or label file; `own` answers for references in it after the project's variables.
+    /// Reads an env or label file; `own` answers for references in it after the project's variables, without `own` only
+    /// the file itself does.
     fn variables_file(
         &mut self,
         path: &std::path::Path,
         place: Span,
         raw: bool,
-        own: &Entries,
+        own: Option<&Entries>,
     ) -> dotenv::Variables {
         let vars = self
             .session
             .origin(place.source)
             .map(|o| o.vars.clone())
             .unwrap_or_default();
-        if !path.is_file() {
+        if !self.session.remotes.bars(path, place) && !path.is_file() {
             let shown = self.session.show(path);
             let text = format!("env file `{shown}` not found");
-            let hint = "create it, or write `required: false` if it may be missing";
+            let hint = "create it, or write `path:` and `required: false` if it may be missing";
             let fault = match self.off {
                 true => Diagnostic::warning(text),
                 false => Diagnostic::error(text),
@@ -109,21 +110,29 @@ impl Canon<'_, '_> {
             dir: PathBuf::from("/"),
             vars: Rc::default(),
         };
-        let Some(id) = self.session.read_file(path, Some(place), origin) else {
+        let Some(id) = self.session.read_env(path, Some(place), origin) else {
             return dotenv::Variables::new();
         };
-        self.session.set_reason(id, Reason::Service);
+        let labels = self.path.0.last() == Some(&Key::Name("label_file".to_owned()));
+        let reason = if labels {
+            Reason::Labels
+        } else {
+            Reason::Service
+        };
+        self.session.set_reason(id, reason);
         let text = self.session.text(id);
-        if raw {
-            return dotenv::parse_raw(&text);
-        }
         let lookup = |name: &str| {
             vars.get(name)
                 .cloned()
-                .or_else(|| own.get(name).and_then(Node::scalar))
+                .or_else(|| own?.get(name).and_then(Node::scalar))
+                .filter(|_| own.is_some())
         };
         let mut unset = Vec::new();
-        match dotenv::parse(&text, &lookup, &mut unset) {
+        let found = match raw {
+            true => dotenv::parse_raw(&text, &lookup),
+            false => dotenv::parse(&text, &lookup, &mut unset),
+        };
+        match found {
             Ok(found) => {
                 for name in unset {
                     if self.session.warned.insert(name.clone()) {
@@ -140,9 +149,7 @@ impl Canon<'_, '_> {
             Err(error) => {
                 let at = Span::new(id, error.at, error.at);
                 let fault = Diagnostic::error(error.fault.to_string()).at(at);
-                self.session
-                    .diags
-                    .push(fault.related(place, "the file is named here"));
+                self.session.diags.push(fault.hint(error.fault.hint()));
                 dotenv::Variables::new()
             }
         }
@@ -156,11 +163,12 @@ impl Canon<'_, '_> {
         for file in files.items().unwrap_or_default() {
             let Some(path) = file.as_text() else { continue };
             let path = PathBuf::from(self.resolve(file.span, path));
-            for (name, value) in
-                self.under_found("label_file", &path, file.span, false, &Entries::new())
-            {
+            for (name, value) in self.under_found("label_file", &path, file.span, false, None) {
                 merge::insert_over(&mut merged, &name, Node::text(file.span, value));
             }
+        }
+        if merged.is_empty() {
+            return;
         }
         let labels = entries.entry("labels".to_owned()).or_insert_with(|| Node {
             key: files.key,
