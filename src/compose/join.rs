@@ -61,6 +61,20 @@ struct Pool {
 }
 
 fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]) {
+    if let Some(services) = document
+        .get("services")
+        .filter(|services| services.is_null())
+    {
+        let fault = Diagnostic::error("expected a mapping, but this is empty")
+            .at(services.place())
+            .path(&KeyPath::root().key("services"))
+            .hint("remove the key, or put a service below it");
+        session.diags.push(fault);
+        if let Some(root) = document.entries_mut() {
+            root.shift_remove("services");
+        }
+        return;
+    }
     let Some(services) = document.get("services").and_then(Node::entries) else {
         return;
     };
