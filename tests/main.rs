@@ -25,11 +25,13 @@ fn main() -> ExitCode {
     }
     harness::collect_panics();
     let arguments = libtest_mimic::Arguments::from_args();
-    let lists: [&[harness::Case]; 18] = [
+    let lists: [&[harness::Case]; 20] = [
         repo::CASES,
         model::config::CASES,
         model::errors::CASES,
         model::graph::CASES,
+        model::spec::own::CASES,
+        model::spec::whole::CASES,
         images::store::CASES,
         images::build::CASES,
         images::pull::CASES,

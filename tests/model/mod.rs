@@ -3,3 +3,5 @@
 pub mod config;
 pub mod errors;
 pub mod graph;
+mod samples;
+pub mod spec;
