@@ -22,7 +22,7 @@ use super::canon::{Canonical, Frame};
 use super::model::{FileObject, Job, Model, Network, Service, Volume};
 use super::session::Session;
 use super::tree::{Entries, Node, Value};
-use crate::base::diag::Diagnostic;
+use crate::base::diag::{Diagnostic, nearest};
 use crate::base::key::{Key, KeyPath};
 use crate::base::name::ServiceName;
 use crate::base::scalar::{ByteSize, parse_duration};
@@ -118,13 +118,16 @@ struct Binder<'s, 'e> {
 impl Binder<'_, '_> {
     /// Reports a value that can't be used; where it will not be run only as a warning.
     fn fault(&mut self, node: &Node, text: impl Into<String>) {
+        let fault = self.faulty(node, text);
+        self.session.diags.push(fault);
+    }
+
+    fn faulty(&self, node: &Node, text: impl Into<String>) -> Diagnostic {
         let fault = match self.off {
             true => Diagnostic::warning(text),
             false => Diagnostic::error(text),
         };
-        self.session
-            .diags
-            .push(fault.at(node.place()).path(&self.path));
+        fault.at(node.place()).path(&self.path)
     }
 
     /// Goes one key down.
@@ -135,7 +138,8 @@ impl Binder<'_, '_> {
         out
     }
 
-    /// Parses the text of a key; `expected` completes "is not …" when that fails.
+    /// Parses the text of a key; `expected` completes "is not …" when that fails, and behind "; write " it has the words
+    /// that are known.
     fn parse<T>(
         &mut self,
         node: &Node,
@@ -147,8 +151,20 @@ impl Binder<'_, '_> {
         let text = value.scalar()?;
         let parsed = parse(&text);
         if parsed.is_none() {
+            let (kind, words) = expected.split_once("; write ").unwrap_or((expected, ""));
+            let label = match words {
+                "" => format!("expected {kind}"),
+                words => format!("expected {words}"),
+            };
+            let known = words.split(", ").flat_map(|part| part.split(" or "));
+            let near = nearest(&text, known);
             self.under(key, |binder| {
-                binder.fault(value, format!("`{text}` is not {expected}"));
+                let fault = binder.faulty(value, format!("`{text}` is not {kind}"));
+                let fault = fault.label(label);
+                binder.session.diags.push(match near {
+                    Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                    None => fault,
+                });
             });
         }
         parsed

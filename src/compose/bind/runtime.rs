@@ -12,7 +12,7 @@ use crate::base::name::ServiceName;
 use crate::base::scalar;
 use crate::base::span::Spanned;
 use crate::base::term::{Protocol, RestartPolicy};
-use crate::compose::canon::range;
+use crate::compose::canon::read_range;
 use crate::compose::model::{
     Condition, Dependency, HealthcheckSpec, Logging, NetworkModeSpec, Port, PullPolicy,
     ServiceNetwork, ShareSpec,
@@ -206,7 +206,7 @@ impl Binder<'_, '_> {
         let address = |text: &str| text.parse::<IpAddr>().ok();
         let host_ip = self.parse(node, "host_ip", "an IP address", address);
         let expected = "a port or a range of ports";
-        let published = self.parse(node, "published", expected, |text| range(text).ok());
+        let published = self.parse(node, "published", expected, read_range);
         let protocol = self
             .parse(
                 node,

@@ -9,10 +9,11 @@ mod files;
 mod lists;
 mod service;
 mod short;
+mod unit;
 mod value;
 
 pub(super) use service::is_address;
-pub(super) use short::range;
+pub(super) use short::read_range;
 
 use super::check::Checked;
 use super::schema::PROJECT;
@@ -102,6 +103,7 @@ pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'
                     key: node.key,
                     span: node.span,
                     tag: node.tag,
+                    notes: node.notes,
                     value,
                 };
                 out.extensions.insert(key, node);
@@ -276,15 +278,23 @@ impl Canon<'_, '_> {
             .copied()
             .filter(|way| entries.contains_key(*way))
             .collect();
+        if self.session.diags.is_faulty(&self.path) {
+            return;
+        }
         let fault = match said.len() {
             0 if external || entries.contains_key("driver") => return,
             0 => format!("one of the keys {} must be set", ways.join(", ")),
             1 => return,
             _ => format!("{} exclude each other", said.join(" and ")),
         };
-        self.session
-            .diags
-            .push(Diagnostic::error(fault).at(place).path(&self.path));
+        let hint = match said.first() {
+            None => {
+                "write `file: PATH` below it, or `external: true` if it exists already".to_owned()
+            }
+            Some(first) => format!("keep one of them, for example `{first}`"),
+        };
+        let fault = Diagnostic::error(fault).at(place).path(&self.path);
+        self.session.diags.push(fault.hint(hint));
     }
 
     /// Makes a path absolute; Windows paths stay as they are.

@@ -53,7 +53,9 @@ impl Canon<'_, '_> {
         };
         if entries.contains_key("dockerfile") && entries.contains_key("dockerfile_inline") {
             let fault = "`dockerfile` and `dockerfile_inline` exclude each other";
-            let diag = Diagnostic::error(fault).at(place);
+            let diag = Diagnostic::error(fault)
+                .at(place)
+                .hint("remove one of them");
             self.session.diags.push(diag.path(&self.path.key("build")));
         }
         let context = entries

@@ -13,8 +13,11 @@ mod project;
 mod service;
 mod storage;
 
-pub(super) use parts::ULIMIT;
+pub(super) use build::BUILD;
+pub(super) use deploy::DEPLOY;
+pub(super) use parts::{HEALTHCHECK, ULIMIT};
 pub(super) use project::{EXTERNAL, PROJECT};
+pub(super) use service::SERVICE;
 
 /// What a value may be, and by that what its canonical form is.
 #[derive(Debug)]
