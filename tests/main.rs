@@ -25,11 +25,13 @@ fn main() -> ExitCode {
     }
     harness::collect_panics();
     let arguments = libtest_mimic::Arguments::from_args();
-    let lists: [&[harness::Case]; 20] = [
+    let lists: &[&[harness::Case]] = &[
         repo::CASES,
         model::config::CASES,
         model::errors::CASES,
+        model::explain::CASES,
         model::graph::CASES,
+        model::remote::CASES,
         model::spec::own::CASES,
         model::spec::whole::CASES,
         images::store::CASES,
@@ -48,7 +50,8 @@ fn main() -> ExitCode {
         vm::CASES,
     ];
     let trials = lists
-        .into_iter()
+        .iter()
+        .copied()
         .flatten()
         .map(|case| case.trial())
         .collect();

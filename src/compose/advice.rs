@@ -52,7 +52,7 @@ pub(super) fn noun(path: &KeyPath) -> String {
         [] => "the top level".to_owned(),
         [Key::Name(section), Key::Name(_)] => match section.as_str() {
             "services" => "a service".to_owned(),
-            section => format!("an entry of `{section}`"),
+            section => format!("a {}", section.trim_end_matches('s')),
         },
         [.., last, Key::Index(_)] => match name(last) {
             Some(last) => format!("an entry of `{last}`"),
@@ -74,6 +74,13 @@ pub(super) fn noun(path: &KeyPath) -> String {
 /// What to do about an unknown key of the mapping at `path`.
 pub(super) fn unknown_key(path: &KeyPath, shape: &Shape, key: &str, entry: &Node) -> String {
     let names = || shape.names();
+    let odd = |c: char| c != ' ' && (c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}'));
+    if let Some(odd) = key.chars().find(|c| odd(*c)) {
+        return format!(
+            "the key holds a blank that is no space (U+{:04X}), as text copied from a web page may: write spaces",
+            u32::from(odd)
+        );
+    }
     let same = key.to_lowercase().replace('-', "_");
     if let Some(known) = names().find(|known| *known == same) {
         return format!("write `{known}`");
@@ -91,10 +98,11 @@ pub(super) fn unknown_key(path: &KeyPath, shape: &Shape, key: &str, entry: &Node
 fn place_of(path: &KeyPath, key: &str, entry: &Node) -> Option<String> {
     let depth = path.0.len();
     if depth == 0 {
-        if ["image", "build"]
+        let alike = ["image", "build"]
             .iter()
-            .any(|known| entry.get(known).is_some())
-        {
+            .any(|key| entry.get(key).is_some());
+        let stray = nearest(key, PROJECT.names()).is_none();
+        if alike || entry.is_null() && stray && SERVICE.rule(key).is_none() {
             return Some(format!(
                 "if `{key}` is a service, indent it below `services:`"
             ));
@@ -223,6 +231,9 @@ pub(super) fn wrong_kind(rule: &Rule, path: &KeyPath, node: &Node) -> Option<Str
             scalar.map(|text| format!("put it in quotes: {}", quoted(&text)))
         }
         (Rule::Bool | Rule::Flag, Value::Int(value)) => Some(format!("write {}", *value != 0)),
+        (Rule::Object(_), Value::Text(_) | Value::Bool(_)) if last_name(path) == "healthcheck" => {
+            Some("to have none write `healthcheck: {disable: true}`".to_owned())
+        }
         (Rule::Object(shape), Value::Text(text)) => joined_pair(shape, text),
         (Rule::Object(_) | Rule::Each(_), Value::List(_)) => {
             Some("remove the dashes: this is a mapping, not a list".to_owned())
@@ -250,7 +261,11 @@ pub(super) fn wrong_kind(rule: &Rule, path: &KeyPath, node: &Node) -> Option<Str
 fn as_item(text: &str, path: &KeyPath) -> Option<String> {
     let first = text.split_whitespace().next().unwrap_or_default();
     if let Some(rest) = first.strip_prefix('-').filter(|rest| !rest.is_empty()) {
-        return Some(format!("put a space behind the dash: `- {}`", plain(rest)));
+        let item = match rest.starts_with(['"', '\'']) {
+            true => rest.to_owned(),
+            false => plain(rest),
+        };
+        return Some(format!("put a space behind the dash: `- {item}`"));
     }
     let item = match last_name(path) {
         "ports" | "expose" => quoted(text),
@@ -273,7 +288,7 @@ fn from_mapping(path: &KeyPath, entries: &Entries) -> Option<String> {
     let pairs = ["environment", "labels", "args", "annotations", "sysctls"];
     let in_pairs = matches!(listed, Some(Key::Name(name)) if pairs.contains(&name.as_str()));
     match value.scalar() {
-        Some(value) if in_pairs => Some(format!(
+        Some(value) if in_pairs && !key.contains('=') => Some(format!(
             "write `- {key}={value}`, or remove the dash of each entry"
         )),
         Some(value) => Some(format!(

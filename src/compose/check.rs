@@ -100,7 +100,8 @@ impl Walk<'_> {
             (Rule::Choice(words), Text(text)) => {
                 let known = words.contains(&text.as_str());
                 if !known {
-                    let near = nearest(text, words.iter().copied());
+                    let within = || words.iter().copied().find(|word| word.contains(&**text));
+                    let near = nearest(text, words.iter().copied()).or_else(within);
                     let fault = format!("`{text}` is not one of {}", words.join(", "));
                     let label = "expected one of these words".to_owned();
                     let hint = near.map(|near| format!("did you mean `{near}`?"));
@@ -245,7 +246,7 @@ impl Walk<'_> {
                 };
                 let fault = Diagnostic::error(format!("the key `{key}` is missing"))
                     .at(place)
-                    .label(format!("needs `{key}:`"))
+                    .label(format!("`{key}:` is needed here"))
                     .hint(format!("add `{key}:` with {value}"));
                 self.diags.push(fault.path(&self.path));
             }

@@ -83,8 +83,9 @@ impl Walk<'_> {
             }
             Value::Text(text) if text.contains('$') => {
                 let mut unset = Vec::new();
+                let mut whole = String::new();
                 match template::substitute(text, &|name| self.vars.get(name).cloned(), &mut unset) {
-                    Ok(filled) => *text = filled,
+                    Ok(filled) => whole = std::mem::replace(text, filled),
                     Err(error) => {
                         let fault = self.fault(text, node.span, place, &error);
                         self.diags.push(fault);
@@ -93,7 +94,11 @@ impl Walk<'_> {
                     }
                 }
                 for name in unset {
-                    self.unset(&name, place);
+                    let part = [format!("${{{name}"), format!("${name}")];
+                    let written = part
+                        .iter()
+                        .find_map(|part| part_of(&whole, part, node.span));
+                    self.unset(&name, written.unwrap_or(place));
                 }
             }
             _ => {}
@@ -113,7 +118,8 @@ impl Walk<'_> {
             TemplateError::Deep => ("${".to_owned(), "too many levels".to_owned()),
         };
         let place = part_of(text, &part, written).unwrap_or(place);
-        let fault = Diagnostic::error(error.to_string())
+        let message = error.to_string();
+        let fault = Diagnostic::error(message.trim_end_matches(": "))
             .at(place)
             .path(&self.path)
             .label(label);

@@ -47,6 +47,13 @@ pub(super) fn read(source: SourceId, text: &str, diags: &mut Diagnostics) -> Raw
     } else {
         0
     };
+    if let Some(fault) = yaml::web_page(source, text) {
+        diags.push(fault);
+        return Raw {
+            documents: Vec::new(),
+            complete: false,
+        };
+    }
     let mut parser = Parser::new_from_str_with_options(text.get(skip..).unwrap_or(""), options);
     let mut builder = Builder::new(source, skip, diags);
     let mut complete = true;
@@ -114,6 +121,8 @@ struct Builder<'d> {
     anchors: BTreeMap<usize, (Node, Extent)>,
     documents: Vec<Node>,
     spent: usize,
+    /// The last key that is a list or a mapping.
+    odd_key: Option<Span>,
 }
 
 impl<'d> Builder<'d> {
@@ -127,6 +136,7 @@ impl<'d> Builder<'d> {
             anchors: BTreeMap::new(),
             documents,
             spent: 0,
+            odd_key: None,
         }
     }
 
@@ -206,6 +216,21 @@ impl<'d> Builder<'d> {
 
     /// Gives up what is open, but for the top level and its section: what is complete in these can be checked.
     fn abandon(&mut self, end: Span) {
+        // A text that stands last may hold what should be keys.
+        match self.frames.last_mut().map(|frame| &mut frame.node.value) {
+            Some(Value::Map(entries)) => {
+                if entries
+                    .last()
+                    .is_some_and(|(_, node)| node.as_text().is_some())
+                {
+                    entries.pop();
+                }
+            }
+            Some(Value::List(items)) => {
+                items.pop_if(|node| node.as_text().is_some());
+            }
+            _ => {}
+        }
         self.frames.truncate(2);
         while !self.frames.is_empty() {
             self.close(end);
@@ -349,6 +374,9 @@ impl<'d> Builder<'d> {
             }
             return;
         };
+        if key == DROPPED {
+            return;
+        }
         if key == MERGE {
             self.merge_key(node, place);
             return;
@@ -369,7 +397,7 @@ impl<'d> Builder<'d> {
                     .path(&path)
                     .label("defined again")
                     .related(first, "the first definition")
-                    .hint("remove one of them or give it another name"),
+                    .hint("put both together under one key, remove one, or give it another name"),
             );
             return;
         }
@@ -401,6 +429,12 @@ impl<'d> Builder<'d> {
         if let Value::Text(text) = node.value {
             return (text, node.span);
         }
+        if matches!(node.value, Value::Map(_) | Value::List(_)) {
+            let inner = self.odd_key.replace(node.span);
+            if inner.is_some_and(|key| node.span.start <= key.start && key.end <= node.span.end) {
+                return (DROPPED.to_owned(), node.span);
+            }
+        }
         let shown = node.scalar().unwrap_or_default();
         let path = self.path();
         let fault = format!("a key must be a string, but this is {}", node.kind());
@@ -409,16 +443,18 @@ impl<'d> Builder<'d> {
         self.diags.push(match (&node.value, shown.as_str()) {
             (Value::Map(_) | Value::List(_), _) => fault
                 .label("expected a string")
-                .hint("if a template like {{ name }} is meant, put it in quotes"),
+                .hint("fill the template in first, or put its {{ … }} in quotes"),
             (_, text) if under_ports => fault
                 .label("expected a list of ports")
-                .hint(format!("write a list: `- \"{text}:{text}\"`")),
+                .hint(format!("write each as `- \"{text}:CONTAINER_PORT\"`")),
             (_, "") => fault,
             (_, text) => fault
                 .label("expected a string")
                 .hint(format!("put it in quotes: \"{text}\"")),
         });
-        (shown, node.span)
+        let odd = matches!(node.value, Value::Map(_) | Value::List(_));
+        let key = if odd { DROPPED.to_owned() } else { shown };
+        (key, node.span)
     }
 }
 
@@ -464,6 +500,8 @@ fn inherit(entries: &mut Entries, merged: Node, at: Span, diags: &mut Diagnostic
 
 /// Stands for the merge key among the keys; no YAML text can hold it.
 const MERGE: &str = "\0<<";
+/// Stands for a key that is a list or a mapping; its entry is left out.
+const DROPPED: &str = "\0";
 
 fn merge_tag(tag: Option<&str>) -> Tag {
     match tag {

@@ -73,6 +73,25 @@ pub(super) fn fault(source: SourceId, text: &str, at: usize, kind: &ErrorKind) -
     }
 }
 
+/// What to say of a text that is a page of the web: saving the page around a file is a common mistake.
+pub(super) fn web_page(source: SourceId, text: &str) -> Option<Diagnostic> {
+    let start = text.trim_start_matches(['\u{feff}', ' ', '\n', '\r', '\t']);
+    let at = text.len() - start.len();
+    let begins = |word: &str| {
+        let head = start.get(..word.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(word))
+    };
+    let page = ["<!doctype", "<html"]
+        .into_iter()
+        .find(|word| begins(word))?;
+    Some(
+        Diagnostic::error("this is a web page, not a compose file")
+            .at(Span::new(source, at, at + page.len()))
+            .label("HTML starts here")
+            .hint("download the file itself: look for a link “raw” on the page"),
+    )
+}
+
 /// The text, and where the scanner gave up.
 struct Page<'t> {
     source: SourceId,
@@ -372,7 +391,11 @@ impl<'t> Page<'t> {
     fn reserved(&self, why: &str) -> Diagnostic {
         let rest = self.text[self.at..].lines().next().unwrap_or_default();
         let first = rest.chars().next().unwrap_or(' ');
-        self.error(format!("`{first}` {why}"), first.len_utf8())
+        let shown = match first {
+            '`' => "a backtick".to_owned(),
+            first => format!("`{first}`"),
+        };
+        self.error(format!("{shown} {why}"), first.len_utf8())
             .label("expected a value")
             .hint(format!("put the value in quotes: {}", quoted(rest.trim())))
     }

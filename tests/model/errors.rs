@@ -1,6 +1,12 @@
 //! Errors in compose files, compared as whole texts.
+//!
+//! Each directory of `error_pages` is a mistake that people make: its files, and in `expected.txt` all that
+//! `hoist config -q` (or the command line in its file `cmd`) says on standard error. With `HOIST_TEST_BLESS=1` the test
+//! writes these files anew; read what has changed as the user who has to work with it.
 
-use crate::harness::Sandbox;
+use std::path::{Path, PathBuf};
+
+use crate::harness::{Sandbox, leftovers::children, repository};
 
 crate::cases!(&[];
     an_unknown_key_is_shown_in_its_line_with_the_nearest_key,
@@ -12,6 +18,7 @@ crate::cases!(&[];
     a_valid_key_that_is_not_acted_on_is_reported_by_name,
     an_alias_bomb_is_refused_at_once,
     control_characters_of_a_file_do_not_reach_the_terminal,
+    each_error_page_reads_as_it_is_written_down,
 );
 
 /// Runs `config -q`, which must fail, and gives standard error.
@@ -158,4 +165,62 @@ fn control_characters_of_a_file_do_not_reach_the_terminal() {
         !text.contains('\u{1b}') && !text.contains('\u{7}'),
         "{text:?}"
     );
+}
+
+fn each_error_page_reads_as_it_is_written_down() {
+    let pages = children(&repository().join("tests/model/error_pages"));
+    assert!(pages.len() >= 30, "{}", pages.len());
+    let bless = std::env::var_os("HOIST_TEST_BLESS").is_some_and(|value| value == "1");
+    let mut wrong = Vec::new();
+    for page in pages {
+        let text = show(&page);
+        let file = page.join("expected.txt");
+        if bless {
+            std::fs::write(&file, &text).expect("the repository is writable");
+        }
+        let expected = std::fs::read_to_string(&file).unwrap_or_default();
+        if text != expected {
+            wrong.push(format!(
+                "{}\n--- expected\n{expected}--- got\n{text}",
+                page.display()
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What a page's command says, twice the same.
+fn show(page: &Path) -> String {
+    let hoist = Sandbox::empty();
+    for (name, path) in files(page, Path::new("")) {
+        hoist.file(
+            &name,
+            std::fs::read(path).expect("a file of the repository"),
+        );
+    }
+    let line = std::fs::read_to_string(page.join("cmd")).unwrap_or_else(|_| "config -q".into());
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let text = |done: crate::harness::process::Done| {
+        let wanted = i32::from(!done.err.starts_with("warning:"));
+        done.code(wanted)
+            .err
+            .replace(&*hoist.dir().to_string_lossy(), "$DIR")
+    };
+    let first = text(hoist.global(&words));
+    assert_eq!(first, text(hoist.global(&words)), "{}", page.display());
+    first
+}
+
+/// The files below a directory that belong to the project, with their names in it.
+fn files(dir: &Path, below: &Path) -> Vec<(String, PathBuf)> {
+    let mut all = Vec::new();
+    for path in children(dir) {
+        let name = below.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            all.extend(files(&path, &name));
+        } else if name != Path::new("expected.txt") && name != Path::new("cmd") {
+            all.push((name.to_string_lossy().into_owned(), path));
+        }
+    }
+    all
 }

@@ -2,6 +2,8 @@
 
 pub mod config;
 pub mod errors;
+pub mod explain;
 pub mod graph;
+pub mod remote;
 mod samples;
 pub mod spec;

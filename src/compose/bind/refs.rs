@@ -88,7 +88,7 @@ impl Refs<'_, '_> {
     fn undefined<'n>(
         &mut self,
         place: Option<Span>,
-        section: &str,
+        (key, section): (&str, &str),
         name: &str,
         text: String,
         known: impl ExactSizeIterator<Item = &'n str>,
@@ -109,7 +109,11 @@ impl Refs<'_, '_> {
             Some(near) => format!("did you mean `{near}`?"),
             None => add(section, name),
         };
-        let fault = Diagnostic::error(text).at(place).path(&self.path);
+        // Of `data:/data` only the name is wrong.
+        let part = place.and_then(|place| self.session.find(place, name));
+        let fault = Diagnostic::error(text)
+            .at(part.or(place))
+            .path(&self.path.key(key));
         let label = format!("not defined under the top-level `{section}`");
         self.session.diags.push(fault.label(label).hint(hint));
     }
@@ -135,7 +139,13 @@ impl Refs<'_, '_> {
             if !self.bound.services.contains_key(other) {
                 let text = format!("service `{name}` depends on `{other}`, which is not defined");
                 let known = self.bound.services.keys().map(ServiceName::as_str);
-                self.undefined(dependency.span, "services", other.as_str(), text, known);
+                self.undefined(
+                    dependency.span,
+                    ("depends_on", "services"),
+                    other.as_str(),
+                    text,
+                    known,
+                );
             }
         }
     }
@@ -153,7 +163,7 @@ impl Refs<'_, '_> {
                 .map(Node::key_place);
             let text = format!("the network `{network}` is not defined");
             let known = self.bound.networks.keys().map(String::as_str);
-            self.undefined(place, "networks", network, text, known);
+            self.undefined(place, ("networks", "networks"), network, text, known);
         }
         if let (Some(mode), false) = (&service.network_mode, service.networks.is_empty()) {
             let text = "`network_mode` and `networks` exclude each other".to_owned();
@@ -169,7 +179,7 @@ impl Refs<'_, '_> {
             if !self.bound.volumes.contains_key(key) {
                 let text = format!("the volume `{key}` is not defined");
                 let known = self.bound.volumes.keys().map(String::as_str);
-                self.undefined(mount.span, "volumes", key, text, known);
+                self.undefined(mount.span, ("volumes", "volumes"), key, text, known);
             }
         }
     }
@@ -188,14 +198,14 @@ impl Refs<'_, '_> {
             .iter()
             .map(|g| ("config", g.source.clone(), g.span));
         for (kind, key, place) in secrets.chain(configs).chain(build) {
-            let known = match kind {
-                "secret" => &self.bound.secrets,
-                _ => &self.bound.configs,
+            let (known, section) = match kind {
+                "secret" => (&self.bound.secrets, "secrets"),
+                _ => (&self.bound.configs, "configs"),
             };
             if !known.contains_key(&key) {
                 let text = format!("the {kind} `{key}` is not defined");
                 let known = known.keys().map(String::as_str);
-                self.undefined(place, &format!("{kind}s"), &key, text, known);
+                self.undefined(place, (section, section), &key, text, known);
             }
         }
     }
@@ -209,7 +219,13 @@ impl Refs<'_, '_> {
             if !self.bound.services.contains_key(other) {
                 let text = format!("the service `{other}` is not defined");
                 let known = self.bound.services.keys().map(ServiceName::as_str);
-                self.undefined(context.span, "services", other.as_str(), text, known);
+                self.undefined(
+                    context.span,
+                    ("build", "services"),
+                    other.as_str(),
+                    text,
+                    known,
+                );
             }
         }
     }
@@ -267,7 +283,7 @@ fn cycles(bound: &Bound, session: &mut Session<'_>) {
         let mut fault = Diagnostic::error(text)
             .at(way.first().and_then(|(_, span)| *span))
             .path(&path)
-            .label("this way round never starts");
+            .label(format!("`{start}` depends on the next"));
         for (name, span) in way.iter().skip(1) {
             fault = fault.related(*span, format!("`{name}` depends on the next"));
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::{Binder, duration, flag, integer, labels, spanned, text, texts};
+use crate::base::diag::Diagnostic;
 use crate::base::name::ServiceName;
 use crate::base::scalar;
 use crate::base::span::Spanned;
@@ -52,7 +53,11 @@ impl Binder<'_, '_> {
         let span = node.get("pull_policy")?.span;
         let expected =
             "a pull policy; write always, never, missing, build, daily, weekly or every_12h";
-        self.parse(node, "pull_policy", expected, |text| {
+        // Others do not fit the schema of Compose and are refused also where nothing is run.
+        let known = text(node, "pull_policy").is_none_or(|text| fits_pull_policy(&text));
+        let off = self.off;
+        self.off = off && known;
+        let policy = self.parse(node, "pull_policy", expected, |text| {
             Some(match text {
                 "always" | "refresh" => PullPolicy::Always,
                 "never" => PullPolicy::Never,
@@ -62,8 +67,9 @@ impl Binder<'_, '_> {
                 "weekly" => PullPolicy::Every(Duration::from_secs(604_800)),
                 _ => PullPolicy::Every(scalar::parse_duration(text.strip_prefix("every_")?)?),
             })
-        })
-        .map(|policy| Spanned::new(policy, span))
+        });
+        self.off = off;
+        policy.map(|policy| Spanned::new(policy, span))
     }
 
     pub(super) fn healthcheck(&mut self, node: &Node) -> Option<HealthcheckSpec> {
@@ -72,10 +78,14 @@ impl Binder<'_, '_> {
         let test = texts(node, "test");
         let off = flag(node, "disable") || test.first().is_some_and(|word| word == "NONE");
         let retries = integer(node, "retries");
-        if retries.is_some_and(|retries| retries < 0) {
-            self.under("healthcheck", |binder| {
-                binder.fault(node, "`retries` must not be negative");
-            });
+        if let Some(value) = node
+            .get("retries")
+            .filter(|_| retries.is_some_and(|n| n < 0))
+        {
+            let path = self.path.key("healthcheck").key("retries");
+            let fault = Diagnostic::error("the number of retries must not be negative");
+            let fault = fault.at(value.place()).path(&path);
+            self.session.diags.push(fault.label("expected 0 or more"));
         }
         Some(HealthcheckSpec {
             test: if test.is_empty() { None } else { Some(test) },
@@ -236,6 +246,25 @@ impl Binder<'_, '_> {
             node.span,
         ))
     }
+}
+
+/// Whether a text holds a word that Compose's schema asks for; as its pattern, anywhere.
+fn fits_pull_policy(text: &str) -> bool {
+    let words = [
+        "always",
+        "never",
+        "build",
+        "if_not_present",
+        "missing",
+        "refresh",
+        "daily",
+        "weekly",
+    ];
+    let every = |text: &str| {
+        let digits = text.trim_start_matches(|c: char| c.is_ascii_digit());
+        digits.len() < text.len() && digits.starts_with(['w', 'd', 'h', 'm', 's'])
+    };
+    words.iter().any(|word| text.contains(word)) || text.split("every_").skip(1).any(every)
 }
 
 fn restart(text: &str) -> Option<RestartPolicy> {

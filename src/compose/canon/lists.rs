@@ -15,7 +15,7 @@ impl Canon<'_, '_> {
             let fault = Diagnostic::error(format!("the key `{key}` is missing"))
                 .at(place)
                 .path(path)
-                .label(format!("needs `{key}:`"));
+                .label(format!("`{key}:` is needed here"));
             self.session.diags.push(fault.hint(hint));
         }
     }

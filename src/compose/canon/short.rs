@@ -48,7 +48,12 @@ pub(super) fn ports(canon: &mut Canon<'_, '_>, node: &Node) -> Vec<Node> {
     }
     match parse_ports(node, &text) {
         Ok(ports) => ports,
-        Err(wrong) => {
+        Err(mut wrong) => {
+            // A dash in another column is text to YAML, and its line goes on with the item above.
+            if text.contains(" -") {
+                let hint = "start each item in the column of the first dash";
+                wrong.hint.get_or_insert_with(|| hint.to_owned());
+            }
             canon.wrong(node, &text, wrong);
             Vec::new()
         }
@@ -96,11 +101,13 @@ fn parse_ports<'t>(node: &Node, text: &'t str) -> Result<Vec<Node>, Wrong<'t>> {
     }
     if !address.is_empty() && address.parse::<std::net::IpAddr>().is_err() {
         let fault = format!("`{address}` is not an IP address");
-        return Err(Wrong::of(
-            address,
-            fault,
-            "expected an address such as 127.0.0.1",
-        ));
+        let wrong = Wrong::of(address, fault, "expected an address such as 127.0.0.1");
+        return Err(match address {
+            "localhost" => {
+                wrong.hint(text.replacen("localhost", "write `- \"127.0.0.1", 1) + "\"`")
+            }
+            _ => wrong,
+        });
     }
     let inside = range(container)?;
     let outside = if host.is_empty() {
