@@ -26,13 +26,15 @@ fn main() -> ExitCode {
     }
     harness::collect_panics();
     let arguments = libtest_mimic::Arguments::from_args();
-    let lists: [&[harness::Case]; 19] = [
+    let lists: &[&[harness::Case]] = &[
         repo::CASES,
         model::config::CASES,
         model::errors::CASES,
         model::explain::CASES,
         model::graph::CASES,
         model::remote::CASES,
+        model::spec::own::CASES,
+        model::spec::whole::CASES,
         images::store::CASES,
         images::build::CASES,
         images::pull::CASES,
@@ -50,7 +52,8 @@ fn main() -> ExitCode {
         vm::CASES,
     ];
     let trials = lists
-        .into_iter()
+        .iter()
+        .copied()
         .flatten()
         .map(|case| case.trial())
         .collect();
