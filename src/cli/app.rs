@@ -20,7 +20,7 @@ use crate::compose::select::{Selection, select};
 use crate::compose::{self, LoadError, LoadRequest};
 use crate::engine::{self, Cancel, Engine, Roots};
 use crate::image::store::Store;
-use crate::ui::{Ansi, Mode, Progress, Screen, render, write_err, write_out};
+use crate::ui::{Ansi, Mode, Progress, Screen, json, render, write_err, write_out};
 
 /// One command's surroundings.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct App {
     pub env: Env,
     /// What the output streams can show.
     pub screen: Screen,
+    /// Whether findings are told as JSON, for commands with `--format json`.
+    pub json_findings: bool,
     mode: Mode,
 }
 
@@ -94,6 +96,7 @@ impl App {
             globals,
             env,
             screen,
+            json_findings: false,
             mode,
         })
     }
@@ -120,12 +123,14 @@ impl App {
 
     /// Shows warnings found in files.
     pub fn show_warnings(&self, warnings: &Diagnostics, sources: &SourceMap) {
+        if warnings.is_empty() {
+            return;
+        }
         let warnings = warnings.clone().sorted();
-        write_err(render::diagnostics(
-            &warnings,
-            sources,
-            self.screen.err_colour,
-        ));
+        write_err(match self.json_findings {
+            true => json::findings(&warnings, sources),
+            false => render::diagnostics(&warnings, sources, self.screen.err_colour),
+        });
     }
 
     /// What the global flags say about the project. Reads standard input when `-f -` asks for it.

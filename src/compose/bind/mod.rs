@@ -72,7 +72,9 @@ pub(super) fn bind(canonical: &Canonical, frame: &Frame<'_>, session: &mut Sessi
             .services
             .insert(ServiceName::new(key.as_str()), service);
     }
-    refs::check(canonical, &bound, frame, binder.session);
+    if frame.consistent {
+        refs::check(canonical, &bound, frame, binder.session);
+    }
     bound
 }
 

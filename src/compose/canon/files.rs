@@ -25,7 +25,8 @@ impl Canon<'_, '_> {
             .cloned()
             .unwrap_or_default();
         let mut merged = Entries::new();
-        for file in files.items().unwrap_or_default() {
+        let listed = files.items().filter(|_| self.resolve_env);
+        for file in listed.unwrap_or_default() {
             let Some(path) = file.text_of("path") else {
                 continue;
             };
@@ -35,7 +36,7 @@ impl Canon<'_, '_> {
                 Some(Value::Bool(false))
             );
             let raw = file.text_of("format") == Some("raw");
-            let path = PathBuf::from(self.resolve(place, path));
+            let path = PathBuf::from(self.located(place, path));
             if !required && !path.exists() {
                 continue;
             }
@@ -153,7 +154,7 @@ impl Canon<'_, '_> {
         let mut merged = Entries::new();
         for file in files.items().unwrap_or_default() {
             let Some(path) = file.as_text() else { continue };
-            let path = PathBuf::from(self.resolve(file.span, path));
+            let path = PathBuf::from(self.located(file.span, path));
             for (name, value) in
                 self.under_found("label_file", &path, file.span, false, &Entries::new())
             {

@@ -51,7 +51,8 @@ impl Canon<'_, '_> {
         let Some(entries) = build.entries_mut() else {
             return;
         };
-        if entries.contains_key("dockerfile") && entries.contains_key("dockerfile_inline") {
+        let both = ["dockerfile", "dockerfile_inline"].map(|key| entries.contains_key(key));
+        if self.consistent && both == [true, true] {
             let fault = "`dockerfile` and `dockerfile_inline` exclude each other";
             let diag = Diagnostic::error(fault).at(place);
             self.session.diags.push(diag.path(&self.path.key("build")));
@@ -115,7 +116,11 @@ impl Canon<'_, '_> {
                 path.value = Value::Text(self.resolve(path.span, text));
             }
             let exec = || Node::new(span, Value::Map(Entries::new()));
-            rule.entry("exec".to_owned()).or_insert_with(exec);
+            let exec = rule.entry("exec".to_owned()).or_insert_with(exec);
+            if let Some(exec) = exec.entries_mut() {
+                let none = || Node::new(span, Value::Null);
+                exec.entry("command".to_owned()).or_insert_with(none);
+            }
         }
     }
 
@@ -135,6 +140,7 @@ impl Canon<'_, '_> {
         let replicas = deploy.get("replicas").and_then(number);
         if let (Some(scale), Some(replicas)) = (scale, replicas)
             && scale != replicas
+            && self.consistent
         {
             let fault = format!("`scale: {scale}` and `deploy.replicas: {replicas}` differ");
             let hint = "write the number in one place only";
@@ -149,6 +155,9 @@ impl Canon<'_, '_> {
 
     /// `mem_limit` and its kin may be said in two places, but not differently.
     fn limits(&mut self, entries: &Entries) {
+        if !self.consistent {
+            return;
+        }
         let resources = entries
             .get("deploy")
             .and_then(|deploy| deploy.get("resources"));

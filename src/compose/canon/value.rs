@@ -46,7 +46,7 @@ impl Canon<'_, '_> {
             Rule::Float => self
                 .float(&node)
                 .filter(|n| *n != 0.0)
-                .map(|n| node.with(Value::Float(n))),
+                .map(|n| node.with(Value::Float(single(n)))),
             Rule::Bytes => {
                 let bytes = self.bytes(&node).filter(|n| *n != 0)?;
                 if bytes < 0 && !self.may_be_negative() {
@@ -464,6 +464,11 @@ fn hosts(node: Node) -> Node {
         *items = list;
     }
     node
+}
+
+/// A number with the digits that 32 bits hold, as Compose keeps it.
+fn single(value: f64) -> f64 {
+    (value as f32).to_string().parse().unwrap_or(value)
 }
 
 fn options(node: Node) -> Node {
