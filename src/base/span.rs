@@ -1,11 +1,11 @@
 //! Where a value came from: byte ranges in registered source texts.
 //!
-//! In: names and texts of files. Out: [`Span`]s small enough to copy, and their lines and columns.
-//! It never reads a file. Imports: nothing.
+//! In: names and texts of files. Out: [`Span`]s small enough to copy, and their lines and columns. The lines of a text
+//! are counted once, when the first place in it is asked for. It never reads a file. Imports: nothing.
 
 use std::fmt;
-use std::ops::Deref;
-use std::sync::Arc;
+use std::ops::{Deref, Range};
+use std::sync::{Arc, OnceLock};
 
 /// Names one text in a [`SourceMap`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,6 +121,70 @@ pub struct Source {
     pub name: String,
     /// The whole text.
     pub text: Arc<str>,
+    /// Where another text names this one: an `include`, an `env_file`.
+    pub named_at: Option<Span>,
+    index: OnceLock<Index>,
+}
+
+impl Source {
+    /// The bytes of the line that holds an offset, without its line break.
+    pub fn line(&self, at: usize) -> Range<usize> {
+        let starts = &self.index().starts;
+        let line = starts.partition_point(|start| *start as usize <= at);
+        let start = starts.get(line.wrapping_sub(1)).map_or(0, |s| *s as usize);
+        let end = match starts.get(line) {
+            Some(next) => *next as usize - 1,
+            None => self.text.len(),
+        };
+        let end = match self.text.as_bytes().get(start..end) {
+            Some([.., b'\r']) => end - 1,
+            _ => end,
+        };
+        start..end
+    }
+    fn index(&self) -> &Index {
+        self.index.get_or_init(|| Index::of(&self.text))
+    }
+}
+
+/// Bytes from one known number of characters to the next: a column in a long line costs no look at all of it.
+const BLOCK: usize = 4096;
+
+/// Where the lines of a text start, and how many characters stand before each block of it.
+#[derive(Debug, Clone)]
+struct Index {
+    starts: Vec<u32>,
+    before: Vec<u32>,
+}
+
+impl Index {
+    fn of(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        let clamp = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let breaks = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n');
+        let starts = std::iter::once(0).chain(breaks.map(|(at, _)| clamp(at + 1)));
+        let mut count = 0;
+        let before = bytes.chunks(BLOCK).map(|block| {
+            let here = count;
+            count += characters(block);
+            clamp(here)
+        });
+        Self {
+            before: before.collect(),
+            starts: starts.collect(),
+        }
+    }
+    /// Characters in front of an offset.
+    fn characters(&self, text: &str, at: usize) -> usize {
+        let block = at / BLOCK;
+        let known = self.before.get(block).map_or(0, |count| *count as usize);
+        known + characters(text.as_bytes().get(block * BLOCK..at).unwrap_or_default())
+    }
+}
+
+/// Characters that start in these bytes.
+fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|b| **b & 0xc0 != 0x80).count()
 }
 
 /// All texts that spans point into.
@@ -136,8 +200,16 @@ impl SourceMap {
         self.sources.push(Source {
             name: name.into(),
             text: text.into(),
+            named_at: None,
+            index: OnceLock::new(),
         });
         id
+    }
+    /// Says where another text names this one.
+    pub fn set_named_at(&mut self, id: SourceId, place: Option<Span>) {
+        if let Some(source) = self.sources.get_mut(id.0 as usize) {
+            source.named_at = place;
+        }
     }
     /// The text behind an id of this map.
     pub fn get(&self, id: SourceId) -> Option<&Source> {
@@ -148,17 +220,13 @@ impl SourceMap {
         let Some(source) = self.get(span.source) else {
             return (0, 0);
         };
+        let index = source.index();
         let at = (span.start as usize).min(source.text.len());
-        let before = source.text.as_bytes().get(..at).unwrap_or_default();
-        let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-        let start = before
-            .iter()
-            .rposition(|b| *b == b'\n')
-            .map_or(0, |p| p + 1);
-        let col = String::from_utf8_lossy(before.get(start..).unwrap_or_default())
-            .chars()
-            .count();
-        (line, col + 1)
+        let line = index.starts.partition_point(|start| *start as usize <= at);
+        let start = index.starts.get(line.wrapping_sub(1)).copied();
+        let column = index.characters(&source.text, at)
+            - index.characters(&source.text, start.unwrap_or_default() as usize);
+        (line, column + 1)
     }
     /// `compose.yaml:12:7`.
     pub fn place(&self, span: Span) -> String {
@@ -178,5 +246,18 @@ mod tests {
         let id = map.add("compose.yaml", "a: 1\né: x\n");
         assert_eq!(map.place(Span::new(id, 9, 10)), "compose.yaml:2:4");
         assert_eq!(map.place(Span::new(id, 0, 1)), "compose.yaml:1:1");
+    }
+
+    #[test]
+    fn a_place_in_a_long_line_beyond_ascii_is_counted_in_characters() {
+        let mut map = SourceMap::default();
+        let text = format!("a\n{}x\r\nb", "é".repeat(10_000));
+        let id = map.add("f", text.as_str());
+        let x = text.find('x').expect("it is there");
+        assert_eq!(map.line_col(Span::new(id, x, x)), (2, 10_001));
+        let source = map.get(id).expect("registered");
+        assert_eq!(source.line(x), 2..x + 1);
+        assert_eq!(source.line(text.len()), x + 3..text.len());
+        assert_eq!(map.line_col(Span::new(id, text.len() + 9, 0)), (3, 2));
     }
 }

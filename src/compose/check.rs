@@ -2,10 +2,11 @@
 //!
 //! In: [`Merged`]. Out: [`Checked`]; what broke a rule is reported and taken out, so that the later phases can
 //! report the rest. It looks at kinds, not at meanings: `canon` parses values, `bind` checks references.
-//! Imports: `base`, `merge`, `schema`, `tree`, `unsupported`.
+//! Imports: `advice`, `base`, `merge`, `schema`, `tree`, `unsupported`.
 
+use super::advice;
 use super::merge::Merged;
-use super::schema::{PROJECT, Rule, Shape};
+use super::schema::{EXTERNAL, PROJECT, Rule, SERVICE, Shape, ULIMIT};
 use super::tree::{Entries, Node, Value};
 use super::unsupported;
 use crate::base::diag::{Diagnostic, Diagnostics, nearest};
@@ -23,10 +24,13 @@ pub(super) fn check(merged: Merged, diags: &mut Diagnostics) -> Checked {
     let mut walk = Walk {
         diags,
         path: KeyPath::root(),
+        nameless: false,
     };
     let Some(mut root) = merged.root else {
-        walk.diags
-            .push(Diagnostic::error("the compose file is empty").hint("add `services:`"));
+        if !walk.diags.has_errors() {
+            let fault = Diagnostic::error("the compose file is empty");
+            walk.diags.push(fault.hint("add `services:`"));
+        }
         return Checked {
             root: Entries::new(),
         };
@@ -38,15 +42,27 @@ pub(super) fn check(merged: Merged, diags: &mut Diagnostics) -> Checked {
     };
     if let Some(version) = root.shift_remove("version") {
         let text = "the attribute `version` is obsolete and ignored";
-        let hint = "remove it to avoid confusion";
-        walk.diags
-            .push(Diagnostic::warning(text).at(version.key_place()).hint(hint));
+        let fault = Diagnostic::warning(text).at(version.key_place());
+        walk.diags.push(fault.hint("remove this line"));
     }
     unsupported::warn(&root, walk.diags);
     Checked { root }
 }
 
-/// Whether a name may stand under `services`, `networks` and the other sections.
+/// Checks what the files read so far make, before a later one changes it; what broke a rule is reported and taken out.
+pub(super) fn early(root: &mut Node, diags: &mut Diagnostics) {
+    let mut walk = Walk {
+        diags,
+        path: KeyPath::root(),
+        nameless: false,
+    };
+    walk.object(&PROJECT, root);
+}
+
+/// The names that may stand under `services`, `networks` and the other sections, as a regular expression.
+pub(super) const NAME: &str = "^[a-zA-Z0-9._-]+$";
+
+/// Whether a name fits [`NAME`].
 fn is_name(text: &str) -> bool {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     !text.is_empty() && text.bytes().all(good)
@@ -61,6 +77,8 @@ fn is_container_name(text: &str) -> bool {
 struct Walk<'d> {
     diags: &'d mut Diagnostics,
     path: KeyPath,
+    /// Whether keys of a service were found where names of services should be: told once.
+    nameless: bool,
 }
 
 impl Walk<'_> {
@@ -71,10 +89,11 @@ impl Walk<'_> {
             (Rule::Text, Text(text))
                 if self.is_key("container_name") && !is_container_name(text) =>
             {
-                let fault = format!(
-                    "`{text}` is no container name: use letters, digits, `_`, `.` and `-`, and start with a letter or digit"
-                );
-                self.report(node, fault, None);
+                let hint = advice::as_name(text).map(|name| format!("write `{name}`"));
+                let fault = format!("`{text}` is no container name");
+                let label = "expected letters, digits, `_`, `.` and `-`, a letter or digit first"
+                    .to_owned();
+                self.report(node, fault, label, hint);
                 false
             }
             (rule, value) if fits(rule, value) => true,
@@ -83,14 +102,13 @@ impl Walk<'_> {
                 if !known {
                     let near = nearest(text, words.iter().copied());
                     let fault = format!("`{text}` is not one of {}", words.join(", "));
-                    self.report(
-                        node,
-                        fault,
-                        near.map(|near| format!("did you mean `{near}`?")),
-                    );
+                    let label = "expected one of these words".to_owned();
+                    let hint = near.map(|near| format!("did you mean `{near}`?"));
+                    self.report(node, fault, label, hint);
                 }
                 known
             }
+            (Rule::AllOrList(_), Text(_)) => self.value(&Rule::Choice(&["all"]), node),
             (Rule::Nullable(rule), _) => self.value(rule, node),
             (Rule::Object(shape) | Rule::Short(_, shape), Map(_)) => {
                 self.object(shape, node);
@@ -104,7 +122,7 @@ impl Walk<'_> {
                 self.object(&EXTERNAL, node);
                 true
             }
-            (Rule::List(rule) | Rule::OneOrList(rule), List(items)) => {
+            (Rule::List(rule) | Rule::OneOrList(rule) | Rule::AllOrList(rule), List(items)) => {
                 self.items(items, |walk, item| walk.value(rule, item));
                 true
             }
@@ -143,8 +161,7 @@ impl Walk<'_> {
                 true
             }
             _ => {
-                let fault = format!("expected {}, but this is {}", expected(rule), node.kind());
-                self.report(node, fault, advice(rule, node));
+                self.wrong_kind(rule, node);
                 false
             }
         }
@@ -154,8 +171,45 @@ impl Walk<'_> {
         matches!(self.path.0.last(), Some(Key::Name(last)) if last == name)
     }
 
-    fn report(&mut self, node: &Node, fault: String, hint: Option<String>) {
+    fn wrong_kind(&mut self, rule: &Rule, node: &Node) {
+        // Keys that are no strings make a list of ports a mapping; that has been told.
+        if node.entries().is_some() && self.diags.is_refused(&self.path) {
+            return;
+        }
+        if let [Key::Name(section), Key::Name(key)] = self.path.0.as_slice()
+            && section == "services"
+            && SERVICE.rule(key).is_some()
+        {
+            return self.nameless(key.clone(), node);
+        }
+        let wanted = advice::expected(rule);
+        let fault = format!("expected {wanted}, but this is {}", node.kind());
+        let label = advice::label(rule, &self.path);
+        let hint = advice::wrong_kind(rule, &self.path, node);
+        self.report(node, fault, label, hint);
+    }
+
+    /// A key of a service directly below `services`.
+    fn nameless(&mut self, key: String, node: &Node) {
+        if std::mem::replace(&mut self.nameless, true) {
+            return;
+        }
+        let fault = format!("`{key}` stands where the name of a service is expected");
+        let value = node.as_text().unwrap_or("…");
+        self.diags.push(
+            Diagnostic::error(fault)
+                .at(node.key_place())
+                .path(&self.path)
+                .label("a key of a service")
+                .hint(format!(
+                    "put a name above it and indent the keys of the service:\n  services:\n    app:\n      {key}: {value}"
+                )),
+        );
+    }
+
+    fn report(&mut self, node: &Node, fault: String, label: String, hint: Option<String>) {
         let fault = Diagnostic::error(fault).at(node.place()).path(&self.path);
+        let fault = fault.label(label);
         self.diags.push(match hint {
             Some(hint) => fault.hint(hint),
             None => fault,
@@ -166,12 +220,13 @@ impl Walk<'_> {
     fn scalar(&mut self, node: &mut Node) -> bool {
         let good = node.is_null() || node.scalar().is_some();
         if !good {
-            let fault = format!(
-                "expected a string, number, boolean or nothing, but this is {}",
-                node.kind()
-            );
-            let hint = matches!(node.value, Value::Time(_)).then(|| "put it in quotes".to_owned());
-            self.report(node, fault, hint);
+            let wanted = "expected a string, number, boolean or nothing";
+            let hint = match &node.value {
+                Value::Time(text) => Some(format!("put it in quotes: \"{text}\"")),
+                _ => advice::wrong_kind(&Rule::Text, &self.path, node),
+            };
+            let fault = format!("{wanted}, but this is {}", node.kind());
+            self.report(node, fault, "expected a single value".to_owned(), hint);
         }
         good
     }
@@ -182,8 +237,16 @@ impl Walk<'_> {
             return;
         };
         for key in shape.required {
-            if !entries.contains_key(*key) {
-                let fault = Diagnostic::error(format!("the key `{key}` is missing")).at(place);
+            if !entries.contains_key(*key) && !self.diags.is_faulty(&self.path.key(*key)) {
+                let rule = shape.rule(key).unwrap_or(&Rule::Text);
+                let value = match rule {
+                    Rule::Choice(words) => words.join(" | "),
+                    rule => advice::expected(rule).to_owned(),
+                };
+                let fault = Diagnostic::error(format!("the key `{key}` is missing"))
+                    .at(place)
+                    .label(format!("needs `{key}:`"))
+                    .hint(format!("add `{key}:` with {value}"));
                 self.diags.push(fault.path(&self.path));
             }
         }
@@ -203,14 +266,14 @@ impl Walk<'_> {
     }
 
     fn unknown(&mut self, shape: &Shape, key: &str, entry: &Node) {
-        let near = nearest(key, shape.keys.iter().map(|(name, _)| *name));
+        let mut outer = self.path.clone();
+        outer.0.pop();
         let fault = Diagnostic::error(format!("unknown key `{key}`"))
             .at(entry.key_place())
-            .path(&self.path);
-        self.diags.push(match near {
-            Some(near) => fault.hint(format!("did you mean `{near}`?")),
-            None => fault.hint("keys of your own must start with `x-`"),
-        });
+            .path(&self.path)
+            .label(format!("not a key of {}", advice::noun(&outer)))
+            .hint(advice::unknown_key(&outer, shape, key, entry));
+        self.diags.push(fault);
     }
 
     fn each(&mut self, rule: &'static Rule, entries: &mut Entries) {
@@ -219,11 +282,14 @@ impl Walk<'_> {
             self.path.0.push(Key::Name(key.clone()));
             let good = !named || is_name(key);
             if !good {
-                let fault = format!("`{key}` is no name: use letters, digits, `.`, `_` and `-`");
-                let fault = Diagnostic::error(fault)
+                let fault = Diagnostic::error(format!("`{key}` is no name"))
                     .at(entry.key_place())
-                    .path(&self.path);
-                self.diags.push(fault);
+                    .path(&self.path)
+                    .label("expected letters, digits, `.`, `_` and `-`");
+                self.diags.push(match advice::as_name(key) {
+                    Some(name) => fault.hint(format!("write `{name}:`")),
+                    None => fault,
+                });
             }
             let keep = good && (key.starts_with("x-") && !named || self.value(rule, entry));
             self.path.0.pop();
@@ -260,29 +326,24 @@ impl Walk<'_> {
     }
 }
 
-static EXTERNAL: Shape = Shape {
-    keys: &[("name", Rule::Text)],
-    required: &[],
-};
-static ULIMIT: Shape = Shape {
-    keys: &[("hard", Rule::Int), ("soft", Rule::Int)],
-    required: &["soft", "hard"],
-};
-
 /// Whether a value needs no closer look: a scalar that its rule allows.
-fn fits(rule: &Rule, value: &Value) -> bool {
+pub(super) fn fits(rule: &Rule, value: &Value) -> bool {
     use Rule as R;
     match value {
-        Value::Null => matches!(rule, R::Any | R::Nullable(_) | R::Command | R::Ulimit),
+        Value::Null => matches!(
+            rule,
+            R::Any | R::Own(_) | R::Nullable(_) | R::Command | R::Ulimit
+        ),
         Value::Bool(_) => {
             matches!(
                 rule,
-                R::Any | R::Bool | R::Flag | R::External | R::TextOrNumber
+                R::Any | R::Own(_) | R::Bool | R::Flag | R::External | R::TextOrNumber
             )
         }
         Value::Int(_) => matches!(
             rule,
             R::Any
+                | R::Own(_)
                 | R::TextOrNumber
                 | R::Int
                 | R::Count
@@ -296,7 +357,7 @@ fn fits(rule: &Rule, value: &Value) -> bool {
         Value::Float(_) => {
             matches!(
                 rule,
-                R::Any | R::Float | R::Bytes | R::TextOrNumber | R::Count
+                R::Any | R::Own(_) | R::Float | R::Bytes | R::TextOrNumber | R::Count
             )
         }
         Value::Text(_) => !matches!(
@@ -313,54 +374,9 @@ fn fits(rule: &Rule, value: &Value) -> bool {
                 | R::Nullable(_)
                 | R::Each(_)
                 | R::List(_)
+                | R::AllOrList(_)
                 | R::Named(..)
         ),
-        Value::Time(_) | Value::List(_) | Value::Map(_) => matches!(rule, R::Any),
-    }
-}
-
-/// What a rule asks for, for messages.
-fn expected(rule: &Rule) -> &'static str {
-    match rule {
-        Rule::Any => "anything",
-        Rule::Text | Rule::Choice(_) => "a string",
-        Rule::TextOrNumber => "a string or number",
-        Rule::Bool | Rule::Flag => "a boolean",
-        Rule::Int | Rule::Count => "an integer",
-        Rule::Float => "a number",
-        Rule::Bytes => "a byte size such as 512m",
-        Rule::Duration => "a duration such as 10s",
-        Rule::Mode => "a file mode such as 0440",
-        Rule::Texts | Rule::Set | Rule::List(_) => "a list",
-        Rule::TextOrSet | Rule::OneOrList(_) => "a string or a list",
-        Rule::Labels | Rule::Vars | Rule::Hosts => "a mapping or a list",
-        Rule::Command | Rule::Test => "a string or a list of strings",
-        Rule::Ulimit => "a number or a mapping with soft and hard",
-        Rule::External => "a boolean",
-        Rule::DeviceCount => "a number or `all`",
-        Rule::Options | Rule::ProviderOptions | Rule::Object(_) | Rule::Each(_) => "a mapping",
-        Rule::Nullable(rule) => expected(rule),
-        Rule::Short(super::schema::Short::Port, _) => "a number, a string or a mapping",
-        Rule::Short(..) => "a string or a mapping",
-        Rule::Named(..) => "a list of names or a mapping",
-    }
-}
-
-/// What to do about a value of the wrong kind.
-fn advice(rule: &Rule, node: &Node) -> Option<String> {
-    let scalar = node.scalar();
-    match (rule, &node.value) {
-        (_, Value::Null) => Some("give it a value or remove the key".to_owned()),
-        (Rule::Duration, Value::Int(value)) => Some(format!("write it with a unit: {value}s")),
-        (Rule::Text | Rule::Choice(_), Value::Time(text)) => {
-            Some(format!("put it in quotes: \"{text}\""))
-        }
-        (Rule::Text | Rule::Choice(_), _) => {
-            scalar.map(|text| format!("put it in quotes: \"{text}\""))
-        }
-        (Rule::Set | Rule::Texts | Rule::List(_), Value::Text(text)) => {
-            Some(format!("write it as a list: [{text}]"))
-        }
-        _ => None,
+        Value::Time(_) | Value::List(_) | Value::Map(_) => matches!(rule, R::Any | R::Own(_)),
     }
 }

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::read::Raw;
 use super::template::{self, TemplateError};
-use super::tree::{Node, Value};
-use crate::base::diag::{Diagnostic, Diagnostics};
+use super::tree::{Node, Tag, Value};
+use crate::base::diag::{Diagnostic, Diagnostics, nearest};
 use crate::base::key::{Key, KeyPath};
+use crate::base::span::Span;
 
 /// Variables by name.
 pub(super) type Vars = BTreeMap<String, String>;
@@ -24,7 +25,8 @@ pub(super) struct Expanded {
 
 /// Replaces variables in all values.
 ///
-/// A variable that nothing sets becomes blank with a warning, once a name; a broken reference is an error and its text stays.
+/// A variable that nothing sets becomes blank with a warning, once a name; a value with a broken reference is an error
+/// and leaves the tree with the merge.
 pub(super) fn expand(
     raw: Raw,
     vars: &Vars,
@@ -60,6 +62,9 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn node(&mut self, node: &mut Node) {
+        if node.tag == Tag::Reset {
+            return;
+        }
         let place = node.place();
         match &mut node.value {
             Value::Map(entries) => {
@@ -81,14 +86,10 @@ impl Walk<'_> {
                 match template::substitute(text, &|name| self.vars.get(name).cloned(), &mut unset) {
                     Ok(filled) => *text = filled,
                     Err(error) => {
-                        let required = matches!(error, TemplateError::Required { .. });
-                        let fault = Diagnostic::error(error.to_string())
-                            .at(place)
-                            .path(&self.path);
-                        self.diags.push(match required {
-                            true => fault.hint("set it in the environment or in an env file"),
-                            false => fault,
-                        });
+                        let fault = self.fault(text, node.span, place, &error);
+                        self.diags.push(fault);
+                        // What could not be filled in means nothing: the later phases must not look at it.
+                        node.tag = Tag::Reset;
                     }
                 }
                 for name in unset {
@@ -99,11 +100,51 @@ impl Walk<'_> {
         }
     }
 
-    fn unset(&mut self, name: &str, place: crate::base::span::Span) {
+    fn fault(&self, text: &str, written: Span, place: Span, error: &TemplateError) -> Diagnostic {
+        let (part, label) = match error {
+            TemplateError::Invalid(part) => (part.clone(), "expected ${NAME}".to_owned()),
+            TemplateError::Required { name, .. } => {
+                let state = match self.vars.get(name) {
+                    Some(_) => "is empty",
+                    None => "is not set",
+                };
+                (name.clone(), format!("`{name}` {state}"))
+            }
+            TemplateError::Deep => ("${".to_owned(), "too many levels".to_owned()),
+        };
+        let place = part_of(text, &part, written).unwrap_or(place);
+        let fault = Diagnostic::error(error.to_string())
+            .at(place)
+            .path(&self.path)
+            .label(label);
+        let near = match error {
+            TemplateError::Required { name, .. } if !self.vars.contains_key(name) => {
+                nearest(name, self.vars.keys().map(String::as_str))
+            }
+            _ => None,
+        };
+        match near {
+            Some(near) => fault.hint(format!("did you mean `{near}`, which is set?")),
+            None => fault.hint(error.hint()),
+        }
+    }
+
+    fn unset(&mut self, name: &str, place: Span) {
         if self.warned.insert(name.to_owned()) {
             let text = format!("The \"{name}\" variable is not set. Defaulting to a blank string.");
             self.diags
                 .push(Diagnostic::warning(text).at(place).path(&self.path));
         }
     }
+}
+
+/// The place of a part of a text that the file holds as it is, plain or in quotes.
+fn part_of(text: &str, part: &str, written: Span) -> Option<Span> {
+    let quote = match (written.end - written.start) as usize {
+        length if length == text.len() => 0,
+        length if length == text.len() + 2 => 1,
+        _ => return None,
+    };
+    let start = written.start as usize + quote + text.find(part)?;
+    Some(Span::new(written.source, start, start + part.len()))
 }

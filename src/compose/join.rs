@@ -2,7 +2,7 @@
 //!
 //! In: [`Expanded`]. Out: [`Joined`]: no `extends`, no `include`. Files of the host only: an address is refused by name.
 //! Relative paths stay as written: each value's source knows its directory (`session::Origin`).
-//! Imports: `base`, `dotenv`, `expand`, `merge`, `read`, `session`, `tree`.
+//! Imports: `base`, `check`, `dotenv`, `expand`, `merge`, `read`, `session`, `trace`, `tree`.
 //! Rules: Compose Specification, "extends", "include"; cycles are shown as the path that closes them.
 
 use std::collections::BTreeSet;
@@ -10,16 +10,17 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::expand::{self, Expanded, Vars};
-use super::session::{Origin, Session};
-use super::tree::{Entries, Node, Value};
-use super::{dotenv, merge, read};
+use super::session::{Origin, Reason, Session};
+use super::trace::{By, Step};
+use super::tree::{Entries, Node, Tag, Value};
+use super::{check, dotenv, merge, read};
 use crate::base::diag::{Diagnostic, nearest};
 use crate::base::key::KeyPath;
 use crate::base::span::{SourceId, Span};
 
 /// Sections whose entries an included file brings in.
-const IMPORTED: [&str; 6] = [
-    "services", "networks", "volumes", "configs", "secrets", "models",
+const IMPORTED: [&str; 7] = [
+    "services", "jobs", "networks", "volumes", "configs", "secrets", "models",
 ];
 
 /// One file with everything it refers to.
@@ -38,9 +39,12 @@ pub(super) fn join(session: &mut Session<'_>, file: Expanded, chain: &[PathBuf])
                 "the top level must be a mapping, but this is {}",
                 document.kind()
             );
-            session
-                .diags
-                .push(Diagnostic::error(fault).at(document.span));
+            session.diags.push(
+                Diagnostic::error(fault)
+                    .at(document.span)
+                    .label("expected keys such as `services:`")
+                    .hint("start the file with `services:`"),
+            );
             continue;
         }
         extend_all(session, document, chain);
@@ -62,7 +66,7 @@ fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf])
     };
     let extending: Vec<String> = services
         .iter()
-        .filter(|(_, service)| service.get("extends").is_some())
+        .filter(|(_, service)| service.tag != Tag::Reset && service.get("extends").is_some())
         .map(|(name, _)| name.clone())
         .collect();
     if extending.is_empty() {
@@ -125,12 +129,21 @@ fn extend(
     trail: &mut Trail<'_>,
 ) -> Option<Node> {
     let mut service = pool.services.get(name)?.clone();
-    let Some(extends) = service
+    let extends = service
         .entries_mut()
         .and_then(|entries| entries.shift_remove("extends"))
-    else {
+        .filter(|extends| extends.tag != Tag::Reset);
+    let Some(extends) = extends else {
         return Some(service);
     };
+    let unfilled = |node: &Node| node.tag == Tag::Reset;
+    if unfilled(&extends)
+        || extends
+            .entries()
+            .is_some_and(|entries| entries.values().any(unfilled))
+    {
+        return Some(service);
+    }
     let (target, file) = match &extends.value {
         Value::Text(text) => (
             Node {
@@ -142,8 +155,11 @@ fn extend(
         Value::Map(entries) => match entries.get("service") {
             Some(target) => (target.clone(), entries.get("file").cloned()),
             None => {
-                let fault =
-                    Diagnostic::error("`extends` needs the key `service`").at(extends.place());
+                let path = KeyPath::root().key("services").key(name).key("extends");
+                let fault = Diagnostic::error("`extends` needs the key `service`")
+                    .at(extends.place())
+                    .path(&path)
+                    .hint("write `service: NAME` below it");
                 session.diags.push(fault);
                 return Some(service);
             }
@@ -178,29 +194,50 @@ fn extend(
             .iter()
             .find(|(_, known, _)| *known == target_name);
         let place = place.map_or(target.place(), |(_, _, place)| *place);
-        session
-            .diags
-            .push(Diagnostic::error(fault).at(place).path(&path));
+        session.diags.push(
+            Diagnostic::error(fault)
+                .at(place)
+                .path(&path.key("extends"))
+                .label("this leads back to a service on the way here")
+                .hint("remove one of these `extends`"),
+        );
         trail.cyclic.extend(names);
         return None;
     }
-    if !base.services.contains_key(&target_name) {
+    let defined = base.services.get(&target_name);
+    if defined.is_none() && session.partial {
+        return Some(service);
+    }
+    if defined.is_none_or(|base| base.tag == Tag::Reset) {
         let fault = format!(
             "service `{name}` extends `{target_name}`, which is not defined in {}",
             session.show(&base.path)
         );
         let near = nearest(&target_name, base.services.keys().map(String::as_str));
-        let fault = Diagnostic::error(fault).at(target.place());
+        let path = KeyPath::root().key("services").key(name).key("extends");
+        let fault = Diagnostic::error(fault)
+            .at(target.place())
+            .path(&path)
+            .label("no service of that file");
         session.diags.push(match near {
             Some(near) => fault.hint(format!("did you mean `{near}`?")),
-            None => fault,
+            None => fault.hint("name a service of that file, or the file that has it with `file:`"),
         });
         return Some(service);
     }
     let below = extend(session, &base, &target_name, trail)?;
     trail.visited.pop();
     let key = service.key;
-    let below = Node { key: None, ..below };
+    let mut below = Node { key: None, ..below };
+    let of = match Rc::ptr_eq(&base, pool) {
+        true => below.span,
+        false => Span::new(below.span.source, 0, usize::MAX),
+    };
+    below.brought(Step {
+        by: By::Extends,
+        at: target.place(),
+        of,
+    });
     let merged = merge::service(name, below, service, &mut session.diags);
     Some(Node { key, ..merged })
 }
@@ -228,8 +265,9 @@ fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc
             vars: vars.clone(),
         },
     )?;
+    session.set_reason(id, Reason::Extends);
     let expanded = load(session, id, &vars);
-    let root = merge::stack(expanded.documents, &mut session.diags);
+    let root = merge::stack(expanded.documents, &mut session.diags, |_, _| {});
     let services = root
         .as_ref()
         .and_then(|root| root.get("services"))
@@ -244,6 +282,7 @@ fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc
 pub(super) fn load(session: &mut Session<'_>, id: SourceId, vars: &Vars) -> Expanded {
     let text = session.text(id);
     let raw = read::read(id, &text, &mut session.diags);
+    session.partial |= !raw.complete;
     match session.interpolate {
         true => expand::expand(raw, vars, &mut session.warned, &mut session.diags),
         false => expand::keep(raw),
@@ -269,19 +308,26 @@ fn include_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]
     let Some(include) = document
         .entries_mut()
         .and_then(|root| root.shift_remove("include"))
+        .filter(|include| include.tag != Tag::Reset)
     else {
         return;
     };
     let Value::List(items) = &include.value else {
         if !include.is_null() {
             let fault = format!("`include` must be a list, but this is {}", include.kind());
-            session
-                .diags
-                .push(Diagnostic::error(fault).at(include.place()));
+            let fault = Diagnostic::error(fault)
+                .at(include.place())
+                .path(&KeyPath::root().key("include"))
+                .label("expected a list of paths");
+            session.diags.push(match include.scalar() {
+                Some(path) => fault.hint(format!("write it as a list: `- {path}`")),
+                None => fault.hint("start each entry with `- `"),
+            });
         }
         return;
     };
-    for item in items {
+    // What could not be filled in has been told.
+    for item in items.iter().filter(|item| item.tag != Tag::Reset) {
         if let Some(model) = include_one(session, item, chain) {
             import(session, document, model, item.place());
         }
@@ -343,9 +389,13 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
             .map(|path| session.show(path))
             .collect();
         let fault = format!("files include each other: {}", shown.join(" -> "));
-        session
-            .diags
-            .push(Diagnostic::error(fault).at(item.place()));
+        session.diags.push(
+            Diagnostic::error(fault)
+                .at(item.place())
+                .path(&KeyPath::root().key("include"))
+                .label("this file is being included already")
+                .hint("remove one of these includes"),
+        );
         return None;
     }
     let dir = match item.get("project_directory").and_then(Node::as_text) {
@@ -362,10 +412,13 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
             vars: vars.clone(),
         };
         let id = session.read_file(&path, Some(place), origin)?;
+        session.set_reason(id, Reason::Include);
         let expanded = load(session, id, &vars);
         documents.extend(join(session, expanded, &chain).documents);
     }
-    merge::stack(documents, &mut session.diags)
+    let mut root = merge::stack(documents, &mut session.diags, check::early)?;
+    check::early(&mut root, &mut session.diags);
+    Some(root)
 }
 
 /// The including file's variables, and below them those of the env files.
@@ -391,6 +444,7 @@ fn include_vars(session: &mut Session<'_>, item: &Node, dir: &Path) -> Option<Va
         };
         named.iter().map(place).collect()
     };
+    session.begin_scope(Some(item.span));
     let mut below = Vars::new();
     for (path, place) in files {
         below.extend(env_file(session, &path, place, &vars)?);
@@ -412,7 +466,8 @@ pub(super) fn env_file(
         dir: PathBuf::from("/"),
         vars: Rc::default(),
     };
-    let id = session.read_file(path, asked, origin)?;
+    let id = session.read_env(path, asked, origin)?;
+    session.set_reason(id, Reason::EnvFile);
     let mut unset = Vec::new();
     let text = session.text(id);
     let found = dotenv::parse(&text, &|name| vars.get(name).cloned(), &mut unset);
@@ -428,9 +483,11 @@ pub(super) fn env_file(
         Ok(found) => Some(found),
         Err(error) => {
             let place = Span::new(id, error.at, error.at);
-            session
-                .diags
-                .push(Diagnostic::error(error.fault.to_string()).at(place));
+            session.diags.push(
+                Diagnostic::error(error.fault.to_string())
+                    .at(place)
+                    .hint(error.fault.hint()),
+            );
             None
         }
     }

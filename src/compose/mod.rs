@@ -7,6 +7,7 @@
 //! It knows no image and no engine. Imports: `base`.
 //! Rules: Compose Specification; where it is silent as Compose 2.40.
 
+mod advice;
 mod bind;
 mod canon;
 mod check;
@@ -14,6 +15,8 @@ mod discover;
 pub mod dotenv;
 mod expand;
 mod join;
+mod json_schema;
+mod load;
 mod merge;
 pub mod model;
 pub mod print;
@@ -23,8 +26,12 @@ mod schema;
 pub mod select;
 mod session;
 pub mod template;
+mod trace;
 mod tree;
 mod unsupported;
+mod yaml;
+
+pub use json_schema::json_schema;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,6 +41,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::env::Env;
+use crate::base::key::KeyPath;
 use crate::base::name::ProjectName;
 use crate::base::span::{SourceId, SourceMap};
 use canon::{Canonical, Frame};
@@ -141,9 +149,10 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
         Input::File(path) => path.clone(),
         Input::Stdin => PathBuf::from("-"),
     });
+    session.diags.dedup(&session.sources);
     Ok(Project {
         files: files.collect(),
-        document: document_of(canonical, &stage.name),
+        document: document_of(canonical, &stage.name, request.normalize),
         name: stage.name,
         dir: stage.found.dir,
         env_files: stage.found.env_files,
@@ -153,6 +162,8 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
         volumes: bound.volumes,
         configs: bound.configs,
         secrets: bound.secrets,
+        models: bound.models,
+        jobs: bound.jobs,
         sources: session.sources,
         warnings: session.diags,
     })
@@ -170,8 +181,9 @@ pub fn document(request: &LoadRequest, env: &Env) -> Result<Document, LoadError>
     if session.diags.has_errors() {
         return Err(failed(session));
     }
+    session.diags.dedup(&session.sources);
     Ok(Document {
-        json: document_of(canonical, &stage.name),
+        json: document_of(canonical, &stage.name, request.normalize),
         warnings: session.diags,
         sources: session.sources,
     })
@@ -249,7 +261,8 @@ fn collect(value: &Json, all: &mut BTreeMap<String, Variable>) {
     }
 }
 
-fn failed(session: Session<'_>) -> LoadError {
+fn failed(mut session: Session<'_>) -> LoadError {
+    session.diags.dedup(&session.sources);
     LoadError {
         diagnostics: session.diags,
         sources: session.sources,
@@ -284,10 +297,12 @@ fn canonical(
 ) -> Option<(Stage, Canonical)> {
     let mut found = discover::discover(request, env, session)?;
     let files = read_all(&found, request, session);
-    if session.diags.has_errors() {
+    if files.is_empty() {
         return None;
     }
-    let name = project_name(request, &found, &files, session)?;
+    // A project without a name has faults of its own, which are told in the same run.
+    let name = project_name(request, &found, &files, session)
+        .or_else(|| ProjectName::normalized("unnamed"))?;
     let mut vars = (*found.vars).clone();
     vars.insert("COMPOSE_PROJECT_NAME".to_owned(), name.to_string());
     found.vars = Rc::new(vars);
@@ -305,7 +320,7 @@ fn canonical(
         };
         joined.push(join::join(session, expanded, &[file.path]));
     }
-    let merged = merge::merge(joined, &mut session.diags);
+    let merged = merge::merge(joined, &mut session.diags, check::early);
     let checked = check::check(merged, &mut session.diags);
     let stage = Stage { found, name };
     let canonical = canon::canon(checked, &stage.frame(request), session);
@@ -339,6 +354,7 @@ fn read_all(found: &Found, request: &LoadRequest, session: &mut Session<'_>) -> 
         let Some(id) = id else { continue };
         let text = session.text(id);
         let raw = read::read(id, &text, &mut session.diags);
+        session.partial |= !raw.complete;
         files.push(ReadFile { id, path, raw });
     }
     files
@@ -379,16 +395,23 @@ fn project_name(
     for node in documents.filter_map(|document| document.get("name")) {
         let Some(text) = node.as_text() else { continue };
         let lookup = |name: &str| found.vars.get(name).cloned();
-        let filled = template::substitute(text, &lookup, &mut Vec::new());
-        let filled = filled.unwrap_or_else(|_| text.to_owned());
+        let filled = match template::substitute(text, &lookup, &mut Vec::new()) {
+            Ok(filled) => filled,
+            // Told where variables are replaced.
+            Err(_) if request.interpolate => return None,
+            Err(_) => text.to_owned(),
+        };
         if let Some(name) = ProjectName::normalized(&filled) {
             return Some(name);
         }
         let text = format!("no project name can be made of `{filled}`");
-        let hint = "use lowercase letters, digits, `-` and `_`";
+        let fault = Diagnostic::error(text)
+            .at(node.span)
+            .path(&KeyPath::root().key("name"))
+            .label("expected lowercase letters, digits, `-` and `_`");
         session
             .diags
-            .push(Diagnostic::error(text).at(node.span).hint(hint));
+            .push(fault.hint("write a name such as `name: my-app`"));
         return None;
     }
     let base = found.dir.file_name().unwrap_or_default().to_string_lossy();
@@ -404,11 +427,12 @@ fn project_name(
 }
 
 /// The document that `config` prints, of all services.
-fn document_of(canonical: Canonical, name: &ProjectName) -> Map<String, Json> {
+fn document_of(canonical: Canonical, name: &ProjectName, normalize: bool) -> Map<String, Json> {
     let mut document = Map::new();
     document.insert("name".to_owned(), Json::String(name.to_string()));
     for (key, section) in [
         ("configs", &canonical.configs),
+        ("jobs", &canonical.jobs),
         ("models", &canonical.models),
         ("networks", &canonical.networks),
         ("secrets", &canonical.secrets),
@@ -419,10 +443,23 @@ fn document_of(canonical: Canonical, name: &ProjectName) -> Map<String, Json> {
             document.insert(key.to_owned(), Json::Object(tree::entries_json(section)));
         }
     }
+    if normalize {
+        without_ipam_options(document.get_mut("networks"));
+    }
     for (key, value) in tree::entries_json(&canonical.extensions) {
         document.insert(key, value);
     }
     document
+}
+
+/// Compose's own model has no place for these options, so that its document lacks them.
+fn without_ipam_options(networks: Option<&mut Json>) {
+    let networks = networks.and_then(Json::as_object_mut);
+    for network in networks.into_iter().flat_map(Map::values_mut) {
+        if let Some(ipam) = network.get_mut("ipam").and_then(Json::as_object_mut) {
+            ipam.remove("options");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,16 +2,20 @@
 //!
 //! In: one registered text. Out: [`Raw`], a tree per YAML document. Anchors and merge keys are resolved here;
 //! duplicate keys, keys that are no text, cycles and alias bombs are refused with both places.
-//! It never interprets a key. Imports: `base`, `tree`, `scalar`.
+//! It never interprets a key. Imports: `base`, `tree`, `scalar`, `trace`, `yaml`.
 //! Rules: YAML 1.2.2; scalars as `yaml.v3` reads them, since Compose does (see `scalar`).
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use granit_parser::{Event, Options, Parser, ScalarStyle};
 
 use super::scalar;
+use super::trace::{By, Step, Trace};
 use super::tree::{Entries, Node, Tag, Value};
+use super::yaml;
 use crate::base::diag::{Diagnostic, Diagnostics};
+use crate::base::key::{Key, KeyPath};
 use crate::base::span::{SourceId, Span};
 
 /// Nodes that the aliases of one file may add.
@@ -26,6 +30,8 @@ const DEPTH: usize = 128;
 pub(super) struct Raw {
     /// Documents in file order; empty ones are left out.
     pub(super) documents: Vec<Node>,
+    /// Whether the text was read to its end; if not, what was open at the fault is left out.
+    pub(super) complete: bool,
 }
 
 /// Parses a text.
@@ -43,6 +49,7 @@ pub(super) fn read(source: SourceId, text: &str, diags: &mut Diagnostics) -> Raw
     };
     let mut parser = Parser::new_from_str_with_options(text.get(skip..).unwrap_or(""), options);
     let mut builder = Builder::new(source, skip, diags);
+    let mut complete = true;
     while let Some(event) = parser.next_event() {
         match event {
             Ok((event, span)) => builder.event(event, &span),
@@ -51,19 +58,23 @@ pub(super) fn read(source: SourceId, text: &str, diags: &mut Diagnostics) -> Raw
                     .marker()
                     .byte_offset()
                     .map_or(text.len(), |at| at + skip);
-                let span = Span::new(source, at, at);
-                builder
-                    .diags
-                    .push(Diagnostic::error(format!("invalid YAML: {}", error.info())).at(span));
+                let fault = yaml::fault(source, text, at, error.kind());
+                builder.diags.push(fault);
+                complete = false;
                 break;
             }
         }
         if builder.spent > ALIAS_BUDGET {
+            complete = false;
             break;
         }
     }
+    if !complete {
+        builder.abandon(Span::new(source, text.len(), text.len()));
+    }
     Raw {
         documents: builder.documents,
+        complete,
     }
 }
 
@@ -74,10 +85,16 @@ struct Extent {
     size: usize,
     /// Levels of it; 1 for a scalar.
     depth: usize,
+    /// Whether a part of it is tagged `!reset`.
+    resets: bool,
 }
 
 /// Of a value without parts.
-const LEAF: Extent = Extent { size: 1, depth: 1 };
+const LEAF: Extent = Extent {
+    size: 1,
+    depth: 1,
+    resets: false,
+};
 
 /// A collection whose end has not come yet.
 struct Frame {
@@ -85,7 +102,8 @@ struct Frame {
     anchor: usize,
     extent: Extent,
     key: Option<(String, Span)>,
-    merges: Vec<Node>,
+    /// What `<<` brings, each with the place that says so.
+    merges: Vec<(Node, Span)>,
 }
 
 struct Builder<'d> {
@@ -118,9 +136,15 @@ impl<'d> Builder<'d> {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = tag.map(|tag| tag.to_string());
                 let empty = style == ScalarStyle::Plain && place.start == place.end;
-                let value = scalar::resolve(if empty { "" } else { &text }, style, tag.as_deref());
+                let text = if empty { "" } else { &text };
+                let merge = merge_tag(tag.as_deref());
+                // As `yaml.v3`: a tag of one's own leaves a scalar text.
+                let value = match merge {
+                    Tag::Plain => scalar::resolve(text, style, tag.as_deref()),
+                    _ => Value::Text(text.to_owned()),
+                };
                 let node = Node {
-                    tag: merge_tag(tag.as_deref()),
+                    tag: merge,
                     ..Node::new(place, value)
                 };
                 self.finish(node, anchor, LEAF, style == ScalarStyle::Plain);
@@ -173,22 +197,40 @@ impl<'d> Builder<'d> {
         frame.node.span.end = frame.node.span.end.max(end.start);
         let merges = std::mem::take(&mut frame.merges);
         if let Some(entries) = frame.node.entries_mut() {
-            for merged in merges {
-                let Value::Map(inherited) = merged.value else {
-                    continue;
-                };
-                for (key, node) in inherited {
-                    entries.entry(key).or_insert(node);
-                }
+            for (merged, at) in merges {
+                inherit(entries, merged, at, self.diags);
             }
         }
         self.finish(frame.node, frame.anchor, frame.extent, false);
     }
 
+    /// Gives up what is open, but for the top level and its section: what is complete in these can be checked.
+    fn abandon(&mut self, end: Span) {
+        self.frames.truncate(2);
+        while !self.frames.is_empty() {
+            self.close(end);
+        }
+    }
+
+    /// Where the builder stands.
+    fn path(&self) -> KeyPath {
+        let step = |frame: &Frame| match (&frame.node.value, &frame.key) {
+            (Value::List(items), _) => Some(Key::Index(items.len())),
+            (_, Some((key, _))) => Some(Key::Name(key.clone())),
+            _ => None,
+        };
+        KeyPath(self.frames.iter().filter_map(step).collect())
+    }
+
     fn alias(&mut self, id: usize, place: Span) {
-        let Some((node, extent)) = self.anchors.get(&id).cloned() else {
+        let Some((mut node, mut extent)) = self.anchors.get(&id).cloned() else {
+            let path = self.path();
             self.diags.push(
-                Diagnostic::error("the alias stands inside the value it refers to").at(place),
+                Diagnostic::error("the alias stands inside the value it refers to")
+                    .at(place)
+                    .path(&path)
+                    .label("this would never end")
+                    .hint("write out what is meant here"),
             );
             self.finish(Node::new(place, Value::Null), 0, LEAF, false);
             return;
@@ -207,15 +249,61 @@ impl<'d> Builder<'d> {
         }
         if self.frames.len() + extent.depth > DEPTH {
             let fault = format!("the alias nests values more than {DEPTH} levels deep");
-            self.diags.push(Diagnostic::error(fault).at(place));
+            let path = self.path();
+            self.diags
+                .push(Diagnostic::error(fault).at(place).path(&path));
             self.finish(Node::new(place, Value::Null), 0, LEAF, false);
             return;
         }
+        if extent.resets {
+            self.drop_resets(&mut node, place);
+            extent.resets = false;
+        }
+        node.brought(Step {
+            by: By::Alias,
+            at: place,
+            of: node.span,
+        });
         self.finish(node, 0, extent, false);
     }
 
+    /// Takes out of an alias's value what is tagged `!reset` in it: as in Compose such a part works at its own place only.
+    fn drop_resets(&mut self, node: &mut Node, alias: Span) {
+        match &mut node.value {
+            Value::Map(entries) => entries.retain(|key, entry| {
+                if entry.tag != Tag::Reset {
+                    self.drop_resets(entry, alias);
+                    return true;
+                }
+                self.diags.push(
+                    Diagnostic::warning(format!(
+                        "the `!reset` of `{key}` has no effect through this alias"
+                    ))
+                    .at(alias)
+                    .related(entry.key_place(), "it works here only")
+                    .hint(format!("write `{key}: !reset null` where it is meant")),
+                );
+                false
+            }),
+            Value::List(items) => {
+                for item in items {
+                    self.drop_resets(item, alias);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What a tag means where it stands: inside of a value that is tagged as a whole it means nothing.
+    fn settle_tag(&self, node: &mut Node) {
+        if node.tag != Tag::Plain && self.frames.iter().any(|f| f.node.tag != Tag::Plain) {
+            node.tag = Tag::Plain;
+        }
+    }
+
     /// Puts a complete value where it belongs: under the open key, into the open list, or on top.
-    fn finish(&mut self, node: Node, anchor: usize, extent: Extent, plain: bool) {
+    fn finish(&mut self, mut node: Node, anchor: usize, extent: Extent, plain: bool) {
+        self.settle_tag(&mut node);
         if anchor != 0 {
             self.anchors.insert(
                 anchor,
@@ -236,7 +324,16 @@ impl<'d> Builder<'d> {
         };
         frame.extent.size += extent.size;
         frame.extent.depth = frame.extent.depth.max(extent.depth + 1);
+        frame.extent.resets |= extent.resets || node.tag == Tag::Reset;
         if let Value::List(items) = &mut frame.node.value {
+            if node.tag == Tag::Reset {
+                let fault =
+                    "`!reset` removes no item of another file's list: only this one is left out";
+                let hint = "replace the whole list with `!override`";
+                self.diags
+                    .push(Diagnostic::warning(fault).at(node.span).hint(hint));
+                return;
+            }
             items.push(Node { key: None, ..node });
             return;
         }
@@ -264,10 +361,14 @@ impl<'d> Builder<'d> {
             return;
         };
         if let Some(first) = entries.get(&key) {
+            let first = first.key_place();
+            let path = self.path().key(&key);
             self.diags.push(
                 Diagnostic::error(format!("the key `{key}` is already defined"))
                     .at(place)
-                    .related(first.key_place(), "the first definition")
+                    .path(&path)
+                    .label("defined again")
+                    .related(first, "the first definition")
                     .hint("remove one of them or give it another name"),
             );
             return;
@@ -283,9 +384,15 @@ impl<'d> Builder<'d> {
         for source in sources {
             if source.entries().is_none() {
                 let fault = format!("`<<` merges mappings, but this is {}", source.kind());
-                self.diags.push(Diagnostic::error(fault).at(place));
+                let path = self.path();
+                self.diags.push(
+                    Diagnostic::error(fault)
+                        .at(source.place())
+                        .path(&path)
+                        .label("expected an alias such as `*defaults`, or a list of them"),
+                );
             } else if let Some(frame) = self.frames.last_mut() {
-                frame.merges.push(source);
+                frame.merges.push((source, place));
             }
         }
     }
@@ -295,16 +402,63 @@ impl<'d> Builder<'d> {
             return (text, node.span);
         }
         let shown = node.scalar().unwrap_or_default();
-        let fault = Diagnostic::error(format!(
-            "a key must be a string, but this is {}",
-            node.kind()
-        ))
-        .at(node.span);
-        self.diags.push(match shown.as_str() {
-            "" => fault,
-            text => fault.hint(format!("put it in quotes: \"{text}\"")),
+        let path = self.path();
+        let fault = format!("a key must be a string, but this is {}", node.kind());
+        let fault = Diagnostic::error(fault).at(node.place()).path(&path);
+        let under_ports = matches!(path.0.last(), Some(Key::Name(key)) if key == "ports");
+        self.diags.push(match (&node.value, shown.as_str()) {
+            (Value::Map(_) | Value::List(_), _) => fault
+                .label("expected a string")
+                .hint("if a template like {{ name }} is meant, put it in quotes"),
+            (_, text) if under_ports => fault
+                .label("expected a list of ports")
+                .hint(format!("write a list: `- \"{text}:{text}\"`")),
+            (_, "") => fault,
+            (_, text) => fault
+                .label("expected a string")
+                .hint(format!("put it in quotes: \"{text}\"")),
         });
         (shown, node.span)
+    }
+}
+
+/// Adds what a merge key brings; own entries and earlier ones win.
+fn inherit(entries: &mut Entries, merged: Node, at: Span, diags: &mut Diagnostics) {
+    let alias = merged.notes.as_ref().and_then(|notes| notes.steps.last());
+    let step = Step {
+        by: By::MergeKey,
+        at: alias.map_or(at, |alias| alias.at),
+        of: merged.span,
+    };
+    let Value::Map(inherited) = merged.value else {
+        return;
+    };
+    let notes = Rc::new(Trace {
+        steps: vec![step],
+        ..Trace::default()
+    });
+    for (key, mut node) in inherited {
+        node.brought_with(&notes);
+        match entries.get_mut(&key) {
+            Some(own) if own.tag == Tag::Reset && node.tag != Tag::Reset => {
+                diags.push(
+                    Diagnostic::warning(format!(
+                        "`!reset` does not remove the `{key}` that `<<` brings"
+                    ))
+                    .at(own.key_place())
+                    .related(node.key_place(), "this stays")
+                    .hint("reset it in an override file, or merge a mapping without it"),
+                );
+                // What earlier files say is removed all the same.
+                node.tag = Tag::Override;
+                node.key = own.key;
+                *own = node;
+            }
+            Some(own) => own.replaces(node),
+            None => {
+                entries.insert(key, node);
+            }
+        }
     }
 }
 
@@ -358,11 +512,11 @@ mod tests {
     fn duplicate_and_non_string_keys_are_refused_with_both_places() {
         assert_eq!(
             parse("a:\n  b: 1\n  b: 2\n").1,
-            ["f.yaml:3:3: the key `b` is already defined"]
+            ["f.yaml:3:3: a.b: the key `b` is already defined"]
         );
         assert_eq!(
             parse("a: {1: x}").1,
-            ["f.yaml:1:5: a key must be a string, but this is an integer"]
+            ["f.yaml:1:5: a: a key must be a string, but this is an integer"]
         );
     }
 
@@ -370,7 +524,7 @@ mod tests {
     fn cycles_alias_bombs_and_deep_nesting_are_refused() {
         assert_eq!(
             parse("a: &x [*x]").1,
-            ["f.yaml:1:8: the alias stands inside the value it refers to"]
+            ["f.yaml:1:8: a[0]: the alias stands inside the value it refers to"]
         );
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for at in 1..9 {
@@ -384,9 +538,12 @@ mod tests {
         assert_eq!(parse(&"[".repeat(100_000)).1.len(), 1);
         let (open, close) = ("[".repeat(100), "]".repeat(100));
         let deep = format!("a: &a {open}{close}\nb: {open}*a{close}\n");
+        let path = "[0]".repeat(100);
         assert_eq!(
             parse(&deep).1,
-            ["f.yaml:2:104: the alias nests values more than 128 levels deep"]
+            [format!(
+                "f.yaml:2:104: b{path}: the alias nests values more than 128 levels deep"
+            )]
         );
     }
 

@@ -1,13 +1,14 @@
 //! What one run of the pipeline has read so far: texts, where their paths start, their variables, and the findings.
 //!
-//! In: files. Out: registered texts. It interprets nothing. Imports: `base`, `expand` (variables).
+//! In: files. Out: registered texts. It interprets nothing. Imports: `base`, `expand` (variables), `load`.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use super::expand::Vars;
-use crate::base::diag::{Diagnostic, Diagnostics};
+use super::load::{self, Unreadable};
+use crate::base::diag::{Diagnostic, Diagnostics, nearest};
 use crate::base::env::Env;
 use crate::base::span::{SourceId, SourceMap, Span};
 
@@ -18,6 +19,39 @@ pub(super) struct Origin {
     pub(super) dir: PathBuf,
     /// Variables for interpolation and for bare names in `environment`.
     pub(super) vars: Rc<Vars>,
+}
+
+/// What a text was read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// It is one of the project's compose files.
+    Project,
+    /// `include` names it.
+    Include,
+    /// `extends` names it.
+    Extends,
+    /// Variables for interpolation: `.env`, `--env-file`, `include.env_file`.
+    EnvFile,
+    /// `env_file`, `label_file`: what a service gets from it.
+    Service,
+}
+
+/// Why and from where a text was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    /// What for.
+    pub(super) reason: Reason,
+    /// The place that names it; `None` for what is found without being named in a file.
+    pub(super) at: Option<Span>,
+}
+
+/// The env files that the variables of some texts come from.
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    /// The entry of `include` they belong to; `None` for the project's own.
+    pub(super) include: Option<Span>,
+    /// The files, the weightiest last.
+    pub(super) files: Vec<SourceId>,
 }
 
 /// One run of the pipeline.
@@ -31,7 +65,11 @@ pub(super) struct Session<'e> {
     pub(super) warned: BTreeSet<String>,
     /// Whether variables are replaced.
     pub(super) interpolate: bool,
+    /// Whether a file could not be read to its end: what seems undefined may stand in the rest.
+    pub(super) partial: bool,
     origins: Vec<Origin>,
+    reasons: Vec<Reason>,
+    scopes: Vec<Scope>,
     env: &'e Env,
 }
 
@@ -43,30 +81,172 @@ impl<'e> Session<'e> {
             diags: Diagnostics::default(),
             warned: BTreeSet::new(),
             interpolate,
+            partial: false,
             origins: Vec::new(),
+            reasons: Vec::new(),
+            scopes: Vec::new(),
             env,
         }
     }
-    /// Registers a text.
+    /// Registers a text of the project itself.
     pub(super) fn add(&mut self, name: String, text: String, origin: Origin) -> SourceId {
         self.origins.push(origin);
+        self.reasons.push(Reason::Project);
         self.sources.add(name, text)
     }
-    /// Reads and registers a file; a failure is a finding at `asked`, the place that names it.
+    /// Says what a text was read for, and adds to its scope what is an env file.
+    pub(super) fn set_reason(&mut self, id: SourceId, reason: Reason) {
+        if let Some(known) = self.reasons.get_mut(id.0 as usize) {
+            *known = reason;
+        }
+        if reason == Reason::EnvFile
+            && let Some(scope) = self.scopes.last_mut()
+        {
+            scope.files.push(id);
+        }
+    }
+    /// Begins the env files of the project or of an entry of `include`; the project's begin anew when looked for twice.
+    pub(super) fn begin_scope(&mut self, include: Option<Span>) {
+        if include.is_none() {
+            self.scopes.clear();
+        }
+        self.scopes.push(Scope {
+            include,
+            files: Vec::new(),
+        });
+    }
+    /// The env files of all scopes, in the order in which they were read.
+    pub(super) fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+    /// Why and from where a text was read.
+    pub(super) fn asked(&self, id: SourceId) -> Option<Asked> {
+        let reason = *self.reasons.get(id.0 as usize)?;
+        let at = self.sources.get(id)?.named_at;
+        Some(Asked { reason, at })
+    }
+    /// The texts read for a reason, in order.
+    pub(super) fn read_for(&self, reason: Reason) -> impl Iterator<Item = SourceId> {
+        let ids = self.reasons.iter().zip(0u32..);
+        ids.filter(move |(known, _)| **known == reason)
+            .map(|(_, id)| SourceId(id))
+    }
+    /// The places that lead to a text, the nearest first, each with what it does.
+    pub(super) fn chain(&self, id: SourceId) -> Vec<(Span, Reason)> {
+        let mut chain = Vec::new();
+        let mut next = self.asked(id);
+        // A text is named by one that was read before it, so the way ends.
+        while let Some(Asked {
+            reason,
+            at: Some(at),
+        }) = next
+        {
+            chain.push((at, reason));
+            next = self.asked(at.source);
+        }
+        chain
+    }
+    /// Reads and registers a compose file; a failure is a finding at `asked`, the place that names it.
     pub(super) fn read_file(
         &mut self,
         path: &Path,
         asked: Option<Span>,
         origin: Origin,
     ) -> Option<SourceId> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Some(self.add(self.show(path), text, origin)),
-            Err(error) => {
-                let text = format!("cannot read `{}`: {}", self.show(path), plain(&error));
-                self.diags.push(Diagnostic::error(text).at(asked));
+        self.register(path, load::yaml(path), asked, origin)
+    }
+    /// As [`Self::read_file`], for env and label files.
+    pub(super) fn read_env(
+        &mut self,
+        path: &Path,
+        asked: Option<Span>,
+        origin: Origin,
+    ) -> Option<SourceId> {
+        self.register(path, load::env(path), asked, origin)
+    }
+    fn register(
+        &mut self,
+        path: &Path,
+        read: Result<String, Unreadable>,
+        asked: Option<Span>,
+        origin: Origin,
+    ) -> Option<SourceId> {
+        match read {
+            Ok(text) => {
+                let id = self.add(self.show(path), text, origin);
+                self.sources.set_named_at(id, asked);
+                Some(id)
+            }
+            Err(Unreadable::Encoding(text, at, byte)) => {
+                let id = self.add(self.show(path), text, origin);
+                self.sources.set_named_at(id, asked);
+                let place = Span::new(id, at, at + '\u{fffd}'.len_utf8());
+                let text = format!("the file is not UTF-8 text: the byte 0x{byte:02X} stands here");
+                let fault = Diagnostic::error(text).at(place).label("no UTF-8");
+                let hint = "save the file as UTF-8 (in most editors: “save with encoding”)";
+                self.diags.push(fault.hint(hint));
+                self.partial = true;
+                None
+            }
+            Err(fault) => {
+                let fault = self.unreadable(path, &fault).at(asked);
+                self.diags.push(fault);
+                self.partial = true;
                 None
             }
         }
+    }
+    fn unreadable(&self, path: &Path, fault: &Unreadable) -> Diagnostic {
+        let shown = self.show(path);
+        let because = |why: &str| Diagnostic::error(format!("cannot read `{shown}`: {why}"));
+        match fault {
+            Unreadable::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let fault = because(&plain(error));
+                match self.neighbour(path) {
+                    Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                    None => fault.hint(format!(
+                        "create it, or correct the path; it is looked for in `{}`",
+                        path.parent().unwrap_or(path).display()
+                    )),
+                }
+            }
+            Unreadable::Io(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                because(&plain(error)).hint(format!("make it readable: chmod a+r {shown}"))
+            }
+            Unreadable::Io(error) => because(&plain(error)),
+            Unreadable::Directory => because("it is a directory")
+                .hint(format!("name the file in it: {shown}/compose.yaml")),
+            Unreadable::Kind => because("it is no file").hint("name a file"),
+            Unreadable::Silent => because("no program writes to this named pipe")
+                .hint("start the program that writes to it first, or name a file"),
+            Unreadable::Large => because("it is larger than 64 MiB")
+                .hint("is it the right file? split it with `include` if it is"),
+            Unreadable::Encoding(..) => because("it is not UTF-8 text"),
+        }
+    }
+    /// The file beside a missing one whose name is nearest to it.
+    fn neighbour(&self, path: &Path) -> Option<String> {
+        let name = path.file_name()?.to_str()?;
+        let dir = path.parent()?;
+        let entries = std::fs::read_dir(dir).ok()?.take(1000).flatten();
+        let files = entries.filter(|entry| entry.path().is_file());
+        let names = files.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        let near = nearest(name, names.iter().map(String::as_str))?;
+        Some(self.show(&dir.join(near)))
+    }
+    /// The place of a part of the text at `span`, where the file holds that text as it is: `abc` of `8080:abc`.
+    ///
+    /// `part` must be a slice of `text`.
+    pub(super) fn part(&self, span: Span, text: &str, part: &str) -> Option<Span> {
+        let source = self.sources.get(span.source)?;
+        let written = source.text.get(span.start as usize..span.end as usize)?;
+        let within = (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+        let start = span.start as usize + written.find(text)? + within;
+        let end = start + part.len();
+        let inside = within + part.len() <= text.len() && !part.is_empty();
+        inside.then(|| Span::new(span.source, start, end))
     }
     /// Changes the variables that a source sees.
     pub(super) fn set_vars(&mut self, id: SourceId, vars: Rc<Vars>) {

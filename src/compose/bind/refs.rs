@@ -4,7 +4,7 @@
 //! Imports: `base`, `canon`, `model`, `session`, `tree`.
 //! Rules: as Compose (`loader/validate.go`): a service that is off by its profiles is not held to them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Bound;
 use crate::base::diag::{Diagnostic, nearest};
@@ -24,6 +24,7 @@ pub(super) fn check(
     session: &mut Session<'_>,
 ) {
     let broken = broken_services(session);
+    let mut compared = 0;
     for (name, service) in &bound.services {
         let Some(node) = canonical.services.get(name.as_str()) else {
             continue;
@@ -36,6 +37,7 @@ pub(super) fn check(
             path,
             off,
             frame,
+            compared: &mut compared,
         };
         refs.image(node, service, broken.contains(name.as_str()));
         refs.dependencies(name, service);
@@ -63,7 +65,12 @@ struct Refs<'r, 'e> {
     path: KeyPath,
     off: bool,
     frame: &'r Frame<'r>,
+    /// Names that were compared with others so far.
+    compared: &'r mut usize,
 }
+
+/// Names that are compared with others to find the one meant, over all findings: beyond them, hints cost more than the rest.
+const COMPARISONS: usize = 1_000_000;
 
 impl Refs<'_, '_> {
     fn push(&mut self, place: Option<Span>, text: String, hint: Option<String>) {
@@ -77,15 +84,47 @@ impl Refs<'_, '_> {
         });
     }
 
+    /// Reports a name that its section does not define, unless it may have been refused or not read.
+    fn undefined<'n>(
+        &mut self,
+        place: Option<Span>,
+        section: &str,
+        name: &str,
+        text: String,
+        known: impl ExactSizeIterator<Item = &'n str>,
+    ) {
+        let section_path = KeyPath::root().key(section);
+        let refused = self.session.partial
+            || self.session.diags.is_refused(&section_path)
+            || self.session.diags.is_refused(&section_path.key(name));
+        if self.off || refused {
+            return;
+        }
+        *self.compared += known.len();
+        let near = match *self.compared > COMPARISONS {
+            true => None,
+            false => nearest(name, known),
+        };
+        let hint = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => add(section, name),
+        };
+        let fault = Diagnostic::error(text).at(place).path(&self.path);
+        let label = format!("not defined under the top-level `{section}`");
+        self.session.diags.push(fault.label(label).hint(hint));
+    }
+
     fn image(&mut self, node: &Node, service: &Service, broken: bool) {
         let said = service.image.is_some() || service.build.is_some();
         if !said
             && !broken
+            && !self.session.partial
             && ["provider", "extends"]
                 .iter()
                 .all(|key| node.get(key).is_none())
         {
-            let hint = "add `image:` or `build:`".to_owned();
+            let hint =
+                "add `image: NAME`, or `build: .` for the Dockerfile beside this file".to_owned();
             let text = "the service has neither an image nor a build context".to_owned();
             self.push(service.span, text, Some(hint));
         }
@@ -95,11 +134,8 @@ impl Refs<'_, '_> {
         for (other, dependency) in &service.depends_on {
             if !self.bound.services.contains_key(other) {
                 let text = format!("service `{name}` depends on `{other}`, which is not defined");
-                let hint = near(
-                    other.as_str(),
-                    self.bound.services.keys().map(ServiceName::as_str),
-                );
-                self.push(dependency.span, text, hint);
+                let known = self.bound.services.keys().map(ServiceName::as_str);
+                self.undefined(dependency.span, "services", other.as_str(), text, known);
             }
         }
     }
@@ -116,9 +152,8 @@ impl Refs<'_, '_> {
                 .and_then(|n| n.get(network))
                 .map(Node::key_place);
             let text = format!("the network `{network}` is not defined");
-            let hint = near(network, self.bound.networks.keys().map(String::as_str))
-                .or_else(|| Some(format!("add `{network}:` under the top-level `networks`")));
-            self.push(place, text, hint);
+            let known = self.bound.networks.keys().map(String::as_str);
+            self.undefined(place, "networks", network, text, known);
         }
         if let (Some(mode), false) = (&service.network_mode, service.networks.is_empty()) {
             let text = "`network_mode` and `networks` exclude each other".to_owned();
@@ -133,10 +168,8 @@ impl Refs<'_, '_> {
             };
             if !self.bound.volumes.contains_key(key) {
                 let text = format!("the volume `{key}` is not defined");
-                let hint = near(key, self.bound.volumes.keys().map(String::as_str)).unwrap_or_else(
-                    || format!("add `{key}:` under the top-level `volumes`, or write `./{key}` for a directory"),
-                );
-                self.push(mount.span, text, Some(hint));
+                let known = self.bound.volumes.keys().map(String::as_str);
+                self.undefined(mount.span, "volumes", key, text, known);
             }
         }
     }
@@ -161,9 +194,8 @@ impl Refs<'_, '_> {
             };
             if !known.contains_key(&key) {
                 let text = format!("the {kind} `{key}` is not defined");
-                let hint = near(&key, known.keys().map(String::as_str))
-                    .or_else(|| Some(format!("add `{key}:` under the top-level `{kind}s`")));
-                self.push(place, text, hint);
+                let known = known.keys().map(String::as_str);
+                self.undefined(place, &format!("{kind}s"), &key, text, known);
             }
         }
     }
@@ -176,11 +208,8 @@ impl Refs<'_, '_> {
             };
             if !self.bound.services.contains_key(other) {
                 let text = format!("the service `{other}` is not defined");
-                let hint = near(
-                    other.as_str(),
-                    self.bound.services.keys().map(ServiceName::as_str),
-                );
-                self.push(context.span, text, hint);
+                let known = self.bound.services.keys().map(ServiceName::as_str);
+                self.undefined(context.span, "services", other.as_str(), text, known);
             }
         }
     }
@@ -203,14 +232,23 @@ impl Refs<'_, '_> {
     }
 }
 
-fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    nearest(name, known).map(|near| format!("did you mean `{near}`?"))
+/// How a name is defined that no defined one is near to.
+fn add(section: &str, name: &str) -> String {
+    let end = "at the top level";
+    match section {
+        "services" => format!("define it under `services`, or remove it here: {name}"),
+        "volumes" => format!(
+            "add {end}:\n  volumes:\n    {name}:\n  or write `./{name}` if a directory is meant"
+        ),
+        "networks" => format!("add {end}:\n  networks:\n    {name}:"),
+        _ => format!("add {end}:\n  {section}:\n    {name}:\n      file: ./{name}.txt"),
+    }
 }
 
 /// Reports each service that waits for itself, with the shortest way round.
 fn cycles(bound: &Bound, session: &mut Session<'_>) {
     let mut reported: BTreeSet<&ServiceName> = BTreeSet::new();
-    for start in bound.services.keys() {
+    for start in waiting(bound) {
         if reported.contains(start) {
             continue;
         }
@@ -228,7 +266,8 @@ fn cycles(bound: &Bound, session: &mut Session<'_>) {
             .key("depends_on");
         let mut fault = Diagnostic::error(text)
             .at(way.first().and_then(|(_, span)| *span))
-            .path(&path);
+            .path(&path)
+            .label("this way round never starts");
         for (name, span) in way.iter().skip(1) {
             fault = fault.related(*span, format!("`{name}` depends on the next"));
         }
@@ -237,6 +276,34 @@ fn cycles(bound: &Bound, session: &mut Session<'_>) {
             .push(fault.hint("remove one of these dependencies"));
         reported.extend(way.into_iter().map(|(name, _)| name));
     }
+}
+
+/// The services that can't start for a cycle: those that stay when, again and again, what waits for nothing is taken out.
+fn waiting(bound: &Bound) -> Vec<&ServiceName> {
+    let mut open: BTreeMap<&ServiceName, usize> = BTreeMap::new();
+    let mut waiters: BTreeMap<&ServiceName, Vec<&ServiceName>> = BTreeMap::new();
+    for (name, service) in &bound.services {
+        let known = |other: &&ServiceName| bound.services.contains_key(*other);
+        let others: Vec<&ServiceName> = service.depends_on.keys().filter(known).collect();
+        open.insert(name, others.len());
+        for other in others {
+            waiters.entry(other).or_default().push(name);
+        }
+    }
+    let free = open.iter().filter(|(_, count)| **count == 0);
+    let mut free: Vec<&ServiceName> = free.map(|(name, _)| *name).collect();
+    while let Some(name) = free.pop() {
+        open.remove(name);
+        for waiter in waiters.remove(name).unwrap_or_default() {
+            if let Some(count) = open.get_mut(waiter) {
+                *count -= 1;
+                if *count == 0 {
+                    free.push(waiter);
+                }
+            }
+        }
+    }
+    open.into_keys().collect()
 }
 
 /// The shortest way from a service back to itself: each service on it, and the place of its dependency on the next.

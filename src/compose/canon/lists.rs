@@ -4,9 +4,22 @@
 
 use super::Canon;
 use crate::base::diag::Diagnostic;
+use crate::base::key::KeyPath;
+use crate::base::span::Span;
 use crate::compose::tree::{Entries, Node, Value};
 
 impl Canon<'_, '_> {
+    /// Reports a key that is missing, unless what was said there was refused.
+    fn missing(&mut self, path: &KeyPath, key: &str, place: Span, hint: &str) {
+        if !self.session.diags.is_faulty(path) {
+            let fault = Diagnostic::error(format!("the key `{key}` is missing"))
+                .at(place)
+                .path(path)
+                .label(format!("needs `{key}:`"));
+            self.session.diags.push(fault.hint(hint));
+        }
+    }
+
     pub(super) fn ports(&mut self, entries: &mut Entries) {
         let Some(ports) = entries.get_mut("ports") else {
             return;
@@ -23,8 +36,8 @@ impl Canon<'_, '_> {
                 }
                 if !port.contains_key("target") {
                     let path = self.path.key("ports").index(at);
-                    let fault = Diagnostic::error("the key `target` is missing").at(place);
-                    self.session.diags.push(fault.path(&path));
+                    let hint = "add `target:` with the port of the container";
+                    self.missing(&path, "target", place, hint);
                 }
             }
         }
@@ -55,9 +68,8 @@ impl Canon<'_, '_> {
                         }
                     }
                     None if bind => {
-                        let fault =
-                            Diagnostic::error("a bind mount needs the key `source`").at(place);
-                        self.session.diags.push(fault.path(&path));
+                        let hint = "a bind mount needs `source:` with a path of this machine";
+                        self.missing(&path, "source", place, hint);
                     }
                     _ => {}
                 }
@@ -68,8 +80,8 @@ impl Canon<'_, '_> {
                         }
                     }
                     None => {
-                        let fault = Diagnostic::error("the key `target` is missing").at(place);
-                        self.session.diags.push(fault.path(&path));
+                        let hint = "add `target:` with a path in the container";
+                        self.missing(&path, "target", place, hint);
                     }
                 }
             }
@@ -86,8 +98,8 @@ impl Canon<'_, '_> {
         for (at, device) in devices.items().unwrap_or_default().iter().enumerate() {
             if device.text_of("target").is_none() {
                 let path = self.path.key("devices").index(at);
-                let fault = Diagnostic::error("the key `target` is missing").at(device.place());
-                self.session.diags.push(fault.path(&path));
+                let hint = "add `target:` with a path in the container";
+                self.missing(&path, "target", device.place(), hint);
             }
         }
         unique(Some(devices), |device| {
@@ -190,7 +202,10 @@ pub(super) fn unique(list: Option<&mut Node>, key: impl Fn(&Node) -> Option<Stri
         match key(&item) {
             None => kept.push(item),
             Some(key) => match seen.get(&key) {
-                Some(at) => kept[*at] = item,
+                Some(at) => {
+                    let old = std::mem::replace(&mut kept[*at], item);
+                    kept[*at].replaces(old);
+                }
                 None => {
                     seen.insert(key, kept.len());
                     kept.push(item);

@@ -9,10 +9,11 @@ mod files;
 mod lists;
 mod service;
 mod short;
+mod unit;
 mod value;
 
 pub(super) use service::is_address;
-pub(super) use short::range;
+pub(super) use short::read_range;
 
 use std::path::{Component, Path, PathBuf};
 
@@ -75,6 +76,8 @@ pub(super) struct Canonical {
     pub(super) secrets: Entries,
     /// `models`.
     pub(super) models: Entries,
+    /// `jobs`.
+    pub(super) jobs: Entries,
     /// Top-level `x-*` keys.
     pub(super) extensions: Entries,
 }
@@ -105,11 +108,13 @@ pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'
             ("configs", Value::Map(entries)) => out.configs = entries,
             ("secrets", Value::Map(entries)) => out.secrets = entries,
             ("models", Value::Map(entries)) => out.models = entries,
+            ("jobs", Value::Map(entries)) => out.jobs = entries,
             (name, value) if name.starts_with("x-") => {
                 let node = Node {
                     key: node.key,
                     span: node.span,
                     tag: node.tag,
+                    notes: node.notes,
                     value,
                 };
                 out.extensions.insert(key, node);
@@ -124,6 +129,11 @@ pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'
             walk.off = frame.is_off(service);
             walk.service(service, frame.normalize);
         }
+    }
+    walk.off = true;
+    for (name, job) in &mut out.jobs {
+        walk.path = KeyPath::root().key("jobs").key(name);
+        walk.service(job, frame.normalize);
     }
     walk.sections(&mut out, frame);
     out
@@ -169,11 +179,15 @@ impl Canon<'_, '_> {
         if !frame.normalize {
             return;
         }
-        let wanted = out.services.values().any(|service| {
-            service
-                .get("networks")
-                .is_some_and(|networks| networks.get("default").is_some())
-        });
+        let wanted = out
+            .services
+            .values()
+            .chain(out.jobs.values())
+            .any(|service| {
+                service
+                    .get("networks")
+                    .is_some_and(|networks| networks.get("default").is_some())
+            });
         if wanted && !out.networks.contains_key("default") {
             let place = Span::new(crate::base::span::SourceId(0), 0, 0);
             let mut node = Node::new(place, Value::Map(Entries::new()));
@@ -232,10 +246,7 @@ impl Canon<'_, '_> {
         self.bind_device(section, entries);
         if section == "networks" && frame.normalize {
             let ipam = Node::new(span, Value::Map(Entries::new()));
-            let ipam = entries.entry("ipam".to_owned()).or_insert(ipam);
-            if let Some(ipam) = ipam.entries_mut() {
-                ipam.shift_remove("options");
-            }
+            entries.entry("ipam".to_owned()).or_insert(ipam);
         }
         if frame.normalize && section != "models" {
             let full = if external {
@@ -284,15 +295,23 @@ impl Canon<'_, '_> {
             .copied()
             .filter(|way| entries.contains_key(*way))
             .collect();
+        if self.session.diags.is_faulty(&self.path) {
+            return;
+        }
         let fault = match said.len() {
             0 if external || entries.contains_key("driver") => return,
             0 => format!("one of the keys {} must be set", ways.join(", ")),
             1 => return,
             _ => format!("{} exclude each other", said.join(" and ")),
         };
-        self.session
-            .diags
-            .push(Diagnostic::error(fault).at(place).path(&self.path));
+        let hint = match said.first() {
+            None => {
+                "write `file: PATH` below it, or `external: true` if it exists already".to_owned()
+            }
+            Some(first) => format!("keep one of them, for example `{first}`"),
+        };
+        let fault = Diagnostic::error(fault).at(place).path(&self.path);
+        self.session.diags.push(fault.hint(hint));
     }
 
     /// Makes a path absolute, or relative to the project where that is asked for.

@@ -54,7 +54,9 @@ impl Canon<'_, '_> {
         let both = ["dockerfile", "dockerfile_inline"].map(|key| entries.contains_key(key));
         if self.consistent && both == [true, true] {
             let fault = "`dockerfile` and `dockerfile_inline` exclude each other";
-            let diag = Diagnostic::error(fault).at(place);
+            let diag = Diagnostic::error(fault)
+                .at(place)
+                .hint("remove one of them");
             self.session.diags.push(diag.path(&self.path.key("build")));
         }
         let context = entries

@@ -4,6 +4,8 @@
 //! Rules: Compose Specification, `ports`, `volumes`, `devices`; one-letter sources are Windows drives, as Compose.
 
 use super::Canon;
+use super::unit::Wrong;
+use crate::base::diag::nearest;
 use crate::compose::tree::{Entries, Node, Value};
 
 /// Builds a mapping at the place of the text it was written as.
@@ -46,45 +48,59 @@ pub(super) fn ports(canon: &mut Canon<'_, '_>, node: &Node) -> Vec<Node> {
     }
     match parse_ports(node, &text) {
         Ok(ports) => ports,
-        Err(fault) => {
-            canon.fault(node, fault);
+        Err(wrong) => {
+            canon.wrong(node, &text, wrong);
             Vec::new()
         }
     }
 }
 
-fn parse_ports(node: &Node, text: &str) -> Result<Vec<Node>, String> {
-    let form = "write [ADDRESS:][HOST:]CONTAINER[/PROTOCOL], for example 8080:80/tcp";
-    let (body, protocol) = match text.split_once('/') {
-        Some((body, protocol)) => (body, protocol.to_ascii_lowercase()),
-        None => (text, "tcp".to_owned()),
-    };
+fn parse_ports<'t>(node: &Node, text: &'t str) -> Result<Vec<Node>, Wrong<'t>> {
+    let form = "write [ADDRESS:][HOST:]CONTAINER[/PROTOCOL], for example `- \"8080:80/tcp\"`";
+    let (body, said) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = said.to_ascii_lowercase();
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        return Err(format!(
-            "unknown protocol `{protocol}` in `{text}`; the protocols are tcp, udp, sctp"
-        ));
+        let part = if said.is_empty() { text } else { said };
+        let fault = format!("unknown protocol `{protocol}`");
+        let near = nearest(&protocol, ["tcp", "udp", "sctp"]).unwrap_or("tcp");
+        return Err(Wrong::of(part, fault, "the protocols are tcp, udp, sctp")
+            .hint(format!("write `- \"{body}/{near}\"`")));
     }
     let (address, host, container) = match body.strip_prefix('[').and_then(|b| b.split_once("]:")) {
         Some((address, rest)) => match rest.split_once(':') {
             Some((host, container)) => (address, host, container),
-            None => return Err(format!("`{text}` has no container port; {form}")),
+            None => return Err(Wrong::of(text, "the container port is missing", form)),
         },
         None => match body.split(':').collect::<Vec<_>>().as_slice() {
             [container] => ("", "", *container),
             [host, container] => ("", *host, *container),
             [address, host, container] => (*address, *host, *container),
             _ => {
-                return Err(format!(
-                    "`{text}` has too many colons; put an IPv6 address in brackets"
-                ));
+                let fault = "a port has at most two colons";
+                return Err(Wrong::of(text, fault, "too many colons")
+                    .hint("put an IPv6 address in brackets: `- \"[::1]:8080:80\"`"));
             }
         },
     };
     if container.is_empty() {
-        return Err(format!("`{text}` names no container port; {form}"));
+        let hint = match host.parse::<u16>() {
+            Ok(port) => format!("write `- \"{port}:{port}\"`, the second for the container"),
+            Err(_) => form.to_owned(),
+        };
+        return Err(Wrong::of(
+            text,
+            "the container port is missing",
+            "nothing behind the colon",
+        )
+        .hint(hint));
     }
     if !address.is_empty() && address.parse::<std::net::IpAddr>().is_err() {
-        return Err(format!("`{address}` is not an IP address"));
+        let fault = format!("`{address}` is not an IP address");
+        return Err(Wrong::of(
+            address,
+            fault,
+            "expected an address such as 127.0.0.1",
+        ));
     }
     let inside = range(container)?;
     let outside = if host.is_empty() {
@@ -113,23 +129,39 @@ fn parse_ports(node: &Node, text: &str) -> Result<Vec<Node>, String> {
             .map(|(target, published)| long(target, Some(published.to_string())))
             .collect()),
         Some(_) if count == 0 => Ok(vec![long(inside.0, Some(host.to_owned()))]),
-        Some(_) => Err(format!(
-            "the ranges `{host}` and `{container}` have different lengths"
-        )),
+        Some((first, last)) => {
+            let fault = format!("the ranges `{host}` and `{container}` have different lengths");
+            let label = format!("{} ports to {}", last - first + 1, count + 1);
+            let wrong = Wrong::of(body, fault, label);
+            Err(match first.checked_add(count) {
+                Some(last) => wrong.hint(format!("write `- \"{first}-{last}:{container}\"`")),
+                None => wrong,
+            })
+        }
     }
 }
 
 /// `80` or `80-90`.
-pub(in crate::compose) fn range(text: &str) -> Result<(u16, u16), String> {
-    let port = |part: &str| {
-        part.parse::<u16>()
-            .map_err(|_| format!("`{part}` is not a port; ports are 1 to 65535"))
-    };
+pub(in crate::compose) fn read_range(text: &str) -> Option<(u16, u16)> {
+    range(text).ok()
+}
+
+fn range(text: &str) -> Result<(u16, u16), Wrong<'_>> {
+    fn port(part: &str) -> Result<u16, Wrong<'_>> {
+        part.parse::<u16>().map_err(|_| {
+            let fault = format!("`{part}` is not a port");
+            Wrong::of(part, fault, "expected a number from 1 to 65535")
+        })
+    }
     match text.split_once('-') {
         None => port(text).map(|port| (port, port)),
         Some((first, last)) => match (port(first)?, port(last)?) {
             (first, last) if first <= last => Ok((first, last)),
-            _ => Err(format!("the port range `{text}` ends before it starts")),
+            (first, last) => {
+                let fault = format!("the port range `{text}` ends before it starts");
+                Err(Wrong::of(text, fault, "expected the lower port first")
+                    .hint(format!("write {last}-{first}")))
+            }
         },
     }
 }
@@ -137,7 +169,8 @@ pub(in crate::compose) fn range(text: &str) -> Result<(u16, u16), String> {
 /// A mount's short form as its long form.
 pub(super) fn volume(canon: &mut Canon<'_, '_>, node: &Node, text: &str) -> Option<Node> {
     if text.is_empty() {
-        canon.fault(node, "the mount is empty; write [SOURCE:]TARGET[:OPTIONS]");
+        let label = "expected [SOURCE:]TARGET[:OPTIONS]";
+        canon.wrong(node, text, Wrong::of(text, "the mount is empty", label));
         return None;
     }
     if text.len() <= 2 {
@@ -146,7 +179,13 @@ pub(super) fn volume(canon: &mut Canon<'_, '_>, node: &Node, text: &str) -> Opti
     }
     let parts = parts(text);
     if parts.iter().any(|part| part.is_empty()) {
-        canon.fault(node, format!("`{text}` has nothing between its colons"));
+        let fault = "a part of the mount is empty";
+        let wrong = Wrong::of(text, fault, "expected [SOURCE:]TARGET[:OPTIONS]");
+        canon.wrong(
+            node,
+            text,
+            wrong.hint("write for example `- ./data:/data:ro`"),
+        );
         return None;
     }
     let (source, target, options) = match parts.as_slice() {
@@ -154,10 +193,10 @@ pub(super) fn volume(canon: &mut Canon<'_, '_>, node: &Node, text: &str) -> Opti
         [source, target] => (*source, *target, ""),
         [source, target, options] => (*source, *target, *options),
         _ => {
-            canon.fault(
-                node,
-                format!("`{text}` has too many colons; write [SOURCE:]TARGET[:OPTIONS]"),
-            );
+            let fault = "a mount has at most two colons";
+            let wrong = Wrong::of(text, fault, "expected [SOURCE:]TARGET[:OPTIONS]");
+            let hint = "write a path that holds a colon in the long form: `source:` and `target:`";
+            canon.wrong(node, text, wrong.hint(hint));
             return None;
         }
     };

@@ -1,23 +1,25 @@
 //! The canonical form of single values, rule by rule.
 //!
 //! In: a checked value and its rule. Out: its long form, or nothing where it says nothing.
-//! Imports: `base`, `merge` (list forms), `schema`, `session`, `tree`.
+//! Imports: `base`, `merge` (list forms), `schema`, `session`, `tree`, `yaml` (quotes).
 //! Rules: Compose Specification, the short syntaxes; what is left out when empty as Compose's JSON has it.
 
 use super::Canon;
 use super::short;
-use crate::base::diag::Diagnostic;
+use super::unit::{self, Wrong};
+use crate::base::diag::{Diagnostic, nearest};
 use crate::base::key::Key;
 use crate::base::scalar;
 use crate::compose::merge;
 use crate::compose::schema::{Named, Rule, Shape, Short};
 use crate::compose::tree::{Entries, Node, Value};
+use crate::compose::yaml;
 
 impl Canon<'_, '_> {
     /// The canonical form of a value; `None` leaves the key out.
     pub(super) fn value(&mut self, rule: &Rule, node: Node) -> Option<Node> {
         match rule {
-            Rule::Any => Some(node),
+            Rule::Any | Rule::Own(_) => Some(node),
             Rule::Nullable(rule) => match node.is_null() {
                 true => None,
                 false => self.value(rule, node),
@@ -75,9 +77,12 @@ impl Canon<'_, '_> {
             Rule::Object(shape) => Some(self.object(shape, node)),
             Rule::Each(rule) => filled(self.each(rule, node)),
             Rule::List(rule) => filled(self.list(rule, node)),
+            Rule::AllOrList(rule) => filled(match node.value {
+                Value::List(_) => self.list(rule, node),
+                _ => node,
+            }),
             Rule::OneOrList(rule) => filled(match node.value {
                 Value::List(_) => self.list(rule, node),
-                _ if matches!(rule, Rule::Object(_)) => node,
                 _ => {
                     let item = Node {
                         key: None,
@@ -100,6 +105,19 @@ impl Canon<'_, '_> {
         ["memswap_limit", "mem_swappiness"]
             .iter()
             .any(|key| last == Some(&Key::Name((*key).to_owned())))
+    }
+
+    /// Reports a part of a value's text that can't be understood: `part` is a slice of `text`.
+    pub(super) fn wrong(&mut self, node: &Node, text: &str, wrong: Wrong<'_>) {
+        let place = self.session.part(node.span, text, wrong.part);
+        let fault = Diagnostic::error(wrong.fault)
+            .at(place.unwrap_or_else(|| node.place()))
+            .path(&self.path)
+            .label(wrong.label);
+        self.session.diags.push(match wrong.hint {
+            Some(hint) => fault.hint(hint),
+            None => fault,
+        });
     }
 
     /// Reports a value that can't be understood.
@@ -204,10 +222,14 @@ impl Canon<'_, '_> {
                 "" => None,
                 _ if self.raw(text) => None,
                 _ => {
-                    self.fault(
-                        node,
-                        format!("`{text}` is not a boolean; write true or false"),
-                    );
+                    let near = nearest(text, ["true", "false"]);
+                    let wrong = Wrong {
+                        part: text,
+                        fault: format!("`{text}` is not a boolean"),
+                        label: "expected true or false".to_owned(),
+                        hint: near.map(|near| format!("write {near}")),
+                    };
+                    self.wrong(node, text, wrong);
                     None
                 }
             },
@@ -222,7 +244,8 @@ impl Canon<'_, '_> {
             Value::Text(text) => {
                 let parsed = text.trim().parse::<i64>().ok();
                 if parsed.is_none() && !self.raw(text) {
-                    self.fault(node, format!("`{text}` is not an integer"));
+                    let fault = format!("`{text}` is not an integer");
+                    self.wrong(node, text, Wrong::of(text, fault, "expected an integer"));
                 }
                 parsed.map(i128::from)
             }
@@ -240,7 +263,9 @@ impl Canon<'_, '_> {
             Value::Text(text) => {
                 let parsed = text.trim().parse::<f64>().ok().filter(|n| n.is_finite());
                 if parsed.is_none() && !self.raw(text) {
-                    self.fault(node, format!("`{text}` is not a number"));
+                    let fault = format!("`{text}` is not a number");
+                    let label = "expected a number such as 0.5";
+                    self.wrong(node, text, Wrong::of(text, fault, label));
                 }
                 parsed
             }
@@ -260,7 +285,8 @@ impl Canon<'_, '_> {
                     Ok(size) => Some(i128::from(size.0)),
                     Err(_) if self.raw(text) => None,
                     Err(error) => {
-                        self.fault(node, error.to_string());
+                        let wrong = unit::wrong_size(text, &error);
+                        self.wrong(node, text, wrong);
                         None
                     }
                 }
@@ -278,10 +304,8 @@ impl Canon<'_, '_> {
             }
             None if self.raw(text) => Some(node),
             None => {
-                let fault = format!(
-                    "`{text}` is not a duration; write a number and a unit: 10s, 1m30s, 500ms"
-                );
-                self.fault(&node, fault);
+                let text = text.to_owned();
+                self.wrong(&node, &text, unit::wrong_duration(&text));
                 None
             }
         }
@@ -295,7 +319,10 @@ impl Canon<'_, '_> {
             _ => None,
         };
         if mode.is_none() {
-            self.fault(node, "expected a file mode in octal digits such as 0440");
+            let text = node.scalar().unwrap_or_default();
+            let fault = format!("`{text}` is not a file mode");
+            let label = "expected octal digits such as 0440";
+            self.wrong(node, &text, Wrong::of(&text, fault, label));
         }
         mode
     }
@@ -343,7 +370,15 @@ impl Canon<'_, '_> {
                     Some(node.with(Value::List(words)))
                 }
                 Err(_) => {
-                    self.fault(&node, "the command line has a quote that is not closed");
+                    let text = text.clone();
+                    let part = unit::open_quote(&text);
+                    let fault = format!("the quote {part} of the command line is not closed");
+                    let mut wrong = Wrong::of(part, fault, "opened here");
+                    wrong.hint = Some(
+                        "close it, or write the words as a list: [\"sh\", \"-c\", \"…\"]"
+                            .to_owned(),
+                    );
+                    self.wrong(&node, &text, wrong);
                     None
                 }
             },
@@ -361,8 +396,16 @@ impl Canon<'_, '_> {
             Value::List(items) => {
                 let first = items.first().and_then(Node::as_text);
                 if !items.is_empty() && !matches!(first, Some("NONE" | "CMD" | "CMD-SHELL")) {
+                    let words = items.iter().filter_map(Node::scalar);
+                    let words: Vec<String> = words.map(|word| yaml::quoted(&word)).collect();
+                    let place = items.first().map_or(node.span, Node::place);
                     let fault = "the list must start with `CMD`, `CMD-SHELL` or `NONE`";
-                    self.fault(&node, fault);
+                    let fault = Diagnostic::error(fault)
+                        .at(place)
+                        .path(&self.path)
+                        .label("expected `CMD`")
+                        .hint(format!("write [\"CMD\", {}]", words.join(", ")));
+                    self.session.diags.push(fault);
                     return None;
                 }
                 filled(node)

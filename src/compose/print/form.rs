@@ -57,6 +57,7 @@ pub(super) static PROJECT: Form = Form::Keys(keys![
     "secrets" => &Form::Each(&OBJECT),
     "configs" => &Form::Each(&OBJECT),
     "models" => &Form::Each(&MODEL),
+    "jobs" => &Form::Each(&SERVICE),
 ]);
 
 /// What `config --variables` prints.
