@@ -138,7 +138,7 @@ pub struct Document {
 /// [`LoadError`] with every error that the phases found in one run.
 pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
     let mut session = Session::new(env, request.interpolate);
-    let Some((stage, canonical)) = canonical(request, env, &mut session) else {
+    let Some((stage, canonical)) = canonical(request, env, &mut session, false) else {
         return Err(failed(session));
     };
     let bound = bind::bind(&canonical, &stage.frame(request), &mut session);
@@ -175,7 +175,7 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
 /// [`LoadError`] as [`load`].
 pub fn document(request: &LoadRequest, env: &Env) -> Result<Document, LoadError> {
     let mut session = Session::new(env, request.interpolate);
-    let Some((stage, canonical)) = canonical(request, env, &mut session) else {
+    let Some((stage, canonical)) = canonical(request, env, &mut session, true) else {
         return Err(failed(session));
     };
     if session.diags.has_errors() {
@@ -283,6 +283,7 @@ impl Stage {
             consistent: request.consistent,
             relative_to: (!request.resolve_paths).then_some(self.found.dir.as_path()),
             resolve_env: request.resolve_env,
+            as_written: false,
             print_only: request.print_only,
             profiles: &self.found.profiles,
         }
@@ -294,6 +295,7 @@ fn canonical(
     request: &LoadRequest,
     env: &Env,
     session: &mut Session<'_>,
+    as_written: bool,
 ) -> Option<(Stage, Canonical)> {
     let mut found = discover::discover(request, env, session)?;
     let files = read_all(&found, request, session);
@@ -323,7 +325,11 @@ fn canonical(
     let merged = merge::merge(joined, &mut session.diags, check::early);
     let checked = check::check(merged, &mut session.diags);
     let stage = Stage { found, name };
-    let canonical = canon::canon(checked, &stage.frame(request), session);
+    let frame = Frame {
+        as_written,
+        ..stage.frame(request)
+    };
+    let canonical = canon::canon(checked, &frame, session);
     Some((stage, canonical))
 }
 

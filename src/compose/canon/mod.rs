@@ -11,6 +11,7 @@ mod service;
 mod short;
 mod unit;
 mod value;
+mod written;
 
 pub(super) use service::is_address;
 pub(super) use short::read_range;
@@ -39,6 +40,8 @@ pub(super) struct Frame<'f> {
     pub(super) relative_to: Option<&'f Path>,
     /// Whether `env_file`s are read.
     pub(super) resolve_env: bool,
+    /// Whether scalars stay as they were written, for a document that is bound to no types.
+    pub(super) as_written: bool,
     /// Whether values that only a container's start refuses are warnings.
     pub(super) print_only: bool,
     /// Active profiles: what a service that is off refers to need not be there.
@@ -93,6 +96,7 @@ pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'
         consistent: frame.consistent,
         relative_to: frame.relative_to.map(Path::to_path_buf),
         resolve_env: frame.resolve_env,
+        as_written: frame.as_written,
     };
     let place = Span::new(crate::base::span::SourceId(0), 0, 0);
     let root = walk.object(&PROJECT, Node::new(place, Value::Map(checked.root)));
@@ -127,7 +131,10 @@ pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'
         walk.path = KeyPath::root().key("services").key(&name);
         if let Some(service) = out.services.get_mut(&name) {
             walk.off = frame.is_off(service);
-            walk.service(service, frame.normalize);
+            match frame.as_written {
+                true => walk.written_service(service, frame.normalize),
+                false => walk.service(service, frame.normalize),
+            }
         }
     }
     walk.off = true;
@@ -152,6 +159,8 @@ struct Canon<'s, 'e> {
     relative_to: Option<PathBuf>,
     /// Whether `env_file`s are read.
     resolve_env: bool,
+    /// Whether scalars stay as they were written.
+    as_written: bool,
 }
 
 impl Canon<'_, '_> {
@@ -244,7 +253,7 @@ impl Canon<'_, '_> {
             file.value = Value::Text(path);
         }
         self.bind_device(section, entries);
-        if section == "networks" && frame.normalize {
+        if section == "networks" && frame.normalize && !frame.as_written {
             let ipam = Node::new(span, Value::Map(Entries::new()));
             entries.entry("ipam".to_owned()).or_insert(ipam);
         }

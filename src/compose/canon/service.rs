@@ -243,7 +243,7 @@ fn number(node: &Node) -> Option<i128> {
 }
 
 /// What a service implies: the default network, dependencies, names of policies.
-fn normalise(entries: &mut Entries, span: Span) {
+pub(super) fn normalise(entries: &mut Entries, span: Span) {
     let alone = entries.contains_key("network_mode")
         || entries.contains_key("provider")
         || entries.contains_key("networks");

@@ -18,6 +18,9 @@ use crate::compose::yaml;
 impl Canon<'_, '_> {
     /// The canonical form of a value; `None` leaves the key out.
     pub(super) fn value(&mut self, rule: &Rule, node: Node) -> Option<Node> {
+        if self.as_written {
+            return self.written(rule, node);
+        }
         match rule {
             Rule::Any | Rule::Own(_) => Some(node),
             Rule::Nullable(rule) => match node.is_null() {
@@ -148,7 +151,7 @@ impl Canon<'_, '_> {
         shell.with(Value::Map(out))
     }
 
-    fn each(&mut self, rule: &Rule, node: Node) -> Node {
+    pub(super) fn each(&mut self, rule: &Rule, node: Node) -> Node {
         let shell = node.with(Value::Null);
         let Value::Map(entries) = node.value else {
             return shell;
@@ -164,7 +167,7 @@ impl Canon<'_, '_> {
         shell.with(Value::Map(out))
     }
 
-    fn list(&mut self, rule: &Rule, node: Node) -> Node {
+    pub(super) fn list(&mut self, rule: &Rule, node: Node) -> Node {
         let shell = node.with(Value::Null);
         let Value::List(items) = node.value else {
             return shell;
@@ -183,7 +186,7 @@ impl Canon<'_, '_> {
         shell.with(Value::List(out))
     }
 
-    fn named(&mut self, named: Named, rule: &Rule, node: Node) -> Node {
+    pub(super) fn named(&mut self, named: Named, rule: &Rule, node: Node) -> Node {
         if let Value::List(items) = &node.value {
             let mut out = Entries::new();
             for item in items {
@@ -433,7 +436,7 @@ impl Canon<'_, '_> {
         }
     }
 
-    fn short(&mut self, short: Short, node: Node) -> Option<Node> {
+    pub(super) fn short(&mut self, short: Short, node: Node) -> Option<Node> {
         let text = node.as_text()?.to_owned();
         let entry = |key: &str| {
             let value = Node {
