@@ -182,8 +182,13 @@ pub fn document(request: &LoadRequest, env: &Env) -> Result<Document, LoadError>
         return Err(failed(session));
     }
     session.diags.dedup(&session.sources);
+    let none = canonical.services.is_empty();
+    let mut json = document_of(canonical, &stage.name, false);
+    if none {
+        json.remove("services");
+    }
     Ok(Document {
-        json: document_of(canonical, &stage.name, request.normalize),
+        json,
         warnings: session.diags,
         sources: session.sources,
     })

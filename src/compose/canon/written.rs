@@ -3,6 +3,7 @@
 //! In: a checked value and its rule. Out: the value in its long form where it has a short one; scalars stay untouched,
 //! since they may hold variables. Imports: `schema`, `tree`. Rules: as Compose's model before it has types.
 
+use super::lists::unique;
 use super::service::normalise;
 use super::{Canon, is_address};
 use crate::compose::schema::{Rule, Short};
@@ -36,6 +37,17 @@ impl Canon<'_, '_> {
                     short => self.short(*short, node),
                 }
             }
+            (Rule::TextOrSet, Value::Text(_)) => {
+                let item = Node {
+                    key: None,
+                    ..node.clone()
+                };
+                Some(node.with(List(vec![item])))
+            }
+            (Rule::Labels | Rule::Vars, List(_)) => Some(once(node, |text| {
+                text.split('=').next().unwrap_or_default()
+            })),
+            (Rule::Set | Rule::TextOrSet | Rule::Hosts, List(_)) => Some(once(node, |text| text)),
             (Rule::Named(named, rule), List(_) | Map(_)) => Some(self.named(*named, rule, node)),
             _ => Some(node),
         }
@@ -139,10 +151,19 @@ impl Canon<'_, '_> {
         }
     }
 
+    /// Makes the path of a node absolute.
     fn written_path(&self, node: Option<&mut Node>) {
         let Some(node) = node else { return };
         if let Some(text) = node.as_text() {
             node.value = Value::Text(self.resolve(node.span, text));
         }
     }
+}
+
+/// A list in which each text is there once, told apart by a part of it: the last one, at the place of the first.
+fn once(mut node: Node, part: impl Fn(&str) -> &str) -> Node {
+    unique(Some(&mut node), |item| {
+        item.scalar().map(|text| part(&text).to_owned())
+    });
+    node
 }

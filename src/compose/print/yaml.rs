@@ -373,3 +373,99 @@ fn float(value: f64) -> String {
     let sign = if size < 0 { '-' } else { '+' };
     format!("{digits}e{sign}{:02}", size.abs())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::form::FREE;
+    use super::*;
+    use crate::base::diag::Diagnostics;
+    use crate::base::span::SourceId;
+    use serde_json::json;
+
+    fn yaml(value: &Value) -> String {
+        document(value.as_object().expect("an object"), &FREE, 2)
+    }
+
+    #[test]
+    fn text_is_in_the_plainest_style_that_keeps_its_meaning() {
+        for (text, want) in [
+            ("a b", "a b"),
+            ("", r#""""#),
+            ("yes", r#""yes""#),
+            ("nO", "nO"),
+            ("0o7", r#""0o7""#),
+            ("22:22", r#""22:22""#),
+            ("1.2:3", "1.2:3"),
+            ("-", "'-'"),
+            ("--", "--"),
+            ("---", "'---'"),
+            ("a:", "'a:'"),
+            (":a", ":a"),
+            ("a #b", "'a #b'"),
+            ("it's", "it's"),
+            ("'a'", "'''a'''"),
+            (" a", "' a'"),
+            ("a\tb", r#""a\tb""#),
+            ("\u{1f600}", r#""\U0001F600""#),
+            ("\u{1b}", r#""\e""#),
+            ("é", "é"),
+            ("a\nb", "|-\n  a\n  b"),
+            ("a\n\n", "|+\n  a\n"),
+            (" a\n", "|2\n   a"),
+            ("\n", "|2+\n"),
+            ("a \nb", r#""a \nb""#),
+            ("a\r\nb", r#""a\r\nb""#),
+        ] {
+            assert_eq!(
+                yaml(&json!({ "k": text })),
+                format!("k: {want}\n"),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_that_are_long_or_have_lines_stand_behind_a_question_mark() {
+        let long = "k".repeat(129);
+        let value = json!({ &long: {"a": [1]}, "l\nm": 1 });
+        let want = format!("? {long}\n: a:\n    - 1\n? |-\n  l\n  m\n: 1\n");
+        assert_eq!(yaml(&value), want);
+    }
+
+    #[test]
+    fn floats_are_in_their_shortest_form() {
+        for (value, want) in [
+            (1e6, "1e+06"),
+            (100_000.0, "100000"),
+            (0.000_01, "1e-05"),
+            (1.5, "1.5"),
+        ] {
+            assert_eq!(yaml(&json!({ "k": value })), format!("k: {want}\n"));
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back_as_the_same() {
+        let value = json!({
+            "name": "x",
+            "a": {
+                "list": [{"k": 1, "l": ["x: y", "0440", "yes", ""]}, {}, [], [[1, 2], ["a\nb"]]],
+                "text": "a\nb\n",
+                "n": null,
+            },
+            "b": {
+                "deep": [[1, 2], "t\n u"], "s": "# no", "t": "22:22", "d2": "1m30s", "ip": "1.2.3.4",
+                "p": "./a b", "d": "$X",
+            },
+            "~": "\u{85}",
+            "l\nm": {"a": "b\n"},
+        });
+        let text = yaml(&value);
+        let mut diags = Diagnostics::default();
+        let raw = crate::compose::read::read(SourceId(0), &text, &mut diags);
+        assert!(diags.is_empty(), "{text}\n{diags:?}");
+        let read = raw.documents[0].to_json().to_string();
+        let read: Value = serde_json::from_str(&read).expect("JSON");
+        assert_eq!(read, value, "{text}");
+    }
+}
