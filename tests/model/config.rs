@@ -203,13 +203,13 @@ fn yaml_is_written_as_docker_compose_writes_it() {
         r#"x-z: {b10: 1.0e6, b9: '1:2', b: [[1, {}], []]}
 services:
   web:
-    volumes: ['v:/d']
+    volumes: ['vol:/d']
     image: i
     x-own: 1
     build: {dockerfile: D, context: /c}
     ports: ['127.0.0.1:80:81']
     labels: {a: "x\ny\n", b: 'yes', c: ' #', d: "t\tt", e: '0x1'}
-volumes: {v: }
+volumes: {vol: }
 "#,
     );
     let want = r#"name: demo
@@ -237,7 +237,7 @@ services:
         protocol: tcp
     volumes:
       - type: volume
-        source: v
+        source: vol
         target: /d
         volume: {}
     x-own: 1
@@ -245,8 +245,8 @@ networks:
   default:
     name: demo_default
 volumes:
-  v:
-    name: demo_v
+  vol:
+    name: demo_vol
 x-z:
   b:
     - - 1
@@ -267,10 +267,10 @@ x-z:
 fn project_of_everything(hoist: &Sandbox) {
     hoist.compose(
         r"services:
-  b: {image: ib, depends_on: [a], volumes: ['v:/v'], models: [m]}
+  b: {image: ib, depends_on: [a], volumes: ['vol:/v'], models: [m]}
   a: {image: 'ia:${T:-1}', networks: [n]}
   t: {build: ., profiles: [tools]}
-volumes: {v: , unused: }
+volumes: {vol: , unused: }
 networks: {n: }
 models: {m: {model: ai/m}}
 ",
@@ -286,7 +286,7 @@ fn flags_ask_for_one_thing_in_a_fixed_order() {
     };
     for (flags, want) in [
         ("--networks --services", "a\nb\n"),
-        ("--networks --volumes", "v\n"),
+        ("--networks --volumes", "vol\n"),
         ("--models --networks", "default\nn\n"),
         ("--hash * --models", "ai/m\n"),
         ("--images --profiles", "tools\n"),
