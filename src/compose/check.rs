@@ -135,7 +135,9 @@ impl Walk<'_> {
         use Value::{List, Map, Text};
         match (rule, &mut node.value) {
             (Rule::Text, Text(text))
-                if self.is_key("container_name") && !is_container_name(text) =>
+                if self.is_key("container_name")
+                    && !is_container_name(text)
+                    && !text.contains("${") =>
             {
                 let hint = advice::as_name(text).map(|name| format!("write `{name}`"));
                 let fault = format!("`{text}` is no container name");
