@@ -15,7 +15,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("Look", &["ps", "logs", "top", "port", "images", "ls"]),
-    ("Project", &["build", "pull", "config", "graph"]),
+    ("Project", &["build", "pull", "config", "graph", "schema"]),
     ("More", &["image", "version"]),
 ];
 

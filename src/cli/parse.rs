@@ -9,7 +9,7 @@ use super::exit::Failure;
 use crate::base::clock::Timestamp;
 use crate::base::env::Env;
 use crate::base::scalar::parse_duration;
-use crate::compose::model::{Port, PullPolicy, VolumeMount, VolumeSource};
+use crate::compose::model::{Port, PullPolicy, Recursion, VolumeMount, VolumeSource};
 use crate::engine::spec::{HostAddr, Protocol};
 
 /// Seconds of `-t`; a negative number is no limit.
@@ -192,6 +192,9 @@ pub fn port(text: &str) -> Result<Port, Failure> {
         published,
         target,
         protocol,
+        mode: None,
+        name: None,
+        app_protocol: None,
     })
 }
 
@@ -223,7 +226,8 @@ pub fn volume(text: &str, env: &Env) -> Result<VolumeMount, Failure> {
         path,
         create_host_path: true,
         propagation: None,
-        recursive: true,
+        recursive: Recursion::Enabled,
+        selinux: None,
     };
     let named = |key| VolumeSource::Volume {
         key,
@@ -248,6 +252,7 @@ pub fn volume(text: &str, env: &Env) -> Result<VolumeMount, Failure> {
         target: target.to_owned(),
         source,
         read_only,
+        consistency: None,
     })
 }
 

@@ -73,7 +73,7 @@ pub(super) fn noun(path: &KeyPath) -> String {
 
 /// What to do about an unknown key of the mapping at `path`.
 pub(super) fn unknown_key(path: &KeyPath, shape: &Shape, key: &str, entry: &Node) -> String {
-    let names = || shape.keys.iter().map(|(name, _)| *name);
+    let names = || shape.names();
     let odd = |c: char| c != ' ' && (c.is_whitespace() || matches!(c, '\u{200b}' | '\u{feff}'));
     if let Some(odd) = key.chars().find(|c| odd(*c)) {
         return format!(
@@ -101,7 +101,7 @@ fn place_of(path: &KeyPath, key: &str, entry: &Node) -> Option<String> {
         let alike = ["image", "build"]
             .iter()
             .any(|key| entry.get(key).is_some());
-        let stray = nearest(key, PROJECT.keys.iter().map(|(name, _)| *name)).is_none();
+        let stray = nearest(key, PROJECT.names()).is_none();
         if alike || entry.is_null() && stray && SERVICE.rule(key).is_none() {
             return Some(format!(
                 "if `{key}` is a service, indent it below `services:`"
@@ -125,7 +125,7 @@ fn place_of(path: &KeyPath, key: &str, entry: &Node) -> Option<String> {
                 None => format!("did you mean `{meant}`?"),
             });
         }
-        if nearest(key, SERVICE.keys.iter().map(|(name, _)| *name)).is_some() {
+        if nearest(key, SERVICE.names()).is_some() {
             return None;
         }
         for (outer, shape) in [
@@ -155,7 +155,7 @@ fn place_of(path: &KeyPath, key: &str, entry: &Node) -> Option<String> {
 /// What a rule asks for, for messages.
 pub(super) fn expected(rule: &Rule) -> &'static str {
     match rule {
-        Rule::Any => "anything",
+        Rule::Any | Rule::Own(_) => "anything",
         Rule::Text | Rule::Choice(_) => "a string",
         Rule::TextOrNumber => "a string or number",
         Rule::Bool | Rule::Flag => "a boolean",
@@ -166,6 +166,7 @@ pub(super) fn expected(rule: &Rule) -> &'static str {
         Rule::Mode => "a file mode such as 0440",
         Rule::Texts | Rule::Set | Rule::List(_) => "a list",
         Rule::TextOrSet | Rule::OneOrList(_) => "a string or a list",
+        Rule::AllOrList(_) => "`all` or a list",
         Rule::Labels | Rule::Vars | Rule::Hosts => "a mapping or a list",
         Rule::Command | Rule::Test => "a string or a list of strings",
         Rule::Ulimit => "a number or a mapping with soft and hard",

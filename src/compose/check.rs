@@ -6,7 +6,7 @@
 
 use super::advice;
 use super::merge::Merged;
-use super::schema::{PROJECT, Rule, SERVICE, Shape};
+use super::schema::{EXTERNAL, PROJECT, Rule, SERVICE, Shape, ULIMIT};
 use super::tree::{Entries, Node, Value};
 use super::unsupported;
 use crate::base::diag::{Diagnostic, Diagnostics, nearest};
@@ -49,7 +49,20 @@ pub(super) fn check(merged: Merged, diags: &mut Diagnostics) -> Checked {
     Checked { root }
 }
 
-/// Whether a name may stand under `services`, `networks` and the other sections.
+/// Checks what the files read so far make, before a later one changes it; what broke a rule is reported and taken out.
+pub(super) fn early(root: &mut Node, diags: &mut Diagnostics) {
+    let mut walk = Walk {
+        diags,
+        path: KeyPath::root(),
+        nameless: false,
+    };
+    walk.object(&PROJECT, root);
+}
+
+/// The names that may stand under `services`, `networks` and the other sections, as a regular expression.
+pub(super) const NAME: &str = "^[a-zA-Z0-9._-]+$";
+
+/// Whether a name fits [`NAME`].
 fn is_name(text: &str) -> bool {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     !text.is_empty() && text.bytes().all(good)
@@ -96,6 +109,7 @@ impl Walk<'_> {
                 }
                 known
             }
+            (Rule::AllOrList(_), Text(_)) => self.value(&Rule::Choice(&["all"]), node),
             (Rule::Nullable(rule), _) => self.value(rule, node),
             (Rule::Object(shape) | Rule::Short(_, shape), Map(_)) => {
                 self.object(shape, node);
@@ -109,7 +123,7 @@ impl Walk<'_> {
                 self.object(&EXTERNAL, node);
                 true
             }
-            (Rule::List(rule) | Rule::OneOrList(rule), List(items)) => {
+            (Rule::List(rule) | Rule::OneOrList(rule) | Rule::AllOrList(rule), List(items)) => {
                 self.items(items, |walk, item| walk.value(rule, item));
                 true
             }
@@ -313,29 +327,24 @@ impl Walk<'_> {
     }
 }
 
-static EXTERNAL: Shape = Shape {
-    keys: &[("name", Rule::Text)],
-    required: &[],
-};
-static ULIMIT: Shape = Shape {
-    keys: &[("hard", Rule::Int), ("soft", Rule::Int)],
-    required: &["soft", "hard"],
-};
-
 /// Whether a value needs no closer look: a scalar that its rule allows.
-fn fits(rule: &Rule, value: &Value) -> bool {
+pub(super) fn fits(rule: &Rule, value: &Value) -> bool {
     use Rule as R;
     match value {
-        Value::Null => matches!(rule, R::Any | R::Nullable(_) | R::Command | R::Ulimit),
+        Value::Null => matches!(
+            rule,
+            R::Any | R::Own(_) | R::Nullable(_) | R::Command | R::Ulimit
+        ),
         Value::Bool(_) => {
             matches!(
                 rule,
-                R::Any | R::Bool | R::Flag | R::External | R::TextOrNumber
+                R::Any | R::Own(_) | R::Bool | R::Flag | R::External | R::TextOrNumber
             )
         }
         Value::Int(_) => matches!(
             rule,
             R::Any
+                | R::Own(_)
                 | R::TextOrNumber
                 | R::Int
                 | R::Count
@@ -349,7 +358,7 @@ fn fits(rule: &Rule, value: &Value) -> bool {
         Value::Float(_) => {
             matches!(
                 rule,
-                R::Any | R::Float | R::Bytes | R::TextOrNumber | R::Count
+                R::Any | R::Own(_) | R::Float | R::Bytes | R::TextOrNumber | R::Count
             )
         }
         Value::Text(_) => !matches!(
@@ -366,8 +375,9 @@ fn fits(rule: &Rule, value: &Value) -> bool {
                 | R::Nullable(_)
                 | R::Each(_)
                 | R::List(_)
+                | R::AllOrList(_)
                 | R::Named(..)
         ),
-        Value::Time(_) | Value::List(_) | Value::Map(_) => matches!(rule, R::Any),
+        Value::Time(_) | Value::List(_) | Value::Map(_) => matches!(rule, R::Any | R::Own(_)),
     }
 }

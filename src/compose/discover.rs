@@ -113,6 +113,7 @@ pub(super) fn variables(
             .into_iter()
             .collect()
     };
+    session.begin_scope(None);
     let mut below = Vars::new();
     for file in &files {
         let mut seen = vars.clone();

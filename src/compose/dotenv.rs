@@ -23,7 +23,10 @@ pub enum DotenvFault {
     /// A character that no variable name may hold.
     #[error("unexpected character `{0}` in a variable name")]
     Name(char),
-    /// `=` without a name in front.
+    /// A name of several words.
+    #[error("the variable name `{0}` contains a blank")]
+    Blank(String),
+    /// `=` without a name in front, in a raw file.
     #[error("a name is missing in front of `=`")]
     Empty,
     /// A quote that nothing ends.
@@ -38,7 +41,9 @@ impl DotenvFault {
     /// What to do about it.
     pub fn hint(&self) -> String {
         match self {
-            Self::Name(_) | Self::Empty => "write NAME=value; a comment starts with `#`".to_owned(),
+            Self::Name(_) | Self::Blank(_) | Self::Empty => {
+                "write NAME=value; a comment starts with `#`".to_owned()
+            }
             Self::Quote(quote) => format!("close it with {quote} at the end of the value"),
             Self::Template(error) => error.hint(),
         }
@@ -53,6 +58,8 @@ pub type Variables = IndexMap<String, String>;
 /// `lookup` answers for `${…}` in values (before what the file itself has set) and for names that stand alone.
 /// Names that a value refers to and nothing sets are added to `unset`.
 ///
+/// As Compose, a name may be empty, and what stands alone on a last line that nothing ends is its value.
+///
 /// # Errors
 /// [`DotenvError`] at the first line that breaks the format.
 pub fn parse(
@@ -61,22 +68,21 @@ pub fn parse(
     unset: &mut Vec<String>,
 ) -> Result<Variables, DotenvError> {
     let mut found = Variables::new();
-    let mut at = if text.starts_with('\u{feff}') {
-        '\u{feff}'.len_utf8()
-    } else {
-        0
-    };
+    let mut at = text.len() - without_mark(text).len();
     while let Some(start) = statement(text, at) {
-        let (name, value_at) = name(text, start)?;
-        let Some(value_at) = value_at else {
-            if let Some(value) = lookup(&name) {
-                found.insert(name, value);
+        let (name, behind) = name(text, start)?;
+        let value_at = match behind {
+            Behind::Value(value_at) => value_at,
+            Behind::Nothing(end) => {
+                if let Some(value) = lookup(&name) {
+                    found.insert(name, value);
+                }
+                at = end;
+                continue;
             }
-            at = line_end(text, start);
-            continue;
         };
         let (value, expand, end) = value(text, value_at)?;
-        let value = if expand {
+        let value = if expand && value.contains('$') {
             let both = |name: &str| lookup(name).or_else(|| found.get(name).cloned());
             template::substitute(&value, &both, unset).map_err(|error| DotenvError {
                 at: value_at,
@@ -92,14 +98,48 @@ pub fn parse(
 }
 
 /// Reads an env file of `format: raw`: `NAME=value` lines, values taken literally.
-pub fn parse_raw(text: &str) -> Variables {
-    text.trim_start_matches('\u{feff}')
-        .lines()
-        .map(|line| line.strip_suffix('\r').unwrap_or(line))
-        .filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.trim().to_owned(), value.to_owned()))
-        .collect()
+///
+/// `lookup` answers for names that stand alone.
+///
+/// # Errors
+/// [`DotenvError`] at the first line whose name is empty or has a blank in it.
+pub fn parse_raw(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Variables, DotenvError> {
+    let mut found = Variables::new();
+    let mut next = text.len() - without_mark(text).len();
+    for line in text[next..].split('\n') {
+        let start = next;
+        next += line.len() + 1;
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let body = line.trim_start();
+        let at = start + line.len() - body.len();
+        if body.is_empty() || body.starts_with('#') {
+            continue;
+        }
+        let (name, value) = match body.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (body, lookup(body)),
+        };
+        let fault = match name {
+            "" => Some(DotenvFault::Empty),
+            _ if name.contains([' ', '\t']) => Some(DotenvFault::Blank(name.to_owned())),
+            _ => None,
+        };
+        if let Some(fault) = fault {
+            return Err(DotenvError { at, fault });
+        }
+        if let Some(value) = value {
+            found.insert(name.to_owned(), value);
+        }
+    }
+    Ok(found)
+}
+
+/// A text without the byte order mark in front.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// Where the next statement starts, past blank lines and comments.
@@ -108,61 +148,72 @@ fn statement(text: &str, mut at: usize) -> Option<usize> {
         let rest = text.get(at..)?;
         at += rest.len() - rest.trim_start().len();
         match text.get(at..)?.chars().next()? {
-            '#' => at = line_end(text, at),
+            '#' => at += text.get(at..)?.find('\n')?,
             _ => return Some(at),
         }
     }
 }
 
-fn line_end(text: &str, at: usize) -> usize {
-    text.get(at..)
-        .and_then(|rest| rest.find('\n'))
-        .map_or(text.len(), |end| at + end + 1)
+/// Whether a character is blank and ends no line.
+fn is_blank(c: char) -> bool {
+    matches!(
+        c,
+        '\t' | '\u{b}' | '\u{c}' | '\r' | ' ' | '\u{85}' | '\u{a0}'
+    )
 }
 
-/// The name at `start`, and where its value begins; `None` when it stands alone on its line.
-fn name(text: &str, start: usize) -> Result<(String, Option<usize>), DotenvError> {
+/// What follows a name.
+enum Behind {
+    /// A value, here.
+    Value(usize),
+    /// The end of the line; the next begins here.
+    Nothing(usize),
+}
+
+/// The name at `start`, and what follows it.
+fn name(text: &str, start: usize) -> Result<(String, Behind), DotenvError> {
     let rest = &text[start..];
     let body = match rest.strip_prefix("export") {
-        Some(tail) if tail.starts_with([' ', '\t']) => tail.trim_start_matches([' ', '\t']),
+        Some(tail) if tail.starts_with([' ', '\t', '\n', '\u{c}', '\r']) => {
+            tail.trim_start_matches(is_blank)
+        }
         _ => rest,
     };
     let start = start + rest.len() - body.len();
     for (at, c) in body.char_indices() {
-        match c {
-            '=' | ':' if body[..at].trim().is_empty() => {
-                return Err(DotenvError {
-                    at: start,
-                    fault: DotenvFault::Empty,
-                });
+        if matches!(c, '=' | ':' | '\n') {
+            let name = body[..at].trim_end();
+            if name.contains(' ') {
+                let fault = DotenvFault::Blank(name.to_owned());
+                return Err(DotenvError { at: start, fault });
             }
-            '=' | ':' => return Ok((body[..at].trim().to_owned(), Some(start + at + 1))),
-            '\n' => return Ok((body[..at].trim().to_owned(), None)),
-            ' ' | '\t' | '\r' | '_' | '.' | '-' | '[' | ']' => {}
-            c if c.is_alphanumeric() => {}
-            c => {
-                return Err(DotenvError {
-                    at: start + at,
-                    fault: DotenvFault::Name(c),
-                });
-            }
+            let next = start + at + 1;
+            let behind = match c {
+                '\n' => Behind::Nothing(next),
+                _ => Behind::Value(next),
+            };
+            return Ok((name.to_owned(), behind));
+        }
+        let good = is_blank(c) || matches!(c, '_' | '.' | '-' | '[' | ']') || c.is_alphanumeric();
+        if !good {
+            return Err(DotenvError {
+                at: start + at,
+                fault: DotenvFault::Name(c),
+            });
         }
     }
-    Ok((body.trim().to_owned(), None))
+    Ok((String::new(), Behind::Value(start)))
 }
 
-/// The value at `at`: its text, whether `${…}` counts in it, and where the next line begins.
+/// The value at `at`: its text, whether `${…}` counts in it, and where it ends.
 fn value(text: &str, at: usize) -> Result<(String, bool, usize), DotenvError> {
     let rest = &text[at..];
-    let body = rest.trim_start_matches([' ', '\t', '\r']);
+    let body = rest.trim_start_matches(is_blank);
     let start = at + rest.len() - body.len();
     let Some(quote) = body.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
         let end = body.find('\n').unwrap_or(body.len());
         let line = &body[..end];
-        let line = match line.starts_with('#') {
-            true => "",
-            false => line.find(" #").map_or(line, |comment| &line[..comment]),
-        };
+        let line = line.find(" #").map_or(line, |comment| &line[..comment]);
         return Ok((line.trim_end().to_owned(), true, start + end));
     };
     let mut escaped = false;
@@ -174,9 +225,9 @@ fn value(text: &str, at: usize) -> Result<(String, bool, usize), DotenvError> {
                 let inner = &body[1..offset];
                 let (inner, expand) = match quote {
                     '"' => (unescape(inner), true),
-                    _ => (inner.replace("\\'", "'"), false),
+                    _ => (unquote(inner), false),
                 };
-                return Ok((inner, expand, line_end(text, start + offset + 1)));
+                return Ok((inner, expand, start + offset + 1));
             }
             _ => {}
         }
@@ -187,25 +238,61 @@ fn value(text: &str, at: usize) -> Result<(String, bool, usize), DotenvError> {
     })
 }
 
-/// Resolves the escapes of double quotes; `\$` stays a dollar sign for good.
-fn unescape(text: &str) -> String {
+/// Resolves the only escape of single quotes, `\'`; another backslash takes the next character along.
+fn unquote(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
+        match (c, chars.as_str().chars().next()) {
+            ('\\', Some('\'')) => {
+                chars.next();
+                out.push('\'');
+            }
+            ('\\', Some(next)) => {
+                chars.next();
+                out.extend([c, next]);
+            }
+            _ => out.push(c),
         }
-        match chars.next() {
+    }
+    out
+}
+
+/// Resolves the escapes of double quotes; `\$` stays a dollar sign for good.
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let next = rest.chars().next();
+        rest = &rest[next.map_or(0, char::len_utf8)..];
+        match next {
+            Some('a') => out.push('\u{7}'),
+            Some('b') => out.push('\u{8}'),
+            Some('f') => out.push('\u{c}'),
             Some('n') => out.push('\n'),
             Some('r') => out.push('\r'),
             Some('t') => out.push('\t'),
+            Some('v') => out.push('\u{b}'),
             Some('$') => out.push_str("$$"),
-            Some(c @ ('"' | '\\' | '\'')) => out.push(c),
+            Some(c @ ('"' | '\\')) => out.push(c),
+            Some('0') => {
+                let digits = rest.bytes().take(3).take_while(u8::is_ascii_digit).count();
+                match u8::from_str_radix(&rest[..digits], 8) {
+                    Ok(code) if digits == 3 => out.push(char::from(code)),
+                    _ => {
+                        out.push('\\');
+                        out.push_str(&rest[..digits]);
+                    }
+                }
+                rest = &rest[digits..];
+            }
             Some(c) => out.extend(['\\', c]),
             None => out.push('\\'),
         }
     }
+    out.push_str(rest);
     out
 }
 
@@ -235,22 +322,56 @@ mod tests {
     }
 
     #[test]
+    fn escapes_are_those_of_a_shell_and_differ_by_the_quote() {
+        for (text, want) in [
+            (r#"A="\a\f\v\c\x""#, "A=\u{7}\u{c}\u{b}\\c\\x"),
+            (r#"A="\0101\0377\012\0400\0""#, "A=A\u{ff}\\12\\400\\"),
+            (r#"A="\0044HOST \\$HOST \"q\" \'""#, "A=h \\h \"q\" \\'"),
+            (r"A='it\'s \n \\'", r"A=it's \n \\"),
+            (r"A=\n\$HOST", r"A=\n\h"),
+        ] {
+            assert_eq!(read(text).unwrap(), [want], "{text}");
+        }
+    }
+
+    #[test]
+    fn what_compose_reads_in_its_own_way_is_read_that_way() {
+        for (text, want) in [
+            ("A=# c", &["A=# c"][..]),
+            ("A= #c\nB=x #c", &["A=#c", "B=x"]),
+            ("A=\"1\" B=2\nC='3'D=4", &["A=1", "B=2", "C=3", "D=4"]),
+            ("=x\nA==\nB:=1", &["=x", "A==", "B==1"]),
+            ("export\nexport=1\nHOST", &["export=1", "=HOST"]),
+            ("A\u{a0}B=\u{a0}\u{b}x", &["A\u{a0}B=x"]),
+        ] {
+            assert_eq!(read(text).unwrap(), want, "{text}");
+        }
+    }
+
+    #[test]
     fn broken_lines_are_refused_with_their_place() {
-        assert_eq!(
-            read("A=1\nB!=2").unwrap_err(),
-            DotenvError {
-                at: 5,
-                fault: DotenvFault::Name('!')
-            }
-        );
-        assert_eq!(read("A='x").unwrap_err().fault, DotenvFault::Quote('\''));
-        assert_eq!(read("=x").unwrap_err().fault, DotenvFault::Empty);
+        for (text, at, fault) in [
+            ("A=1\nB!=2", 5, DotenvFault::Name('!')),
+            ("A='x", 2, DotenvFault::Quote('\'')),
+            ("\nexport A B=1", 8, DotenvFault::Blank("A B".into())),
+            ("A=\"x\"\"y\"", 5, DotenvFault::Name('"')),
+        ] {
+            assert_eq!(read(text).unwrap_err(), DotenvError { at, fault }, "{text}");
+        }
     }
 
     #[test]
     fn the_raw_format_takes_values_literally() {
-        let found = parse_raw("A='$X' # y\n# c\nB=\n");
-        assert_eq!(found.get("A").map(String::as_str), Some("'$X' # y"));
-        assert_eq!(found.len(), 2);
+        let lookup = |name: &str| (name == "HOST").then(|| "h".to_owned());
+        let found = parse_raw("\u{feff}A='$X' # y\r\n # c\nB=\nHOST\nNONE\n", &lookup).unwrap();
+        let found: Vec<String> = found.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(found, ["A='$X' # y", "B=", "HOST=h"]);
+        for (text, at, fault) in [
+            ("A=1\n =x", 5, DotenvFault::Empty),
+            ("A=1\nexport B=2", 4, DotenvFault::Blank("export B".into())),
+        ] {
+            let error = DotenvError { at, fault };
+            assert_eq!(parse_raw(text, &lookup).unwrap_err(), error, "{text}");
+        }
     }
 }

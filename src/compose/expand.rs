@@ -62,6 +62,9 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn node(&mut self, node: &mut Node) {
+        if node.tag == Tag::Reset {
+            return;
+        }
         let place = node.place();
         match &mut node.value {
             Value::Map(entries) => {
@@ -112,6 +115,7 @@ impl Walk<'_> {
                 };
                 (name.clone(), format!("`{name}` {state}"))
             }
+            TemplateError::Deep => ("${".to_owned(), "too many levels".to_owned()),
         };
         let place = part_of(text, &part, written).unwrap_or(place);
         let message = error.to_string();

@@ -2,24 +2,26 @@
 //!
 //! In: [`Expanded`]. Out: [`Joined`]: no `extends`, no `include`. Files of the host only: an address is refused by name.
 //! Relative paths stay as written: each value's source knows its directory (`session::Origin`).
-//! Imports: `base`, `dotenv`, `expand`, `merge`, `read`, `session`, `tree`.
+//! Imports: `base`, `check`, `dotenv`, `expand`, `merge`, `read`, `session`, `trace`, `tree`.
 //! Rules: Compose Specification, "extends", "include"; cycles are shown as the path that closes them.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::expand::{self, Expanded, Vars};
-use super::session::{Origin, Session};
+use super::session::{Origin, Reason, Session};
+use super::trace::{By, Step};
 use super::tree::{Entries, Node, Tag, Value};
-use super::{dotenv, merge, read};
+use super::{check, dotenv, merge, read};
 use crate::base::diag::{Diagnostic, nearest};
 use crate::base::key::KeyPath;
 use crate::base::span::{SourceId, Span};
 
 /// Sections whose entries an included file brings in.
-const IMPORTED: [&str; 6] = [
-    "services", "networks", "volumes", "configs", "secrets", "models",
+const IMPORTED: [&str; 7] = [
+    "services", "jobs", "networks", "volumes", "configs", "secrets", "models",
 ];
 
 /// One file with everything it refers to.
@@ -57,7 +59,12 @@ pub(super) fn join(session: &mut Session<'_>, file: Expanded, chain: &[PathBuf])
 struct Pool {
     path: PathBuf,
     services: Entries,
+    /// Services that are resolved already.
+    done: RefCell<BTreeMap<String, Node>>,
 }
+
+/// Services that may extend each other in a row.
+const ROW: usize = 200;
 
 fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]) {
     let Some(services) = document.get("services").and_then(Node::entries) else {
@@ -65,7 +72,7 @@ fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf])
     };
     let extending: Vec<String> = services
         .iter()
-        .filter(|(_, service)| service.get("extends").is_some())
+        .filter(|(_, service)| service.tag != Tag::Reset && service.get("extends").is_some())
         .map(|(name, _)| name.clone())
         .collect();
     if extending.is_empty() {
@@ -75,6 +82,7 @@ fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf])
     let pool = Rc::new(Pool {
         path,
         services: services.clone(),
+        done: RefCell::default(),
     });
     let mut cyclic = BTreeSet::new();
     for name in extending {
@@ -127,11 +135,15 @@ fn extend(
     name: &str,
     trail: &mut Trail<'_>,
 ) -> Option<Node> {
+    if let Some(done) = pool.done.borrow().get(name) {
+        return Some(done.clone());
+    }
     let mut service = pool.services.get(name)?.clone();
-    let Some(extends) = service
+    let extends = service
         .entries_mut()
         .and_then(|entries| entries.shift_remove("extends"))
-    else {
+        .filter(|extends| extends.tag != Tag::Reset);
+    let Some(extends) = extends else {
         return Some(service);
     };
     let unfilled = |node: &Node| node.tag == Tag::Reset;
@@ -202,10 +214,20 @@ fn extend(
         trail.cyclic.extend(names);
         return None;
     }
-    if !base.services.contains_key(&target_name) && session.partial {
+    if trail.visited.len() > ROW {
+        let path = KeyPath::root().key("services").key(name).key("extends");
+        let fault = format!("more than {ROW} services extend each other in a row");
+        let fault = Diagnostic::error(fault).at(target.place()).path(&path);
+        session
+            .diags
+            .push(fault.hint("extend a service nearer to the end of the row"));
+        return None;
+    }
+    let defined = base.services.get(&target_name);
+    if defined.is_none() && session.partial {
         return Some(service);
     }
-    if !base.services.contains_key(&target_name) {
+    if defined.is_none_or(|base| base.tag == Tag::Reset) {
         let fault = format!(
             "service `{name}` extends `{target_name}`, which is not defined in {}",
             session.show(&base.path)
@@ -225,9 +247,21 @@ fn extend(
     let below = extend(session, &base, &target_name, trail)?;
     trail.visited.pop();
     let key = service.key;
-    let below = Node { key: None, ..below };
+    let mut below = Node { key: None, ..below };
+    let of = match Rc::ptr_eq(&base, pool) {
+        true => below.span,
+        false => Span::new(below.span.source, 0, usize::MAX),
+    };
+    below.brought(Step {
+        by: By::Extends,
+        at: target.place(),
+        of,
+    });
     let merged = merge::service(name, below, service, &mut session.diags);
-    Some(Node { key, ..merged })
+    let merged = Node { key, ..merged };
+    let mut done = pool.done.borrow_mut();
+    done.insert(name.to_owned(), merged.clone());
+    Some(merged)
 }
 
 /// The services of the file that `extends.file` names.
@@ -253,8 +287,9 @@ fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc
             vars: vars.clone(),
         },
     )?;
+    session.set_reason(id, Reason::Extends);
     let expanded = load(session, id, &vars);
-    let root = merge::stack(expanded.documents, &mut session.diags);
+    let root = merge::stack(expanded.documents, &mut session.diags, |_, _| {});
     let services = root
         .as_ref()
         .and_then(|root| root.get("services"))
@@ -262,6 +297,7 @@ fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc
     Some(Rc::new(Pool {
         path,
         services: services.cloned().unwrap_or_default(),
+        done: RefCell::default(),
     }))
 }
 
@@ -295,6 +331,7 @@ fn include_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]
     let Some(include) = document
         .entries_mut()
         .and_then(|root| root.shift_remove("include"))
+        .filter(|include| include.tag != Tag::Reset)
     else {
         return;
     };
@@ -398,10 +435,13 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
             vars: vars.clone(),
         };
         let id = session.read_file(&path, Some(place), origin)?;
+        session.set_reason(id, Reason::Include);
         let expanded = load(session, id, &vars);
         documents.extend(join(session, expanded, &chain).documents);
     }
-    merge::stack(documents, &mut session.diags)
+    let mut root = merge::stack(documents, &mut session.diags, check::early)?;
+    check::early(&mut root, &mut session.diags);
+    Some(root)
 }
 
 /// The including file's variables, and below them those of the env files.
@@ -427,6 +467,7 @@ fn include_vars(session: &mut Session<'_>, item: &Node, dir: &Path) -> Option<Va
         };
         named.iter().map(place).collect()
     };
+    session.begin_scope(Some(item.span));
     let mut below = Vars::new();
     for (path, place) in files {
         below.extend(env_file(session, &path, place, &vars)?);
@@ -449,6 +490,7 @@ pub(super) fn env_file(
         vars: Rc::default(),
     };
     let id = session.read_env(path, asked, origin)?;
+    session.set_reason(id, Reason::EnvFile);
     let mut unset = Vec::new();
     let text = session.text(id);
     let found = dotenv::parse(&text, &|name| vars.get(name).cloned(), &mut unset);

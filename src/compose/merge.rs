@@ -3,9 +3,10 @@
 //! In: [`Joined`] trees, the later ones on top. Out: [`Merged`], one tree without merge tags.
 //! Mappings merge, lists append, what has a rule of its own follows it ([`how`]). Items that replace each other
 //! by key (ports, mounts) are still all here: `canon` drops the earlier ones once it knows their long form.
-//! Imports: `base`, `join`, `tree`. Rules: Compose Specification, "Merge"; where it is silent as Compose (`override/merge.go`).
+//! Imports: `base`, `join`, `trace`, `tree`. Rules: Compose Specification, "Merge"; where it is silent as Compose (`override/merge.go`).
 
 use super::join::Joined;
+use super::trace;
 use super::tree::{Entries, Node, Tag, Value};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::key::{Key, KeyPath};
@@ -17,45 +18,71 @@ pub(super) struct Merged {
     pub(super) root: Option<Node>,
 }
 
-/// Merges files in order.
-pub(super) fn merge(files: Vec<Joined>, diags: &mut Diagnostics) -> Merged {
-    let mut root = stack(files.into_iter().flat_map(|file| file.documents), diags);
-    if let Some(root) = &mut root {
-        strip(root);
+/// Merges files in order. `check` sees what each file but the last makes of those before it: a fault counts
+/// even where a later file covers it.
+pub(super) fn merge(
+    files: Vec<Joined>,
+    diags: &mut Diagnostics,
+    check: impl Fn(&mut Node, &mut Diagnostics),
+) -> Merged {
+    let documents = files.into_iter().flat_map(|file| file.documents);
+    Merged {
+        root: stack(documents, diags, check),
     }
-    Merged { root }
 }
 
-/// Merges trees in order and keeps their tags.
+/// Merges trees in order; nothing in the result is marked.
 pub(super) fn stack(
     trees: impl IntoIterator<Item = Node>,
     diags: &mut Diagnostics,
+    check: impl Fn(&mut Node, &mut Diagnostics),
 ) -> Option<Node> {
-    trees.into_iter().reduce(|below, above| {
-        Merge {
-            diags,
-            path: KeyPath::root(),
-        }
-        .node(below, above)
-    })
+    let mut trees = trees.into_iter();
+    let mut root = trees.next()?;
+    strip(&mut root);
+    for above in trees {
+        check(&mut root, diags);
+        let (path, raw) = (KeyPath::root(), false);
+        root = Merge { diags, path, raw }.node(root, above);
+        strip(&mut root);
+    }
+    Some(root)
 }
 
-/// Merges a service on top of the one it extends.
-pub(super) fn service(name: &str, below: Node, above: Node, diags: &mut Diagnostics) -> Node {
-    let path = KeyPath::root().key("services").key(name);
-    Merge { diags, path }.node(below, above)
+/// Merges a service on top of the one it extends. What that one's tags removed, they removed in its own file.
+pub(super) fn service(name: &str, mut below: Node, above: Node, diags: &mut Diagnostics) -> Node {
+    strip(&mut below);
+    below.tag = Tag::Plain;
+    let (path, raw) = (KeyPath::root().key("services").key(name), true);
+    Merge { diags, path, raw }.node(below, above)
 }
 
-/// Removes what `!reset` marks.
-fn strip(node: &mut Node) {
+/// Removes what `!reset` marks, and forgets what `!override` marked.
+pub(super) fn strip(node: &mut Node) {
     match &mut node.value {
         Value::Map(entries) => {
-            entries.retain(|_, entry| entry.tag != Tag::Reset);
-            entries.values_mut().for_each(strip);
+            let mut removed = Vec::new();
+            entries.retain(|key, entry| {
+                let keep = entry.tag != Tag::Reset;
+                if !keep {
+                    removed.push((key.clone(), entry.clone()));
+                }
+                keep
+            });
+            for entry in entries.values_mut() {
+                entry.tag = Tag::Plain;
+                strip(entry);
+            }
+            for (key, entry) in removed {
+                node.lost(key, entry);
+            }
         }
         Value::List(items) => {
             items.retain(|item| item.tag != Tag::Reset);
-            items.iter_mut().for_each(strip);
+            for item in items {
+                item.tag = Tag::Plain;
+                strip(item);
+            }
         }
         _ => {}
     }
@@ -84,6 +111,28 @@ enum How {
     Logging,
     /// Pools merge by their subnet.
     Pools,
+    /// A number and `{soft, hard}` replace each other.
+    Ulimit,
+    /// `all` stands for a list of one.
+    Devices,
+    /// Mappings merge; a list can't be added to what another file says.
+    Agents,
+}
+
+impl How {
+    /// Whether a value says nothing in any form of its key, so that what stands below stays as it is.
+    fn is_deaf_to(self, above: &Node) -> bool {
+        match (self, &above.value) {
+            (Self::Pairs | Self::Append | Self::Hosts, value) => {
+                !matches!(value, Value::Text(_) | Value::List(_) | Value::Map(_))
+            }
+            (Self::Names | Self::Dependencies, value) => {
+                !matches!(value, Value::List(_) | Value::Map(_))
+            }
+            (Self::Build, value) => !matches!(value, Value::Text(_) | Value::Map(_)),
+            _ => false,
+        }
+    }
 }
 
 /// The rule of a key path.
@@ -97,7 +146,7 @@ fn how(path: &KeyPath) -> How {
         })
         .collect();
     match names.as_slice() {
-        ["services", _, rest @ ..] => match rest {
+        ["services" | "jobs", _, rest @ ..] => match rest {
             ["command" | "entrypoint"] | ["healthcheck", "test"] => How::Replace,
             ["build"] => How::Build,
             ["depends_on"] => How::Dependencies,
@@ -105,14 +154,16 @@ fn how(path: &KeyPath) -> How {
             ["extra_hosts"] | ["build", "extra_hosts"] => How::Hosts,
             ["logging"] => How::Logging,
             ["annotations" | "environment" | "labels" | "sysctls"]
-            | ["build", "args" | "additional_contexts" | "labels" | "ssh"]
+            | ["build", "args" | "additional_contexts" | "labels"]
             | ["deploy", "labels"] => How::Pairs,
+            ["build", "ssh"] => How::Agents,
+            ["ulimits", _] => How::Ulimit,
+            ["gpus"] => How::Devices,
             ["dns" | "dns_opt" | "dns_search" | "env_file" | "label_file" | "tmpfs"] => How::Append,
             _ => How::Deep,
         },
         ["networks", _, "ipam", "config"] => How::Pools,
         ["networks" | "volumes" | "configs" | "secrets", _, "labels"] => How::Pairs,
-        [.., last] if last.starts_with("x-") => How::Replace,
         _ => How::Deep,
     }
 }
@@ -120,16 +171,18 @@ fn how(path: &KeyPath) -> How {
 struct Merge<'d> {
     diags: &'d mut Diagnostics,
     path: KeyPath,
+    /// Whether short forms are still as written; between files they are not.
+    raw: bool,
 }
 
 impl Merge<'_> {
     fn node(&mut self, below: Node, above: Node) -> Node {
         if above.tag != Tag::Plain || below.tag == Tag::Reset {
-            return above;
+            return above.over(below);
         }
         let how = how(&self.path);
         if how == How::Replace {
-            return above;
+            return above.over(below);
         }
         if above.is_null() {
             return below;
@@ -137,29 +190,48 @@ impl Merge<'_> {
         if below.is_null() {
             return above;
         }
+        if how.is_deaf_to(&above) {
+            self.ignored(&below, &above);
+            return below;
+        }
+        let listed = below.items().is_some();
         let (below, above) = (normal(below, how), normal(above, how));
         match how {
-            How::Logging if other_driver(&below, &above) => return above,
+            How::Logging if other_driver(&below, &above) => return above.over(below),
             How::Pools => return self.pools(below, above),
+            How::Pairs => return self.pairs(below, above, listed),
+            How::Ulimit if below.entries().is_none() || above.entries().is_none() => {
+                return above.over(below);
+            }
+            How::Agents if !self.raw && above.items().is_some() => {
+                self.mismatch(&below, &above);
+                return below;
+            }
+            How::Devices if !self.raw => return self.devices(below, above),
+            How::Names | How::Dependencies if above.entries().is_none() => return above,
             _ => {}
         }
+        self.values(below, above)
+    }
+
+    /// Merges two values by their kinds.
+    fn values(&mut self, below: Node, above: Node) -> Node {
         let (key, span) = (above.key, above.span);
         match (below.value, above.value) {
-            (Value::Map(lower), Value::Map(upper)) => {
-                let value = Value::Map(self.entries(lower, upper));
-                Node {
-                    key: key.or(below.key),
-                    span,
-                    tag: below.tag,
-                    value,
-                }
-            }
+            (Value::Map(lower), Value::Map(upper)) => Node {
+                key: key.or(below.key),
+                span,
+                tag: below.tag,
+                notes: trace::joined(below.notes, above.notes),
+                value: Value::Map(self.entries(lower, upper)),
+            },
             (Value::List(mut lower), Value::List(upper)) => {
                 lower.extend(upper);
                 Node {
                     key: key.or(below.key),
                     span,
                     tag: below.tag,
+                    notes: trace::joined(below.notes, above.notes),
                     value: Value::List(lower),
                 }
             }
@@ -168,23 +240,37 @@ impl Merge<'_> {
                     key: below.key,
                     span: below.span,
                     tag: below.tag,
+                    notes: below.notes,
                     value: lower,
                 };
                 let upper = Node {
                     key,
                     span,
                     tag: Tag::Plain,
+                    notes: above.notes,
                     value: upper,
                 };
                 self.mismatch(&lower, &upper);
                 lower
             }
-            (_, value) => Node {
-                key,
-                span,
-                tag: below.tag,
-                value,
-            },
+            (lower, value) => {
+                let tag = below.tag;
+                let lower = Node {
+                    key: below.key,
+                    span: below.span,
+                    tag,
+                    notes: below.notes,
+                    value: lower,
+                };
+                let upper = Node {
+                    key,
+                    span,
+                    tag,
+                    notes: above.notes,
+                    value,
+                };
+                upper.over(lower)
+            }
         }
     }
 
@@ -203,7 +289,69 @@ impl Merge<'_> {
         lower
     }
 
-    /// A number and a `{soft, hard}` may replace each other; other kinds may not.
+    /// Merges two mappings of names to scalars: each name is replaced, by nothing as well.
+    fn pairs(&mut self, mut below: Node, above: Node, listed: bool) -> Node {
+        let (Some(lower), Value::Map(upper)) = (below.entries_mut(), &above.value) else {
+            return above;
+        };
+        let mut resets = Vec::new();
+        for (name, entry) in upper {
+            match entry.tag {
+                Tag::Reset if listed => resets.push(entry.key_place()),
+                _ => insert_over(lower, name, entry.clone()),
+            }
+        }
+        for place in resets {
+            let fault = "`!reset` has no effect here: what stands below is a list";
+            let hint = "replace the whole value with `!override`";
+            self.diags.push(
+                Diagnostic::warning(fault)
+                    .at(place)
+                    .path(&self.path)
+                    .related(below.place(), "the list")
+                    .hint(hint),
+            );
+        }
+        Node {
+            key: above.key.or(below.key),
+            span: above.span,
+            tag: below.tag,
+            notes: trace::joined(below.notes, above.notes),
+            value: below.value,
+        }
+    }
+
+    /// Merges device requests; `all` is one of them, and nothing can be added by the word.
+    fn devices(&mut self, mut below: Node, above: Node) -> Node {
+        if matches!(above.value, Value::Text(_)) {
+            self.mismatch(&below, &above);
+            return below;
+        }
+        if matches!(below.value, Value::Text(_)) {
+            let count = Node::new(below.span, Value::Int(-1));
+            let request = Value::Map([("count".to_owned(), count)].into_iter().collect());
+            below.value = Value::List(vec![Node::new(below.span, request)]);
+        }
+        self.values(below, above)
+    }
+
+    /// Warns about a value that changes nothing.
+    fn ignored(&mut self, below: &Node, above: &Node) {
+        let fault = format!(
+            "{} adds nothing to {} and is ignored",
+            above.kind(),
+            below.kind()
+        );
+        self.diags.push(
+            Diagnostic::warning(fault)
+                .at(above.place())
+                .path(&self.path)
+                .related(below.place(), "this stays as it is")
+                .hint("remove it, or replace the value with `!override`"),
+        );
+    }
+
+    /// Reports two kinds that can't become one value.
     fn mismatch(&mut self, below: &Node, above: &Node) {
         let fault = format!("{} can't be merged with {}", above.kind(), below.kind());
         self.diags.push(
@@ -256,18 +404,9 @@ fn other_driver(below: &Node, above: &Node) -> bool {
 /// Brings a value to the form in which its key merges; what does not fit stays for `check` to report.
 fn normal(node: Node, how: How) -> Node {
     match how {
-        How::Pairs => pairs(node),
-        How::Append => match node.value {
-            Value::Text(_) => {
-                let item = Node {
-                    key: None,
-                    ..node.clone()
-                };
-                node.with(Value::List(vec![item]))
-            }
-            _ => node,
-        },
-        How::Hosts => hosts(node),
+        How::Pairs => pairs(one(node)),
+        How::Append => lines(one(node)),
+        How::Hosts => hosts(one(node)),
         How::Names => named(node, |item| item.with(Value::Null)),
         How::Dependencies => named(node, dependency),
         How::Build => match node.value {
@@ -282,8 +421,40 @@ fn normal(node: Node, how: How) -> Node {
             }
             _ => node,
         },
-        How::Deep | How::Replace | How::Logging | How::Pools => node,
+        How::Deep
+        | How::Replace
+        | How::Logging
+        | How::Pools
+        | How::Ulimit
+        | How::Devices
+        | How::Agents => node,
     }
+}
+
+/// A text as a list of it.
+fn one(node: Node) -> Node {
+    if node.as_text().is_none() {
+        return node;
+    }
+    let item = Node {
+        key: None,
+        ..node.clone()
+    };
+    node.with(Value::List(vec![item]))
+}
+
+/// A mapping as a list of `key=value`, sorted.
+fn lines(node: Node) -> Node {
+    let Value::Map(entries) = &node.value else {
+        return node;
+    };
+    let line = |(key, entry): (&String, &Node)| {
+        let text = entry.scalar().map(|value| format!("{key}={value}"));
+        Node::text(entry.span, text.unwrap_or_else(|| key.clone()))
+    };
+    let mut items: Vec<Node> = entries.iter().map(line).collect();
+    items.sort_by(|a, b| a.as_text().cmp(&b.as_text()));
+    node.with(Value::List(items))
 }
 
 /// What a bare name under `depends_on` stands for.
@@ -319,9 +490,22 @@ pub(super) fn pairs(node: Node) -> Node {
             key: Some(item.span),
             ..item.with(value)
         };
-        entries.insert(key.to_owned(), entry);
+        insert_over(&mut entries, key, entry);
     }
     node.with(Value::Map(entries))
+}
+
+/// Adds an entry; one that is there already is replaced and noted.
+pub(super) fn insert_over(entries: &mut Entries, key: &str, entry: Node) {
+    match entries.get_mut(key) {
+        Some(slot) => {
+            let old = std::mem::replace(slot, entry);
+            slot.replaces(old);
+        }
+        None => {
+            entries.insert(key.to_owned(), entry);
+        }
+    }
 }
 
 /// A list of names as a mapping.
@@ -403,7 +587,7 @@ mod tests {
                 }
             })
             .collect();
-        let root = merge(files, &mut diags).root.unwrap();
+        let root = merge(files, &mut diags, |_, _| {}).root.unwrap();
         let services = root
             .get("services")
             .unwrap()

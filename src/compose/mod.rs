@@ -15,6 +15,7 @@ mod discover;
 pub mod dotenv;
 mod expand;
 mod join;
+mod json_schema;
 mod load;
 mod merge;
 pub mod model;
@@ -25,9 +26,12 @@ mod schema;
 pub mod select;
 mod session;
 pub mod template;
+mod trace;
 mod tree;
 mod unsupported;
 mod yaml;
+
+pub use json_schema::json_schema;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -139,7 +143,7 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
     session.diags.dedup(&session.sources);
     Ok(Project {
         files: files.collect(),
-        document: document_of(canonical, &stage.name),
+        document: document_of(canonical, &stage.name, request.normalize),
         name: stage.name,
         dir: stage.found.dir,
         env_files: stage.found.env_files,
@@ -149,6 +153,8 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
         volumes: bound.volumes,
         configs: bound.configs,
         secrets: bound.secrets,
+        models: bound.models,
+        jobs: bound.jobs,
         sources: session.sources,
         warnings: session.diags,
     })
@@ -182,7 +188,7 @@ pub fn document(
         return Err(failed(session));
     }
     session.diags.dedup(&session.sources);
-    let mut json = document_of(canonical, &stage.name);
+    let mut json = document_of(canonical, &stage.name, request.normalize);
     select::narrow(&mut json, &kept);
     Ok(Document {
         json,
@@ -318,7 +324,7 @@ fn canonical(
         };
         joined.push(join::join(session, expanded, &[file.path]));
     }
-    let merged = merge::merge(joined, &mut session.diags);
+    let merged = merge::merge(joined, &mut session.diags, check::early);
     let checked = check::check(merged, &mut session.diags);
     let stage = Stage { found, name };
     let canonical = canon::canon(checked, &stage.frame(request), session);
@@ -425,11 +431,12 @@ fn project_name(
 }
 
 /// The document that `config` prints, of all services.
-fn document_of(canonical: Canonical, name: &ProjectName) -> Map<String, Json> {
+fn document_of(canonical: Canonical, name: &ProjectName, normalize: bool) -> Map<String, Json> {
     let mut document = Map::new();
     document.insert("name".to_owned(), Json::String(name.to_string()));
     for (key, section) in [
         ("configs", &canonical.configs),
+        ("jobs", &canonical.jobs),
         ("models", &canonical.models),
         ("networks", &canonical.networks),
         ("secrets", &canonical.secrets),
@@ -440,10 +447,23 @@ fn document_of(canonical: Canonical, name: &ProjectName) -> Map<String, Json> {
             document.insert(key.to_owned(), Json::Object(tree::entries_json(section)));
         }
     }
+    if normalize {
+        without_ipam_options(document.get_mut("networks"));
+    }
     for (key, value) in tree::entries_json(&canonical.extensions) {
         document.insert(key, value);
     }
     document
+}
+
+/// Compose's own model has no place for these options, so that its document lacks them.
+fn without_ipam_options(networks: Option<&mut Json>) {
+    let networks = networks.and_then(Json::as_object_mut);
+    for network in networks.into_iter().flat_map(Map::values_mut) {
+        if let Some(ipam) = network.get_mut("ipam").and_then(Json::as_object_mut) {
+            ipam.remove("options");
+        }
+    }
 }
 
 #[cfg(test)]

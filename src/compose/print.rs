@@ -35,7 +35,7 @@ pub fn json_document(document: &Map<String, Value>, escape: bool) -> String {
 }
 
 /// Mappings whose keys are the user's own words; `x-` means nothing there.
-const FREE: [&str; 20] = [
+const FREE: [&str; 21] = [
     "",
     "services",
     "networks",
@@ -43,6 +43,7 @@ const FREE: [&str; 20] = [
     "configs",
     "secrets",
     "models",
+    "jobs",
     "environment",
     "labels",
     "annotations",

@@ -2,14 +2,16 @@
 //!
 //! In: one registered text. Out: [`Raw`], a tree per YAML document. Anchors and merge keys are resolved here;
 //! duplicate keys, keys that are no text, cycles and alias bombs are refused with both places.
-//! It never interprets a key. Imports: `base`, `tree`, `scalar`, `yaml`.
+//! It never interprets a key. Imports: `base`, `tree`, `scalar`, `trace`, `yaml`.
 //! Rules: YAML 1.2.2; scalars as `yaml.v3` reads them, since Compose does (see `scalar`).
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use granit_parser::{Event, Options, Parser, ScalarStyle};
 
 use super::scalar;
+use super::trace::{By, Step, Trace};
 use super::tree::{Entries, Node, Tag, Value};
 use super::yaml;
 use crate::base::diag::{Diagnostic, Diagnostics};
@@ -90,10 +92,16 @@ struct Extent {
     size: usize,
     /// Levels of it; 1 for a scalar.
     depth: usize,
+    /// Whether a part of it is tagged `!reset`.
+    resets: bool,
 }
 
 /// Of a value without parts.
-const LEAF: Extent = Extent { size: 1, depth: 1 };
+const LEAF: Extent = Extent {
+    size: 1,
+    depth: 1,
+    resets: false,
+};
 
 /// A collection whose end has not come yet.
 struct Frame {
@@ -101,7 +109,8 @@ struct Frame {
     anchor: usize,
     extent: Extent,
     key: Option<(String, Span)>,
-    merges: Vec<Node>,
+    /// What `<<` brings, each with the place that says so.
+    merges: Vec<(Node, Span)>,
 }
 
 struct Builder<'d> {
@@ -137,9 +146,15 @@ impl<'d> Builder<'d> {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = tag.map(|tag| tag.to_string());
                 let empty = style == ScalarStyle::Plain && place.start == place.end;
-                let value = scalar::resolve(if empty { "" } else { &text }, style, tag.as_deref());
+                let text = if empty { "" } else { &text };
+                let merge = merge_tag(tag.as_deref());
+                // As `yaml.v3`: a tag of one's own leaves a scalar text.
+                let value = match merge {
+                    Tag::Plain => scalar::resolve(text, style, tag.as_deref()),
+                    _ => Value::Text(text.to_owned()),
+                };
                 let node = Node {
-                    tag: merge_tag(tag.as_deref()),
+                    tag: merge,
                     ..Node::new(place, value)
                 };
                 self.finish(node, anchor, LEAF, style == ScalarStyle::Plain);
@@ -192,13 +207,8 @@ impl<'d> Builder<'d> {
         frame.node.span.end = frame.node.span.end.max(end.start);
         let merges = std::mem::take(&mut frame.merges);
         if let Some(entries) = frame.node.entries_mut() {
-            for merged in merges {
-                let Value::Map(inherited) = merged.value else {
-                    continue;
-                };
-                for (key, node) in inherited {
-                    entries.entry(key).or_insert(node);
-                }
+            for (merged, at) in merges {
+                inherit(entries, merged, at, self.diags);
             }
         }
         self.finish(frame.node, frame.anchor, frame.extent, false);
@@ -238,7 +248,7 @@ impl<'d> Builder<'d> {
     }
 
     fn alias(&mut self, id: usize, place: Span) {
-        let Some((node, extent)) = self.anchors.get(&id).cloned() else {
+        let Some((mut node, mut extent)) = self.anchors.get(&id).cloned() else {
             let path = self.path();
             self.diags.push(
                 Diagnostic::error("the alias stands inside the value it refers to")
@@ -270,11 +280,55 @@ impl<'d> Builder<'d> {
             self.finish(Node::new(place, Value::Null), 0, LEAF, false);
             return;
         }
+        if extent.resets {
+            self.drop_resets(&mut node, place);
+            extent.resets = false;
+        }
+        node.brought(Step {
+            by: By::Alias,
+            at: place,
+            of: node.span,
+        });
         self.finish(node, 0, extent, false);
     }
 
+    /// Takes out of an alias's value what is tagged `!reset` in it: as in Compose such a part works at its own place only.
+    fn drop_resets(&mut self, node: &mut Node, alias: Span) {
+        match &mut node.value {
+            Value::Map(entries) => entries.retain(|key, entry| {
+                if entry.tag != Tag::Reset {
+                    self.drop_resets(entry, alias);
+                    return true;
+                }
+                self.diags.push(
+                    Diagnostic::warning(format!(
+                        "the `!reset` of `{key}` has no effect through this alias"
+                    ))
+                    .at(alias)
+                    .related(entry.key_place(), "it works here only")
+                    .hint(format!("write `{key}: !reset null` where it is meant")),
+                );
+                false
+            }),
+            Value::List(items) => {
+                for item in items {
+                    self.drop_resets(item, alias);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What a tag means where it stands: inside of a value that is tagged as a whole it means nothing.
+    fn settle_tag(&self, node: &mut Node) {
+        if node.tag != Tag::Plain && self.frames.iter().any(|f| f.node.tag != Tag::Plain) {
+            node.tag = Tag::Plain;
+        }
+    }
+
     /// Puts a complete value where it belongs: under the open key, into the open list, or on top.
-    fn finish(&mut self, node: Node, anchor: usize, extent: Extent, plain: bool) {
+    fn finish(&mut self, mut node: Node, anchor: usize, extent: Extent, plain: bool) {
+        self.settle_tag(&mut node);
         if anchor != 0 {
             self.anchors.insert(
                 anchor,
@@ -295,7 +349,16 @@ impl<'d> Builder<'d> {
         };
         frame.extent.size += extent.size;
         frame.extent.depth = frame.extent.depth.max(extent.depth + 1);
+        frame.extent.resets |= extent.resets || node.tag == Tag::Reset;
         if let Value::List(items) = &mut frame.node.value {
+            if node.tag == Tag::Reset {
+                let fault =
+                    "`!reset` removes no item of another file's list: only this one is left out";
+                let hint = "replace the whole list with `!override`";
+                self.diags
+                    .push(Diagnostic::warning(fault).at(node.span).hint(hint));
+                return;
+            }
             items.push(Node { key: None, ..node });
             return;
         }
@@ -315,7 +378,7 @@ impl<'d> Builder<'d> {
             return;
         }
         if key == MERGE {
-            self.merge_key(node);
+            self.merge_key(node, place);
             return;
         }
         let node = Node {
@@ -341,7 +404,7 @@ impl<'d> Builder<'d> {
         entries.insert(key, node);
     }
 
-    fn merge_key(&mut self, node: Node) {
+    fn merge_key(&mut self, node: Node, place: Span) {
         let sources = match node.value {
             Value::List(items) => items,
             _ => vec![node],
@@ -357,7 +420,7 @@ impl<'d> Builder<'d> {
                         .label("expected an alias such as `*defaults`, or a list of them"),
                 );
             } else if let Some(frame) = self.frames.last_mut() {
-                frame.merges.push(source);
+                frame.merges.push((source, place));
             }
         }
     }
@@ -392,6 +455,46 @@ impl<'d> Builder<'d> {
         let odd = matches!(node.value, Value::Map(_) | Value::List(_));
         let key = if odd { DROPPED.to_owned() } else { shown };
         (key, node.span)
+    }
+}
+
+/// Adds what a merge key brings; own entries and earlier ones win.
+fn inherit(entries: &mut Entries, merged: Node, at: Span, diags: &mut Diagnostics) {
+    let alias = merged.notes.as_ref().and_then(|notes| notes.steps.last());
+    let step = Step {
+        by: By::MergeKey,
+        at: alias.map_or(at, |alias| alias.at),
+        of: merged.span,
+    };
+    let Value::Map(inherited) = merged.value else {
+        return;
+    };
+    let notes = Rc::new(Trace {
+        steps: vec![step],
+        ..Trace::default()
+    });
+    for (key, mut node) in inherited {
+        node.brought_with(&notes);
+        match entries.get_mut(&key) {
+            Some(own) if own.tag == Tag::Reset && node.tag != Tag::Reset => {
+                diags.push(
+                    Diagnostic::warning(format!(
+                        "`!reset` does not remove the `{key}` that `<<` brings"
+                    ))
+                    .at(own.key_place())
+                    .related(node.key_place(), "this stays")
+                    .hint("reset it in an override file, or merge a mapping without it"),
+                );
+                // What earlier files say is removed all the same.
+                node.tag = Tag::Override;
+                node.key = own.key;
+                *own = node;
+            }
+            Some(own) => own.replaces(node),
+            None => {
+                entries.insert(key, node);
+            }
+        }
     }
 }
 

@@ -246,7 +246,10 @@ pub(super) fn narrow(document: &mut Map<String, Value>, services: &BTreeSet<Stri
     let mut used: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     if let Some(Value::Object(all)) = document.get_mut("services") {
         all.retain(|name, _| services.contains(name));
-        for service in all.values() {
+    }
+    for section in ["services", "jobs"] {
+        let all = document.get(section).and_then(Value::as_object);
+        for service in all.into_iter().flat_map(Map::values) {
             let keys = service
                 .get("networks")
                 .and_then(Value::as_object)

@@ -21,6 +21,39 @@ pub(super) struct Origin {
     pub(super) vars: Rc<Vars>,
 }
 
+/// What a text was read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// It is one of the project's compose files.
+    Project,
+    /// `include` names it.
+    Include,
+    /// `extends` names it.
+    Extends,
+    /// Variables for interpolation: `.env`, `--env-file`, `include.env_file`.
+    EnvFile,
+    /// `env_file`, `label_file`: what a service gets from it.
+    Service,
+}
+
+/// Why and from where a text was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    /// What for.
+    pub(super) reason: Reason,
+    /// The place that names it; `None` for what is found without being named in a file.
+    pub(super) at: Option<Span>,
+}
+
+/// The env files that the variables of some texts come from.
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    /// The entry of `include` they belong to; `None` for the project's own.
+    pub(super) include: Option<Span>,
+    /// The files, the weightiest last.
+    pub(super) files: Vec<SourceId>,
+}
+
 /// One run of the pipeline.
 #[derive(Debug)]
 pub(super) struct Session<'e> {
@@ -35,6 +68,8 @@ pub(super) struct Session<'e> {
     /// Whether a file could not be read to its end: what seems undefined may stand in the rest.
     pub(super) partial: bool,
     origins: Vec<Origin>,
+    reasons: Vec<Reason>,
+    scopes: Vec<Scope>,
     env: &'e Env,
 }
 
@@ -48,13 +83,68 @@ impl<'e> Session<'e> {
             interpolate,
             partial: false,
             origins: Vec::new(),
+            reasons: Vec::new(),
+            scopes: Vec::new(),
             env,
         }
     }
-    /// Registers a text.
+    /// Registers a text of the project itself.
     pub(super) fn add(&mut self, name: String, text: String, origin: Origin) -> SourceId {
         self.origins.push(origin);
+        self.reasons.push(Reason::Project);
         self.sources.add(name, text)
+    }
+    /// Says what a text was read for, and adds to its scope what is an env file.
+    pub(super) fn set_reason(&mut self, id: SourceId, reason: Reason) {
+        if let Some(known) = self.reasons.get_mut(id.0 as usize) {
+            *known = reason;
+        }
+        if reason == Reason::EnvFile
+            && let Some(scope) = self.scopes.last_mut()
+        {
+            scope.files.push(id);
+        }
+    }
+    /// Begins the env files of the project or of an entry of `include`; the project's begin anew when looked for twice.
+    pub(super) fn begin_scope(&mut self, include: Option<Span>) {
+        if include.is_none() {
+            self.scopes.clear();
+        }
+        self.scopes.push(Scope {
+            include,
+            files: Vec::new(),
+        });
+    }
+    /// The env files of all scopes, in the order in which they were read.
+    pub(super) fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+    /// Why and from where a text was read.
+    pub(super) fn asked(&self, id: SourceId) -> Option<Asked> {
+        let reason = *self.reasons.get(id.0 as usize)?;
+        let at = self.sources.get(id)?.named_at;
+        Some(Asked { reason, at })
+    }
+    /// The texts read for a reason, in order.
+    pub(super) fn read_for(&self, reason: Reason) -> impl Iterator<Item = SourceId> {
+        let ids = self.reasons.iter().zip(0u32..);
+        ids.filter(move |(known, _)| **known == reason)
+            .map(|(_, id)| SourceId(id))
+    }
+    /// The places that lead to a text, the nearest first, each with what it does.
+    pub(super) fn chain(&self, id: SourceId) -> Vec<(Span, Reason)> {
+        let mut chain = Vec::new();
+        let mut next = self.asked(id);
+        // A text is named by one that was read before it, so the way ends.
+        while let Some(Asked {
+            reason,
+            at: Some(at),
+        }) = next
+        {
+            chain.push((at, reason));
+            next = self.asked(at.source);
+        }
+        chain
     }
     /// Reads and registers a compose file; a failure is a finding at `asked`, the place that names it.
     pub(super) fn read_file(

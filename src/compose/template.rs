@@ -4,6 +4,9 @@
 //! It reads no environment itself. Imports: nothing.
 //! Rules: Compose Specification, "Interpolation".
 
+/// References inside references that are followed; every one of them is filled in, needed or not.
+const DEPTH: usize = 100;
+
 /// Why a text is no template or can't be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
@@ -11,13 +14,16 @@ pub enum TemplateError {
     #[error("`{0}` is no variable reference")]
     Invalid(String),
     /// `${NAME?message}` without a value.
-    #[error("required variable {name} is missing a value: {message}")]
+    #[error("required variable {name} is missing a value{}{message}", if message.is_empty() { "" } else { ": " })]
     Required {
         /// The variable.
         name: String,
         /// The text after `?`, filled in.
         message: String,
     },
+    /// A reference inside too many others.
+    #[error("variable references are nested more than {DEPTH} levels deep")]
+    Deep,
 }
 
 impl TemplateError {
@@ -39,6 +45,7 @@ impl TemplateError {
             Self::Required { name, .. } => {
                 format!("set it in the environment or in `.env`: {name}=…")
             }
+            Self::Deep => "give the inner ones a variable of their own".to_owned(),
         }
     }
 }
@@ -56,14 +63,18 @@ pub struct Variable {
     pub alternate: Option<String>,
 }
 
-/// One reference inside a text.
+/// One part of a text.
 enum Piece<'t> {
     Literal(&'t str),
-    Variable {
-        name: &'t str,
-        operator: Option<(Operator, bool)>,
-        rest: &'t str,
-    },
+    Variable(Reference<'t>),
+}
+
+/// `$NAME`, `${NAME}` or `${NAME-word}`.
+struct Reference<'t> {
+    name: &'t str,
+    /// What stands behind the name, and whether an empty value counts as none (`:`).
+    operator: Option<(Operator, bool)>,
+    word: &'t str,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,6 +86,8 @@ enum Operator {
 
 /// Fills a text in. Names without a value and without an operator are added to `unset`.
 ///
+/// As Compose, the word behind an operator is filled in even where it is not used: what is wrong in it counts.
+///
 /// # Errors
 /// [`TemplateError`] when the text breaks the grammar or a required variable has no value.
 pub fn substitute(
@@ -82,41 +95,51 @@ pub fn substitute(
     lookup: &dyn Fn(&str) -> Option<String>,
     unset: &mut Vec<String>,
 ) -> Result<String, TemplateError> {
+    fill(text, lookup, unset, 0)
+}
+
+fn fill(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    unset: &mut Vec<String>,
+    depth: usize,
+) -> Result<String, TemplateError> {
+    if depth > DEPTH {
+        return Err(TemplateError::Deep);
+    }
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((piece, tail)) = next_piece(rest)? {
-        rest = tail;
-        match piece {
-            Piece::Literal(literal) => out.push_str(literal),
-            Piece::Variable {
-                name,
-                operator: None,
-                ..
-            } => match lookup(name) {
+    let mut pieces = Pieces::new(text);
+    while let Some(piece) = pieces.next()? {
+        let Reference {
+            name,
+            operator,
+            word,
+        } = match piece {
+            Piece::Literal(literal) => {
+                out.push_str(literal);
+                continue;
+            }
+            Piece::Variable(reference) => reference,
+        };
+        let value = lookup(name);
+        let Some((operator, or_empty)) = operator else {
+            match value {
                 Some(value) => out.push_str(&value),
                 None => unset.push(name.to_owned()),
-            },
-            Piece::Variable {
-                name,
-                operator: Some((operator, or_empty)),
-                rest: word,
-            } => {
-                let value = lookup(name).filter(|value| !(or_empty && value.is_empty()));
-                let chosen = match (operator, value) {
-                    (Operator::Alternate, None) => String::new(),
-                    (Operator::Alternate, Some(_)) | (Operator::Default, None) => {
-                        substitute(word, lookup, unset)?
-                    }
-                    (_, Some(value)) => value,
-                    (Operator::Required, None) => {
-                        let message = substitute(word, lookup, unset)?;
-                        return Err(TemplateError::Required {
-                            name: name.to_owned(),
-                            message,
-                        });
-                    }
-                };
-                out.push_str(&chosen);
+            }
+            continue;
+        };
+        let word = fill(word, lookup, unset, depth + 1)?;
+        let value = value.filter(|value| !(or_empty && value.is_empty()));
+        match (operator, value) {
+            (Operator::Default | Operator::Required, Some(value)) => out.push_str(&value),
+            (Operator::Default, None) | (Operator::Alternate, Some(_)) => out.push_str(&word),
+            (Operator::Alternate, None) => {}
+            (Operator::Required, None) => {
+                return Err(TemplateError::Required {
+                    name: name.to_owned(),
+                    message: word,
+                });
             }
         }
     }
@@ -126,128 +149,178 @@ pub fn substitute(
 /// The variables a text refers to, nested ones too, in order; what breaks the grammar ends the list.
 pub fn variables(text: &str) -> Vec<Variable> {
     let mut found = Vec::new();
-    let mut rest = text;
-    while let Ok(Some((piece, tail))) = next_piece(rest) {
-        rest = tail;
-        let Piece::Variable {
-            name,
-            operator,
-            rest: word,
-        } = piece
-        else {
+    collect(text, &mut found, 0);
+    found
+}
+
+fn collect(text: &str, found: &mut Vec<Variable>, depth: usize) {
+    let mut pieces = Pieces::new(text);
+    while let Ok(Some(piece)) = pieces.next() {
+        let Piece::Variable(reference) = piece else {
             continue;
         };
-        let kind = operator.map(|(kind, _)| kind);
-        let word_of = |want| (kind == Some(want)).then(|| word.to_owned());
+        let kind = reference.operator.map(|(kind, _)| kind);
+        let word_of = |want| (kind == Some(want)).then(|| reference.word.to_owned());
         found.push(Variable {
-            name: name.to_owned(),
+            name: reference.name.to_owned(),
             required: kind == Some(Operator::Required),
             default: word_of(Operator::Default),
             alternate: word_of(Operator::Alternate),
         });
-        found.extend(variables(word));
+        if depth < DEPTH {
+            collect(reference.word, found, depth + 1);
+        }
     }
-    found
 }
 
-/// The next literal or reference and what follows it; `None` at the end.
-fn next_piece(text: &str) -> Result<Option<(Piece<'_>, &str)>, TemplateError> {
-    if text.is_empty() {
-        return Ok(None);
+/// A text while it is cut into pieces.
+struct Pieces<'t> {
+    text: &'t str,
+    at: usize,
+    /// Where the line ends that was looked at last, and its last `}`.
+    line: Option<(usize, Option<usize>)>,
+}
+
+impl<'t> Pieces<'t> {
+    fn new(text: &'t str) -> Self {
+        Self {
+            text,
+            at: 0,
+            line: None,
+        }
     }
-    let Some(at) = text.find('$') else {
-        return Ok(Some((Piece::Literal(text), "")));
-    };
-    if at > 0 {
-        let (literal, tail) = text.split_at(at);
-        return Ok(Some((Piece::Literal(literal), tail)));
-    }
-    let invalid = || {
-        let line = text.lines().next().unwrap_or_default();
-        let end = line.find('}').map_or(line.len(), |at| at + 1);
-        TemplateError::Invalid(line[..end].chars().take(40).collect())
-    };
-    let after = &text[1..];
-    if let Some(tail) = after.strip_prefix('$') {
-        return Ok(Some((Piece::Literal("$"), tail)));
-    }
-    if let Some(body) = after.strip_prefix('{') {
-        let end = closing(body).ok_or_else(invalid)?;
-        let (body, tail) = (&body[..end], &body[end + 1..]);
-        return Ok(Some((braced(body).ok_or_else(invalid)?, tail)));
-    }
-    let (name, tail) = after.split_at(name_len(after));
-    if name.is_empty() {
-        // As Compose: `$(date)` in an inline Dockerfile or a script is no reference.
-        return Ok(Some((Piece::Literal("$"), after)));
-    }
-    Ok(Some((
-        Piece::Variable {
+
+    /// The next literal or reference; `None` at the end.
+    fn next(&mut self) -> Result<Option<Piece<'t>>, TemplateError> {
+        let rest = &self.text[self.at..];
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let literal = |text: &'t str| Ok(Some(Piece::Literal(text)));
+        let dollar = rest.find('$').unwrap_or(rest.len());
+        if dollar > 0 {
+            self.at += dollar;
+            return literal(&rest[..dollar]);
+        }
+        let after = &rest[1..];
+        if after.starts_with('$') {
+            self.at += 2;
+            return literal(&rest[..1]);
+        }
+        if let Some(body) = after.strip_prefix('{') {
+            let found = self.braced(body);
+            let (reference, len) = found.ok_or_else(|| TemplateError::Invalid(shown(rest)))?;
+            self.at += 2 + len;
+            return Ok(Some(Piece::Variable(reference)));
+        }
+        let name = &after[..name_len(after)];
+        self.at += 1 + name.len();
+        if name.is_empty() {
+            // As Compose: `$(date)` in an inline Dockerfile or a script is no reference.
+            return literal(&rest[..1]);
+        }
+        let (operator, word) = (None, "");
+        Ok(Some(Piece::Variable(Reference {
             name,
-            operator: None,
-            rest: "",
-        },
-        tail,
-    )))
-}
+            operator,
+            word,
+        })))
+    }
 
-/// Where the brace that ends a reference stands: balanced over all braces, else over `${` only.
-fn closing(body: &str) -> Option<usize> {
-    let balanced = |all: bool| {
-        let mut depth = 1usize;
-        let bytes = body.as_bytes();
-        for (at, byte) in bytes.iter().enumerate() {
-            match byte {
-                b'{' if all || (at > 0 && bytes[at - 1] == b'$') => depth += 1,
-                b'}' => depth -= 1,
-                _ => {}
-            }
-            if depth == 0 {
-                return Some(at);
+    /// The reference whose text behind `${` is `body`, and its length with the closing brace.
+    ///
+    /// A word ends on its line: as Compose, whose pattern does not look past a line break.
+    fn braced(&mut self, body: &'t str) -> Option<(Reference<'t>, usize)> {
+        let name = &body[..name_len(body)];
+        let tail = &body[name.len()..];
+        if name.is_empty() {
+            return None;
+        }
+        if tail.starts_with('}') {
+            let (operator, word) = (None, "");
+            let reference = Reference {
+                name,
+                operator,
+                word,
+            };
+            return Some((reference, name.len() + 1));
+        }
+        let or_empty = tail.starts_with(':');
+        let operator = match tail.as_bytes().get(usize::from(or_empty))? {
+            b'-' => Operator::Default,
+            b'?' => Operator::Required,
+            b'+' => Operator::Alternate,
+            _ => return None,
+        };
+        let start = name.len() + usize::from(or_empty) + 1;
+        let last = self.last_brace()?.checked_sub(self.at + 2)?;
+        let end = closing(&body[..=last]).unwrap_or(last);
+        let reference = Reference {
+            name,
+            operator: Some((operator, or_empty)),
+            word: body.get(start..end)?,
+        };
+        Some((reference, end + 1))
+    }
+
+    /// Where the last `}` of the line stands that `at` is in.
+    fn last_brace(&mut self) -> Option<usize> {
+        match self.line {
+            Some((end, last)) if self.at < end => last,
+            _ => {
+                let rest = &self.text[self.at..];
+                let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
+                let last = line.rfind('}').map(|last| self.at + last);
+                self.line = Some((self.at + line.len(), last));
+                last
             }
         }
-        None
-    };
-    balanced(true).or_else(|| balanced(false))
+    }
 }
 
-fn braced(body: &str) -> Option<Piece<'_>> {
-    let (name, tail) = body.split_at(name_len(body));
-    if name.is_empty() {
-        return None;
+/// Where the brace stands that balances the one in front of `body`, other braces counted.
+///
+/// As Compose, what follows an opening brace is not looked at: in `{}` only the opening one counts.
+fn closing(body: &str) -> Option<usize> {
+    let mut depth = 1usize;
+    let mut bytes = body.bytes().enumerate().skip(1);
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'{' => {
+                depth += 1;
+                bytes.next();
+            }
+            b'}' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            _ => {}
+        }
     }
-    if tail.is_empty() {
-        return Some(Piece::Variable {
-            name,
-            operator: None,
-            rest: "",
-        });
-    }
-    let (or_empty, tail) = match tail.strip_prefix(':') {
-        Some(tail) => (true, tail),
-        None => (false, tail),
-    };
-    let mut chars = tail.chars();
-    let operator = match chars.next()? {
-        '-' => Operator::Default,
-        '?' => Operator::Required,
-        '+' => Operator::Alternate,
-        _ => return None,
-    };
-    Some(Piece::Variable {
-        name,
-        operator: Some((operator, or_empty)),
-        rest: chars.as_str(),
-    })
+    None
 }
 
+/// The start of a text, for messages.
+fn shown(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let end = line.find('}').map_or(line.len(), |at| at + 1);
+    line[..end].chars().take(40).collect()
+}
+
+/// The length of the name a text starts with.
+///
+/// `ſ` and the Kelvin sign are letters too: Compose's pattern ignores case, and these fold to `s` and `k`.
 fn name_len(text: &str) -> usize {
-    let good =
-        |at: usize, b: u8| b == b'_' || b.is_ascii_alphabetic() || (at > 0 && b.is_ascii_digit());
-    text.bytes()
-        .enumerate()
-        .take_while(|(at, b)| good(*at, *b))
-        .count()
+    let good = |at: usize, c: char| {
+        c == '_'
+            || c.is_ascii_alphabetic()
+            || (at > 0 && c.is_ascii_digit())
+            || matches!(c, '\u{17f}' | '\u{212a}')
+    };
+    let bad = text.char_indices().find(|(at, c)| !good(*at, *c));
+    bad.map_or(text.len(), |(at, _)| at)
 }
 
 #[cfg(test)]
@@ -276,6 +349,11 @@ mod tests {
             ("100% [$U]", "100% []"),
             ("${U:-é}$FOO.x", "éfoo.x"),
             ("$(date) $1 $", "$(date) $1 $"),
+            ("${U:-{a}b}c}", "{a}bc}"),
+            ("${U:-{} x} y", "{} x y"),
+            ("${U:-{}${FOO:+}}", "{}"),
+            ("${U:-a}\n${U:-b}", "a\nb"),
+            ("$foo${\u{17f}-k}$\u{212a}.", "k."),
         ] {
             assert_eq!(fill(text).as_deref(), Ok(want), "{text}");
         }
@@ -283,7 +361,17 @@ mod tests {
 
     #[test]
     fn broken_references_and_missing_required_values_are_errors() {
-        for text in ["${FOO", "${FO O}", "${1A}", "${}", "${FOO:}"] {
+        for text in [
+            "${FOO",
+            "${FO O}",
+            "${1A}",
+            "${}",
+            "${FOO:}",
+            "${FOO-",
+            "${U:-a\nb}",
+            "${FOO:-${1}}",
+            "${U:+${FOO}",
+        ] {
             assert!(
                 matches!(fill(text), Err(TemplateError::Invalid(_))),
                 "{text}"
@@ -293,6 +381,32 @@ mod tests {
         assert_eq!(
             error,
             Err("required variable EMPTY is missing a value: set foo".into())
+        );
+    }
+
+    #[test]
+    fn words_count_even_where_they_are_not_used() {
+        assert!(matches!(
+            fill("${FOO:-${U?}}"),
+            Err(TemplateError::Required { .. })
+        ));
+        let mut unset = Vec::new();
+        let filled = substitute(
+            "${A-$B}",
+            &|name| (name == "A").then(String::new),
+            &mut unset,
+        );
+        assert_eq!((filled, unset), (Ok(String::new()), vec!["B".into()]));
+    }
+
+    #[test]
+    fn nesting_is_bounded_and_long_lines_are_read_once() {
+        let nested = |levels: usize| format!("{}x{}", "${U:-".repeat(levels), "}".repeat(levels));
+        assert_eq!(fill(&nested(90)).as_deref(), Ok("x"));
+        assert_eq!(fill(&nested(100_000)), Err(TemplateError::Deep));
+        assert_eq!(
+            fill(&"${U:-x}".repeat(100_000)).map(|text| text.len()),
+            Ok(100_000)
         );
     }
 

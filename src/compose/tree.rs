@@ -1,11 +1,12 @@
 //! The tree that the loading phases hand on: YAML values, each with the place it was written.
 //!
 //! In: values made by `read`. Out: lookups, words for messages, JSON. It never parses text and resolves nothing.
-//! Imports: `base`.
+//! Imports: `base`, `trace`.
 
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 
+use super::trace::Notes;
 use crate::base::span::Span;
 
 /// Entries of a mapping in the order they were written.
@@ -32,6 +33,8 @@ pub(super) struct Node {
     pub(super) span: Span,
     /// Merge tag.
     pub(super) tag: Tag,
+    /// What the places don't say, for `explain`.
+    pub(super) notes: Notes,
     /// The value.
     pub(super) value: Value,
 }
@@ -64,6 +67,7 @@ impl Node {
             key: None,
             span,
             tag: Tag::Plain,
+            notes: None,
             value,
         }
     }
@@ -71,12 +75,13 @@ impl Node {
     pub(super) fn text(span: Span, text: impl Into<String>) -> Self {
         Self::new(span, Value::Text(text.into()))
     }
-    /// The same place, key and tag with another value.
+    /// The same place, key, tag and notes with another value.
     pub(super) fn with(&self, value: Value) -> Self {
         Self {
             key: self.key,
             span: self.span,
             tag: self.tag,
+            notes: self.notes.clone(),
             value,
         }
     }

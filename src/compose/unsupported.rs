@@ -10,6 +10,7 @@ use crate::base::key::{Key, KeyPath};
 
 /// Paths of the keys, and what ignoring them means; `*` is any name, `[]` any item.
 const KEYS: &[(&str, &str)] = &[
+    ("jobs", "no job is run"),
     ("models", "no model is started"),
     (
         "services.*.blkio_config.device_read_bps",

@@ -32,6 +32,8 @@ pub(crate) fn project(text: &str) -> Project {
         volumes: Default::default(),
         configs: Default::default(),
         secrets: Default::default(),
+        models: Default::default(),
+        jobs: Default::default(),
         document: Default::default(),
         sources: SourceMap::default(),
         warnings: Diagnostics::default(),
@@ -142,6 +144,7 @@ fn mount(key: Option<String>, target: &str) -> VolumeMount {
         target: target.into(),
         source,
         read_only: false,
+        consistency: None,
     }
 }
 

@@ -176,6 +176,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// Draw the project: services, networks, volumes
     Graph(GraphArgs),
+    /// Print the JSON schema of compose files
+    Schema(SchemaArgs),
     /// Work with images
     Image(ImageArgs),
     /// Show the version
@@ -716,6 +718,14 @@ pub struct GraphArgs {
     pub output: Option<PathBuf>,
     /// Services; all when none is named
     pub services: Vec<String>,
+}
+
+/// `schema`
+#[derive(Debug, Default, Args)]
+pub struct SchemaArgs {
+    /// Write to a file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// `version`

@@ -20,6 +20,7 @@ mod port;
 mod ps;
 mod pull;
 mod run;
+mod schema;
 mod top;
 mod up;
 mod version;
@@ -54,6 +55,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Pull(args) => pull::run(app, &args),
         Command::Config(args) => config::run(app, &args),
         Command::Graph(args) => graph::run(app, &args),
+        Command::Schema(args) => schema::run(app, &args),
         Command::Image(args) => image::run(app, &args.command),
         Command::Version(args) => version::run(&args),
     }

@@ -5,20 +5,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Binder, flag, labels, text};
+use super::{Binder, bytes, flag, labels, spanned, text, texts};
 use crate::base::name::ServiceName;
-use crate::base::scalar::ByteSize;
 use crate::base::span::Spanned;
 use crate::compose::canon::is_address;
-use crate::compose::model::{BuildSecret, BuildSpec, ContextRef};
+use crate::compose::model::{Attestation, BuildSecret, BuildSpec, ContextRef};
 use crate::compose::tree::{Node, Value};
 
 impl Binder<'_, '_> {
     pub(super) fn build(&mut self, node: &Node) -> BuildSpec {
-        let spanned = |key: &str| {
-            let value = node.get(key)?;
-            Some(Spanned::new(value.scalar()?, value.span))
-        };
         let list = |key: &str| {
             let items = node.get(key).and_then(Node::items).unwrap_or_default();
             items
@@ -41,14 +36,21 @@ impl Binder<'_, '_> {
         let secrets = self.items(node, "secrets", |_, item| {
             let source = text(item, "source")?;
             let id = text(item, "target").unwrap_or_else(|| source.clone());
-            Some(BuildSecret { id, source })
+            let octal = |text: String| u32::from_str_radix(&text, 8).ok();
+            Some(BuildSecret {
+                id,
+                source,
+                uid: text(item, "uid"),
+                gid: text(item, "gid"),
+                mode: text(item, "mode").and_then(octal),
+            })
         });
         BuildSpec {
             span: node.key,
-            context: spanned("context").map(|text| text.map(|text| context(&text))),
-            dockerfile: spanned("dockerfile"),
-            dockerfile_inline: spanned("dockerfile_inline"),
-            target: spanned("target"),
+            context: spanned(node, "context").map(|text| text.map(|text| context(&text))),
+            dockerfile: spanned(node, "dockerfile"),
+            dockerfile_inline: spanned(node, "dockerfile_inline"),
+            target: spanned(node, "target"),
             args: args
                 .into_iter()
                 .flatten()
@@ -60,14 +62,23 @@ impl Binder<'_, '_> {
             secrets,
             no_cache: flag(node, "no_cache"),
             pull: flag(node, "pull"),
-            network: spanned("network"),
-            shm_size: text(node, "shm_size")
-                .and_then(|text| text.parse().ok())
-                .map(ByteSize),
+            network: spanned(node, "network"),
+            shm_size: bytes(node, "shm_size"),
             extra_hosts: hosts(node),
             ulimits: ulimits(node),
             platforms: list("platforms"),
             privileged: flag(node, "privileged"),
+            cache_from: list("cache_from"),
+            cache_to: list("cache_to"),
+            no_cache_filter: texts(node, "no_cache_filter"),
+            ssh: texts(node, "ssh")
+                .iter()
+                .map(|entry| split_ssh(entry))
+                .collect(),
+            entitlements: list("entitlements"),
+            provenance: text(node, "provenance").map(attestation),
+            sbom: text(node, "sbom").map(attestation),
+            isolation: spanned(node, "isolation"),
             trust_host_ca: self.trust_host_ca(node),
         }
     }
@@ -101,6 +112,22 @@ impl Binder<'_, '_> {
             }
             on
         })
+    }
+}
+
+/// `id[=path]`.
+fn split_ssh(entry: &str) -> (String, Option<String>) {
+    match entry.split_once('=') {
+        Some((id, path)) => (id.to_owned(), Some(path.to_owned())),
+        None => (entry.to_owned(), None),
+    }
+}
+
+fn attestation(text: String) -> Attestation {
+    match text.as_str() {
+        "true" | "1" => Attestation::On,
+        "false" | "0" => Attestation::Off,
+        _ => Attestation::With(text),
     }
 }
 

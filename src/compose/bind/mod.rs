@@ -5,21 +5,28 @@
 //! Rules: Compose Specification; consistency as Compose (`loader/validate.go`).
 
 mod build;
+mod deploy;
+mod develop;
+mod limits;
 mod refs;
 mod resource;
 mod runtime;
 mod service;
 mod storage;
 
+use std::time::Duration;
+
 use indexmap::IndexMap;
 
 use super::canon::{Canonical, Frame};
-use super::model::{FileObject, Network, Service, Volume};
+use super::model::{FileObject, Job, Model, Network, Service, Volume};
 use super::session::Session;
 use super::tree::{Entries, Node, Value};
 use crate::base::diag::{Diagnostic, nearest};
 use crate::base::key::{Key, KeyPath};
 use crate::base::name::ServiceName;
+use crate::base::scalar::{ByteSize, parse_duration};
+use crate::base::span::Spanned;
 
 /// The typed parts of a project, each sorted by name.
 #[derive(Debug, Default)]
@@ -34,6 +41,10 @@ pub(super) struct Bound {
     pub(super) configs: IndexMap<String, FileObject>,
     /// Secrets.
     pub(super) secrets: IndexMap<String, FileObject>,
+    /// Models.
+    pub(super) models: IndexMap<String, Model>,
+    /// Jobs.
+    pub(super) jobs: IndexMap<String, Job>,
 }
 
 /// Makes the typed project of its canonical form.
@@ -64,6 +75,9 @@ pub(super) fn bind(canonical: &Canonical, frame: &Frame<'_>, session: &mut Sessi
             .secrets
             .insert(key.clone(), binder.file_object(key, node));
     }
+    for (key, node) in sorted(&canonical.models) {
+        bound.models.insert(key.clone(), resource::model(key, node));
+    }
     for (key, node) in sorted(&canonical.services) {
         binder.path = KeyPath::root().key("services").key(key);
         binder.off = frame.print_only || frame.is_off(node);
@@ -71,6 +85,12 @@ pub(super) fn bind(canonical: &Canonical, frame: &Frame<'_>, session: &mut Sessi
         bound
             .services
             .insert(ServiceName::new(key.as_str()), service);
+    }
+    // Nothing runs a job yet, so that nothing of it is an error.
+    binder.off = true;
+    for (key, node) in sorted(&canonical.jobs) {
+        binder.path = KeyPath::root().key("jobs").key(key);
+        bound.jobs.insert(key.clone(), binder.job(key, node));
     }
     refs::check(canonical, &bound, frame, binder.session);
     bound
@@ -167,6 +187,32 @@ impl Binder<'_, '_> {
         }
         self.path.0.pop();
         out
+    }
+}
+
+/// The text of a key and its place.
+fn spanned(node: &Node, key: &str) -> Option<Spanned<String>> {
+    let value = node.get(key)?;
+    Some(Spanned::new(value.scalar()?, value.span))
+}
+
+/// The duration of a key.
+fn duration(node: &Node, key: &str) -> Option<Duration> {
+    parse_duration(node.text_of(key)?)
+}
+
+/// The byte size of a key.
+fn bytes(node: &Node, key: &str) -> Option<ByteSize> {
+    node.text_of(key)?.parse().ok().map(ByteSize)
+}
+
+/// A number with or without a fraction.
+fn number(node: &Node) -> Option<f64> {
+    match &node.value {
+        Value::Int(value) => Some(*value as f64),
+        Value::Float(value) => Some(*value),
+        Value::Text(text) => text.parse().ok(),
+        _ => None,
     }
 }
 

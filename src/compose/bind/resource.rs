@@ -1,4 +1,4 @@
-//! Top-level networks, volumes, configs and secrets.
+//! Top-level networks, volumes, configs, secrets, models and jobs.
 //!
 //! In: canonical entries. Out: their typed form. Imports: `base`, `model`, `tree`.
 
@@ -6,12 +6,25 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::{Binder, flag, labels, text};
+use super::{Binder, flag, integer, labels, spanned, text, texts};
 use crate::base::key::KeyPath;
-use crate::compose::model::{FileObject, FileSource, IpamConfig, Network, Volume};
-use crate::compose::tree::Node;
+use crate::compose::model::{FileObject, FileSource, IpamConfig, Job, Model, Network, Volume};
+use crate::compose::tree::{Node, Value};
 
 impl Binder<'_, '_> {
+    /// What runs is bound as a service is.
+    pub(super) fn job(&mut self, key: &str, node: &Node) -> Job {
+        let triggers = node.get("triggers");
+        let manual = triggers.and_then(|triggers| triggers.get("manual"));
+        Job {
+            key: key.to_owned(),
+            span: node.key,
+            schedule: triggers.and_then(|triggers| spanned(triggers, "schedule")),
+            manual: !matches!(manual.map(|node| &node.value), Some(Value::Bool(false))),
+            container: self.service(key, node),
+        }
+    }
+
     pub(super) fn network(&mut self, key: &str, node: &Node) -> Network {
         let subnets = match node.get("ipam") {
             Some(ipam) => self.under("ipam", |binder| binder.items(ipam, "config", Self::pool)),
@@ -25,6 +38,16 @@ impl Binder<'_, '_> {
             driver: text(node, "driver"),
             driver_opts: labels(node, "driver_opts"),
             subnets,
+            ipam_driver: node.get("ipam").and_then(|ipam| spanned(ipam, "driver")),
+            ipam_options: node
+                .get("ipam")
+                .map(|ipam| labels(ipam, "options"))
+                .unwrap_or_default(),
+            attachable: flag(node, "attachable"),
+            enable_ipv4: match node.get("enable_ipv4").map(|node| &node.value) {
+                Some(Value::Bool(on)) => Some(*on),
+                _ => None,
+            },
             internal: flag(node, "internal"),
             enable_ipv6: flag(node, "enable_ipv6"),
             labels: labels(node, "labels"),
@@ -93,6 +116,21 @@ impl Binder<'_, '_> {
             span: node.key,
             name,
             source,
+            labels: labels(node, "labels"),
+            template_driver: spanned(node, "template_driver"),
+            driver: spanned(node, "driver"),
+            driver_opts: labels(node, "driver_opts"),
         }
+    }
+}
+
+pub(super) fn model(key: &str, node: &Node) -> Model {
+    Model {
+        key: key.to_owned(),
+        span: node.key,
+        name: text(node, "name").unwrap_or_else(|| key.to_owned()),
+        model: spanned(node, "model").unwrap_or_default(),
+        context_size: integer(node, "context_size").and_then(|n| u64::try_from(n).ok()),
+        runtime_flags: texts(node, "runtime_flags"),
     }
 }

@@ -1,4 +1,4 @@
-//! How a service's containers run: restart, health, limits, namespaces, ports.
+//! How a service's containers run: restart, health, namespaces, networks, ports.
 //!
 //! In: canonical values. Out: their typed form. Imports: `base`, `canon` (port ranges), `model`, `tree`.
 
@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::{Binder, flag, integer, labels, text, texts};
+use super::{Binder, duration, flag, integer, labels, spanned, text, texts};
 use crate::base::diag::Diagnostic;
 use crate::base::name::ServiceName;
-use crate::base::scalar::{self, ByteSize};
+use crate::base::scalar;
 use crate::base::span::Spanned;
 use crate::base::term::{Protocol, RestartPolicy};
 use crate::compose::canon::read_range;
 use crate::compose::model::{
     Condition, Dependency, HealthcheckSpec, Logging, NetworkModeSpec, Port, PullPolicy,
-    ResourceLimits, ServiceNetwork, ShareSpec,
+    ServiceNetwork, ShareSpec,
 };
 use crate::compose::tree::{Node, Value};
 
@@ -74,7 +74,7 @@ impl Binder<'_, '_> {
 
     pub(super) fn healthcheck(&mut self, node: &Node) -> Option<HealthcheckSpec> {
         let node = node.get("healthcheck")?;
-        let span = |key: &str| text(node, key).and_then(|text| scalar::parse_duration(&text));
+        let span = |key: &str| duration(node, key);
         let test = texts(node, "test");
         let off = flag(node, "disable") || test.first().is_some_and(|word| word == "NONE");
         let retries = integer(node, "retries");
@@ -100,11 +100,8 @@ impl Binder<'_, '_> {
 
     pub(super) fn logging(&mut self, node: &Node) -> Option<Logging> {
         let node = node.get("logging")?;
-        let driver = node
-            .get("driver")
-            .and_then(|driver| Some(Spanned::new(driver.scalar()?, driver.span)));
         Some(Logging {
-            driver,
+            driver: spanned(node, "driver"),
             options: labels(node, "options"),
         })
     }
@@ -162,6 +159,8 @@ impl Binder<'_, '_> {
             aliases: texts(node, "aliases"),
             ipv4_address: self.parse(node, "ipv4_address", "an IPv4 address", |t| t.parse().ok()),
             ipv6_address: self.parse(node, "ipv6_address", "an IPv6 address", |t| t.parse().ok()),
+            link_local_ips: self.items(node, "link_local_ips", Self::address),
+            driver_opts: labels(node, "driver_opts"),
             mac_address: text(node, "mac_address"),
             interface_name: text(node, "interface_name"),
             priority: number("priority"),
@@ -240,44 +239,12 @@ impl Binder<'_, '_> {
                 published,
                 target,
                 protocol,
+                mode: text(node, "mode"),
+                name: text(node, "name"),
+                app_protocol: text(node, "app_protocol"),
             },
             node.span,
         ))
-    }
-
-    /// `cpus`, `mem_limit` and kin; `deploy.resources` says the same in other words.
-    pub(super) fn resources(&mut self, node: &Node) -> ResourceLimits {
-        let part = |name: &str| node.get("deploy")?.get("resources")?.get(name);
-        let (limits, reservations) = (part("limits"), part("reservations"));
-        let of = |part: Option<&Node>, key: &str| part.and_then(|part| part.get(key)).cloned();
-        let number = |node: Option<Node>| match node?.value {
-            Value::Int(value) => Some(value as f64),
-            Value::Float(value) => Some(value),
-            Value::Text(text) => text.parse().ok(),
-            _ => None,
-        };
-        let whole = |node: Option<Node>| number(node).map(|value| value as i64);
-        let size = |node: Option<Node>| whole(node).filter(|n| *n > 0).map(|n| ByteSize(n as u64));
-        let count = |key: &str| integer(node, key).and_then(|n| u64::try_from(n).ok());
-        let own = |key: &str| node.get(key).cloned();
-        let cpus = number(own("cpus").or_else(|| of(limits, "cpus"))).filter(|cpus| *cpus > 0.0);
-        let weight = node
-            .get("blkio_config")
-            .and_then(|blkio| integer(blkio, "weight"));
-        ResourceLimits {
-            cpu_millis: cpus.map(|cpus| ((cpus * 1000.0).round() as u64).max(1)),
-            cpu_shares: count("cpu_shares"),
-            cpu_period: count("cpu_period"),
-            cpu_quota: integer(node, "cpu_quota"),
-            cpuset: text(node, "cpuset"),
-            memory: size(own("mem_limit").or_else(|| of(limits, "memory"))),
-            memory_reservation: size(own("mem_reservation").or_else(|| of(reservations, "memory"))),
-            memory_swap: whole(own("memswap_limit")),
-            swappiness: count("mem_swappiness"),
-            oom_kill_disable: flag(node, "oom_kill_disable"),
-            pids: whole(own("pids_limit").or_else(|| of(limits, "pids"))),
-            blkio_weight: weight.and_then(|weight| u16::try_from(weight).ok()),
-        }
     }
 }
 

@@ -2,27 +2,26 @@
 //!
 //! In: a canonical service. Out: [`Service`]. Imports: `base`, `model`, `tree`.
 
+use indexmap::IndexMap;
+
 use super::build::{hosts, ulimits};
 use super::storage::tmpfs;
-use super::{Binder, flag, integer, labels, text, texts};
+use super::{Binder, bytes, duration, flag, integer, labels, sorted_of, spanned, text, texts};
 use crate::base::name::ServiceName;
-use crate::base::scalar::{ByteSize, Signal, parse_duration};
+use crate::base::scalar::Signal;
 use crate::base::span::Spanned;
-use crate::compose::model::Service;
+use crate::compose::model::{CredentialSpec, ModelGrant, Provider, Service};
 use crate::compose::tree::{Node, Value};
 
 impl Binder<'_, '_> {
     pub(super) fn service(&mut self, name: &str, node: &Node) -> Service {
         let service = self.process(name, node);
-        self.surroundings(node, service)
+        let service = self.surroundings(node, service);
+        self.around(node, service)
     }
 
     /// What runs: image, process, life.
     fn process(&mut self, name: &str, node: &Node) -> Service {
-        let spanned = |key: &str| {
-            let value = node.get(key)?;
-            Some(Spanned::new(value.scalar()?, value.span))
-        };
         let words = |key: &str| {
             let items = node.get(key)?.items()?;
             Some(
@@ -38,12 +37,12 @@ impl Binder<'_, '_> {
             name: ServiceName::from(name),
             span: node.key,
             profiles: texts(node, "profiles"),
-            image: spanned("image"),
+            image: spanned(node, "image"),
             build: node
                 .get("build")
                 .map(|build| self.under("build", |binder| binder.build(build))),
             pull_policy: self.pull_policy(node),
-            platform: spanned("platform"),
+            platform: spanned(node, "platform"),
             command: words("command"),
             entrypoint: words("entrypoint"),
             working_dir: text(node, "working_dir"),
@@ -62,7 +61,7 @@ impl Binder<'_, '_> {
             tty: flag(node, "tty"),
             hostname: text(node, "hostname"),
             domainname: text(node, "domainname"),
-            container_name: spanned("container_name"),
+            container_name: spanned(node, "container_name"),
             labels: labels(node, "labels"),
             annotations: labels(node, "annotations"),
             scale: self.scale(node),
@@ -72,7 +71,7 @@ impl Binder<'_, '_> {
             ),
             restart: self.restart(node),
             stop_signal: self.parse(node, "stop_signal", signal, Signal::parse),
-            stop_grace_period: text(node, "stop_grace_period").and_then(|t| parse_duration(&t)),
+            stop_grace_period: duration(node, "stop_grace_period"),
             depends_on: self.depends_on(node),
             healthcheck: self.healthcheck(node),
             logging: self.logging(node),
@@ -88,7 +87,7 @@ impl Binder<'_, '_> {
             network_mode: self.network_mode(node),
             ports: self.items(node, "ports", Self::port),
             expose: texts(node, "expose"),
-            dns: self.items(node, "dns", |binder, item| binder.address(item)),
+            dns: self.items(node, "dns", Self::address),
             dns_search: texts(node, "dns_search"),
             dns_opt: texts(node, "dns_opt"),
             extra_hosts: hosts(node),
@@ -101,9 +100,7 @@ impl Binder<'_, '_> {
             tmpfs: self.items(node, "tmpfs", |_, item| tmpfs(item)),
             volumes_from: self.items(node, "volumes_from", Self::volumes_from),
             read_only: flag(node, "read_only"),
-            shm_size: text(node, "shm_size")
-                .and_then(|text| text.parse().ok())
-                .map(ByteSize),
+            shm_size: bytes(node, "shm_size"),
             configs: self.items(node, "configs", |binder, item| binder.grant(item, "/")),
             secrets: self.items(node, "secrets", |binder, item| {
                 binder.grant(item, "/run/secrets/")
@@ -130,6 +127,49 @@ impl Binder<'_, '_> {
         }
     }
 
+    /// What happens around its containers, and what only other platforms have.
+    fn around(&mut self, node: &Node, service: Service) -> Service {
+        let under = |key: &str| node.get(key);
+        let gpus = under("gpus").and_then(Node::items).unwrap_or_default();
+        Service {
+            gpus: gpus
+                .iter()
+                .filter_map(|gpu| self.device_request(gpu))
+                .collect(),
+            deploy: under("deploy")
+                .map(|deploy| self.under("deploy", |binder| binder.deploy(deploy))),
+            develop: under("develop")
+                .map(|develop| self.under("develop", |binder| binder.develop(develop))),
+            pre_start: self.init_containers(node),
+            post_start: self.hooks(node, "post_start"),
+            pre_stop: self.hooks(node, "pre_stop"),
+            provider: under("provider").map(provider),
+            models: models(node),
+            external_links: texts(node, "external_links")
+                .iter()
+                .map(|link| {
+                    let (name, alias) = link.split_once(':').unwrap_or((link, link));
+                    (name.to_owned(), alias.to_owned())
+                })
+                .collect(),
+            runtime: spanned(node, "runtime"),
+            isolation: spanned(node, "isolation"),
+            credential_spec: under("credential_spec").map(|spec| {
+                let part = |key: &str| text(spec, key);
+                let (config, file, registry) = (part("config"), part("file"), part("registry"));
+                let found = CredentialSpec {
+                    config,
+                    file,
+                    registry,
+                };
+                Spanned::new(found, spec.span)
+            }),
+            pull_refresh_after: spanned(node, "pull_refresh_after"),
+            use_api_socket: flag(node, "use_api_socket"),
+            ..service
+        }
+    }
+
     /// `scale` or `deploy.replicas`, 1 when neither is said.
     fn scale(&mut self, node: &Node) -> u32 {
         let replicas = || integer(node.get("deploy")?, "replicas");
@@ -145,7 +185,7 @@ impl Binder<'_, '_> {
         }
     }
 
-    fn address(&mut self, node: &Node) -> Option<std::net::IpAddr> {
+    pub(super) fn address(&mut self, node: &Node) -> Option<std::net::IpAddr> {
         let text = node.as_text()?;
         let parsed = text.parse().ok();
         if parsed.is_none() {
@@ -159,4 +199,34 @@ impl Binder<'_, '_> {
 fn split_link(text: &str) -> (ServiceName, String) {
     let (service, alias) = text.split_once(':').unwrap_or((text, text));
     (ServiceName::from(service), alias.to_owned())
+}
+
+fn provider(node: &Node) -> Spanned<Provider> {
+    let options = node.get("options").and_then(Node::entries);
+    let option = |(name, value): (&String, &Node)| {
+        let values = value.items().unwrap_or_default();
+        (
+            name.clone(),
+            values.iter().filter_map(Node::scalar).collect(),
+        )
+    };
+    let provider = Provider {
+        kind: text(node, "type").unwrap_or_default(),
+        options: options.into_iter().flatten().map(option).collect(),
+    };
+    Spanned::new(provider, node.span)
+}
+
+fn models(node: &Node) -> IndexMap<String, Spanned<ModelGrant>> {
+    let Some(models) = node.get("models") else {
+        return IndexMap::new();
+    };
+    let grant = |(name, node): (&String, &Node)| {
+        let grant = ModelGrant {
+            endpoint_var: text(node, "endpoint_var"),
+            model_var: text(node, "model_var"),
+        };
+        (name.clone(), Spanned::new(grant, node.key_place()))
+    };
+    sorted_of(models).into_iter().map(grant).collect()
 }

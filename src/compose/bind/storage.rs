@@ -9,7 +9,9 @@ use crate::base::name::ServiceName;
 use crate::base::scalar::ByteSize;
 use crate::base::span::Spanned;
 use crate::base::term::Propagation;
-use crate::compose::model::{DeviceSpec, FileGrant, VolumeMount, VolumeSource, VolumesFrom};
+use crate::compose::model::{
+    DeviceSpec, FileGrant, Recursion, Relabel, VolumeMount, VolumeSource, VolumesFrom,
+};
 use crate::compose::tree::{Node, Value};
 
 impl Binder<'_, '_> {
@@ -32,6 +34,7 @@ impl Binder<'_, '_> {
             target,
             source,
             read_only: flag(node, "read_only"),
+            consistency: text(node, "consistency"),
         };
         Some(Spanned::new(mount, node.span))
     }
@@ -52,7 +55,17 @@ impl Binder<'_, '_> {
                     create_host_path: bind.is_some()
                         && !matches!(create.map(|node| &node.value), Some(Value::Bool(false))),
                     propagation,
-                    recursive: recursive != Some("disabled"),
+                    recursive: match recursive {
+                        Some("disabled") => Recursion::Disabled,
+                        Some("writable") => Recursion::Writable,
+                        Some("readonly") => Recursion::Readonly,
+                        _ => Recursion::Enabled,
+                    },
+                    selinux: match bind.and_then(|bind| bind.text_of("selinux")) {
+                        Some("z") => Some(Relabel::Shared),
+                        Some("Z") => Some(Relabel::Private),
+                        _ => None,
+                    },
                 })
             }
             "volume" => {

@@ -1,7 +1,7 @@
 //! What `env_file` and `label_file` bring into a service.
 //!
 //! In: a service whose values are canonical each. Out: its `environment` and `labels` with the files' below its own.
-//! Imports: `base`, `dotenv`, `session`, `tree`.
+//! Imports: `base`, `dotenv`, `merge` (replacing), `session`, `tree`.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -11,7 +11,8 @@ use crate::base::diag::Diagnostic;
 use crate::base::key::Key;
 use crate::base::span::Span;
 use crate::compose::dotenv;
-use crate::compose::session::Origin;
+use crate::compose::merge;
+use crate::compose::session::{Origin, Reason};
 use crate::compose::tree::{Entries, Node, Value};
 
 impl Canon<'_, '_> {
@@ -40,18 +41,18 @@ impl Canon<'_, '_> {
                 continue;
             }
             let own = own.clone();
-            let found = self.under_found("env_file", &path, place, raw, &own);
+            let found = self.under_found("env_file", &path, place, raw, Some(&own));
             for (name, value) in found {
-                merged.insert(
-                    name,
-                    Node {
-                        key: Some(place),
-                        ..Node::text(place, value)
-                    },
-                );
+                let entry = Node {
+                    key: Some(place),
+                    ..Node::text(place, value)
+                };
+                merge::insert_over(&mut merged, &name, entry);
             }
         }
-        merged.extend(own);
+        for (name, entry) in own {
+            merge::insert_over(&mut merged, &name, entry);
+        }
         if !merged.is_empty() {
             let node = entries.get("environment").map_or_else(
                 || Node {
@@ -70,7 +71,7 @@ impl Canon<'_, '_> {
         path: &std::path::Path,
         place: Span,
         raw: bool,
-        own: &Entries,
+        own: Option<&Entries>,
     ) -> dotenv::Variables {
         self.path.0.push(Key::Name(key.to_owned()));
         let found = self.variables_file(path, place, raw, own);
@@ -78,13 +79,14 @@ impl Canon<'_, '_> {
         found
     }
 
-    /// Reads an env or label file; `own` answers for references in it after the project's variables.
+    /// Reads an env or label file; `own` answers for references in it after the project's variables, without `own` only
+    /// the file itself does.
     fn variables_file(
         &mut self,
         path: &std::path::Path,
         place: Span,
         raw: bool,
-        own: &Entries,
+        own: Option<&Entries>,
     ) -> dotenv::Variables {
         let vars = self
             .session
@@ -111,17 +113,20 @@ impl Canon<'_, '_> {
         let Some(id) = self.session.read_env(path, Some(place), origin) else {
             return dotenv::Variables::new();
         };
+        self.session.set_reason(id, Reason::Service);
         let text = self.session.text(id);
-        if raw {
-            return dotenv::parse_raw(&text);
-        }
         let lookup = |name: &str| {
             vars.get(name)
                 .cloned()
-                .or_else(|| own.get(name).and_then(Node::scalar))
+                .or_else(|| own?.get(name).and_then(Node::scalar))
+                .filter(|_| own.is_some())
         };
         let mut unset = Vec::new();
-        match dotenv::parse(&text, &lookup, &mut unset) {
+        let found = match raw {
+            true => dotenv::parse_raw(&text, &lookup),
+            false => dotenv::parse(&text, &lookup, &mut unset),
+        };
+        match found {
             Ok(found) => {
                 for name in unset {
                     if self.session.warned.insert(name.clone()) {
@@ -152,18 +157,21 @@ impl Canon<'_, '_> {
         for file in files.items().unwrap_or_default() {
             let Some(path) = file.as_text() else { continue };
             let path = PathBuf::from(self.resolve(file.span, path));
-            for (name, value) in
-                self.under_found("label_file", &path, file.span, false, &Entries::new())
-            {
-                merged.insert(name, Node::text(file.span, value));
+            for (name, value) in self.under_found("label_file", &path, file.span, false, None) {
+                merge::insert_over(&mut merged, &name, Node::text(file.span, value));
             }
+        }
+        if merged.is_empty() {
+            return;
         }
         let labels = entries.entry("labels".to_owned()).or_insert_with(|| Node {
             key: files.key,
             ..Node::new(files.span, Value::Map(Entries::new()))
         });
         if let Some(own) = labels.entries_mut() {
-            merged.extend(std::mem::take(own));
+            for (name, entry) in std::mem::take(own) {
+                merge::insert_over(&mut merged, &name, entry);
+            }
             *own = merged;
         }
     }

@@ -202,7 +202,10 @@ pub(super) fn unique(list: Option<&mut Node>, key: impl Fn(&Node) -> Option<Stri
         match key(&item) {
             None => kept.push(item),
             Some(key) => match seen.get(&key) {
-                Some(at) => kept[*at] = item,
+                Some(at) => {
+                    let old = std::mem::replace(&mut kept[*at], item);
+                    kept[*at].replaces(old);
+                }
                 None => {
                     seen.insert(key, kept.len());
                     kept.push(item);

@@ -68,6 +68,8 @@ pub(super) struct Canonical {
     pub(super) secrets: Entries,
     /// `models`.
     pub(super) models: Entries,
+    /// `jobs`.
+    pub(super) jobs: Entries,
     /// Top-level `x-*` keys.
     pub(super) extensions: Entries,
 }
@@ -95,11 +97,13 @@ pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'
             ("configs", Value::Map(entries)) => out.configs = entries,
             ("secrets", Value::Map(entries)) => out.secrets = entries,
             ("models", Value::Map(entries)) => out.models = entries,
+            ("jobs", Value::Map(entries)) => out.jobs = entries,
             (name, value) if name.starts_with("x-") => {
                 let node = Node {
                     key: node.key,
                     span: node.span,
                     tag: node.tag,
+                    notes: node.notes,
                     value,
                 };
                 out.extensions.insert(key, node);
@@ -114,6 +118,11 @@ pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'
             walk.off = frame.is_off(service);
             walk.service(service, frame.normalize);
         }
+    }
+    walk.off = true;
+    for (name, job) in &mut out.jobs {
+        walk.path = KeyPath::root().key("jobs").key(name);
+        walk.service(job, frame.normalize);
     }
     walk.sections(&mut out, frame);
     out
@@ -153,11 +162,15 @@ impl Canon<'_, '_> {
         if !frame.normalize {
             return;
         }
-        let wanted = out.services.values().any(|service| {
-            service
-                .get("networks")
-                .is_some_and(|networks| networks.get("default").is_some())
-        });
+        let wanted = out
+            .services
+            .values()
+            .chain(out.jobs.values())
+            .any(|service| {
+                service
+                    .get("networks")
+                    .is_some_and(|networks| networks.get("default").is_some())
+            });
         if wanted && !out.networks.contains_key("default") {
             let place = Span::new(crate::base::span::SourceId(0), 0, 0);
             let mut node = Node::new(place, Value::Map(Entries::new()));
@@ -216,10 +229,7 @@ impl Canon<'_, '_> {
         self.bind_device(section, entries);
         if section == "networks" && frame.normalize {
             let ipam = Node::new(span, Value::Map(Entries::new()));
-            let ipam = entries.entry("ipam".to_owned()).or_insert(ipam);
-            if let Some(ipam) = ipam.entries_mut() {
-                ipam.shift_remove("options");
-            }
+            entries.entry("ipam".to_owned()).or_insert(ipam);
         }
         if frame.normalize {
             let full = if external || section == "models" {

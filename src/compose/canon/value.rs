@@ -19,7 +19,7 @@ impl Canon<'_, '_> {
     /// The canonical form of a value; `None` leaves the key out.
     pub(super) fn value(&mut self, rule: &Rule, node: Node) -> Option<Node> {
         match rule {
-            Rule::Any => Some(node),
+            Rule::Any | Rule::Own(_) => Some(node),
             Rule::Nullable(rule) => match node.is_null() {
                 true => None,
                 false => self.value(rule, node),
@@ -77,9 +77,12 @@ impl Canon<'_, '_> {
             Rule::Object(shape) => Some(self.object(shape, node)),
             Rule::Each(rule) => filled(self.each(rule, node)),
             Rule::List(rule) => filled(self.list(rule, node)),
+            Rule::AllOrList(rule) => filled(match node.value {
+                Value::List(_) => self.list(rule, node),
+                _ => node,
+            }),
             Rule::OneOrList(rule) => filled(match node.value {
                 Value::List(_) => self.list(rule, node),
-                _ if matches!(rule, Rule::Object(_)) => node,
                 _ => {
                     let item = Node {
                         key: None,

@@ -49,6 +49,22 @@ pub struct BuildSpec {
     pub platforms: Vec<Spanned<String>>,
     /// `privileged`.
     pub privileged: bool,
+    /// `cache_from`.
+    pub cache_from: Vec<Spanned<String>>,
+    /// `cache_to`.
+    pub cache_to: Vec<Spanned<String>>,
+    /// `no_cache_filter`: stages that are built again.
+    pub no_cache_filter: Vec<String>,
+    /// `ssh`: ids, and for each the path of its socket or key; `None` is the agent of the user.
+    pub ssh: IndexMap<String, Option<String>>,
+    /// `entitlements`.
+    pub entitlements: Vec<Spanned<String>>,
+    /// `provenance`.
+    pub provenance: Option<Attestation>,
+    /// `sbom`.
+    pub sbom: Option<Attestation>,
+    /// `isolation`; Windows only.
+    pub isolation: Option<Spanned<String>>,
     /// `x-hoist.trust_host_ca` of the build.
     pub trust_host_ca: bool,
 }
@@ -73,4 +89,21 @@ pub struct BuildSecret {
     pub id: String,
     /// Key under the top-level `secrets`.
     pub source: String,
+    /// `uid`: the file's owner.
+    pub uid: Option<String>,
+    /// `gid`: the file's group.
+    pub gid: Option<String>,
+    /// `mode`: permission bits.
+    pub mode: Option<u32>,
+}
+
+/// `provenance`, `sbom`: what is attested about an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attestation {
+    /// Nothing.
+    Off,
+    /// What the builder makes by itself.
+    On,
+    /// As these parameters of the builder say: `mode=max`.
+    With(String),
 }

@@ -1,16 +1,27 @@
 //! The typed project: what the compose files say, checked and complete, in the terms of the specification.
 //!
 //! In: the canonical tree (`compose::bind`). Out: plain values with the places they came from.
-//! It knows no image, no engine, no file. Imports: `base`.
+//! It knows no image, no engine, no file. Keys that nothing acts on yet are here too, and `compose::unsupported` names them.
+//! Imports: `base`.
 //! Source: Compose Specification, services, networks, volumes, configs, secrets, build, deploy.
 
 mod build;
+mod deploy;
+mod develop;
+mod job;
+mod limits;
 mod resources;
 mod service;
+mod storage;
 
 pub use build::*;
+pub use deploy::*;
+pub use develop::*;
+pub use job::*;
+pub use limits::*;
 pub use resources::*;
 pub use service::*;
+pub use storage::*;
 
 use std::path::PathBuf;
 
@@ -43,6 +54,10 @@ pub struct Project {
     pub configs: IndexMap<String, FileObject>,
     /// Secrets by key, sorted.
     pub secrets: IndexMap<String, FileObject>,
+    /// Models by key, sorted.
+    pub models: IndexMap<String, Model>,
+    /// Jobs by key, sorted.
+    pub jobs: IndexMap<String, Job>,
     /// The same project as the canonical document that `config` prints.
     pub document: serde_json::Map<String, serde_json::Value>,
     /// Every text that spans point into.

@@ -1,10 +1,10 @@
-//! Top-level networks, volumes, configs and secrets.
+//! Top-level networks, volumes, configs, secrets and models.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::base::span::Span;
+use crate::base::span::{Span, Spanned};
 
 /// Labels, sorted by key.
 pub type Labels = BTreeMap<String, String>;
@@ -26,6 +26,14 @@ pub struct Network {
     pub driver_opts: BTreeMap<String, String>,
     /// `ipam.config`.
     pub subnets: Vec<IpamConfig>,
+    /// `ipam.driver`.
+    pub ipam_driver: Option<Spanned<String>>,
+    /// `ipam.options`.
+    pub ipam_options: BTreeMap<String, String>,
+    /// `attachable`: whether containers outside of the project may join.
+    pub attachable: bool,
+    /// `enable_ipv4`; true when not said.
+    pub enable_ipv4: Option<bool>,
     /// `internal`.
     pub internal: bool,
     /// `enable_ipv6`.
@@ -77,6 +85,14 @@ pub struct FileObject {
     pub name: String,
     /// Where its content comes from.
     pub source: FileSource,
+    /// `labels`.
+    pub labels: Labels,
+    /// `template_driver`.
+    pub template_driver: Option<Spanned<String>>,
+    /// `driver`, of secrets only.
+    pub driver: Option<Spanned<String>>,
+    /// `driver_opts`, of secrets only.
+    pub driver_opts: BTreeMap<String, String>,
 }
 
 /// Where the content of a config or secret comes from.
@@ -102,4 +118,21 @@ impl std::fmt::Debug for FileSource {
             Self::External => f.write_str("External"),
         }
     }
+}
+
+/// One entry of the top-level `models`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Model {
+    /// Its key.
+    pub key: String,
+    /// Where it is declared.
+    pub span: Option<Span>,
+    /// `name`; the key where it is not said.
+    pub name: String,
+    /// `model`: the reference.
+    pub model: Spanned<String>,
+    /// `context_size` in tokens.
+    pub context_size: Option<u64>,
+    /// `runtime_flags`.
+    pub runtime_flags: Vec<String>,
 }

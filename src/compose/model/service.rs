@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::{BuildSpec, Labels};
+use super::{
+    BuildSpec, Deploy, Develop, DeviceRequest, DeviceSpec, FileGrant, Hook, InitContainer, Labels,
+    ResourceLimits, VolumeMount, VolumesFrom,
+};
 use crate::base::name::ServiceName;
 use crate::base::scalar::{ByteSize, Signal};
 use crate::base::span::{Span, Spanned};
-use crate::base::term::{Propagation, Protocol, RestartPolicy};
+use crate::base::term::{Protocol, RestartPolicy};
 
 /// A service as the files declare it. `None` and empty mean: not said.
 #[derive(Debug, Clone, Default)]
@@ -140,6 +142,34 @@ pub struct Service {
     pub oom_score_adj: Option<i32>,
     /// `cpus`, `mem_limit` and kin, with `deploy.resources` merged in.
     pub resources: ResourceLimits,
+    /// `gpus`; `all` is one request for all.
+    pub gpus: Vec<Spanned<DeviceRequest>>,
+    /// `deploy`: what it says itself; the parts that other keys say too are in `scale`, `restart` and `resources`.
+    pub deploy: Option<Deploy>,
+    /// `develop`.
+    pub develop: Option<Develop>,
+    /// `pre_start`, in order.
+    pub pre_start: Vec<Spanned<InitContainer>>,
+    /// `post_start`, in order.
+    pub post_start: Vec<Spanned<Hook>>,
+    /// `pre_stop`, in order.
+    pub pre_stop: Vec<Spanned<Hook>>,
+    /// `provider`.
+    pub provider: Option<Spanned<Provider>>,
+    /// `models`: entries of the top-level `models`, by key.
+    pub models: IndexMap<String, Spanned<ModelGrant>>,
+    /// `external_links`: a container's name and the alias it has for this service.
+    pub external_links: Vec<(String, String)>,
+    /// `runtime`.
+    pub runtime: Option<Spanned<String>>,
+    /// `isolation`; Windows only.
+    pub isolation: Option<Spanned<String>>,
+    /// `credential_spec`; Windows only.
+    pub credential_spec: Option<Spanned<CredentialSpec>>,
+    /// `pull_refresh_after`: the age at which an image counts as outdated, as written.
+    pub pull_refresh_after: Option<Spanned<String>>,
+    /// `use_api_socket`.
+    pub use_api_socket: bool,
     /// `x-hoist.trust_host_ca` of the service.
     pub trust_host_ca: bool,
 }
@@ -237,6 +267,10 @@ pub struct ServiceNetwork {
     pub ipv4_address: Option<Ipv4Addr>,
     /// `ipv6_address`.
     pub ipv6_address: Option<Ipv6Addr>,
+    /// `link_local_ips`.
+    pub link_local_ips: Vec<IpAddr>,
+    /// `driver_opts`.
+    pub driver_opts: BTreeMap<String, String>,
     /// `mac_address`.
     pub mac_address: Option<String>,
     /// `interface_name`.
@@ -286,120 +320,39 @@ pub struct Port {
     pub target: u16,
     /// `protocol`.
     pub protocol: Protocol,
+    /// `mode`: `host` or `ingress`, which is the same on one host.
+    pub mode: Option<String>,
+    /// `name`, for people.
+    pub name: Option<String>,
+    /// `app_protocol`, for proxies: `http`.
+    pub app_protocol: Option<String>,
 }
 
-/// One entry of `volumes`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VolumeMount {
-    /// `target`, absolute.
-    pub target: String,
-    /// `type` and what belongs to it.
-    pub source: VolumeSource,
-    /// `read_only`.
-    pub read_only: bool,
+/// `provider`: a program that provides what the service stands for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provider {
+    /// `type`: a plugin's name or an executable of `PATH`.
+    pub kind: String,
+    /// `options`: each a list, of one text where a single one is written.
+    pub options: BTreeMap<String, Vec<String>>,
 }
 
-/// What a [`VolumeMount`] shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VolumeSource {
-    /// `type: bind`
-    Bind {
-        /// Absolute path on the host.
-        path: PathBuf,
-        /// `bind.create_host_path`.
-        create_host_path: bool,
-        /// `bind.propagation`.
-        propagation: Option<Propagation>,
-        /// `bind.recursive` is not `disabled`.
-        recursive: bool,
-    },
-    /// `type: volume`
-    Volume {
-        /// Key under `volumes`; `None` is anonymous.
-        key: Option<String>,
-        /// `volume.nocopy`.
-        nocopy: bool,
-        /// `volume.subpath`.
-        subpath: Option<String>,
-        /// `volume.labels`.
-        labels: Labels,
-    },
-    /// `type: tmpfs`
-    Tmpfs {
-        /// `tmpfs.size`.
-        size: Option<ByteSize>,
-        /// `tmpfs.mode`.
-        mode: Option<u32>,
-    },
-    /// `type: image`
-    Image {
-        /// The image's reference.
-        image: String,
-        /// `image.subpath`.
-        subpath: Option<String>,
-    },
+/// An entry of a service's `models`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelGrant {
+    /// `endpoint_var`: the variable that gets the address; `None` is made of the model's key.
+    pub endpoint_var: Option<String>,
+    /// `model_var`: the variable that gets the name; `None` is made of the model's key.
+    pub model_var: Option<String>,
 }
 
-/// One entry of `volumes_from`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VolumesFrom {
-    /// Another service; `true` asks for read-only.
-    Service(ServiceName, bool),
-    /// `container:NAME`.
-    Container(String, bool),
-}
-
-/// One entry of `configs` or `secrets`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileGrant {
-    /// Key under the top-level `configs` or `secrets`.
-    pub source: String,
-    /// Absolute path inside the container.
-    pub target: String,
-    /// `uid`.
-    pub uid: Option<u32>,
-    /// `gid`.
-    pub gid: Option<u32>,
-    /// `mode`.
-    pub mode: Option<u32>,
-}
-
-/// One entry of `devices`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceSpec {
-    /// Path on the host, or a CDI name.
-    pub source: String,
-    /// Path inside.
-    pub target: String,
-    /// Some of `rwm`.
-    pub permissions: String,
-}
-
-/// Cgroup limits of a service.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ResourceLimits {
-    /// `cpus` in thousandths of a CPU.
-    pub cpu_millis: Option<u64>,
-    /// `cpu_shares`.
-    pub cpu_shares: Option<u64>,
-    /// `cpu_period` in microseconds.
-    pub cpu_period: Option<u64>,
-    /// `cpu_quota` in microseconds.
-    pub cpu_quota: Option<i64>,
-    /// `cpuset`.
-    pub cpuset: Option<String>,
-    /// `mem_limit`.
-    pub memory: Option<ByteSize>,
-    /// `mem_reservation`.
-    pub memory_reservation: Option<ByteSize>,
-    /// `memswap_limit`; -1 is no limit.
-    pub memory_swap: Option<i64>,
-    /// `mem_swappiness`.
-    pub swappiness: Option<u64>,
-    /// `oom_kill_disable`.
-    pub oom_kill_disable: bool,
-    /// `pids_limit`; -1 is no limit.
-    pub pids: Option<i64>,
-    /// `blkio_config.weight`.
-    pub blkio_weight: Option<u16>,
+/// `credential_spec`: where the credentials of a managed service account are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CredentialSpec {
+    /// `config`: key under the top-level `configs`.
+    pub config: Option<String>,
+    /// `file`, as written.
+    pub file: Option<String>,
+    /// `registry`: name of a registry value.
+    pub registry: Option<String>,
 }

@@ -100,11 +100,12 @@ fn source(
             create_host_path,
             propagation,
             recursive,
+            ..
         } => MountSource::Bind {
             path: path.clone(),
             create: *create_host_path,
             propagation: *propagation,
-            recursive: *recursive,
+            recursive: recursive.shows(),
         },
         VolumeSource::Volume {
             key: None, nocopy, ..
