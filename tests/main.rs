@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     }
     harness::collect_panics();
     let arguments = libtest_mimic::Arguments::from_args();
-    let lists: [&[harness::Case]; 18] = [
+    let lists: [&[harness::Case]; 19] = [
         repo::CASES,
         model::config::CASES,
         model::errors::CASES,
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         engine::identity::CASES,
         engine::supervisor::CASES,
         bad_input::CASES,
+        bad_input::files::CASES,
         ml_workspace::CASES,
         vm::CASES,
     ];
