@@ -238,11 +238,11 @@ pub mod files {
         let hoist = quick();
         let long = "k".repeat(1 << 20);
         for (text, words) in [
-            (format!("services: {{a: {{image: x, {long}: 1}}}}\n"), "k"),
             (
-                format!("services:\n  {long}: {{imge: x}}\n"),
-                "did you mean `image`?",
+                format!("services: {{a: {{image: x, {long}: 1}}}}\n"),
+                "1024",
             ),
+            (format!("services:\n  {long}: {{imge: x}}\n"), "1024"),
             (format!("a: {}", "[".repeat(100_000)), "nested"),
             (format!("a: {}", "{a: ".repeat(100_000)), "nested"),
             (

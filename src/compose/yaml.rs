@@ -14,6 +14,15 @@ pub(super) fn fault(source: SourceId, text: &str, at: usize, kind: &ErrorKind) -
     let at = floor(text, at.min(text.len()));
     let page = Page { source, text, at };
     use ErrorKind as K;
+    if let K::MappingValueNotAllowed
+    | K::InvalidColonPlacement
+    | K::ExpectedFlowMappingSeparator
+    | K::InvalidSimpleKey
+    | K::SimpleKeyExpected = kind
+        && let Some(fault) = page.long_key()
+    {
+        return fault;
+    }
     match kind {
         K::TabNotAllowed
         | K::TabInBlockIndentation
@@ -176,6 +185,22 @@ impl<'t> Page<'t> {
             .at(self.span(tab.unwrap_or(self.at), 1))
             .label("expected a space")
             .hint("replace the tab by a space")
+    }
+
+    /// A key that is longer than a key may be.
+    ///
+    /// Source: YAML 1.2.2, 7.4.2: an implicit key has at most 1024 characters.
+    fn long_key(&self) -> Option<Diagnostic> {
+        let line = self.line(self.at);
+        let before = self.text[line.start..self.at].trim_end_matches(':');
+        let start = before.rfind(['{', ',', ' ']).map_or(0, |at| at + 1);
+        let length = before.len() - start;
+        (length > 1024).then(|| {
+            Diagnostic::error("a key may have at most 1024 characters")
+                .at(self.span(line.start + start, length))
+                .label(format!("{length} characters"))
+                .hint("give it a shorter name")
+        })
     }
 
     /// A line whose indentation fits neither the block it goes on with nor the one around.
