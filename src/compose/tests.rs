@@ -178,7 +178,7 @@ fn the_environment_goes_over_dot_env_and_unset_names_warn_once() {
     let unset = "The \"C\" variable is not set. Defaulting to a blank string.";
     assert_eq!(
         warnings(&project),
-        [format!("compose.yaml:2:30: services.a.hostname: {unset}")]
+        [format!("compose.yaml:2:33: services.a.hostname: {unset}")]
     );
 }
 
@@ -217,7 +217,9 @@ fn extends_refuses_cycles_and_unknown_services() {
     ));
     assert_eq!(
         found,
-        ["compose.yaml:2:26: service `a` extends `bse`, which is not defined in compose.yaml"]
+        [
+            "compose.yaml:2:26: services.a.extends: service `a` extends `bse`, which is not defined in compose.yaml"
+        ]
     );
 }
 
