@@ -215,14 +215,14 @@ impl<'t> Page<'t> {
         let inner = deeper.last();
         let outer = self.above(self.at).find(|l| l.indent() < indent);
         let same = self.above(self.at).find(|l| l.indent() <= indent);
-        if let (true, Some(key)) = (line.body().starts_with('-'), same) {
-            if key.indent() == indent && !key.body().starts_with('-') {
-                return Diagnostic::error("a list item stands among the keys of a mapping")
-                    .at(self.body_span(line))
-                    .label("expected a key, as in the line above")
-                    .related(self.body_span(key), "the mapping it stands in")
-                    .hint("indent it deeper than the key whose list it belongs to, or write `key: value` without the dash");
-            }
+        let item = line.body().starts_with('-');
+        let key = same.filter(|key| key.indent() == indent && !key.body().starts_with('-'));
+        if let Some(key) = key.filter(|_| item) {
+            return Diagnostic::error("a list item stands among the keys of a mapping")
+                .at(self.body_span(line))
+                .label("expected a key, as in the line above")
+                .related(self.body_span(key), "the mapping it stands in")
+                .hint("indent it deeper than the key whose list it belongs to, or write `key: value` without the dash");
         }
         let Some(inner) = inner else {
             return self.error("this line fits nothing above it", line.body().len());
