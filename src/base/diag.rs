@@ -165,6 +165,10 @@ impl Diagnostics {
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.items.iter()
     }
+    /// The findings as they were added, for additions.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Diagnostic> {
+        self.items.iter_mut()
+    }
     /// `value` if no finding is an error, else the findings.
     ///
     /// # Errors

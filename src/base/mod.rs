@@ -9,6 +9,7 @@ pub mod clock;
 pub mod diag;
 pub mod env;
 pub mod event;
+pub mod gitref;
 pub mod key;
 pub mod name;
 pub mod scalar;

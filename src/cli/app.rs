@@ -4,11 +4,12 @@
 //! Imports: all. Rules: docker compose's global flags and `COMPOSE_*` variables.
 
 use std::io::Read as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::args::{AnsiArg, Globals, ProgressArg};
 use super::exit::Failure;
 use super::interrupts::{Interrupts, ends};
+use super::remote::Fetcher;
 use super::roots;
 use crate::apply::{self, ApplyError, Context, Plan};
 use crate::base::diag::{Diagnostic, Diagnostics};
@@ -32,6 +33,8 @@ pub struct App {
     /// What the output streams can show.
     pub screen: Screen,
     mode: Mode,
+    /// Fetches compose files that lie elsewhere; made when it is first needed.
+    fetcher: OnceLock<Arc<Fetcher>>,
 }
 
 /// What a command that changes things works with, until it ends.
@@ -95,6 +98,7 @@ impl App {
             env,
             screen,
             mode,
+            fetcher: OnceLock::new(),
         })
     }
 
@@ -150,8 +154,16 @@ impl App {
             project_name: globals.project_name.clone(),
             env_files: globals.env_file.clone(),
             profiles: globals.profile.clone(),
+            remote: Some(self.fetcher()),
             ..LoadRequest::default()
         })
+    }
+
+    /// Who fetches compose files that lie elsewhere: one a command, so that nothing is asked for twice.
+    fn fetcher(&self) -> Arc<Fetcher> {
+        let insecure = &self.globals.insecure_registry;
+        let make = || Arc::new(Fetcher::new(self.env.clone(), insecure.clone()));
+        Arc::clone(self.fetcher.get_or_init(make))
     }
 
     /// Loads the project and narrows it down to services and what they need.

@@ -15,7 +15,10 @@ const GROUPS: [(&str, &[&str]); 4] = [
         ],
     ),
     ("Look", &["ps", "logs", "top", "port", "images", "ls"]),
-    ("Project", &["build", "pull", "config", "graph", "schema"]),
+    (
+        "Project",
+        &["build", "pull", "config", "explain", "graph", "schema"],
+    ),
     ("More", &["image", "version"]),
 ];
 

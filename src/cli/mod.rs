@@ -2,7 +2,8 @@
 //!
 //! In: arguments, [`Env`]. Out: text through `ui`, an exit code. It decides nothing about containers: `plan` does.
 //! One file a command in `commands`; what several need: `app` (project, engine, progress), `follow` (logs of many
-//! containers), `streams` (terminals and pipes of one process), `interrupts`, `parse` (values of flags).
+//! containers), `streams` (terminals and pipes of one process), `interrupts`, `parse` (values of flags),
+//! `remote` (compose files that lie elsewhere).
 //! Imports: all. Rules: docker compose's reference of commands, flags, variables and exit codes.
 
 pub mod app;
@@ -13,6 +14,7 @@ pub mod follow;
 pub mod help;
 pub mod interrupts;
 pub mod parse;
+pub mod remote;
 pub mod roots;
 pub mod streams;
 

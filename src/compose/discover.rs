@@ -1,7 +1,7 @@
 //! Which files make up the project, and which variables they see.
 //!
 //! In: [`LoadRequest`] and the environment. Out: [`Found`]. It reads env files, no compose file.
-//! Imports: `base`, `expand` (variables), `join` (env files), `session`.
+//! Imports: `base`, `expand` (variables), `join` (env files), `remote`, `session`.
 //! Rules: Docker documentation, "Set, use, and manage variables", "How Compose finds its file"; as Compose (`cli/options.go`).
 
 use std::path::{Path, PathBuf};
@@ -10,12 +10,13 @@ use std::rc::Rc;
 use super::LoadRequest;
 use super::expand::Vars;
 use super::join;
+use super::remote::{self, RemoteRef};
 use super::session::{Session, absolute};
 use crate::base::diag::Diagnostic;
 use crate::base::env::Env;
 
 /// Names looked for, best first; each with the override file that is loaded beside it.
-const NAMES: [&str; 4] = [
+pub(super) const NAMES: [&str; 4] = [
     "compose.yaml",
     "compose.yml",
     "docker-compose.yml",
@@ -44,6 +45,8 @@ pub(super) struct Found {
     pub(super) inputs: Vec<Input>,
     /// The project directory, absolute.
     pub(super) dir: PathBuf,
+    /// The directory that names the project, absolute: `dir`, but never that of a remote file.
+    pub(super) home: PathBuf,
     /// Variables: the environment over the env files.
     pub(super) vars: Rc<Vars>,
     /// Env files that were read, absolute.
@@ -58,18 +61,21 @@ pub(super) fn discover(
     env: &Env,
     session: &mut Session<'_>,
 ) -> Option<Found> {
-    let first = request.files.first().filter(|file| *file != Path::new("-"));
+    session.remotes.fetch_with(request.remote.as_ref());
+    let local =
+        |file: &&PathBuf| *file != Path::new("-") && !RemoteRef::is_one(&file.to_string_lossy());
+    let first = request.files.first().filter(local);
     let start = match (&request.project_dir, first) {
         (Some(dir), _) => at(env, dir),
         (None, Some(file)) => parent(&at(env, file)),
         (None, None) => env.cwd.clone(),
     };
     let (mut vars, mut env_files) = variables(request, env, session, &start)?;
-    let inputs = inputs(request, env, session, &vars, &start)?;
+    let (inputs, remote) = inputs(request, env, session, &vars, &start)?;
     let dir = match (&request.project_dir, inputs.first()) {
         (Some(dir), _) => at(env, dir),
-        (None, Some(Input::File(file))) => parent(file),
-        (None, _) => env.cwd.clone(),
+        (None, Some(Input::File(file))) if remote.is_none() => parent(file),
+        (None, _) => start.clone(),
     };
     if env_files.is_empty() && dir != start {
         (vars, env_files) = variables(request, env, session, &dir)?;
@@ -82,7 +88,9 @@ pub(super) fn discover(
     };
     Some(Found {
         inputs,
-        dir,
+        // As Compose: the first remote file's directory, even where another one is asked for.
+        dir: remote.unwrap_or_else(|| dir.clone()),
+        home: dir,
         vars: Rc::new(vars),
         env_files,
         profiles,
@@ -128,28 +136,61 @@ pub(super) fn variables(
     Some((vars, files))
 }
 
+/// The files that `-f` or `COMPOSE_FILE` name, as written.
+fn named(request: &LoadRequest, vars: &Vars) -> Vec<PathBuf> {
+    if !request.files.is_empty() {
+        return request.files.clone();
+    }
+    let files = vars.get("COMPOSE_FILE");
+    // The usual separator is a part of every address.
+    if let Some(one) = files.map(|text| text.trim())
+        && RemoteRef::is_one(one)
+    {
+        return vec![PathBuf::from(one)];
+    }
+    let separator = vars
+        .get("COMPOSE_PATH_SEPARATOR")
+        .map_or(":", String::as_str);
+    split(files, separator).map(PathBuf::from).collect()
+}
+
+/// The named files, remote ones fetched, and the directory of the first remote one.
+fn named_inputs(
+    named: &[PathBuf],
+    env: &Env,
+    session: &mut Session<'_>,
+) -> Option<(Vec<Input>, Option<PathBuf>)> {
+    let mut inputs = Vec::new();
+    let mut dir = None;
+    for file in named {
+        if file == Path::new("-") {
+            inputs.push(Input::Stdin);
+            continue;
+        }
+        inputs.push(Input::File(
+            match remote::locate(session, "-f", &file.to_string_lossy(), None).ok()? {
+                Some(located) => {
+                    dir.get_or_insert_with(|| parent(&located.file));
+                    located.file
+                }
+                None => at(env, file),
+            },
+        ));
+    }
+    Some((inputs, dir))
+}
+
+/// The compose files, and the directory of the first one that is remote.
 fn inputs(
     request: &LoadRequest,
     env: &Env,
     session: &mut Session<'_>,
     vars: &Vars,
     start: &Path,
-) -> Option<Vec<Input>> {
-    let separator = vars
-        .get("COMPOSE_PATH_SEPARATOR")
-        .map_or(":", String::as_str);
-    let named: Vec<PathBuf> = match request.files.is_empty() {
-        true => split(vars.get("COMPOSE_FILE"), separator)
-            .map(PathBuf::from)
-            .collect(),
-        false => request.files.clone(),
-    };
+) -> Option<(Vec<Input>, Option<PathBuf>)> {
+    let named = named(request, vars);
     if !named.is_empty() {
-        let input = |file: &PathBuf| match file == Path::new("-") {
-            true => Input::Stdin,
-            false => Input::File(at(env, file)),
-        };
-        return Some(named.iter().map(input).collect());
+        return named_inputs(&named, env, session);
     }
     for dir in start.ancestors() {
         let candidates: Vec<PathBuf> = NAMES
@@ -180,13 +221,8 @@ fn inputs(
             .iter()
             .map(|name| dir.join(name))
             .find(|file| file.is_file());
-        return Some(
-            [Some(chosen.clone()), above]
-                .into_iter()
-                .flatten()
-                .map(Input::File)
-                .collect(),
-        );
+        let files = [Some(chosen.clone()), above].into_iter().flatten();
+        return Some((files.map(Input::File).collect(), None));
     }
     session.diags.push(
         Diagnostic::error("no configuration file provided: not found")

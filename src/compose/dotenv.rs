@@ -97,6 +97,38 @@ pub fn parse(
     Ok(found)
 }
 
+/// A line of an env file that names a variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// The variable.
+    pub name: String,
+    /// Byte offset of the statement.
+    pub start: usize,
+    /// Byte offset behind it.
+    pub end: usize,
+}
+
+/// Where an env file names its variables, in file order, up to the first line that breaks the format.
+pub fn assignments(text: &str) -> Vec<Assignment> {
+    let mut found = Vec::new();
+    let mut at = text.len() - without_mark(text).len();
+    while let Some(start) = statement(text, at) {
+        let Ok((name, behind)) = name(text, start) else {
+            break;
+        };
+        let end = match behind {
+            Behind::Nothing(end) => end,
+            Behind::Value(at) => match value(text, at) {
+                Ok((_, _, end)) => end,
+                Err(_) => break,
+            },
+        };
+        found.push(Assignment { name, start, end });
+        at = end;
+    }
+    found
+}
+
 /// Reads an env file of `format: raw`: `NAME=value` lines, values taken literally.
 ///
 /// `lookup` answers for names that stand alone.
@@ -319,6 +351,17 @@ mod tests {
                 "I=$A"
             ]
         );
+    }
+
+    #[test]
+    fn assignments_have_their_places_also_over_lines_and_behind_comments() {
+        let text = "# A=0\nA=1\nexport B=\"x\ny\" # c\nC\n'";
+        let found: Vec<(String, &str)> = assignments(text)
+            .into_iter()
+            .map(|a| (a.name, &text[a.start..a.end]))
+            .collect();
+        let want = [("A", "A=1"), ("B", "export B=\"x\ny\""), ("C", "C\n")];
+        assert_eq!(found, want.map(|(name, text)| (name.to_owned(), text)));
     }
 
     #[test]

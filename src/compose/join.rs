@@ -1,8 +1,8 @@
 //! Phase 3: `extends` and `include` bring other files in.
 //!
-//! In: [`Expanded`]. Out: [`Joined`]: no `extends`, no `include`. Files of the host only: an address is refused by name.
+//! In: [`Expanded`]. Out: [`Joined`]: no `extends`, no `include`. What lies elsewhere `remote` fetches.
 //! Relative paths stay as written: each value's source knows its directory (`session::Origin`).
-//! Imports: `base`, `check`, `dotenv`, `expand`, `merge`, `read`, `session`, `trace`, `tree`.
+//! Imports: `base`, `check`, `dotenv`, `expand`, `merge`, `read`, `remote`, `session`, `trace`, `tree`.
 //! Rules: Compose Specification, "extends", "include"; cycles are shown as the path that closes them.
 
 use std::cell::RefCell;
@@ -14,7 +14,7 @@ use super::expand::{self, Expanded, Vars};
 use super::session::{Origin, Reason, Session};
 use super::trace::{By, Step};
 use super::tree::{Entries, Node, Tag, Value};
-use super::{check, dotenv, merge, read};
+use super::{check, dotenv, merge, read, remote};
 use crate::base::diag::{Diagnostic, nearest};
 use crate::base::key::KeyPath;
 use crate::base::span::{SourceId, Span};
@@ -267,10 +267,11 @@ fn extend(
 /// The services of the file that `extends.file` names.
 fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc<Pool>> {
     let text = file.as_text()?;
-    if refuse_remote(session, "extends.file", text, file.place()) {
-        return None;
-    }
-    let path = session.absolute(file.span, text);
+    let located = remote::locate(session, "extends.file", text, Some(file.place())).ok()?;
+    let path = match &located {
+        Some(located) => located.file.clone(),
+        None => session.absolute(file.span, text),
+    };
     if path == from.path {
         return Some(from.clone());
     }
@@ -278,15 +279,18 @@ fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc
         .origin(file.span.source)
         .map(|origin| origin.vars.clone())
         .unwrap_or_default();
-    let dir = path.parent().unwrap_or(Path::new("/")).to_path_buf();
-    let id = session.read_file(
-        &path,
-        Some(file.place()),
-        Origin {
-            dir,
-            vars: vars.clone(),
-        },
-    )?;
+    // As Compose: paths of a service of a remote file start from the root of what was fetched.
+    let dir = match &located {
+        Some(located) => located.root.clone(),
+        None => path.parent().unwrap_or(Path::new("/")).to_path_buf(),
+    };
+    let asked = located.is_none().then_some(file.place());
+    let origin = Origin {
+        dir,
+        vars: vars.clone(),
+    };
+    let id = session.read_file(&path, asked, origin)?;
+    session.sources.set_named_at(id, Some(file.place()));
     session.set_reason(id, Reason::Extends);
     let expanded = load(session, id, &vars);
     let root = merge::stack(expanded.documents, &mut session.diags, |_, _| {});
@@ -305,26 +309,12 @@ fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc
 pub(super) fn load(session: &mut Session<'_>, id: SourceId, vars: &Vars) -> Expanded {
     let text = session.text(id);
     let raw = read::read(id, &text, &mut session.diags);
+    session.remotes.note_variables(id, &raw.documents, vars);
     session.partial |= !raw.complete;
     match session.interpolate {
         true => expand::expand(raw, vars, &mut session.warned, &mut session.diags),
         false => expand::keep(raw),
     }
-}
-
-fn refuse_remote(session: &mut Session<'_>, key: &str, text: &str, place: Span) -> bool {
-    let remote =
-        text.contains("://") || text.starts_with("git@") || text.starts_with("github.com/");
-    if remote {
-        session.diags.push(
-            Diagnostic::error(format!(
-                "`{key}` names `{text}`: remote files are not supported by hoist yet"
-            ))
-            .at(place)
-            .hint("fetch it to this machine and name the local path"),
-        );
-    }
-    remote
 }
 
 fn include_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]) {
@@ -390,12 +380,16 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
     let mut paths = Vec::new();
     for file in &files {
         let text = file.as_text()?;
-        if refuse_remote(session, "include", text, file.place()) {
-            return None;
-        }
-        paths.push((session.absolute(file.span, text), file.place()));
+        // What was fetched is read whatever the including file may read.
+        let at = file.place();
+        paths.push(
+            match remote::locate(session, "include", text, Some(at)).ok()? {
+                Some(located) => (located.file, None, at),
+                None => (session.absolute(file.span, text), Some(at), at),
+            },
+        );
     }
-    let Some((first, _)) = paths.first() else {
+    let Some((first, ..)) = paths.first() else {
         let fault = format!(
             "an entry of `include` must be a path or a mapping with `path`, but this is {}",
             item.kind()
@@ -429,12 +423,14 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
     let mut chain = chain.to_vec();
     chain.push(first.clone());
     let mut documents = Vec::new();
-    for (path, place) in paths {
+    for (path, asked, at) in paths {
         let origin = Origin {
             dir: dir.clone(),
             vars: vars.clone(),
         };
-        let id = session.read_file(&path, Some(place), origin)?;
+        let id = session.read_file(&path, asked, origin)?;
+        session.remotes.allow(id, &dir, item.place());
+        session.sources.set_named_at(id, Some(at));
         session.set_reason(id, Reason::Include);
         let expanded = load(session, id, &vars);
         documents.extend(join(session, expanded, &chain).documents);
@@ -453,9 +449,11 @@ fn include_vars(session: &mut Session<'_>, item: &Node, dir: &Path) -> Option<Va
     let named = texts(item.get("env_file"));
     let files: Vec<(PathBuf, Option<Span>)> = if named.is_empty() {
         let default = dir.join(".env");
+        // No file names it, unless that is why it must not be read.
+        let barred = session.remotes.bars(&default, item.place());
         default
             .is_file()
-            .then_some((default, None))
+            .then(|| (default, barred.then_some(item.place())))
             .into_iter()
             .collect()
     } else {

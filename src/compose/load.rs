@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Bytes of a file that are read. The largest compose files have some megabytes.
-const LIMIT: u64 = 64 << 20;
+pub(super) const LIMIT: u64 = 64 << 20;
 /// How long a named pipe may have no writer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -32,16 +32,21 @@ pub(super) enum Unreadable {
     Silent,
     /// Over [`LIMIT`].
     Large,
+    /// A file that came from elsewhere asks for it, and must not have it.
+    Outside,
     /// Bytes that are no UTF-8: the text with marks in their place, the offset of the first mark, and that byte.
     Encoding(String, usize, u8),
 }
 
-/// Reads a YAML file: UTF-8, or UTF-16 that says so.
+/// What was read already in another way.
+pub(super) type Given = Option<Result<Vec<u8>, Unreadable>>;
+
+/// Reads a YAML file: UTF-8, or UTF-16 that says so. `given` stands for the file's bytes.
 ///
 /// # Errors
 /// [`Unreadable`].
-pub(super) fn yaml(path: &Path) -> Result<String, Unreadable> {
-    let bytes = bytes(path)?;
+pub(super) fn yaml(path: &Path, given: Given) -> Result<String, Unreadable> {
+    let bytes = given.unwrap_or_else(|| bytes(path))?;
     let units = |swap: fn([u8; 2]) -> u16| {
         let pairs = bytes.chunks_exact(2).skip(1);
         let units: Vec<u16> = pairs.map(|pair| swap([pair[0], pair[1]])).collect();
@@ -64,8 +69,8 @@ pub(super) fn yaml(path: &Path) -> Result<String, Unreadable> {
 ///
 /// # Errors
 /// [`Unreadable`], but for [`Unreadable::Encoding`].
-pub(super) fn env(path: &Path) -> Result<String, Unreadable> {
-    let bytes = bytes(path)?;
+pub(super) fn env(path: &Path, given: Given) -> Result<String, Unreadable> {
+    let bytes = given.unwrap_or_else(|| bytes(path))?;
     Ok(String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }

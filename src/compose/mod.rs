@@ -3,8 +3,8 @@
 //! ```text
 //! discover ─▶ read ─Raw▶ expand ─Expanded▶ join ─Joined▶ merge ─Merged▶ check ─Checked▶ canon ─Canonical▶ bind ─▶ Project ─▶ select
 //! ```
-//! In: a [`LoadRequest`], the environment, files. Out: a project, or every finding of the run with its place.
-//! It knows no image and no engine. Imports: `base`.
+//! In: a [`LoadRequest`], the environment, files; others' files through [`remote::Fetch`]. Out: a project, or every finding of the run with its place.
+//! It knows no image and no engine, and opens no connection. Imports: `base`, `sys::fs`.
 //! Rules: Compose Specification; where it is silent as Compose 2.40.
 
 mod advice;
@@ -14,6 +14,7 @@ mod check;
 mod discover;
 pub mod dotenv;
 mod expand;
+pub mod explain;
 mod join;
 mod json_schema;
 mod load;
@@ -21,6 +22,8 @@ mod merge;
 pub mod model;
 pub mod print;
 mod read;
+pub mod remote;
+mod report;
 mod scalar;
 mod schema;
 pub mod select;
@@ -74,6 +77,8 @@ pub struct LoadRequest {
     pub normalize: bool,
     /// Whether nothing will be run (`config`): values that only a container's start refuses are warnings then.
     pub print_only: bool,
+    /// Who fetches files that lie elsewhere; without one they are refused.
+    pub remote: Option<std::sync::Arc<dyn remote::Fetch>>,
 }
 
 impl Default for LoadRequest {
@@ -88,6 +93,7 @@ impl Default for LoadRequest {
             interpolate: true,
             normalize: true,
             print_only: false,
+            remote: None,
         }
     }
 }
@@ -136,11 +142,11 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
     if session.diags.has_errors() {
         return Err(failed(session));
     }
+    report::finish(&mut session);
     let files = stage.found.inputs.iter().map(|input| match input {
         Input::File(path) => path.clone(),
         Input::Stdin => PathBuf::from("-"),
     });
-    session.diags.dedup(&session.sources);
     Ok(Project {
         files: files.collect(),
         document: document_of(canonical, &stage.name, request.normalize),
@@ -155,6 +161,7 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
         secrets: bound.secrets,
         models: bound.models,
         jobs: bound.jobs,
+        remote: session.remotes.take_found(),
         sources: session.sources,
         warnings: session.diags,
     })
@@ -187,7 +194,7 @@ pub fn document(
     if session.diags.has_errors() {
         return Err(failed(session));
     }
-    session.diags.dedup(&session.sources);
+    report::finish(&mut session);
     let mut json = document_of(canonical, &stage.name, request.normalize);
     select::narrow(&mut json, &kept);
     Ok(Document {
@@ -254,22 +261,13 @@ pub fn variables(request: &LoadRequest, env: &Env) -> Result<Vec<Variable>, Load
         raw.raw
             .documents
             .iter()
-            .for_each(|node| collect(node, &mut all));
+            .for_each(|node| remote::collect(node, &mut all));
     }
     Ok(all.into_iter().collect())
 }
 
-fn collect(node: &tree::Node, all: &mut BTreeSet<Variable>) {
-    match &node.value {
-        tree::Value::Text(text) => all.extend(template::variables(text)),
-        tree::Value::List(items) => items.iter().for_each(|item| collect(item, all)),
-        tree::Value::Map(entries) => entries.values().for_each(|entry| collect(entry, all)),
-        _ => {}
-    }
-}
-
 fn failed(mut session: Session<'_>) -> LoadError {
-    session.diags.dedup(&session.sources);
+    report::finish(&mut session);
     LoadError {
         diagnostics: session.diags,
         sources: session.sources,
@@ -277,6 +275,7 @@ fn failed(mut session: Session<'_>) -> LoadError {
 }
 
 /// What the phases behind discovery know of the project.
+#[derive(Debug)]
 struct Stage {
     found: Found,
     name: ProjectName,
@@ -359,6 +358,9 @@ fn read_all(found: &Found, request: &LoadRequest, session: &mut Session<'_>) -> 
         let text = session.text(id);
         let raw = read::read(id, &text, &mut session.diags);
         session.partial |= !raw.complete;
+        session
+            .remotes
+            .note_variables(id, &raw.documents, &found.vars);
         files.push(ReadFile { id, path, raw });
     }
     files
@@ -418,10 +420,10 @@ fn project_name(
             .push(fault.hint("write a name such as `name: my-app`"));
         return None;
     }
-    let base = found.dir.file_name().unwrap_or_default().to_string_lossy();
+    let base = found.home.file_name().unwrap_or_default().to_string_lossy();
     let name = ProjectName::normalized(&base);
     if name.is_none() {
-        let shown = found.dir.display();
+        let shown = found.home.display();
         let text = format!("no project name can be made of the directory `{shown}`");
         session
             .diags
@@ -434,23 +436,17 @@ fn project_name(
 fn document_of(canonical: Canonical, name: &ProjectName, normalize: bool) -> Map<String, Json> {
     let mut document = Map::new();
     document.insert("name".to_owned(), Json::String(name.to_string()));
-    for (key, section) in [
-        ("configs", &canonical.configs),
-        ("jobs", &canonical.jobs),
-        ("models", &canonical.models),
-        ("networks", &canonical.networks),
-        ("secrets", &canonical.secrets),
-        ("services", &canonical.services),
-        ("volumes", &canonical.volumes),
-    ] {
-        if !section.is_empty() || key == "services" {
-            document.insert(key.to_owned(), Json::Object(tree::entries_json(section)));
+    let (sections, extensions) = canonical.into_parts();
+    for (key, section) in &sections {
+        if !section.is_empty() || *key == "services" {
+            let section = Json::Object(tree::entries_json(section));
+            document.insert((*key).to_owned(), section);
         }
     }
     if normalize {
         without_ipam_options(document.get_mut("networks"));
     }
-    for (key, value) in tree::entries_json(&canonical.extensions) {
+    for (key, value) in tree::entries_json(&extensions) {
         document.insert(key, value);
     }
     document

@@ -1,6 +1,6 @@
 //! What one run of the pipeline has read so far: texts, where their paths start, their variables, and the findings.
 //!
-//! In: files. Out: registered texts. It interprets nothing. Imports: `base`, `expand` (variables), `load`.
+//! In: files. Out: registered texts. It interprets nothing. Imports: `base`, `expand` (variables), `load`, `remote`.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::expand::Vars;
 use super::load::{self, Unreadable};
+use super::remote::Remotes;
 use crate::base::diag::{Diagnostic, Diagnostics, nearest};
 use crate::base::env::Env;
 use crate::base::span::{SourceId, SourceMap, Span};
@@ -32,8 +33,10 @@ pub(super) enum Reason {
     Extends,
     /// Variables for interpolation: `.env`, `--env-file`, `include.env_file`.
     EnvFile,
-    /// `env_file`, `label_file`: what a service gets from it.
+    /// `env_file`: variables of a service.
     Service,
+    /// `label_file`: labels of a service.
+    Labels,
 }
 
 /// Why and from where a text was read.
@@ -65,6 +68,8 @@ pub(super) struct Session<'e> {
     pub(super) warned: BTreeSet<String>,
     /// Whether variables are replaced.
     pub(super) interpolate: bool,
+    /// What was fetched, and what its files may read.
+    pub(super) remotes: Remotes,
     /// Whether a file could not be read to its end: what seems undefined may stand in the rest.
     pub(super) partial: bool,
     origins: Vec<Origin>,
@@ -81,6 +86,7 @@ impl<'e> Session<'e> {
             diags: Diagnostics::default(),
             warned: BTreeSet::new(),
             interpolate,
+            remotes: Remotes::default(),
             partial: false,
             origins: Vec::new(),
             reasons: Vec::new(),
@@ -131,21 +137,6 @@ impl<'e> Session<'e> {
         ids.filter(move |(known, _)| **known == reason)
             .map(|(_, id)| SourceId(id))
     }
-    /// The places that lead to a text, the nearest first, each with what it does.
-    pub(super) fn chain(&self, id: SourceId) -> Vec<(Span, Reason)> {
-        let mut chain = Vec::new();
-        let mut next = self.asked(id);
-        // A text is named by one that was read before it, so the way ends.
-        while let Some(Asked {
-            reason,
-            at: Some(at),
-        }) = next
-        {
-            chain.push((at, reason));
-            next = self.asked(at.source);
-        }
-        chain
-    }
     /// Reads and registers a compose file; a failure is a finding at `asked`, the place that names it.
     pub(super) fn read_file(
         &mut self,
@@ -153,7 +144,8 @@ impl<'e> Session<'e> {
         asked: Option<Span>,
         origin: Origin,
     ) -> Option<SourceId> {
-        self.register(path, load::yaml(path), asked, origin)
+        let read = load::yaml(path, self.remotes.read(path, asked));
+        self.register(path, read, asked, origin)
     }
     /// As [`Self::read_file`], for env and label files.
     pub(super) fn read_env(
@@ -162,7 +154,8 @@ impl<'e> Session<'e> {
         asked: Option<Span>,
         origin: Origin,
     ) -> Option<SourceId> {
-        self.register(path, load::env(path), asked, origin)
+        let read = load::env(path, self.remotes.read(path, asked));
+        self.register(path, read, asked, origin)
     }
     fn register(
         &mut self,
@@ -175,6 +168,7 @@ impl<'e> Session<'e> {
             Ok(text) => {
                 let id = self.add(self.show(path), text, origin);
                 self.sources.set_named_at(id, asked);
+                self.remotes.bind(id, path, asked);
                 Some(id)
             }
             Err(Unreadable::Encoding(text, at, byte)) => {
@@ -221,6 +215,10 @@ impl<'e> Session<'e> {
                 .hint("start the program that writes to it first, or name a file"),
             Unreadable::Large => because("it is larger than 64 MiB")
                 .hint("is it the right file? split it with `include` if it is"),
+            Unreadable::Outside => because(
+                "it lies outside of the remote project, whose files may read only what came with them",
+            )
+            .hint("keep the file in the project, or name it in a file of your own"),
             Unreadable::Encoding(..) => because("it is not UTF-8 text"),
         }
     }
@@ -261,6 +259,10 @@ impl<'e> Session<'e> {
             origin.vars = vars;
         }
     }
+    /// The environment of the run.
+    pub(super) fn env(&self) -> &'e Env {
+        self.env
+    }
     /// The text of a source.
     pub(super) fn text(&self, id: SourceId) -> std::sync::Arc<str> {
         self.sources
@@ -280,6 +282,9 @@ impl<'e> Session<'e> {
     }
     /// A path as the user should read it: relative to the working directory where that is shorter.
     pub(super) fn show(&self, path: &Path) -> String {
+        if let Some(shown) = self.remotes.show(path) {
+            return shown;
+        }
         path.strip_prefix(&self.env.cwd)
             .ok()
             .filter(|rest| !rest.as_os_str().is_empty())

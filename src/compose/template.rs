@@ -173,6 +173,15 @@ fn collect(text: &str, found: &mut Vec<Variable>, depth: usize) {
     }
 }
 
+/// The reference that a text starts with: its variable, and it as written; `None` if it starts with none.
+pub fn reference(text: &str) -> Option<(&str, &str)> {
+    let mut pieces = Pieces::new(text);
+    match pieces.next() {
+        Ok(Some(Piece::Variable(reference))) => Some((reference.name, text.get(..pieces.at)?)),
+        _ => None,
+    }
+}
+
 /// A text while it is cut into pieces.
 struct Pieces<'t> {
     text: &'t str,

@@ -272,7 +272,7 @@ fn include_refuses_cycles_conflicts_and_addresses() {
     assert_eq!(
         found,
         [
-            "compose.yaml:1:19: `include` names `https://x/y.git`: remote files are not supported by hoist yet",
+            "compose.yaml:1:19: `include` names https://x/y.git: this command reads no files from elsewhere",
             "compose.yaml:2:12: `services.a` conflicts with an included definition",
             "b.yaml:1:11: include: files include each other: compose.yaml -> b.yaml -> compose.yaml",
         ]

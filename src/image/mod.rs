@@ -7,6 +7,8 @@
 pub mod archive;
 pub mod config;
 pub mod digest;
+pub mod git;
+pub mod kept;
 pub mod layer;
 pub mod manifest;
 pub mod reference;

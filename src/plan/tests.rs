@@ -37,6 +37,7 @@ pub(crate) fn project(text: &str) -> Project {
         document: Default::default(),
         sources: SourceMap::default(),
         warnings: Diagnostics::default(),
+        remote: Default::default(),
     };
     let mut documents = serde_json::Map::new();
     for part in text

@@ -134,23 +134,28 @@ impl Root {
     /// # Errors
     /// The kernel's; `EFBIG` when the file is longer than `limit`.
     pub fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>, Errno> {
-        use std::io::Read as _;
-        let fd = self.open_at(
+        let fd = self.open_at(path, READ, 0)?;
+        read_regular(fd, limit)
+    }
+    /// Metadata of a path inside; one that `..` or a link leads out of the root is `EXDEV`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn stat_beneath(&self, path: &Path) -> Result<FileStat, Errno> {
+        nix::sys::stat::fstat(openat2(
+            &self.dir,
             path,
-            OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY,
+            OFlag::O_PATH,
             0,
-        )?;
-        if !is_kind(&nix::sys::stat::fstat(&fd)?, libc::S_IFREG) {
-            return Err(Errno::EINVAL);
-        }
-        let mut bytes = Vec::new();
-        let read = File::from(fd).take(limit + 1).read_to_end(&mut bytes);
-        read.map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
-        if bytes.len() as u64 > limit {
-            Err(Errno::EFBIG)
-        } else {
-            Ok(bytes)
-        }
+            Resolve::Beneath,
+        )?)
+    }
+    /// As [`Root::read`], but a path that `..` or a link leads out of the root is `EXDEV`.
+    ///
+    /// # Errors
+    /// The kernel's; `EFBIG` when the file is longer than `limit`.
+    pub fn read_beneath(&self, path: &Path, limit: u64) -> Result<Vec<u8>, Errno> {
+        read_regular(openat2(&self.dir, path, READ, 0, Resolve::Beneath)?, limit)
     }
     /// Opens the directory that holds `path`'s last component, and gives that component. The path must
     /// have one: `/` and paths ending in `..` are `EINVAL`.
@@ -205,6 +210,29 @@ impl Root {
             };
         }
         Ok(here)
+    }
+}
+
+/// How files are opened to be read: a FIFO must not hold the caller up, a terminal not become its own.
+const READ: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_NOCTTY);
+
+/// Reads a regular file that is open; `EINVAL` for every other kind, `EFBIG` beyond `limit` bytes.
+fn read_regular(fd: OwnedFd, limit: u64) -> Result<Vec<u8>, Errno> {
+    use std::io::Read as _;
+    if !is_kind(&nix::sys::stat::fstat(&fd)?, libc::S_IFREG) {
+        return Err(Errno::EINVAL);
+    }
+    let mut bytes = Vec::new();
+    let read = File::from(fd)
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes);
+    read.map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+    if bytes.len() as u64 > limit {
+        Err(Errno::EFBIG)
+    } else {
+        Ok(bytes)
     }
 }
 
@@ -452,6 +480,15 @@ mod tests {
             root.read(Path::new("../../etc/shadow"), 9),
             Err(Errno::ENOENT)
         );
+        for leaving in ["abs", "up", "../x", "/etc/passwd"] {
+            let path = Path::new(leaving);
+            assert_eq!(root.read_beneath(path, 100), Err(Errno::EXDEV), "{leaving}");
+            assert_eq!(root.stat_beneath(path).err(), Some(Errno::EXDEV));
+        }
+        std::os::unix::fs::symlink("etc/passwd", dir.join("in")).unwrap();
+        let inside = root.read_beneath(Path::new("in"), 100);
+        assert_eq!(inside, Ok(b"inside".to_vec()));
+        assert_eq!(root.read_beneath(Path::new("etc"), 9), Err(Errno::EINVAL));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -132,6 +132,11 @@ pub fn warning(message: &str, colour: bool) -> String {
     format!("{} {}\n", tag(Tag::Warning, colour), clean(message))
 }
 
+/// Renders the lines of a place with a caret below.
+pub fn place(span: Span, sources: &SourceMap, colour: bool) -> String {
+    snippet(Level::NOTE, span, None, sources, colour)
+}
+
 /// The word a line begins with.
 #[derive(Clone, Copy)]
 enum Tag {
@@ -264,7 +269,7 @@ fn cut(text: &str) -> String {
 }
 
 /// Text of a file or a container without control sequences, so that it can't steer the terminal.
-fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     let line = |line: &str| {
         let safe = super::logs::sanitise(line.as_bytes());
         let text = String::from_utf8_lossy(&safe).into_owned();

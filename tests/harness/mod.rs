@@ -9,6 +9,7 @@ pub mod leftovers;
 pub mod ports;
 pub mod process;
 pub mod sandbox;
+pub mod server;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};

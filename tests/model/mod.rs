@@ -2,4 +2,6 @@
 
 pub mod config;
 pub mod errors;
+pub mod explain;
 pub mod graph;
+pub mod remote;

@@ -38,7 +38,7 @@ pub struct Cli {
 /// Options that stand before the command.
 #[derive(Debug, Default, Args)]
 pub struct Globals {
-    /// Compose files, merged in this order; `-` is standard input
+    /// Compose files, merged in this order; `-` is standard input; git and oci:// addresses
     #[arg(short, long = "file", value_name = "FILE")]
     pub file: Vec<String>,
     /// Project name
@@ -74,6 +74,12 @@ pub struct Globals {
     /// Give builds and services that ask for it the host's CA certificates
     #[arg(long, global = true)]
     pub trust_host_ca: bool,
+    /// Run what comes from elsewhere (`-f`, `include` of git and oci://) without asking
+    #[arg(long, global = true)]
+    pub trust: bool,
+    /// Speak to this registry of oci:// projects without TLS
+    #[arg(long, value_name = "HOST", hide = true)]
+    pub insecure_registry: Vec<String>,
     /// Accepted for docker compose's sake
     #[arg(long, hide = true)]
     pub verbose: bool,
@@ -176,6 +182,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// Draw the project: services, networks, volumes
     Graph(GraphArgs),
+    /// Show where a value or a variable comes from
+    Explain(ExplainArgs),
     /// Print the JSON schema of compose files
     Schema(SchemaArgs),
     /// Work with images
@@ -718,6 +726,21 @@ pub struct GraphArgs {
     pub output: Option<PathBuf>,
     /// Services; all when none is named
     pub services: Vec<String>,
+}
+
+/// `explain`
+#[derive(Debug, Default, Args)]
+#[command(
+    after_help = "Examples:\n  hoist explain services.api.ports[1]\n  hoist explain 'services.api.labels.\"a.b\"'\n  \
+                  hoist explain DATABASE_URL\n\nValues are shown as they are, passwords too."
+)]
+pub struct ExplainArgs {
+    /// text or json
+    #[arg(long, short, default_value = "text")]
+    pub format: String,
+    /// A path as `config` prints it (services.api.ports[1]), or the name of a variable
+    #[arg(value_name = "PATH|VARIABLE")]
+    pub what: String,
 }
 
 /// `schema`

@@ -29,6 +29,7 @@ fn invocations_of_docker_compose_are_understood() {
         "hoist run --rm -T -i=false -e A -p 80:80 -v a:/b --entrypoint '' --name n -P -l a=b web ls -la --color",
         "hoist build --build-arg A=1 --no-cache --pull -q --with-dependencies web",
         "hoist config -q",
+        "hoist explain services.web.ports[1] --format json",
         "hoist --env-file x config --format json --no-interpolate -o out",
         "hoist image build -t x -f D --build-arg A --target t --secret id=s,src=f --label a=b --network none .",
         "hoist image import -c 'CMD [\"sh\"]' -m msg - busybox:latest",

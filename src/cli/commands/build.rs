@@ -7,6 +7,7 @@ use crate::cli::app::{App, Deps, progress_mode};
 use crate::cli::args::BuildArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::parse;
+use crate::cli::remote::consent;
 
 pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     let deps = if args.with_dependencies {
@@ -22,6 +23,7 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     {
         return Err(Failure::new(format!("service `{name}` has no `build`")));
     }
+    consent::ask(app, &project, false)?;
     let services = match args.with_dependencies {
         true => Vec::new(),
         false => args.services.clone(),

@@ -14,6 +14,7 @@ use crate::cli::app::{App, Deps, narrow};
 use crate::cli::args::{CreateArgs, KillArgs, MakeArgs, RestartArgs, RmArgs, StartArgs, StopArgs};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::parse;
+use crate::cli::remote::consent;
 use crate::compose::model::Project;
 
 /// The project narrowed down to what `up` or `create` mean, and the names of all services that its files declare.
@@ -28,6 +29,7 @@ pub(super) fn chosen(
     let whole = app.load()?;
     let declared = whole.services.keys().map(ToString::to_string).collect();
     let project = narrow(whole, &args.services, deps, parse::scale(&args.scale)?)?;
+    consent::ask(app, &project, args.yes)?;
     Ok((project, declared))
 }
 
@@ -79,6 +81,11 @@ pub(super) fn create(app: &App, args: &CreateArgs) -> Outcome {
     Ok(0)
 }
 
+/// Asks before what comes from elsewhere runs again.
+fn asked(app: &App, project: Option<&Project>) -> Result<(), Failure> {
+    project.map_or(Ok(()), |project| consent::ask(app, project, false))
+}
+
 /// Runs a view that needs no more of the project than its name.
 fn view(
     app: &App,
@@ -105,6 +112,7 @@ pub(super) fn start(app: &App, args: &StartArgs) -> Outcome {
     // A container of a service that is off by its profiles is left alone.
     let only = |project| narrow(project, &args.services, Deps::Include, Vec::new());
     let project = project.map(only).transpose()?;
+    asked(app, project.as_ref())?;
     let work = app.work(false)?;
     app.carry_out(&work, &name, |context| {
         apply::plan_start(context, &name, project.as_ref(), &options)
@@ -132,8 +140,12 @@ pub(super) fn restart(app: &App, args: &RestartArgs) -> Outcome {
         timeout,
         no_deps: args.no_deps,
     };
-    view(app, &args.services, |context, name, project| {
-        apply::plan_restart(context, name, project, &options)
+    let (name, project) = app.project_or_name()?;
+    app.known(project.as_ref(), &args.services)?;
+    asked(app, project.as_ref())?;
+    let work = app.work(false)?;
+    app.carry_out(&work, &name, |context| {
+        apply::plan_restart(context, &name, project.as_ref(), &options)
     })?;
     Ok(0)
 }

@@ -8,6 +8,7 @@ mod config;
 mod containers;
 mod down;
 mod exec;
+mod explain;
 #[cfg(test)]
 pub(super) mod fixture;
 mod graph;
@@ -54,6 +55,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Build(args) => build::run(app, &args),
         Command::Pull(args) => pull::run(app, &args),
         Command::Config(args) => config::run(app, &args),
+        Command::Explain(args) => explain::run(app, &args),
         Command::Graph(args) => graph::run(app, &args),
         Command::Schema(args) => schema::run(app, &args),
         Command::Image(args) => image::run(app, &args.command),

@@ -14,6 +14,7 @@ use crate::cli::app::{App, Deps, Work};
 use crate::cli::args::RunArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::interrupts::ends;
+use crate::cli::remote::consent;
 use crate::cli::{parse, streams};
 use crate::compose::dotenv;
 use crate::compose::model::Project;
@@ -29,6 +30,7 @@ pub(super) fn run(app: &App, args: &RunArgs) -> Outcome {
         Deps::Include
     };
     let project = app.select(services, deps, Vec::new())?;
+    consent::ask(app, &project, false)?;
     let work = app.work(args.quiet)?;
     if app.globals.dry_run {
         return show(app, &work, project, args);

@@ -37,7 +37,7 @@ impl Canon<'_, '_> {
             );
             let raw = file.text_of("format") == Some("raw");
             let path = PathBuf::from(self.resolve(place, path));
-            if !required && !path.exists() {
+            if !required && !self.session.remotes.bars(&path, place) && !path.exists() {
                 continue;
             }
             let own = own.clone();
@@ -93,7 +93,7 @@ impl Canon<'_, '_> {
             .origin(place.source)
             .map(|o| o.vars.clone())
             .unwrap_or_default();
-        if !path.is_file() {
+        if !self.session.remotes.bars(path, place) && !path.is_file() {
             let shown = self.session.show(path);
             let text = format!("env file `{shown}` not found");
             let hint = "create it, or write `path:` and `required: false` if it may be missing";
@@ -113,7 +113,13 @@ impl Canon<'_, '_> {
         let Some(id) = self.session.read_env(path, Some(place), origin) else {
             return dotenv::Variables::new();
         };
-        self.session.set_reason(id, Reason::Service);
+        let labels = self.path.0.last() == Some(&Key::Name("label_file".to_owned()));
+        let reason = if labels {
+            Reason::Labels
+        } else {
+            Reason::Service
+        };
+        self.session.set_reason(id, reason);
         let text = self.session.text(id);
         let lookup = |name: &str| {
             vars.get(name)

@@ -74,6 +74,22 @@ pub(super) struct Canonical {
     pub(super) extensions: Entries,
 }
 
+impl Canonical {
+    /// The sections by their names, and the top-level `x-*` keys.
+    pub(super) fn into_parts(self) -> ([(&'static str, Entries); 7], Entries) {
+        let sections = [
+            ("configs", self.configs),
+            ("jobs", self.jobs),
+            ("models", self.models),
+            ("networks", self.networks),
+            ("secrets", self.secrets),
+            ("services", self.services),
+            ("volumes", self.volumes),
+        ];
+        (sections, self.extensions)
+    }
+}
+
 /// Brings a project to its long form.
 pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'_>) -> Canonical {
     let interpolated = session.interpolate;

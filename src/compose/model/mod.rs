@@ -30,6 +30,7 @@ use indexmap::IndexMap;
 use crate::base::diag::Diagnostics;
 use crate::base::name::{ProjectName, ServiceName};
 use crate::base::span::SourceMap;
+use crate::compose::remote::Remote;
 
 /// A loaded project. All services are here, enabled or not: `select` narrows them down.
 #[derive(Debug, Clone)]
@@ -58,6 +59,8 @@ pub struct Project {
     pub models: IndexMap<String, Model>,
     /// Jobs by key, sorted.
     pub jobs: IndexMap<String, Job>,
+    /// What of it lies elsewhere and was fetched.
+    pub remote: Remote,
     /// The same project as the canonical document that `config` prints.
     pub document: serde_json::Map<String, serde_json::Value>,
     /// Every text that spans point into.

@@ -5,6 +5,7 @@
 //! Imports: `base`, `store`, `layer`, `manifest`, `reference`. Rules: OCI distribution spec 1.1; credentials as
 //! `docker login` leaves them.
 
+mod artifact;
 mod auth;
 mod client;
 mod pull;
@@ -12,6 +13,11 @@ mod pull;
 mod tests;
 mod trust;
 
+use std::future::Future;
+
+pub use artifact::{Artifact, Part};
+
+use super::digest::Digest;
 use super::manifest::ManifestError;
 use super::reference::Reference;
 use super::store::{Image, Store, StoreError};
@@ -125,6 +131,37 @@ pub fn pull(
     options: &PullOptions,
     events: &dyn EventSink,
 ) -> Result<Image, PullError> {
+    wait(
+        reference,
+        options,
+        pull::run(store, reference, options, events),
+    )
+}
+
+/// Fetches an artifact: its manifest, and its layers if it is one of `kinds`, unless `known` says of its digest that
+/// they are here.
+///
+/// # Errors
+/// [`PullError`].
+pub fn artifact(
+    reference: &Reference,
+    kinds: &[&str],
+    options: &PullOptions,
+    known: impl Fn(&Digest) -> bool,
+) -> Result<Artifact, PullError> {
+    wait(
+        reference,
+        options,
+        artifact::run(reference, kinds, options, known),
+    )
+}
+
+/// Runs work of a registry to its end, or until the token is used.
+fn wait<T>(
+    reference: &Reference,
+    options: &PullOptions,
+    work: impl Future<Output = Result<T, PullError>>,
+) -> Result<T, PullError> {
     let failed = |cause: String| PullError::Registry {
         image: reference.to_string(),
         registry: reference.registry.clone(),
@@ -134,11 +171,11 @@ pub fn pull(
         .enable_all()
         .build()
         .map_err(|error| failed(format!("cannot start its connections: {error}")))?;
-    let image = runtime.block_on(async {
-        let work = std::pin::pin!(pull::run(store, reference, options, events));
+    let done = runtime.block_on(async {
+        let work = std::pin::pin!(work);
         let stop = std::pin::pin!(cancelled(&options.cancel));
         match futures_util::future::select(work, stop).await {
-            futures_util::future::Either::Left((image, _)) => image,
+            futures_util::future::Either::Left((done, _)) => done,
             futures_util::future::Either::Right(_) => {
                 Err(PullError::Cancelled(reference.to_string()))
             }
@@ -146,7 +183,7 @@ pub fn pull(
     });
     // A name lookup that still waits for its answer must not hold up the error.
     runtime.shutdown_background();
-    image
+    done
 }
 
 /// How often is looked whether a pull was cancelled.
