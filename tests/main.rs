@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         engine::supervisor::CASES,
         bad_input::CASES,
         fuzz::CASES,
+        bad_input::files::CASES,
         ml_workspace::CASES,
         vm::CASES,
     ];

@@ -5,7 +5,8 @@
 //! Imports: `base`, `check`, `dotenv`, `expand`, `merge`, `read`, `remote`, `session`, `trace`, `tree`.
 //! Rules: Compose Specification, "extends", "include"; cycles are shown as the path that closes them.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -58,7 +59,12 @@ pub(super) fn join(session: &mut Session<'_>, file: Expanded, chain: &[PathBuf])
 struct Pool {
     path: PathBuf,
     services: Entries,
+    /// Services that are resolved already.
+    done: RefCell<BTreeMap<String, Node>>,
 }
+
+/// Services that may extend each other in a row.
+const ROW: usize = 200;
 
 fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]) {
     if let Some(services) = document
@@ -90,6 +96,7 @@ fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf])
     let pool = Rc::new(Pool {
         path,
         services: services.clone(),
+        done: RefCell::default(),
     });
     let mut cyclic = BTreeSet::new();
     for name in extending {
@@ -142,6 +149,9 @@ fn extend(
     name: &str,
     trail: &mut Trail<'_>,
 ) -> Option<Node> {
+    if let Some(done) = pool.done.borrow().get(name) {
+        return Some(done.clone());
+    }
     let mut service = pool.services.get(name)?.clone();
     let extends = service
         .entries_mut()
@@ -218,6 +228,15 @@ fn extend(
         trail.cyclic.extend(names);
         return None;
     }
+    if trail.visited.len() > ROW {
+        let path = KeyPath::root().key("services").key(name).key("extends");
+        let fault = format!("more than {ROW} services extend each other in a row");
+        let fault = Diagnostic::error(fault).at(target.place()).path(&path);
+        session
+            .diags
+            .push(fault.hint("extend a service nearer to the end of the row"));
+        return None;
+    }
     let defined = base.services.get(&target_name);
     if defined.is_none() && session.partial {
         return Some(service);
@@ -253,7 +272,10 @@ fn extend(
         of,
     });
     let merged = merge::service(name, below, service, &mut session.diags);
-    Some(Node { key, ..merged })
+    let merged = Node { key, ..merged };
+    let mut done = pool.done.borrow_mut();
+    done.insert(name.to_owned(), merged.clone());
+    Some(merged)
 }
 
 /// The services of the file that `extends.file` names.
@@ -293,6 +315,7 @@ fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc
     Some(Rc::new(Pool {
         path,
         services: services.cloned().unwrap_or_default(),
+        done: RefCell::default(),
     }))
 }
 

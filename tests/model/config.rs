@@ -81,7 +81,7 @@ fn variables_come_from_the_environment_before_the_env_file() {
         .code(1)
         .says("MISSING")
         .says("set it in .env")
-        .says("compose.yaml:2:14");
+        .says("compose.yaml:2:19");
 }
 
 fn files_are_merged_in_order_and_anchors_are_followed() {
