@@ -357,8 +357,12 @@ mod tests {
     fn a_path_to_nothing_says_how_far_it_leads_and_what_is_there() {
         for (text, want) in [
             (
-                "a.bb",
-                "nothing is at `a.bb`: `a` has no `bb`; did you mean `a.b`?; `a` has: b, b.c, k \"q\"",
+                "a.b.d",
+                "nothing is at `a.b.d`: `a.b` is a list with 2 items, [0] to [1]",
+            ),
+            (
+                "a.bc",
+                "nothing is at `a.bc`: `a` has no `bc`; did you mean `a.\"b.c\"`?; `a` has: b, b.c, k \"q\"",
             ),
             (
                 "a.b[2]",
