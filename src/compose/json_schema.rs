@@ -117,12 +117,16 @@ fn of(rule: &'static Rule, generator: &mut SchemaGenerator) -> Schema {
             ways.push(each(of(rule, generator)));
         }
         Rule::Texts | Rule::Command | Rule::Test => ways.push(list(of(&Rule::Text, generator))),
-        Rule::Set | Rule::TextOrSet => ways.push(list(of(&Rule::TextOrNumber, generator))),
+        Rule::Set | Rule::Unique | Rule::TextOrSet | Rule::TextOrUnique => {
+            ways.push(list(of(&Rule::Text, generator)));
+        }
+        Rule::Exposed | Rule::Groups => ways.push(list(of(&Rule::TextOrNumber, generator))),
         Rule::Labels | Rule::Vars => {
             ways.push(each(free()));
             ways.push(list(of(&Rule::Text, generator)));
         }
-        Rule::Options => ways.push(each(free())),
+        Rule::Options | Rule::LogOptions => ways.push(each(free())),
+        Rule::TextMap => ways.push(each(of(&Rule::Text, generator))),
         Rule::Hosts => {
             ways.push(each(of(&Rule::TextOrSet, generator)));
             ways.push(list(of(&Rule::Text, generator)));
@@ -130,13 +134,19 @@ fn of(rule: &'static Rule, generator: &mut SchemaGenerator) -> Schema {
         Rule::ProviderOptions => ways.push(each(any_of(vec![free(), list(free())]))),
         Rule::Text
         | Rule::TextOrNumber
+        | Rule::TextOrBool
         | Rule::Bool
         | Rule::Flag
         | Rule::Int
+        | Rule::Natural
         | Rule::Count
+        | Rule::Number
         | Rule::Float
         | Rule::Bytes
+        | Rule::WholeBytes
+        | Rule::BytesText
         | Rule::Duration
+        | Rule::Period
         | Rule::Mode
         | Rule::DeviceCount => {}
     }

@@ -18,6 +18,7 @@ pub mod explain;
 mod join;
 mod json_schema;
 mod load;
+mod mend;
 mod merge;
 pub mod model;
 pub mod print;
@@ -309,6 +310,7 @@ fn canonical(
     let mut vars = (*found.vars).clone();
     vars.insert("COMPOSE_PROJECT_NAME".to_owned(), name.to_string());
     found.vars = Rc::new(vars);
+    session.vars = found.vars.clone();
     let mut joined: Vec<Joined> = Vec::new();
     for file in files {
         session.set_vars(file.id, found.vars.clone());
@@ -371,11 +373,11 @@ fn given_name(
     request: &LoadRequest,
     vars: &expand::Vars,
 ) -> Option<Result<ProjectName, Diagnostic>> {
-    let text = request
-        .project_name
-        .as_deref()
-        .or_else(|| vars.get("COMPOSE_PROJECT_NAME").map(String::as_str))
-        .filter(|text| !text.is_empty())?;
+    let set = |text: &&str| !text.is_empty();
+    let text = request.project_name.as_deref().filter(set).or_else(|| {
+        let text = vars.get("COMPOSE_PROJECT_NAME").map(String::as_str);
+        text.filter(set)
+    })?;
     Some(ProjectName::new(text).map_err(|error| Diagnostic::error(error.to_string())))
 }
 
@@ -399,7 +401,9 @@ fn project_name(
         .rev()
         .flat_map(|file| file.raw.documents.iter().rev());
     for node in documents.filter_map(|document| document.get("name")) {
-        let Some(text) = node.as_text() else { continue };
+        let Some(text) = node.as_text().filter(|text| !text.is_empty()) else {
+            continue;
+        };
         let lookup = |name: &str| found.vars.get(name).cloned();
         let filled = match template::substitute(text, &lookup, &mut Vec::new()) {
             Ok(filled) => filled,

@@ -66,6 +66,10 @@ fn without_extensions(value: &mut Value, name: &str) {
             if !FREE.contains(&name) {
                 entries.retain(|key, _| !key.starts_with("x-"));
             }
+            if name == "bind" {
+                // as Compose, which writes no flag that is off
+                entries.retain(|key, on| key != "create_host_path" || *on == Value::Bool(true));
+            }
             for (key, value) in entries {
                 if !(name.is_empty() && key.starts_with("x-")) {
                     without_extensions(value, key);
@@ -238,7 +242,7 @@ fn block(out: &mut String, depth: usize, text: &str) {
 
 /// A text as a plain scalar where every YAML reader takes it for text, else in double quotes.
 fn scalar_text(text: &str) -> String {
-    let resolved = super::scalar::resolve(text, granit_parser::ScalarStyle::Plain, None);
+    let resolved = super::scalar::plain(text);
     let plain = matches!(resolved, super::tree::Value::Text(_))
         && !text.starts_with(|c: char| "-?:,[]{}#&*!|>'\"%@`=~< ".contains(c))
         && !text.ends_with([' ', ':'])

@@ -68,6 +68,8 @@ pub(super) struct Session<'e> {
     pub(super) warned: BTreeSet<String>,
     /// Whether variables are replaced.
     pub(super) interpolate: bool,
+    /// Variables of the project, which files named by `env_file` see wherever they are named.
+    pub(super) vars: Rc<Vars>,
     /// What was fetched, and what its files may read.
     pub(super) remotes: Remotes,
     /// Whether a file could not be read to its end: what seems undefined may stand in the rest.
@@ -86,6 +88,7 @@ impl<'e> Session<'e> {
             diags: Diagnostics::default(),
             warned: BTreeSet::new(),
             interpolate,
+            vars: Rc::default(),
             remotes: Remotes::default(),
             partial: false,
             origins: Vec::new(),
@@ -298,9 +301,8 @@ impl<'e> Session<'e> {
 pub(super) fn absolute(dir: &Path, home: Option<&Path>, path: &str) -> PathBuf {
     let path = match (path.strip_prefix('~'), home) {
         (Some(""), Some(home)) => home.to_path_buf(),
-        (Some(rest), Some(home)) if rest.starts_with('/') => {
-            home.join(rest.trim_start_matches('/'))
-        }
+        // Compose knows no other users' homes: what follows is a name below one's own
+        (Some(rest), Some(home)) => home.join(rest.trim_start_matches('/')),
         _ => PathBuf::from(path),
     };
     let mut out = PathBuf::new();

@@ -108,12 +108,12 @@ networks: {front: }
         found,
         [
             "compose.yaml:3:5: services.api.imge: unknown key `imge`",
-            "compose.yaml:4:13: services.api.ports[0]: `99999` is not a port; ports are 1 to 65535",
-            "compose.yaml:5:16: services.api: the network `frontt` is not defined",
-            "compose.yaml:6:18: services.api: service `api` depends on `dbb`, which is not defined",
-            "compose.yaml:7:16: services.api.mem_limit: unknown unit `zz`; the units are b, k, kb, m, mb, g, gb, t, tb",
+            "compose.yaml:4:17: services.api.ports[0]: `99999` is not a port",
+            "compose.yaml:5:16: services.api.networks: the network `frontt` is not defined",
+            "compose.yaml:6:18: services.api.depends_on: service `api` depends on `dbb`, which is not defined",
+            "compose.yaml:7:17: services.api.mem_limit: unknown unit `zz` in the size `5zz`",
             "compose.yaml:8:22: services.api.environment.D: expected a string, number, boolean or nothing, but this is a timestamp",
-            "compose.yaml:9:14: services.api.command: required variable X is missing a value: set it",
+            "compose.yaml:9:21: services.api.command: required variable X is missing a value: set it",
             "compose.yaml:11:5: services.db.image: expected a string, but this is a list",
         ]
     );
@@ -178,7 +178,7 @@ fn the_environment_goes_over_dot_env_and_unset_names_warn_once() {
     let unset = "The \"C\" variable is not set. Defaulting to a blank string.";
     assert_eq!(
         warnings(&project),
-        [format!("compose.yaml:2:30: services.a.hostname: {unset}")]
+        [format!("compose.yaml:2:33: services.a.hostname: {unset}")]
     );
 }
 
@@ -210,7 +210,7 @@ fn extends_refuses_cycles_and_unknown_services() {
     let found = errors(one("services:\n  a: {extends: b}\n  b: {extends: a}\n"));
     assert_eq!(
         found,
-        ["compose.yaml:2:16: services.a: services extend each other: a -> b -> a"]
+        ["compose.yaml:2:16: services.a.extends: services extend each other: a -> b -> a"]
     );
     let found = errors(one(
         "services:\n  a: {image: x, extends: bse}\n  base: {image: x}\n",
@@ -272,7 +272,7 @@ fn include_refuses_cycles_conflicts_and_addresses() {
         [
             "compose.yaml:1:19: `include` names https://x/y.git: this command reads no files from elsewhere",
             "compose.yaml:2:12: `services.a` conflicts with an included definition",
-            "b.yaml:1:11: files include each other: compose.yaml -> b.yaml -> compose.yaml",
+            "b.yaml:1:11: include: files include each other: compose.yaml -> b.yaml -> compose.yaml",
         ]
     );
 }

@@ -1,7 +1,7 @@
 //! The tree that the loading phases hand on: YAML values, each with the place it was written.
 //!
 //! In: values made by `read`. Out: lookups, words for messages, JSON. It never parses text and resolves nothing.
-//! Imports: `base`, `trace`.
+//! Imports: `base`, `scalar` (timestamps), `trace`.
 
 use indexmap::IndexMap;
 use serde_json::Value as Json;
@@ -186,7 +186,10 @@ impl Node {
                 .or_else(|_| u64::try_from(*value).map(Json::from))
                 .unwrap_or_else(|_| Json::String(value.to_string())),
             Value::Float(value) => float_json(*value),
-            Value::Text(text) | Value::Time(text) => Json::String(text.clone()),
+            Value::Text(text) => Json::String(text.clone()),
+            Value::Time(text) => {
+                Json::String(super::scalar::timestamp(text).unwrap_or_else(|| text.clone()))
+            }
             Value::List(items) => Json::Array(items.iter().map(Self::to_json).collect()),
             Value::Map(entries) => Json::Object(entries_json(entries)),
         }
@@ -211,7 +214,7 @@ fn float_json(value: f64) -> Json {
         .map_or_else(|| Json::String(format_float(value)), Json::Number)
 }
 
-/// A float as Go's `%v` prints it: `1.5`, `1000`, `1e+21`, `+Inf`.
+/// A float as Go's `%v` prints it: `1.5`, `1000`, `1e+06`, `+Inf`.
 fn format_float(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
@@ -220,7 +223,7 @@ fn format_float(value: f64) -> String {
         return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
     }
     let magnitude = value.abs();
-    if magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
+    if magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude) {
         let text = format!("{value:e}");
         let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
         let (sign, size) = match exponent.strip_prefix('-') {

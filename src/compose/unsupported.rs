@@ -96,28 +96,71 @@ const VALUES: &[(&str, &str, &str)] = &[(
     "the container stays in the engine's user namespace",
 )];
 
+/// A row of the tables whose path is looked for step by step.
+struct Row {
+    steps: Vec<&'static str>,
+    effect: &'static str,
+    /// The value that is acted on.
+    good: Option<&'static str>,
+}
+
+impl Row {
+    fn new(path: &'static str, effect: &'static str, good: Option<&'static str>) -> Self {
+        let part = |part: &'static str| {
+            let name = part.trim_end_matches("[]");
+            let items = std::iter::repeat_n("[]", (part.len() - name.len()) / 2);
+            std::iter::once(name).chain(items)
+        };
+        Self {
+            steps: path.split('.').flat_map(part).collect(),
+            effect,
+            good,
+        }
+    }
+    /// Whether the last key of a path fits the step that stands there.
+    fn fits(&self, path: &KeyPath) -> bool {
+        let step = path
+            .0
+            .len()
+            .checked_sub(1)
+            .and_then(|at| self.steps.get(at));
+        match (step, path.0.last()) {
+            (Some(step), Some(Key::Name(name))) => *step == "*" || step == name,
+            (Some(step), Some(Key::Index(_))) => *step == "[]",
+            _ => false,
+        }
+    }
+}
+
 /// Reports the keys of the table that a project uses.
 pub(super) fn warn(root: &Entries, diags: &mut Diagnostics) {
+    let keys = KEYS
+        .iter()
+        .map(|(path, effect)| Row::new(path, effect, None));
+    let values = VALUES.iter();
+    let values = values.map(|(path, good, effect)| Row::new(path, effect, Some(good)));
+    let rows: Vec<Row> = keys.chain(values).collect();
+    let rows: Vec<&Row> = rows.iter().collect();
     let mut path = KeyPath::root();
     for (key, node) in root {
         path.0.push(Key::Name(key.clone()));
-        walk(node, &mut path, diags);
+        walk(node, &mut path, &rows, diags);
         path.0.pop();
     }
 }
 
-fn walk(node: &Node, path: &mut KeyPath, diags: &mut Diagnostics) {
-    let known = KEYS
-        .iter()
-        .find(|(pattern, _)| path.matches(pattern))
-        .map(|(_, effect)| *effect);
-    let value = VALUES
-        .iter()
-        .find(|(pattern, good, _)| path.matches(pattern) && node.as_text() != Some(good))
-        .map(|(_, _, effect)| *effect);
-    if let Some(effect) = known.or(value) {
+/// Looks at a value and what is in it; `rows` are those that fit the path but for its last key.
+fn walk(node: &Node, path: &mut KeyPath, rows: &[&Row], diags: &mut Diagnostics) {
+    let rows: Vec<&Row> = rows.iter().copied().filter(|row| row.fits(path)).collect();
+    if rows.is_empty() {
+        return;
+    }
+    let known = rows.iter().find(|row| {
+        row.steps.len() == path.0.len() && (row.good.is_none() || row.good != node.as_text())
+    });
+    if let Some(row) = known {
         if !is_empty(node) {
-            diags.push(warning(node, path, effect));
+            diags.push(warning(node, path, row.effect));
         }
         return;
     }
@@ -125,18 +168,15 @@ fn walk(node: &Node, path: &mut KeyPath, diags: &mut Diagnostics) {
         Value::Map(entries) => {
             for (key, entry) in entries.iter().filter(|(key, _)| !key.starts_with("x-")) {
                 path.0.push(Key::Name(key.clone()));
-                walk(entry, path, diags);
+                walk(entry, path, &rows, diags);
                 path.0.pop();
             }
         }
         Value::List(items) => {
-            for (at, item) in items
-                .iter()
-                .enumerate()
-                .filter(|(_, item)| item.entries().is_some())
-            {
+            let maps = items.iter().enumerate();
+            for (at, item) in maps.filter(|(_, item)| item.entries().is_some()) {
                 path.0.push(Key::Index(at));
-                walk(item, path, diags);
+                walk(item, path, &rows, diags);
                 path.0.pop();
             }
         }
@@ -163,4 +203,36 @@ fn warning(node: &Node, path: &KeyPath, effect: &str) -> Diagnostic {
     ))
     .at(node.key_place())
     .path(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compose::schema::{PROJECT, Rule, Shape};
+
+    /// The shape that the entries of a rule have.
+    fn inside(rule: &'static Rule) -> Option<&'static Shape> {
+        match rule {
+            Rule::Object(shape) | Rule::Short(_, shape) => Some(shape),
+            Rule::Nullable(rule)
+            | Rule::Each(rule)
+            | Rule::List(rule)
+            | Rule::Named(_, rule)
+            | Rule::AllOrList(rule) => inside(rule),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn each_path_of_the_table_leads_to_a_key() {
+        let paths = KEYS.iter().map(|(path, _)| *path);
+        for path in paths.chain(VALUES.iter().map(|(path, ..)| *path)) {
+            let mut shape = Some(&PROJECT);
+            for name in path.split('.').filter(|name| *name != "*") {
+                let name = name.trim_end_matches("[]");
+                let rule = shape.and_then(|shape| shape.rule(name));
+                shape = inside(rule.unwrap_or_else(|| panic!("{path}: no key {name}")));
+            }
+        }
+    }
 }

@@ -13,6 +13,8 @@ mod resource;
 mod runtime;
 mod service;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -45,6 +45,7 @@ pub(super) fn check(
         refs.volumes(service);
         refs.grants(service);
         refs.contexts(service);
+        refs.models(service);
         refs.replicas(node, service);
     }
     cycles(bound, session);
@@ -226,6 +227,23 @@ impl Refs<'_, '_> {
                     text,
                     known,
                 );
+            } else if self.bound.services[other].build.is_none() {
+                let text = format!("the service `{other}` is not built, so it is no context");
+                let hint = match &self.bound.services[other].image {
+                    Some(image) => format!("write `docker-image://{}`", image.value),
+                    None => format!("give `{other}` a `build:`"),
+                };
+                self.push(context.span, text, Some(hint));
+            }
+        }
+    }
+
+    fn models(&mut self, service: &Service) {
+        for (key, grant) in &service.models {
+            if !self.bound.models.contains_key(key) {
+                let text = format!("the model `{key}` is not defined");
+                let known = self.bound.models.keys().map(String::as_str);
+                self.undefined(grant.span, ("models", "models"), key, text, known);
             }
         }
     }

@@ -11,6 +11,7 @@ mod service;
 mod short;
 mod unit;
 mod value;
+mod words;
 
 pub(super) use service::is_address;
 pub(super) use short::read_range;
@@ -211,6 +212,15 @@ impl Canon<'_, '_> {
         {
             entries.insert("external".to_owned(), Node::new(span, Value::Bool(true)));
         }
+        if let (Some(old), Some(name)) = (&external_name, entries.get("name"))
+            && name.as_text() != Some(old)
+        {
+            let fault = "`name` and `external.name` differ";
+            let place = name.place();
+            let fault = Diagnostic::error(fault).at(place).path(&self.path);
+            let hint = "write `external: true` and `name:`";
+            self.session.diags.push(fault.hint(hint));
+        }
         if let Some(external) = external_name {
             entries
                 .entry("name".to_owned())
@@ -298,7 +308,7 @@ impl Canon<'_, '_> {
             return;
         }
         let fault = match said.len() {
-            0 if external || entries.contains_key("driver") => return,
+            0 if external => return,
             0 => format!("one of the keys {} must be set", ways.join(", ")),
             1 => return,
             _ => format!("{} exclude each other", said.join(" and ")),
@@ -311,6 +321,15 @@ impl Canon<'_, '_> {
         };
         let fault = Diagnostic::error(fault).at(place).path(&self.path);
         self.session.diags.push(fault.hint(hint));
+    }
+
+    /// Makes a directory of this machine absolute, whatever its name looks like.
+    fn directory(&self, span: Span, path: &str) -> String {
+        if self.raw(path) || path.starts_with('/') {
+            return self.resolve(span, path);
+        }
+        let path = self.session.absolute(span, path);
+        path.to_string_lossy().into_owned()
     }
 
     /// Makes a path absolute; Windows paths stay as they are.

@@ -65,7 +65,7 @@ fn what_reaches_the_host_is_listed() {
     cgroup: host
     userns_mode: host
     devices: ['/dev/kvm']
-    volumes: ['/etc:/e', './etc:/link:ro', './data:/d', './ro:/ro:ro', '/run/docker.sock:/s', v:/v]
+    volumes: ['/etc:/e', './etc:/link:ro', './data:/d', './ro:/ro:ro', '/run/docker.sock:/s', vol:/v]
     configs: [c]
     secrets: [s]
     post_start: [{command: id}]
@@ -75,7 +75,7 @@ fn what_reaches_the_host_is_listed() {
     volumes_from: ['container:other']
     ports: ['80:80', '127.0.0.1:81:81', '9000']
 volumes:
-  v: {driver_opts: {type: none, o: bind, device: /root}}
+  vol: {driver_opts: {type: none, o: bind, device: /root}}
   old: {external: true}
 networks:
   n: {external: true}
@@ -111,7 +111,7 @@ secrets:
             "config c: the file /etc/passwd",
             "secret s: the variable TOKEN of your environment",
             "volume old: the existing volume old",
-            "volume v: mount of /root",
+            "volume vol: mount of /root",
             "network n: the existing network n",
         ]
     );
