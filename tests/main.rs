@@ -1,4 +1,4 @@
-//! End-to-end tests of hoist: one binary, every case drives the real program from outside.
+//! End-to-end tests of hoist: one binary, every case but those of `fuzz` drives the real program from outside.
 //!
 //! Cases that start containers need root and a static busybox; where something is missing they are counted as
 //! ignored, with the reason. `HOIST_TEST_STRICT=1` makes each skip a failure, `HOIST_TEST_KEEP=1` keeps the
@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod engine;
+mod fuzz;
 mod harness;
 mod images;
 mod ml_workspace;
@@ -25,13 +26,15 @@ fn main() -> ExitCode {
     }
     harness::collect_panics();
     let arguments = libtest_mimic::Arguments::from_args();
-    let lists: [&[harness::Case]; 19] = [
+    let lists: &[&[harness::Case]] = &[
         repo::CASES,
         model::config::CASES,
         model::errors::CASES,
         model::explain::CASES,
         model::graph::CASES,
         model::remote::CASES,
+        model::spec::own::CASES,
+        model::spec::whole::CASES,
         images::store::CASES,
         images::build::CASES,
         images::pull::CASES,
@@ -44,11 +47,13 @@ fn main() -> ExitCode {
         engine::identity::CASES,
         engine::supervisor::CASES,
         bad_input::CASES,
+        fuzz::CASES,
         ml_workspace::CASES,
         vm::CASES,
     ];
     let trials = lists
-        .into_iter()
+        .iter()
+        .copied()
         .flatten()
         .map(|case| case.trial())
         .collect();

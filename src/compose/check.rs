@@ -27,7 +27,12 @@ pub(super) fn check(merged: Merged, diags: &mut Diagnostics) -> Checked {
         path: KeyPath::root(),
         nameless: false,
     };
-    let Some(mut root) = merged.root else {
+    let says = |key: &String| key != "version";
+    let filled = |root: &Node| {
+        root.entries()
+            .is_none_or(|entries| entries.keys().any(says))
+    };
+    let Some(mut root) = merged.root.filter(filled) else {
         if !walk.diags.has_errors() {
             let fault = Diagnostic::error("the compose file is empty");
             walk.diags.push(fault.hint("add `services:`"));
@@ -130,7 +135,9 @@ impl Walk<'_> {
         use Value::{List, Map, Text};
         match (rule, &mut node.value) {
             (Rule::Text, Text(text))
-                if self.is_key("container_name") && !is_container_name(text) =>
+                if self.is_key("container_name")
+                    && !is_container_name(text)
+                    && !text.contains("${") =>
             {
                 let hint = advice::as_name(text).map(|name| format!("write `{name}`"));
                 let fault = format!("`{text}` is no container name");

@@ -1,7 +1,7 @@
 //! Which files make up the project, and which variables they see.
 //!
 //! In: [`LoadRequest`] and the environment. Out: [`Found`]. It reads env files, no compose file.
-//! Imports: `base`, `expand` (variables), `join` (env files), `remote`, `session`.
+//! Imports: `base`, `dotenv`, `expand` (variables), `join` (env files), `remote`, `session`.
 //! Rules: Docker documentation, "Set, use, and manage variables", "How Compose finds its file"; as Compose (`cli/options.go`).
 
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use std::rc::Rc;
 
 use super::LoadRequest;
 use super::expand::Vars;
-use super::join;
 use super::remote::{self, RemoteRef};
 use super::session::{Session, absolute};
+use super::{dotenv, join};
 use crate::base::diag::Diagnostic;
 use crate::base::env::Env;
 
@@ -80,9 +80,13 @@ pub(super) fn discover(
     if env_files.is_empty() && dir != start {
         (vars, env_files) = variables(request, env, session, &dir)?;
     }
+    // As Compose, no profile at all is the profile without a name.
     let profiles = match request.profiles.is_empty() {
-        true => split(vars.get("COMPOSE_PROFILES"), ",")
-            .map(str::to_owned)
+        true => vars
+            .get("COMPOSE_PROFILES")
+            .map_or("", String::as_str)
+            .split(',')
+            .map(|name| name.trim().to_owned())
             .collect(),
         false => request.profiles.clone(),
     };
@@ -97,6 +101,24 @@ pub(super) fn discover(
     })
 }
 
+/// The variable that keeps the default env file from being read.
+const SWITCH: &str = "COMPOSE_DISABLE_ENV_FILE";
+
+/// Whether the switch is on; `None` when a finding says that it is neither on nor off.
+fn switched_off(text: Option<&String>, session: &mut Session<'_>) -> Option<bool> {
+    match text.map(String::as_str) {
+        None | Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Some(false),
+        Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Some(true),
+        Some(text) => {
+            let fault = Diagnostic::error(format!("{SWITCH} is `{text}`, which is no boolean"));
+            session
+                .diags
+                .push(fault.hint("write 1 or true to switch the file off, 0 or false to read it"));
+            None
+        }
+    }
+}
+
 /// The environment with the env files of `dir` below it.
 pub(super) fn variables(
     request: &LoadRequest,
@@ -106,14 +128,12 @@ pub(super) fn variables(
 ) -> Option<(Vars, Vec<PathBuf>)> {
     let mut vars = env.vars.clone();
     let asked: Vec<PathBuf> = match request.env_files.is_empty() {
-        true => split(vars.get("COMPOSE_ENV_FILES"), ",")
-            .map(PathBuf::from)
-            .collect(),
+        true => split(vars.get("COMPOSE_ENV_FILES"), ","),
         false => request.env_files.clone(),
     };
     let files: Vec<PathBuf> = if !asked.is_empty() {
         asked.iter().map(|file| at(env, file)).collect()
-    } else if env.flag("COMPOSE_DISABLE_ENV_FILE") {
+    } else if switched_off(vars.get(SWITCH), session)? {
         Vec::new()
     } else {
         Some(dir.join(".env"))
@@ -122,13 +142,14 @@ pub(super) fn variables(
             .collect()
     };
     session.begin_scope(None);
-    let mut below = Vars::new();
+    let mut below = dotenv::Variables::new();
     for file in &files {
-        let mut seen = vars.clone();
-        for (name, value) in &below {
-            seen.entry(name.clone()).or_insert_with(|| value.clone());
-        }
-        below.extend(join::env_file(session, file, None, &seen)?);
+        let found = join::env_file(session, file, None, &vars, &below)?;
+        below.extend(found);
+    }
+    // As Compose, a default env file that switches itself off still gives the variables of the program.
+    if asked.is_empty() && !vars.contains_key(SWITCH) && switched_off(below.get(SWITCH), session)? {
+        below.retain(|name, _| name.starts_with("COMPOSE_"));
     }
     for (name, value) in below {
         vars.entry(name).or_insert(value);
@@ -151,7 +172,7 @@ fn named(request: &LoadRequest, vars: &Vars) -> Vec<PathBuf> {
     let separator = vars
         .get("COMPOSE_PATH_SEPARATOR")
         .map_or(":", String::as_str);
-    split(files, separator).map(PathBuf::from).collect()
+    split(files, separator)
 }
 
 /// The named files, remote ones fetched, and the directory of the first remote one.
@@ -196,7 +217,7 @@ fn inputs(
         let candidates: Vec<PathBuf> = NAMES
             .iter()
             .map(|name| dir.join(name))
-            .filter(|file| file.is_file())
+            .filter(|file| file.exists())
             .collect();
         let Some(chosen) = candidates.first() else {
             continue;
@@ -220,7 +241,7 @@ fn inputs(
         let above = OVERRIDES
             .iter()
             .map(|name| dir.join(name))
-            .find(|file| file.is_file());
+            .find(|file| file.exists());
         let files = [Some(chosen.clone()), above].into_iter().flatten();
         return Some((files.map(Input::File).collect(), None));
     }
@@ -239,10 +260,10 @@ fn parent(file: &Path) -> PathBuf {
     file.parent().unwrap_or(Path::new("/")).to_path_buf()
 }
 
-fn split<'t>(text: Option<&'t String>, separator: &'t str) -> impl Iterator<Item = &'t str> {
+/// The paths in a variable; blanks belong to them.
+fn split(text: Option<&String>, separator: &str) -> Vec<PathBuf> {
     let text = text.map_or("", String::as_str);
     let separator = if separator.is_empty() { ":" } else { separator };
-    text.split(separator)
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
+    let parts = text.split(separator).filter(|part| !part.is_empty());
+    parts.map(PathBuf::from).collect()
 }

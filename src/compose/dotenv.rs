@@ -67,6 +67,19 @@ pub fn parse(
     lookup: &dyn Fn(&str) -> Option<String>,
     unset: &mut Vec<String>,
 ) -> Result<Variables, DotenvError> {
+    parse_over(text, lookup, &Variables::new(), unset)
+}
+
+/// Reads an env file that stands above others: `below` answers for `${…}` after `lookup` and the file itself.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_over(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    below: &Variables,
+    unset: &mut Vec<String>,
+) -> Result<Variables, DotenvError> {
     let mut found = Variables::new();
     let mut at = text.len() - without_mark(text).len();
     while let Some(start) = statement(text, at) {
@@ -83,8 +96,12 @@ pub fn parse(
         };
         let (value, expand, end) = value(text, value_at)?;
         let value = if expand && value.contains('$') {
-            let both = |name: &str| lookup(name).or_else(|| found.get(name).cloned());
-            template::substitute(&value, &both, unset).map_err(|error| DotenvError {
+            let all = |name: &str| {
+                lookup(name)
+                    .or_else(|| found.get(name).cloned())
+                    .or_else(|| below.get(name).cloned())
+            };
+            template::substitute(&value, &all, unset).map_err(|error| DotenvError {
                 at: value_at,
                 fault: error.into(),
             })?
@@ -389,6 +406,16 @@ mod tests {
         ] {
             assert_eq!(read(text).unwrap(), want, "{text}");
         }
+    }
+
+    #[test]
+    fn a_file_above_others_sees_its_own_values_first() {
+        let below = [("A", "1"), ("B", "2")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let text = "A=3\nC=$A$B$HOST\nB\n";
+        let lookup = |name: &str| (name == "HOST").then(|| "h".to_owned());
+        let found = parse_over(text, &lookup, &below.into(), &mut Vec::new()).unwrap();
+        let found: Vec<String> = found.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(found, ["A=3", "C=32h"]);
     }
 
     #[test]

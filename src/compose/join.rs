@@ -61,6 +61,20 @@ struct Pool {
 }
 
 fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]) {
+    if let Some(services) = document
+        .get("services")
+        .filter(|services| services.is_null())
+    {
+        let fault = Diagnostic::error("expected a mapping, but this is empty")
+            .at(services.place())
+            .path(&KeyPath::root().key("services"))
+            .hint("remove the key, or put a service below it");
+        session.diags.push(fault);
+        if let Some(root) = document.entries_mut() {
+            root.shift_remove("services");
+        }
+        return;
+    }
     let Some(services) = document.get("services").and_then(Node::entries) else {
         return;
     };
@@ -443,9 +457,10 @@ fn include_vars(session: &mut Session<'_>, item: &Node, dir: &Path) -> Option<Va
         named.iter().map(place).collect()
     };
     session.begin_scope(Some(item.span));
-    let mut below = Vars::new();
+    let mut below = dotenv::Variables::new();
     for (path, place) in files {
-        below.extend(env_file(session, &path, place, &vars)?);
+        let found = env_file(session, &path, place, &vars, &below)?;
+        below.extend(found);
     }
     for (name, value) in below {
         vars.entry(name).or_insert(value);
@@ -453,12 +468,13 @@ fn include_vars(session: &mut Session<'_>, item: &Node, dir: &Path) -> Option<Va
     Some(vars)
 }
 
-/// Reads an env file for interpolation; faults are findings.
+/// Reads an env file for interpolation, above the files `below`; faults are findings.
 pub(super) fn env_file(
     session: &mut Session<'_>,
     path: &Path,
     asked: Option<Span>,
     vars: &Vars,
+    below: &dotenv::Variables,
 ) -> Option<dotenv::Variables> {
     let origin = Origin {
         dir: PathBuf::from("/"),
@@ -468,7 +484,7 @@ pub(super) fn env_file(
     session.set_reason(id, Reason::EnvFile);
     let mut unset = Vec::new();
     let text = session.text(id);
-    let found = dotenv::parse(&text, &|name| vars.get(name).cloned(), &mut unset);
+    let found = dotenv::parse_over(&text, &|name| vars.get(name).cloned(), below, &mut unset);
     for name in unset {
         if session.warned.insert(name.clone()) {
             let text = format!("The \"{name}\" variable is not set. Defaulting to a blank string.");

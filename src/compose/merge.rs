@@ -117,6 +117,8 @@ enum How {
     Devices,
     /// Mappings merge; a list can't be added to what another file says.
     Agents,
+    /// The old `external: {name}` is a name and `external: true`.
+    Resource,
 }
 
 impl How {
@@ -162,6 +164,7 @@ fn how(path: &KeyPath) -> How {
             ["dns" | "dns_opt" | "dns_search" | "env_file" | "label_file" | "tmpfs"] => How::Append,
             _ => How::Deep,
         },
+        ["networks" | "volumes" | "configs" | "secrets", _] => How::Resource,
         ["networks", _, "ipam", "config"] => How::Pools,
         ["networks" | "volumes" | "configs" | "secrets", _, "labels"] => How::Pairs,
         _ => How::Deep,
@@ -210,6 +213,7 @@ impl Merge<'_> {
                 self.mismatch(&below, &above);
                 return below;
             }
+            How::Resource => return self.values(named_outside(below), above),
             How::Devices if !self.raw => return self.devices(below, above),
             How::Names | How::Dependencies if above.entries().is_none() => return above,
             _ => {}
@@ -366,27 +370,29 @@ impl Merge<'_> {
         );
     }
 
+    /// Merges address pools as Compose: a pool below stays only when one above has its subnet.
     fn pools(&mut self, below: Node, above: Node) -> Node {
-        let (Value::List(mut lower), Value::List(upper)) =
-            (below.value.clone(), above.value.clone())
-        else {
+        let (Some(lower), Some(upper)) = (below.items(), above.items()) else {
             self.mismatch(&below, &above);
             return below;
         };
-        for pool in upper {
-            let subnet = pool.text_of("subnet").map(str::to_owned);
-            let twin = lower
-                .iter_mut()
-                .find(|known| subnet.is_some() && known.text_of("subnet") == subnet.as_deref());
-            match twin {
-                Some(known) => {
-                    let old = known.clone();
-                    *known = self.node_at(old, pool);
+        let mut pools: Vec<Node> = Vec::new();
+        for pool in lower {
+            let mut pool = pool.clone();
+            for other in upper {
+                let twin = pools.iter().position(|known| same_subnet(known, other));
+                if twin.is_none() && !same_subnet(&pool, other) {
+                    pools.push(other.clone());
+                    continue;
                 }
-                None => lower.push(pool),
+                pool = self.node_at(pool, other.clone());
+                match pools.iter_mut().find(|known| same_subnet(known, &pool)) {
+                    Some(known) => *known = pool.clone(),
+                    None => pools.push(pool.clone()),
+                }
             }
         }
-        above.with(Value::List(lower))
+        above.with(Value::List(pools)).over(below)
     }
 
     fn node_at(&mut self, below: Node, above: Node) -> Node {
@@ -395,6 +401,10 @@ impl Merge<'_> {
         self.path.0.pop();
         merged
     }
+}
+
+fn same_subnet(a: &Node, b: &Node) -> bool {
+    a.text_of("subnet") == b.text_of("subnet")
 }
 
 fn other_driver(below: &Node, above: &Node) -> bool {
@@ -430,8 +440,27 @@ fn normal(node: Node, how: How) -> Node {
         | How::Pools
         | How::Ulimit
         | How::Devices
+        | How::Resource
         | How::Agents => node,
     }
+}
+
+/// Writes the old `external: {name}` as the two keys it stands for.
+fn named_outside(mut node: Node) -> Node {
+    let Some(entries) = node.entries_mut() else {
+        return node;
+    };
+    let Some(Value::Map(old)) = entries.get("external").map(|external| &external.value) else {
+        return node;
+    };
+    let name = old.get("name").cloned();
+    if let Some(external) = entries.get_mut("external") {
+        external.value = Value::Bool(true);
+    }
+    if let Some(name) = name {
+        entries.entry("name".to_owned()).or_insert(name);
+    }
+    node
 }
 
 /// A text as a list of it.

@@ -2,14 +2,15 @@
 //!
 //! In: one registered text. Out: [`Raw`], a tree per YAML document. Anchors and merge keys are resolved here;
 //! duplicate keys, keys that are no text, cycles and alias bombs are refused with both places.
-//! It never interprets a key. Imports: `base`, `tree`, `scalar`, `trace`, `yaml`.
+//! It never interprets a key. Imports: `base`, `mend`, `tree`, `scalar`, `trace`, `yaml`.
 //! Rules: YAML 1.2.2; scalars as `yaml.v3` reads them, since Compose does (see `scalar`).
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use granit_parser::{Event, Options, Parser, ScalarStyle};
+use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle};
 
+use super::mend::Mended;
 use super::scalar;
 use super::trace::{By, Step, Trace};
 use super::tree::{Entries, Node, Tag, Value};
@@ -24,6 +25,8 @@ use crate::base::span::{SourceId, Span};
 const ALIAS_BUDGET: usize = 200_000;
 /// Depth of nesting that is accepted.
 const DEPTH: usize = 128;
+/// Bytes of a text that is read again where only strictness refused it.
+const MENDABLE: usize = 1 << 20;
 
 /// One file: the trees of its documents.
 #[derive(Debug)]
@@ -38,15 +41,8 @@ pub(super) struct Raw {
 ///
 /// Faults go to `diags`; what could be read is returned all the same, so that later phases find more of them.
 pub(super) fn read(source: SourceId, text: &str, diags: &mut Diagnostics) -> Raw {
-    let mut options = Options::default();
-    options.emit_comments = false;
-    options.flow_nesting_limit = DEPTH;
-    options.block_nesting_limit = DEPTH;
-    let skip = if text.starts_with('\u{feff}') {
-        '\u{feff}'.len_utf8()
-    } else {
-        0
-    };
+    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let skip = text.len() - body.len();
     if let Some(fault) = yaml::web_page(source, text) {
         diags.push(fault);
         return Raw {
@@ -54,34 +50,91 @@ pub(super) fn read(source: SourceId, text: &str, diags: &mut Diagnostics) -> Raw
             complete: false,
         };
     }
-    let mut parser = Parser::new_from_str_with_options(text.get(skip..).unwrap_or(""), options);
-    let mut builder = Builder::new(source, skip, diags);
-    let mut complete = true;
-    while let Some(event) = parser.next_event() {
-        match event {
-            Ok((event, span)) => builder.event(event, &span),
-            Err(error) => {
-                let at = error
-                    .marker()
-                    .byte_offset()
-                    .map_or(text.len(), |at| at + skip);
-                let fault = yaml::fault(source, text, at, error.kind());
-                builder.diags.push(fault);
+    let mut pass = Pass::run(source, body, skip, None);
+    if let Some(stop) = pass.stop.take() {
+        match mended(source, body, skip, &stop) {
+            Some(whole) => pass = whole,
+            None => {
+                let fault = yaml::fault(source, text, stop.at + skip, &stop.kind);
+                pass.diags.push(fault);
+            }
+        }
+    }
+    diags.append(pass.diags);
+    pass.raw
+}
+
+/// The text read as Compose reads it, where only strictness refused it.
+fn mended(source: SourceId, body: &str, skip: usize, stop: &Stop) -> Option<Pass> {
+    if body.len() > MENDABLE {
+        return None;
+    }
+    let mut mended = Mended::new(body);
+    let mut good = mended.mend(&stop.kind, stop.at);
+    while good {
+        let pass = Pass::run(source, &mended.text, skip, Some(&mended));
+        match &pass.stop {
+            None => return Some(pass),
+            Some(stop) => good = mended.mend(&stop.kind, stop.at),
+        }
+    }
+    None
+}
+
+/// Where and why the parser stopped.
+struct Stop {
+    /// Byte of the text it was given.
+    at: usize,
+    kind: ErrorKind,
+}
+
+/// One run of the parser over a text.
+struct Pass {
+    raw: Raw,
+    diags: Diagnostics,
+    stop: Option<Stop>,
+}
+
+impl Pass {
+    /// Reads `body`, which stands `skip` bytes behind the start of the source; `mended` leads back to its places.
+    fn run(source: SourceId, body: &str, skip: usize, mended: Option<&Mended>) -> Self {
+        let mut options = Options::default();
+        options.emit_comments = false;
+        options.flow_nesting_limit = DEPTH;
+        options.block_nesting_limit = DEPTH;
+        let (mut diags, mut stop) = (Diagnostics::default(), None);
+        let mut parser = Parser::new_from_str_with_options(body, options);
+        let mut builder = Builder::new(source, skip, &mut diags);
+        builder.mended = mended;
+        let end = builder.offset(body.len());
+        let last = body.rsplit(['\n', '\r']).next().unwrap_or_default();
+        builder.unended_at = (!last.trim().is_empty()).then_some(end);
+        let mut complete = true;
+        while let Some(event) = parser.next_event() {
+            match event {
+                Ok((event, span)) => builder.event(event, &span),
+                Err(error) => {
+                    let at = error.marker().byte_offset().unwrap_or(body.len());
+                    let kind = error.kind().clone();
+                    stop = Some(Stop { at, kind });
+                    complete = false;
+                    break;
+                }
+            }
+            if builder.spent > ALIAS_BUDGET {
                 complete = false;
                 break;
             }
         }
-        if builder.spent > ALIAS_BUDGET {
-            complete = false;
-            break;
+        if !complete {
+            builder.abandon(Span::new(source, end, end));
         }
-    }
-    if !complete {
-        builder.abandon(Span::new(source, text.len(), text.len()));
-    }
-    Raw {
-        documents: builder.documents,
-        complete,
+        let documents = builder.documents;
+        let raw = Raw {
+            documents,
+            complete,
+        };
+        Self { raw, diags, stop }
     }
 }
 
@@ -111,6 +164,8 @@ struct Frame {
     key: Option<(String, Span)>,
     /// What `<<` brings, each with the place that says so.
     merges: Vec<(Node, Span)>,
+    /// Place of the merge key.
+    merged: Option<Span>,
 }
 
 struct Builder<'d> {
@@ -121,6 +176,10 @@ struct Builder<'d> {
     anchors: BTreeMap<usize, (Node, Extent)>,
     documents: Vec<Node>,
     spent: usize,
+    /// Where the text ends, if no line break ends it.
+    unended_at: Option<usize>,
+    /// The way back to the places of the original.
+    mended: Option<&'d Mended>,
     /// The last key that is a list or a mapping.
     odd_key: Option<Span>,
 }
@@ -136,6 +195,8 @@ impl<'d> Builder<'d> {
             anchors: BTreeMap::new(),
             documents,
             spent: 0,
+            unended_at: None,
+            mended: None,
             odd_key: None,
         }
     }
@@ -146,18 +207,29 @@ impl<'d> Builder<'d> {
             Event::Scalar(text, style, anchor, tag) => {
                 let tag = tag.map(|tag| tag.to_string());
                 let empty = style == ScalarStyle::Plain && place.start == place.end;
-                let text = if empty { "" } else { &text };
-                let merge = merge_tag(tag.as_deref());
-                // As `yaml.v3`: a tag of one's own leaves a scalar text.
-                let value = match merge {
-                    Tag::Plain => scalar::resolve(text, style, tag.as_deref()),
-                    _ => Value::Text(text.to_owned()),
+                let text = match empty {
+                    true => "",
+                    false => self.unended(&text, style, place),
                 };
+                let merge = merge_tag(tag.as_deref());
+                let value = scalar::resolve(text, style, tag.as_deref()).unwrap_or_else(|fault| {
+                    let path = self.path();
+                    let fault = Diagnostic::error(fault).at(place).path(&path);
+                    self.diags
+                        .push(fault.hint("remove the tag, or write what it asks for"));
+                    Value::Text(text.to_owned())
+                });
                 let node = Node {
                     tag: merge,
                     ..Node::new(place, value)
                 };
-                self.finish(node, anchor, LEAF, style == ScalarStyle::Plain);
+                let tag = tag.as_deref().filter(|tag| *tag != "!");
+                let merge = text == "<<"
+                    && match tag {
+                        Some(tag) => tag == MERGE_TAG,
+                        None => style == ScalarStyle::Plain,
+                    };
+                self.finish(node, anchor, LEAF, merge);
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.open(
@@ -183,7 +255,13 @@ impl<'d> Builder<'d> {
 
     fn place(&self, span: &granit_parser::Span) -> Span {
         let range = span.byte_range().unwrap_or(0..0);
-        Span::new(self.source, range.start + self.skip, range.end + self.skip)
+        let (start, end) = (self.offset(range.start), self.offset(range.end));
+        Span::new(self.source, start, end)
+    }
+
+    /// The place in the source of a place in the text the parser was given.
+    fn offset(&self, at: usize) -> usize {
+        self.skip + self.mended.map_or(at, |mended| mended.original(at))
     }
 
     fn open(&mut self, value: Value, span: Span, anchor: usize, tag: Option<String>) {
@@ -197,6 +275,7 @@ impl<'d> Builder<'d> {
             extent: LEAF,
             key: None,
             merges: Vec::new(),
+            merged: None,
         });
     }
 
@@ -292,6 +371,15 @@ impl<'d> Builder<'d> {
         self.finish(node, 0, extent, false);
     }
 
+    /// A block scalar without the line break that only its reader adds, where the text ends without one.
+    fn unended<'t>(&self, text: &'t str, style: ScalarStyle, place: Span) -> &'t str {
+        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        match block && self.unended_at.is_some_and(|end| place.end as usize >= end) {
+            true => text.strip_suffix('\n').unwrap_or(text),
+            false => text,
+        }
+    }
+
     /// Takes out of an alias's value what is tagged `!reset` in it: as in Compose such a part works at its own place only.
     fn drop_resets(&mut self, node: &mut Node, alias: Span) {
         match &mut node.value {
@@ -327,7 +415,9 @@ impl<'d> Builder<'d> {
     }
 
     /// Puts a complete value where it belongs: under the open key, into the open list, or on top.
-    fn finish(&mut self, mut node: Node, anchor: usize, extent: Extent, plain: bool) {
+    ///
+    /// `merge` says that it is the merge key where it is a key.
+    fn finish(&mut self, mut node: Node, anchor: usize, extent: Extent, merge: bool) {
         self.settle_tag(&mut node);
         if anchor != 0 {
             self.anchors.insert(
@@ -342,8 +432,14 @@ impl<'d> Builder<'d> {
             );
         }
         let Some(frame) = self.frames.last_mut() else {
-            if !node.is_null() {
-                self.documents.push(node);
+            match node.is_null() {
+                false => self.documents.push(node),
+                true => {
+                    let fault = "the top level must be a mapping, but this document is empty";
+                    let hint = "remove it with the `---` in front, or add `services:`";
+                    let fault = Diagnostic::error(fault).at(node.span);
+                    self.diags.push(fault.hint(hint));
+                }
             }
             return;
         };
@@ -364,11 +460,7 @@ impl<'d> Builder<'d> {
         }
         let Some((key, place)) = frame.key.take() else {
             let (text, place) = self.key(node);
-            let text = if plain && text == "<<" {
-                MERGE.to_owned()
-            } else {
-                text
-            };
+            let text = if merge { MERGE.to_owned() } else { text };
             if let Some(frame) = self.frames.last_mut() {
                 frame.key = Some((text, place));
             }
@@ -405,6 +497,18 @@ impl<'d> Builder<'d> {
     }
 
     fn merge_key(&mut self, node: Node, place: Span) {
+        if let Some(frame) = self.frames.last_mut() {
+            if let Some(first) = frame.merged {
+                let fault = Diagnostic::error("the key `<<` is already defined").at(place);
+                self.diags.push(
+                    fault
+                        .related(first, "the first definition")
+                        .hint("merge several mappings with one list: `<<: [*one, *other]`"),
+                );
+                return;
+            }
+            frame.merged = Some(place);
+        }
         let sources = match node.value {
             Value::List(items) => items,
             _ => vec![node],
@@ -500,6 +604,8 @@ fn inherit(entries: &mut Entries, merged: Node, at: Span, diags: &mut Diagnostic
 
 /// Stands for the merge key among the keys; no YAML text can hold it.
 const MERGE: &str = "\0<<";
+/// The tag that makes a quoted `<<` the merge key.
+const MERGE_TAG: &str = "tag:yaml.org,2002:merge";
 /// Stands for a key that is a list or a mapping; its entry is left out.
 const DROPPED: &str = "\0";
 
@@ -544,6 +650,29 @@ mod tests {
             r#"{"x":{"k":1,"l":2},"y":{"k":1,"l":3,"m":4},"z":{"k":1,"l":2}}"#
         );
         assert_eq!(json("\"<<\": 1"), r#"{"<<":1}"#);
+        assert_eq!(json("!!str <<: {k: 1}"), r#"{"<<":{"k":1}}"#);
+        assert_eq!(json("!!merge '<<': {k: 1}"), r#"{"k":1}"#);
+        assert_eq!(
+            parse("a:\n  <<: {k: 1}\n  <<: {l: 1}\n").1,
+            ["f.yaml:3:3: the key `<<` is already defined"]
+        );
+    }
+
+    #[test]
+    fn a_block_at_the_end_of_a_text_has_the_line_breaks_that_are_there() {
+        assert_eq!(json("a: |\n  b"), r#"{"a":"b"}"#);
+        assert_eq!(json("a: |\n  b\n"), r#"{"a":"b\n"}"#);
+        assert_eq!(json("a: |-\n  b"), r#"{"a":"b"}"#);
+        assert_eq!(json("a: |\n  b\n "), r#"{"a":"b\n"}"#);
+        assert_eq!(json("a: |+\n  b\n\nc: >\n  d"), r#"{"a":"b\n\n","c":"d"}"#);
+    }
+
+    #[test]
+    fn tags_are_kept_to_and_a_document_must_not_be_empty() {
+        assert_eq!(parse("a: !!int b").1, ["f.yaml:1:10: `b` is no !!int"]);
+        let empty = "the top level must be a mapping, but this document is empty";
+        assert_eq!(parse("a: 1\n---\n").1, [format!("f.yaml:2:4: {empty}")]);
+        assert_eq!(parse("").1, Vec::<String>::new());
     }
 
     #[test]
@@ -583,6 +712,20 @@ mod tests {
                 "f.yaml:2:104: b{path}: the alias nests values more than 128 levels deep"
             )]
         );
+    }
+
+    #[test]
+    fn what_only_a_strict_reader_refuses_is_read_and_keeps_its_places() {
+        assert_eq!(
+            json("a:\n  b: \"c\n d\n\ne\"# f\n  g: [1,#h\n2]\n  i: \"it\\'s\"\n"),
+            r#"{"a":{"b":"c d\ne","g":[1,2],"i":"it's"}}"#
+        );
+        let text = "a:\n  b: 'c\nd'\n  e: 1\n  e: 2\n";
+        assert_eq!(
+            parse(text).1,
+            ["f.yaml:5:3: a.e: the key `e` is already defined"]
+        );
+        assert_eq!(parse("a:\n  b: 'c\nd\n").1.len(), 1);
     }
 
     #[test]

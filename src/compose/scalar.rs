@@ -1,8 +1,9 @@
 //! What a YAML scalar means.
 //!
-//! In: its text, style and tag. Out: a [`Value`]. It never fails: what fits no other type is text.
+//! In: its text, style and tag. Out: a [`Value`], or why the text does not fit its tag. What fits no other type is text.
 //! Imports: `tree`. Rules: the resolver of Go's `yaml.v3`, which Compose reads with: `0440` and `0o440` are
-//! octal, `1_000` is an integer, `yes` and `22:22` are text, an unquoted date is a timestamp.
+//! octal, `1_000` is an integer, `yes` and `22:22` are text, an unquoted date is a timestamp, the value behind a
+//! tag of one's own is text.
 
 use granit_parser::ScalarStyle;
 
@@ -12,26 +13,39 @@ use super::tree::Value;
 const CORE: &str = "tag:yaml.org,2002:";
 
 /// Resolves a scalar.
-pub(super) fn resolve(text: &str, style: ScalarStyle, tag: Option<&str>) -> Value {
-    match tag.and_then(|tag| tag.strip_prefix(CORE)) {
-        Some("str" | "binary") => return Value::Text(text.to_owned()),
-        Some("null") => return Value::Null,
-        Some("float") => {
-            if let Value::Int(value) = plain(text) {
-                return Value::Float(value as f64);
-            }
-            return plain(text);
-        }
-        Some(_) => return plain(text),
-        None => {}
-    }
-    match style {
-        ScalarStyle::Plain => plain(text),
-        _ => Value::Text(text.to_owned()),
+///
+/// # Errors
+/// What the tag asks for and the text is not, in words.
+pub(super) fn resolve(text: &str, style: ScalarStyle, tag: Option<&str>) -> Result<Value, String> {
+    let Some(tag) = tag.filter(|tag| *tag != "!") else {
+        return Ok(match style {
+            ScalarStyle::Plain => plain(text),
+            _ => Value::Text(text.to_owned()),
+        });
+    };
+    let value = match tag.strip_prefix(CORE) {
+        Some("binary") => return binary(text).map(Value::Text),
+        Some("timestamp") if is_timestamp(text) => Value::Time(text.to_owned()),
+        Some("null" | "bool" | "timestamp") => plain(text),
+        Some("int" | "float") => match number(text) {
+            Some(value) => value,
+            None => plain(text),
+        },
+        _ => return Ok(Value::Text(text.to_owned())),
+    };
+    match (tag.strip_prefix(CORE), value) {
+        (Some("float"), Value::Int(value)) => Ok(Value::Float(value as f64)),
+        (Some("float"), value @ Value::Float(_))
+        | (Some("int"), value @ Value::Int(_))
+        | (Some("bool"), value @ Value::Bool(_))
+        | (Some("null"), value @ Value::Null)
+        | (Some("timestamp"), value @ Value::Time(_)) => Ok(value),
+        (kind, _) => Err(format!("`{text}` is no !!{}", kind.unwrap_or_default())),
     }
 }
 
-fn plain(text: &str) -> Value {
+/// Resolves a scalar without quotes and tag.
+pub(super) fn plain(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
         "true" | "True" | "TRUE" => return Value::Bool(true),
@@ -43,23 +57,26 @@ fn plain(text: &str) -> Value {
         "-.inf" | "-.Inf" | "-.INF" => return Value::Float(f64::NEG_INFINITY),
         _ => {}
     }
-    let number = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));
-    if !number {
+    if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
         return Value::Text(text.to_owned());
     }
     if is_timestamp(text) {
         return Value::Time(text.to_owned());
     }
-    let digits = text.replace('_', "");
+    number(text).unwrap_or_else(|| Value::Text(text.to_owned()))
+}
+
+/// A number, if the text is one; `_` may stand between its digits.
+fn number(text: &str) -> Option<Value> {
+    let digits = match text.starts_with('.') {
+        true => text.to_owned(),
+        false => text.replace('_', ""),
+    };
     if let Some(value) = integer(&digits) {
-        return Value::Int(value);
+        return Some(Value::Int(value));
     }
-    if is_float(&digits)
-        && let Ok(value) = digits.parse()
-    {
-        return Value::Float(value);
-    }
-    Value::Text(text.to_owned())
+    let value: f64 = digits.parse().ok().filter(|_| is_float(&digits))?;
+    value.is_finite().then_some(Value::Float(value))
 }
 
 /// An integer with Go's prefixes `0x`, `0b`, `0o`, `0`, if it fits 64 bits.
@@ -69,6 +86,7 @@ pub(super) fn integer(text: &str) -> Option<i128> {
         b'+' => (1, &text[1..]),
         _ => (1, text),
     };
+    let unsigned = digits.len() == text.len();
     let lower = digits.to_ascii_lowercase();
     let (base, body) = match lower.as_bytes() {
         [b'0', b'x', ..] => (16, &lower[2..]),
@@ -77,11 +95,19 @@ pub(super) fn integer(text: &str) -> Option<i128> {
         [b'0', _, ..] => (8, &lower[1..]),
         _ => (10, lower.as_str()),
     };
-    if body.is_empty() || !body.bytes().all(|b| b.is_ascii_alphanumeric()) {
+    // The resolver's second look at `0b` and `0o` takes a sign behind them.
+    let signed = unsigned && (digits.starts_with("0b") || digits.starts_with("0o"));
+    let bare = body.strip_prefix(['-', '+']).filter(|_| signed);
+    let bare = bare.unwrap_or(body);
+    if bare.is_empty() || !bare.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return None;
     }
     let value = sign * i128::from_str_radix(body, base).ok()?;
-    (i128::from(i64::MIN)..=i128::from(u64::MAX))
+    let most = match unsigned {
+        true => i128::from(u64::MAX),
+        false => i128::from(i64::MAX),
+    };
+    (i128::from(i64::MIN)..=most)
         .contains(&value)
         .then_some(value)
 }
@@ -103,30 +129,120 @@ fn is_float(text: &str) -> bool {
     })
 }
 
-/// `2001-1-2`, alone or with a time after `T`, `t` or a space.
 fn is_timestamp(text: &str) -> bool {
+    timestamp(text).is_some()
+}
+
+/// A timestamp as RFC 3339 writes it: `2001-1-2` is `2001-01-02T00:00:00Z`.
+///
+/// `2001-1-2`, or with a time: behind `T` or `t` it needs a zone, behind a space it has none. `None` for other texts.
+pub(super) fn timestamp(text: &str) -> Option<String> {
+    if !text
+        .as_bytes()
+        .get(..5)?
+        .iter()
+        .enumerate()
+        .all(|(at, b)| match at {
+            4 => *b == b'-',
+            _ => b.is_ascii_digit(),
+        })
+    {
+        return None;
+    }
     let (date, time) = match text.find(['T', 't', ' ']) {
-        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        Some(at) => (&text[..at], Some((text.as_bytes()[at], &text[at + 1..]))),
         None => (text, None),
     };
-    let number = |part: &str, most: usize| {
-        !part.is_empty() && part.len() <= most && part.bytes().all(|b| b.is_ascii_digit())
+    let (month, day) = date[5..].split_once('-')?;
+    let year = date[..4].parse::<u32>().ok()?;
+    let (month, day) = (short(month, 1, 12)?, short(day, 1, 31)?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
     };
-    let parts: Vec<&str> = date.split('-').collect();
-    let dated = matches!(parts.as_slice(), [year, month, day]
-        if year.len() == 4 && number(year, 4) && number(month, 2) && number(day, 2));
-    let in_range = || {
-        let at = |n: usize| parts[n].parse::<u32>().unwrap_or(0);
-        (1..=12).contains(&at(1)) && (1..=31).contains(&at(2))
+    if day > days {
+        return None;
+    }
+    let date = format!("{year:04}-{month:02}-{day:02}");
+    let Some((mark, time)) = time else {
+        return Some(format!("{date}T00:00:00Z"));
     };
-    let timed = time.is_none_or(|time| {
-        let mut fields = time.splitn(3, ':');
-        let seconds = |s: &str| s.get(..1).is_some_and(|c| number(c, 1));
-        fields.next().is_some_and(|hour| number(hour, 2))
-            && fields.next().is_some_and(|minute| number(minute, 2))
-            && fields.next().is_some_and(seconds)
-    });
-    dated && in_range() && timed
+    let (hour, rest) = time.split_once(':')?;
+    let (minute, rest) = rest.split_once(':')?;
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let (second, rest) = rest.split_at(digits(rest).min(2));
+    let (hour, minute, second) = (
+        short(hour, 0, 23)?,
+        short(minute, 0, 59)?,
+        short(second, 0, 59)?,
+    );
+    let (fraction, zone) = match rest
+        .strip_prefix(['.', ','])
+        .map(|rest| (digits(rest), rest))
+    {
+        Some((len @ 1.., rest)) => rest.split_at(len),
+        _ => ("", rest),
+    };
+    let fraction = fraction[..fraction.len().min(9)].trim_end_matches('0');
+    let dot = if fraction.is_empty() { "" } else { "." };
+    let zone = match (mark, zone) {
+        (b' ', "") => "Z",
+        (b'T' | b't', "Z" | "+00:00" | "-00:00") => "Z",
+        (b'T' | b't', zone) => offset(zone)?,
+        _ => return None,
+    };
+    Some(format!(
+        "{date}T{hour:02}:{minute:02}:{second:02}{dot}{fraction}{zone}"
+    ))
+}
+
+/// A number of one or two digits in a range.
+fn short(text: &str, least: u32, most: u32) -> Option<u32> {
+    let good = matches!(text.len(), 1 | 2) && text.bytes().all(|b| b.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| good)?;
+    (least..=most).contains(&number).then_some(number)
+}
+
+/// `+01:00`.
+fn offset(zone: &str) -> Option<&str> {
+    let (hours, minutes) = zone.strip_prefix(['+', '-'])?.split_once(':')?;
+    let two = |text: &str, most: u32| text.len() == 2 && short(text, 0, most).is_some();
+    (two(hours, 24) && two(minutes, 60)).then_some(zone)
+}
+
+/// The text that base 64 stands for; line breaks in it don't count.
+fn binary(text: &str) -> Result<String, String> {
+    let wrong = || "the value of !!binary is no base 64".to_owned();
+    let digits: Vec<u8> = text
+        .bytes()
+        .filter(|b| !matches!(b, b'\n' | b'\r'))
+        .collect();
+    if digits.len() % 4 != 0 {
+        return Err(wrong());
+    }
+    let padding = digits.iter().rev().take_while(|b| **b == b'=').count();
+    let mut bytes = Vec::with_capacity(digits.len() / 4 * 3);
+    let (mut bits, mut count) = (0u32, 0u32);
+    for digit in &digits[..digits.len() - padding.min(2)] {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return Err(wrong()),
+        };
+        (bits, count) = (bits << 6 | u32::from(value), count + 6);
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+            bits &= (1 << count) - 1;
+        }
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
@@ -134,7 +250,11 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> String {
-        match resolve(text, ScalarStyle::Plain, None) {
+        word(plain(text))
+    }
+
+    fn word(value: Value) -> String {
+        match value {
             Value::Null => "null".into(),
             Value::Bool(value) => format!("bool {value}"),
             Value::Int(value) => format!("int {value}"),
@@ -165,7 +285,15 @@ mod tests {
             (".", "text"),
             ("2020-01-02", "time"),
             ("2020-01-02T03:04:05Z", "time"),
+            ("2020-1-2 3:4:5.6", "time"),
+            ("2020-01-02T03:04:05", "text"),
+            ("2020-01-02 03:04:05Z", "text"),
             ("2020-13-02", "text"),
+            ("2021-02-29", "text"),
+            ("1e400", "text"),
+            ("._5", "text"),
+            ("+18446744073709551615", "float 18446744073709552000"),
+            ("0b-1", "int -1"),
             ("1-2", "text"),
             ("True", "bool true"),
             ("~", "null"),
@@ -175,15 +303,62 @@ mod tests {
     }
 
     #[test]
-    fn quotes_and_the_str_tag_make_text() {
-        assert!(matches!(
-            resolve("1", ScalarStyle::DoubleQuoted, None),
-            Value::Text(_)
-        ));
-        let tag = Some("tag:yaml.org,2002:str");
-        assert!(matches!(
-            resolve("1", ScalarStyle::Plain, tag),
-            Value::Text(_)
-        ));
+    fn quotes_and_tags_choose_the_type() {
+        let quoted = resolve("1", ScalarStyle::DoubleQuoted, None);
+        assert_eq!(quoted.map(word), Ok("text".into()));
+        for (text, tag, want) in [
+            ("1", "str", Ok("text")),
+            ("0x10", "int", Ok("int 16")),
+            ("1", "float", Ok("float 1")),
+            ("true", "bool", Ok("bool true")),
+            ("", "null", Ok("null")),
+            ("2001-01-02", "timestamp", Ok("time")),
+            ("1", "own", Ok("text")),
+            ("1.5", "int", Err("`1.5` is no !!int")),
+            ("yes", "bool", Err("`yes` is no !!bool")),
+            ("1", "timestamp", Err("`1` is no !!timestamp")),
+        ] {
+            let tag = format!("{CORE}{tag}");
+            let value = resolve(text, ScalarStyle::Plain, Some(&tag)).map(word);
+            assert_eq!(
+                value,
+                want.map(str::to_owned).map_err(str::to_owned),
+                "{text} {tag}"
+            );
+        }
+        assert_eq!(
+            resolve("1", ScalarStyle::Plain, Some("!own")).map(word),
+            Ok("text".into())
+        );
+        assert_eq!(
+            resolve("1", ScalarStyle::Plain, Some("!")).map(word),
+            Ok("int 1".into())
+        );
+    }
+
+    #[test]
+    fn timestamps_and_base_64_are_decoded() {
+        for (text, want) in [
+            ("2001-1-2", Some("2001-01-02T00:00:00Z")),
+            (
+                "2001-01-02t3:4:5.600+01:00",
+                Some("2001-01-02T03:04:05.6+01:00"),
+            ),
+            ("2001-01-02T24:00:00Z", None),
+            ("20010-1-2", None),
+            ("2001-é-2", None),
+        ] {
+            assert_eq!(timestamp(text).as_deref(), want, "{text}");
+        }
+        for (text, want) in [
+            ("aGVsbG8=", Ok("hello")),
+            ("aGVs\nbG8h", Ok("hello!")),
+            ("", Ok("")),
+            ("a!b=", Err(())),
+            ("aGVsbG8", Err(())),
+            ("a===", Err(())),
+        ] {
+            assert_eq!(binary(text).as_deref().map_err(|_| ()), want, "{text}");
+        }
     }
 }

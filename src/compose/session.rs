@@ -68,6 +68,8 @@ pub(super) struct Session<'e> {
     pub(super) warned: BTreeSet<String>,
     /// Whether variables are replaced.
     pub(super) interpolate: bool,
+    /// Variables of the project, which files named by `env_file` see wherever they are named.
+    pub(super) vars: Rc<Vars>,
     /// What was fetched, and what its files may read.
     pub(super) remotes: Remotes,
     /// Whether a file could not be read to its end: what seems undefined may stand in the rest.
@@ -86,6 +88,7 @@ impl<'e> Session<'e> {
             diags: Diagnostics::default(),
             warned: BTreeSet::new(),
             interpolate,
+            vars: Rc::default(),
             remotes: Remotes::default(),
             partial: false,
             origins: Vec::new(),

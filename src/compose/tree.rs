@@ -1,7 +1,7 @@
 //! The tree that the loading phases hand on: YAML values, each with the place it was written.
 //!
 //! In: values made by `read`. Out: lookups, words for messages, JSON. It never parses text and resolves nothing.
-//! Imports: `base`, `trace`.
+//! Imports: `base`, `scalar` (timestamps), `trace`.
 
 use indexmap::IndexMap;
 use serde_json::Value as Json;
@@ -186,7 +186,10 @@ impl Node {
                 .or_else(|_| u64::try_from(*value).map(Json::from))
                 .unwrap_or_else(|_| Json::String(value.to_string())),
             Value::Float(value) => float_json(*value),
-            Value::Text(text) | Value::Time(text) => Json::String(text.clone()),
+            Value::Text(text) => Json::String(text.clone()),
+            Value::Time(text) => {
+                Json::String(super::scalar::timestamp(text).unwrap_or_else(|| text.clone()))
+            }
             Value::List(items) => Json::Array(items.iter().map(Self::to_json).collect()),
             Value::Map(entries) => Json::Object(entries_json(entries)),
         }
@@ -202,11 +205,8 @@ pub(super) fn entries_json(entries: &Entries) -> serde_json::Map<String, Json> {
         .collect()
 }
 
-/// A number as JSON: whole ones without a fraction, as Go's encoder.
+/// A number as JSON; one that JSON can't hold is text.
 fn float_json(value: f64) -> Json {
-    if value.fract() == 0.0 && value.abs() < 9e15 {
-        return Json::from(value as i64);
-    }
     serde_json::Number::from_f64(value)
         .map_or_else(|| Json::String(format_float(value)), Json::Number)
 }

@@ -15,6 +15,9 @@ use crate::compose::merge;
 use crate::compose::session::{Origin, Reason};
 use crate::compose::tree::{Entries, Node, Value};
 
+/// Who knows a variable.
+type Lookup<'l> = &'l dyn Fn(&str) -> Option<String>;
+
 impl Canon<'_, '_> {
     pub(super) fn env_files(&mut self, entries: &mut Entries) {
         let Some(files) = entries.shift_remove("env_file") else {
@@ -26,7 +29,10 @@ impl Canon<'_, '_> {
             .cloned()
             .unwrap_or_default();
         let mut merged = Entries::new();
-        for file in files.items().unwrap_or_default() {
+        let mut below = dotenv::Variables::new();
+        let vars = self.session.vars.clone();
+        let listed = files.items().filter(|_| self.resolve_env);
+        for file in listed.unwrap_or_default() {
             let Some(path) = file.text_of("path") else {
                 continue;
             };
@@ -46,13 +52,19 @@ impl Canon<'_, '_> {
                     .hint("write `raw`, or remove the key for the usual format");
                 self.session.diags.push(fault);
             }
-            let path = PathBuf::from(self.resolve(place, path));
+            let path = PathBuf::from(self.located(place, path));
             if !required && !self.session.remotes.bars(&path, place) && !path.exists() {
                 continue;
             }
-            let own = own.clone();
-            let found = self.under_found("env_file", &path, place, raw, Some(&own));
+            // As Compose, the project's own variables answer here, also in a file that is included.
+            let lookup = |name: &str| {
+                let set = vars.get(name).cloned();
+                set.or_else(|| own.get(name).and_then(Node::scalar))
+            };
+            let around = (&lookup as Lookup<'_>, &below);
+            let found = self.under_found("env_file", &path, place, raw, around);
             for (name, value) in found {
+                below.insert(name.clone(), value.clone());
                 let entry = Node {
                     key: Some(place),
                     ..Node::text(place, value)
@@ -81,28 +93,24 @@ impl Canon<'_, '_> {
         path: &std::path::Path,
         place: Span,
         raw: bool,
-        own: Option<&Entries>,
+        around: (Lookup<'_>, &dotenv::Variables),
     ) -> dotenv::Variables {
         self.path.0.push(Key::Name(key.to_owned()));
-        let found = self.variables_file(path, place, raw, own);
+        let found = self.variables_file(path, place, raw, around);
         self.path.0.pop();
         found
     }
 
-    /// Reads an env or label file; `own` answers for references in it after the project's variables, without `own` only
-    /// the file itself does.
+    /// Reads an env or label file.
+    ///
+    /// `around` answers for references in the file: the first before the file itself, the second after it.
     fn variables_file(
         &mut self,
         path: &std::path::Path,
         place: Span,
         raw: bool,
-        own: Option<&Entries>,
+        around: (Lookup<'_>, &dotenv::Variables),
     ) -> dotenv::Variables {
-        let vars = self
-            .session
-            .origin(place.source)
-            .map(|o| o.vars.clone())
-            .unwrap_or_default();
         if !self.session.remotes.bars(path, place) && !path.is_file() {
             let shown = self.session.show(path);
             let text = format!("env file `{shown}` not found");
@@ -131,16 +139,11 @@ impl Canon<'_, '_> {
         };
         self.session.set_reason(id, reason);
         let text = self.session.text(id);
-        let lookup = |name: &str| {
-            vars.get(name)
-                .cloned()
-                .or_else(|| own?.get(name).and_then(Node::scalar))
-                .filter(|_| own.is_some())
-        };
+        let (lookup, below) = around;
         let mut unset = Vec::new();
         let found = match raw {
-            true => dotenv::parse_raw(&text, &lookup),
-            false => dotenv::parse(&text, &lookup, &mut unset),
+            true => dotenv::parse_raw(&text, lookup),
+            false => dotenv::parse_over(&text, lookup, below, &mut unset),
         };
         match found {
             Ok(found) => {
@@ -170,10 +173,15 @@ impl Canon<'_, '_> {
             return;
         };
         let mut merged = Entries::new();
+        let (mut earlier, none) = (dotenv::Variables::new(), dotenv::Variables::new());
         for file in files.items().unwrap_or_default() {
             let Some(path) = file.as_text() else { continue };
-            let path = PathBuf::from(self.resolve(file.span, path));
-            for (name, value) in self.under_found("label_file", &path, file.span, false, None) {
+            let path = PathBuf::from(self.located(file.span, path));
+            let lookup = |name: &str| earlier.get(name).cloned();
+            let around = (&lookup as Lookup<'_>, &none);
+            let found = self.under_found("label_file", &path, file.span, false, around);
+            for (name, value) in found {
+                earlier.insert(name.clone(), value.clone());
                 merge::insert_over(&mut merged, &name, Node::text(file.span, value));
             }
         }

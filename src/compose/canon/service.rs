@@ -52,7 +52,8 @@ impl Canon<'_, '_> {
         let Some(entries) = build.entries_mut() else {
             return;
         };
-        if entries.contains_key("dockerfile") && entries.contains_key("dockerfile_inline") {
+        let both = ["dockerfile", "dockerfile_inline"].map(|key| entries.contains_key(key));
+        if self.consistent && both == [true, true] {
             let fault = "`dockerfile` and `dockerfile_inline` exclude each other";
             let diag = Diagnostic::error(fault)
                 .at(place)
@@ -130,7 +131,11 @@ impl Canon<'_, '_> {
             }
             self.watch_target(at, rule, place);
             let exec = || Node::new(span, Value::Map(Entries::new()));
-            rule.entry("exec".to_owned()).or_insert_with(exec);
+            let exec = rule.entry("exec".to_owned()).or_insert_with(exec);
+            if let Some(exec) = exec.entries_mut() {
+                let none = || Node::new(span, Value::Null);
+                exec.entry("command".to_owned()).or_insert_with(none);
+            }
         }
     }
 
@@ -188,6 +193,7 @@ impl Canon<'_, '_> {
         }
         if let (Some(scale), Some(replicas)) = (scale, replicas)
             && scale != replicas
+            && self.consistent
         {
             let fault = format!("`scale: {scale}` and `deploy.replicas: {replicas}` differ");
             let hint = "write the number in one place only";
@@ -202,6 +208,9 @@ impl Canon<'_, '_> {
 
     /// `mem_limit` and its kin may be said in two places, but not differently.
     fn limits(&mut self, entries: &Entries) {
+        if !self.consistent {
+            return;
+        }
         let resources = entries
             .get("deploy")
             .and_then(|deploy| deploy.get("resources"));
@@ -329,7 +338,7 @@ fn number(node: &Node) -> Option<i128> {
 }
 
 /// What a service implies: the default network, dependencies, names of policies.
-fn normalise(entries: &mut Entries, span: Span) {
+pub(super) fn normalise(entries: &mut Entries, span: Span) {
     let alone = entries.contains_key("network_mode")
         || entries.contains_key("provider")
         || entries.contains_key("networks");

@@ -21,6 +21,9 @@ use crate::compose::yaml;
 impl Canon<'_, '_> {
     /// The canonical form of a value; `None` leaves the key out.
     pub(super) fn value(&mut self, rule: &Rule, node: Node) -> Option<Node> {
+        if self.as_written {
+            return self.written(rule, node);
+        }
         match rule {
             Rule::Any | Rule::Own(_) => Some(node),
             Rule::Nullable(rule) => match node.is_null() {
@@ -56,7 +59,7 @@ impl Canon<'_, '_> {
             Rule::Float => self
                 .float(&node)
                 .filter(|n| *n != 0.0)
-                .map(|n| node.with(Value::Float(n))),
+                .map(|n| node.with(Value::Float(single(n)))),
             Rule::Bytes | Rule::WholeBytes | Rule::BytesText => {
                 let bytes = self.bytes(&node).filter(|n| *n != 0)?;
                 let size = Some(&Key::Name("size".to_owned()));
@@ -163,7 +166,7 @@ impl Canon<'_, '_> {
         shell.with(Value::Map(out))
     }
 
-    fn each(&mut self, rule: &Rule, node: Node) -> Node {
+    pub(super) fn each(&mut self, rule: &Rule, node: Node) -> Node {
         let shell = node.with(Value::Null);
         let Value::Map(entries) = node.value else {
             return shell;
@@ -179,7 +182,7 @@ impl Canon<'_, '_> {
         shell.with(Value::Map(out))
     }
 
-    fn list(&mut self, rule: &Rule, node: Node) -> Node {
+    pub(super) fn list(&mut self, rule: &Rule, node: Node) -> Node {
         let shell = node.with(Value::Null);
         let Value::List(items) = node.value else {
             return shell;
@@ -198,7 +201,7 @@ impl Canon<'_, '_> {
         shell.with(Value::List(out))
     }
 
-    fn named(&mut self, named: Named, rule: &Rule, node: Node) -> Node {
+    pub(super) fn named(&mut self, named: Named, rule: &Rule, node: Node) -> Node {
         if let Value::List(items) = &node.value {
             let mut out = Entries::new();
             for item in items {
@@ -425,6 +428,16 @@ impl Canon<'_, '_> {
 
     /// Bare names take their value from the variables of the file they stand in; unset ones stay empty.
     fn vars(&mut self, node: Node) -> Node {
+        for item in node.items().unwrap_or_default() {
+            let text = item.as_text().unwrap_or_default();
+            let name = text.split('=').next().unwrap_or_default();
+            // As Compose, an unset argument of a build is gone before its name is looked at.
+            let gone = name == text && self.path.0.last() == Some(&Key::Name("args".to_owned()));
+            if name.ends_with(char::is_whitespace) && !gone {
+                let fault = format!("the variable name `{name}` ends in a blank; write NAME=value");
+                self.fault(item, fault);
+            }
+        }
         let mut node = merge::pairs(node);
         if let Some(entries) = node.entries_mut() {
             for (name, entry) in entries {
@@ -559,7 +572,7 @@ impl Canon<'_, '_> {
         }
     }
 
-    fn short(&mut self, short: Short, node: Node) -> Option<Node> {
+    pub(super) fn short(&mut self, short: Short, node: Node) -> Option<Node> {
         let text = node.as_text()?.to_owned();
         let entry = |key: &str| {
             let value = Node {
@@ -643,6 +656,11 @@ fn hosts(node: Node) -> Node {
         *items = list;
     }
     node
+}
+
+/// A number with the digits that 32 bits hold, as Compose keeps it.
+fn single(value: f64) -> f64 {
+    (value as f32).to_string().parse().unwrap_or(value)
 }
 
 fn options(node: Node) -> Node {

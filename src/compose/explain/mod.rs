@@ -93,7 +93,7 @@ impl<'e> Explainer<'e> {
     /// Every fault in the files.
     pub fn load(request: &LoadRequest, env: &'e Env) -> Result<Self, LoadError> {
         let mut session = Session::new(env, true);
-        let Some((stage, canonical)) = canonical(request, env, &mut session) else {
+        let Some((stage, canonical)) = canonical(request, env, &mut session, false) else {
             return Err(failed(session));
         };
         if session.diags.has_errors() {

@@ -239,3 +239,66 @@ use {optional, shape};
 
 /// The rule of `x-*` keys.
 pub(super) static EXTENSION: Rule = Rule::Any;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The shapes that a rule leads to.
+    fn shapes(rule: &'static Rule, all: &mut Vec<&'static Shape>) {
+        match rule {
+            Rule::Object(shape) | Rule::Short(_, shape) | Rule::Own(shape) => below(shape, all),
+            Rule::Nullable(rule)
+            | Rule::Each(rule)
+            | Rule::List(rule)
+            | Rule::Named(_, rule)
+            | Rule::OneOrList(rule)
+            | Rule::AllOrList(rule) => shapes(rule, all),
+            Rule::External => below(&EXTERNAL, all),
+            Rule::Ulimit => below(&ULIMIT, all),
+            _ => {}
+        }
+    }
+
+    fn below(shape: &'static Shape, all: &mut Vec<&'static Shape>) {
+        if !all.iter().any(|known| std::ptr::eq(*known, shape)) {
+            all.push(shape);
+            for field in shape.all() {
+                shapes(&field.rule, all);
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_have_names_of_their_own_each_key_once_and_a_meaning_for_each() {
+        let mut all = Vec::new();
+        below(&PROJECT, &mut all);
+        assert!(all.len() > 45, "only {} shapes", all.len());
+        let mut names: Vec<&str> = all.iter().map(|shape| shape.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all.len());
+        for shape in all {
+            let mut keys: Vec<&str> = shape.names().collect();
+            let count = keys.len();
+            keys.sort_unstable();
+            keys.dedup();
+            assert_eq!(keys.len(), count, "{} has a key twice", shape.name);
+            for key in shape.required {
+                assert!(shape.field(key).is_some(), "{}: no key {key}", shape.name);
+            }
+            if let Some((other, without)) = shape.also {
+                let known = |key: &&&str| other.field(key).is_none();
+                assert_eq!(without.iter().find(known), None, "{}", other.name);
+            }
+            for field in shape.fields {
+                let text = field.about.trim();
+                assert!(
+                    text.ends_with('.') && !text.contains("  "),
+                    "{}: {text}",
+                    field.name
+                );
+            }
+        }
+    }
+}

@@ -81,7 +81,7 @@ shape! {
     ENV_FILE {
         /// `raw` takes values as they are, without quotes and interpolation.
         "format": Text,
-        /// The file.
+        /// Path of the file.
         "path": Text,
         /// Whether a missing file is an error.
         "required": Flag => "true",
