@@ -9,6 +9,8 @@ mod files;
 mod lists;
 mod service;
 mod short;
+#[cfg(test)]
+mod tests;
 mod unit;
 mod value;
 mod words;

@@ -90,6 +90,14 @@ impl Canon<'_, '_> {
                 entries.shift_remove("args");
             }
         }
+        let secrets = entries.get("secrets").and_then(Node::items);
+        for (at, secret) in secrets.unwrap_or_default().iter().enumerate() {
+            if secret.entries().is_some() && secret.get("source").is_none() {
+                let path = self.path.key("build").key("secrets").index(at);
+                let hint = "add `source:` with a name of the top-level `secrets`";
+                self.missing(&path, "source", secret.place(), hint);
+            }
+        }
         if let Some(ssh) = entries.get_mut("ssh") {
             self.ssh_keys(ssh);
             keys_as_list(ssh);
