@@ -666,7 +666,7 @@ mod tests {
 
     #[test]
     fn tags_are_kept_to_and_a_document_must_not_be_empty() {
-        assert_eq!(parse("a: !!int b").1, ["f.yaml:1:10: `b` is no !!int"]);
+        assert_eq!(parse("a: !!int b").1, ["f.yaml:1:10: a: `b` is no !!int"]);
         let empty = "the top level must be a mapping, but this document is empty";
         assert_eq!(parse("a: 1\n---\n").1, [format!("f.yaml:2:4: {empty}")]);
         assert_eq!(parse("").1, Vec::<String>::new());

@@ -183,6 +183,68 @@ fn the_environment_goes_over_dot_env_and_unset_names_warn_once() {
 }
 
 #[test]
+fn env_files_see_the_project_then_the_service_then_themselves_then_earlier_ones() {
+    let dir = Dir::new(&[
+        (
+            "compose.yaml",
+            "include: [sub/i.yaml]\nservices: {a: {image: x, env_file: [e1, e2], label_file: [l1, l2], environment: {OWN: own}}}\n",
+        ),
+        (".env", "P=project\n"),
+        ("e1", "A=1\nB=$A\nP=file\n"),
+        ("e2", "A=2\nC=$A$B-$OWN-$P\n"),
+        ("l1", "K=1\n"),
+        ("l2", "K=2\nL=$K$P\n"),
+        ("sub/i.yaml", "services: {b: {image: x, env_file: e}}\n"),
+        ("sub/.env", "P=included\n"),
+        ("sub/e", "Q=$P\n"),
+    ]);
+    let project = dir.load().unwrap();
+    assert_eq!(env_of(&project, "a", "C"), Some("21-own-project"));
+    assert_eq!(env_of(&project, "a", "P"), Some("file"));
+    assert_eq!(env_of(&project, "b", "Q"), Some("project"));
+    let labels = &project.document["services"]["a"]["labels"];
+    assert_eq!(labels, &serde_json::json!({"K": "2", "L": "1"}));
+}
+
+#[test]
+fn the_default_env_file_is_switched_off_by_a_boolean_only() {
+    let dir = || {
+        Dir::new(&[
+            (
+                "compose.yaml",
+                "services: {a: {image: 'x${V:-}', profiles: ['']}}\n",
+            ),
+            (".env", "V=1\n"),
+        ])
+    };
+    let image = |dir: Dir| {
+        let project = dir.load().unwrap();
+        project.document["services"]["a"]["image"].to_string()
+    };
+    assert_eq!(image(dir()), "\"x1\"");
+    assert_eq!(image(dir().var("COMPOSE_DISABLE_ENV_FILE", "T")), "\"x\"");
+    let refused = errors(dir().var("COMPOSE_DISABLE_ENV_FILE", "on").load());
+    let fault = "COMPOSE_DISABLE_ENV_FILE is `on`, which is no boolean";
+    assert_eq!(refused, [fault]);
+    let own = Dir::new(&[
+        ("compose.yaml", "services: {a: {image: 'x${V:-}'}}\n"),
+        (".env", "V=1\nCOMPOSE_DISABLE_ENV_FILE=1\n"),
+    ]);
+    assert_eq!(image(own), "\"x\"");
+}
+
+#[test]
+fn a_file_that_says_nothing_is_empty() {
+    for text in ["{}", "version: '3'", "# c\n", "---\n"] {
+        let refused = errors(one(text));
+        assert!(
+            refused.iter().any(|fault| fault.contains("empty")),
+            "{text}: {refused:?}"
+        );
+    }
+}
+
+#[test]
 fn extends_reaches_other_files_and_their_paths_start_there() {
     let dir = Dir::new(&[
         (
