@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Map, Value};
 
-use super::model::{Project, Service, VolumeSource};
+use super::model::{Dependency, Project, Service, VolumeSource};
 use crate::base::diag::{Diagnostic, Diagnostics, nearest};
 use crate::base::key::KeyPath;
 use crate::base::name::ServiceName;
@@ -65,6 +65,9 @@ pub fn select(mut project: Project, selection: &Selection) -> Result<Project, Di
         return Err(diags);
     }
     let active = active_profiles(&project, selection);
+    if !selection.services.is_empty() {
+        required_are_on(&project, selection, &mut diags);
+    }
     let kept = kept(&project, selection, &active, &mut diags);
     if diags.has_errors() {
         return Err(diags);
@@ -109,6 +112,9 @@ pub fn select(mut project: Project, selection: &Selection) -> Result<Project, Di
         &mut project.document,
         &names.iter().map(|name| name.as_str().to_owned()).collect(),
     );
+    if !selection.services.is_empty() {
+        forget_dependencies(&mut project.document, &names);
+    }
     for (name, scale) in &selection.scale {
         set_scale(&mut project.document, name, *scale);
     }
@@ -128,6 +134,42 @@ fn active_profiles(project: &Project, selection: &Selection) -> BTreeSet<String>
         .chain(theirs)
         .cloned()
         .collect()
+}
+
+/// Reports what services that are on need but is off, whoever is named on the command line: as in Compose the
+/// project must be whole before it is narrowed.
+fn required_are_on(project: &Project, selection: &Selection, diags: &mut Diagnostics) {
+    let base = project.profiles.iter().chain(&selection.profiles);
+    let base: BTreeSet<String> = base.cloned().collect();
+    let named = |name: &ServiceName| selection.services.iter().any(|n| n == name.as_str());
+    for (name, service) in &project.services {
+        if !is_on(service, &base) || named(name) {
+            continue;
+        }
+        for (other, dependency) in &service.depends_on {
+            let target = project.services.get(other);
+            if let Some(target) = target.filter(|t| dependency.required && !is_on(t, &base)) {
+                diags.push(off(name, other, dependency, target));
+            }
+        }
+    }
+}
+
+/// That a service needs another one that is off.
+fn off(name: &ServiceName, other: &ServiceName, need: &Dependency, target: &Service) -> Diagnostic {
+    let profiles = target.profiles.join(", ");
+    let text = format!(
+        "service `{other}` is required by `{name}` but is off: it belongs to the profiles {profiles}"
+    );
+    let path = KeyPath::root()
+        .key("services")
+        .key(name.as_str())
+        .key("depends_on");
+    let hint = format!(
+        "add --profile {}",
+        target.profiles.first().map_or("NAME", String::as_str)
+    );
+    Diagnostic::error(text).at(need.span).path(&path).hint(hint)
 }
 
 fn is_on(service: &Service, active: &BTreeSet<String>) -> bool {
@@ -175,6 +217,12 @@ fn kept(
         };
         for (other, dependency) in &service.depends_on {
             let Some((other, target)) = project.services.get_key_value(other) else {
+                if dependency.required {
+                    let text =
+                        format!("service `{name}` depends on `{other}`, which is not defined");
+                    let path = KeyPath::root().key("services").key(name.as_str());
+                    diags.push(Diagnostic::error(text).at(dependency.span).path(&path));
+                }
                 continue;
             };
             if is_on(target, active) {
@@ -182,24 +230,7 @@ fn kept(
                     queue.push_back(other);
                 }
             } else if dependency.required {
-                let profiles = target.profiles.join(", ");
-                let text = format!(
-                    "service `{other}` is required by `{name}` but is off: it belongs to the profiles {profiles}"
-                );
-                let path = KeyPath::root()
-                    .key("services")
-                    .key(name.as_str())
-                    .key("depends_on");
-                let hint = format!(
-                    "add --profile {}",
-                    target.profiles.first().map_or("NAME", String::as_str)
-                );
-                diags.push(
-                    Diagnostic::error(text)
-                        .at(dependency.span)
-                        .path(&path)
-                        .hint(hint),
-                );
+                diags.push(off(name, other, dependency, target));
             }
         }
     }
@@ -285,6 +316,23 @@ pub(super) fn narrow(document: &mut Map<String, Value>, services: &BTreeSet<Stri
         }
     }
     document.remove("models");
+}
+
+/// Drops the dependencies on services that are not meant.
+fn forget_dependencies(document: &mut Map<String, Value>, names: &BTreeSet<ServiceName>) {
+    let services = document.get_mut("services").and_then(Value::as_object_mut);
+    for service in services.into_iter().flat_map(Map::values_mut) {
+        let Some(service) = service.as_object_mut() else {
+            continue;
+        };
+        let Some(needs) = service.get_mut("depends_on").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        needs.retain(|other, _| names.contains(other.as_str()));
+        if needs.is_empty() {
+            service.remove("depends_on");
+        }
+    }
 }
 
 fn set_scale(document: &mut Map<String, Value>, name: &str, scale: u32) {

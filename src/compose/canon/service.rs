@@ -22,7 +22,7 @@ impl Canon<'_, '_> {
         self.env_files(entries);
         self.label_files(entries);
         if let Some(build) = entries.get_mut("build") {
-            self.build(build, normalize);
+            self.build(build, span, normalize);
         }
         self.ports(entries);
         self.mounts(entries);
@@ -46,7 +46,7 @@ impl Canon<'_, '_> {
         }
     }
 
-    fn build(&mut self, build: &mut Node, normalize: bool) {
+    fn build(&mut self, build: &mut Node, service: Span, normalize: bool) {
         let place = build.key_place();
         let Some(entries) = build.entries_mut() else {
             return;
@@ -60,7 +60,7 @@ impl Canon<'_, '_> {
         }
         let context = entries
             .entry("context".to_owned())
-            .or_insert_with(|| Node::text(place, "."));
+            .or_insert_with(|| Node::text(service, "."));
         if let Some(text) = context.as_text().filter(|text| !is_address(text)) {
             context.value = Value::Text(self.resolve(context.span, text));
         }
