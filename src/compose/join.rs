@@ -379,9 +379,12 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
         Value::Map(entries) => {
             for (key, value) in entries {
                 if !matches!(key.as_str(), "path" | "env_file" | "project_directory") {
-                    let fault = format!("unknown key `{key}` in `include`");
+                    if key.starts_with("x-") {
+                        continue;
+                    }
+                    let fault = format!("unknown key `{key}` in `include` is ignored");
                     session.diags.push(
-                        Diagnostic::error(fault)
+                        Diagnostic::warning(fault)
                             .at(value.key_place())
                             .hint("the keys are path, env_file and project_directory"),
                     );
@@ -530,6 +533,30 @@ pub(super) fn env_file(
     }
 }
 
+/// Keys whose text is a path.
+const PATHS: [&str; 6] = ["build", "context", "env_file", "file", "label_file", "path"];
+
+/// Whether two definitions mean the same: equal values, and equal paths where relative ones start elsewhere.
+fn same_meaning(session: &Session<'_>, a: &Node, b: &Node, key: &str) -> bool {
+    match (&a.value, &b.value) {
+        (Value::Map(x), Value::Map(y)) => {
+            let twin = |(key, a): (&String, &Node)| {
+                y.get(key).is_some_and(|b| same_meaning(session, a, b, key))
+            };
+            x.len() == y.len() && x.iter().all(twin)
+        }
+        (Value::List(x), Value::List(y)) => {
+            let twin = |(a, b): (&Node, &Node)| same_meaning(session, a, b, key);
+            x.len() == y.len() && x.iter().zip(y).all(twin)
+        }
+        (Value::Text(x), Value::Text(y)) => {
+            let path = x.starts_with('.') || PATHS.contains(&key) && !x.contains("://");
+            x == y && (!path || session.absolute(a.span, x) == session.absolute(b.span, y))
+        }
+        _ => a.same(b),
+    }
+}
+
 /// Copies the entries of an included model; two different definitions of a name are an error.
 fn import(session: &mut Session<'_>, document: &mut Node, model: Node, place: Span) {
     let Value::Map(sections) = model.value else {
@@ -559,7 +586,7 @@ fn import(session: &mut Session<'_>, document: &mut Node, model: Node, place: Sp
         };
         for (name, node) in imported {
             match target.get(&name) {
-                Some(known) if !known.same(&node) => session.diags.push(
+                Some(known) if !same_meaning(session, known, &node, "") => session.diags.push(
                     Diagnostic::error(format!(
                         "`{section}.{name}` conflicts with an included definition"
                     ))

@@ -708,6 +708,59 @@ mod tests {
     }
 
     #[test]
+    fn what_fits_no_form_of_its_key_changes_nothing_and_is_warned_about() {
+        let file = |body: &str| format!("services: {{a: {{{body}}}}}");
+        for (below, above, json) in [
+            ("labels: {x: 1}", "labels: 5", r#"{"labels":{"x":1}}"#),
+            ("build: ./b", "build: [c]", r#"{"build":"./b"}"#),
+            (
+                "depends_on: [b]",
+                "depends_on: c",
+                r#"{"depends_on":["b"]}"#,
+            ),
+        ] {
+            let (merged, faults) = merged(&[&file(below), &file(above)]);
+            assert_eq!(merged, json);
+            assert!(faults[0].contains("and is ignored"), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_replaced_by_nothing_and_single_texts_are_added() {
+        assert_eq!(
+            both("environment: {A: 1}", "environment: [A]"),
+            r#"{"environment":{"A":null}}"#
+        );
+        assert_eq!(
+            both("labels: {x: 1}", "labels: y"),
+            r#"{"labels":{"x":1,"y":null}}"#
+        );
+        assert_eq!(
+            both("ulimits: {n: {soft: 1, hard: 2}}", "ulimits: {n: 5}"),
+            r#"{"ulimits":{"n":5}}"#
+        );
+        assert_eq!(
+            both("gpus: all", "gpus: [{count: 1}]"),
+            r#"{"gpus":[{"count":-1},{"count":1}]}"#
+        );
+    }
+
+    #[test]
+    fn tags_mean_nothing_through_aliases_inside_tagged_values_and_to_extending_services() {
+        let text = "x: &m {ports: !reset []}\nservices: {a: {<<: *m}}\n";
+        let (json, faults) = merged(&["services: {a: {ports: [1]}}", text]);
+        assert_eq!(json, r#"{"ports":[1]}"#);
+        assert!(faults[0].contains("has no effect through this alias"));
+        assert_eq!(
+            both(
+                "ports: [1]",
+                "ports: !override [2], labels: !override {a: !reset 1}"
+            ),
+            r#"{"labels":{"a":"1"},"ports":[2]}"#
+        );
+    }
+
+    #[test]
     fn kinds_that_can_not_merge_are_reported_with_both_places() {
         let (_, faults) = merged(&["services: {a: {ports: [1]}}", "services: {a: {ports: x}}"]);
         assert_eq!(

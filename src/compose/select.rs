@@ -114,6 +114,9 @@ pub fn select(mut project: Project, selection: &Selection) -> Result<Project, Di
         &mut project.document,
         &names.iter().map(|name| name.as_str().to_owned()).collect(),
     );
+    if !selection.services.is_empty() {
+        forget_dependencies(&mut project.document, &names);
+    }
     for (name, scale) in &selection.scale {
         set_scale(&mut project.document, name, *scale);
     }
@@ -228,6 +231,12 @@ fn kept(
         };
         for (other, dependency) in &service.depends_on {
             let Some((other, target)) = project.services.get_key_value(other) else {
+                if dependency.required {
+                    let text =
+                        format!("service `{name}` depends on `{other}`, which is not defined");
+                    let path = KeyPath::root().key("services").key(name.as_str());
+                    diags.push(Diagnostic::error(text).at(dependency.span).path(&path));
+                }
                 continue;
             };
             if is_on(target, active) {
@@ -322,6 +331,23 @@ pub(super) fn narrow(document: &mut Map<String, Value>, services: &BTreeSet<Stri
         entries.retain(|key, _| used.contains(key));
         if entries.is_empty() {
             document.remove(section);
+        }
+    }
+}
+
+/// Drops the dependencies on services that are not meant.
+fn forget_dependencies(document: &mut Map<String, Value>, names: &BTreeSet<ServiceName>) {
+    let services = document.get_mut("services").and_then(Value::as_object_mut);
+    for service in services.into_iter().flat_map(Map::values_mut) {
+        let Some(service) = service.as_object_mut() else {
+            continue;
+        };
+        let Some(needs) = service.get_mut("depends_on").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        needs.retain(|other, _| names.contains(other.as_str()));
+        if needs.is_empty() {
+            service.remove("depends_on");
         }
     }
 }

@@ -21,7 +21,7 @@ impl Canon<'_, '_> {
         self.env_files(entries);
         self.label_files(entries);
         if let Some(build) = entries.get_mut("build") {
-            self.build(build, normalize);
+            self.build(build, span, normalize);
         }
         self.ports(entries);
         self.mounts(entries);
@@ -47,7 +47,7 @@ impl Canon<'_, '_> {
         }
     }
 
-    fn build(&mut self, build: &mut Node, normalize: bool) {
+    fn build(&mut self, build: &mut Node, service: Span, normalize: bool) {
         let place = build.key_place();
         let Some(entries) = build.entries_mut() else {
             return;
@@ -62,7 +62,7 @@ impl Canon<'_, '_> {
         }
         let context = entries
             .entry("context".to_owned())
-            .or_insert_with(|| Node::text(place, "."));
+            .or_insert_with(|| Node::text(service, "."));
         let empty = context.as_text() == Some("");
         if let Some(text) = context.as_text().filter(|text| !is_address(text)) {
             context.value = Value::Text(self.directory(context.span, text));
