@@ -171,7 +171,8 @@ pub(super) fn expected(rule: &Rule) -> &'static str {
         }
         Rule::TextOrSet | Rule::TextOrUnique | Rule::OneOrList(_) => "a string or a list",
         Rule::AllOrList(_) => "`all` or a list",
-        Rule::Labels | Rule::Vars | Rule::Hosts => "a mapping or a list",
+        Rule::Labels | Rule::Contexts | Rule::Vars | Rule::Hosts => "a mapping or a list",
+        Rule::Strict(rule) => expected(rule),
         Rule::Command | Rule::Test => "a string or a list of strings",
         Rule::Ulimit => "a number or a mapping with soft and hard",
         Rule::External => "a boolean",
@@ -200,7 +201,7 @@ pub(super) fn label(rule: &Rule, path: &KeyPath) -> String {
         Rule::List(Rule::Short(Short::Grant, _)) => "a list of names such as `- password`",
         Rule::Bool | Rule::Flag | Rule::External => "true or false",
         Rule::Vars => "lines `NAME: value`, or a list of `- NAME=value`",
-        Rule::Labels => "lines `key: value`, or a list of `- key=value`",
+        Rule::Labels | Rule::Contexts => "lines `key: value`, or a list of `- key=value`",
         Rule::Hosts => "lines `name: address`, or a list of `- name=address`",
         Rule::Each(_) if path.0.len() == 1 => match key {
             "services" => "the names of services, each with its keys below",

@@ -154,15 +154,11 @@ impl Walk<'_> {
                 self.report(node, fault, label, hint);
                 false
             }
-            (Rule::Int | Rule::Number, Text(_)) if self.is_number_only() => {
-                self.wrong_kind(rule, node);
-                false
-            }
-            (Rule::Bool | Rule::Flag, Text(_)) if self.is_boolean_only() => {
-                self.wrong_kind(rule, node);
-                false
-            }
             (rule, value) if fits(rule, value) => true,
+            (Rule::Strict(rule), _) => {
+                self.wrong_kind(rule, node);
+                false
+            }
             (Rule::Choice(words), Text(text)) => {
                 let known = words.contains(&text.as_str());
                 if !known {
@@ -214,8 +210,8 @@ impl Walk<'_> {
                 self.once(items);
                 true
             }
-            (Rule::Labels | Rule::Vars, List(items)) => {
-                let contexts = self.is_key("additional_contexts");
+            (Rule::Labels | Rule::Contexts | Rule::Vars, List(items)) => {
+                let contexts = matches!(rule, Rule::Contexts);
                 let named = matches!(rule, Rule::Vars);
                 self.items(items, |walk, item| {
                     walk.value(&Rule::Text, item) && walk.pair(item, contexts, named)
@@ -226,13 +222,14 @@ impl Walk<'_> {
                 true
             }
             (
-                Rule::Labels | Rule::Vars | Rule::Options | Rule::LogOptions | Rule::TextMap,
+                Rule::Labels
+                | Rule::Contexts
+                | Rule::Vars
+                | Rule::Options
+                | Rule::LogOptions
+                | Rule::TextMap,
                 Map(entries),
             ) => {
-                let rule = match self.is_key("additional_contexts") {
-                    true => &Rule::TextMap,
-                    false => rule,
-                };
                 self.entries(entries, |walk, node| {
                     let named = walk.is_named(node);
                     walk.scalar(rule, node) && named
@@ -274,21 +271,6 @@ impl Walk<'_> {
 
     fn is_key(&self, name: &str) -> bool {
         matches!(self.path.0.last(), Some(Key::Name(last)) if last == name)
-    }
-
-    /// Whether text can't stand for the boolean of this key.
-    fn is_boolean_only(&self) -> bool {
-        let dependency = matches!(self.path.0.get(2), Some(Key::Name(key)) if key == "depends_on");
-        self.is_key("initial_sync")
-            || self.is_key("use_api_socket")
-            || dependency && self.is_key("required")
-    }
-
-    /// Whether text can't stand for the number of this key.
-    fn is_number_only(&self) -> bool {
-        ["context_size", "priority", "gw_priority"]
-            .iter()
-            .any(|key| self.is_key(key))
     }
 
     /// Whether a later item of this list of pairs replaces an earlier one of the same name.
@@ -415,13 +397,7 @@ impl Walk<'_> {
 
     /// A value of a free mapping: text, and what else its rule allows.
     fn scalar(&mut self, rule: &Rule, node: &mut Node) -> bool {
-        let (null, on, number) = match rule {
-            Rule::TextMap => (false, false, false),
-            Rule::Options => (false, false, true),
-            Rule::LogOptions => (true, false, true),
-            Rule::ProviderOptions => (false, true, true),
-            _ => (true, true, true),
-        };
+        let (null, on, number) = beside_text(rule);
         let good = match &node.value {
             Value::Null => null,
             Value::Bool(_) => on,
@@ -544,9 +520,23 @@ impl Walk<'_> {
     }
 }
 
+/// Whether the values of a free mapping may be nothing, booleans and numbers, besides text.
+pub(super) fn beside_text(rule: &Rule) -> (bool, bool, bool) {
+    match rule {
+        Rule::TextMap | Rule::Contexts => (false, false, false),
+        Rule::Options => (false, false, true),
+        Rule::LogOptions => (true, false, true),
+        Rule::ProviderOptions => (false, true, true),
+        _ => (true, true, true),
+    }
+}
+
 /// Whether a value needs no closer look: a scalar that its rule allows.
 pub(super) fn fits(rule: &Rule, value: &Value) -> bool {
     use Rule as R;
+    if let R::Strict(rule) = rule {
+        return !matches!(value, Value::Text(_)) && fits(rule, value);
+    }
     match value {
         Value::Null => matches!(
             rule,
@@ -591,6 +581,7 @@ pub(super) fn fits(rule: &Rule, value: &Value) -> bool {
                 | R::Exposed
                 | R::Groups
                 | R::Labels
+                | R::Contexts
                 | R::Vars
                 | R::Options
                 | R::LogOptions

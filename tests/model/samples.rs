@@ -55,7 +55,9 @@ pub fn siblings(path: &str, key: &str) -> Value {
         (path, _) if path.ends_with(".discrete_resource_spec") => {
             json!({ "kind": "a", "value": 1 })
         }
-        ("services.*.develop.watch[]", _) => json!({ "path": ".", "action": "sync" }),
+        ("services.*.develop.watch[]", _) => {
+            json!({ "path": ".", "action": "sync", "target": "/s" })
+        }
         ("services.*.post_start[]" | "services.*.pre_stop[]" | "services.*.pre_start[]", _) => {
             json!({ "command": ["run"] })
         }
@@ -111,6 +113,10 @@ pub fn samples(path: &str, kind: &str, kinds: &[&str]) -> Vec<Value> {
         None => vec![value],
     };
     match kind {
+        // The specification's schema has them, but what would they stand for?
+        "null" if path.ends_with("build.ssh.*") || path.ends_with("additional_contexts.*") => {
+            Vec::new()
+        }
         "null" => vec![Value::Null],
         "boolean" if text.is_some() => Vec::new(),
         "boolean" => vec![json!(true), json!(false)],

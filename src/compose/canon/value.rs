@@ -26,6 +26,7 @@ impl Canon<'_, '_> {
         }
         match rule {
             Rule::Any | Rule::Own(_) => Some(node),
+            Rule::Strict(rule) => self.value(rule, node),
             Rule::Nullable(rule) => match node.is_null() {
                 true => None,
                 false => self.value(rule, node),
@@ -83,7 +84,7 @@ impl Canon<'_, '_> {
             Rule::Set | Rule::TextOrSet | Rule::Exposed => {
                 filled(node.with(Value::List(unique(texts(&node)))))
             }
-            Rule::Labels | Rule::Options | Rule::LogOptions | Rule::TextMap => {
+            Rule::Labels | Rule::Contexts | Rule::Options | Rule::LogOptions | Rule::TextMap => {
                 filled(self.labels(node))
             }
             Rule::Vars => filled(self.vars(node)),

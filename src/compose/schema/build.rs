@@ -3,8 +3,8 @@
 //! In: nothing. Out: shapes. Imports: its siblings.
 
 use super::Rule::{
-    Bool, Each, Hosts, Labels, List, Own, Set, Short as ShortOf, Text, TextOrBool, TextOrUnique,
-    Texts, Ulimit, Vars, WholeBytes,
+    Bool, Contexts, Each, Hosts, Labels, List, Own, Set, Short as ShortOf, Text, TextOrBool,
+    TextOrUnique, Texts, Ulimit, Vars, WholeBytes,
 };
 use super::parts::HOIST;
 use super::storage::GRANT;
@@ -14,7 +14,7 @@ shape! {
     /// How an image is built.
     BUILD {
         /// Further contexts by name: directories, addresses, `docker-image://` or `service:NAME`.
-        "additional_contexts": Labels,
+        "additional_contexts": Contexts,
         /// Values for the Dockerfile's `ARG`s; a name without a value is taken from the shell.
         "args": Vars,
         /// Images or places that finished steps are taken from.

@@ -2,7 +2,7 @@
 //!
 //! In: nothing. Out: shapes. Imports: its siblings.
 
-use super::Rule::{Bool, Choice, Command, List, Object, Text, TextOrUnique, Vars};
+use super::Rule::{Bool, Choice, Command, List, Object, Strict, Text, TextOrUnique, Vars};
 use super::shape;
 
 shape! {
@@ -24,7 +24,7 @@ shape! {
         /// Patterns of the paths that are watched; all where none is said.
         "include": TextOrUnique,
         /// Whether all files are copied once at the start.
-        "initial_sync": Bool,
+        "initial_sync": Strict(&Bool),
         /// File or directory of the host.
         "path": Text,
         /// Where the files are copied to in the containers.

@@ -74,6 +74,8 @@ pub(super) enum Rule {
     TextOrUnique,
     /// `key: value` or a list of `key=value`; nothing stands for empty text.
     Labels,
+    /// As `Labels`, but the values are texts.
+    Contexts,
     /// As `Labels`, but a bare name takes its value from the environment.
     Vars,
     /// A mapping to texts or numbers.
@@ -100,6 +102,8 @@ pub(super) enum Rule {
     Object(&'static Shape),
     /// What the files may say freely and `bind` holds to the shape: hoist's own `x-` key.
     Own(&'static Shape),
+    /// The rule, but text can't stand for its value.
+    Strict(&'static Self),
     /// The rule or nothing.
     Nullable(&'static Self),
     /// A mapping from any name to the rule.

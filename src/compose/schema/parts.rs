@@ -4,7 +4,7 @@
 
 use super::Rule::{
     Bool, Choice, Count, DeviceCount, Duration, Flag, Int, Labels, List, LogOptions, Natural,
-    Number, Object, Options, ProviderOptions, Set, Test, Text, Unique, WholeBytes,
+    Number, Object, Options, ProviderOptions, Set, Strict, Test, Text, Unique, WholeBytes,
 };
 use super::shape;
 
@@ -60,7 +60,7 @@ shape! {
         /// What must hold before this service starts: the other runs, is healthy, or ended well.
         "condition": Choice(&["service_started", "service_healthy", "service_completed_successfully"]),
         /// Whether a missing or failing dependency is an error; false makes it a warning.
-        "required": Flag => "true",
+        "required": Strict(&Flag) => "true",
         /// Whether this service is restarted when Compose restarts the other.
         "restart": Bool => "false",
     } requires "condition"
@@ -156,7 +156,7 @@ shape! {
         /// Options for the network's driver.
         "driver_opts": Options,
         /// The network with the highest number gives the default route.
-        "gw_priority": Number,
+        "gw_priority": Strict(&Number),
         /// Name of the network interface in the container.
         "interface_name": Text,
         /// Fixed IPv4 address.
@@ -168,7 +168,7 @@ shape! {
         /// MAC address of the interface.
         "mac_address": Text,
         /// Networks with higher numbers are joined first.
-        "priority": Number,
+        "priority": Strict(&Number),
     }
 }
 shape! {

@@ -4,7 +4,7 @@
 
 use super::Rule::{
     Bool, Each, External, Flag, Int, Labels, List, Nullable, Object, Options, Short as ShortOf,
-    Text, TextMap, TextOrUnique, Texts,
+    Strict, Text, TextMap, TextOrUnique, Texts,
 };
 use super::job::JOB;
 use super::service::SERVICE;
@@ -154,7 +154,7 @@ shape! {
     /// An AI model.
     MODEL {
         /// Size of the context in tokens.
-        "context_size": Int,
+        "context_size": Strict(&Int),
         /// Reference of the model, such as `ai/smollm2`.
         "model": Text,
         /// A name for the model; its key where it is not said.

@@ -5,7 +5,8 @@
 use super::Rule::{
     AllOrList, Bool, Bytes, Choice, Command, Count, Duration, Each, Exposed, Flag, Float, Groups,
     Hosts, Int, Labels, List, LogOptions, Named as NamedOf, Natural, Nullable, Number, Object,
-    OneOrList, Own, Set, Short as ShortOf, Text, TextOrSet, Ulimit, Unique, Vars, WholeBytes,
+    OneOrList, Own, Set, Short as ShortOf, Strict, Text, TextOrSet, Ulimit, Unique, Vars,
+    WholeBytes,
 };
 use super::build::BUILD;
 use super::deploy::DEPLOY;
@@ -193,7 +194,7 @@ shape! {
         /// Limits of the processes, each one number or a soft and a hard limit.
         "ulimits": Each(&Ulimit),
         /// Whether the containers may talk to the container engine.
-        "use_api_socket": Bool,
+        "use_api_socket": Strict(&Bool),
         /// User that the process runs as, as `USER[:GROUP]` by name or number.
         "user": Text,
         /// The user namespace; `host` is the engine's own.
