@@ -221,28 +221,16 @@ impl Refs<'_, '_> {
             let ContextRef::Service(other) = &context.value else {
                 continue;
             };
-            if let Some(target) = self.bound.services.get(other) {
-                if target.build.is_none() {
-                    let text =
-                        format!("the service `{other}` is no build context: it has no `build`");
-                    let hint = format!(
-                        "add `build:` to `{other}`, or name its image: docker-image://IMAGE"
-                    );
-                    self.push(context.span, text, Some(hint));
-                }
-            } else {
+            let Some(target) = self.bound.services.get(other) else {
                 let text = format!("the service `{other}` is not defined");
                 let known = self.bound.services.keys().map(ServiceName::as_str);
-                self.undefined(
-                    context.span,
-                    ("build", "services"),
-                    other.as_str(),
-                    text,
-                    known,
-                );
-            } else if self.bound.services[other].build.is_none() {
+                let sections = ("build", "services");
+                self.undefined(context.span, sections, other.as_str(), text, known);
+                continue;
+            };
+            if target.build.is_none() {
                 let text = format!("the service `{other}` is not built, so it is no context");
-                let hint = match &self.bound.services[other].image {
+                let hint = match &target.image {
                     Some(image) => format!("write `docker-image://{}`", image.value),
                     None => format!("give `{other}` a `build:`"),
                 };
