@@ -187,7 +187,8 @@ fn pin(app: &App, document: &mut Map<String, Value>) -> Result<(), Failure> {
         env: app.env.clone(),
         ..PullOptions::default()
     };
-    let digests = registry::digests(&open, &options).map_err(|(reference, error)| {
+    let digests = registry::digests(&open, &options).map_err(|failed| {
+        let (reference, error) = *failed;
         Failure::new(format!("failed to resolve digest for {reference}: {error}"))
     })?;
     for (image, reference) in images.iter_mut().zip(&references) {

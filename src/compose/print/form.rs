@@ -17,9 +17,9 @@ pub(super) enum Form {
     /// The value of a known key without known keys of its own.
     Leaf,
     /// A mapping with the user's own keys.
-    Each(&'static Form),
+    Each(&'static Self),
     /// A list.
-    Items(&'static Form),
+    Items(&'static Self),
     /// A mapping with known keys.
     Keys(&'static [Field]),
     /// As `Keys`, and left out of YAML when it says nothing.

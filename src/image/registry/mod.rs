@@ -198,7 +198,7 @@ const ASKED_AT_ONCE: usize = 8;
 pub fn digests(
     references: &[Reference],
     options: &PullOptions,
-) -> Result<Vec<Digest>, (Reference, PullError)> {
+) -> Result<Vec<Digest>, Box<(Reference, PullError)>> {
     let Some(first) = references.first() else {
         return Ok(Vec::new());
     };
@@ -211,13 +211,13 @@ pub fn digests(
                 registry: first.registry.clone(),
                 cause: format!("cannot start its connections: {error}"),
             };
-            (first.clone(), failed)
+            Box::new((first.clone(), failed))
         })?;
     let answers = runtime.block_on(
         futures_util::stream::iter(references)
             .map(|reference| async move {
                 let answer = digest(reference, options).await;
-                answer.map_err(|error| (reference.clone(), error))
+                answer.map_err(|error| Box::new((reference.clone(), error)))
             })
             .buffered(ASKED_AT_ONCE)
             .try_collect(),
