@@ -3,6 +3,8 @@
 //! In: values made by `read`. Out: lookups, words for messages, JSON. It never parses text and resolves nothing.
 //! Imports: `base`, `scalar` (timestamps), `trace`.
 
+use std::ops::{Deref, DerefMut};
+
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 
@@ -10,7 +12,50 @@ use super::trace::Notes;
 use crate::base::span::Span;
 
 /// Entries of a mapping in the order they were written.
-pub(super) type Entries = IndexMap<String, Node, foldhash::fast::RandomState>;
+///
+/// One pointer wide: most nodes are scalars, and what a mapping needs must not make them larger.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Entries(Box<Map>);
+
+type Map = IndexMap<String, Node, foldhash::fast::RandomState>;
+
+impl Deref for Entries {
+    type Target = Map;
+    fn deref(&self) -> &Map {
+        &self.0
+    }
+}
+impl DerefMut for Entries {
+    fn deref_mut(&mut self) -> &mut Map {
+        &mut self.0
+    }
+}
+impl FromIterator<(String, Node)> for Entries {
+    fn from_iter<I: IntoIterator<Item = (String, Node)>>(entries: I) -> Self {
+        Self(Box::new(entries.into_iter().collect()))
+    }
+}
+impl IntoIterator for Entries {
+    type Item = (String, Node);
+    type IntoIter = indexmap::map::IntoIter<String, Node>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+impl<'e> IntoIterator for &'e Entries {
+    type Item = (&'e String, &'e Node);
+    type IntoIter = indexmap::map::Iter<'e, String, Node>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+impl<'e> IntoIterator for &'e mut Entries {
+    type Item = (&'e String, &'e mut Node);
+    type IntoIter = indexmap::map::IterMut<'e, String, Node>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter_mut()
+    }
+}
 
 /// What a node's tag asks the merge to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

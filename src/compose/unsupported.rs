@@ -117,19 +117,21 @@ impl Row {
             good,
         }
     }
-    /// Whether the last key of a path fits the step that stands there.
-    fn fits(&self, path: &KeyPath) -> bool {
-        let step = path
-            .0
-            .len()
-            .checked_sub(1)
-            .and_then(|at| self.steps.get(at));
-        match (step, path.0.last()) {
-            (Some(step), Some(Key::Name(name))) => *step == "*" || step == name,
-            (Some(step), Some(Key::Index(_))) => *step == "[]",
-            _ => false,
+    /// Whether a key may stand at a depth.
+    fn fits(&self, depth: usize, key: Step<'_>) -> bool {
+        match (self.steps.get(depth), key) {
+            (Some(step), Step::Name(name)) => *step == "*" || *step == name,
+            (Some(step), Step::Index(_)) => *step == "[]",
+            (None, _) => false,
         }
     }
+}
+
+/// A key that is looked at; it becomes a part of a path only where a row may need it.
+#[derive(Clone, Copy)]
+enum Step<'k> {
+    Name(&'k str),
+    Index(usize),
 }
 
 /// Reports the keys of the table that a project uses.
@@ -141,46 +143,62 @@ pub(super) fn warn(root: &Entries, diags: &mut Diagnostics) {
     let values = values.map(|(path, good, effect)| Row::new(path, effect, Some(good)));
     let rows: Vec<Row> = keys.chain(values).collect();
     let rows: Vec<&Row> = rows.iter().collect();
-    let mut path = KeyPath::root();
+    let mut walk = Walk {
+        diags,
+        path: KeyPath::root(),
+    };
     for (key, node) in root {
-        path.0.push(Key::Name(key.clone()));
-        walk(node, &mut path, &rows, diags);
-        path.0.pop();
+        walk.step(Step::Name(key), node, &rows);
     }
 }
 
-/// Looks at a value and what is in it; `rows` are those that fit the path but for its last key.
-fn walk(node: &Node, path: &mut KeyPath, rows: &[&Row], diags: &mut Diagnostics) {
-    let rows: Vec<&Row> = rows.iter().copied().filter(|row| row.fits(path)).collect();
-    if rows.is_empty() {
-        return;
+struct Walk<'d> {
+    diags: &'d mut Diagnostics,
+    path: KeyPath,
+}
+
+impl Walk<'_> {
+    /// Looks at a value under a key; `rows` are those that fit the path up to it.
+    fn step(&mut self, key: Step<'_>, node: &Node, rows: &[&Row]) {
+        let depth = self.path.0.len();
+        let rows = rows.iter().copied();
+        let rows: Vec<&Row> = rows.filter(|row| row.fits(depth, key)).collect();
+        if rows.is_empty() {
+            return;
+        }
+        self.path.0.push(match key {
+            Step::Name(name) => Key::Name(name.to_owned()),
+            Step::Index(at) => Key::Index(at),
+        });
+        self.node(node, &rows);
+        self.path.0.pop();
     }
-    let known = rows.iter().find(|row| {
-        row.steps.len() == path.0.len() && (row.good.is_none() || row.good != node.as_text())
-    });
-    if let Some(row) = known {
-        if !is_empty(node) {
-            diags.push(warning(node, path, row.effect));
-        }
-        return;
-    }
-    match &node.value {
-        Value::Map(entries) => {
-            for (key, entry) in entries.iter().filter(|(key, _)| !key.starts_with("x-")) {
-                path.0.push(Key::Name(key.clone()));
-                walk(entry, path, &rows, diags);
-                path.0.pop();
+
+    fn node(&mut self, node: &Node, rows: &[&Row]) {
+        let depth = self.path.0.len();
+        let known = rows.iter().find(|row| {
+            row.steps.len() == depth && (row.good.is_none() || row.good != node.as_text())
+        });
+        if let Some(row) = known {
+            if !is_empty(node) {
+                self.diags.push(warning(node, &self.path, row.effect));
             }
+            return;
         }
-        Value::List(items) => {
-            let maps = items.iter().enumerate();
-            for (at, item) in maps.filter(|(_, item)| item.entries().is_some()) {
-                path.0.push(Key::Index(at));
-                walk(item, path, &rows, diags);
-                path.0.pop();
+        match &node.value {
+            Value::Map(entries) => {
+                for (key, entry) in entries.iter().filter(|(key, _)| !key.starts_with("x-")) {
+                    self.step(Step::Name(key), entry, rows);
+                }
             }
+            Value::List(items) => {
+                let maps = items.iter().enumerate();
+                for (at, item) in maps.filter(|(_, item)| item.entries().is_some()) {
+                    self.step(Step::Index(at), item, rows);
+                }
+            }
+            _ => {}
         }
-        _ => {}
     }
 }
 
