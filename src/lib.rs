@@ -23,7 +23,7 @@
 //! | [`sys`] | typed Linux calls without policy; the only `unsafe` |
 //! | [`graph`] | a directed acyclic graph of anything: order, cycles, parallel runs, pictures |
 //! | [`compose`] | compose files → [`compose::model::Project`], through named phases |
-//! | [`image`] | references, archives, registries → images in a content-addressed store, layers unpacked |
+//! | [`image`] | references, archives, registries → images in a content-addressed store, layers unpacked; git repositories → their files |
 //! | [`engine`] | the port to what runs containers; [`engine::native`] is the one that does it itself |
 //! | [`build`] | a Dockerfile → an image; steps run in the engine's sandbox |
 //! | [`plan`] | project + images + observed state → a graph of actions with causes; pure |
@@ -90,6 +90,8 @@
 //! | `<data>/images/` | `image::store` | blobs by digest, the index of names |
 //! | `<data>/layers/<diff id>/` | `image::layer` | unpacked layers, immutable, shared by images, builds, containers |
 //! | `<data>/cache/` | `build` | results of steps by key, context digests, cache mounts |
+//! | `<data>/git/<commit>/` | `image::git` | files of a commit of a remote repository |
+//! | `<data>/artifacts/<digest>/` | `cli::remote` | files of a compose project from a registry |
 //! | `<data>/volumes/<name>/` | `engine::native::volumes` | data and record |
 //! | `<data>/networks/<name>/` | `engine::native::net` | record, addresses handed out, names |
 //! | `<data>/projects/<name>/` | `engine::native::records` | lock, container records; below each its upper directory and logs |

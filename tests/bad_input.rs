@@ -152,3 +152,186 @@ fn a_project_directory_that_went_away_can_be_taken_down() {
     hoist.ok("down -t 0");
     hoist.ok("ps -a -q").prints("");
 }
+
+/// Files that are no compose files, or large ones: each command ends soon, with what is wrong or with success.
+pub mod files {
+    use std::fmt::Write as _;
+    use std::time::Duration;
+
+    use crate::harness::Sandbox;
+
+    crate::cases!(&[];
+        text_that_is_no_utf8_is_shown_at_its_byte,
+        what_is_no_file_is_named_with_what_it_is,
+        hostile_text_ends_in_an_error_in_time,
+        ten_thousand_services_are_read_in_time_and_their_errors_counted,
+        a_row_of_services_that_extend_each_other_has_an_end,
+    );
+
+    /// A world whose commands must end before long, also on a busy machine without optimisation.
+    fn quick() -> Sandbox {
+        let mut hoist = Sandbox::empty();
+        hoist.limit(Duration::from_secs(90));
+        hoist
+    }
+
+    /// `config -q` of a text must fail, without a panic; gives what it says.
+    fn refused(hoist: &Sandbox, text: impl AsRef<[u8]>) -> String {
+        hoist.file("compose.yaml", text);
+        let text = hoist.global(&["config", "-q"]).code(1).err;
+        assert!(!text.contains("panicked") && !text.is_empty(), "{text}");
+        text
+    }
+
+    fn text_that_is_no_utf8_is_shown_at_its_byte() {
+        let hoist = quick();
+        let text = refused(&hoist, b"services:\n  a: {image: x}\n# caf\xe9\n");
+        assert!(text.starts_with("compose.yaml:3:6: "), "{text}");
+        assert!(text.contains("0xE9") && text.contains("UTF-8"), "{text}");
+        let text = refused(&hoist, b"services:\n  a: {image: \"x\0\"}\n");
+        assert!(
+            text.starts_with("compose.yaml:2:16: ") && text.contains("U+0000"),
+            "{text}"
+        );
+        for (mark, bytes) in [
+            ([0xff, 0xfe], u16::to_le_bytes as fn(u16) -> [u8; 2]),
+            ([0xfe, 0xff], u16::to_be_bytes),
+        ] {
+            let units = "services: {a: {image: \"é\"}}\n".encode_utf16();
+            let text: Vec<u8> = mark.into_iter().chain(units.flat_map(bytes)).collect();
+            hoist.file("compose.yaml", text);
+            let done = hoist.global(&["config", "--images"]).ok();
+            assert_eq!(done.out.trim(), "é", "{}", done.story());
+        }
+    }
+
+    fn what_is_no_file_is_named_with_what_it_is() {
+        let hoist = quick();
+        let dir = hoist.dir();
+        std::fs::create_dir(dir.join("sub")).expect("it can be made");
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+        nix::unistd::mkfifo(&dir.join("pipe"), mode).expect("it can be made");
+        let socket = std::os::unix::net::UnixListener::bind(dir.join("s")).expect("it is free");
+        let large = std::fs::File::create(dir.join("large.yaml")).expect("it can be made");
+        large.set_len(65 << 20).expect("there is room for a hole");
+        for (name, words) in [
+            ("sub", "it is a directory"),
+            ("pipe", "no program writes to this named pipe"),
+            ("s", "it is no file"),
+            ("large.yaml", "larger than 64 MiB"),
+            ("/dev/zero", "larger than 64 MiB"),
+            ("nope.yaml", "no such file"),
+            ("/dev/null", "empty"),
+        ] {
+            let done = hoist.global(&["-f", name, "config", "-q"]).code(1);
+            assert!(done.err.contains(words), "{name}: {}", done.err);
+        }
+        drop(socket);
+        let path = dir.join("pipe");
+        let writer =
+            std::thread::spawn(move || std::fs::write(path, "services: {a: {image: x}}\n"));
+        hoist.global(&["-f", "pipe", "config", "-q"]).ok();
+        writer.join().expect("no panic").expect("it was read");
+    }
+
+    fn hostile_text_ends_in_an_error_in_time() {
+        let hoist = quick();
+        let long = "k".repeat(1 << 20);
+        for (text, words) in [
+            (
+                format!("services: {{a: {{image: x, {long}: 1}}}}\n"),
+                "1024",
+            ),
+            (format!("services:\n  {long}: {{imge: x}}\n"), "1024"),
+            (format!("a: {}", "[".repeat(100_000)), "nested"),
+            (format!("a: {}", "{a: ".repeat(100_000)), "nested"),
+            (
+                (0..1000).fold(String::new(), |text, at| text + &" ".repeat(at) + "a:\n"),
+                "nested",
+            ),
+            ("\0".repeat(1 << 20), "U+0000"),
+            ("  \"a\n".repeat(100_000), "quote"),
+            (
+                format!(
+                    "services: {{a: {{image: \"{}x{}\"}}}}",
+                    "${A:-".repeat(50_000),
+                    "}".repeat(50_000)
+                ),
+                "levels",
+            ),
+            (
+                "services: {a: {image: x, pids_limit: 99999999999999999999999, cpus: many}}".into(),
+                "2 errors",
+            ),
+            (
+                "services: {a: &a {image: x, labels: *a}}".into(),
+                "inside the value",
+            ),
+            (
+                "services: {a: {image: x, depends_on: [a]}}".into(),
+                "a -> a",
+            ),
+            ("services: {a: {extends: a}}".into(), "a -> a"),
+            ("include: [compose.yaml]".into(), "include each other"),
+        ] {
+            let said = refused(&hoist, &text);
+            let start: String = text.chars().take(40).collect();
+            assert!(said.contains(words), "{start}: {said}");
+            assert!(said.len() < 20_000, "{start}: {} bytes", said.len());
+        }
+    }
+
+    fn ten_thousand_services_are_read_in_time_and_their_errors_counted() {
+        let hoist = quick();
+        let services = |keys: &dyn Fn(usize) -> String| {
+            (0..10_000).fold(String::from("services:\n"), |mut text, at| {
+                writeln!(text, "  s{at}: {{image: x{}}}", keys(at)).expect("memory");
+                text
+            })
+        };
+        let chain = |at: usize| match at {
+            0 => String::new(),
+            _ => format!(", depends_on: [s{}]", at - 1),
+        };
+        hoist.file("compose.yaml", services(&chain));
+        hoist.global(&["config", "-q"]).ok();
+        for keys in [
+            &|_| ", imagee: y".to_owned() as String,
+            &|at| format!(", depends_on: [t{at}]"),
+            &|_| ", ports: [{published: 1}]".to_owned(),
+        ] as [&dyn Fn(usize) -> String; 3]
+        {
+            let said = refused(&hoist, services(keys));
+            assert!(
+                said.ends_with("and 9950 errors more\n10000 errors\n"),
+                "{}",
+                said.len()
+            );
+            assert!(said.contains("compose.yaml:51:") && !said.contains("compose.yaml:52:"));
+        }
+        let round = |at: usize| format!(", depends_on: [s{}]", (at + 1) % 10_000);
+        let said = refused(&hoist, services(&round));
+        assert!(said.contains("and 9989 more places"), "{said}");
+    }
+
+    fn a_row_of_services_that_extend_each_other_has_an_end() {
+        let hoist = quick();
+        let row = |name: &dyn Fn(usize) -> (usize, usize)| {
+            (1..3000).fold(
+                String::from("services:\n  s0: {image: x}\n"),
+                |mut text, at| {
+                    let (this, other) = name(at);
+                    writeln!(text, "  s{this}: {{extends: s{other}}}").expect("memory");
+                    text
+                },
+            )
+        };
+        hoist.file("compose.yaml", row(&|at| (at, at - 1)));
+        hoist.global(&["config", "-q"]).ok();
+        let said = refused(&hoist, row(&|at| (3000 - at, 2999 - at)));
+        assert!(
+            said.contains("more than 200 services extend each other"),
+            "{said}"
+        );
+    }
+}

@@ -26,13 +26,15 @@ fn main() -> ExitCode {
     }
     harness::collect_panics();
     let arguments = libtest_mimic::Arguments::from_args();
-    let lists: [&[harness::Case]; 21] = [
+    let lists: [&[harness::Case]; 24] = [
         repo::CASES,
         model::config::CASES,
         model::errors::CASES,
         model::explain::CASES,
         model::graph::CASES,
         model::remote::CASES,
+        model::spec::own::CASES,
+        model::spec::whole::CASES,
         images::store::CASES,
         images::build::CASES,
         images::pull::CASES,
@@ -46,11 +48,13 @@ fn main() -> ExitCode {
         engine::supervisor::CASES,
         bad_input::CASES,
         fuzz::CASES,
+        bad_input::files::CASES,
         ml_workspace::CASES,
         vm::CASES,
     ];
     let trials = lists
-        .into_iter()
+        .iter()
+        .copied()
         .flatten()
         .map(|case| case.trial())
         .collect();

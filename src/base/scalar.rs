@@ -125,7 +125,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         nanos += number * factor;
         rest = tail.strip_prefix(unit)?;
     }
-    (nanos.is_finite() && nanos < 9.2e18).then(|| Duration::from_nanos(nanos.round() as u64))
+    (nanos.is_finite() && nanos < 9_223_372_036_854_775_807.0)
+        .then(|| Duration::from_nanos(nanos.round() as u64))
 }
 
 /// Writes a duration as Go prints it: `1h30m0s`, `1m0s`, `1.5s`, `500ms`, `0s`.

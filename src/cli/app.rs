@@ -21,7 +21,7 @@ use crate::compose::select::{Selection, select};
 use crate::compose::{self, LoadError, LoadRequest};
 use crate::engine::{self, Cancel, Engine, Roots};
 use crate::image::store::Store;
-use crate::ui::{Ansi, Mode, Progress, Screen, render, write_err, write_out};
+use crate::ui::{Ansi, Mode, Progress, Screen, json, render, write_err, write_out};
 
 /// One command's surroundings.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct App {
     pub env: Env,
     /// What the output streams can show.
     pub screen: Screen,
+    /// Whether findings are told as JSON, for commands with `--format json`.
+    pub json_findings: bool,
     mode: Mode,
     /// Fetches compose files that lie elsewhere; made when it is first needed.
     fetcher: OnceLock<Arc<Fetcher>>,
@@ -97,6 +99,7 @@ impl App {
             globals,
             env,
             screen,
+            json_findings: false,
             mode,
             fetcher: OnceLock::new(),
         })
@@ -124,12 +127,14 @@ impl App {
 
     /// Shows warnings found in files.
     pub fn show_warnings(&self, warnings: &Diagnostics, sources: &SourceMap) {
+        if warnings.is_empty() {
+            return;
+        }
         let warnings = warnings.clone().sorted();
-        write_err(render::diagnostics(
-            &warnings,
-            sources,
-            self.screen.err_colour,
-        ));
+        write_err(match self.json_findings {
+            true => json::findings(&warnings, sources),
+            false => render::diagnostics(&warnings, sources, self.screen.err_colour),
+        });
     }
 
     /// What the global flags say about the project. Reads standard input when `-f -` asks for it.

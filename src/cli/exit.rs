@@ -90,6 +90,28 @@ impl Failure {
         }
         self.code
     }
+    /// Tells it on standard error as findings in JSON and gives the exit code, for commands with `--format json`.
+    pub fn report_findings(self) -> i32 {
+        let bare = |text: &str, hints: &[String]| {
+            let hints = hints.to_vec();
+            let fault = Diagnostic {
+                hints,
+                ..Diagnostic::error(text.trim_end())
+            };
+            json::findings(&[fault], &SourceMap::default())
+        };
+        write_err(match &self.what {
+            What::Said => String::new(),
+            What::Message { text, hints } => bare(text, hints),
+            What::Faults { faults, sources } => json::findings(faults, sources),
+            What::Apply(error) if error.is_cancelled() => String::new(),
+            What::Apply(error) => match error.diagnostics() {
+                ([], _) => bare(error.message(), error.hints()),
+                (faults, sources) => json::findings(faults, sources),
+            },
+        });
+        self.code
+    }
     fn text(&self, colour: bool) -> String {
         match &self.what {
             What::Said => String::new(),

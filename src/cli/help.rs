@@ -23,9 +23,9 @@ const GROUPS: [(&str, &[&str]); 4] = [
 ];
 
 /// Commands of docker compose that hoist does not have yet.
-const NOT_YET: [&str; 20] = [
-    "alpha", "attach", "bridge", "commit", "convert", "cp", "events", "export", "pause", "publish",
-    "push", "scale", "stats", "unpause", "viz", "volumes", "wait", "watch", "generate", "dry-run",
+const NOT_YET: [&str; 19] = [
+    "alpha", "attach", "bridge", "commit", "cp", "events", "export", "pause", "publish", "push",
+    "scale", "stats", "unpause", "viz", "volumes", "wait", "watch", "generate", "dry-run",
 ];
 
 /// The command line's grammar with grouped help.

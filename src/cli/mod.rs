@@ -45,11 +45,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> i32 {
         Err(error) => return usage(&error),
     };
     let app = match App::new(cli.globals, env) {
-        Ok(app) => app,
+        Ok(mut app) => {
+            app.json_findings = cli.command.answers_in_json();
+            app
+        }
         Err((failure, screen)) => return failure.report(screen, false),
     };
     match commands::run(&app, cli.command) {
         Ok(code) => code,
+        Err(failure) if app.json_findings => failure.report_findings(),
         Err(failure) => failure.report(app.screen, app.json_progress()),
     }
 }

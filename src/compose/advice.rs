@@ -158,21 +158,31 @@ pub(super) fn expected(rule: &Rule) -> &'static str {
         Rule::Any | Rule::Own(_) => "anything",
         Rule::Text | Rule::Choice(_) => "a string",
         Rule::TextOrNumber => "a string or number",
+        Rule::TextOrBool => "a string or a boolean",
         Rule::Bool | Rule::Flag => "a boolean",
-        Rule::Int | Rule::Count => "an integer",
-        Rule::Float => "a number",
-        Rule::Bytes => "a byte size such as 512m",
-        Rule::Duration => "a duration such as 10s",
+        Rule::Int | Rule::Natural | Rule::Count => "an integer",
+        Rule::Float | Rule::Number => "a number",
+        Rule::Bytes | Rule::WholeBytes => "a byte size such as 512m",
+        Rule::BytesText => "a byte size with its unit such as 512m",
+        Rule::Duration | Rule::Period => "a duration such as 10s",
         Rule::Mode => "a file mode such as 0440",
-        Rule::Texts | Rule::Set | Rule::List(_) => "a list",
-        Rule::TextOrSet | Rule::OneOrList(_) => "a string or a list",
+        Rule::Texts | Rule::Set | Rule::Unique | Rule::Exposed | Rule::Groups | Rule::List(_) => {
+            "a list"
+        }
+        Rule::TextOrSet | Rule::TextOrUnique | Rule::OneOrList(_) => "a string or a list",
         Rule::AllOrList(_) => "`all` or a list",
-        Rule::Labels | Rule::Vars | Rule::Hosts => "a mapping or a list",
+        Rule::Labels | Rule::Contexts | Rule::Vars | Rule::Hosts => "a mapping or a list",
+        Rule::Strict(rule) => expected(rule),
         Rule::Command | Rule::Test => "a string or a list of strings",
         Rule::Ulimit => "a number or a mapping with soft and hard",
         Rule::External => "a boolean",
         Rule::DeviceCount => "a number or `all`",
-        Rule::Options | Rule::ProviderOptions | Rule::Object(_) | Rule::Each(_) => "a mapping",
+        Rule::Options
+        | Rule::LogOptions
+        | Rule::TextMap
+        | Rule::ProviderOptions
+        | Rule::Object(_)
+        | Rule::Each(_) => "a mapping",
         Rule::Nullable(rule) => expected(rule),
         Rule::Short(Short::Port, _) => "a number, a string or a mapping",
         Rule::Short(..) => "a string or a mapping",
@@ -191,7 +201,7 @@ pub(super) fn label(rule: &Rule, path: &KeyPath) -> String {
         Rule::List(Rule::Short(Short::Grant, _)) => "a list of names such as `- password`",
         Rule::Bool | Rule::Flag | Rule::External => "true or false",
         Rule::Vars => "lines `NAME: value`, or a list of `- NAME=value`",
-        Rule::Labels => "lines `key: value`, or a list of `- key=value`",
+        Rule::Labels | Rule::Contexts => "lines `key: value`, or a list of `- key=value`",
         Rule::Hosts => "lines `name: address`, or a list of `- name=address`",
         Rule::Each(_) if path.0.len() == 1 => match key {
             "services" => "the names of services, each with its keys below",
@@ -218,7 +228,10 @@ pub(super) fn wrong_kind(rule: &Rule, path: &KeyPath, node: &Node) -> Option<Str
             ))
         }
         (_, Value::Null) => Some("give it a value or remove the key".to_owned()),
-        (Rule::Duration, Value::Int(value)) => Some(format!("write it with a unit: {value}s")),
+        (Rule::BytesText, Value::Int(value)) => Some(format!("write it with a unit: {value}b")),
+        (Rule::Duration | Rule::Period, Value::Int(value)) => {
+            Some(format!("write it with a unit: {value}s"))
+        }
         (Rule::Text | Rule::Choice(_), Value::Time(text)) => {
             Some(format!("put it in quotes: \"{text}\""))
         }
@@ -239,9 +252,10 @@ pub(super) fn wrong_kind(rule: &Rule, path: &KeyPath, node: &Node) -> Option<Str
             Some("remove the dashes: this is a mapping, not a list".to_owned())
         }
         (_, Value::Text(text)) => as_item(text, path),
-        (Rule::List(_) | Rule::Texts | Rule::Set, Value::Int(_) | Value::Float(_)) => {
-            scalar.map(|text| format!("write it as a list: `- {}`", quoted(&text)))
-        }
+        (
+            Rule::List(_) | Rule::Texts | Rule::Set | Rule::Unique,
+            Value::Int(_) | Value::Float(_),
+        ) => scalar.map(|text| format!("write it as a list: `- {}`", quoted(&text))),
         (Rule::List(Rule::Short(..)), Value::Map(entries)) => {
             let (key, value) = entries.first()?;
             let value = value.scalar()?;
@@ -250,9 +264,15 @@ pub(super) fn wrong_kind(rule: &Rule, path: &KeyPath, node: &Node) -> Option<Str
                 quoted(&format!("{key}:{value}"))
             ))
         }
-        (Rule::List(_) | Rule::Texts | Rule::Set | Rule::TextOrSet, Value::Map(_)) => {
-            Some("start each entry with `- `".to_owned())
-        }
+        (
+            Rule::List(_)
+            | Rule::Texts
+            | Rule::Set
+            | Rule::Unique
+            | Rule::TextOrSet
+            | Rule::TextOrUnique,
+            Value::Map(_),
+        ) => Some("start each entry with `- `".to_owned()),
         _ => None,
     }
 }

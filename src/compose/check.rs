@@ -11,6 +11,7 @@ use super::tree::{Entries, Node, Value};
 use super::unsupported;
 use crate::base::diag::{Diagnostic, Diagnostics, nearest};
 use crate::base::key::{Key, KeyPath};
+use crate::base::span::Span;
 
 /// A tree that fits the vocabulary.
 #[derive(Debug)]
@@ -79,6 +80,48 @@ fn is_container_name(text: &str) -> bool {
     text.len() > 1 && text.as_bytes()[0].is_ascii_alphanumeric() && text.bytes().all(good)
 }
 
+/// Shapes that allow no `x-*` keys.
+const CLOSED: [&str; 6] = [
+    "BLKIO",
+    "BLKIO_RATE",
+    "BLKIO_WEIGHT",
+    "ENV_FILE",
+    "EXTENDS",
+    "INCLUDE",
+];
+
+/// The words of `pull_policy`.
+const PULL_POLICIES: [&str; 8] = [
+    "always",
+    "build",
+    "daily",
+    "if_not_present",
+    "missing",
+    "never",
+    "refresh",
+    "weekly",
+];
+
+/// Whether a text holds one of the words, or `every_` and times such as `12h`; as Compose looks anywhere in it.
+fn is_pull_policy(text: &str) -> bool {
+    let timed = |rest: &str| {
+        let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        unit.len() < rest.len() && unit.starts_with(['w', 'd', 'h', 'm', 's'])
+    };
+    PULL_POLICIES.iter().any(|word| text.contains(word))
+        || text
+            .match_indices("every_")
+            .any(|(at, word)| timed(&text[at + word.len()..]))
+}
+
+/// A key's name; of an index nothing.
+fn name_of(key: &Key) -> &str {
+    match key {
+        Key::Name(name) => name,
+        Key::Index(_) => "",
+    }
+}
+
 struct Walk<'d> {
     diags: &'d mut Diagnostics,
     path: KeyPath,
@@ -92,7 +135,9 @@ impl Walk<'_> {
         use Value::{List, Map, Text};
         match (rule, &mut node.value) {
             (Rule::Text, Text(text))
-                if self.is_key("container_name") && !is_container_name(text) =>
+                if self.is_key("container_name")
+                    && !is_container_name(text)
+                    && !text.contains("${") =>
             {
                 let hint = advice::as_name(text).map(|name| format!("write `{name}`"));
                 let fault = format!("`{text}` is no container name");
@@ -101,7 +146,19 @@ impl Walk<'_> {
                 self.report(node, fault, label, hint);
                 false
             }
+            (Rule::Text, Text(text)) if self.is_key("pull_policy") && !is_pull_policy(text) => {
+                let near = nearest(text, PULL_POLICIES);
+                let hint = near.map(|near| format!("did you mean `{near}`?"));
+                let fault = format!("`{text}` is no pull policy");
+                let label = format!("expected one of {} or every_12h", PULL_POLICIES.join(", "));
+                self.report(node, fault, label, hint);
+                false
+            }
             (rule, value) if fits(rule, value) => true,
+            (Rule::Strict(rule), _) => {
+                self.wrong_kind(rule, node);
+                false
+            }
             (Rule::Choice(words), Text(text)) => {
                 let known = words.contains(&text.as_str());
                 if !known {
@@ -132,33 +189,72 @@ impl Walk<'_> {
                 self.items(items, |walk, item| walk.value(rule, item));
                 true
             }
-            (Rule::Texts | Rule::Command | Rule::Test | Rule::Named(..), List(items)) => {
+            (
+                Rule::Texts | Rule::Command | Rule::Test | Rule::Set | Rule::TextOrSet,
+                List(items),
+            ) => {
                 self.items(items, |walk, item| walk.value(&Rule::Text, item));
                 true
             }
-            (Rule::Set | Rule::TextOrSet, List(items)) => {
+            (Rule::Unique | Rule::TextOrUnique | Rule::Named(..) | Rule::Hosts, List(items)) => {
+                self.items(items, |walk, item| walk.value(&Rule::Text, item));
+                self.once(items);
+                true
+            }
+            (Rule::Exposed, List(items)) => {
                 self.items(items, |walk, item| walk.value(&Rule::TextOrNumber, item));
                 true
             }
-            (Rule::Labels | Rule::Vars | Rule::Hosts, List(items)) => {
-                self.items(items, |walk, item| walk.value(&Rule::Text, item));
+            (Rule::Groups, List(items)) => {
+                self.items(items, |walk, item| walk.value(&Rule::TextOrNumber, item));
+                self.once(items);
                 true
             }
-            (Rule::Labels | Rule::Vars | Rule::Options, Map(entries)) => {
-                self.entries(entries, |walk, node| walk.scalar(node));
+            (Rule::Labels | Rule::Contexts | Rule::Vars, List(items)) => {
+                let contexts = matches!(rule, Rule::Contexts);
+                let named = matches!(rule, Rule::Vars);
+                self.items(items, |walk, item| {
+                    walk.value(&Rule::Text, item) && walk.pair(item, contexts, named)
+                });
+                if !self.replaces() {
+                    self.once(items);
+                }
+                true
+            }
+            (
+                Rule::Labels
+                | Rule::Contexts
+                | Rule::Vars
+                | Rule::Options
+                | Rule::LogOptions
+                | Rule::TextMap,
+                Map(entries),
+            ) => {
+                self.entries(entries, |walk, node| {
+                    let named = walk.is_named(node);
+                    walk.scalar(rule, node) && named
+                });
                 true
             }
             (Rule::Hosts, Map(entries)) => {
-                self.entries(entries, |walk, node| walk.value(&Rule::TextOrSet, node));
+                self.entries(entries, |walk, node| match &mut node.value {
+                    List(items) => {
+                        walk.items(items, |walk, item| walk.value(&Rule::Text, item));
+                        true
+                    }
+                    _ => walk.is_named(node) && walk.value(&Rule::Text, node),
+                });
                 true
             }
             (Rule::ProviderOptions, Map(entries)) => {
                 self.entries(entries, |walk, node| match &mut node.value {
                     List(items) => {
-                        walk.items(items, Self::scalar);
+                        walk.items(items, |walk, item| {
+                            walk.scalar(&Rule::ProviderOptions, item)
+                        });
                         true
                     }
-                    _ => walk.scalar(node),
+                    _ => walk.scalar(&Rule::ProviderOptions, node),
                 });
                 true
             }
@@ -175,6 +271,83 @@ impl Walk<'_> {
 
     fn is_key(&self, name: &str) -> bool {
         matches!(self.path.0.last(), Some(Key::Name(last)) if last == name)
+    }
+
+    /// Whether a later item of this list of pairs replaces an earlier one of the same name.
+    fn replaces(&self) -> bool {
+        let names: Vec<&str> = self.path.0.iter().map(name_of).collect();
+        matches!(
+            names.as_slice(),
+            [
+                "services",
+                _,
+                "annotations" | "environment" | "labels" | "sysctls"
+            ] | [
+                "services",
+                _,
+                "build",
+                "additional_contexts" | "args" | "labels"
+            ] | ["services", _, "deploy", "labels"]
+        )
+    }
+
+    /// Whether the key at hand has a name; reports one that is empty.
+    fn is_named(&mut self, node: &Node) -> bool {
+        let named = !self.is_key("");
+        if !named {
+            let fault = Diagnostic::error("the name is empty")
+                .at(node.key_place())
+                .path(&self.path)
+                .label("expected a name");
+            self.diags
+                .push(fault.hint("write a name in front of the colon"));
+        }
+        named
+    }
+
+    /// Checks an item of a list of pairs: a context has a value, a variable's name no space at its end.
+    fn pair(&mut self, item: &Node, contexts: bool, named: bool) -> bool {
+        let text = item.as_text().unwrap_or_default();
+        let (fault, label, hint) = match text.split_once('=') {
+            None if contexts && !text.contains('$') => (
+                format!("the context `{text}` has no value"),
+                "expected NAME=PATH",
+                format!("write `{text}=PATH`"),
+            ),
+            Some((name, value)) if named && name.ends_with(char::is_whitespace) => (
+                format!("the name `{name}` ends with a space"),
+                "expected NAME=value",
+                format!("write `{}={}`", name.trim(), value.trim()),
+            ),
+            _ => return true,
+        };
+        self.report(item, fault, label.to_owned(), Some(hint));
+        false
+    }
+
+    /// Reports texts that a list holds more than once, and takes them out.
+    fn once(&mut self, items: &mut Vec<Node>) {
+        let mut seen: std::collections::BTreeMap<String, Span> = std::collections::BTreeMap::new();
+        let mut at = 0;
+        items.retain(|item| {
+            at += 1;
+            let Some(text) = item.scalar() else {
+                return true;
+            };
+            let kind = matches!(item.value, Value::Text(_));
+            let Some(first) = seen.get(&format!("{kind}{text}")) else {
+                seen.insert(format!("{kind}{text}"), item.span);
+                return true;
+            };
+            let fault = Diagnostic::error(format!("`{text}` stands in the list twice"))
+                .at(item.span)
+                .path(&self.path.index(at - 1))
+                .label("the second one")
+                .related(*first, "the first one")
+                .hint("remove one of them");
+            self.diags.push(fault);
+            false
+        });
     }
 
     fn wrong_kind(&mut self, rule: &Rule, node: &Node) {
@@ -222,11 +395,24 @@ impl Walk<'_> {
         });
     }
 
-    /// A value of a free mapping: text, number, boolean or nothing.
-    fn scalar(&mut self, node: &mut Node) -> bool {
-        let good = node.is_null() || node.scalar().is_some();
+    /// A value of a free mapping: text, and what else its rule allows.
+    fn scalar(&mut self, rule: &Rule, node: &mut Node) -> bool {
+        let (null, on, number) = beside_text(rule);
+        let good = match &node.value {
+            Value::Null => null,
+            Value::Bool(_) => on,
+            Value::Int(_) | Value::Float(_) => number,
+            Value::Text(_) => true,
+            Value::Time(_) | Value::List(_) | Value::Map(_) => false,
+        };
         if !good {
-            let wanted = "expected a string, number, boolean or nothing";
+            let wanted = match (null, on, number) {
+                (_, _, false) => "expected a string",
+                (false, false, _) => "expected a string or number",
+                (true, false, _) => "expected a string, number or nothing",
+                (false, true, _) => "expected a string, number or boolean",
+                (true, true, _) => "expected a string, number, boolean or nothing",
+            };
             let hint = match &node.value {
                 Value::Time(text) => Some(format!("put it in quotes: \"{text}\"")),
                 _ => advice::wrong_kind(&Rule::Text, &self.path, node),
@@ -242,7 +428,9 @@ impl Walk<'_> {
         let Some(entries) = node.entries_mut() else {
             return;
         };
-        for key in shape.required {
+        // the specification forgets it, and Compose asks for it
+        let more = (shape.name == "DEVICE").then_some(&"target");
+        for key in shape.required.iter().chain(more) {
             if !entries.contains_key(*key) && !self.diags.is_faulty(&self.path.key(*key)) {
                 let rule = shape.rule(key).unwrap_or(&Rule::Text);
                 let value = match rule {
@@ -260,7 +448,7 @@ impl Walk<'_> {
             self.path.0.push(Key::Name(key.clone()));
             let keep = match shape.rule(key) {
                 Some(rule) => self.value(rule, entry),
-                None if key.starts_with("x-") => true,
+                None if key.starts_with("x-") && !CLOSED.contains(&shape.name) => true,
                 None => {
                     self.unknown(shape, key, entry);
                     false
@@ -332,9 +520,23 @@ impl Walk<'_> {
     }
 }
 
+/// Whether the values of a free mapping may be nothing, booleans and numbers, besides text.
+pub(super) fn beside_text(rule: &Rule) -> (bool, bool, bool) {
+    match rule {
+        Rule::TextMap | Rule::Contexts => (false, false, false),
+        Rule::Options => (false, false, true),
+        Rule::LogOptions => (true, false, true),
+        Rule::ProviderOptions => (false, true, true),
+        _ => (true, true, true),
+    }
+}
+
 /// Whether a value needs no closer look: a scalar that its rule allows.
 pub(super) fn fits(rule: &Rule, value: &Value) -> bool {
     use Rule as R;
+    if let R::Strict(rule) = rule {
+        return !matches!(value, Value::Text(_)) && fits(rule, value);
+    }
     match value {
         Value::Null => matches!(
             rule,
@@ -343,7 +545,7 @@ pub(super) fn fits(rule: &Rule, value: &Value) -> bool {
         Value::Bool(_) => {
             matches!(
                 rule,
-                R::Any | R::Own(_) | R::Bool | R::Flag | R::External | R::TextOrNumber
+                R::Any | R::Own(_) | R::Bool | R::Flag | R::External | R::TextOrBool
             )
         }
         Value::Int(_) => matches!(
@@ -352,28 +554,38 @@ pub(super) fn fits(rule: &Rule, value: &Value) -> bool {
                 | R::Own(_)
                 | R::TextOrNumber
                 | R::Int
+                | R::Natural
                 | R::Count
+                | R::Number
                 | R::Float
                 | R::Bytes
+                | R::WholeBytes
                 | R::Mode
                 | R::Ulimit
                 | R::DeviceCount
                 | R::Short(super::schema::Short::Port, _)
         ),
-        Value::Float(_) => {
-            matches!(
-                rule,
-                R::Any | R::Own(_) | R::Float | R::Bytes | R::TextOrNumber | R::Count
-            )
-        }
+        Value::Float(number) => match rule {
+            R::Any | R::Own(_) | R::Float | R::Bytes | R::Number => true,
+            R::Count | R::Natural | R::Int | R::WholeBytes => {
+                number.fract() == 0.0 && number.abs() < 9.2e18
+            }
+            _ => false,
+        },
         Value::Text(_) => !matches!(
             rule,
             R::Choice(_)
                 | R::Texts
                 | R::Set
+                | R::Unique
+                | R::Exposed
+                | R::Groups
                 | R::Labels
+                | R::Contexts
                 | R::Vars
                 | R::Options
+                | R::LogOptions
+                | R::TextMap
                 | R::Hosts
                 | R::ProviderOptions
                 | R::Object(_)

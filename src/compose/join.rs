@@ -5,7 +5,8 @@
 //! Imports: `base`, `check`, `dotenv`, `expand`, `merge`, `read`, `remote`, `session`, `trace`, `tree`.
 //! Rules: Compose Specification, "extends", "include"; cycles are shown as the path that closes them.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -58,9 +59,28 @@ pub(super) fn join(session: &mut Session<'_>, file: Expanded, chain: &[PathBuf])
 struct Pool {
     path: PathBuf,
     services: Entries,
+    /// Services that are resolved already.
+    done: RefCell<BTreeMap<String, Node>>,
 }
 
+/// Services that may extend each other in a row.
+const ROW: usize = 200;
+
 fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf]) {
+    if let Some(services) = document
+        .get("services")
+        .filter(|services| services.is_null())
+    {
+        let fault = Diagnostic::error("expected a mapping, but this is empty")
+            .at(services.place())
+            .path(&KeyPath::root().key("services"))
+            .hint("remove the key, or put a service below it");
+        session.diags.push(fault);
+        if let Some(root) = document.entries_mut() {
+            root.shift_remove("services");
+        }
+        return;
+    }
     let Some(services) = document.get("services").and_then(Node::entries) else {
         return;
     };
@@ -76,6 +96,7 @@ fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf])
     let pool = Rc::new(Pool {
         path,
         services: services.clone(),
+        done: RefCell::default(),
     });
     let mut cyclic = BTreeSet::new();
     for name in extending {
@@ -128,6 +149,9 @@ fn extend(
     name: &str,
     trail: &mut Trail<'_>,
 ) -> Option<Node> {
+    if let Some(done) = pool.done.borrow().get(name) {
+        return Some(done.clone());
+    }
     let mut service = pool.services.get(name)?.clone();
     let extends = service
         .entries_mut()
@@ -204,6 +228,15 @@ fn extend(
         trail.cyclic.extend(names);
         return None;
     }
+    if trail.visited.len() > ROW {
+        let path = KeyPath::root().key("services").key(name).key("extends");
+        let fault = format!("more than {ROW} services extend each other in a row");
+        let fault = Diagnostic::error(fault).at(target.place()).path(&path);
+        session
+            .diags
+            .push(fault.hint("extend a service nearer to the end of the row"));
+        return None;
+    }
     let defined = base.services.get(&target_name);
     if defined.is_none() && session.partial {
         return Some(service);
@@ -239,7 +272,10 @@ fn extend(
         of,
     });
     let merged = merge::service(name, below, service, &mut session.diags);
-    Some(Node { key, ..merged })
+    let merged = Node { key, ..merged };
+    let mut done = pool.done.borrow_mut();
+    done.insert(name.to_owned(), merged.clone());
+    Some(merged)
 }
 
 /// The services of the file that `extends.file` names.
@@ -279,6 +315,7 @@ fn pool_of(session: &mut Session<'_>, file: &Node, from: &Rc<Pool>) -> Option<Rc
     Some(Rc::new(Pool {
         path,
         services: services.cloned().unwrap_or_default(),
+        done: RefCell::default(),
     }))
 }
 
@@ -342,9 +379,12 @@ fn include_one(session: &mut Session<'_>, item: &Node, chain: &[PathBuf]) -> Opt
         Value::Map(entries) => {
             for (key, value) in entries {
                 if !matches!(key.as_str(), "path" | "env_file" | "project_directory") {
-                    let fault = format!("unknown key `{key}` in `include`");
+                    if key.starts_with("x-") {
+                        continue;
+                    }
+                    let fault = format!("unknown key `{key}` in `include` is ignored");
                     session.diags.push(
-                        Diagnostic::error(fault)
+                        Diagnostic::warning(fault)
                             .at(value.key_place())
                             .hint("the keys are path, env_file and project_directory"),
                     );
@@ -493,6 +533,30 @@ pub(super) fn env_file(
     }
 }
 
+/// Keys whose text is a path.
+const PATHS: [&str; 6] = ["build", "context", "env_file", "file", "label_file", "path"];
+
+/// Whether two definitions mean the same: equal values, and equal paths where relative ones start elsewhere.
+fn same_meaning(session: &Session<'_>, a: &Node, b: &Node, key: &str) -> bool {
+    match (&a.value, &b.value) {
+        (Value::Map(x), Value::Map(y)) => {
+            let twin = |(key, a): (&String, &Node)| {
+                y.get(key).is_some_and(|b| same_meaning(session, a, b, key))
+            };
+            x.len() == y.len() && x.iter().all(twin)
+        }
+        (Value::List(x), Value::List(y)) => {
+            let twin = |(a, b): (&Node, &Node)| same_meaning(session, a, b, key);
+            x.len() == y.len() && x.iter().zip(y).all(twin)
+        }
+        (Value::Text(x), Value::Text(y)) => {
+            let path = x.starts_with('.') || PATHS.contains(&key) && !x.contains("://");
+            x == y && (!path || session.absolute(a.span, x) == session.absolute(b.span, y))
+        }
+        _ => a.same(b),
+    }
+}
+
 /// Copies the entries of an included model; two different definitions of a name are an error.
 fn import(session: &mut Session<'_>, document: &mut Node, model: Node, place: Span) {
     let Value::Map(sections) = model.value else {
@@ -522,7 +586,7 @@ fn import(session: &mut Session<'_>, document: &mut Node, model: Node, place: Sp
         };
         for (name, node) in imported {
             match target.get(&name) {
-                Some(known) if !known.same(&node) => session.diags.push(
+                Some(known) if !same_meaning(session, known, &node, "") => session.diags.push(
                     Diagnostic::error(format!(
                         "`{section}.{name}` conflicts with an included definition"
                     ))

@@ -10,7 +10,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value as Json, json};
 
-use super::check::{NAME, fits};
+use super::check::{NAME, beside_text, fits};
 use super::schema::{EXTERNAL, Field, PROJECT, Rule, Shape, ULIMIT};
 use super::tree::Value;
 
@@ -117,26 +117,36 @@ fn of(rule: &'static Rule, generator: &mut SchemaGenerator) -> Schema {
             ways.push(each(of(rule, generator)));
         }
         Rule::Texts | Rule::Command | Rule::Test => ways.push(list(of(&Rule::Text, generator))),
-        Rule::Set | Rule::TextOrSet => ways.push(list(of(&Rule::TextOrNumber, generator))),
-        Rule::Labels | Rule::Vars => {
-            ways.push(each(free()));
+        Rule::Set | Rule::Unique | Rule::TextOrSet | Rule::TextOrUnique => {
             ways.push(list(of(&Rule::Text, generator)));
         }
-        Rule::Options => ways.push(each(free())),
+        Rule::Exposed | Rule::Groups => ways.push(list(of(&Rule::TextOrNumber, generator))),
+        Rule::Labels | Rule::Contexts | Rule::Vars => {
+            ways.push(each(free(rule)));
+            ways.push(list(of(&Rule::Text, generator)));
+        }
+        Rule::Options | Rule::LogOptions | Rule::TextMap => ways.push(each(free(rule))),
         Rule::Hosts => {
             ways.push(each(of(&Rule::TextOrSet, generator)));
             ways.push(list(of(&Rule::Text, generator)));
         }
-        Rule::ProviderOptions => ways.push(each(any_of(vec![free(), list(free())]))),
-        Rule::Text
+        Rule::ProviderOptions => ways.push(each(any_of(vec![free(rule), list(free(rule))]))),
+        Rule::Strict(_)
+        | Rule::Text
         | Rule::TextOrNumber
+        | Rule::TextOrBool
         | Rule::Bool
         | Rule::Flag
         | Rule::Int
+        | Rule::Natural
         | Rule::Count
+        | Rule::Number
         | Rule::Float
         | Rule::Bytes
+        | Rule::WholeBytes
+        | Rule::BytesText
         | Rule::Duration
+        | Rule::Period
         | Rule::Mode
         | Rule::DeviceCount => {}
     }
@@ -147,18 +157,22 @@ fn of(rule: &'static Rule, generator: &mut SchemaGenerator) -> Schema {
 fn scalars(rule: &Rule) -> Option<Schema> {
     let takes = |value: &Value| fits(rule, value);
     let (whole, part) = (takes(&Value::Int(1)), takes(&Value::Float(0.5)));
-    let kinds = [
+    kinds(&[
         (takes(&Value::Text("a".to_owned())), "string"),
         (part, "number"),
         (whole && !part, "integer"),
         (takes(&Value::Bool(true)), "boolean"),
         (takes(&Value::Null), "null"),
-    ];
-    let kinds: Vec<&str> = kinds
+    ])
+}
+
+/// The kinds that are taken; `None` if there are none.
+fn kinds(all: &[(bool, &str)]) -> Option<Schema> {
+    let taken: Vec<&str> = all
         .iter()
         .filter_map(|(takes, kind)| takes.then_some(*kind))
         .collect();
-    match kinds.as_slice() {
+    match taken.as_slice() {
         [] => None,
         [kind] => Some(json_schema!({ "type": kind })),
         kinds => Some(json_schema!({ "type": kinds })),
@@ -171,8 +185,15 @@ fn choice(words: &[&str]) -> Schema {
 }
 
 /// A value of a free mapping.
-fn free() -> Schema {
-    json_schema!({ "type": ["string", "number", "boolean", "null"] })
+fn free(rule: &Rule) -> Schema {
+    let (null, on, number) = beside_text(rule);
+    kinds(&[
+        (true, "string"),
+        (number, "number"),
+        (on, "boolean"),
+        (null, "null"),
+    ])
+    .unwrap_or_default()
 }
 
 fn each(values: Schema) -> Schema {

@@ -117,6 +117,8 @@ enum How {
     Devices,
     /// Mappings merge; a list can't be added to what another file says.
     Agents,
+    /// The old `external: {name}` is a name and `external: true`.
+    Resource,
 }
 
 impl How {
@@ -162,6 +164,7 @@ fn how(path: &KeyPath) -> How {
             ["dns" | "dns_opt" | "dns_search" | "env_file" | "label_file" | "tmpfs"] => How::Append,
             _ => How::Deep,
         },
+        ["networks" | "volumes" | "configs" | "secrets", _] => How::Resource,
         ["networks", _, "ipam", "config"] => How::Pools,
         ["networks" | "volumes" | "configs" | "secrets", _, "labels"] => How::Pairs,
         _ => How::Deep,
@@ -195,7 +198,10 @@ impl Merge<'_> {
             return below;
         }
         let listed = below.items().is_some();
-        let (below, above) = (normal(below, how), normal(above, how));
+        let (below, mut above) = (normal(below, how), normal(above, how));
+        if how == How::Hosts {
+            without_said(&below, &mut above);
+        }
         match how {
             How::Logging if other_driver(&below, &above) => return above.over(below),
             How::Pools => return self.pools(below, above),
@@ -207,6 +213,7 @@ impl Merge<'_> {
                 self.mismatch(&below, &above);
                 return below;
             }
+            How::Resource => return self.values(named_outside(below), above),
             How::Devices if !self.raw => return self.devices(below, above),
             How::Names | How::Dependencies if above.entries().is_none() => return above,
             _ => {}
@@ -363,27 +370,29 @@ impl Merge<'_> {
         );
     }
 
+    /// Merges address pools as Compose: a pool below stays only when one above has its subnet.
     fn pools(&mut self, below: Node, above: Node) -> Node {
-        let (Value::List(mut lower), Value::List(upper)) =
-            (below.value.clone(), above.value.clone())
-        else {
+        let (Some(lower), Some(upper)) = (below.items(), above.items()) else {
             self.mismatch(&below, &above);
             return below;
         };
-        for pool in upper {
-            let subnet = pool.text_of("subnet").map(str::to_owned);
-            let twin = lower
-                .iter_mut()
-                .find(|known| subnet.is_some() && known.text_of("subnet") == subnet.as_deref());
-            match twin {
-                Some(known) => {
-                    let old = known.clone();
-                    *known = self.node_at(old, pool);
+        let mut pools: Vec<Node> = Vec::new();
+        for pool in lower {
+            let mut pool = pool.clone();
+            for other in upper {
+                let twin = pools.iter().position(|known| same_subnet(known, other));
+                if twin.is_none() && !same_subnet(&pool, other) {
+                    pools.push(other.clone());
+                    continue;
                 }
-                None => lower.push(pool),
+                pool = self.node_at(pool, other.clone());
+                match pools.iter_mut().find(|known| same_subnet(known, &pool)) {
+                    Some(known) => *known = pool.clone(),
+                    None => pools.push(pool.clone()),
+                }
             }
         }
-        above.with(Value::List(lower))
+        above.with(Value::List(pools)).over(below)
     }
 
     fn node_at(&mut self, below: Node, above: Node) -> Node {
@@ -392,6 +401,10 @@ impl Merge<'_> {
         self.path.0.pop();
         merged
     }
+}
+
+fn same_subnet(a: &Node, b: &Node) -> bool {
+    a.text_of("subnet") == b.text_of("subnet")
 }
 
 fn other_driver(below: &Node, above: &Node) -> bool {
@@ -427,8 +440,27 @@ fn normal(node: Node, how: How) -> Node {
         | How::Pools
         | How::Ulimit
         | How::Devices
+        | How::Resource
         | How::Agents => node,
     }
+}
+
+/// Writes the old `external: {name}` as the two keys it stands for.
+fn named_outside(mut node: Node) -> Node {
+    let Some(entries) = node.entries_mut() else {
+        return node;
+    };
+    let Some(Value::Map(old)) = entries.get("external").map(|external| &external.value) else {
+        return node;
+    };
+    let name = old.get("name").cloned();
+    if let Some(external) = entries.get_mut("external") {
+        external.value = Value::Bool(true);
+    }
+    if let Some(name) = name {
+        entries.entry("name".to_owned()).or_insert(name);
+    }
+    node
 }
 
 /// A text as a list of it.
@@ -569,6 +601,19 @@ pub(super) fn hosts(node: Node) -> Node {
     node.with(Value::List(list))
 }
 
+/// Takes the hosts out of a list that the other list says too; within one file each line stays.
+fn without_said(below: &Node, above: &mut Node) {
+    let said: std::collections::BTreeSet<&str> = below
+        .items()
+        .unwrap_or_default()
+        .iter()
+        .filter_map(Node::as_text)
+        .collect();
+    if let Value::List(items) = &mut above.value {
+        items.retain(|item| item.as_text().is_none_or(|text| !said.contains(text)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -659,6 +704,59 @@ mod tests {
         assert_eq!(
             both("environment: {A: 1, B: 2}", "environment: {A: !reset null}"),
             r#"{"environment":{"B":2}}"#
+        );
+    }
+
+    #[test]
+    fn what_fits_no_form_of_its_key_changes_nothing_and_is_warned_about() {
+        let file = |body: &str| format!("services: {{a: {{{body}}}}}");
+        for (below, above, json) in [
+            ("labels: {x: 1}", "labels: 5", r#"{"labels":{"x":1}}"#),
+            ("build: ./b", "build: [c]", r#"{"build":"./b"}"#),
+            (
+                "depends_on: [b]",
+                "depends_on: c",
+                r#"{"depends_on":["b"]}"#,
+            ),
+        ] {
+            let (merged, faults) = merged(&[&file(below), &file(above)]);
+            assert_eq!(merged, json);
+            assert!(faults[0].contains("and is ignored"), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_replaced_by_nothing_and_single_texts_are_added() {
+        assert_eq!(
+            both("environment: {A: 1}", "environment: [A]"),
+            r#"{"environment":{"A":null}}"#
+        );
+        assert_eq!(
+            both("labels: {x: 1}", "labels: y"),
+            r#"{"labels":{"x":1,"y":null}}"#
+        );
+        assert_eq!(
+            both("ulimits: {n: {soft: 1, hard: 2}}", "ulimits: {n: 5}"),
+            r#"{"ulimits":{"n":5}}"#
+        );
+        assert_eq!(
+            both("gpus: all", "gpus: [{count: 1}]"),
+            r#"{"gpus":[{"count":-1},{"count":1}]}"#
+        );
+    }
+
+    #[test]
+    fn tags_mean_nothing_through_aliases_inside_tagged_values_and_to_extending_services() {
+        let text = "x: &m {ports: !reset []}\nservices: {a: {<<: *m}}\n";
+        let (json, faults) = merged(&["services: {a: {ports: [1]}}", text]);
+        assert_eq!(json, r#"{"ports":[1]}"#);
+        assert!(faults[0].contains("has no effect through this alias"));
+        assert_eq!(
+            both(
+                "ports: [1]",
+                "ports: !override [2], labels: !override {a: !reset 1}"
+            ),
+            r#"{"labels":{"a":"1"},"ports":[2]}"#
         );
     }
 

@@ -37,7 +37,7 @@ mod yaml;
 
 pub use json_schema::json_schema;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -76,6 +76,12 @@ pub struct LoadRequest {
     pub interpolate: bool,
     /// Whether implied values are filled in; false only for `config --no-normalize`.
     pub normalize: bool,
+    /// Whether what services refer to must be there; false only for `config --no-consistency`.
+    pub consistent: bool,
+    /// Whether paths are made absolute; false only for `config --no-path-resolution`.
+    pub resolve_paths: bool,
+    /// Whether `env_file`s are read; false where `config` prints only names.
+    pub resolve_env: bool,
     /// Whether nothing will be run (`config`): values that only a container's start refuses are warnings then.
     pub print_only: bool,
     /// Who fetches files that lie elsewhere; without one they are refused.
@@ -93,6 +99,9 @@ impl Default for LoadRequest {
             profiles: Vec::new(),
             interpolate: true,
             normalize: true,
+            consistent: true,
+            resolve_paths: true,
+            resolve_env: true,
             print_only: false,
             remote: None,
         }
@@ -136,7 +145,7 @@ pub struct Document {
 /// [`LoadError`] with every error that the phases found in one run.
 pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
     let mut session = Session::new(env, request.interpolate);
-    let Some((stage, canonical)) = canonical(request, env, &mut session) else {
+    let Some((stage, canonical)) = canonical(request, env, &mut session, false) else {
         return Err(failed(session));
     };
     let bound = bind::bind(&canonical, &stage.frame(request), &mut session);
@@ -168,36 +177,24 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
     })
 }
 
-/// Loads a project's document without binding it to types, narrowed to the services that are on, or to `services`.
+/// Loads a project's document without binding it to types: all services and everything else that the files hold.
 ///
 /// # Errors
 /// [`LoadError`] as [`load`].
-pub fn document(
-    request: &LoadRequest,
-    env: &Env,
-    services: &[String],
-) -> Result<Document, LoadError> {
+pub fn document(request: &LoadRequest, env: &Env) -> Result<Document, LoadError> {
     let mut session = Session::new(env, request.interpolate);
-    let Some((stage, canonical)) = canonical(request, env, &mut session) else {
+    let Some((stage, canonical)) = canonical(request, env, &mut session, true) else {
         return Err(failed(session));
     };
-    let frame = stage.frame(request);
-    let on = |name: &str, node: &tree::Node| match services.is_empty() {
-        true => !frame.is_off(node),
-        false => services.iter().any(|wanted| wanted == name),
-    };
-    let kept: BTreeSet<String> = canonical
-        .services
-        .iter()
-        .filter(|(name, node)| on(name, node))
-        .map(|(name, _)| name.clone())
-        .collect();
     if session.diags.has_errors() {
         return Err(failed(session));
     }
     report::finish(&mut session);
-    let mut json = document_of(canonical, &stage.name, request.normalize);
-    select::narrow(&mut json, &kept);
+    let none = canonical.services.is_empty();
+    let mut json = document_of(canonical, &stage.name, false);
+    if none {
+        json.remove("services");
+    }
     Ok(Document {
         json,
         warnings: session.diags,
@@ -246,25 +243,35 @@ pub fn environment(
     }
 }
 
-/// The variables that the compose files refer to, sorted, for `config --variables`.
+/// The variables that the compose files refer to, by name, for `config --variables`.
 ///
 /// # Errors
-/// [`LoadError`] when a file can't be found or read.
+/// [`LoadError`] as [`load`].
 pub fn variables(request: &LoadRequest, env: &Env) -> Result<Vec<Variable>, LoadError> {
-    let mut session = Session::new(env, true);
-    let raws = discover::discover(request, env, &mut session)
-        .map(|found| read_all(&found, request, &mut session));
-    let Some(raws) = raws.filter(|_| !session.diags.has_errors()) else {
-        return Err(failed(session));
+    let request = LoadRequest {
+        interpolate: false,
+        resolve_env: false,
+        ..request.clone()
     };
-    let mut all = BTreeSet::new();
-    for raw in raws {
-        raw.raw
-            .documents
-            .iter()
-            .for_each(|node| remote::collect(node, &mut all));
+    let document = document(&request, env)?;
+    let mut all = BTreeMap::new();
+    for value in document.json.values() {
+        collect(value, &mut all);
     }
-    Ok(all.into_iter().collect())
+    Ok(all.into_values().collect())
+}
+
+fn collect(value: &Json, all: &mut BTreeMap<String, Variable>) {
+    match value {
+        Json::String(text) => {
+            for variable in template::variables(text) {
+                all.entry(variable.name.clone()).or_insert(variable);
+            }
+        }
+        Json::Array(items) => items.iter().for_each(|item| collect(item, all)),
+        Json::Object(entries) => entries.values().for_each(|entry| collect(entry, all)),
+        _ => {}
+    }
 }
 
 fn failed(mut session: Session<'_>) -> LoadError {
@@ -287,6 +294,10 @@ impl Stage {
         Frame {
             name: &self.name,
             normalize: request.normalize,
+            consistent: request.consistent,
+            relative_to: (!request.resolve_paths).then_some(self.found.dir.as_path()),
+            resolve_env: request.resolve_env,
+            as_written: false,
             print_only: request.print_only,
             profiles: &self.found.profiles,
         }
@@ -298,6 +309,7 @@ fn canonical(
     request: &LoadRequest,
     env: &Env,
     session: &mut Session<'_>,
+    as_written: bool,
 ) -> Option<(Stage, Canonical)> {
     let mut found = discover::discover(request, env, session)?;
     let files = read_all(&found, request, session);
@@ -328,7 +340,11 @@ fn canonical(
     let merged = merge::merge(joined, &mut session.diags, check::early);
     let checked = check::check(merged, &mut session.diags);
     let stage = Stage { found, name };
-    let canonical = canon::canon(checked, &stage.frame(request), session);
+    let frame = Frame {
+        as_written,
+        ..stage.frame(request)
+    };
+    let canonical = canon::canon(checked, &frame, session);
     Some((stage, canonical))
 }
 

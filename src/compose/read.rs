@@ -298,12 +298,9 @@ impl<'d> Builder<'d> {
         // A text that stands last may hold what should be keys.
         match self.frames.last_mut().map(|frame| &mut frame.node.value) {
             Some(Value::Map(entries)) => {
-                if entries
-                    .last()
-                    .is_some_and(|(_, node)| node.as_text().is_some())
-                {
-                    entries.pop();
-                }
+                let last = entries.last().and_then(|(_, node)| node.as_text());
+                let kept = entries.len() - usize::from(last.is_some());
+                entries.truncate(kept);
             }
             Some(Value::List(items)) => {
                 items.pop_if(|node| node.as_text().is_some());

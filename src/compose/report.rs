@@ -16,6 +16,9 @@ use crate::base::diag::{Diagnostic, Diagnostics, Severity};
 use crate::base::key::{Key, KeyPath};
 use crate::base::span::Span;
 
+/// So many errors are told the variables and aliases behind them; nobody reads more in one go.
+const EXPLAINED: usize = 200;
+
 /// Completes the findings of a run.
 pub(super) fn finish(session: &mut Session<'_>) {
     if session.diags.is_empty() {
@@ -26,8 +29,9 @@ pub(super) fn finish(session: &mut Session<'_>) {
     env_file_hints(session, &mut diags);
     if diags.has_errors() {
         let trees = trees(session);
-        let errors = diags.iter_mut();
-        for error in errors.filter(|item| item.severity == Severity::Error) {
+        let all = diags.iter_mut();
+        let errors = all.filter(|item| item.severity == Severity::Error);
+        for error in errors.take(EXPLAINED) {
             variables(session, error);
             aliases(&trees, error);
         }

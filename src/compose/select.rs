@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Map, Value};
 
-use super::model::{Project, Service, VolumeSource};
+use super::model::{Dependency, Project, Service, VolumeSource};
 use crate::base::diag::{Diagnostic, Diagnostics, nearest};
 use crate::base::key::KeyPath;
 use crate::base::name::ServiceName;
@@ -22,6 +22,8 @@ pub struct Selection {
     pub profiles: Vec<String>,
     /// Whether the dependencies of named services are meant too.
     pub with_dependencies: bool,
+    /// Whether dependencies that are off are put up with: `config --no-consistency`.
+    pub lenient: bool,
     /// `--scale`: numbers of containers by service.
     pub scale: BTreeMap<String, u32>,
 }
@@ -65,6 +67,9 @@ pub fn select(mut project: Project, selection: &Selection) -> Result<Project, Di
         return Err(diags);
     }
     let active = active_profiles(&project, selection);
+    if !selection.lenient {
+        loose_ends(&project, selection, &mut diags);
+    }
     let kept = kept(&project, selection, &active, &mut diags);
     if diags.has_errors() {
         return Err(diags);
@@ -109,6 +114,9 @@ pub fn select(mut project: Project, selection: &Selection) -> Result<Project, Di
         &mut project.document,
         &names.iter().map(|name| name.as_str().to_owned()).collect(),
     );
+    if !selection.services.is_empty() {
+        forget_dependencies(&mut project.document, &names);
+    }
     for (name, scale) in &selection.scale {
         set_scale(&mut project.document, name, *scale);
     }
@@ -137,6 +145,54 @@ fn is_on(service: &Service, active: &BTreeSet<String>) -> bool {
             .profiles
             .iter()
             .any(|profile| active.contains(profile))
+}
+
+/// Reports the required dependencies that are off of all services that the project's own profiles turn on, named or
+/// not: a project that can't be started as a whole is broken.
+fn loose_ends(project: &Project, selection: &Selection, diags: &mut Diagnostics) {
+    let profiles = project.profiles.iter().chain(&selection.profiles);
+    let active: BTreeSet<String> = profiles.cloned().collect();
+    for (name, service) in &project.services {
+        if !is_on(service, &active) {
+            continue;
+        }
+        for (other, dependency) in &service.depends_on {
+            if let Some((other, target)) = project.services.get_key_value(other)
+                && dependency.required
+                && !is_on(target, &active)
+            {
+                off_dependency(name, other, dependency, target, diags);
+            }
+        }
+    }
+}
+
+/// Reports a required dependency that is off, once.
+fn off_dependency(
+    name: &ServiceName,
+    other: &ServiceName,
+    dependency: &Dependency,
+    target: &Service,
+    diags: &mut Diagnostics,
+) {
+    let profiles = target.profiles.join(", ");
+    let text = format!(
+        "service `{other}` is required by `{name}` but is off: it belongs to the profiles {profiles}"
+    );
+    if diags.iter().any(|diag| diag.message == text) {
+        return;
+    }
+    let path = KeyPath::root()
+        .key("services")
+        .key(name.as_str())
+        .key("depends_on");
+    let profile = target.profiles.first().map_or("NAME", String::as_str);
+    diags.push(
+        Diagnostic::error(text)
+            .at(dependency.span)
+            .path(&path)
+            .hint(format!("add --profile {profile}")),
+    );
 }
 
 /// The services that stay: the named ones or all that are on, and what they depend on.
@@ -175,31 +231,20 @@ fn kept(
         };
         for (other, dependency) in &service.depends_on {
             let Some((other, target)) = project.services.get_key_value(other) else {
+                if dependency.required {
+                    let text =
+                        format!("service `{name}` depends on `{other}`, which is not defined");
+                    let path = KeyPath::root().key("services").key(name.as_str());
+                    diags.push(Diagnostic::error(text).at(dependency.span).path(&path));
+                }
                 continue;
             };
             if is_on(target, active) {
                 if kept.insert(other.clone()) {
                     queue.push_back(other);
                 }
-            } else if dependency.required {
-                let profiles = target.profiles.join(", ");
-                let text = format!(
-                    "service `{other}` is required by `{name}` but is off: it belongs to the profiles {profiles}"
-                );
-                let path = KeyPath::root()
-                    .key("services")
-                    .key(name.as_str())
-                    .key("depends_on");
-                let hint = format!(
-                    "add --profile {}",
-                    target.profiles.first().map_or("NAME", String::as_str)
-                );
-                diags.push(
-                    Diagnostic::error(text)
-                        .at(dependency.span)
-                        .path(&path)
-                        .hint(hint),
-                );
+            } else if dependency.required && !selection.lenient {
+                off_dependency(name, other, dependency, target, diags);
             }
         }
     }
@@ -257,6 +302,10 @@ pub(super) fn narrow(document: &mut Map<String, Value>, services: &BTreeSet<Stri
             used.entry("networks")
                 .or_default()
                 .extend(keys.flat_map(Map::keys).cloned());
+            let models = service.get("models").and_then(Value::as_object).into_iter();
+            used.entry("models")
+                .or_default()
+                .extend(models.flat_map(Map::keys).cloned());
             for (section, list) in [("volumes", service.get("volumes"))]
                 .into_iter()
                 .chain(["secrets", "configs"].map(|section| (section, service.get(section))))
@@ -274,7 +323,7 @@ pub(super) fn narrow(document: &mut Map<String, Value>, services: &BTreeSet<Stri
             }
         }
     }
-    for section in ["networks", "volumes", "secrets", "configs"] {
+    for section in ["networks", "volumes", "secrets", "configs", "models"] {
         let used = used.remove(section).unwrap_or_default();
         let Some(Value::Object(entries)) = document.get_mut(section) else {
             continue;
@@ -284,7 +333,23 @@ pub(super) fn narrow(document: &mut Map<String, Value>, services: &BTreeSet<Stri
             document.remove(section);
         }
     }
-    document.remove("models");
+}
+
+/// Drops the dependencies on services that are not meant.
+fn forget_dependencies(document: &mut Map<String, Value>, names: &BTreeSet<ServiceName>) {
+    let services = document.get_mut("services").and_then(Value::as_object_mut);
+    for service in services.into_iter().flat_map(Map::values_mut) {
+        let Some(service) = service.as_object_mut() else {
+            continue;
+        };
+        let Some(needs) = service.get_mut("depends_on").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        needs.retain(|other, _| names.contains(other.as_str()));
+        if needs.is_empty() {
+            service.remove("depends_on");
+        }
+    }
 }
 
 fn set_scale(document: &mut Map<String, Value>, name: &str, scale: u32) {

@@ -301,9 +301,8 @@ impl<'e> Session<'e> {
 pub(super) fn absolute(dir: &Path, home: Option<&Path>, path: &str) -> PathBuf {
     let path = match (path.strip_prefix('~'), home) {
         (Some(""), Some(home)) => home.to_path_buf(),
-        (Some(rest), Some(home)) if rest.starts_with('/') => {
-            home.join(rest.trim_start_matches('/'))
-        }
+        // Compose knows no other users' homes: what follows is a name below one's own
+        (Some(rest), Some(home)) => home.join(rest.trim_start_matches('/')),
         _ => PathBuf::from(path),
     };
     let mut out = PathBuf::new();

@@ -279,7 +279,9 @@ fn extends_refuses_cycles_and_unknown_services() {
     ));
     assert_eq!(
         found,
-        ["compose.yaml:2:26: service `a` extends `bse`, which is not defined in compose.yaml"]
+        [
+            "compose.yaml:2:26: services.a.extends: service `a` extends `bse`, which is not defined in compose.yaml"
+        ]
     );
 }
 

@@ -205,11 +205,8 @@ pub(super) fn entries_json(entries: &Entries) -> serde_json::Map<String, Json> {
         .collect()
 }
 
-/// A number as JSON: whole ones without a fraction, as Go's encoder.
+/// A number as JSON; one that JSON can't hold is text.
 fn float_json(value: f64) -> Json {
-    if value.fract() == 0.0 && value.abs() < 9e15 {
-        return Json::from(value as i64);
-    }
     serde_json::Number::from_f64(value)
         .map_or_else(|| Json::String(format_float(value)), Json::Number)
 }

@@ -204,3 +204,35 @@ fn warning(node: &Node, path: &KeyPath, effect: &str) -> Diagnostic {
     .at(node.key_place())
     .path(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compose::schema::{PROJECT, Rule, Shape};
+
+    /// The shape that the entries of a rule have.
+    fn inside(rule: &'static Rule) -> Option<&'static Shape> {
+        match rule {
+            Rule::Object(shape) | Rule::Short(_, shape) => Some(shape),
+            Rule::Nullable(rule)
+            | Rule::Each(rule)
+            | Rule::List(rule)
+            | Rule::Named(_, rule)
+            | Rule::AllOrList(rule) => inside(rule),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn each_path_of_the_table_leads_to_a_key() {
+        let paths = KEYS.iter().map(|(path, _)| *path);
+        for path in paths.chain(VALUES.iter().map(|(path, ..)| *path)) {
+            let mut shape = Some(&PROJECT);
+            for name in path.split('.').filter(|name| *name != "*") {
+                let name = name.trim_end_matches("[]");
+                let rule = shape.and_then(|shape| shape.rule(name));
+                shape = inside(rule.unwrap_or_else(|| panic!("{path}: no key {name}")));
+            }
+        }
+    }
+}

@@ -14,6 +14,15 @@ pub(super) fn fault(source: SourceId, text: &str, at: usize, kind: &ErrorKind) -
     let at = floor(text, at.min(text.len()));
     let page = Page { source, text, at };
     use ErrorKind as K;
+    if let K::MappingValueNotAllowed
+    | K::InvalidColonPlacement
+    | K::ExpectedFlowMappingSeparator
+    | K::InvalidSimpleKey
+    | K::SimpleKeyExpected = kind
+        && let Some(fault) = page.long_key()
+    {
+        return fault;
+    }
     match kind {
         K::TabNotAllowed
         | K::TabInBlockIndentation
@@ -178,6 +187,22 @@ impl<'t> Page<'t> {
             .hint("replace the tab by a space")
     }
 
+    /// A key that is longer than a key may be.
+    ///
+    /// Source: YAML 1.2.2, 7.4.2: an implicit key has at most 1024 characters.
+    fn long_key(&self) -> Option<Diagnostic> {
+        let line = self.line(self.at);
+        let before = self.text[line.start..self.at].trim_end_matches(':');
+        let start = before.rfind(['{', ',', ' ']).map_or(0, |at| at + 1);
+        let length = before.len() - start;
+        (length > 1024).then(|| {
+            Diagnostic::error("a key may have at most 1024 characters")
+                .at(self.span(line.start + start, length))
+                .label(format!("{length} characters"))
+                .hint("give it a shorter name")
+        })
+    }
+
     /// A line whose indentation fits neither the block it goes on with nor the one around.
     fn misplaced_line(&self) -> Diagnostic {
         let line = self.line(self.at);
@@ -190,14 +215,14 @@ impl<'t> Page<'t> {
         let inner = deeper.last();
         let outer = self.above(self.at).find(|l| l.indent() < indent);
         let same = self.above(self.at).find(|l| l.indent() <= indent);
-        if let (true, Some(key)) = (line.body().starts_with('-'), same) {
-            if key.indent() == indent && !key.body().starts_with('-') {
-                return Diagnostic::error("a list item stands among the keys of a mapping")
-                    .at(self.body_span(line))
-                    .label("expected a key, as in the line above")
-                    .related(self.body_span(key), "the mapping it stands in")
-                    .hint("indent it deeper than the key whose list it belongs to, or write `key: value` without the dash");
-            }
+        let item = line.body().starts_with('-');
+        let key = same.filter(|key| key.indent() == indent && !key.body().starts_with('-'));
+        if let Some(key) = key.filter(|_| item) {
+            return Diagnostic::error("a list item stands among the keys of a mapping")
+                .at(self.body_span(line))
+                .label("expected a key, as in the line above")
+                .related(self.body_span(key), "the mapping it stands in")
+                .hint("indent it deeper than the key whose list it belongs to, or write `key: value` without the dash");
         }
         let Some(inner) = inner else {
             return self.error("this line fits nothing above it", line.body().len());

@@ -1,10 +1,13 @@
-//! Progress as one JSON object a line, keys as docker compose's `--progress json`.
+//! What programs read: progress as one JSON object a line, findings as one object.
 //!
-//! Imports: `base`. As Compose: `pkg/progress/json.go`.
+//! In: events, findings. Out: lines of JSON. Imports: `base`.
+//! As Compose (`pkg/progress/json.go`) for the keys of progress; those of findings are our own, as is their version.
 
 use serde_json::{Value, json};
 
+use crate::base::diag::{Diagnostic, Severity};
 use crate::base::event::{BuildStep, Event, Status};
+use crate::base::span::{SourceMap, Span};
 
 /// One event as an object; `None` when it has nothing to tell a program.
 pub fn object(event: &Event, dry_run: bool) -> Option<Value> {
@@ -78,9 +81,79 @@ pub fn failure(message: &str) -> String {
     format!("{}\n", json!({ "error": true, "message": message }))
 }
 
+/// Findings for an editor: one line of JSON. Lines and columns count from 1, columns in characters; the end is the first
+/// place behind. What a finding does not have is `null`.
+pub fn findings(items: &[Diagnostic], sources: &SourceMap) -> String {
+    let diagnostics: Vec<Value> = items.iter().map(|item| finding(item, sources)).collect();
+    format!("{}\n", json!({ "version": 1, "diagnostics": diagnostics }))
+}
+
+fn finding(item: &Diagnostic, sources: &SourceMap) -> Value {
+    let severity = match item.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    let path = item.path.as_ref().filter(|path| !path.0.is_empty());
+    let (start, end) = (item.span, item.span.map(behind));
+    let place = |span: Option<Span>| span.map(|span| sources.line_col(span)).unzip();
+    let ((line, column), (end_line, end_column)) = (place(start), place(end));
+    let related = |(span, message): &(Span, String)| {
+        let (line, column) = sources.line_col(*span);
+        json!({ "file": file(*span, sources), "line": line, "column": column, "message": message })
+    };
+    json!({
+        "severity": severity,
+        "message": item.message,
+        "path": path.map(ToString::to_string),
+        "file": start.map(|span| file(span, sources)),
+        "line": line,
+        "column": column,
+        "endLine": end_line,
+        "endColumn": end_column,
+        "label": item.label,
+        "hints": item.hints,
+        "related": item.related.iter().map(related).collect::<Vec<_>>(),
+    })
+}
+
+fn file(span: Span, sources: &SourceMap) -> &str {
+    sources.get(span.source).map_or("", |source| &source.name)
+}
+
+/// The place behind a span.
+fn behind(span: Span) -> Span {
+    Span {
+        start: span.end,
+        ..span
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn findings_have_their_place_and_null_for_what_they_lack() {
+        let mut sources = SourceMap::default();
+        let id = sources.add("compose.yaml", "a: 1\né: x\n");
+        let placed = Diagnostic::error("m")
+            .at(Span::new(id, 9, 10))
+            .label("l")
+            .hint("h")
+            .related(Span::new(id, 0, 1), "here");
+        let bare = Diagnostic::warning("w");
+        let text = findings(&[placed, bare], &sources);
+        let read: Value = serde_json::from_str(&text).expect("JSON");
+        let want = json!({"version": 1, "diagnostics": [
+            {"severity": "error", "message": "m", "path": null, "file": "compose.yaml", "line": 2, "column": 4,
+             "endLine": 2, "endColumn": 5, "label": "l", "hints": ["h"],
+             "related": [{"file": "compose.yaml", "line": 1, "column": 1, "message": "here"}]},
+            {"severity": "warning", "message": "w", "path": null, "file": null, "line": null, "column": null,
+             "endLine": null, "endColumn": null, "label": null, "hints": [], "related": []},
+        ]});
+        assert_eq!(read, want);
+        assert!(text.ends_with("}\n") && text.lines().count() == 1);
+    }
     use crate::base::event::Kind;
 
     #[test]

@@ -13,6 +13,8 @@ use crate::base::span::{Source, SourceMap, Span};
 
 /// Errors that are shown in full, and as many warnings: more than anyone works through in one go.
 const SHOWN: usize = 50;
+/// Places that are shown beside that of a finding.
+const RELATED: usize = 10;
 /// Characters of a line that are shown around the caret.
 const WIDTH: usize = 160;
 /// Of them, those in front of it.
@@ -80,10 +82,14 @@ pub fn diagnostic(item: &Diagnostic, sources: &SourceMap, colour: bool) -> Strin
         text.push_str(&snippet(level, span, label, sources, colour));
         text.push_str(&chain(span, sources));
     }
-    for (span, what) in &item.related {
+    for (span, what) in item.related.iter().take(RELATED) {
         let line = format!("{}: {}", sources.place(*span), clean(what));
         text.push_str(&format!("{}\n", cut(&line)));
         text.push_str(&snippet(Level::NOTE, *span, None, sources, colour));
+    }
+    if item.related.len() > RELATED {
+        let more = item.related.len() - RELATED;
+        text.push_str(&format!("and {more} more places\n"));
     }
     text.push_str(&hints(&item.hints, colour));
     text

@@ -34,6 +34,8 @@ pub enum Need {
     Program(&'static str),
     /// The guest with cgroup v2 beside the repository.
     Guest,
+    /// The schema of the Compose Specification beside the repository.
+    Specification,
 }
 
 impl Need {
@@ -48,7 +50,8 @@ impl Need {
             Self::Program(name) => program(name)
                 .is_none()
                 .then(|| format!("needs {name} in PATH")),
-            Self::Guest => (!guest().is_file()).then(|| format!("needs {}", guest().display())),
+            Self::Guest => absent(guest()),
+            Self::Specification => absent(specification()),
         }
     }
 }
@@ -175,6 +178,16 @@ pub fn repository() -> &'static Path {
 /// The program that runs a command in a guest with cgroup v2.
 pub fn guest() -> PathBuf {
     repository().join("../shared/vm/vm")
+}
+
+/// Where the schema of the Compose Specification is, if it is there.
+pub fn specification() -> PathBuf {
+    repository().join("../shared/data/compose-spec.json")
+}
+
+/// Why a file is missing, or `None` if it is there.
+fn absent(path: PathBuf) -> Option<String> {
+    (!path.is_file()).then(|| format!("needs {}", path.display()))
 }
 
 /// Path of a program in `PATH`, or in the places of system programs that some users' `PATH` lacks.

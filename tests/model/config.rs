@@ -13,6 +13,14 @@ crate::cases!(&[];
     quiet_config_only_judges,
     every_example_is_a_valid_project,
     a_file_can_come_from_standard_input,
+    yaml_is_written_as_docker_compose_writes_it,
+    flags_ask_for_one_thing_in_a_fixed_order,
+    names_narrow_down_only_what_heeds_them,
+    what_is_left_undone_can_be_chosen,
+    variables_are_told_in_three_formats,
+    findings_are_json_where_the_answer_is,
+    digests_that_are_there_need_no_registry,
+    a_broken_project_is_refused_whatever_is_asked_of_it,
     version_and_help_work_without_a_project,
     commands_outside_of_a_project_say_what_is_missing,
 );
@@ -73,7 +81,7 @@ fn variables_come_from_the_environment_before_the_env_file() {
         .code(1)
         .says("MISSING")
         .says("set it in .env")
-        .says("compose.yaml:2:14");
+        .says("compose.yaml:2:19");
 }
 
 fn files_are_merged_in_order_and_anchors_are_followed() {
@@ -187,6 +195,252 @@ fn a_file_can_come_from_standard_input() {
         .pipe("-f - config --images", b"services: {a: {image: piped}}\n")
         .ok()
         .prints("piped");
+}
+
+fn yaml_is_written_as_docker_compose_writes_it() {
+    let hoist = Sandbox::empty();
+    hoist.compose(
+        r#"x-z: {b10: 1.0e6, b9: '1:2', b: [[1, {}], []]}
+services:
+  web:
+    volumes: ['vol:/d']
+    image: i
+    x-own: 1
+    build: {dockerfile: D, context: /c}
+    ports: ['127.0.0.1:80:81']
+    labels: {a: "x\ny\n", b: 'yes', c: ' #', d: "t\tt", e: '0x1'}
+volumes: {vol: }
+"#,
+    );
+    let want = r#"name: demo
+services:
+  web:
+    build:
+      context: /c
+      dockerfile: D
+    image: i
+    labels:
+      a: |
+        x
+        y
+      b: "yes"
+      c: ' #'
+      d: "t\tt"
+      e: "0x1"
+    networks:
+      default: null
+    ports:
+      - mode: ingress
+        host_ip: 127.0.0.1
+        target: 81
+        published: "80"
+        protocol: tcp
+    volumes:
+      - type: volume
+        source: vol
+        target: /d
+        volume: {}
+    x-own: 1
+networks:
+  default:
+    name: demo_default
+volumes:
+  vol:
+    name: demo_vol
+x-z:
+  b:
+    - - 1
+      - {}
+    - []
+  b9: "1:2"
+  b10: 1e+06
+"#;
+    assert_eq!(hoist.global(&["-p", "demo", "config"]).ok().out, want);
+    let json = hoist
+        .global(&["-p", "demo", "convert", "--format", "json"])
+        .ok()
+        .out;
+    assert!(json.contains("\"ipam\": {}") && !json.contains("x-own") && json.ends_with('}'));
+}
+
+/// A project with one of everything.
+fn project_of_everything(hoist: &Sandbox) {
+    hoist.compose(
+        r"services:
+  b: {image: ib, depends_on: [a], volumes: ['vol:/v'], models: [m]}
+  a: {image: 'ia:${T:-1}', networks: [n]}
+  t: {build: ., profiles: [tools]}
+volumes: {vol: , unused: }
+networks: {n: }
+models: {m: {model: ai/m}}
+",
+    );
+}
+
+fn flags_ask_for_one_thing_in_a_fixed_order() {
+    let hoist = Sandbox::empty();
+    project_of_everything(&hoist);
+    let asked = |flags: &str| {
+        let flags: Vec<&str> = ["config"].into_iter().chain(flags.split(' ')).collect();
+        hoist.global(&flags).ok().out
+    };
+    for (flags, want) in [
+        ("--networks --services", "a\nb\n"),
+        ("--networks --volumes", "vol\n"),
+        ("--models --networks", "default\nn\n"),
+        ("--hash * --models", "ai/m\n"),
+        ("--images --profiles", "tools\n"),
+        ("--variables --images", "ia:1\nib\n"),
+        ("--services -q", "a\nb\n"),
+        ("--services -o out", "a\nb\n"),
+        ("--environment -q", ""),
+        ("-q -o out", ""),
+        ("--no-interpolate --images", "ia:${T:-1}\nib\n"),
+        ("--no-interpolate --services", "a\nb\nt\n"),
+    ] {
+        assert_eq!(asked(flags), want, "{flags}");
+    }
+    hoist
+        .global(&["config", "--format", "xml", "-q"])
+        .code(1)
+        .says("xml");
+}
+
+fn names_narrow_down_only_what_heeds_them() {
+    let hoist = Sandbox::empty();
+    project_of_everything(&hoist);
+    hoist.global(&["config", "--services", "nope"]).ok();
+    hoist
+        .global(&["config", "--images", "a"])
+        .ok()
+        .prints("ia:1");
+    for flags in [&["config", "nope"][..], &["config", "--images", "nope"]] {
+        hoist.global(flags).code(1).says("no such service: nope");
+    }
+    let hash = |names: &str| hoist.global(&["config", "--hash", names]);
+    let both = hash("*").ok().out;
+    assert!(both.starts_with("a ") && both.contains("\nb "), "{both}");
+    let failed = hash("nope,a").code(1);
+    assert!(failed.out.starts_with("a "), "{}", failed.story());
+    hash("t").code(1).says("no such service: t");
+}
+
+fn what_is_left_undone_can_be_chosen() {
+    let hoist = Sandbox::empty();
+    hoist.compose(
+        "services: {a: {build: {context: ./c}, command: a b, mem_limit: 64m, environment: [A=1, B], volumes: ['./d:/d'], depends_on: [x]}}\n",
+    );
+    hoist.global(&["config"]).code(1).says("`x`");
+    let text = |flag: &str| hoist.global(&["config", "--no-consistency", flag]).ok().out;
+    let bare = text("--no-normalize");
+    assert!(
+        !bare.contains("networks") && !bare.contains("dockerfile"),
+        "{bare}"
+    );
+    let relative = text("--no-path-resolution");
+    for part in ["context: ./c\n", "source: ./d\n"] {
+        assert!(relative.contains(part), "no {part} in {relative}");
+    }
+    let written = hoist.global(&["config", "--no-interpolate"]).ok().out;
+    for part in [
+        "command: a b\n",
+        "mem_limit: 64m\n",
+        "- A=1\n",
+        "- B\n",
+        "type: bind\n",
+    ] {
+        assert!(written.contains(part), "no {part} in {written}");
+    }
+}
+
+fn variables_are_told_in_three_formats() {
+    let hoist = Sandbox::empty();
+    hoist.compose(
+        "services: {a: {image: '${I:?}', command: '${C:-x}', extends: {file: e.yaml, service: e}}}\n",
+    );
+    hoist.file("e.yaml", "services: {e: {hostname: '$H'}}\n");
+    let told = |format: &[&str]| {
+        let flags = [&["config", "--variables"], format].concat();
+        hoist.global(&flags).ok().out
+    };
+    let yaml =
+        "C:\n    name: C\n    defaultvalue: x\n    presencevalue: \"\"\n    required: false\n";
+    let text = told(&["--format", "yaml"]);
+    assert!(text.starts_with(yaml), "{text}");
+    let json: Value = serde_json::from_str(&told(&["--format", "json"])).expect("JSON");
+    assert_eq!(json["I"]["Required"], true);
+    let table = told(&[]);
+    let names: Vec<&str> = table.lines().skip(1).map(|line| &line[..1]).collect();
+    assert_eq!(names, ["C", "H", "I"]);
+}
+
+fn findings_are_json_where_the_answer_is() {
+    let hoist = Sandbox::empty();
+    hoist.compose("services:\n  a: {imge: x}\n  b: {image: x, ports: [99999999]}\n");
+    let failed = hoist.global(&["config", "--format", "json"]).code(1);
+    assert_eq!(failed.out, "");
+    let told: Value = serde_json::from_str(&failed.err).expect("JSON");
+    assert_eq!(told["version"], 1);
+    let first = &told["diagnostics"][0];
+    assert_eq!(first["severity"], "error");
+    assert_eq!(first["path"], "services.a.imge");
+    assert_eq!(
+        (first["line"].as_u64(), first["column"].as_u64()),
+        (Some(2), Some(7))
+    );
+    assert!(
+        told["diagnostics"]
+            .as_array()
+            .is_some_and(|all| all.len() > 1)
+    );
+    // Warnings of a run that succeeds, and errors without a place.
+    hoist.compose("version: '3'\nservices: {a: {image: x}}\n");
+    let warned = hoist.global(&["config", "--format", "json"]).ok();
+    let told: Value = serde_json::from_str(&warned.err).expect("JSON");
+    assert_eq!(told["diagnostics"][0]["severity"], "warning");
+    let failed = hoist
+        .global(&["config", "--format", "json", "-q", "nope"])
+        .code(1);
+    let last = failed.err.lines().last().unwrap_or_default();
+    let told: Value = serde_json::from_str(last).expect("JSON");
+    assert_eq!(told["diagnostics"][0]["file"], Value::Null);
+}
+
+fn digests_that_are_there_need_no_registry() {
+    let hoist = Sandbox::empty();
+    let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+    hoist.compose(&format!(
+        "services: {{a: {{image: 'busybox:1@{digest}'}}, b: {{build: .}}}}\n"
+    ));
+    let pinned = format!("docker.io/library/busybox@{digest}");
+    let locked = format!("services:\n  a:\n    image: {pinned}\n  b: {{}}\n");
+    assert_eq!(
+        hoist.global(&["config", "--lock-image-digests"]).ok().out,
+        locked
+    );
+    hoist
+        .global(&["config", "--resolve-image-digests"])
+        .ok()
+        .says(&format!("    image: {pinned}\n"));
+    // Nothing listens on port 1.
+    hoist.compose("services: {a: {image: '127.0.0.1:1/x:tag'}}\n");
+    hoist
+        .global(&["config", "--resolve-image-digests"])
+        .code(1)
+        .says("failed to resolve digest for 127.0.0.1:1/x:tag");
+}
+
+fn a_broken_project_is_refused_whatever_is_asked_of_it() {
+    let hoist = Sandbox::empty();
+    hoist.compose(
+        "services:\n  a: {image: x, profiles: [p]}\n  b: {image: y, depends_on: [a]}\n  c: {image: z}\n",
+    );
+    hoist
+        .global(&["config", "c"])
+        .code(1)
+        .says("`a` is required by `b`");
+    hoist.global(&["--profile", "p", "config", "c"]).ok();
+    hoist.global(&["config", "--no-consistency", "-q"]).ok();
 }
 
 fn version_and_help_work_without_a_project() {

@@ -498,8 +498,8 @@ fn errors_show_the_files_and_aliases_that_lead_to_them() {
     assert_eq!(
         places[1..],
         [
-            "a.yaml:1:11: included from here",
-            "compose.yaml:2:5: included from here"
+            "  in a file named at a.yaml:1:11",
+            "  in a file named at compose.yaml:2:5"
         ]
     );
     hoist.set("BAD", "abc");

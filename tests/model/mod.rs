@@ -5,3 +5,5 @@ pub mod errors;
 pub mod explain;
 pub mod graph;
 pub mod remote;
+mod samples;
+pub mod spec;

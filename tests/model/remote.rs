@@ -313,7 +313,7 @@ fn a_repository_runs_nothing_and_leads_nowhere() {
     hoist
         .global(&["-f", &format!("file://{}", repo.display()), "config"])
         .code(1)
-        .says("file:/");
+        .says("name the path alone");
 }
 
 fn credentials_are_used_and_neither_shown_nor_kept() {

@@ -179,6 +179,7 @@ pub enum Command {
     /// Pull the images of services
     Pull(PullArgs),
     /// Check the compose files and print them in full
+    #[command(alias = "convert")]
     Config(ConfigArgs),
     /// Draw the project: services, networks, volumes
     Graph(GraphArgs),
@@ -190,6 +191,18 @@ pub enum Command {
     Image(ImageArgs),
     /// Show the version
     Version(VersionArgs),
+}
+
+impl Command {
+    /// Whether the command loads a project and answers in JSON, so that what is wrong is told in JSON as well.
+    pub fn answers_in_json(&self) -> bool {
+        match self {
+            Self::Config(args) => args.format == "json",
+            Self::Ps(args) => args.format == "json",
+            Self::Images(args) => args.format == "json",
+            _ => false,
+        }
+    }
 }
 
 /// Flags that `up` and `create` share.
@@ -672,8 +685,8 @@ pub struct PullArgs {
 /// `config`
 #[derive(Debug, Default, Args)]
 pub struct ConfigArgs {
-    /// `yaml` or `json`
-    #[arg(long, default_value = "yaml")]
+    /// `yaml` or `json`; errors are JSON as well then
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub format: String,
     /// Only check
     #[arg(short, long)]
@@ -690,6 +703,9 @@ pub struct ConfigArgs {
     /// Network names only
     #[arg(long)]
     pub networks: bool,
+    /// Models only
+    #[arg(long)]
+    pub models: bool,
     /// Image names only
     #[arg(long)]
     pub images: bool,
@@ -705,12 +721,27 @@ pub struct ConfigArgs {
     /// Variables the files refer to, with their defaults
     #[arg(long)]
     pub variables: bool,
+    /// Write images with the digests they have now
+    #[arg(long)]
+    pub resolve_image_digests: bool,
+    /// Write an override file with nothing but the digests of images
+    #[arg(long)]
+    pub lock_image_digests: bool,
+    /// Don't check that what services refer to is there
+    #[arg(long)]
+    pub no_consistency: bool,
+    /// For scripts: env files are always read, as docker compose does
+    #[arg(long, hide = true)]
+    pub no_env_resolution: bool,
     /// Don't fill in what is implied
     #[arg(long)]
     pub no_normalize: bool,
     /// Don't replace variables
     #[arg(long)]
     pub no_interpolate: bool,
+    /// Leave relative paths as they are
+    #[arg(long)]
+    pub no_path_resolution: bool,
     /// Services; all when none is named
     pub names: Vec<String>,
 }

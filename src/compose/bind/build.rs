@@ -100,6 +100,10 @@ impl Binder<'_, '_> {
             for (key, value) in entries {
                 match (key.as_str(), &value.value) {
                     ("trust_host_ca", Value::Bool(value)) => on = *value,
+                    // What a variable stands for is text.
+                    ("trust_host_ca", Value::Text(text)) if text == "true" || text == "false" => {
+                        on = text == "true";
+                    }
                     ("trust_host_ca", _) => {
                         let fault = format!("expected a boolean, but this is {}", value.kind());
                         binder.under(key, |binder| binder.fault(value, fault));

@@ -13,6 +13,8 @@ mod resource;
 mod runtime;
 mod service;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -92,7 +94,9 @@ pub(super) fn bind(canonical: &Canonical, frame: &Frame<'_>, session: &mut Sessi
         binder.path = KeyPath::root().key("jobs").key(key);
         bound.jobs.insert(key.clone(), binder.job(key, node));
     }
-    refs::check(canonical, &bound, frame, binder.session);
+    if frame.consistent {
+        refs::check(canonical, &bound, frame, binder.session);
+    }
     bound
 }
 

@@ -45,9 +45,14 @@ pub(super) fn check(
         refs.volumes(service);
         refs.grants(service);
         refs.contexts(service);
+        refs.models(service);
         refs.replicas(node, service);
     }
-    cycles(bound, session);
+    let on = |(name, _): &(&ServiceName, &Service)| {
+        let node = canonical.services.get(name.as_str());
+        !node.is_some_and(|node| frame.is_off(node))
+    };
+    cycles(&bound.services.iter().filter(on).collect(), session);
 }
 
 /// Services with an error already: a key that is missing there may be one that was refused.
@@ -216,16 +221,30 @@ impl Refs<'_, '_> {
             let ContextRef::Service(other) = &context.value else {
                 continue;
             };
-            if !self.bound.services.contains_key(other) {
+            let Some(target) = self.bound.services.get(other) else {
                 let text = format!("the service `{other}` is not defined");
                 let known = self.bound.services.keys().map(ServiceName::as_str);
-                self.undefined(
-                    context.span,
-                    ("build", "services"),
-                    other.as_str(),
-                    text,
-                    known,
-                );
+                let sections = ("build", "services");
+                self.undefined(context.span, sections, other.as_str(), text, known);
+                continue;
+            };
+            if target.build.is_none() {
+                let text = format!("the service `{other}` is not built, so it is no context");
+                let hint = match &target.image {
+                    Some(image) => format!("write `docker-image://{}`", image.value),
+                    None => format!("give `{other}` a `build:`"),
+                };
+                self.push(context.span, text, Some(hint));
+            }
+        }
+    }
+
+    fn models(&mut self, service: &Service) {
+        for (key, grant) in &service.models {
+            if !self.bound.models.contains_key(key) {
+                let text = format!("the model `{key}` is not defined");
+                let known = self.bound.models.keys().map(String::as_str);
+                self.undefined(grant.span, ("models", "models"), key, text, known);
             }
         }
     }
@@ -261,14 +280,17 @@ fn add(section: &str, name: &str) -> String {
     }
 }
 
+/// The services that are on.
+type On<'b> = BTreeMap<&'b ServiceName, &'b Service>;
+
 /// Reports each service that waits for itself, with the shortest way round.
-fn cycles(bound: &Bound, session: &mut Session<'_>) {
+fn cycles(on: &On<'_>, session: &mut Session<'_>) {
     let mut reported: BTreeSet<&ServiceName> = BTreeSet::new();
-    for start in waiting(bound) {
+    for start in waiting(on) {
         if reported.contains(start) {
             continue;
         }
-        let Some(way) = way_back(bound, start) else {
+        let Some(way) = way_back(on, start) else {
             continue;
         };
         let names: Vec<&str> = way.iter().map(|(name, _)| name.as_str()).collect();
@@ -295,11 +317,11 @@ fn cycles(bound: &Bound, session: &mut Session<'_>) {
 }
 
 /// The services that can't start for a cycle: those that stay when, again and again, what waits for nothing is taken out.
-fn waiting(bound: &Bound) -> Vec<&ServiceName> {
+fn waiting<'b>(on: &On<'b>) -> Vec<&'b ServiceName> {
     let mut open: BTreeMap<&ServiceName, usize> = BTreeMap::new();
     let mut waiters: BTreeMap<&ServiceName, Vec<&ServiceName>> = BTreeMap::new();
-    for (name, service) in &bound.services {
-        let known = |other: &&ServiceName| bound.services.contains_key(*other);
+    for (name, service) in on {
+        let known = |other: &&ServiceName| on.contains_key(*other);
         let others: Vec<&ServiceName> = service.depends_on.keys().filter(known).collect();
         open.insert(name, others.len());
         for other in others {
@@ -324,7 +346,7 @@ fn waiting(bound: &Bound) -> Vec<&ServiceName> {
 
 /// The shortest way from a service back to itself: each service on it, and the place of its dependency on the next.
 fn way_back<'b>(
-    bound: &'b Bound,
+    on: &On<'b>,
     start: &'b ServiceName,
 ) -> Option<Vec<(&'b ServiceName, Option<Span>)>> {
     let mut from: Vec<(&ServiceName, usize, Option<Span>)> = vec![(start, 0, None)];
@@ -332,12 +354,7 @@ fn way_back<'b>(
     let mut at = 0;
     while at < from.len() {
         let (name, _, _) = from[at];
-        for (next, dependency) in bound
-            .services
-            .get(name)
-            .into_iter()
-            .flat_map(|s| &s.depends_on)
-        {
+        for (next, dependency) in on.get(name).into_iter().flat_map(|s| &s.depends_on) {
             if next == start {
                 let mut way = vec![(name, dependency.span)];
                 let mut step = at;

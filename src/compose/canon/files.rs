@@ -31,7 +31,8 @@ impl Canon<'_, '_> {
         let mut merged = Entries::new();
         let mut below = dotenv::Variables::new();
         let vars = self.session.vars.clone();
-        for file in files.items().unwrap_or_default() {
+        let listed = files.items().filter(|_| self.resolve_env);
+        for file in listed.unwrap_or_default() {
             let Some(path) = file.text_of("path") else {
                 continue;
             };
@@ -40,8 +41,18 @@ impl Canon<'_, '_> {
                 file.get("required").map(|n| &n.value),
                 Some(Value::Bool(false))
             );
-            let raw = file.text_of("format") == Some("raw");
-            let path = PathBuf::from(self.resolve(place, path));
+            let format = file.get("format");
+            let raw = format.and_then(Node::as_text) == Some("raw");
+            if let Some(format) = format.filter(|_| !raw) {
+                let text = format.scalar().unwrap_or_default();
+                let fault = Diagnostic::error(format!("`{text}` is no format of an env file"))
+                    .at(format.place())
+                    .path(&self.path.key("env_file"))
+                    .label("expected `raw`")
+                    .hint("write `raw`, or remove the key for the usual format");
+                self.session.diags.push(fault);
+            }
+            let path = PathBuf::from(self.located(place, path));
             if !required && !self.session.remotes.bars(&path, place) && !path.exists() {
                 continue;
             }
@@ -165,7 +176,7 @@ impl Canon<'_, '_> {
         let (mut earlier, none) = (dotenv::Variables::new(), dotenv::Variables::new());
         for file in files.items().unwrap_or_default() {
             let Some(path) = file.as_text() else { continue };
-            let path = PathBuf::from(self.resolve(file.span, path));
+            let path = PathBuf::from(self.located(file.span, path));
             let lookup = |name: &str| earlier.get(name).cloned();
             let around = (&lookup as Lookup<'_>, &none);
             let found = self.under_found("label_file", &path, file.span, false, around);

@@ -10,7 +10,7 @@ use crate::compose::tree::{Entries, Node, Value};
 
 impl Canon<'_, '_> {
     /// Reports a key that is missing, unless what was said there was refused.
-    fn missing(&mut self, path: &KeyPath, key: &str, place: Span, hint: &str) {
+    pub(super) fn missing(&mut self, path: &KeyPath, key: &str, place: Span, hint: &str) {
         if !self.session.diags.is_faulty(path) {
             let fault = Diagnostic::error(format!("the key `{key}` is missing"))
                 .at(place)
@@ -33,6 +33,18 @@ impl Canon<'_, '_> {
                 for (key, value) in [("mode", "ingress"), ("protocol", "tcp")] {
                     port.entry(key.to_owned())
                         .or_insert_with(|| Node::text(span, value));
+                }
+                let address = port.get("host_ip").and_then(Node::as_text);
+                if let Some(address) = address
+                    && address.parse::<std::net::IpAddr>().is_err()
+                    && !(address.contains('$') && !self.interpolated)
+                {
+                    let path = self.path.key("ports").index(at).key("host_ip");
+                    let fault = Diagnostic::error(format!("`{address}` is not an IP address"))
+                        .at(port.get("host_ip").map_or(place, Node::place))
+                        .path(&path)
+                        .label("expected an address such as 127.0.0.1");
+                    self.session.diags.push(fault);
                 }
                 if !port.contains_key("target") {
                     let path = self.path.key("ports").index(at);
@@ -77,6 +89,11 @@ impl Canon<'_, '_> {
                     Some(target) => {
                         if let Some(text) = target.as_text().filter(|text| text.starts_with('/')) {
                             target.value = Value::Text(clean(text));
+                        } else if let Some(text) =
+                            target.as_text().and_then(|t| t.strip_prefix("./"))
+                            && !text.is_empty()
+                        {
+                            target.value = Value::Text(text.to_owned());
                         }
                     }
                     None => {
@@ -95,16 +112,32 @@ impl Canon<'_, '_> {
         let Some(devices) = entries.get_mut("devices") else {
             return;
         };
-        for (at, device) in devices.items().unwrap_or_default().iter().enumerate() {
-            if device.text_of("target").is_none() {
-                let path = self.path.key("devices").index(at);
-                let hint = "add `target:` with a path in the container";
-                self.missing(&path, "target", device.place(), hint);
-            }
-        }
         unique(Some(devices), |device| {
             device.text_of("target").map(str::to_owned)
         });
+    }
+
+    /// A directory can't be a mount and a tmpfs both.
+    pub(super) fn tmpfs_mounts(&mut self, entries: &Entries) {
+        let listed = |key: &str| entries.get(key).and_then(Node::items).unwrap_or_default();
+        for (at, mount) in listed("volumes").iter().enumerate() {
+            let Some(target) = mount.text_of("target") else {
+                continue;
+            };
+            let same = |tmpfs: &&Node| {
+                let text = tmpfs.as_text().unwrap_or_default();
+                text.split(':').next() == Some(target)
+            };
+            if let Some(tmpfs) = listed("tmpfs").iter().find(same) {
+                let fault = format!("`{target}` is mounted twice");
+                let diag = Diagnostic::error(fault)
+                    .at(mount.place())
+                    .path(&self.path.key("volumes").index(at))
+                    .label("the mount")
+                    .related(tmpfs.span, "the tmpfs of the same path");
+                self.session.diags.push(diag.hint("remove one of the two"));
+            }
+        }
     }
 
     pub(super) fn grants(&mut self, entries: &mut Entries) {
@@ -112,6 +145,13 @@ impl Canon<'_, '_> {
             let Some(grants) = entries.get_mut(section) else {
                 continue;
             };
+            for (at, grant) in grants.items().unwrap_or_default().iter().enumerate() {
+                if grant.entries().is_some() && grant.get("source").is_none() {
+                    let path = self.path.key(section).index(at);
+                    let hint = format!("add `source:` with a name of the top-level `{section}`");
+                    self.missing(&path, "source", grant.place(), &hint);
+                }
+            }
             if let Value::List(items) = &mut grants.value
                 && section == "secrets"
             {
@@ -136,7 +176,15 @@ impl Canon<'_, '_> {
         if let Some(gpus) = entries.get_mut("gpus")
             && let Value::List(items) = &mut gpus.value
         {
-            items.iter_mut().for_each(whole_device);
+            for (at, item) in items.iter_mut().enumerate() {
+                if item.get("count").is_some() && item.get("device_ids").is_some() {
+                    let fault = "`count` and `device_ids` exclude each other";
+                    let diag = Diagnostic::error(fault).at(item.place());
+                    let diag = diag.path(&self.path.key("gpus").index(at));
+                    self.session.diags.push(diag.hint("remove one of them"));
+                }
+                whole_device(item);
+            }
         }
         if let Some(Value::Text(text)) = entries.get("gpus").map(|gpus| &gpus.value)
             && text == "all"
@@ -216,9 +264,14 @@ pub(super) fn unique(list: Option<&mut Node>, key: impl Fn(&Node) -> Option<Stri
     *items = kept;
 }
 
-/// A request that says neither how many nor which asks for all.
+/// A request that says neither how many nor which asks for all; none at all is not said.
 fn whole_device(request: &mut Node) {
     let span = request.span;
+    let none = matches!(request.get("count").map(|n| &n.value), Some(Value::Int(0)));
+    if let Some(entries) = request.entries_mut().filter(|_| none) {
+        entries.shift_remove("count");
+        return;
+    }
     if let Some(entries) = request.entries_mut()
         && !entries.contains_key("count")
         && !entries.contains_key("device_ids")

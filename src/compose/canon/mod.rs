@@ -9,11 +9,17 @@ mod files;
 mod lists;
 mod service;
 mod short;
+#[cfg(test)]
+mod tests;
 mod unit;
 mod value;
+mod words;
+mod written;
 
 pub(super) use service::is_address;
 pub(super) use short::read_range;
+
+use std::path::{Component, Path, PathBuf};
 
 use super::check::Checked;
 use super::schema::PROJECT;
@@ -31,6 +37,14 @@ pub(super) struct Frame<'f> {
     pub(super) name: &'f ProjectName,
     /// Whether implied values are filled in; false only for `config --no-normalize`.
     pub(super) normalize: bool,
+    /// Whether what services refer to must be there; false only for `config --no-consistency`.
+    pub(super) consistent: bool,
+    /// The project's directory if paths stay relative to it: `config --no-path-resolution`.
+    pub(super) relative_to: Option<&'f Path>,
+    /// Whether `env_file`s are read.
+    pub(super) resolve_env: bool,
+    /// Whether scalars stay as they were written, for a document that is bound to no types.
+    pub(super) as_written: bool,
     /// Whether values that only a container's start refuses are warnings.
     pub(super) print_only: bool,
     /// Active profiles: what a service that is off refers to need not be there.
@@ -98,6 +112,10 @@ pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'
         path: KeyPath::root(),
         interpolated,
         off: false,
+        consistent: frame.consistent,
+        relative_to: frame.relative_to.map(Path::to_path_buf),
+        resolve_env: frame.resolve_env,
+        as_written: frame.as_written,
     };
     let place = Span::new(crate::base::span::SourceId(0), 0, 0);
     let root = walk.object(&PROJECT, Node::new(place, Value::Map(checked.root)));
@@ -132,7 +150,10 @@ pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'
         walk.path = KeyPath::root().key("services").key(&name);
         if let Some(service) = out.services.get_mut(&name) {
             walk.off = frame.is_off(service);
-            walk.service(service, frame.normalize);
+            match frame.as_written {
+                true => walk.written_service(service, frame.normalize),
+                false => walk.service(service, frame.normalize),
+            }
         }
     }
     walk.off = true;
@@ -151,6 +172,14 @@ struct Canon<'s, 'e> {
     interpolated: bool,
     /// Whether the service at hand is off by its profiles.
     off: bool,
+    /// Whether values must fit each other.
+    consistent: bool,
+    /// The directory that paths stay relative to.
+    relative_to: Option<PathBuf>,
+    /// Whether `env_file`s are read.
+    resolve_env: bool,
+    /// Whether scalars stay as they were written.
+    as_written: bool,
 }
 
 impl Canon<'_, '_> {
@@ -211,6 +240,15 @@ impl Canon<'_, '_> {
         {
             entries.insert("external".to_owned(), Node::new(span, Value::Bool(true)));
         }
+        if let (Some(old), Some(name)) = (&external_name, entries.get("name"))
+            && name.as_text() != Some(old)
+        {
+            let fault = "`name` and `external.name` differ";
+            let place = name.place();
+            let fault = Diagnostic::error(fault).at(place).path(&self.path);
+            let hint = "write `external: true` and `name:`";
+            self.session.diags.push(fault.hint(hint));
+        }
         if let Some(external) = external_name {
             entries
                 .entry("name".to_owned())
@@ -243,12 +281,12 @@ impl Canon<'_, '_> {
             file.value = Value::Text(path);
         }
         self.bind_device(section, entries);
-        if section == "networks" && frame.normalize {
+        if section == "networks" && frame.normalize && !frame.as_written {
             let ipam = Node::new(span, Value::Map(Entries::new()));
             entries.entry("ipam".to_owned()).or_insert(ipam);
         }
-        if frame.normalize {
-            let full = if external || section == "models" {
+        if frame.normalize && section != "models" {
+            let full = if external {
                 name.to_owned()
             } else {
                 format!("{}_{name}", frame.name)
@@ -298,7 +336,7 @@ impl Canon<'_, '_> {
             return;
         }
         let fault = match said.len() {
-            0 if external || entries.contains_key("driver") => return,
+            0 if external => return,
             0 => format!("one of the keys {} must be set", ways.join(", ")),
             1 => return,
             _ => format!("{} exclude each other", said.join(" and ")),
@@ -313,8 +351,29 @@ impl Canon<'_, '_> {
         self.session.diags.push(fault.hint(hint));
     }
 
-    /// Makes a path absolute; Windows paths stay as they are.
+    /// Makes a directory of this machine absolute, whatever its name looks like.
+    fn directory(&self, span: Span, path: &str) -> String {
+        if self.raw(path) || path.starts_with('/') {
+            return self.resolve(span, path);
+        }
+        let path = self.session.absolute(span, path);
+        path.to_string_lossy().into_owned()
+    }
+
+    /// Makes a path absolute, or relative to the project where that is asked for.
     fn resolve(&self, span: Span, path: &str) -> String {
+        let Some(base) = &self.relative_to else {
+            return self.located(span, path);
+        };
+        let dir = self.session.origin(span.source).map(|origin| &origin.dir);
+        match dir.is_none_or(|dir| dir == base) {
+            true => path.to_owned(),
+            false => relative(Path::new(&self.located(span, path)), base),
+        }
+    }
+
+    /// Makes a path absolute; Windows paths stay as they are.
+    fn located(&self, span: Span, path: &str) -> String {
         let bytes = path.as_bytes();
         if path.starts_with('/') {
             return path.to_owned();
@@ -328,5 +387,23 @@ impl Canon<'_, '_> {
             .absolute(span, path)
             .to_string_lossy()
             .into_owned()
+    }
+}
+
+/// An absolute path as seen from a directory; one that shares nothing with it stays absolute.
+fn relative(path: &Path, base: &Path) -> String {
+    let shared = path
+        .components()
+        .zip(base.components())
+        .take_while(|(a, b)| a == b)
+        .count();
+    if shared <= 1 {
+        return path.to_string_lossy().into_owned();
+    }
+    let up = base.components().skip(shared).map(|_| Component::ParentDir);
+    let out: PathBuf = up.chain(path.components().skip(shared)).collect();
+    match out.as_os_str().is_empty() {
+        true => ".".to_owned(),
+        false => out.to_string_lossy().into_owned(),
     }
 }

@@ -4,13 +4,12 @@
 //! Imports: `base`, `merge` (bare names), `tree`.
 
 use super::Canon;
-use super::lists::unique;
 use crate::base::diag::Diagnostic;
 use crate::base::span::Span;
 use crate::compose::tree::{Entries, Node, Value};
 
 /// Keys of `build` that name where something runs, not a path.
-const CONTEXT_SCHEMES: [&str; 2] = ["service:", "target:"];
+const CONTEXT_SCHEMES: [&str; 1] = ["service:"];
 
 impl Canon<'_, '_> {
     /// Completes one service.
@@ -22,7 +21,7 @@ impl Canon<'_, '_> {
         self.env_files(entries);
         self.label_files(entries);
         if let Some(build) = entries.get_mut("build") {
-            self.build(build, normalize);
+            self.build(build, span, normalize);
         }
         self.ports(entries);
         self.mounts(entries);
@@ -32,6 +31,8 @@ impl Canon<'_, '_> {
         self.watch(entries);
         self.deploy(entries, span);
         self.limits(entries);
+        self.tmpfs_mounts(entries);
+        generic_resources(entries);
         blkio(entries);
         for list in ["post_start", "pre_stop", "pre_start"] {
             bare_environment(entries.get_mut(list));
@@ -46,12 +47,13 @@ impl Canon<'_, '_> {
         }
     }
 
-    fn build(&mut self, build: &mut Node, normalize: bool) {
+    fn build(&mut self, build: &mut Node, service: Span, normalize: bool) {
         let place = build.key_place();
         let Some(entries) = build.entries_mut() else {
             return;
         };
-        if entries.contains_key("dockerfile") && entries.contains_key("dockerfile_inline") {
+        let both = ["dockerfile", "dockerfile_inline"].map(|key| entries.contains_key(key));
+        if self.consistent && both == [true, true] {
             let fault = "`dockerfile` and `dockerfile_inline` exclude each other";
             let diag = Diagnostic::error(fault)
                 .at(place)
@@ -60,9 +62,13 @@ impl Canon<'_, '_> {
         }
         let context = entries
             .entry("context".to_owned())
-            .or_insert_with(|| Node::text(place, "."));
+            .or_insert_with(|| Node::text(service, "."));
+        let empty = context.as_text() == Some("");
         if let Some(text) = context.as_text().filter(|text| !is_address(text)) {
-            context.value = Value::Text(self.resolve(context.span, text));
+            context.value = Value::Text(self.directory(context.span, text));
+        }
+        if empty {
+            entries.shift_remove("context");
         }
         if let Some(contexts) = entries
             .get_mut("additional_contexts")
@@ -72,15 +78,28 @@ impl Canon<'_, '_> {
                 let Some(text) = context.as_text() else {
                     continue;
                 };
-                if !is_address(text) && !CONTEXT_SCHEMES.iter().any(|s| text.starts_with(s)) {
-                    context.value = Value::Text(self.resolve(context.span, text));
+                let other = CONTEXT_SCHEMES.iter().any(|s| text.starts_with(s));
+                if !text.is_empty() && !is_address(text) && !other {
+                    context.value = Value::Text(self.directory(context.span, text));
                 }
             }
         }
         if let Some(args) = entries.get_mut("args").and_then(Node::entries_mut) {
             args.retain(|_, arg| !arg.is_null());
+            if args.is_empty() {
+                entries.shift_remove("args");
+            }
+        }
+        let secrets = entries.get("secrets").and_then(Node::items);
+        for (at, secret) in secrets.unwrap_or_default().iter().enumerate() {
+            if secret.entries().is_some() && secret.get("source").is_none() {
+                let path = self.path.key("build").key("secrets").index(at);
+                let hint = "add `source:` with a name of the top-level `secrets`";
+                self.missing(&path, "source", secret.place(), hint);
+            }
         }
         if let Some(ssh) = entries.get_mut("ssh") {
+            self.ssh_keys(ssh);
             keys_as_list(ssh);
         }
         let inline = entries.contains_key("dockerfile_inline");
@@ -90,12 +109,6 @@ impl Canon<'_, '_> {
                 .entry("dockerfile".to_owned())
                 .or_insert_with(default);
         }
-        unique(entries.get_mut("secrets"), |grant| {
-            grant
-                .text_of("target")
-                .or(grant.text_of("source"))
-                .map(str::to_owned)
-        });
     }
 
     fn watch(&mut self, entries: &mut Entries) {
@@ -106,8 +119,8 @@ impl Canon<'_, '_> {
         let Some(Value::List(items)) = rules.map(|node| &mut node.value) else {
             return;
         };
-        for item in items {
-            let span = item.span;
+        for (at, item) in items.iter_mut().enumerate() {
+            let (span, place) = (item.span, item.place());
             let Some(rule) = item.entries_mut() else {
                 continue;
             };
@@ -116,12 +129,52 @@ impl Canon<'_, '_> {
             {
                 path.value = Value::Text(self.resolve(path.span, text));
             }
+            self.watch_target(at, rule, place);
             let exec = || Node::new(span, Value::Map(Entries::new()));
-            rule.entry("exec".to_owned()).or_insert_with(exec);
+            let exec = rule.entry("exec".to_owned()).or_insert_with(exec);
+            if let Some(exec) = exec.entries_mut() {
+                let none = || Node::new(span, Value::Null);
+                exec.entry("command".to_owned()).or_insert_with(none);
+            }
+        }
+    }
+
+    /// A rule that copies files says where to, and each rule what it watches.
+    fn watch_target(&mut self, at: usize, rule: &Entries, place: Span) {
+        let path = self.path.key("develop").key("watch").index(at);
+        let action = rule
+            .get("action")
+            .and_then(Node::as_text)
+            .unwrap_or_default();
+        let copies = action.starts_with("sync");
+        let missing = match copies && !rule.contains_key("target") {
+            true => Some(("target", "add `target:` with a path in the container")),
+            false if !rule.contains_key("path") => {
+                Some(("path", "add `path:` with a file or directory to watch"))
+            }
+            false => None,
+        };
+        if let Some((key, hint)) = missing {
+            self.missing(&path, key, place, hint);
+        }
+    }
+
+    /// A key of `build.ssh` is the agent, `default`, or an id with a path.
+    fn ssh_keys(&mut self, node: &Node) {
+        for (id, value) in node.entries().into_iter().flatten() {
+            let bare = value.as_text().is_none_or(str::is_empty);
+            if bare && id != "default" && !self.raw(id) {
+                let fault = format!("the ssh key `{id}` has no path");
+                let path = self.path.key("build").key("ssh").key(id);
+                let fault = Diagnostic::error(fault).at(value.key_place()).path(&path);
+                let hint = format!("write `{id}=PATH`, or `default` for the agent");
+                self.session.diags.push(fault.hint(hint));
+            }
         }
     }
 
     fn deploy(&mut self, entries: &mut Entries, span: Span) {
+        let written = entries.get("scale").cloned();
         let scale = entries.get("scale").and_then(number);
         let Some(deploy) = entries.get_mut("deploy") else {
             return;
@@ -135,8 +188,12 @@ impl Canon<'_, '_> {
             deploy.entry(key.to_owned()).or_insert_with(empty);
         }
         let replicas = deploy.get("replicas").and_then(number);
+        if let (Some(scale), None) = (written, replicas) {
+            deploy.insert("replicas".to_owned(), scale);
+        }
         if let (Some(scale), Some(replicas)) = (scale, replicas)
             && scale != replicas
+            && self.consistent
         {
             let fault = format!("`scale: {scale}` and `deploy.replicas: {replicas}` differ");
             let hint = "write the number in one place only";
@@ -151,6 +208,9 @@ impl Canon<'_, '_> {
 
     /// `mem_limit` and its kin may be said in two places, but not differently.
     fn limits(&mut self, entries: &Entries) {
+        if !self.consistent {
+            return;
+        }
         let resources = entries
             .get("deploy")
             .and_then(|deploy| deploy.get("resources"));
@@ -164,6 +224,14 @@ impl Canon<'_, '_> {
             let other = resources
                 .and_then(|r| r.get(part))
                 .and_then(|p| p.get(inner));
+            let whole = resources.and_then(|r| r.get(part));
+            if let (Some(node), None, Some(whole)) = (entries.get(key), other, whole) {
+                let fault = format!("`{key}` stands beside `deploy.resources.{part}` without it");
+                let diag = Diagnostic::error(fault).at(node.place()).path(&self.path);
+                let diag = diag.related(whole.key_place(), "the limits of the same containers");
+                let hint = format!("move it there, as `deploy.resources.{part}.{inner}`");
+                self.session.diags.push(diag.hint(hint));
+            }
             if let (Some(node), Some(other)) = (entries.get(key), other)
                 && !node.same(other)
             {
@@ -173,6 +241,35 @@ impl Canon<'_, '_> {
                 self.session
                     .diags
                     .push(diag.hint("write the limit in one place only"));
+            }
+        }
+    }
+}
+
+/// A generic resource says its kind and number even where they are empty.
+fn generic_resources(entries: &mut Entries) {
+    let list = ["resources", "reservations", "generic_resources"];
+    let found = list
+        .iter()
+        .try_fold(entries.get_mut("deploy"), |node, key| {
+            Some(node?.entries_mut()?.get_mut(*key))
+        });
+    let Some(Value::List(items)) = found.flatten().map(|node| &mut node.value) else {
+        return;
+    };
+    for item in items {
+        let span = item.span;
+        let spec = item
+            .entries_mut()
+            .and_then(|item| item.get_mut("discrete_resource_spec"));
+        if let Some(spec) = spec.and_then(Node::entries_mut) {
+            let none = [
+                ("kind", Value::Text(String::new())),
+                ("value", Value::Int(0)),
+            ];
+            for (key, value) in none {
+                spec.entry(key.to_owned())
+                    .or_insert_with(|| Node::new(span, value));
             }
         }
     }
@@ -200,15 +297,22 @@ fn blkio(entries: &mut Entries) {
     let Some(blkio) = entries.get_mut("blkio_config").and_then(Node::entries_mut) else {
         return;
     };
-    for node in blkio.values_mut() {
+    for (key, node) in blkio {
         let Value::List(items) = &mut node.value else {
             continue;
         };
-        for device in items.iter_mut().filter_map(Node::entries_mut) {
-            for (old, new) in [("path", "Path"), ("rate", "Rate"), ("weight", "Weight")] {
-                if let Some(value) = device.shift_remove(old) {
-                    device.insert(new.to_owned(), value);
-                }
+        for device in items.iter_mut() {
+            let empty = device.with(Value::Null);
+            let Some(device) = device.entries_mut() else {
+                continue;
+            };
+            let size = match key.as_str() {
+                "weight_device" => ("weight", "Weight", Value::Int(0)),
+                _ => ("rate", "Rate", Value::Text("0".to_owned())),
+            };
+            for (old, new, none) in [("path", "Path", Value::Text(String::new())), size] {
+                let value = device.shift_remove(old);
+                device.insert(new.to_owned(), value.unwrap_or_else(|| empty.with(none)));
             }
         }
     }
@@ -234,7 +338,7 @@ fn number(node: &Node) -> Option<i128> {
 }
 
 /// What a service implies: the default network, dependencies, names of policies.
-fn normalise(entries: &mut Entries, span: Span) {
+pub(super) fn normalise(entries: &mut Entries, span: Span) {
     let alone = entries.contains_key("network_mode")
         || entries.contains_key("provider")
         || entries.contains_key("networks");

@@ -63,6 +63,8 @@ pub(super) fn ports(canon: &mut Canon<'_, '_>, node: &Node) -> Vec<Node> {
 fn parse_ports<'t>(node: &Node, text: &'t str) -> Result<Vec<Node>, Wrong<'t>> {
     let form = "write [ADDRESS:][HOST:]CONTAINER[/PROTOCOL], for example `- \"8080:80/tcp\"`";
     let (body, said) = text.split_once('/').unwrap_or((text, "tcp"));
+    // nothing behind the slash is tcp, as is nothing at all
+    let said = if said.is_empty() { "tcp" } else { said };
     let protocol = said.to_ascii_lowercase();
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
         let part = if said.is_empty() { text } else { said };
@@ -110,6 +112,14 @@ fn parse_ports<'t>(node: &Node, text: &'t str) -> Result<Vec<Node>, Wrong<'t>> {
         });
     }
     let inside = range(container)?;
+    if inside.0 == 0 {
+        let fault = "a container has no port 0";
+        return Err(Wrong::of(
+            container,
+            fault,
+            "expected a number from 1 to 65535",
+        ));
+    }
     let outside = if host.is_empty() {
         None
     } else {
@@ -155,7 +165,8 @@ pub(in crate::compose) fn read_range(text: &str) -> Option<(u16, u16)> {
 
 fn range(text: &str) -> Result<(u16, u16), Wrong<'_>> {
     fn port(part: &str) -> Result<u16, Wrong<'_>> {
-        part.parse::<u16>().map_err(|_| {
+        let digits = part.bytes().all(|b| b.is_ascii_digit());
+        part.parse::<u16>().ok().filter(|_| digits).ok_or_else(|| {
             let fault = format!("`{part}` is not a port");
             Wrong::of(part, fault, "expected a number from 1 to 65535")
         })
@@ -213,7 +224,7 @@ pub(super) fn volume(canon: &mut Canon<'_, '_>, node: &Node, text: &str) -> Opti
     if bind {
         set("create_host_path", Value::Bool(true));
     }
-    let mut read_only = false;
+    let (mut read_only, mut nocopy) = (false, false);
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "ro" => read_only = true,
@@ -221,6 +232,7 @@ pub(super) fn volume(canon: &mut Canon<'_, '_>, node: &Node, text: &str) -> Opti
             "nocopy" if !bind => {
                 set("nocopy", Value::Bool(true));
             }
+            "nocopy" => nocopy = true,
             "z" | "Z" if bind => {
                 set("selinux", Value::Text(option.to_owned()));
             }
@@ -239,6 +251,14 @@ pub(super) fn volume(canon: &mut Canon<'_, '_>, node: &Node, text: &str) -> Opti
         long.set("read_only", Value::Bool(true))
     } else {
         long
+    };
+    let long = match nocopy {
+        true => {
+            let on = Node::new(node.span, Value::Bool(true));
+            let volume = [("nocopy".to_owned(), on)].into_iter().collect();
+            long.set("volume", Value::Map(volume))
+        }
+        false => long,
     };
     Some(long.set(kind, Value::Map(inner)).done())
 }
@@ -267,20 +287,26 @@ fn is_path(source: &str) -> bool {
 }
 
 /// A device's short form as its long form.
-pub(super) fn device(node: &Node, text: &str) -> Node {
-    let mut parts = text.splitn(3, ':');
-    let source = parts.next().unwrap_or_default();
-    let second = parts.next();
-    let (target, permissions) = match (second, parts.next()) {
-        (Some(rights), None) if !rights.is_empty() && rights.chars().all(|c| "rwm".contains(c)) => {
-            (source, rights)
+pub(super) fn device(canon: &mut Canon<'_, '_>, node: &Node, text: &str) -> Option<Node> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, permissions) = match parts.as_slice() {
+        [source] | [source, ""] => (*source, *source, "rwm"),
+        [source, target] => (*source, *target, "rwm"),
+        [source, target, permissions] => {
+            let target = if target.is_empty() { source } else { target };
+            (*source, *target, *permissions)
         }
-        (Some(target), rights) => (target, rights.unwrap_or("rwm")),
-        (None, _) => (source, "rwm"),
+        _ => {
+            let fault = "a device has at most two colons";
+            let wrong = Wrong::of(text, fault, "expected SOURCE[:TARGET[:PERMISSIONS]]");
+            let hint = "write a path that holds a colon in the long form: `source:` and `target:`";
+            canon.wrong(node, text, wrong.hint(hint));
+            return None;
+        }
     };
-    Long::new(node)
+    let long = Long::new(node)
         .text("source", source)
         .text("target", target)
-        .text("permissions", permissions)
-        .done()
+        .text("permissions", permissions);
+    Some(long.done())
 }

@@ -4,9 +4,12 @@
 //! Imports: `base`, `merge` (list forms), `schema`, `session`, `tree`, `yaml` (quotes).
 //! Rules: Compose Specification, the short syntaxes; what is left out when empty as Compose's JSON has it.
 
+use std::collections::BTreeMap;
+
 use super::Canon;
 use super::short;
 use super::unit::{self, Wrong};
+use super::words;
 use crate::base::diag::{Diagnostic, nearest};
 use crate::base::key::Key;
 use crate::base::scalar;
@@ -18,13 +21,17 @@ use crate::compose::yaml;
 impl Canon<'_, '_> {
     /// The canonical form of a value; `None` leaves the key out.
     pub(super) fn value(&mut self, rule: &Rule, node: Node) -> Option<Node> {
+        if self.as_written {
+            return self.written(rule, node);
+        }
         match rule {
             Rule::Any | Rule::Own(_) => Some(node),
+            Rule::Strict(rule) => self.value(rule, node),
             Rule::Nullable(rule) => match node.is_null() {
                 true => None,
                 false => self.value(rule, node),
             },
-            Rule::Text | Rule::TextOrNumber | Rule::Choice(_) => {
+            Rule::Text | Rule::TextOrNumber | Rule::TextOrBool | Rule::Choice(_) => {
                 let text = node.scalar().filter(|text| !text.is_empty())?;
                 Some(node.with(Value::Text(text)))
             }
@@ -40,32 +47,52 @@ impl Canon<'_, '_> {
                     .filter(|on| *on)
                     .map(|on| node.with(Value::Bool(on))),
             },
-            Rule::Int => self
+            Rule::Int | Rule::Number => self
                 .integer(&node)
+                .and_then(|n| self.in_range(&node, n))
                 .filter(|n| *n != 0)
                 .map(|n| node.with(Value::Int(n))),
-            Rule::Count => self.integer(&node).map(|n| node.with(Value::Int(n))),
+            Rule::Natural => self
+                .natural(&node)
+                .filter(|n| *n != 0)
+                .map(|n| node.with(Value::Int(n))),
+            Rule::Count => self.natural(&node).map(|n| node.with(Value::Int(n))),
             Rule::Float => self
                 .float(&node)
                 .filter(|n| *n != 0.0)
-                .map(|n| node.with(Value::Float(n))),
-            Rule::Bytes => {
+                .map(|n| node.with(Value::Float(single(n)))),
+            Rule::Bytes | Rule::WholeBytes | Rule::BytesText => {
                 let bytes = self.bytes(&node).filter(|n| *n != 0)?;
-                if bytes < 0 && !self.may_be_negative() {
-                    self.fault(&node, "a size must not be negative");
+                let size = Some(&Key::Name("size".to_owned()));
+                if bytes < 0 && self.path.0.last() == size {
+                    self.fault(&node, "a size must not be below zero");
                     return None;
                 }
                 Some(node.with(Value::Text(bytes.to_string())))
             }
             Rule::Duration => self.duration(node),
+            Rule::Period => self
+                .duration(node)
+                .filter(|node| node.as_text() != Some("0s")),
             Rule::Mode => self
                 .mode(&node)
                 .map(|n| node.with(Value::Text(format!("0{n:o}")))),
             Rule::Texts => filled(node.with(Value::List(texts(&node)))),
-            Rule::Set | Rule::TextOrSet => filled(node.with(Value::List(unique(texts(&node))))),
-            Rule::Labels | Rule::Options => filled(self.labels(node)),
+            Rule::Unique | Rule::TextOrUnique | Rule::Groups => {
+                filled(node.with(Value::List(texts(&node))))
+            }
+            Rule::Set | Rule::TextOrSet | Rule::Exposed => {
+                filled(node.with(Value::List(unique(texts(&node)))))
+            }
+            Rule::Labels | Rule::Contexts | Rule::Options | Rule::LogOptions | Rule::TextMap => {
+                filled(self.labels(node))
+            }
             Rule::Vars => filled(self.vars(node)),
-            Rule::Hosts => filled(hosts(node)),
+            Rule::Hosts => {
+                let node = hosts(node);
+                self.named_hosts(&node);
+                filled(node)
+            }
             Rule::Command => self.command(node),
             Rule::Test => self.test(node),
             Rule::Ulimit => self.ulimit(node),
@@ -73,7 +100,7 @@ impl Canon<'_, '_> {
                 Some("all") => Some(node.with(Value::Int(-1))),
                 _ => self.integer(&node).map(|n| node.with(Value::Int(n))),
             },
-            Rule::ProviderOptions => Some(options(node)),
+            Rule::ProviderOptions => filled(options(node)),
             Rule::Object(shape) => Some(self.object(shape, node)),
             Rule::Each(rule) => filled(self.each(rule, node)),
             Rule::List(rule) => filled(self.list(rule, node)),
@@ -97,14 +124,6 @@ impl Canon<'_, '_> {
             },
             Rule::Named(named, rule) => filled(self.named(*named, rule, node)),
         }
-    }
-
-    /// `-1` stands for "no limit" or "the host's default" under these keys.
-    fn may_be_negative(&self) -> bool {
-        let last = self.path.0.last();
-        ["memswap_limit", "mem_swappiness"]
-            .iter()
-            .any(|key| last == Some(&Key::Name((*key).to_owned())))
     }
 
     /// Reports a part of a value's text that can't be understood: `part` is a slice of `text`.
@@ -148,7 +167,7 @@ impl Canon<'_, '_> {
         shell.with(Value::Map(out))
     }
 
-    fn each(&mut self, rule: &Rule, node: Node) -> Node {
+    pub(super) fn each(&mut self, rule: &Rule, node: Node) -> Node {
         let shell = node.with(Value::Null);
         let Value::Map(entries) = node.value else {
             return shell;
@@ -164,7 +183,7 @@ impl Canon<'_, '_> {
         shell.with(Value::Map(out))
     }
 
-    fn list(&mut self, rule: &Rule, node: Node) -> Node {
+    pub(super) fn list(&mut self, rule: &Rule, node: Node) -> Node {
         let shell = node.with(Value::Null);
         let Value::List(items) = node.value else {
             return shell;
@@ -183,7 +202,7 @@ impl Canon<'_, '_> {
         shell.with(Value::List(out))
     }
 
-    fn named(&mut self, named: Named, rule: &Rule, node: Node) -> Node {
+    pub(super) fn named(&mut self, named: Named, rule: &Rule, node: Node) -> Node {
         if let Value::List(items) = &node.value {
             let mut out = Entries::new();
             for item in items {
@@ -217,12 +236,15 @@ impl Canon<'_, '_> {
         match &node.value {
             Value::Bool(on) => Some(*on),
             Value::Text(text) => match text.to_lowercase().as_str() {
-                "1" | "t" | "y" | "yes" | "true" | "on" => Some(true),
-                "0" | "f" | "n" | "no" | "false" | "off" => Some(false),
-                "" => None,
+                "y" | "yes" | "true" | "on" => Some(true),
+                "n" | "no" | "false" | "off" => Some(false),
                 _ if self.raw(text) => None,
                 _ => {
-                    let near = nearest(text, ["true", "false"]);
+                    let near = match text.as_str() {
+                        "1" | "t" | "T" => Some("true"),
+                        "0" | "f" | "F" => Some("false"),
+                        text => nearest(text, ["true", "false"]),
+                    };
                     let wrong = Wrong {
                         part: text,
                         fault: format!("`{text}` is not a boolean"),
@@ -240,9 +262,9 @@ impl Canon<'_, '_> {
     pub(super) fn integer(&mut self, node: &Node) -> Option<i128> {
         match &node.value {
             Value::Int(value) => Some(*value),
-            Value::Float(value) if value.fract() == 0.0 => Some(*value as i128),
+            Value::Float(value) if value.abs() < 9.2e18 => Some(value.trunc() as i128),
             Value::Text(text) => {
-                let parsed = text.trim().parse::<i64>().ok();
+                let parsed = text.parse::<i64>().ok();
                 if parsed.is_none() && !self.raw(text) {
                     let fault = format!("`{text}` is not an integer");
                     self.wrong(node, text, Wrong::of(text, fault, "expected an integer"));
@@ -256,12 +278,53 @@ impl Canon<'_, '_> {
         }
     }
 
+    /// An integer that is not below zero.
+    fn natural(&mut self, node: &Node) -> Option<i128> {
+        let number = self.integer(node)?;
+        if number < 0 {
+            let text = node.scalar().unwrap_or_default();
+            let fault = format!("`{text}` is below zero");
+            self.wrong(node, &text, Wrong::of(&text, fault, "expected 0 or more"));
+            return None;
+        }
+        self.in_range(node, number)
+    }
+
+    /// The number, where it is in the range that its key has.
+    fn in_range(&mut self, node: &Node, number: i128) -> Option<i128> {
+        let range = match self.path.0.last() {
+            Some(Key::Name(key)) if key == "cpu_percent" => 0..=100,
+            Some(Key::Name(key)) if key == "oom_score_adj" => -1000..=1000,
+            _ => return Some(number),
+        };
+        if range.contains(&number) {
+            return Some(number);
+        }
+        let text = node.scalar().unwrap_or_default();
+        let fault = format!("`{text}` is out of range");
+        let label = format!("expected {} to {}", range.start(), range.end());
+        self.wrong(node, &text, Wrong::of(&text, fault, label));
+        None
+    }
+
+    /// A number in the precision that Compose keeps: that of 32 bits.
     fn float(&mut self, node: &Node) -> Option<f64> {
+        let short = |number: f64| {
+            let number = number as f32;
+            let text = number.to_string();
+            text.parse().ok().filter(|_| number.is_finite())
+        };
         match &node.value {
-            Value::Int(value) => Some(*value as f64),
-            Value::Float(value) => Some(*value),
+            Value::Int(value) => short(*value as f64),
+            Value::Float(value) => {
+                let parsed = short(*value);
+                if parsed.is_none() {
+                    self.fault(node, "the number is too large");
+                }
+                parsed
+            }
             Value::Text(text) => {
-                let parsed = text.trim().parse::<f64>().ok().filter(|n| n.is_finite());
+                let parsed = text.parse::<f64>().ok().and_then(short);
                 if parsed.is_none() && !self.raw(text) {
                     let fault = format!("`{text}` is not a number");
                     let label = "expected a number such as 0.5";
@@ -276,12 +339,20 @@ impl Canon<'_, '_> {
     fn bytes(&mut self, node: &Node) -> Option<i128> {
         match &node.value {
             Value::Int(value) => Some(*value),
-            Value::Float(value) => Some(*value as i128),
+            Value::Float(_) => {
+                self.unread_size(node);
+                None
+            }
             Value::Text(text) => {
-                if let Ok(number) = text.parse::<i64>() {
-                    return Some(i128::from(number));
-                }
-                match scalar::parse_size(text) {
+                let unsigned = text.strip_prefix('+').unwrap_or(text);
+                let spaced = unsigned.trim() != unsigned || unsigned.contains("  ");
+                match scalar::parse_size(unsigned) {
+                    Ok(_) if spaced => {
+                        let fault = format!("`{text}` has spaces that no size has");
+                        let wrong = Wrong::of(text, fault, "expected a size such as 512m");
+                        self.wrong(node, text, wrong.hint("write it without spaces"));
+                        None
+                    }
                     Ok(size) => Some(i128::from(size.0)),
                     Err(_) if self.raw(text) => None,
                     Err(error) => {
@@ -295,11 +366,30 @@ impl Canon<'_, '_> {
         }
     }
 
+    /// A size that YAML reads as a fraction: Compose drops it without a word.
+    fn unread_size(&mut self, node: &Node) {
+        let text = "a size with a fraction or an exponent is ignored";
+        let warning = Diagnostic::warning(text).at(node.place()).path(&self.path);
+        let hint = "write whole bytes, or a unit: 512m, 1.5g";
+        self.session.diags.push(warning.hint(hint));
+    }
+
     fn duration(&mut self, node: Node) -> Option<Node> {
-        let text = node.as_text().filter(|text| !text.is_empty())?;
-        match scalar::parse_duration(text) {
+        let text = node.as_text()?;
+        let (sign, size) = match text.strip_prefix('-') {
+            Some(size) => ("-", size),
+            None => ("", text.strip_prefix('+').unwrap_or(text)),
+        };
+        let parsed = scalar::parse_duration(size).filter(|_| size.trim() == size);
+        match parsed {
             Some(duration) => {
-                let text = scalar::format_duration(duration);
+                let sign = if duration.is_zero() { "" } else { sign };
+                if !sign.is_empty() {
+                    let text = "a duration below zero is ignored when the service runs";
+                    let warning = Diagnostic::warning(text).at(node.place()).path(&self.path);
+                    self.session.diags.push(warning);
+                }
+                let text = format!("{sign}{}", scalar::format_duration(duration));
                 Some(node.with(Value::Text(text)))
             }
             None if self.raw(text) => Some(node),
@@ -315,7 +405,7 @@ impl Canon<'_, '_> {
     fn mode(&mut self, node: &Node) -> Option<u32> {
         let mode = match &node.value {
             Value::Int(value) => u32::try_from(*value).ok(),
-            Value::Text(text) => u32::from_str_radix(text.trim_start_matches("0o"), 8).ok(),
+            Value::Text(text) => u32::from_str_radix(text, 8).ok(),
             _ => None,
         };
         if mode.is_none() {
@@ -371,15 +461,24 @@ impl Canon<'_, '_> {
 
     fn command(&mut self, node: Node) -> Option<Node> {
         match &node.value {
-            Value::Text(text) if self.interpolated => match shell_words::split(text) {
-                Ok(words) => {
-                    let words = words
-                        .into_iter()
-                        .map(|word| Node::text(node.span, word))
-                        .collect();
+            Value::Text(text) if self.interpolated => match words::split(text) {
+                Ok(split) => {
+                    if let Some(rest) = split.end.and_then(|end| text.get(end..)) {
+                        self.no_shell(&node, text, rest);
+                    }
+                    let words = split.words.into_iter();
+                    let words = words.map(|word| Node::text(node.span, word)).collect();
                     Some(node.with(Value::List(words)))
                 }
-                Err(_) => {
+                Err(words::Fault::Parenthesis(at)) => {
+                    let part = text.get(at..=at).unwrap_or(text);
+                    let fault = "no shell reads the command: a parenthesis must stand in quotes";
+                    let wrong = Wrong::of(part, fault, "outside of quotes");
+                    let hint = "write the words as a list: [\"sh\", \"-c\", \"…\"]";
+                    self.wrong(&node, text, wrong.hint(hint));
+                    None
+                }
+                Err(words::Fault::Open) => {
                     let text = text.clone();
                     let part = unit::open_quote(&text);
                     let fault = format!("the quote {part} of the command line is not closed");
@@ -395,6 +494,19 @@ impl Canon<'_, '_> {
             Value::Null => None,
             _ => Some(node),
         }
+    }
+
+    /// Warns of an operator that ends a command: what follows is never run.
+    fn no_shell(&mut self, node: &Node, text: &str, rest: &str) {
+        let long = rest.find(|c| !";&|<>".contains(c)).unwrap_or(rest.len());
+        let operator = rest.get(..long).unwrap_or(rest);
+        let place = self.session.part(node.span, text, operator);
+        let fault = format!("no shell reads the command: `{operator}` and what follows is dropped");
+        let warning = Diagnostic::warning(fault)
+            .at(place.unwrap_or_else(|| node.place()))
+            .path(&self.path)
+            .hint("write [\"sh\", \"-c\", \"…\"] to run it in a shell");
+        self.session.diags.push(warning);
     }
 
     fn test(&mut self, node: Node) -> Option<Node> {
@@ -424,26 +536,44 @@ impl Canon<'_, '_> {
         }
     }
 
+    /// Reports hosts without a name or an address.
+    fn named_hosts(&mut self, node: &Node) {
+        for item in node.items().unwrap_or_default() {
+            let text = item.as_text().unwrap_or_default();
+            let good = text
+                .split_once('=')
+                .is_some_and(|(name, _)| !name.is_empty() && !name.contains(':'));
+            if !good && !self.raw(text) {
+                let fault = format!("`{text}` names no host and address");
+                let label = "expected NAME=ADDRESS";
+                let wrong = Wrong::of(text, fault, label);
+                self.wrong(item, text, wrong.hint("write for example `db=10.0.0.5`"));
+            }
+        }
+    }
+
     fn ulimit(&mut self, node: Node) -> Option<Node> {
         let shell = node.with(Value::Null);
         match node.value {
             Value::Map(entries) => {
                 let mut out = Entries::new();
                 for (key, entry) in entries {
-                    if let Some(number) = self.integer(&entry) {
+                    if let Some(number) = self.integer(&entry).filter(|number| *number != 0) {
                         out.insert(key, entry.with(Value::Int(number)));
                     }
                 }
                 Some(shell.with(Value::Map(out)))
             }
             Value::Null => None,
-            _ => self
-                .integer(&node)
-                .map(|number| node.with(Value::Int(number))),
+            _ => self.integer(&node).map(|number| match number {
+                // Compose writes a limit of zero as one that says nothing
+                0 => node.with(Value::Map(Entries::new())),
+                number => node.with(Value::Int(number)),
+            }),
         }
     }
 
-    fn short(&mut self, short: Short, node: Node) -> Option<Node> {
+    pub(super) fn short(&mut self, short: Short, node: Node) -> Option<Node> {
         let text = node.as_text()?.to_owned();
         let entry = |key: &str| {
             let value = Node {
@@ -458,7 +588,7 @@ impl Canon<'_, '_> {
             Short::EnvFile | Short::Include => entry("path"),
             Short::Extends => entry("service"),
             Short::Volume => short::volume(self, &node, &text),
-            Short::Device => Some(short::device(&node, &text)),
+            Short::Device => short::device(self, &node, &text),
             Short::Port => None,
         }
     }
@@ -486,12 +616,22 @@ fn texts(node: &Node) -> Vec<Node> {
     }
 }
 
+/// Of texts with the same words before `=` the last one, at the place of the first.
 fn unique(items: Vec<Node>) -> Vec<Node> {
-    let mut seen = std::collections::BTreeSet::new();
-    items
-        .into_iter()
-        .filter(|item| seen.insert(item.scalar()))
-        .collect()
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let mut kept: Vec<Node> = Vec::new();
+    for item in items {
+        let text = item.as_text().unwrap_or_default();
+        let name = text.split_once('=').map_or(text, |(name, _)| name);
+        match seen.get(name) {
+            Some(at) => kept[*at] = item,
+            None => {
+                seen.insert(name.to_owned(), kept.len());
+                kept.push(item);
+            }
+        }
+    }
+    kept
 }
 
 /// Hosts by name, each pair once, without the brackets of IPv6.
@@ -506,7 +646,7 @@ fn hosts(node: Node) -> Node {
                 *text = format!("{name}={inner}");
             }
         }
-        let mut list = unique(std::mem::take(items));
+        let mut list = std::mem::take(items);
         let name = |item: &Node| {
             item.as_text()
                 .and_then(|text| text.split('=').next())
@@ -517,6 +657,11 @@ fn hosts(node: Node) -> Node {
         *items = list;
     }
     node
+}
+
+/// A number with the digits that 32 bits hold, as Compose keeps it.
+fn single(value: f64) -> f64 {
+    (value as f32).to_string().parse().unwrap_or(value)
 }
 
 fn options(node: Node) -> Node {

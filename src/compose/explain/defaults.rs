@@ -8,6 +8,8 @@ use crate::base::key::KeyPath;
 /// Rules by the path they fill in, the first that fits counts.
 const RULES: &[(&str, &str)] = &[
     ("name", "the name of the project's directory"),
+    ("services", "no file has a service"),
+    ("*.*.external", "a mapping under `external` says so"),
     (
         "networks",
         "the project's own network, since a service names no other one",

@@ -23,10 +23,9 @@ use serde_json::Value as Json;
 use super::session::Session;
 use super::tree::{Entries, Node, Value};
 use super::{LoadError, LoadRequest, Stage, canonical, failed, report};
-use crate::base::diag::Diagnostics;
+use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::env::Env;
 use crate::base::span::{SourceId, SourceMap, Span};
-use path::Target;
 use written::Index;
 
 /// A place as users read it.
@@ -93,7 +92,7 @@ impl<'e> Explainer<'e> {
     /// Every fault in the files.
     pub fn load(request: &LoadRequest, env: &'e Env) -> Result<Self, LoadError> {
         let mut session = Session::new(env, true);
-        let Some((stage, canonical)) = canonical(request, env, &mut session) else {
+        let Some((stage, canonical)) = canonical(request, env, &mut session, false) else {
             return Err(failed(session));
         };
         if session.diags.has_errors() {
@@ -128,22 +127,12 @@ impl<'e> Explainer<'e> {
     /// Nothing is there, with the nearest that is.
     pub fn explain(&self, asked: &str) -> Result<Explanation, LoadError> {
         if let Some(name) = variable::name(asked, |word| self.root.get(word).is_some()) {
-            let found = self.variable(name).map_err(|fault| self.fails(fault))?;
+            let found = self.variable(name).map_err(|fault| self.fails(*fault))?;
             return Ok(Explanation::Variable(Box::new(found)));
         }
         let target = path::find(&self.root, asked)
             .map_err(|missing| self.fails(missing.diagnostic(asked)))?;
         Ok(Explanation::Path(Box::new(self.of_target(&target))))
-    }
-
-    /// The paths of all single values, and of all empty lists and mappings.
-    pub fn paths(&self) -> Vec<String> {
-        let mut leaves = Vec::new();
-        origin::leaves(&Target::top(&self.root), &mut leaves);
-        leaves
-            .iter()
-            .map(|target| path::shown(&target.path))
-            .collect()
     }
 
     /// The texts that places point into.
@@ -156,7 +145,7 @@ impl<'e> Explainer<'e> {
         &self.session.diags
     }
 
-    fn fails(&self, fault: crate::base::diag::Diagnostic) -> LoadError {
+    fn fails(&self, fault: Diagnostic) -> LoadError {
         LoadError {
             diagnostics: fault.into(),
             sources: self.session.sources.clone(),
@@ -182,6 +171,3 @@ pub fn one_line(value: &Json) -> String {
         other => other.to_string(),
     }
 }
-
-#[cfg(test)]
-mod tests;

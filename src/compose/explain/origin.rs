@@ -196,7 +196,7 @@ impl Explainer<'_> {
         if target.path.matches("name") {
             return self.project_name();
         }
-        if let Some(found) = self.from_file_of_service(target, node) {
+        if let Some(found) = self.file_of_service(target, node) {
             return found;
         }
         let parent = target.nodes.iter().rev().nth(1);
@@ -206,7 +206,9 @@ impl Explainer<'_> {
             _ if self.implied(target, node) => true,
             (None, _) => self.index.is_key(node.span) || self.is_nowhere(node.span),
             (Some(Written::Null), Value::Null) => false,
-            (Some(Written::Null), Value::Text(_)) => !is_variable_list(&target.path),
+            (Some(Written::Null), Value::Text(text)) => {
+                !text.is_empty() && !is_variable_list(&target.path)
+            }
             (Some(Written::Null), _) => within,
             (Some(Written::Scalar(_)), _) => false,
             (Some(Written::Collection), Value::List(_) | Value::Map(_)) => within,
@@ -224,7 +226,7 @@ impl Explainer<'_> {
             ..Provenance::default()
         };
         if filled && (target.path.0.len() > 1 || place.is_none()) {
-            found.default = Some(rule(target, node));
+            found.default = Some(rule(target));
         } else if let Some(written) = written {
             self.as_written(target, node, written, &mut found);
         }
@@ -273,7 +275,7 @@ impl Explainer<'_> {
     }
 
     /// A variable or label that an `env_file` or a `label_file` gives.
-    fn from_file_of_service(&self, target: &Target<'_>, node: &Node) -> Option<Provenance> {
+    fn file_of_service(&self, target: &Target<'_>, node: &Node) -> Option<Provenance> {
         let (by, reason) = if target.path.matches("services.*.environment.*") {
             ("env_file", Reason::Service)
         } else if target.path.matches("services.*.labels.*") {
@@ -314,12 +316,12 @@ impl Explainer<'_> {
             return false;
         };
         let deep = target.path.0.get(2) == Some(&Key::Name("depends_on".to_owned()));
-        let said = |key: &&str| {
+        let said = |key: &str| {
             let value = service.get(key);
             let items = value.and_then(Node::items).unwrap_or_default();
             value.into_iter().chain(items).any(|n| n.span == node.span)
         };
-        deep && target.path.0.len() > 3 && IMPLYING.iter().any(|key| said(&key))
+        deep && target.path.0.len() > 3 && IMPLYING.iter().any(|key| said(key))
     }
 
     /// The steps that brought a value from its place to where it is.
@@ -460,7 +462,7 @@ fn is_variable_list(path: &KeyPath) -> bool {
 }
 
 /// The rule that filled a value in.
-fn rule(target: &Target<'_>, _node: &Node) -> String {
+fn rule(target: &Target<'_>) -> String {
     let parent = target.nodes.iter().rev().nth(1);
     let external = parent.is_some_and(|parent| parent.get("external").is_some());
     let last = target.path.0.last() == Some(&Key::Name("name".to_owned()));

@@ -89,7 +89,7 @@ pub(super) fn shown(path: &KeyPath) -> String {
 }
 
 /// Takes a path apart.
-fn words(text: &str) -> Result<Vec<Word>, Diagnostic> {
+fn words(text: &str) -> Result<Vec<Word>, Box<Diagnostic>> {
     let mut words = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -109,10 +109,11 @@ fn words(text: &str) -> Result<Vec<Word>, Diagnostic> {
     Ok(words)
 }
 
-fn malformed(text: &str, rest: &str) -> Diagnostic {
+fn malformed(text: &str, rest: &str) -> Box<Diagnostic> {
     let at = text.len() - rest.len();
-    Diagnostic::error(format!("`{text}` is no path: see character {}", at + 1))
-        .hint("write keys with dots between them, an index in brackets, and a key that holds a dot in quotes: services.api.labels.\"a.b\"")
+    let fault = Diagnostic::error(format!("`{text}` is no path: see character {}", at + 1))
+        .hint("write keys with dots between them, an index in brackets, and a key that holds a dot in quotes: services.api.labels.\"a.b\"");
+    Box::new(fault)
 }
 
 /// A plain or quoted key at the start of a text.
@@ -230,7 +231,7 @@ fn descend<'t>(here: Target<'t>, words: &[Word], far: &mut Far<'t>) -> Option<Ta
 #[derive(Debug)]
 pub(super) enum Missing<'t> {
     /// It can't be read.
-    Malformed(Diagnostic),
+    Malformed(Box<Diagnostic>),
     /// It leads to `last`, which has no `wanted`.
     Key {
         /// The words that fit nothing, the first one foremost.
@@ -244,7 +245,7 @@ impl Missing<'_> {
     /// What to tell the user.
     pub(super) fn diagnostic(&self, text: &str) -> Diagnostic {
         let (wanted, last) = match self {
-            Self::Malformed(diagnostic) => return diagnostic.clone(),
+            Self::Malformed(diagnostic) => return (**diagnostic).clone(),
             Self::Key { wanted, last } => (wanted, last),
         };
         let whole = wanted.join(".");
@@ -357,8 +358,12 @@ mod tests {
     fn a_path_to_nothing_says_how_far_it_leads_and_what_is_there() {
         for (text, want) in [
             (
-                "a.bb",
-                "nothing is at `a.bb`: `a` has no `bb`; did you mean `a.b`?; `a` has: b, b.c, k \"q\"",
+                "a.b.d",
+                "nothing is at `a.b.d`: `a.b` is a list with 2 items, [0] to [1]",
+            ),
+            (
+                "a.bc",
+                "nothing is at `a.bc`: `a` has no `bc`; did you mean `a.\"b.c\"`?; `a` has: b, b.c, k \"q\"",
             ),
             (
                 "a.b[2]",

@@ -79,7 +79,7 @@ pub(super) fn name(asked: &str, taken: impl Fn(&str) -> bool) -> Option<&str> {
 }
 
 impl Explainer<'_> {
-    pub(super) fn variable(&self, name: &str) -> Result<VariableExplanation, Diagnostic> {
+    pub(super) fn variable(&self, name: &str) -> Result<VariableExplanation, Box<Diagnostic>> {
         let references: Vec<ReferenceAt> = self
             .index
             .references
@@ -100,7 +100,7 @@ impl Explainer<'_> {
         let set = found.scopes.iter().any(|scope| !scope.sources.is_empty());
         match set || !found.references.is_empty() || !found.containers.is_empty() {
             true => Ok(found),
-            false => Err(self.unknown(name)),
+            false => Err(Box::new(self.unknown(name))),
         }
     }
 

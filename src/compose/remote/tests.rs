@@ -372,6 +372,24 @@ fn a_reference_that_fails_is_named_where_it_stands_without_its_credentials() {
 }
 
 #[test]
+fn an_address_that_is_no_reference_says_what_one_looks_like() {
+    for (text, hint) in [
+        ("https://h/compose.yaml", "ends in `.git`"),
+        ("https://me:s3cret@h/b", "ends in `.git`"),
+        ("file:///srv/b.git", "name the path alone"),
+        ("ftp://h/b.git", "oci://registry/repository:tag"),
+    ] {
+        let include = format!("include:\n  - {text}\n");
+        let world = World::new(&[("here/compose.yaml", &include)]);
+        let error = world.load(&[]).unwrap_err();
+        let found = error.diagnostics.iter().next().unwrap();
+        assert!(found.message.contains("can't be fetched"), "{text}");
+        assert!(found.hints[0].contains(hint), "{text}: {:?}", found.hints);
+        assert_eq!(found.span.is_none(), text.contains("s3cret"));
+    }
+}
+
+#[test]
 fn a_reference_is_fetched_once_and_cycles_are_seen() {
     let world = World::new(&[
         (

@@ -3,8 +3,8 @@
 //! In: nothing. Out: shapes. Imports: its siblings.
 
 use super::Rule::{
-    Bool, Bytes, Each, Hosts, Labels, List, Own, Set, Short as ShortOf, Text, TextOrNumber,
-    TextOrSet, Texts, Ulimit, Vars,
+    Bool, Contexts, Each, Hosts, Labels, List, Own, Set, Short as ShortOf, Text, TextOrBool,
+    TextOrUnique, Texts, Ulimit, Vars, WholeBytes,
 };
 use super::parts::HOIST;
 use super::storage::GRANT;
@@ -14,7 +14,7 @@ shape! {
     /// How an image is built.
     BUILD {
         /// Further contexts by name: directories, addresses, `docker-image://` or `service:NAME`.
-        "additional_contexts": Labels,
+        "additional_contexts": Contexts,
         /// Values for the Dockerfile's `ARG`s; a name without a value is taken from the shell.
         "args": Vars,
         /// Images or places that finished steps are taken from.
@@ -40,21 +40,21 @@ shape! {
         /// Whether every step runs again.
         "no_cache": Bool,
         /// Stages that are built again, whatever the cache has.
-        "no_cache_filter": TextOrSet,
+        "no_cache_filter": TextOrUnique,
         /// Platforms that are built, as `OS/ARCH[/VARIANT]`.
-        "platforms": Set,
+        "platforms": Texts,
         /// Whether the steps get all rights.
         "privileged": Bool,
         /// Whether, and how, it is attested how the image was built.
-        "provenance": TextOrNumber,
+        "provenance": TextOrBool,
         /// Whether base images are fetched even if they are here.
         "pull": Bool,
         /// Whether, and how, it is attested what is in the image.
-        "sbom": TextOrNumber,
+        "sbom": TextOrBool,
         /// Entries of the top-level `secrets` that the steps may use.
         "secrets": List(&ShortOf(Short::Grant, &GRANT)),
         /// Size of `/dev/shm` of the steps, such as `64m`.
-        "shm_size": Bytes,
+        "shm_size": WholeBytes,
         /// SSH agents and keys that the steps may use, as `default` or `ID=PATH`.
         "ssh": Labels,
         /// Further names of the image.

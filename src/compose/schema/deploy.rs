@@ -3,7 +3,8 @@
 //! In: nothing. Out: shapes. Imports: its siblings.
 
 use super::Rule::{
-    Bytes, Choice, Count, DeviceCount, Duration, Float, Int, Labels, List, Object, Set, Text, Texts,
+    BytesText, Choice, Count, DeviceCount, Duration, Float, Int, Labels, List, Natural, Number,
+    Object, Period, Text, Texts, Unique,
 };
 use super::shape;
 
@@ -36,7 +37,7 @@ shape! {
         /// What a node must satisfy, such as `node.role==manager`.
         "constraints": Texts,
         /// Number of containers that one node may run at most.
-        "max_replicas_per_node": Int,
+        "max_replicas_per_node": Natural,
         /// How containers are spread over nodes.
         "preferences": List(&Object(&PREFERENCE)),
     }
@@ -63,7 +64,7 @@ shape! {
         /// Number of CPUs; fractions are allowed.
         "cpus": Float,
         /// Memory, such as `512M`.
-        "memory": Bytes,
+        "memory": BytesText,
         /// Number of processes.
         "pids": Int,
     }
@@ -78,7 +79,7 @@ shape! {
         /// Resources of the cluster's own kinds.
         "generic_resources": List(&Object(&GENERIC)),
         /// Memory that the container keeps when the host runs short of it.
-        "memory": Bytes,
+        "memory": BytesText,
     }
 }
 shape! {
@@ -94,18 +95,18 @@ shape! {
         /// Kind of the resource, such as `SSD`.
         "kind": Text,
         /// How many of them.
-        "value": Int,
+        "value": Number,
     }
 }
 shape! {
     /// A request for devices.
     DEVICE_REQUEST {
         /// What a device must be able to do, such as `gpu` or `compute`.
-        "capabilities": Set,
+        "capabilities": Unique,
         /// How many devices; `all` is all of them.
         "count": DeviceCount,
         /// Ids of certain devices, instead of a count.
-        "device_ids": Set,
+        "device_ids": Unique,
         /// Driver of the devices, such as `nvidia`.
         "driver": Text,
         /// Options for the driver.
@@ -129,13 +130,13 @@ shape! {
     /// How a cluster updates containers, or takes an update back.
     UPDATE {
         /// Time between two groups of containers.
-        "delay": Duration,
+        "delay": Period,
         /// What happens when one fails: `continue`, `pause`, and for updates `rollback`.
         "failure_action": Text,
         /// Share of containers that may fail.
         "max_failure_ratio": Float,
         /// Time that each container is watched for a failure.
-        "monitor": Duration,
+        "monitor": Period,
         /// Whether the new container is started before or after the old one is stopped.
         "order": Choice(&["start-first", "stop-first"]) => "stop-first",
         /// Number of containers at a time; 0 is all at once.

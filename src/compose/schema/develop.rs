@@ -2,7 +2,7 @@
 //!
 //! In: nothing. Out: shapes. Imports: its siblings.
 
-use super::Rule::{Bool, Choice, Command, List, Object, Text, TextOrSet, Vars};
+use super::Rule::{Bool, Choice, Command, List, Object, Strict, Text, TextOrUnique, Vars};
 use super::shape;
 
 shape! {
@@ -20,11 +20,11 @@ shape! {
         /// Command that runs after the files were copied, for `sync+exec`.
         "exec": Object(&HOOK),
         /// Patterns of paths that are not watched.
-        "ignore": TextOrSet,
+        "ignore": TextOrUnique,
         /// Patterns of the paths that are watched; all where none is said.
-        "include": TextOrSet,
+        "include": TextOrUnique,
         /// Whether all files are copied once at the start.
-        "initial_sync": Bool,
+        "initial_sync": Strict(&Bool),
         /// File or directory of the host.
         "path": Text,
         /// Where the files are copied to in the containers.

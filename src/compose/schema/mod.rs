@@ -26,38 +26,64 @@ pub(super) enum Rule {
     Any,
     /// Text; left out when empty.
     Text,
-    /// Text or a number; canonical as text.
+    /// Text or a whole number; canonical as text.
     TextOrNumber,
+    /// Text or a boolean; canonical as text.
+    TextOrBool,
     /// A boolean, or text that says one; left out when false.
     Bool,
     /// As `Bool`, but false is kept: it differs from nothing.
     Flag,
     /// An integer, or text that says one; left out when zero.
     Int,
-    /// As `Int`, but zero is kept.
+    /// As `Int`, but not below zero.
+    Natural,
+    /// As `Natural`, but zero is kept.
     Count,
+    /// As `Int`; what a number has behind its point is dropped.
+    Number,
     /// A number, or text that says one; left out when zero.
     Float,
     /// A byte size; canonical as text with the number of bytes.
     Bytes,
+    /// As `Bytes`, but a number must be whole.
+    WholeBytes,
+    /// As `Bytes`, but text only.
+    BytesText,
     /// A duration; canonical as Go prints it.
     Duration,
+    /// As `Duration`, but not empty.
+    Period,
     /// A file mode; canonical as octal text.
     Mode,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A list of texts.
     Texts,
-    /// A list of texts or numbers, each once; canonical as texts.
+    /// A list of texts, each once: of those with the same words before `=` the last one stays.
     Set,
-    /// One text or a list of them, each once.
+    /// A list of texts; a repeated one is refused.
+    Unique,
+    /// A list of texts or whole numbers, each once; canonical as texts.
+    Exposed,
+    /// A list of texts or numbers; a repeated one is refused; canonical as texts.
+    Groups,
+    /// One text or a `Set`.
     TextOrSet,
+    /// One text or a `Unique`.
+    TextOrUnique,
     /// `key: value` or a list of `key=value`; nothing stands for empty text.
     Labels,
+    /// As `Labels`, but the values are texts.
+    Contexts,
     /// As `Labels`, but a bare name takes its value from the environment.
     Vars,
-    /// A mapping to texts, numbers or nothing.
+    /// A mapping to texts or numbers.
     Options,
+    /// A mapping to texts, numbers or nothing.
+    LogOptions,
+    /// A mapping to texts.
+    TextMap,
     /// `extra_hosts`.
     Hosts,
     /// A command line as text, list or null.
@@ -76,6 +102,8 @@ pub(super) enum Rule {
     Object(&'static Shape),
     /// What the files may say freely and `bind` holds to the shape: hoist's own `x-` key.
     Own(&'static Shape),
+    /// The rule, but text can't stand for its value.
+    Strict(&'static Self),
     /// The rule or nothing.
     Nullable(&'static Self),
     /// A mapping from any name to the rule.
@@ -215,3 +243,66 @@ use {optional, shape};
 
 /// The rule of `x-*` keys.
 pub(super) static EXTENSION: Rule = Rule::Any;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The shapes that a rule leads to.
+    fn shapes(rule: &'static Rule, all: &mut Vec<&'static Shape>) {
+        match rule {
+            Rule::Object(shape) | Rule::Short(_, shape) | Rule::Own(shape) => below(shape, all),
+            Rule::Nullable(rule)
+            | Rule::Each(rule)
+            | Rule::List(rule)
+            | Rule::Named(_, rule)
+            | Rule::OneOrList(rule)
+            | Rule::AllOrList(rule) => shapes(rule, all),
+            Rule::External => below(&EXTERNAL, all),
+            Rule::Ulimit => below(&ULIMIT, all),
+            _ => {}
+        }
+    }
+
+    fn below(shape: &'static Shape, all: &mut Vec<&'static Shape>) {
+        if !all.iter().any(|known| std::ptr::eq(*known, shape)) {
+            all.push(shape);
+            for field in shape.all() {
+                shapes(&field.rule, all);
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_have_names_of_their_own_each_key_once_and_a_meaning_for_each() {
+        let mut all = Vec::new();
+        below(&PROJECT, &mut all);
+        assert!(all.len() > 45, "only {} shapes", all.len());
+        let mut names: Vec<&str> = all.iter().map(|shape| shape.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all.len());
+        for shape in all {
+            let mut keys: Vec<&str> = shape.names().collect();
+            let count = keys.len();
+            keys.sort_unstable();
+            keys.dedup();
+            assert_eq!(keys.len(), count, "{} has a key twice", shape.name);
+            for key in shape.required {
+                assert!(shape.field(key).is_some(), "{}: no key {key}", shape.name);
+            }
+            if let Some((other, without)) = shape.also {
+                let known = |key: &&&str| other.field(key).is_none();
+                assert_eq!(without.iter().find(known), None, "{}", other.name);
+            }
+            for field in shape.fields {
+                let text = field.about.trim();
+                assert!(
+                    text.ends_with('.') && !text.contains("  "),
+                    "{}: {text}",
+                    field.name
+                );
+            }
+        }
+    }
+}

@@ -3,8 +3,8 @@
 //! In: nothing. Out: shapes. Imports: its siblings.
 
 use super::Rule::{
-    Bool, Bytes, Choice, Count, DeviceCount, Duration, Flag, Int, Labels, List, Object, Options,
-    ProviderOptions, Set, Test, Text,
+    Bool, Choice, Count, DeviceCount, Duration, Flag, Int, Labels, List, LogOptions, Natural,
+    Number, Object, Options, ProviderOptions, Set, Strict, Test, Text, Unique, WholeBytes,
 };
 use super::shape;
 
@@ -20,7 +20,7 @@ shape! {
         /// How many writes a second a device may get.
         "device_write_iops": List(&Object(&BLKIO_RATE)),
         /// Share of the I/O time beside other containers, 10 to 1000.
-        "weight": Int,
+        "weight": Natural,
         /// Share of a single device's I/O time.
         "weight_device": List(&Object(&BLKIO_WEIGHT)),
     }
@@ -31,7 +31,7 @@ shape! {
         /// The device, such as `/dev/sda`.
         "path": Text,
         /// Bytes or operations a second; bytes may have a unit.
-        "rate": Bytes,
+        "rate": WholeBytes,
     }
 }
 shape! {
@@ -40,7 +40,7 @@ shape! {
         /// The device, such as `/dev/sda`.
         "path": Text,
         /// Share of the device's I/O time, 10 to 1000.
-        "weight": Int,
+        "weight": Natural,
     }
 }
 shape! {
@@ -60,7 +60,7 @@ shape! {
         /// What must hold before this service starts: the other runs, is healthy, or ended well.
         "condition": Choice(&["service_started", "service_healthy", "service_completed_successfully"]),
         /// Whether a missing or failing dependency is an error; false makes it a warning.
-        "required": Flag => "true",
+        "required": Strict(&Flag) => "true",
         /// Whether this service is restarted when Compose restarts the other.
         "restart": Bool => "false",
     } requires "condition"
@@ -81,7 +81,7 @@ shape! {
     ENV_FILE {
         /// `raw` takes values as they are, without quotes and interpolation.
         "format": Text,
-        /// The file.
+        /// Path of the file.
         "path": Text,
         /// Whether a missing file is an error.
         "required": Flag => "true",
@@ -100,11 +100,11 @@ shape! {
     /// A request for GPUs.
     GPU {
         /// What a device must be able to do, such as `gpu` or `compute`.
-        "capabilities": Set,
+        "capabilities": Unique,
         /// How many devices; `all` is all of them.
         "count": DeviceCount,
         /// Ids of certain devices, instead of a count.
-        "device_ids": Set,
+        "device_ids": Unique,
         /// Driver of the devices, such as `nvidia`.
         "driver": Text,
         /// Options for the driver.
@@ -136,7 +136,7 @@ shape! {
         /// How it is kept, such as `local`, `json-file` or `none`.
         "driver": Text,
         /// Options of the driver, such as `max-size`.
-        "options": Options,
+        "options": LogOptions,
     }
 }
 shape! {
@@ -156,7 +156,7 @@ shape! {
         /// Options for the network's driver.
         "driver_opts": Options,
         /// The network with the highest number gives the default route.
-        "gw_priority": Int,
+        "gw_priority": Strict(&Number),
         /// Name of the network interface in the container.
         "interface_name": Text,
         /// Fixed IPv4 address.
@@ -168,7 +168,7 @@ shape! {
         /// MAC address of the interface.
         "mac_address": Text,
         /// Networks with higher numbers are joined first.
-        "priority": Int,
+        "priority": Strict(&Number),
     }
 }
 shape! {

@@ -4,7 +4,7 @@
 
 use super::Rule::{
     Bool, Each, External, Flag, Int, Labels, List, Nullable, Object, Options, Short as ShortOf,
-    Text, TextOrSet, Texts,
+    Strict, Text, TextMap, TextOrUnique, Texts,
 };
 use super::job::JOB;
 use super::service::SERVICE;
@@ -39,9 +39,9 @@ shape! {
     /// Compose files to include, and where they belong.
     INCLUDE {
         /// The file, or files that are merged in this order; a git or OCI reference is fetched first.
-        "path": TextOrSet,
+        "path": TextOrUnique,
         /// Files with the variables that the included files refer to; `.env` of its directory where none is said.
-        "env_file": TextOrSet,
+        "env_file": TextOrUnique,
         /// Directory that relative paths of the included files start from.
         "project_directory": Text,
     }
@@ -79,14 +79,14 @@ shape! {
         /// Who hands out the addresses.
         "driver": Text,
         /// Options of that driver.
-        "options": Options,
+        "options": TextMap,
     }
 }
 shape! {
     /// An address pool.
     POOL {
         /// Addresses that containers don't get, by host name.
-        "aux_addresses": Options,
+        "aux_addresses": TextMap,
         /// Address of the gateway.
         "gateway": Text,
         /// Part of the subnet that containers get addresses of.
@@ -154,7 +154,7 @@ shape! {
     /// An AI model.
     MODEL {
         /// Size of the context in tokens.
-        "context_size": Int,
+        "context_size": Strict(&Int),
         /// Reference of the model, such as `ai/smollm2`.
         "model": Text,
         /// A name for the model; its key where it is not said.

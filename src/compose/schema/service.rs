@@ -3,9 +3,10 @@
 //! In: nothing. Out: shapes. Imports: its siblings.
 
 use super::Rule::{
-    AllOrList, Bool, Bytes, Choice, Command, Count, Duration, Each, Flag, Float, Hosts, Int,
-    Labels, List, Named as NamedOf, Nullable, Object, OneOrList, Options, Own, Set,
-    Short as ShortOf, Text, TextOrSet, Ulimit, Vars,
+    AllOrList, Bool, Bytes, Choice, Command, Count, Duration, Each, Exposed, Flag, Float, Groups,
+    Hosts, Int, Labels, List, LogOptions, Named as NamedOf, Natural, Nullable, Number, Object,
+    OneOrList, Own, Set, Short as ShortOf, Strict, Text, TextOrSet, Ulimit, Unique, Vars,
+    WholeBytes,
 };
 use super::build::BUILD;
 use super::deploy::DEPLOY;
@@ -43,19 +44,19 @@ shape! {
         /// A fixed name for the container; the service can't be scaled then.
         "container_name": Text,
         /// Number of usable CPUs, on Windows only.
-        "cpu_count": Int,
+        "cpu_count": Natural,
         /// Usable percentage of the CPUs, on Windows only.
-        "cpu_percent": Int,
+        "cpu_percent": Natural,
         /// Length of the CPU scheduler's period in microseconds.
-        "cpu_period": Int,
+        "cpu_period": Number,
         /// CPU time in microseconds that the container may use in each `cpu_period`.
-        "cpu_quota": Int,
+        "cpu_quota": Number,
         /// Period of the real-time scheduler, in microseconds or as a duration.
-        "cpu_rt_period": Int,
+        "cpu_rt_period": Number,
         /// Time in each `cpu_rt_period` for real-time tasks, in microseconds or as a duration.
-        "cpu_rt_runtime": Int,
+        "cpu_rt_runtime": Number,
         /// Weight of the container's CPU time beside other containers; 1024 is usual.
-        "cpu_shares": Int,
+        "cpu_shares": Number,
         /// How many CPUs the container may use at most; fractions are allowed.
         "cpus": Float,
         /// CPUs that the container may run on, such as `0-3` or `0,1`.
@@ -69,7 +70,7 @@ shape! {
         /// What happens when source files change while `watch` runs.
         "develop": Nullable(&Object(&DEVELOP)),
         /// Rules for device access as the kernel writes them, such as `c 1:3 mr`.
-        "device_cgroup_rules": Set,
+        "device_cgroup_rules": Unique,
         /// Devices of the host that the containers get, as `HOST[:CONTAINER[:rwm]]` or a CDI name.
         "devices": List(&ShortOf(Short::Device, &DEVICE)),
         /// Addresses of the DNS servers that the containers ask.
@@ -87,17 +88,17 @@ shape! {
         /// Environment variables of the containers; a name without a value is taken from the shell.
         "environment": Vars,
         /// Ports that other services can reach, without publishing them on the host.
-        "expose": Set,
+        "expose": Exposed,
         /// A service, of this or another file, that this one builds upon.
         "extends": ShortOf(Short::Extends, &EXTENDS),
         /// Containers outside of the project that are reachable by name, as `CONTAINER[:ALIAS]`.
-        "external_links": Set,
+        "external_links": Unique,
         /// Lines for `/etc/hosts`, as a mapping or as `HOST=ADDRESS`; `host-gateway` is the host.
         "extra_hosts": Hosts,
         /// GPUs that the containers get: `all`, or a list of requests.
         "gpus": AllOrList(&Object(&GPU)),
         /// Further groups of the container's user, by name or number.
-        "group_add": Set,
+        "group_add": Groups,
         /// A command that tells whether a container is healthy.
         "healthcheck": Object(&HEALTHCHECK),
         /// Host name of the containers.
@@ -123,9 +124,9 @@ shape! {
         /// Memory that the container may use at most, such as `512m`.
         "mem_limit": Bytes,
         /// Memory that the container keeps when the host runs short of it.
-        "mem_reservation": Bytes,
+        "mem_reservation": WholeBytes,
         /// How willingly the container's memory is swapped out, 0 to 100.
-        "mem_swappiness": Bytes,
+        "mem_swappiness": WholeBytes,
         /// Memory and swap together that the container may use; -1 is no limit.
         "memswap_limit": Bytes,
         /// Entries of the top-level `models` that the service uses.
@@ -141,7 +142,7 @@ shape! {
         /// The process namespace: `host`, `service:NAME` or `container:NAME`.
         "pid": Nullable(&Text),
         /// How many processes the container may have; -1 is no limit.
-        "pids_limit": Int,
+        "pids_limit": Number,
         /// Platform of the image, as `OS/ARCH[/VARIANT]`.
         "platform": Text,
         /// Ports that are published on the host, as `[ADDRESS:][HOST:]CONTAINER[/PROTOCOL]` or a mapping.
@@ -173,7 +174,7 @@ shape! {
         /// Entries of the top-level `secrets` that the service gets as files.
         "secrets": List(&ShortOf(Short::Grant, &GRANT)),
         /// Security options such as `no-new-privileges:true` or `seccomp=FILE`.
-        "security_opt": Set,
+        "security_opt": Unique,
         /// Size of `/dev/shm`, such as `64m`.
         "shm_size": Bytes,
         /// Whether the standard input of the containers stays open.
@@ -183,7 +184,7 @@ shape! {
         /// Signal that asks the container to stop.
         "stop_signal": Text,
         /// Options of the storage driver, such as `size`.
-        "storage_opt": Options,
+        "storage_opt": LogOptions,
         /// Kernel parameters of the containers, as a mapping or a list of `KEY=VALUE`.
         "sysctls": Labels,
         /// Directories of the containers that are kept in memory, as `PATH[:OPTIONS]`.
@@ -193,7 +194,7 @@ shape! {
         /// Limits of the processes, each one number or a soft and a hard limit.
         "ulimits": Each(&Ulimit),
         /// Whether the containers may talk to the container engine.
-        "use_api_socket": Bool,
+        "use_api_socket": Strict(&Bool),
         /// User that the process runs as, as `USER[:GROUP]` by name or number.
         "user": Text,
         /// The user namespace; `host` is the engine's own.
@@ -203,7 +204,7 @@ shape! {
         /// What is mounted into the containers, as `[SOURCE:]TARGET[:OPTIONS]` or a mapping.
         "volumes": List(&ShortOf(Short::Volume, &MOUNT)),
         /// Services or containers whose mounts are taken over, as `NAME[:ro]` or `container:NAME[:ro]`.
-        "volumes_from": Set,
+        "volumes_from": Unique,
         /// Directory that the process starts in.
         "working_dir": Text,
         /// What hoist has beyond the specification.

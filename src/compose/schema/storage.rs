@@ -2,7 +2,9 @@
 //!
 //! In: nothing. Out: shapes. Imports: its siblings.
 
-use super::Rule::{Bool, Bytes, Choice, Flag, Int, Labels, Mode, Object, Text, TextOrNumber};
+use super::Rule::{
+    Bool, Bytes, Choice, Flag, Int, Labels, Mode, Natural, Object, Text, TextOrNumber,
+};
 use super::shape;
 
 shape! {
@@ -21,7 +23,7 @@ shape! {
         /// Port of the host, or a range to choose from; any free port where it is not said.
         "published": TextOrNumber,
         /// Port of the container.
-        "target": Int,
+        "target": Natural,
     }
 }
 shape! {

@@ -15,6 +15,8 @@ mod trust;
 
 use std::future::Future;
 
+use futures_util::{StreamExt as _, TryStreamExt as _};
+
 pub use artifact::{Artifact, Part};
 
 use super::digest::Digest;
@@ -184,6 +186,50 @@ fn wait<T>(
     // A name lookup that still waits for its answer must not hold up the error.
     runtime.shutdown_background();
     done
+}
+
+/// Registries that are asked for digests at the same time.
+const ASKED_AT_ONCE: usize = 8;
+
+/// Asks registries for the digests that names have now, in the order of the names. Nothing is kept.
+///
+/// # Errors
+/// The first name that can't be resolved, in the order of the names, and why.
+pub fn digests(
+    references: &[Reference],
+    options: &PullOptions,
+) -> Result<Vec<Digest>, Box<(Reference, PullError)>> {
+    let Some(first) = references.first() else {
+        return Ok(Vec::new());
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            let failed = PullError::Registry {
+                image: first.to_string(),
+                registry: first.registry.clone(),
+                cause: format!("cannot start its connections: {error}"),
+            };
+            Box::new((first.clone(), failed))
+        })?;
+    let answers = runtime.block_on(
+        futures_util::stream::iter(references)
+            .map(|reference| async move {
+                let answer = digest(reference, options).await;
+                answer.map_err(|error| Box::new((reference.clone(), error)))
+            })
+            .buffered(ASKED_AT_ONCE)
+            .try_collect(),
+    );
+    runtime.shutdown_background();
+    answers
+}
+
+async fn digest(reference: &Reference, options: &PullOptions) -> Result<Digest, PullError> {
+    let registry = client::Registry::new(reference, options)?;
+    registry.log_in().await?;
+    registry.manifest(None).await.map(|(_, digest)| digest)
 }
 
 /// How often is looked whether a pull was cancelled.

@@ -324,6 +324,10 @@ pub(super) fn locate(
     place: Option<Span>,
 ) -> Result<Option<Located>, ()> {
     let reference = match RemoteRef::parse(text) {
+        Ok(None) if text.contains("://") => {
+            session.diags.push(unknown(key, text, place));
+            return Err(());
+        }
         Ok(None) => return Ok(None),
         Ok(Some(reference)) => reference,
         Err(error) => {
@@ -347,6 +351,24 @@ pub(super) fn locate(
         let fault = error.hints.into_iter().fold(fault, Diagnostic::hint);
         session.diags.push(fault);
     })
+}
+
+/// An address that is no reference: what may be meant. The text itself may hold credentials.
+fn unknown(key: &str, text: &str, place: Option<Span>) -> Diagnostic {
+    let hint = match text.split_once("://").map(|(scheme, _)| scheme) {
+        Some("http" | "https" | "HTTP" | "HTTPS") => {
+            "a repository's address ends in `.git`, then comes what is meant: \
+         https://host/repo.git#main:directory; a single file can't be fetched by its address"
+        }
+        Some("file") => "name the path alone",
+        _ => {
+            "repositories are named by https://host/repo.git, ssh://, git:// and git@host:repo.git, projects in \
+         registries by oci://registry/repository:tag"
+        }
+    };
+    let message = format!("`{key}` names an address that can't be fetched");
+    let shown = place.filter(|_| !text.contains('@'));
+    Diagnostic::error(message).at(shown).hint(hint)
 }
 
 fn fetch(remotes: &mut Remotes, text: &str, reference: &RemoteRef) -> Result<Fetched, FetchError> {

@@ -1,0 +1,182 @@
+//! One value of one key in, its part of the document or its findings out.
+
+use std::path::PathBuf;
+
+use crate::base::env::Env;
+use crate::compose::{LoadRequest, Project, load};
+
+/// Loads a service `a` with this body beside a service `b`.
+fn service(body: &str) -> Result<Project, String> {
+    let text = format!("services: {{a: {{image: x, {body}}}, b: {{image: y}}}}");
+    let request = LoadRequest {
+        files: vec![PathBuf::from("-")],
+        stdin: Some(text),
+        project_name: Some("p".into()),
+        print_only: true,
+        ..LoadRequest::default()
+    };
+    let env = Env {
+        cwd: PathBuf::from("/w"),
+        ..Env::default()
+    };
+    load(&request, &env).map_err(|error| error.to_string())
+}
+
+/// What the document says of a key of `a`.
+fn value(body: &str, key: &str) -> String {
+    let project = service(body).unwrap_or_else(|error| panic!("{body}: {error}"));
+    project.document["services"]["a"][key].to_string()
+}
+
+fn accepted(cases: &[(&str, &str)]) {
+    for (body, want) in cases {
+        let key = body.split(':').next().unwrap_or_default();
+        assert_eq!(value(body, key), *want, "{body}");
+    }
+}
+
+fn refused(cases: &[(&str, &str)]) {
+    for (body, want) in cases {
+        let error = service(body).err().unwrap_or_default();
+        assert!(error.contains(want), "{body}: {error}");
+    }
+}
+
+#[test]
+fn numbers_keep_what_their_type_can_hold() {
+    accepted(&[
+        ("cpus: 1.23456789012", "1.2345679"),
+        ("cpu_shares: 1.5", "1"),
+        ("pids_limit: 2.0", "2"),
+        ("scale: 0", "0"),
+        ("mem_limit: -1", "\"-1\""),
+        ("mem_limit: 1 g", "\"1073741824\""),
+        ("mem_limit: 1e3", "null"),
+        ("stop_grace_period: -10s", "\"-10s\""),
+        (
+            "labels: {a: 1000000.0, b: 1e3}",
+            r#"{"a":"1e+06","b":"1000"}"#,
+        ),
+        (
+            "ulimits: {n: 0, m: {soft: 0, hard: 2}}",
+            r#"{"m":{"hard":2},"n":{}}"#,
+        ),
+    ]);
+    refused(&[
+        ("cpus: .inf", "too large"),
+        ("cpus: ' 1'", "not a number"),
+        ("scale: -1", "below zero"),
+        ("cpu_percent: 101", "out of range"),
+        ("oom_score_adj: -1001", "out of range"),
+        ("mem_limit: '1g '", "spaces"),
+        ("stop_grace_period: ''", "not a duration"),
+        ("init: '1'", "not a boolean"),
+        (
+            "deploy: {resources: {limits: {memory: 1}}}",
+            "with its unit",
+        ),
+    ]);
+}
+
+#[test]
+fn lists_hold_texts_and_repeat_only_where_a_later_item_replaces() {
+    accepted(&[
+        ("cap_add: [A=1, B, A=2]", r#"["A=2","B"]"#),
+        ("group_add: [1, '1']", r#"["1","1"]"#),
+        ("expose: [80, '80']", r#"["80"]"#),
+        (
+            "extra_hosts: ['a:1.1.1.1', 'a=1.1.1.1']",
+            r#"["a=1.1.1.1","a=1.1.1.1"]"#,
+        ),
+    ]);
+    refused(&[
+        ("cap_add: [1]", "expected a string"),
+        ("security_opt: [a, a]", "stands in the list twice"),
+        ("depends_on: [b, b]", "stands in the list twice"),
+        ("group_add: [1, 1]", "stands in the list twice"),
+        ("expose: [80.5]", "expected"),
+        ("extra_hosts: [a]", "names no host and address"),
+        ("labels: {'': a}", "the name is empty"),
+        ("environment: ['A =1']", "ends with a space"),
+        (
+            "logging: {options: {a: true}}",
+            "expected a string, number or nothing",
+        ),
+    ]);
+}
+
+#[test]
+fn an_operator_of_a_shell_ends_a_command_with_a_warning() {
+    let project = service("command: a && b").expect("a command");
+    assert_eq!(
+        project.document["services"]["a"]["command"].to_string(),
+        r#"["a"]"#
+    );
+    let warnings = project.warnings.clone().sorted();
+    assert!(
+        warnings
+            .iter()
+            .any(|w| w.message.contains("`&&` and what follows is dropped"))
+    );
+    refused(&[("command: (a)", "parenthesis")]);
+}
+
+#[test]
+fn short_forms_are_read_part_by_part() {
+    accepted(&[
+        (
+            "devices: ['/a:r']",
+            r#"[{"permissions":"rwm","source":"/a","target":"r"}]"#,
+        ),
+        (
+            "devices: ['/a::m']",
+            r#"[{"permissions":"m","source":"/a","target":"/a"}]"#,
+        ),
+        (
+            "volumes: ['/a:/b:nocopy']",
+            r#"[{"bind":{"create_host_path":true},"source":"/a","target":"/b","type":"bind","volume":{"nocopy":true}}]"#,
+        ),
+        (
+            "ports: ['80/']",
+            r#"[{"mode":"ingress","protocol":"tcp","target":80}]"#,
+        ),
+    ]);
+    refused(&[
+        ("devices: ['a:b:c:d']", "at most two colons"),
+        ("devices: [{source: /a}]", "`target` is missing"),
+        ("ports: ['80:0']", "no port 0"),
+        ("ports: ['+80']", "not a port"),
+        ("ports: [{target: 80, host_ip: a}]", "not an IP address"),
+    ]);
+}
+
+#[test]
+fn keys_that_contradict_each_other_are_refused() {
+    accepted(&[("scale: 2, deploy: {}", "2")]);
+    assert_eq!(
+        value("scale: 2, deploy: {}", "deploy"),
+        r#"{"placement":{},"replicas":2,"resources":{}}"#
+    );
+    refused(&[
+        (
+            "cpus: 1, deploy: {resources: {limits: {memory: 1g}}}",
+            "stands beside",
+        ),
+        ("tmpfs: /a, volumes: ['/x:/a/']", "mounted twice"),
+        (
+            "gpus: [{device_ids: ['0'], count: 1}]",
+            "exclude each other",
+        ),
+        (
+            "develop: {watch: [{path: ., action: sync}]}",
+            "`target` is missing",
+        ),
+        ("models: [m]", "is not defined"),
+        (
+            "build: {additional_contexts: {c: 'service:b'}}",
+            "is not built",
+        ),
+        ("build: {ssh: [a]}", "has no path"),
+        ("pull_policy: Always", "no pull policy"),
+    ]);
+}
