@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     }
     harness::collect_panics();
     let arguments = libtest_mimic::Arguments::from_args();
-    let lists: [&[harness::Case]; 24] = [
+    let lists: &[&[harness::Case]] = &[
         repo::CASES,
         model::config::CASES,
         model::errors::CASES,
