@@ -74,7 +74,8 @@ fn extend_all(session: &mut Session<'_>, document: &mut Node, chain: &[PathBuf])
         let fault = Diagnostic::error("expected a mapping, but this is empty")
             .at(services.place())
             .path(&KeyPath::root().key("services"))
-            .hint("remove the key, or put a service below it");
+            .label("expected the names of services, each with its keys below")
+            .hint("indent the keys of `services` deeper than `services` itself, or remove it");
         session.diags.push(fault);
         if let Some(root) = document.entries_mut() {
             root.shift_remove("services");
@@ -572,14 +573,14 @@ fn import(session: &mut Session<'_>, document: &mut Node, model: Node, place: Sp
         let key = node.key;
         let empty = Node {
             key,
-            ..Node::new(node.span, Value::Map(Entries::new()))
+            ..Node::new(node.span, Value::Map(Entries::default()))
         };
         let Value::Map(imported) = node.value else {
             continue;
         };
         let target = root.entry(section.clone()).or_insert(empty);
         if target.is_null() {
-            target.value = Value::Map(Entries::new());
+            target.value = Value::Map(Entries::default());
         }
         let Some(target) = target.entries_mut() else {
             continue;

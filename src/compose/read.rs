@@ -241,7 +241,7 @@ impl<'d> Builder<'d> {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.open(
-                    Value::Map(Entries::new()),
+                    Value::Map(Entries::default()),
                     place,
                     anchor,
                     tag.map(|t| t.to_string()),
