@@ -72,6 +72,11 @@ fn env_file_hints(session: &Session<'_>, diags: &mut Diagnostics) {
     }
 }
 
+/// Variables of a value that a finding tells the origin of; more of them help nobody.
+const SHOWN: usize = 3;
+/// Bytes of a value that is looked at for variables.
+const READABLE: usize = 500;
+
 /// Says of a value with variables who set them.
 fn variables(session: &Session<'_>, error: &mut Diagnostic) {
     let Some(span) = error.span.filter(|_| missed(error).is_none()) else {
@@ -79,14 +84,20 @@ fn variables(session: &Session<'_>, error: &mut Diagnostic) {
     };
     let text = session.text(span.source);
     let written = text.get(span.start as usize..span.end as usize);
-    let Some(written) = written.filter(|text| text.contains('$') && !text.contains('\n')) else {
+    let Some(written) =
+        written.filter(|text| text.len() <= READABLE && text.contains('$') && !text.contains('\n'))
+    else {
         return;
     };
     let settings = Settings {
         session,
         project: None,
     };
-    for used in settings.used_in(span.source, written) {
+    for used in settings
+        .used_in(span.source, written)
+        .into_iter()
+        .take(SHOWN)
+    {
         let place = used.from.as_ref().map(|from| match &from.place {
             Some(place) => place.to_string(),
             None => "the environment".to_owned(),

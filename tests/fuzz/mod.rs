@@ -87,6 +87,7 @@ fn compose_files_of_any_kind_end_in_a_project_or_findings() {
 }
 
 /// Feeds a target as the environment asks.
+#[expect(clippy::print_stdout, reason = "a run by hand says what it did")]
 fn fuzz(target: &Target) {
     let set = |name: &str| std::env::var(name).ok();
     if let Some(file) = set("HOIST_FUZZ_INPUT") {

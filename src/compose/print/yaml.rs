@@ -260,7 +260,8 @@ impl Shape {
             };
             match c {
                 '\t' => tab = true,
-                _ => special |= !is_printable(c),
+                // Line breaks of YAML 1.1 are none to readers of YAML 1.2: only an escape means the same to both.
+                _ => special |= !is_printable(c) || (is_break(c) && c != '\n'),
             }
             if c == ' ' {
                 break_space |= !first && is_break(before);
@@ -457,7 +458,7 @@ mod tests {
                 "deep": [[1, 2], "t\n u"], "s": "# no", "t": "22:22", "d2": "1m30s", "ip": "1.2.3.4",
                 "p": "./a b", "d": "$X",
             },
-            "~": "\u{85}",
+            "~": "\u{85}", "old": "a \u{2028} b\n c\u{85}d\n", "older": "it's \u{2029} x",
             "l\nm": {"a": "b\n"},
         });
         let text = yaml(&value);
