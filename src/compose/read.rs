@@ -323,14 +323,25 @@ impl<'d> Builder<'d> {
         KeyPath(self.frames.iter().filter_map(step).collect())
     }
 
+    /// The place of an open collection that has an anchor: its key, or where it begins.
+    fn anchored(&self, id: usize) -> Option<Span> {
+        let at = self.frames.iter().position(|frame| frame.anchor == id)?;
+        let outer = at.checked_sub(1).and_then(|outer| self.frames.get(outer));
+        let key = outer.and_then(|outer| outer.key.as_ref());
+        let begin = self.frames.get(at).map(|frame| frame.node.span);
+        key.map(|(_, place)| *place).or(begin)
+    }
+
     fn alias(&mut self, id: usize, place: Span) {
         let Some((mut node, mut extent)) = self.anchors.get(&id).cloned() else {
             let path = self.path();
+            let anchor = self.anchored(id);
             self.diags.push(
                 Diagnostic::error("the alias stands inside the value it refers to")
                     .at(place)
                     .path(&path)
                     .label("this would never end")
+                    .related(anchor, "the value it refers to begins here")
                     .hint("write out what is meant here"),
             );
             self.finish(Node::new(place, Value::Null), 0, LEAF, false);
