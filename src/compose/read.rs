@@ -344,7 +344,16 @@ impl<'d> Builder<'d> {
                     .related(anchor, "the value it refers to begins here")
                     .hint("write out what is meant here"),
             );
-            self.finish(Node::new(place, Value::Null), 0, LEAF, false);
+            // What it is in place of fits where it stands, so that this is the only finding.
+            let merges = self
+                .frames
+                .last()
+                .is_some_and(|frame| frame.merged.is_some());
+            let value = match merges {
+                true => Value::Map(Entries::new()),
+                false => Value::Null,
+            };
+            self.finish(Node::new(place, value), 0, LEAF, false);
             return;
         };
         self.spent += extent.size;
@@ -701,6 +710,7 @@ mod tests {
             parse("a: &x [*x]").1,
             ["f.yaml:1:8: a[0]: the alias stands inside the value it refers to"]
         );
+        assert_eq!(parse("a: &x\n  <<: *x\n").1.len(), 1);
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for at in 1..9 {
             let one = format!("*a{}", at - 1);
