@@ -38,13 +38,13 @@ pub(super) fn check(merged: Merged, diags: &mut Diagnostics) -> Checked {
             walk.diags.push(fault.hint("add `services:`"));
         }
         return Checked {
-            root: Entries::new(),
+            root: Entries::default(),
         };
     };
     walk.object(&PROJECT, &mut root);
     let mut root = match root.value {
         Value::Map(entries) => entries,
-        _ => Entries::new(),
+        _ => Entries::default(),
     };
     if let Some(version) = root.shift_remove("version") {
         let text = "the attribute `version` is obsolete and ignored";

@@ -74,10 +74,6 @@ impl Walk<'_> {
                     self.path.0.pop();
                 }
             }
-            // As Compose, whose copy of a list without items is none; only extensions show it.
-            Value::List(items) if items.is_empty() && self.is_extension() => {
-                node.value = Value::Null;
-            }
             Value::List(items) => {
                 for (at, item) in items.iter_mut().enumerate() {
                     self.path.0.push(Key::Index(at));
@@ -107,12 +103,6 @@ impl Walk<'_> {
             }
             _ => {}
         }
-    }
-
-    /// Whether the walk stands below an `x-` key.
-    fn is_extension(&self) -> bool {
-        let own = |key: &Key| matches!(key, Key::Name(name) if name.starts_with("x-"));
-        self.path.0.iter().any(own)
     }
 
     fn fault(&self, text: &str, written: Span, place: Span, error: &TemplateError) -> Diagnostic {

@@ -509,7 +509,7 @@ pub(super) fn pairs(node: Node) -> Node {
     let Value::List(items) = &node.value else {
         return node;
     };
-    let mut entries = Entries::new();
+    let mut entries = Entries::default();
     for item in items {
         let Value::Text(text) = &item.value else {
             return node;
@@ -545,7 +545,7 @@ fn named(node: Node, value: impl Fn(&Node) -> Node) -> Node {
     let Value::List(items) = &node.value else {
         return node;
     };
-    let mut entries = Entries::new();
+    let mut entries = Entries::default();
     for item in items {
         let Value::Text(name) = &item.value else {
             return node;

@@ -84,6 +84,8 @@ pub struct LoadRequest {
     pub resolve_env: bool,
     /// Whether nothing will be run (`config`): values that only a container's start refuses are warnings then.
     pub print_only: bool,
+    /// Whether the project comes with its document; what does not print it need not wait for it.
+    pub document: bool,
     /// Who fetches files that lie elsewhere; without one they are refused.
     pub remote: Option<std::sync::Arc<dyn remote::Fetch>>,
 }
@@ -103,6 +105,7 @@ impl Default for LoadRequest {
             resolve_paths: true,
             resolve_env: true,
             print_only: false,
+            document: true,
             remote: None,
         }
     }
@@ -159,7 +162,10 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
     });
     Ok(Project {
         files: files.collect(),
-        document: document_of(canonical, &stage.name, request.normalize),
+        document: match request.document {
+            true => document_of(canonical, &stage.name, request.normalize),
+            false => Map::new(),
+        },
         name: stage.name,
         dir: stage.found.dir,
         env_files: stage.found.env_files,

@@ -241,7 +241,7 @@ impl<'d> Builder<'d> {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.open(
-                    Value::Map(Entries::new()),
+                    Value::Map(Entries::default()),
                     place,
                     anchor,
                     tag.map(|t| t.to_string()),
@@ -350,7 +350,7 @@ impl<'d> Builder<'d> {
                 .last()
                 .is_some_and(|frame| frame.merged.is_some());
             let value = match merges {
-                true => Value::Map(Entries::new()),
+                true => Value::Map(Entries::default()),
                 false => Value::Null,
             };
             self.finish(Node::new(place, value), 0, LEAF, false);

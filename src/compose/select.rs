@@ -231,7 +231,7 @@ fn kept(
         };
         for (other, dependency) in &service.depends_on {
             let Some((other, target)) = project.services.get_key_value(other) else {
-                if dependency.required {
+                if dependency.required && !selection.lenient {
                     let text =
                         format!("service `{name}` depends on `{other}`, which is not defined");
                     let path = KeyPath::root().key("services").key(name.as_str());

@@ -10,7 +10,7 @@ use super::trace::Notes;
 use crate::base::span::Span;
 
 /// Entries of a mapping in the order they were written.
-pub(super) type Entries = IndexMap<String, Node>;
+pub(super) type Entries = IndexMap<String, Node, foldhash::fast::RandomState>;
 
 /// What a node's tag asks the merge to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -185,7 +185,7 @@ impl Walk {
         for form in &forms {
             match form {
                 Form::Scalar(kind) => {
-                    self.add(path, kind, samples(path, kind, &kinds), bases, wrap)
+                    self.add(path, kind, samples(path, kind, &kinds), bases, wrap);
                 }
                 Form::Words(words) => self.add(path, "a word", words.to_vec(), bases, wrap),
                 Form::List(items) => {
@@ -194,7 +194,7 @@ impl Walk {
                     });
                 }
                 Form::Mapping { keys, values } => {
-                    for (key, node) in keys.into_iter().flat_map(|keys| keys.iter()) {
+                    for (key, node) in keys.iter().flat_map(|keys| keys.iter()) {
                         let around = siblings(path, key);
                         let mut bases = bases.to_vec();
                         bases.push(wrap(around.clone()));

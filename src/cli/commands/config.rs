@@ -70,6 +70,7 @@ pub(super) fn run(app: &App, args: &ConfigArgs) -> Outcome {
         resolve_paths: !args.no_path_resolution,
         resolve_env: matches!(question, Question::Document | Question::Environment),
         print_only: true,
+        document: !args.quiet || args.resolve_image_digests || args.lock_image_digests,
         ..app.request()?
     };
     match question {

@@ -53,10 +53,6 @@ impl Binder<'_, '_> {
         let span = node.get("pull_policy")?.span;
         let expected =
             "a pull policy; write always, never, missing, build, daily, weekly or every_12h";
-        // Others do not fit the schema of Compose and are refused also where nothing is run.
-        let known = text(node, "pull_policy").is_none_or(|text| fits_pull_policy(&text));
-        let off = self.off;
-        self.off = off && known;
         let policy = self.parse(node, "pull_policy", expected, |text| {
             Some(match text {
                 "always" | "refresh" => PullPolicy::Always,
@@ -68,7 +64,6 @@ impl Binder<'_, '_> {
                 _ => PullPolicy::Every(scalar::parse_duration(text.strip_prefix("every_")?)?),
             })
         });
-        self.off = off;
         policy.map(|policy| Spanned::new(policy, span))
     }
 
@@ -246,25 +241,6 @@ impl Binder<'_, '_> {
             node.span,
         ))
     }
-}
-
-/// Whether a text holds a word that Compose's schema asks for; as its pattern, anywhere.
-fn fits_pull_policy(text: &str) -> bool {
-    let words = [
-        "always",
-        "never",
-        "build",
-        "if_not_present",
-        "missing",
-        "refresh",
-        "daily",
-        "weekly",
-    ];
-    let every = |text: &str| {
-        let digits = text.trim_start_matches(|c: char| c.is_ascii_digit());
-        digits.len() < text.len() && digits.starts_with(['w', 'd', 'h', 'm', 's'])
-    };
-    words.iter().any(|word| text.contains(word)) || text.split("every_").skip(1).any(every)
 }
 
 fn restart(text: &str) -> Option<RestartPolicy> {

@@ -28,7 +28,7 @@ impl Canon<'_, '_> {
             .and_then(Node::entries)
             .cloned()
             .unwrap_or_default();
-        let mut merged = Entries::new();
+        let mut merged = Entries::default();
         let mut below = dotenv::Variables::new();
         let vars = self.session.vars.clone();
         let listed = files.items().filter(|_| self.resolve_env);
@@ -172,7 +172,7 @@ impl Canon<'_, '_> {
         let Some(files) = entries.shift_remove("label_file") else {
             return;
         };
-        let mut merged = Entries::new();
+        let mut merged = Entries::default();
         let (mut earlier, none) = (dotenv::Variables::new(), dotenv::Variables::new());
         for file in files.items().unwrap_or_default() {
             let Some(path) = file.as_text() else { continue };
@@ -190,7 +190,7 @@ impl Canon<'_, '_> {
         }
         let labels = entries.entry("labels".to_owned()).or_insert_with(|| Node {
             key: files.key,
-            ..Node::new(files.span, Value::Map(Entries::new()))
+            ..Node::new(files.span, Value::Map(Entries::default()))
         });
         if let Some(own) = labels.entries_mut() {
             for (name, entry) in std::mem::take(own) {

@@ -199,7 +199,7 @@ impl Canon<'_, '_> {
             for (name, node) in entries.iter_mut() {
                 self.path = KeyPath::root().key(section).key(name);
                 if node.is_null() {
-                    node.value = Value::Map(Entries::new());
+                    node.value = Value::Map(Entries::default());
                 }
                 self.resource(section, name, node, frame);
             }
@@ -218,7 +218,7 @@ impl Canon<'_, '_> {
             });
         if wanted && !out.networks.contains_key("default") {
             let place = Span::new(crate::base::span::SourceId(0), 0, 0);
-            let mut node = Node::new(place, Value::Map(Entries::new()));
+            let mut node = Node::new(place, Value::Map(Entries::default()));
             self.resource("networks", "default", &mut node, frame);
             out.networks.insert("default".to_owned(), node);
         }
@@ -282,7 +282,7 @@ impl Canon<'_, '_> {
         }
         self.bind_device(section, entries);
         if section == "networks" && frame.normalize && !frame.as_written {
-            let ipam = Node::new(span, Value::Map(Entries::new()));
+            let ipam = Node::new(span, Value::Map(Entries::default()));
             entries.entry("ipam".to_owned()).or_insert(ipam);
         }
         if frame.normalize && section != "models" {

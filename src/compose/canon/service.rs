@@ -130,7 +130,7 @@ impl Canon<'_, '_> {
                 path.value = Value::Text(self.resolve(path.span, text));
             }
             self.watch_target(at, rule, place);
-            let exec = || Node::new(span, Value::Map(Entries::new()));
+            let exec = || Node::new(span, Value::Map(Entries::default()));
             let exec = rule.entry("exec".to_owned()).or_insert_with(exec);
             if let Some(exec) = exec.entries_mut() {
                 let none = || Node::new(span, Value::Null);
@@ -184,7 +184,7 @@ impl Canon<'_, '_> {
             return;
         };
         for key in ["placement", "resources"] {
-            let empty = || Node::new(span, Value::Map(Entries::new()));
+            let empty = || Node::new(span, Value::Map(Entries::default()));
             deploy.entry(key.to_owned()).or_insert_with(empty);
         }
         let replicas = deploy.get("replicas").and_then(number);
@@ -385,7 +385,7 @@ pub(super) fn normalise(entries: &mut Entries, span: Span) {
     }
     let depends = entries
         .entry("depends_on".to_owned())
-        .or_insert_with(|| Node::new(span, Value::Map(Entries::new())));
+        .or_insert_with(|| Node::new(span, Value::Map(Entries::default())));
     let Some(depends) = depends.entries_mut() else {
         return;
     };

@@ -18,7 +18,7 @@ impl<'n> Long<'n> {
     fn new(at: &'n Node) -> Self {
         Self {
             at,
-            entries: Entries::new(),
+            entries: Entries::default(),
         }
     }
     fn set(mut self, key: &str, value: Value) -> Self {
@@ -219,7 +219,7 @@ pub(super) fn volume(canon: &mut Canon<'_, '_>, node: &Node, text: &str) -> Opti
         }
     };
     let bind = is_path(source);
-    let mut inner = Entries::new();
+    let mut inner = Entries::default();
     let mut set = |key: &str, value| inner.insert(key.to_owned(), Node::new(node.span, value));
     if bind {
         set("create_host_path", Value::Bool(true));

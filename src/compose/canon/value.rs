@@ -152,7 +152,7 @@ impl Canon<'_, '_> {
         let Value::Map(entries) = node.value else {
             return shell;
         };
-        let mut out = Entries::new();
+        let mut out = Entries::default();
         for (key, entry) in entries {
             let rule = shape
                 .rule(&key)
@@ -172,7 +172,7 @@ impl Canon<'_, '_> {
         let Value::Map(entries) = node.value else {
             return shell;
         };
-        let mut out = Entries::new();
+        let mut out = Entries::default();
         for (key, entry) in entries {
             let empty = entry.with(Value::Null);
             self.path.0.push(Key::Name(key.clone()));
@@ -204,7 +204,7 @@ impl Canon<'_, '_> {
 
     pub(super) fn named(&mut self, named: Named, rule: &Rule, node: Node) -> Node {
         if let Value::List(items) = &node.value {
-            let mut out = Entries::new();
+            let mut out = Entries::default();
             for item in items {
                 let Some(name) = item.as_text() else { continue };
                 let value = match named {
@@ -556,7 +556,7 @@ impl Canon<'_, '_> {
         let shell = node.with(Value::Null);
         match node.value {
             Value::Map(entries) => {
-                let mut out = Entries::new();
+                let mut out = Entries::default();
                 for (key, entry) in entries {
                     if let Some(number) = self.integer(&entry).filter(|number| *number != 0) {
                         out.insert(key, entry.with(Value::Int(number)));
@@ -567,7 +567,7 @@ impl Canon<'_, '_> {
             Value::Null => None,
             _ => self.integer(&node).map(|number| match number {
                 // Compose writes a limit of zero as one that says nothing
-                0 => node.with(Value::Map(Entries::new())),
+                0 => node.with(Value::Map(Entries::default())),
                 number => node.with(Value::Int(number)),
             }),
         }

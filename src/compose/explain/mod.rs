@@ -100,7 +100,7 @@ impl<'e> Explainer<'e> {
         }
         report::finish(&mut session);
         let top = Span::new(SourceId(0), 0, 0);
-        let mut entries = Entries::new();
+        let mut entries = Entries::default();
         let name = Node::text(top, stage.name.to_string());
         entries.insert("name".to_owned(), name);
         let (sections, extensions) = canonical.into_parts();

@@ -72,7 +72,8 @@ pub(super) fn all(
         let fault = Diagnostic::error("expected a mapping, but this is empty")
             .at(services.place())
             .path(&KeyPath::root().key("services"))
-            .hint("remove the key, or put a service below it");
+            .label("expected the names of services, each with its keys below")
+            .hint("indent the keys of `services` deeper than `services` itself, or remove it");
         session.diags.push(fault);
         if let Some(root) = document.entries_mut() {
             root.shift_remove("services");

@@ -374,14 +374,14 @@ fn import(session: &mut Session<'_>, document: &mut Node, model: Node, place: Sp
         let key = node.key;
         let empty = Node {
             key,
-            ..Node::new(node.span, Value::Map(Entries::new()))
+            ..Node::new(node.span, Value::Map(Entries::default()))
         };
         let Value::Map(imported) = node.value else {
             continue;
         };
         let target = root.entry(section.clone()).or_insert(empty);
         if target.is_null() {
-            target.value = Value::Map(Entries::new());
+            target.value = Value::Map(Entries::default());
         }
         let Some(target) = target.entries_mut() else {
             continue;

@@ -61,7 +61,7 @@ pub struct Project {
     pub jobs: IndexMap<String, Job>,
     /// What of it lies elsewhere and was fetched.
     pub remote: Remote,
-    /// The same project as the canonical document that `config` prints.
+    /// The same project as the canonical document that `config` prints; empty where the request did not want it.
     pub document: serde_json::Map<String, serde_json::Value>,
     /// Every text that spans point into.
     pub sources: SourceMap,
