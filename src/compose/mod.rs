@@ -330,6 +330,7 @@ fn canonical(
     found.vars = Rc::new(vars);
     session.vars = found.vars.clone();
     let mut joined: Vec<Joined> = Vec::new();
+    let mut known = join::Known::default();
     for file in files {
         session.set_vars(file.id, found.vars.clone());
         let expanded: Expanded = match request.interpolate {
@@ -341,7 +342,7 @@ fn canonical(
             ),
             false => expand::keep(file.raw),
         };
-        joined.push(join::join(session, expanded, &[file.path]));
+        joined.push(join::join(session, &mut known, expanded, file.path));
     }
     let merged = merge::merge(joined, &mut session.diags, check::early);
     let checked = check::check(merged, &mut session.diags);

@@ -323,17 +323,37 @@ impl<'d> Builder<'d> {
         KeyPath(self.frames.iter().filter_map(step).collect())
     }
 
+    /// The place of an open collection that has an anchor: its key, or where it begins.
+    fn anchored(&self, id: usize) -> Option<Span> {
+        let at = self.frames.iter().position(|frame| frame.anchor == id)?;
+        let outer = at.checked_sub(1).and_then(|outer| self.frames.get(outer));
+        let key = outer.and_then(|outer| outer.key.as_ref());
+        let begin = self.frames.get(at).map(|frame| frame.node.span);
+        key.map(|(_, place)| *place).or(begin)
+    }
+
     fn alias(&mut self, id: usize, place: Span) {
         let Some((mut node, mut extent)) = self.anchors.get(&id).cloned() else {
             let path = self.path();
+            let anchor = self.anchored(id);
             self.diags.push(
                 Diagnostic::error("the alias stands inside the value it refers to")
                     .at(place)
                     .path(&path)
                     .label("this would never end")
+                    .related(anchor, "the value it refers to begins here")
                     .hint("write out what is meant here"),
             );
-            self.finish(Node::new(place, Value::Null), 0, LEAF, false);
+            // What it is in place of fits where it stands, so that this is the only finding.
+            let merges = self
+                .frames
+                .last()
+                .is_some_and(|frame| frame.merged.is_some());
+            let value = match merges {
+                true => Value::Map(Entries::default()),
+                false => Value::Null,
+            };
+            self.finish(Node::new(place, value), 0, LEAF, false);
             return;
         };
         self.spent += extent.size;
@@ -690,6 +710,7 @@ mod tests {
             parse("a: &x [*x]").1,
             ["f.yaml:1:8: a[0]: the alias stands inside the value it refers to"]
         );
+        assert_eq!(parse("a: &x\n  <<: *x\n").1.len(), 1);
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for at in 1..9 {
             let one = format!("*a{}", at - 1);

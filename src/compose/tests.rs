@@ -10,13 +10,13 @@ use crate::base::diag::Severity;
 use crate::base::name::ServiceName;
 
 /// A directory with files, removed when dropped.
-struct Dir {
-    path: PathBuf,
+pub(super) struct Dir {
+    pub(super) path: PathBuf,
     vars: Vec<(String, String)>,
 }
 
 impl Dir {
-    fn new(files: &[(&str, &str)]) -> Self {
+    pub(super) fn new(files: &[(&str, &str)]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let at = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("hoist-compose-{}-{at}", std::process::id()));
@@ -41,7 +41,7 @@ impl Dir {
             home: None,
         }
     }
-    fn load(&self) -> Result<Project, LoadError> {
+    pub(super) fn load(&self) -> Result<Project, LoadError> {
         self.load_with(LoadRequest::default())
     }
     fn load_with(&self, request: LoadRequest) -> Result<Project, LoadError> {

@@ -163,6 +163,9 @@ pub(super) struct Located {
     pub(super) root: PathBuf,
 }
 
+/// Directories that a file may read from; `None` is all of this machine's.
+pub(super) type Bounds = Option<Rc<Vec<PathBuf>>>;
+
 impl Remotes {
     /// Sets who fetches.
     pub(super) fn fetch_with(&mut self, fetcher: Option<&Arc<dyn Fetch>>) {
@@ -173,6 +176,11 @@ impl Remotes {
     pub(super) fn take_found(&mut self) -> Remote {
         self.found.texts = self.bounds.keys().copied().collect();
         std::mem::take(&mut self.found)
+    }
+
+    /// What the file of a source may read.
+    pub(super) fn bounds_of(&self, source: SourceId) -> Bounds {
+        self.bounds.get(&source).cloned()
     }
 
     /// Whether a file is asked for by one that may not read it, wherever it lies and whether or not it is there.
