@@ -1,7 +1,7 @@
 //! What `env_file` and `label_file` bring into a service.
 //!
 //! In: a service whose values are canonical each. Out: its `environment` and `labels` with the files' below its own.
-//! Imports: `base`, `dotenv`, `merge` (replacing), `session`, `tree`.
+//! Imports: `base`, `dotenv`, `expand` (what is not set), `merge` (replacing), `session`, `tree`.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use crate::base::diag::Diagnostic;
 use crate::base::key::Key;
 use crate::base::span::Span;
 use crate::compose::dotenv;
+use crate::compose::expand;
 use crate::compose::merge;
 use crate::compose::session::{Origin, Reason};
 use crate::compose::tree::{Entries, Node, Value};
@@ -149,12 +150,8 @@ impl Canon<'_, '_> {
             Ok(found) => {
                 for name in unset {
                     if self.session.warned.insert(name.clone()) {
-                        let text = format!(
-                            "The \"{name}\" variable is not set. Defaulting to a blank string."
-                        );
-                        self.session
-                            .diags
-                            .push(Diagnostic::warning(text).at(Span::new(id, 0, 0)));
+                        let fault = expand::unset(&name).at(Span::new(id, 0, 0));
+                        self.session.diags.push(fault);
                     }
                 }
                 found
