@@ -353,7 +353,7 @@ impl Canon<'_, '_> {
 
     /// Makes a directory of this machine absolute, whatever its name looks like.
     fn directory(&self, span: Span, path: &str) -> String {
-        if self.raw(path) || path.starts_with('/') {
+        if self.raw(path) || path.starts_with('/') || self.relative_to.is_some() {
             return self.resolve(span, path);
         }
         let path = self.session.absolute(span, path);
