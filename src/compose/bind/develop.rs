@@ -46,9 +46,12 @@ fn watch(node: &Node) -> Option<WatchRule> {
         "sync+exec" => WatchAction::SyncExec,
         _ => return None,
     };
-    // The canonical form has an empty `exec` where none is said.
+    // The canonical form has an `exec` without a command where none is said.
     let exec = node.get("exec");
-    let exec = exec.filter(|exec| exec.entries().is_some_and(|entries| !entries.is_empty()));
+    let exec = exec.filter(|exec| {
+        exec.get("command")
+            .is_some_and(|command| !command.is_null())
+    });
     Some(WatchRule {
         path: PathBuf::from(text(node, "path")?),
         action,
