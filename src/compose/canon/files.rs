@@ -34,10 +34,10 @@ impl Canon<'_, '_> {
         let vars = self.session.vars.clone();
         let listed = files.items().filter(|_| self.resolve_env);
         for file in listed.unwrap_or_default() {
-            let Some(path) = file.text_of("path") else {
+            let Some(path) = file.get("path") else {
                 continue;
             };
-            let place = file.get("path").map_or(file.span, |node| node.span);
+            let (place, path) = (path.span, path.as_text().unwrap_or_default());
             let required = !matches!(
                 file.get("required").map(|n| &n.value),
                 Some(Value::Bool(false))
@@ -53,8 +53,10 @@ impl Canon<'_, '_> {
                     .hint("write `raw`, or remove the key for the usual format");
                 self.session.diags.push(fault);
             }
+            let empty = path.is_empty();
             let path = PathBuf::from(self.located(place, path));
-            if !required && !self.session.remotes.bars(&path, place) && !path.exists() {
+            let gone = empty || !self.session.remotes.bars(&path, place) && !path.exists();
+            if !required && gone {
                 continue;
             }
             // As Compose, the project's own variables answer here, also in a file that is included.
