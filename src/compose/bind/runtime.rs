@@ -201,7 +201,10 @@ impl Binder<'_, '_> {
 
     pub(super) fn port(&mut self, node: &Node) -> Option<Spanned<Port>> {
         let Some(target) = integer(node, "target") else {
-            self.fault(node, "a container has no port 0");
+            // One that was not given at all is reported already.
+            if !self.session.diags.is_faulty(&self.path) {
+                self.fault(node, "a container has no port 0");
+            }
             return None;
         };
         let Ok(target) = u16::try_from(target) else {
