@@ -34,6 +34,8 @@ pub struct Diagnostic {
     pub hints: Vec<String>,
     /// Other places that matter, with what is there: the first definition, the including file.
     pub related: Vec<(Span, String)>,
+    /// The variable that is missing, if that is what is wrong.
+    pub variable: Option<String>,
 }
 
 impl Diagnostic {
@@ -47,6 +49,7 @@ impl Diagnostic {
             label: None,
             hints: Vec::new(),
             related: Vec::new(),
+            variable: None,
         }
     }
     /// A warning with nothing but its message.
@@ -78,6 +81,12 @@ impl Diagnostic {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
+        self
+    }
+    /// Says that a variable is missing.
+    #[must_use]
+    pub fn misses(mut self, variable: impl Into<String>) -> Self {
+        self.variable = Some(variable.into());
         self
     }
     /// Adds another place that matters.

@@ -160,7 +160,6 @@ impl App {
             env_files: globals.env_file.clone(),
             profiles: globals.profile.clone(),
             remote: Some(self.fetcher()),
-            document: false,
             ..LoadRequest::default()
         })
     }

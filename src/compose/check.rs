@@ -154,6 +154,11 @@ impl Walk<'_> {
                 self.report(node, fault, label, hint);
                 false
             }
+            (Rule::Ulimit, Text(_) | Value::Null) if self.is_build() => {
+                self.wrong_kind(rule, node);
+                false
+            }
+            (Rule::Count, Value::Float(number)) if self.is_key("retries") && *number > -1.0 => true,
             (rule, value) if fits(rule, value) => true,
             (Rule::Strict(rule), _) => {
                 self.wrong_kind(rule, node);
@@ -273,6 +278,18 @@ impl Walk<'_> {
         matches!(self.path.0.last(), Some(Key::Name(last)) if last == name)
     }
 
+    /// Whether this is a part of a service's `build`.
+    fn is_build(&self) -> bool {
+        self.path.0.get(2).map(name_of) == Some("build")
+    }
+
+    /// Whether the free mapping at hand takes whole numbers only: others, Compose can't make a text of.
+    fn is_whole(&self) -> bool {
+        let part = |at: usize| self.path.0.get(at).map(name_of);
+        part(2) == Some("storage_opt")
+            || part(0) == Some("secrets") && part(2) == Some("driver_opts")
+    }
+
     /// Whether a later item of this list of pairs replaces an earlier one of the same name.
     fn replaces(&self) -> bool {
         let names: Vec<&str> = self.path.0.iter().map(name_of).collect();
@@ -282,12 +299,14 @@ impl Walk<'_> {
                 "services",
                 _,
                 "annotations" | "environment" | "labels" | "sysctls"
-            ] | [
-                "services",
-                _,
-                "build",
-                "additional_contexts" | "args" | "labels"
-            ] | ["services", _, "deploy", "labels"]
+            ] | ["networks", _, "labels"]
+                | [
+                    "services",
+                    _,
+                    "build",
+                    "additional_contexts" | "args" | "labels"
+                ]
+                | ["services", _, "deploy", "labels"]
         )
     }
 
@@ -401,7 +420,8 @@ impl Walk<'_> {
         let good = match &node.value {
             Value::Null => null,
             Value::Bool(_) => on,
-            Value::Int(_) | Value::Float(_) => number,
+            Value::Float(_) => number && !self.is_whole(),
+            Value::Int(_) => number,
             Value::Text(_) => true,
             Value::Time(_) | Value::List(_) | Value::Map(_) => false,
         };

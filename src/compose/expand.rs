@@ -133,6 +133,10 @@ impl Walk<'_> {
             }
             _ => None,
         };
+        let fault = match error {
+            TemplateError::Required { name, .. } => fault.misses(name.as_str()),
+            _ => fault,
+        };
         match near {
             Some(near) => fault.hint(format!("did you mean `{near}`, which is set?")),
             None => fault.hint(error.hint()),
@@ -141,11 +145,15 @@ impl Walk<'_> {
 
     fn unset(&mut self, name: &str, place: Span) {
         if self.warned.insert(name.to_owned()) {
-            let text = format!("The \"{name}\" variable is not set. Defaulting to a blank string.");
-            self.diags
-                .push(Diagnostic::warning(text).at(place).path(&self.path));
+            self.diags.push(unset(name).at(place).path(&self.path));
         }
     }
+}
+
+/// That nothing sets a variable; in Compose's own words, which people search for.
+pub(super) fn unset(name: &str) -> Diagnostic {
+    let text = format!("The \"{name}\" variable is not set. Defaulting to a blank string.");
+    Diagnostic::warning(text).misses(name)
 }
 
 /// The place of a part of a text that the file holds as it is, plain or in quotes.

@@ -588,7 +588,7 @@ pub(super) fn hosts(node: Node) -> Node {
                 match split {
                     Some((name, addresses)) => {
                         list.extend(addresses.split(',').map(|address| {
-                            let pair = format!("{}={}", name.trim(), address.trim());
+                            let pair = format!("{name}={address}");
                             Node::text(item.span, pair)
                         }));
                     }

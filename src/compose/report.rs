@@ -39,19 +39,9 @@ pub(super) fn finish(session: &mut Session<'_>) {
     session.diags = diags;
 }
 
-/// The variable that a finding misses.
-fn missed(item: &Diagnostic) -> Option<&str> {
-    let unset = item.message.strip_prefix("The \"");
-    let required = item.message.strip_prefix("required variable ");
-    unset
-        .and_then(|rest| rest.split_once("\" variable is not set"))
-        .or_else(|| required?.split_once(" is missing a value"))
-        .map(|(name, _)| name)
-}
-
 /// Says of a variable that is not set where an `env_file` has it, since there it has no effect.
 fn env_file_hints(session: &Session<'_>, diags: &mut Diagnostics) {
-    if !diags.iter().any(|item| missed(item).is_some()) {
+    if !diags.iter().any(|item| item.variable.is_some()) {
         return;
     }
     let mut set: BTreeMap<String, Span> = BTreeMap::new();
@@ -62,7 +52,11 @@ fn env_file_hints(session: &Session<'_>, diags: &mut Diagnostics) {
         }
     }
     for item in diags.iter_mut() {
-        if let Some((name, place)) = missed(item).and_then(|name| set.get_key_value(name)) {
+        if let Some((name, place)) = item
+            .variable
+            .as_ref()
+            .and_then(|name| set.get_key_value(name))
+        {
             item.hints.push(format!(
                 "{} sets `{name}`, but an `env_file` only reaches the inside of containers: \
                  put it in .env, or pass a file with --env-file",
@@ -79,7 +73,7 @@ const READABLE: usize = 500;
 
 /// Says of a value with variables who set them.
 fn variables(session: &Session<'_>, error: &mut Diagnostic) {
-    let Some(span) = error.span.filter(|_| missed(error).is_none()) else {
+    let Some(span) = error.span.filter(|_| error.variable.is_none()) else {
         return;
     };
     let text = session.text(span.source);

@@ -52,7 +52,9 @@ pub(super) fn check(
         let node = canonical.services.get(name.as_str());
         !node.is_some_and(|node| frame.is_off(node))
     };
-    cycles(&bound.services.iter().filter(on).collect(), session);
+    let on = bound.services.iter().filter(on).collect();
+    container_names(&on, session);
+    cycles(&on, session);
 }
 
 /// Services with an error already: a key that is missing there may be one that was refused.
@@ -282,6 +284,32 @@ fn add(section: &str, name: &str) -> String {
 
 /// The services that are on.
 type On<'b> = BTreeMap<&'b ServiceName, &'b Service>;
+
+/// Reports container names that two services claim.
+fn container_names(on: &On<'_>, session: &mut Session<'_>) {
+    let mut taken: BTreeMap<&str, (&ServiceName, Option<Span>)> = BTreeMap::new();
+    for (name, service) in on {
+        let Some(container) = &service.container_name else {
+            continue;
+        };
+        let Some((first, place)) = taken.get(container.value.as_str()) else {
+            taken.insert(&container.value, (name, container.span));
+            continue;
+        };
+        let path = KeyPath::root().key("services").key(name.as_str());
+        let fault = format!(
+            "the container name `{}` is taken by the service `{first}`",
+            container.value
+        );
+        let fault = Diagnostic::error(fault)
+            .at(container.span)
+            .path(&path.key("container_name"))
+            .label("each container has a name of its own")
+            .related(*place, "the other container");
+        let hint = "remove one of them: without it, a name is made of project and service";
+        session.diags.push(fault.hint(hint));
+    }
+}
 
 /// Reports each service that waits for itself, with the shortest way round.
 fn cycles(on: &On<'_>, session: &mut Session<'_>) {

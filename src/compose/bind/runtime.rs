@@ -200,7 +200,10 @@ impl Binder<'_, '_> {
     }
 
     pub(super) fn port(&mut self, node: &Node) -> Option<Spanned<Port>> {
-        let target = integer(node, "target")?;
+        let Some(target) = integer(node, "target") else {
+            self.fault(node, "a container has no port 0");
+            return None;
+        };
         let Ok(target) = u16::try_from(target) else {
             self.fault(
                 node,

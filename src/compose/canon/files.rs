@@ -1,7 +1,7 @@
 //! What `env_file` and `label_file` bring into a service.
 //!
 //! In: a service whose values are canonical each. Out: its `environment` and `labels` with the files' below its own.
-//! Imports: `base`, `dotenv`, `merge` (replacing), `session`, `tree`.
+//! Imports: `base`, `dotenv`, `expand` (what is not set), `merge` (replacing), `session`, `tree`.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use crate::base::diag::Diagnostic;
 use crate::base::key::Key;
 use crate::base::span::Span;
 use crate::compose::dotenv;
+use crate::compose::expand;
 use crate::compose::merge;
 use crate::compose::session::{Origin, Reason};
 use crate::compose::tree::{Entries, Node, Value};
@@ -33,10 +34,10 @@ impl Canon<'_, '_> {
         let vars = self.session.vars.clone();
         let listed = files.items().filter(|_| self.resolve_env);
         for file in listed.unwrap_or_default() {
-            let Some(path) = file.text_of("path") else {
+            let Some(path) = file.get("path") else {
                 continue;
             };
-            let place = file.get("path").map_or(file.span, |node| node.span);
+            let (place, path) = (path.span, path.as_text().unwrap_or_default());
             let required = !matches!(
                 file.get("required").map(|n| &n.value),
                 Some(Value::Bool(false))
@@ -52,8 +53,10 @@ impl Canon<'_, '_> {
                     .hint("write `raw`, or remove the key for the usual format");
                 self.session.diags.push(fault);
             }
+            let empty = path.is_empty();
             let path = PathBuf::from(self.located(place, path));
-            if !required && !self.session.remotes.bars(&path, place) && !path.exists() {
+            let gone = empty || !self.session.remotes.bars(&path, place) && !path.exists();
+            if !required && gone {
                 continue;
             }
             // As Compose, the project's own variables answer here, also in a file that is included.
@@ -149,12 +152,8 @@ impl Canon<'_, '_> {
             Ok(found) => {
                 for name in unset {
                     if self.session.warned.insert(name.clone()) {
-                        let text = format!(
-                            "The \"{name}\" variable is not set. Defaulting to a blank string."
-                        );
-                        self.session
-                            .diags
-                            .push(Diagnostic::warning(text).at(Span::new(id, 0, 0)));
+                        let fault = expand::unset(&name).at(Span::new(id, 0, 0));
+                        self.session.diags.push(fault);
                     }
                 }
                 found

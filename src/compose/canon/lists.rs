@@ -3,6 +3,7 @@
 //! In: items in their long form. Out: defaults filled in, each key once. Imports: `base`, `tree`.
 
 use super::Canon;
+use super::value::drop_bare;
 use crate::base::diag::Diagnostic;
 use crate::base::key::KeyPath;
 use crate::base::span::Span;
@@ -34,7 +35,8 @@ impl Canon<'_, '_> {
                     port.entry(key.to_owned())
                         .or_insert_with(|| Node::text(span, value));
                 }
-                let address = port.get("host_ip").and_then(Node::as_text);
+                let address = port.get("host_ip");
+                let address = address.map(|node| node.as_text().unwrap_or_default());
                 if let Some(address) = address
                     && address.parse::<std::net::IpAddr>().is_err()
                     && !self.raw(address)
@@ -57,8 +59,23 @@ impl Canon<'_, '_> {
             port.entries()?;
             let part = |key: &str| port.get(key).and_then(Node::scalar).unwrap_or_default();
             let address = port.text_of("host_ip").unwrap_or("0.0.0.0").to_owned();
-            Some([address, part("published"), part("target"), part("protocol")].join(" "))
+            // As Compose, a number and the same number in quotes are two.
+            let number = port.get("published").is_some_and(|n| n.as_text().is_none());
+            let kind = if number { "number" } else { "text" }.to_owned();
+            let parts = [part("published"), part("target"), part("protocol")];
+            Some([&[address, kind], &parts[..]].concat().join(" "))
         });
+        let Value::List(items) = &mut ports.value else {
+            return;
+        };
+        for port in items.iter_mut().filter_map(Node::entries_mut) {
+            drop_bare(port, &["host_ip", "mode", "protocol", "target"]);
+            if let Some(published) = port.get_mut("published").filter(|_| !self.as_written)
+                && let Some(text) = published.scalar()
+            {
+                published.value = Value::Text(text);
+            }
+        }
     }
 
     pub(super) fn mounts(&mut self, entries: &mut Entries) {
@@ -75,9 +92,8 @@ impl Canon<'_, '_> {
                 let bind = mount.get("type").and_then(Node::as_text) == Some("bind");
                 match mount.get_mut("source") {
                     Some(source) if bind => {
-                        if let Some(text) = source.as_text() {
-                            source.value = Value::Text(self.resolve(source.span, text));
-                        }
+                        let text = source.as_text().unwrap_or_default();
+                        source.value = Value::Text(self.resolve(source.span, text));
                     }
                     None if bind => {
                         let hint = "a bind mount needs `source:` with a path of this machine";
@@ -87,13 +103,9 @@ impl Canon<'_, '_> {
                 }
                 match mount.get_mut("target") {
                     Some(target) => {
-                        if let Some(text) = target.as_text().filter(|text| text.starts_with('/')) {
+                        let text = target.as_text().unwrap_or_default();
+                        if text.starts_with('/') || !self.raw(text) {
                             target.value = Value::Text(clean(text));
-                        } else if let Some(text) =
-                            target.as_text().and_then(|t| t.strip_prefix("./"))
-                            && !text.is_empty()
-                        {
-                            target.value = Value::Text(text.to_owned());
                         }
                     }
                     None => {
@@ -101,6 +113,7 @@ impl Canon<'_, '_> {
                         self.missing(&path, "target", place, hint);
                     }
                 }
+                drop_bare(mount, &["source"]);
             }
         }
         unique(Some(mounts), |mount| {
@@ -117,26 +130,44 @@ impl Canon<'_, '_> {
         });
     }
 
-    /// A directory can't be a mount and a tmpfs both.
+    /// A directory can't be a mount and a tmpfs both, nor two of them.
     pub(super) fn tmpfs_mounts(&mut self, entries: &Entries) {
+        if self.off || !self.consistent {
+            return;
+        }
         let listed = |key: &str| entries.get(key).and_then(Node::items).unwrap_or_default();
-        for (at, mount) in listed("volumes").iter().enumerate() {
-            let Some(target) = mount.text_of("target") else {
-                continue;
-            };
-            let same = |tmpfs: &&Node| {
-                let text = tmpfs.as_text().unwrap_or_default();
-                text.split(':').next() == Some(target)
-            };
-            if let Some(tmpfs) = listed("tmpfs").iter().find(same) {
-                let fault = format!("`{target}` is mounted twice");
-                let diag = Diagnostic::error(fault)
-                    .at(mount.place())
-                    .path(&self.path.key("volumes").index(at))
-                    .label("the mount")
-                    .related(tmpfs.span, "the tmpfs of the same path");
-                self.session.diags.push(diag.hint("remove one of the two"));
+        let tmpfs = listed("tmpfs");
+        if tmpfs.is_empty() {
+            return;
+        }
+        let path = |tmpfs: &Node| {
+            let text = tmpfs.as_text().unwrap_or_default();
+            text.split(':').next().unwrap_or_default().to_owned()
+        };
+        let mut seen: std::collections::BTreeMap<String, Span> = std::collections::BTreeMap::new();
+        let mut twice = Vec::new();
+        for (at, node) in tmpfs.iter().enumerate() {
+            match seen.get(&path(node)) {
+                Some(first) => twice.push(("tmpfs", at, node, path(node), *first)),
+                None => {
+                    seen.insert(path(node), node.span);
+                }
             }
+        }
+        for (at, node) in listed("volumes").iter().enumerate() {
+            let target = node.text_of("target").unwrap_or_default();
+            if let Some(first) = seen.get(target) {
+                twice.push(("volumes", at, node, target.to_owned(), *first));
+            }
+        }
+        for (key, at, node, target, first) in twice {
+            let fault = format!("`{target}` is mounted twice");
+            let diag = Diagnostic::error(fault)
+                .at(node.place())
+                .path(&self.path.key(key).index(at))
+                .label("the mount")
+                .related(first, "the tmpfs of the same path");
+            self.session.diags.push(diag.hint("remove one of the two"));
         }
     }
 
@@ -165,10 +196,14 @@ impl Canon<'_, '_> {
                     }
                 }
             }
-            unique(Some(grants), |grant| match grant.text_of("target") {
-                Some(target) => Some(target.to_owned()),
+            unique(Some(grants), |grant| match grant.get("target") {
+                Some(target) => Some(target.as_text().unwrap_or_default().to_owned()),
                 None => Some(format!("{dir}{}", grant.text_of("source")?)),
             });
+            if let Value::List(items) = &mut grants.value {
+                let grants = items.iter_mut().filter_map(Node::entries_mut);
+                grants.for_each(|grant| drop_bare(grant, &["target"]));
+            }
         }
     }
 
@@ -224,19 +259,25 @@ impl Canon<'_, '_> {
     }
 }
 
-/// Resolves `.`, `..` and doubled slashes of an absolute path by name.
+/// Resolves `.`, `..` and doubled slashes of a path by name.
 fn clean(path: &str) -> String {
+    let absolute = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
             "" | "." => {}
-            ".." => {
+            ".." if parts.last().is_some_and(|part| *part != "..") => {
                 parts.pop();
             }
+            ".." if absolute => {}
             part => parts.push(part),
         }
     }
-    format!("/{}", parts.join("/"))
+    match (absolute, parts.is_empty()) {
+        (true, _) => format!("/{}", parts.join("/")),
+        (false, true) => ".".to_owned(),
+        (false, false) => parts.join("/"),
+    }
 }
 
 /// Of items with the same key the last one stays, at the place of the first.
@@ -268,14 +309,13 @@ pub(super) fn unique(list: Option<&mut Node>, key: impl Fn(&Node) -> Option<Stri
 fn whole_device(request: &mut Node) {
     let span = request.span;
     let none = matches!(request.get("count").map(|n| &n.value), Some(Value::Int(0)));
-    if let Some(entries) = request.entries_mut().filter(|_| none) {
-        entries.shift_remove("count");
+    let Some(entries) = request.entries_mut() else {
         return;
-    }
-    if let Some(entries) = request.entries_mut()
-        && !entries.contains_key("count")
-        && !entries.contains_key("device_ids")
-    {
+    };
+    if none {
+        entries.shift_remove("count");
+    } else if !entries.contains_key("count") && !entries.contains_key("device_ids") {
         entries.insert("count".to_owned(), Node::new(span, Value::Int(-1)));
     }
+    drop_bare(entries, &["device_ids"]);
 }

@@ -21,6 +21,7 @@ pub(super) use short::read_range;
 
 use std::path::{Component, Path, PathBuf};
 
+use self::value::drop_bare;
 use super::check::Checked;
 use super::schema::PROJECT;
 use super::session::Session;
@@ -165,6 +166,18 @@ pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'
     out
 }
 
+/// Keys of networks, volumes, configs and secrets that may be there without a value until the rest is filled in.
+const KEPT: [&str; 8] = [
+    "content",
+    "driver",
+    "driver_opts",
+    "environment",
+    "external",
+    "file",
+    "labels",
+    "name",
+];
+
 /// The walk over one project.
 struct Canon<'s, 'e> {
     session: &'s mut Session<'e>,
@@ -241,7 +254,7 @@ impl Canon<'_, '_> {
             entries.insert("external".to_owned(), Node::new(span, Value::Bool(true)));
         }
         if let (Some(old), Some(name)) = (&external_name, entries.get("name"))
-            && name.as_text() != Some(old)
+            && name.as_text().unwrap_or_default() != old
         {
             let fault = "`name` and `external.name` differ";
             let place = name.place();
@@ -254,7 +267,9 @@ impl Canon<'_, '_> {
                 .entry("name".to_owned())
                 .or_insert_with(|| text(external));
         }
-        let external = entries.get("external").is_some();
+        let external = entries
+            .get("external")
+            .is_some_and(|external| !external.is_null());
         if external && section == "volumes" {
             for other in ["driver", "driver_opts", "labels"] {
                 let Some(node) = entries.get(other) else {
@@ -274,10 +289,8 @@ impl Canon<'_, '_> {
         if matches!(section, "configs" | "secrets") {
             self.content(section, entries, key, external);
         }
-        if let Some(file) = entries.get_mut("file")
-            && let Some(path) = file.as_text()
-        {
-            let path = self.resolve(file.span, path);
+        if let Some(file) = entries.get_mut("file") {
+            let path = self.resolve(file.span, file.as_text().unwrap_or_default());
             file.value = Value::Text(path);
         }
         self.bind_device(section, entries);
@@ -295,15 +308,17 @@ impl Canon<'_, '_> {
                 .entry("name".to_owned())
                 .or_insert_with(|| text(full));
         }
+        if entries.get("name").and_then(Node::as_text) == Some("") {
+            entries.shift_remove("name");
+        }
+        drop_bare(entries, &KEPT);
     }
 
-    /// The device of a volume that is a bind mount in fact is a path like others.
+    /// The device of a volume that is a bind mount in fact is a path like others; as Compose, only where the driver is
+    /// said and `bind` is the one option.
     fn bind_device(&mut self, section: &str, entries: &mut Entries) {
-        if section != "volumes"
-            || entries
-                .get("driver")
-                .is_some_and(|d| d.as_text() != Some("local"))
-        {
+        let driver = entries.get("driver").and_then(Node::as_text);
+        if section != "volumes" || driver != Some("local") {
             return;
         }
         let Some(options) = entries.get_mut("driver_opts").and_then(Node::entries_mut) else {
@@ -312,7 +327,7 @@ impl Canon<'_, '_> {
         let bind = options
             .get("o")
             .and_then(Node::as_text)
-            .is_some_and(|o| o.split(',').any(|o| o == "bind"));
+            .is_some_and(|o| o == "bind");
         if let Some(device) = options.get_mut("device").filter(|_| bind)
             && let Some(path) = device.as_text()
         {
@@ -335,8 +350,18 @@ impl Canon<'_, '_> {
         if self.session.diags.is_faulty(&self.path) {
             return;
         }
+        let says = |key: &str| entries.contains_key(key);
+        let keyed = says("driver") || says("external");
+        // a secret needs more than the key
+        let bare = |key: &str| entries.get(key).is_none_or(Node::is_null);
+        let sourceless = section == "secrets"
+            && self.consistent
+            && !external
+            && !says("file")
+            && bare("environment");
         let fault = match said.len() {
-            0 if external => return,
+            _ if sourceless => "one of the keys file, environment must be set".to_owned(),
+            0 if keyed => return,
             0 => format!("one of the keys {} must be set", ways.join(", ")),
             1 => return,
             _ => format!("{} exclude each other", said.join(" and ")),
@@ -353,7 +378,7 @@ impl Canon<'_, '_> {
 
     /// Makes a directory of this machine absolute, whatever its name looks like.
     fn directory(&self, span: Span, path: &str) -> String {
-        if self.raw(path) || path.starts_with('/') {
+        if self.raw(path) || path.starts_with('/') || self.relative_to.is_some() {
             return self.resolve(span, path);
         }
         let path = self.session.absolute(span, path);
@@ -378,8 +403,9 @@ impl Canon<'_, '_> {
         if path.starts_with('/') {
             return path.to_owned();
         }
-        let drive =
-            bytes.first().is_some_and(u8::is_ascii_alphabetic) && bytes.get(1) == Some(&b':');
+        let drive = bytes.first().is_some_and(u8::is_ascii_alphabetic)
+            && bytes.get(1) == Some(&b':')
+            && matches!(bytes.get(2), Some(b'/' | b'\\'));
         if drive || path.starts_with("\\\\") || self.raw(path) && !path.starts_with('.') {
             return path.to_owned();
         }

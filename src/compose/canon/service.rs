@@ -4,6 +4,7 @@
 //! Imports: `base`, `merge` (bare names), `tree`.
 
 use super::Canon;
+use super::value::drop_bare;
 use crate::base::diag::Diagnostic;
 use crate::base::span::Span;
 use crate::compose::tree::{Entries, Node, Value};
@@ -40,6 +41,7 @@ impl Canon<'_, '_> {
         if normalize {
             normalise(entries, span);
         }
+        drop_bare(entries, &["network_mode"]);
         for key in ["command", "entrypoint"] {
             entries
                 .entry(key.to_owned())
@@ -52,8 +54,8 @@ impl Canon<'_, '_> {
         let Some(entries) = build.entries_mut() else {
             return;
         };
-        let both = ["dockerfile", "dockerfile_inline"].map(|key| entries.contains_key(key));
-        if self.consistent && both == [true, true] {
+        let says = |key: &str| entries.get(key).is_some_and(|node| !node.is_null());
+        if self.consistent && says("dockerfile") && says("dockerfile_inline") {
             let fault = "`dockerfile` and `dockerfile_inline` exclude each other";
             let diag = Diagnostic::error(fault)
                 .at(place)
@@ -63,7 +65,7 @@ impl Canon<'_, '_> {
         let context = entries
             .entry("context".to_owned())
             .or_insert_with(|| Node::text(service, "."));
-        let empty = context.as_text() == Some("");
+        let empty = context.as_text().is_none_or(str::is_empty);
         if let Some(text) = context.as_text().filter(|text| !is_address(text)) {
             context.value = Value::Text(self.directory(context.span, text));
         }
@@ -109,6 +111,7 @@ impl Canon<'_, '_> {
                 .entry("dockerfile".to_owned())
                 .or_insert_with(default);
         }
+        drop_bare(entries, &["dockerfile", "dockerfile_inline"]);
     }
 
     fn watch(&mut self, entries: &mut Entries) {
@@ -356,12 +359,11 @@ pub(super) fn normalise(entries: &mut Entries, span: Span) {
     let mut implied: Vec<(String, Span, bool)> = Vec::new();
     let listed = |key: &str| entries.get(key).and_then(Node::items).unwrap_or_default();
     for link in listed("links") {
-        let name = link
-            .as_text()
-            .unwrap_or_default()
-            .split(':')
-            .next()
-            .unwrap_or_default();
+        let text = link.as_text().unwrap_or_default();
+        let name = match text.split_once(':') {
+            Some((name, alias)) if !alias.contains(':') => name,
+            _ => text,
+        };
         implied.push((name.to_owned(), link.span, true));
     }
     for key in ["network_mode", "ipc", "pid", "uts", "cgroup"] {

@@ -268,7 +268,7 @@ fn parts(text: &str) -> Vec<&str> {
     let (mut out, mut start) = (Vec::new(), 0);
     for (at, _) in text.match_indices(':') {
         let part = &text[start..at];
-        if part.len() == 1 && part.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        if part.chars().count() == 1 && part.starts_with(char::is_alphabetic) {
             continue;
         }
         out.push(part);

@@ -7,10 +7,16 @@ use crate::compose::{LoadRequest, Project, load};
 
 /// Loads a service `a` with this body beside a service `b`.
 fn service(body: &str) -> Result<Project, String> {
-    let text = format!("services: {{a: {{image: x, {body}}}, b: {{image: y}}}}");
+    whole(&format!(
+        "services: {{a: {{image: x, {body}}}, b: {{image: y}}}}"
+    ))
+}
+
+/// Loads a whole file.
+fn whole(text: &str) -> Result<Project, String> {
     let request = LoadRequest {
         files: vec![PathBuf::from("-")],
-        stdin: Some(text),
+        stdin: Some(text.to_owned()),
         project_name: Some("p".into()),
         print_only: true,
         ..LoadRequest::default()
@@ -151,6 +157,165 @@ fn short_forms_are_read_part_by_part() {
 }
 
 #[test]
+fn what_is_said_to_be_empty_gets_no_default() {
+    accepted(&[
+        ("build: {context: '', dockerfile: ''}", "{}"),
+        ("build: {dockerfile_inline: ''}", r#"{"context":"/w"}"#),
+        ("ports: [{target: 0, mode: '', protocol: ''}]", r#"[{}]"#),
+        ("gpus: [{device_ids: []}]", "[{}]"),
+        ("dns_search: ''", r#"[""]"#),
+        ("extra_hosts: {h: []}", "[]"),
+        (
+            "volumes: [{type: volume, source: '', target: ''}]",
+            r#"[{"target":".","type":"volume"}]"#,
+        ),
+        (
+            "volumes: [{type: bind, source: '', target: a//b/../c}]",
+            r#"[{"source":"/w","target":"a/c","type":"bind"}]"#,
+        ),
+    ]);
+    let project = service("network_mode: ''").expect("a service");
+    let a = &project.document["services"]["a"];
+    assert!(a.get("networks").is_none() && a.get("network_mode").is_none());
+    refused(&[
+        ("ports: [{target: 80, host_ip: ''}]", "not an IP address"),
+        ("gpus: [{device_ids: [], count: 1}]", "exclude each other"),
+        ("label_file: ''", "not found"),
+        ("env_file: [{path: ''}]", "not found"),
+    ]);
+}
+
+#[test]
+fn empty_keys_of_resources_exclude_others_and_are_not_printed() {
+    let text = |section: &str, body: &str| {
+        format!(
+            "services: {{a: {{image: x, {section}: [{}]}}}}\n{section}: {{cc: {body}}}",
+            if section == "volumes" {
+                "'cc:/cc'"
+            } else {
+                "cc"
+            }
+        )
+    };
+    for (section, body, want) in [
+        ("configs", "{content: ''}", r#"{"name":"p_cc"}"#),
+        ("configs", "{external: false}", r#"{"name":"p_cc"}"#),
+        ("configs", "{file: ''}", r#"{"file":"/w","name":"p_cc"}"#),
+        ("secrets", "{file: f, name: ''}", r#"{"file":"/w/f"}"#),
+        ("volumes", "{external: {name: ''}}", r#"{"external":true}"#),
+        (
+            "volumes",
+            "{driver_opts: {o: bind, device: ./x}}",
+            r#"{"driver_opts":{"device":"./x","o":"bind"},"name":"p_cc"}"#,
+        ),
+        (
+            "volumes",
+            "{driver: local, driver_opts: {o: bind, device: ./x}}",
+            r#"{"driver":"local","driver_opts":{"device":"/w/x","o":"bind"},"name":"p_cc"}"#,
+        ),
+        (
+            "networks",
+            "{labels: [a, a]}",
+            r#"{"ipam":{},"labels":{"a":""},"name":"p_cc"}"#,
+        ),
+    ] {
+        let project = whole(&text(section, body)).unwrap_or_else(|e| panic!("{body}: {e}"));
+        let found = project.document[section]["cc"].to_string();
+        assert_eq!(found, want, "{section}: {body}");
+    }
+    for (section, body, want) in [
+        ("configs", "{content: '', file: f}", "exclude each other"),
+        ("secrets", "{environment: ''}", "must be set"),
+        ("secrets", "{external: false}", "must be set"),
+        ("secrets", "{driver: x}", "must be set"),
+        ("secrets", "{file: f, driver_opts: {a: 1.5}}", "is a number"),
+        (
+            "volumes",
+            "{external: true, labels: {}}",
+            "exclude each other",
+        ),
+        ("networks", "{external: {name: x}, name: ''}", "differ"),
+    ] {
+        let error = whole(&text(section, body)).err().unwrap_or_default();
+        assert!(error.contains(want), "{section}: {body}: {error}");
+    }
+}
+
+#[test]
+fn two_services_that_are_on_have_no_container_name_in_common() {
+    let text = |profiles: &str| {
+        format!(
+            "services: {{a: {{image: x, container_name: cc}}, b: {{image: y, container_name: cc{profiles}}}}}"
+        )
+    };
+    let error = whole(&text("")).err().unwrap_or_default();
+    assert!(
+        error.contains("services.b.container_name") && error.contains("taken by the service `a`"),
+        "{error}"
+    );
+    assert!(whole(&text(", profiles: [p]")).is_ok());
+}
+
+#[test]
+fn numbers_in_quotes_and_without_are_two_ports() {
+    let one = r#"{"mode":"ingress","protocol":"tcp","published":"81","target":80}"#;
+    let two = format!("[{one},{one}]");
+    accepted(&[
+        (
+            "ports: ['81:80', {target: 80, published: '81'}]",
+            &format!("[{one}]"),
+        ),
+        ("ports: ['81:80', {target: 80, published: 81}]", &two),
+    ]);
+}
+
+#[test]
+fn hosts_are_sorted_as_they_are_printed_and_keep_their_spaces() {
+    accepted(&[
+        (
+            "extra_hosts: {b: [z, a], a: '1', a-b: '2'}",
+            r#"["a-b=2","a=1","b=a","b=z"]"#,
+        ),
+        (
+            "extra_hosts: ['a : [::1]', 'b:[::1]']",
+            r#"["a = [::1]","b=::1"]"#,
+        ),
+    ]);
+    refused(&[("extra_hosts: {a=b: c}", "no name of a host")]);
+}
+
+#[test]
+fn numbers_that_compose_cuts_or_refuses_are_cut_or_refused() {
+    accepted(&[
+        ("healthcheck: {retries: 1.5}", r#"{"retries":1}"#),
+        (
+            "volumes: [{type: tmpfs, target: /t, tmpfs: {mode: 7.5}}]",
+            r#"[{"target":"/t","tmpfs":{"mode":7},"type":"tmpfs"}]"#,
+        ),
+        ("gpus: [{count: ALL}]", r#"[{"count":-1}]"#),
+        (
+            "provider: {type: x, options: {a: [], b: c}}",
+            r#"{"options":{"b":["c"]},"type":"x"}"#,
+        ),
+    ]);
+    refused(&[
+        ("mem_limit: 8589934592g", "too large"),
+        ("mem_limit: 9223372036854775808", "too large"),
+        ("shm_size: \"1\\u00a0g\"", "spaces"),
+        ("storage_opt: {size: 1.5}", "is a number"),
+        ("build: {ulimits: {n: '5'}}", "is a string"),
+        (
+            "volumes: [{type: tmpfs, target: /t, tmpfs: {mode: '755'}}]",
+            "is a string",
+        ),
+        (
+            "volumes: [{type: tmpfs, target: /t, tmpfs: {mode: -1}}]",
+            "out of range",
+        ),
+    ]);
+}
+
+#[test]
 fn keys_that_contradict_each_other_are_refused() {
     accepted(&[("scale: 2, deploy: {}", "2")]);
     assert_eq!(
@@ -163,6 +328,8 @@ fn keys_that_contradict_each_other_are_refused() {
             "stands beside",
         ),
         ("tmpfs: /a, volumes: ['/x:/a/']", "mounted twice"),
+        ("tmpfs: ['/a:rw', /a]", "mounted twice"),
+        ("links: ['b:x:y']", "`b:x:y`, which is not defined"),
         (
             "gpus: [{device_ids: ['0'], count: 1}]",
             "exclude each other",

@@ -31,6 +31,7 @@ impl Canon<'_, '_> {
                 true => None,
                 false => self.value(rule, node),
             },
+            Rule::TextOrNumber if matches!(node.value, Value::Int(_)) => Some(node),
             Rule::Text | Rule::TextOrNumber | Rule::TextOrBool | Rule::Choice(_) => {
                 let text = node.scalar().filter(|text| !text.is_empty())?;
                 Some(node.with(Value::Text(text)))
@@ -82,22 +83,28 @@ impl Canon<'_, '_> {
                 filled(node.with(Value::List(texts(&node))))
             }
             Rule::Set | Rule::TextOrSet | Rule::Exposed => {
-                filled(node.with(Value::List(unique(texts(&node)))))
+                let mut items = unique(texts(&node));
+                if self.path.0.last() == Some(&Key::Name("dns".to_owned())) {
+                    items.retain(|item| item.as_text() != Some(""));
+                }
+                filled(node.with(Value::List(items)))
             }
             Rule::Labels | Rule::Contexts | Rule::Options | Rule::LogOptions | Rule::TextMap => {
                 filled(self.labels(node))
             }
             Rule::Vars => filled(self.vars(node)),
             Rule::Hosts => {
-                let node = hosts(node);
+                let some = node.entries().is_some_and(|hosts| !hosts.is_empty());
+                let node = self.hosts(node);
                 self.named_hosts(&node);
-                filled(node)
+                // hosts without an address are a list without items
+                if some { Some(node) } else { filled(node) }
             }
             Rule::Command => self.command(node),
             Rule::Test => self.test(node),
             Rule::Ulimit => self.ulimit(node),
             Rule::DeviceCount => match node.as_text() {
-                Some("all") => Some(node.with(Value::Int(-1))),
+                Some(text) if text.eq_ignore_ascii_case("all") => Some(node.with(Value::Int(-1))),
                 _ => self.integer(&node).map(|n| node.with(Value::Int(n))),
             },
             Rule::ProviderOptions => filled(options(node)),
@@ -157,10 +164,14 @@ impl Canon<'_, '_> {
             let rule = shape
                 .rule(&key)
                 .unwrap_or(&crate::compose::schema::EXTENSION);
+            let bare = Node {
+                key: entry.key,
+                ..Node::new(entry.span, Value::Null)
+            };
             self.path.0.push(Key::Name(key.clone()));
             let value = self.value(rule, entry);
             self.path.0.pop();
-            if let Some(value) = value {
+            if let Some(value) = value.or_else(|| is_kept(shape, &key).then_some(bare)) {
                 out.insert(key, value);
             }
         }
@@ -295,6 +306,8 @@ impl Canon<'_, '_> {
         let range = match self.path.0.last() {
             Some(Key::Name(key)) if key == "cpu_percent" => 0..=100,
             Some(Key::Name(key)) if key == "oom_score_adj" => -1000..=1000,
+            // of a mount in memory
+            Some(Key::Name(key)) if key == "mode" => 0..=i128::from(u32::MAX),
             _ => return Some(number),
         };
         if range.contains(&number) {
@@ -338,6 +351,10 @@ impl Canon<'_, '_> {
 
     fn bytes(&mut self, node: &Node) -> Option<i128> {
         match &node.value {
+            Value::Int(value) if i64::try_from(*value).is_err() => {
+                self.too_large(node);
+                None
+            }
             Value::Int(value) => Some(*value),
             Value::Float(_) => {
                 self.unread_size(node);
@@ -345,8 +362,15 @@ impl Canon<'_, '_> {
             }
             Value::Text(text) => {
                 let unsigned = text.strip_prefix('+').unwrap_or(text);
-                let spaced = unsigned.trim() != unsigned || unsigned.contains("  ");
+                let odd = |c: char| c.is_whitespace() && c != ' ';
+                let spaced = unsigned.trim() != unsigned
+                    || unsigned.contains("  ")
+                    || unsigned.contains(odd);
                 match scalar::parse_size(unsigned) {
+                    Ok(size) if i64::try_from(size.0).is_err() => {
+                        self.too_large(node);
+                        None
+                    }
                     Ok(_) if spaced => {
                         let fault = format!("`{text}` has spaces that no size has");
                         let wrong = Wrong::of(text, fault, "expected a size such as 512m");
@@ -364,6 +388,14 @@ impl Canon<'_, '_> {
             }
             _ => None,
         }
+    }
+
+    /// Refuses a size of more than 63 bits, which Compose makes a negative one of.
+    fn too_large(&mut self, node: &Node) {
+        let text = node.scalar().unwrap_or_default();
+        let fault = format!("the size `{text}` is too large");
+        let label = "expected less than 8 exabytes";
+        self.wrong(node, &text, Wrong::of(&text, fault, label));
     }
 
     /// A size that YAML reads as a fraction: Compose drops it without a word.
@@ -536,6 +568,30 @@ impl Canon<'_, '_> {
         }
     }
 
+    /// Hosts and addresses in the order of their texts, without the brackets of IPv6.
+    fn hosts(&mut self, node: Node) -> Node {
+        for (name, entry) in node.entries().into_iter().flatten() {
+            if name.contains('=') && !self.raw(name) {
+                let fault = Diagnostic::error(format!("`{name}` is no name of a host"));
+                let fault = fault.at(entry.key_place()).path(&self.path);
+                self.session.diags.push(fault.label("expected a name"));
+            }
+        }
+        let mut node = merge::hosts(node);
+        if let Value::List(items) = &mut node.value {
+            for item in items.iter_mut() {
+                if let Value::Text(text) = &mut item.value
+                    && let Some((name, address)) = text.split_once('=')
+                    && let Some(inner) = address.strip_prefix('[').and_then(|a| a.strip_suffix(']'))
+                {
+                    *text = format!("{name}={inner}");
+                }
+            }
+            items.sort_by(|a, b| a.as_text().cmp(&b.as_text()));
+        }
+        node
+    }
+
     /// Reports hosts without a name or an address.
     fn named_hosts(&mut self, node: &Node) {
         for item in node.items().unwrap_or_default() {
@@ -611,7 +667,7 @@ fn texts(node: &Node) -> Vec<Node> {
             .iter()
             .filter_map(|item| Some(item.with(Value::Text(item.scalar()?))))
             .collect(),
-        Value::Text(text) if !text.is_empty() => vec![Node::text(node.span, text.clone())],
+        Value::Text(text) => vec![Node::text(node.span, text.clone())],
         _ => Vec::new(),
     }
 }
@@ -634,29 +690,32 @@ fn unique(items: Vec<Node>) -> Vec<Node> {
     kept
 }
 
-/// Hosts by name, each pair once, without the brackets of IPv6.
-fn hosts(node: Node) -> Node {
-    let mut node = merge::hosts(node);
-    if let Value::List(items) = &mut node.value {
-        for item in items.iter_mut() {
-            if let Value::Text(text) = &mut item.value
-                && let Some((name, address)) = text.split_once('=')
-                && let Some(inner) = address.strip_prefix('[').and_then(|a| a.strip_suffix(']'))
-            {
-                *text = format!("{name}={inner}");
-            }
+/// Keys whose presence says something even where their value is empty: no default takes their place, and they exclude
+/// others. What completes the mapping takes them out at its end.
+fn is_kept(shape: &Shape, key: &str) -> bool {
+    matches!(
+        (shape.name, key),
+        ("BUILD", "context" | "dockerfile" | "dockerfile_inline")
+            | ("CONFIG", "content")
+            | ("CONFIG" | "SECRET", "environment" | "external" | "file")
+            | ("CONFIG" | "NETWORK" | "SECRET" | "VOLUME", "name")
+            | ("DEVICE_REQUEST" | "GPU", "device_ids")
+            | ("ENV_FILE", "path")
+            | ("GRANT", "target")
+            | ("JOB" | "SERVICE", "network_mode")
+            | ("MOUNT", "source" | "target")
+            | ("PORT", "host_ip" | "mode" | "protocol" | "target")
+            | ("VOLUME", "driver" | "driver_opts" | "labels")
+    )
+}
+
+/// Takes out keys that were kept without a value.
+pub(super) fn drop_bare(entries: &mut Entries, keys: &[&str]) {
+    for key in keys {
+        if entries.get(*key).is_some_and(Node::is_null) {
+            entries.shift_remove(*key);
         }
-        let mut list = std::mem::take(items);
-        let name = |item: &Node| {
-            item.as_text()
-                .and_then(|text| text.split('=').next())
-                .unwrap_or_default()
-                .to_owned()
-        };
-        list.sort_by_key(name);
-        *items = list;
     }
-    node
 }
 
 /// A number with the digits that 32 bits hold, as Compose keeps it.
@@ -682,6 +741,7 @@ fn options(node: Node) -> Node {
     let out = entries
         .iter()
         .map(|(key, entry)| (key.clone(), listed(entry)))
+        .filter(|(_, entry)| entry.items().is_some_and(|items| !items.is_empty()))
         .collect();
     node.with(Value::Map(out))
 }

@@ -12,7 +12,7 @@ use super::{Known, Link, load, one};
 use crate::base::diag::Diagnostic;
 use crate::base::key::KeyPath;
 use crate::base::span::{SourceId, Span};
-use crate::compose::expand::Vars;
+use crate::compose::expand::{self, Vars};
 use crate::compose::remote::Bounds;
 use crate::compose::session::{Origin, Reason, Session};
 use crate::compose::tree::{Entries, Node, Tag, Value};
@@ -315,10 +315,8 @@ pub(in crate::compose) fn env_file(
     let found = dotenv::parse_over(&text, &|name| vars.get(name).cloned(), below, &mut unset);
     for name in unset {
         if session.warned.insert(name.clone()) {
-            let text = format!("The \"{name}\" variable is not set. Defaulting to a blank string.");
-            session
-                .diags
-                .push(Diagnostic::warning(text).at(Span::new(id, 0, 0)));
+            let fault = expand::unset(&name).at(Span::new(id, 0, 0));
+            session.diags.push(fault);
         }
     }
     match found {

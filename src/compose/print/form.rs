@@ -40,6 +40,9 @@ pub(super) type Entry<'v> = (&'v str, &'v Value, &'static Form);
 pub(super) static FREE: Form = Form::Free;
 static LEAF: Form = Form::Leaf;
 
+/// A key that Compose allows and never prints.
+const UNPRINTED: &str = "pull_refresh_after";
+
 macro_rules! keys {
     (@form) => { &LEAF };
     (@form $form:expr) => { $form };
@@ -304,7 +307,9 @@ fn known<'v>(
     object: &'v Map<String, Value>,
 ) -> Vec<(&'static str, &'v Value, &'static Form)> {
     let entry = |field: &'static Field| Some((field.key, object.get(field.key)?, field.form));
-    fields.iter().filter_map(entry).collect()
+    // As Compose, which prints this one only where it is true.
+    let said = |entry: &(&str, &Value, _)| entry.0 != "create_host_path" || entry.1 != false;
+    fields.iter().filter_map(entry).filter(said).collect()
 }
 
 fn others<'v>(
@@ -313,6 +318,7 @@ fn others<'v>(
 ) -> impl Iterator<Item = Entry<'v>> {
     object
         .iter()
+        .filter(|(key, _)| key.as_str() != UNPRINTED)
         .filter(|(key, _)| !fields.iter().any(|field| field.key == key.as_str()))
         .map(|(key, value)| (key.as_str(), value, &FREE))
 }
@@ -454,6 +460,19 @@ mod tests {
             ["build", "image", "x-a", "x-b"]
         );
         assert_eq!(keys(SERVICE.in_json(object)), ["build", "command", "image"]);
+    }
+
+    #[test]
+    fn keys_that_compose_leaves_out_are_left_out() {
+        let value = serde_json::json!({"bind": {"create_host_path": false}, "type": "bind"});
+        let object = value.as_object().expect("an object");
+        let entries = MOUNT.in_json(object);
+        let (_, bind, form) = entries[1];
+        assert_eq!(form.in_json(bind.as_object().expect("an object")).len(), 0);
+        let value = serde_json::json!({"image": "i", "pull_refresh_after": "24h"});
+        let object = value.as_object().expect("an object");
+        assert_eq!(SERVICE.in_json(object).len(), 1);
+        assert_eq!(SERVICE.in_yaml(object).len(), 1);
     }
 
     #[test]

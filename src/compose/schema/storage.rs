@@ -3,7 +3,8 @@
 //! In: nothing. Out: shapes. Imports: its siblings.
 
 use super::Rule::{
-    Bool, Bytes, Choice, Flag, Int, Labels, Mode, Natural, Object, Text, TextOrNumber,
+    Bool, Choice, Flag, Labels, Mode, Natural, Number, Object, Strict, Text, TextOrNumber,
+    WholeBytes,
 };
 use super::shape;
 
@@ -73,9 +74,9 @@ shape! {
     /// What only mounts in memory have.
     TMPFS {
         /// Permissions of the directory as a number; write octal digits as `0o1777`.
-        "mode": Int,
+        "mode": Strict(&Number),
         /// Largest size, in bytes or with a unit.
-        "size": Bytes,
+        "size": WholeBytes,
     }
 }
 shape! {
