@@ -23,17 +23,19 @@ pub(super) struct Expanded {
     pub(super) documents: Vec<Node>,
 }
 
-/// Replaces variables in all values.
+/// Replaces variables in all values. `source` is the text they were read from.
 ///
 /// A variable that nothing sets becomes blank with a warning, once a name; a value with a broken reference is an error
 /// and leaves the tree with the merge.
 pub(super) fn expand(
     raw: Raw,
+    source: &str,
     vars: &Vars,
     warned: &mut BTreeSet<String>,
     diags: &mut Diagnostics,
 ) -> Expanded {
     let mut walk = Walk {
+        source,
         vars,
         warned,
         diags,
@@ -54,6 +56,8 @@ pub(super) fn keep(raw: Raw) -> Expanded {
 }
 
 struct Walk<'a> {
+    /// The text that was read.
+    source: &'a str,
     vars: &'a Vars,
     warned: &'a mut BTreeSet<String>,
     diags: &'a mut Diagnostics,
@@ -97,7 +101,7 @@ impl Walk<'_> {
                     let part = [format!("${{{name}"), format!("${name}")];
                     let written = part
                         .iter()
-                        .find_map(|part| part_of(&whole, part, node.span));
+                        .find_map(|part| part_of(self.source, &whole, part, node.span));
                     self.unset(&name, written.unwrap_or(place));
                 }
             }
@@ -117,7 +121,7 @@ impl Walk<'_> {
             }
             TemplateError::Deep => ("${".to_owned(), "too many levels".to_owned()),
         };
-        let place = part_of(text, &part, written).unwrap_or(place);
+        let place = part_of(self.source, text, &part, written).unwrap_or(place);
         let message = error.to_string();
         let fault = Diagnostic::error(message.trim_end_matches(": "))
             .at(place)
@@ -153,12 +157,14 @@ pub(super) fn unset(name: &str) -> Diagnostic {
 }
 
 /// The place of a part of a text that the file holds as it is, plain or in quotes.
-fn part_of(text: &str, part: &str, written: Span) -> Option<Span> {
+fn part_of(source: &str, text: &str, part: &str, written: Span) -> Option<Span> {
     let quote = match (written.end - written.start) as usize {
         length if length == text.len() => 0,
         length if length == text.len() + 2 => 1,
         _ => return None,
     };
     let start = written.start as usize + quote + text.find(part)?;
-    Some(Span::new(written.source, start, start + part.len()))
+    // Lines that were joined have other lengths, which may add up to this.
+    (source.get(start..start + part.len())? == part)
+        .then(|| Span::new(written.source, start, start + part.len()))
 }

@@ -336,6 +336,7 @@ fn canonical(
         let expanded: Expanded = match request.interpolate {
             true => expand::expand(
                 file.raw,
+                &session.text(file.id),
                 &found.vars,
                 &mut session.warned,
                 &mut session.diags,

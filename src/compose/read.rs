@@ -348,7 +348,8 @@ impl<'d> Builder<'d> {
             let merges = self
                 .frames
                 .last()
-                .is_some_and(|frame| frame.merged.is_some());
+                .and_then(|frame| frame.key.as_ref())
+                .is_some_and(|(key, _)| key == MERGE);
             let value = match merges {
                 true => Value::Map(Entries::default()),
                 false => Value::Null,

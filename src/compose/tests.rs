@@ -234,6 +234,18 @@ fn the_default_env_file_is_switched_off_by_a_boolean_only() {
 }
 
 #[test]
+fn a_broken_reference_in_joined_lines_is_shown_inside_of_the_text() {
+    // Joining the lines drops two bytes, as many as quotes would have.
+    let result = one("services: {a: {image: x}}\nx-a: k:${T - é:${T é\n  \n   b");
+    let error = result.unwrap_err();
+    for finding in error.diagnostics.iter() {
+        let span = finding.span.unwrap();
+        let text = &error.sources.get(span.source).unwrap().text;
+        assert!(text.get(span.start as usize..span.end as usize).is_some());
+    }
+}
+
+#[test]
 fn a_file_that_says_nothing_is_empty() {
     for text in ["{}", "version: '3'", "# c\n", "---\n"] {
         let refused = errors(one(text));

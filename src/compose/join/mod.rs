@@ -84,7 +84,7 @@ fn load(session: &mut Session<'_>, id: SourceId, vars: &Vars) -> Expanded {
     session.remotes.note_variables(id, &raw.documents, vars);
     session.partial |= !raw.complete;
     match session.interpolate {
-        true => expand::expand(raw, vars, &mut session.warned, &mut session.diags),
+        true => expand::expand(raw, &text, vars, &mut session.warned, &mut session.diags),
         false => expand::keep(raw),
     }
 }
