@@ -2,6 +2,8 @@
 //!
 //! In: items in their long form. Out: defaults filled in, each key once. Imports: `base`, `tree`.
 
+use std::collections::BTreeMap;
+
 use super::Canon;
 use crate::base::diag::Diagnostic;
 use crate::base::key::KeyPath;
@@ -117,9 +119,24 @@ impl Canon<'_, '_> {
         });
     }
 
-    /// A directory can't be a mount and a tmpfs both.
+    /// A directory can't be a mount and a tmpfs both, nor two of one kind.
     pub(super) fn tmpfs_mounts(&mut self, entries: &Entries) {
         let listed = |key: &str| entries.get(key).and_then(Node::items).unwrap_or_default();
+        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        for (at, tmpfs) in listed("tmpfs").iter().enumerate() {
+            let target = tmpfs.as_text().and_then(|text| text.split(':').next());
+            let target = target.unwrap_or_default();
+            let Some(first) = seen.insert(target, tmpfs.span) else {
+                continue;
+            };
+            let fault = format!("`{target}` is mounted twice");
+            let diag = Diagnostic::error(fault)
+                .at(tmpfs.place())
+                .path(&self.path.key("tmpfs").index(at))
+                .label("mounted again")
+                .related(first, "mounted first");
+            self.session.diags.push(diag.hint("remove one of the two"));
+        }
         for (at, mount) in listed("volumes").iter().enumerate() {
             let Some(target) = mount.text_of("target") else {
                 continue;
@@ -245,7 +262,7 @@ pub(super) fn unique(list: Option<&mut Node>, key: impl Fn(&Node) -> Option<Stri
         return;
     };
     let mut kept: Vec<Node> = Vec::new();
-    let mut seen: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for item in std::mem::take(items) {
         match key(&item) {
             None => kept.push(item),
