@@ -216,7 +216,9 @@ fn written_devices(requests: &mut Node) {
         requests.value = List(vec![Node::new(requests.span, request)]);
         return;
     }
-    let List(items) = &mut requests.value else { return };
+    let List(items) = &mut requests.value else {
+        return;
+    };
     for item in items {
         let place = item.span;
         let Some(request) = item.entries_mut() else {
