@@ -19,21 +19,23 @@ pub(super) struct Merged {
 }
 
 /// Merges files in order. `check` sees what each file but the last makes of those before it: a fault counts
-/// even where a later file covers it.
+/// even where a later file covers it. `written` is whether the result is printed as it was written.
 pub(super) fn merge(
     files: Vec<Joined>,
+    written: bool,
     diags: &mut Diagnostics,
     check: impl Fn(&mut Node, &mut Diagnostics),
 ) -> Merged {
     let documents = files.into_iter().flat_map(|file| file.documents);
     Merged {
-        root: stack(documents, diags, check),
+        root: stack(documents, written, diags, check),
     }
 }
 
 /// Merges trees in order; nothing in the result is marked.
 pub(super) fn stack(
     trees: impl IntoIterator<Item = Node>,
+    written: bool,
     diags: &mut Diagnostics,
     check: impl Fn(&mut Node, &mut Diagnostics),
 ) -> Option<Node> {
@@ -42,19 +44,36 @@ pub(super) fn stack(
     strip(&mut root);
     for above in trees {
         check(&mut root, diags);
-        let (path, raw) = (KeyPath::root(), false);
-        root = Merge { diags, path, raw }.node(root, above);
+        let mut merge = Merge {
+            diags,
+            path: KeyPath::root(),
+            raw: false,
+            written,
+        };
+        root = merge.node(root, above);
         strip(&mut root);
     }
     Some(root)
 }
 
 /// Merges a service on top of the one it extends. What that one's tags removed, they removed in its own file.
-pub(super) fn service(name: &str, mut below: Node, above: Node, diags: &mut Diagnostics) -> Node {
+/// Short forms are still as written where both are of the same file.
+pub(super) fn service(
+    name: &str,
+    (mut below, above): (Node, Node),
+    same_file: bool,
+    written: bool,
+    diags: &mut Diagnostics,
+) -> Node {
     strip(&mut below);
     below.tag = Tag::Plain;
-    let (path, raw) = (KeyPath::root().key("services").key(name), true);
-    Merge { diags, path, raw }.node(below, above)
+    let mut merge = Merge {
+        diags,
+        path: KeyPath::root().key("services").key(name),
+        raw: same_file,
+        written,
+    };
+    merge.node(below, above)
 }
 
 /// Removes what `!reset` marks, and forgets what `!override` marked.
@@ -176,6 +195,8 @@ struct Merge<'d> {
     path: KeyPath,
     /// Whether short forms are still as written; between files they are not.
     raw: bool,
+    /// Whether merged pairs become lists of `key=value`, which Compose prints where nothing is interpolated.
+    written: bool,
 }
 
 impl Merge<'_> {
@@ -198,6 +219,11 @@ impl Merge<'_> {
             return below;
         }
         let listed = below.items().is_some();
+        let lines = self.written && how == How::Pairs && !self.at("additional_contexts");
+        let (below, above) = match lines {
+            true => (sorted(below), sorted(above)),
+            false => (below, above),
+        };
         let (below, mut above) = (normal(below, how), normal(above, how));
         if how == How::Hosts {
             without_said(&below, &mut above);
@@ -205,6 +231,7 @@ impl Merge<'_> {
         match how {
             How::Logging if other_driver(&below, &above) => return above.over(below),
             How::Pools => return self.pools(below, above),
+            How::Pairs if lines => return as_lines(self.pairs(below, above, listed)),
             How::Pairs => return self.pairs(below, above, listed),
             How::Ulimit if below.entries().is_none() || above.entries().is_none() => {
                 return above.over(below);
@@ -219,6 +246,11 @@ impl Merge<'_> {
             _ => {}
         }
         self.values(below, above)
+    }
+
+    /// Whether the value at hand is that of a key.
+    fn at(&self, key: &str) -> bool {
+        matches!(self.path.0.last(), Some(Key::Name(name)) if name == key)
     }
 
     /// Merges two values by their kinds.
@@ -419,7 +451,10 @@ fn normal(node: Node, how: How) -> Node {
     match how {
         How::Pairs => pairs(one(node)),
         How::Append => lines(one(node)),
-        How::Hosts => hosts(one(node)),
+        How::Hosts => match node.value {
+            Value::Map(_) => by_text(hosts(node)),
+            _ => hosts(one(node)),
+        },
         How::Names => named(node, |item| item.with(Value::Null)),
         How::Dependencies => named(node, dependency),
         How::Build => match node.value {
@@ -477,6 +512,14 @@ fn one(node: Node) -> Node {
 
 /// A mapping as a list of `key=value`, sorted.
 fn lines(node: Node) -> Node {
+    match node.value {
+        Value::Map(_) => by_text(as_lines(node)),
+        _ => node,
+    }
+}
+
+/// A mapping as a list of `key=value`.
+fn as_lines(node: Node) -> Node {
     let Value::Map(entries) = &node.value else {
         return node;
     };
@@ -484,9 +527,24 @@ fn lines(node: Node) -> Node {
         let text = entry.scalar().map(|value| format!("{key}={value}"));
         Node::text(entry.span, text.unwrap_or_else(|| key.clone()))
     };
-    let mut items: Vec<Node> = entries.iter().map(line).collect();
-    items.sort_by(|a, b| a.as_text().cmp(&b.as_text()));
+    let items = entries.iter().map(line).collect();
     node.with(Value::List(items))
+}
+
+/// A list with its texts in order.
+fn by_text(mut node: Node) -> Node {
+    if let Value::List(items) = &mut node.value {
+        items.sort_by(|a, b| a.as_text().cmp(&b.as_text()));
+    }
+    node
+}
+
+/// A mapping with its keys in order.
+fn sorted(mut node: Node) -> Node {
+    if let Value::Map(entries) = &mut node.value {
+        entries.sort_keys();
+    }
+    node
 }
 
 /// What a bare name under `depends_on` stands for.
@@ -632,7 +690,7 @@ mod tests {
                 }
             })
             .collect();
-        let root = merge(files, &mut diags, |_, _| {}).root.unwrap();
+        let root = merge(files, false, &mut diags, |_, _| {}).root.unwrap();
         let services = root
             .get("services")
             .unwrap()

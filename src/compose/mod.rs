@@ -82,6 +82,8 @@ pub struct LoadRequest {
     pub resolve_paths: bool,
     /// Whether `env_file`s are read; false where `config` prints only names.
     pub resolve_env: bool,
+    /// Whether the document names the `env_file`s, which the hashes of services count.
+    pub name_env_files: bool,
     /// Whether nothing will be run (`config`): values that only a container's start refuses are warnings then.
     pub print_only: bool,
     /// Whether the project comes with its document; what does not print it need not wait for it.
@@ -104,6 +106,7 @@ impl Default for LoadRequest {
             consistent: true,
             resolve_paths: true,
             resolve_env: true,
+            name_env_files: false,
             print_only: false,
             document: true,
             remote: None,
@@ -163,7 +166,11 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
     Ok(Project {
         files: files.collect(),
         document: match request.document {
-            true => document_of(canonical, &stage.name, request.normalize),
+            true => {
+                let mut document = document_of(canonical, &stage.name, request.normalize);
+                as_services_print(document.get_mut("services"));
+                document
+            }
             false => Map::new(),
         },
         name: stage.name,
@@ -303,6 +310,7 @@ impl Stage {
             consistent: request.consistent,
             relative_to: (!request.resolve_paths).then_some(self.found.dir.as_path()),
             resolve_env: request.resolve_env,
+            name_env_files: request.name_env_files,
             as_written: false,
             print_only: request.print_only,
             profiles: &self.found.profiles,
@@ -345,7 +353,12 @@ fn canonical(
         };
         joined.push(join::join(session, &mut known, expanded, file.path));
     }
-    let merged = merge::merge(joined, &mut session.diags, check::early);
+    let merged = merge::merge(
+        joined,
+        !session.interpolate,
+        &mut session.diags,
+        check::early,
+    );
     let checked = check::check(merged, &mut session.diags);
     let stage = Stage { found, name };
     let frame = Frame {
@@ -478,6 +491,21 @@ fn document_of(canonical: Canonical, name: &ProjectName, normalize: bool) -> Map
         document.insert(key, value);
     }
     document
+}
+
+/// Services as Compose's own model prints them: hosts are sorted, and a key that it does not know is not there.
+fn as_services_print(services: Option<&mut Json>) {
+    let services = services.and_then(Json::as_object_mut);
+    for service in services.into_iter().flat_map(Map::values_mut) {
+        if let Some(service) = service.as_object_mut() {
+            service.remove("pull_refresh_after");
+        }
+        for place in ["/extra_hosts", "/build/extra_hosts"] {
+            if let Some(Json::Array(hosts)) = service.pointer_mut(place) {
+                hosts.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+            }
+        }
+    }
 }
 
 /// Compose's own model has no place for these options, so that its document lacks them.

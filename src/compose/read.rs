@@ -345,11 +345,10 @@ impl<'d> Builder<'d> {
                     .hint("write out what is meant here"),
             );
             // What it is in place of fits where it stands, so that this is the only finding.
-            let merges = self
-                .frames
-                .last()
-                .and_then(|frame| frame.key.as_ref())
-                .is_some_and(|(key, _)| key == MERGE);
+            let merges = self.frames.iter().rev().take(2).any(|frame| {
+                let key = frame.key.as_ref();
+                key.is_some_and(|(key, _)| key == MERGE)
+            });
             let value = match merges {
                 true => Value::Map(Entries::default()),
                 false => Value::Null,
@@ -712,6 +711,7 @@ mod tests {
             ["f.yaml:1:8: a[0]: the alias stands inside the value it refers to"]
         );
         assert_eq!(parse("a: &x\n  <<: *x\n").1.len(), 1);
+        assert_eq!(parse("a: &x\n  <<: [*x]\n").1.len(), 1);
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for at in 1..9 {
             let one = format!("*a{}", at - 1);

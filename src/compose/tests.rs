@@ -554,6 +554,39 @@ fn selection_follows_profiles_names_and_dependencies() {
 }
 
 #[test]
+fn what_a_service_that_is_on_requires_must_be_on_whoever_is_named() {
+    let text = "services:
+  a: {image: x, depends_on: [off]}
+  b: {image: x, depends_on: [c]}
+  c: {image: x}
+  off: {image: x, profiles: [p]}
+";
+    let named = |name: &str| Selection::of(&[name.to_owned()]);
+    let chosen = |selection: &Selection| select(one(text).unwrap(), selection);
+    let faults = chosen(&named("b")).unwrap_err();
+    let messages: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        ["service `off` is required by `a` but is off: it belongs to the profiles p"]
+    );
+    let lenient = Selection {
+        lenient: true,
+        ..named("b")
+    };
+    assert_eq!(chosen(&lenient).unwrap().services.len(), 2);
+    let alone = Selection {
+        with_dependencies: false,
+        ..lenient
+    };
+    let project = chosen(&alone).unwrap();
+    assert!(
+        project.document["services"]["b"]
+            .get("depends_on")
+            .is_none()
+    );
+}
+
+#[test]
 fn what_nothing_uses_drops_out_and_scale_is_taken_over() {
     let project = one(PROFILES).unwrap();
     let scale = [("web".to_owned(), 3)].into_iter().collect();

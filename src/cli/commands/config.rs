@@ -69,6 +69,7 @@ pub(super) fn run(app: &App, args: &ConfigArgs) -> Outcome {
         consistent: !args.no_consistency,
         resolve_paths: !args.no_path_resolution,
         resolve_env: matches!(question, Question::Document | Question::Environment),
+        name_env_files: matches!(question, Question::Hash(_)),
         print_only: true,
         document: !args.quiet || args.resolve_image_digests || args.lock_image_digests,
         ..app.request()?

@@ -240,3 +240,45 @@ volumes: {data: }
     let error = load(&request, &Env::default()).expect_err("a job ends");
     assert!(error.to_string().contains("jobs.a"), "{error}");
 }
+
+#[test]
+fn services_that_are_off_are_not_held_to_what_others_are() {
+    let errors = |text: &str, profiles: &[&str]| -> Vec<String> {
+        let request = LoadRequest {
+            files: vec!["-".into()],
+            stdin: Some(text.into()),
+            project_dir: Some("/p".into()),
+            profiles: profiles.iter().map(|name| (*name).to_owned()).collect(),
+            ..LoadRequest::default()
+        };
+        let error = load(&request, &Env::default()).err();
+        error.map_or_else(Vec::new, |error| {
+            error.to_string().lines().map(str::to_owned).collect()
+        })
+    };
+    let round = "services:
+  a: {image: x, depends_on: [b], networks: [n]}
+  b: {image: x, profiles: [p], depends_on: {a: {condition: service_started, required: false}}, networks: [m]}
+networks: {n: }
+";
+    assert_eq!(errors(round, &[]), Vec::<String>::new());
+    assert_eq!(
+        errors(round, &["p"]),
+        [
+            "<stdin>:2:30: services.a.depends_on: services depend on each other: a -> b -> a",
+            "<stdin>:3:107: services.b.networks: the network `m` is not defined",
+        ]
+    );
+    let context = "services:
+  a: {build: {context: ., additional_contexts: {c: 'service:b'}}}
+  b: {image: x}
+";
+    let found = errors(context, &[]);
+    assert!(
+        found[0].contains("the service `b` is not built"),
+        "{found:?}"
+    );
+    let off = context.replace("  a: {", "  a: {profiles: [p], ");
+    assert_eq!(errors(&off, &[]), Vec::<String>::new());
+    assert_eq!(errors(&off, &["p"]).len(), 1);
+}

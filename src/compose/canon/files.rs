@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::Canon;
+use super::lists::unique;
 use crate::base::diag::Diagnostic;
 use crate::base::key::Key;
 use crate::base::span::Span;
@@ -21,9 +22,16 @@ type Lookup<'l> = &'l dyn Fn(&str) -> Option<String>;
 
 impl Canon<'_, '_> {
     pub(super) fn env_files(&mut self, entries: &mut Entries) {
-        let Some(files) = entries.shift_remove("env_file") else {
+        let Some(mut files) = entries.shift_remove("env_file") else {
             return;
         };
+        unique(Some(&mut files), |file| {
+            file.text_of("path").map(str::to_owned)
+        });
+        if self.name_env_files {
+            let named = self.named_files(&files);
+            entries.insert("env_file".to_owned(), named);
+        }
         let own = entries
             .get("environment")
             .and_then(Node::entries)
@@ -88,6 +96,27 @@ impl Canon<'_, '_> {
             );
             entries.insert("environment".to_owned(), node.with(Value::Map(merged)));
         }
+    }
+
+    /// Env files as Compose's hash of a service counts them: the path alone of those that must be there.
+    fn named_files(&self, files: &Node) -> Node {
+        let named = files.items().unwrap_or_default().iter().map(|file| {
+            let Some(text) = file.text_of("path") else {
+                return file.clone();
+            };
+            let place = file.get("path").map_or(file.span, |node| node.span);
+            let path = Node::text(place, self.located(place, text));
+            let required = file.get("required").map(|node| &node.value);
+            if !matches!(required, Some(Value::Bool(false))) {
+                return path;
+            }
+            let mut file = file.clone();
+            if let Some(entries) = file.entries_mut() {
+                entries.insert("path".to_owned(), path);
+            }
+            file
+        });
+        files.with(Value::List(named.collect()))
     }
 
     fn under_found(

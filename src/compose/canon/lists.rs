@@ -2,6 +2,8 @@
 //!
 //! In: items in their long form. Out: defaults filled in, each key once. Imports: `base`, `tree`.
 
+use std::collections::BTreeMap;
+
 use super::Canon;
 use super::value::drop_bare;
 use crate::base::diag::Diagnostic;
@@ -144,7 +146,7 @@ impl Canon<'_, '_> {
             let text = tmpfs.as_text().unwrap_or_default();
             text.split(':').next().unwrap_or_default().to_owned()
         };
-        let mut seen: std::collections::BTreeMap<String, Span> = std::collections::BTreeMap::new();
+        let mut seen: BTreeMap<String, Span> = BTreeMap::new();
         let mut twice = Vec::new();
         for (at, node) in tmpfs.iter().enumerate() {
             match seen.get(&path(node)) {
@@ -286,7 +288,7 @@ pub(super) fn unique(list: Option<&mut Node>, key: impl Fn(&Node) -> Option<Stri
         return;
     };
     let mut kept: Vec<Node> = Vec::new();
-    let mut seen: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for item in std::mem::take(items) {
         match key(&item) {
             None => kept.push(item),

@@ -44,6 +44,8 @@ pub(super) struct Frame<'f> {
     pub(super) relative_to: Option<&'f Path>,
     /// Whether `env_file`s are read.
     pub(super) resolve_env: bool,
+    /// Whether services keep the names of their `env_file`s.
+    pub(super) name_env_files: bool,
     /// Whether scalars stay as they were written, for a document that is bound to no types.
     pub(super) as_written: bool,
     /// Whether values that only a container's start refuses are warnings.
@@ -116,6 +118,7 @@ pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'
         consistent: frame.consistent,
         relative_to: frame.relative_to.map(Path::to_path_buf),
         resolve_env: frame.resolve_env,
+        name_env_files: frame.name_env_files,
         as_written: frame.as_written,
     };
     let place = Span::new(crate::base::span::SourceId(0), 0, 0);
@@ -191,6 +194,8 @@ struct Canon<'s, 'e> {
     relative_to: Option<PathBuf>,
     /// Whether `env_file`s are read.
     resolve_env: bool,
+    /// Whether services keep their names.
+    name_env_files: bool,
     /// Whether scalars stay as they were written.
     as_written: bool,
 }

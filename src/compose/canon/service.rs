@@ -39,7 +39,7 @@ impl Canon<'_, '_> {
             bare_environment(entries.get_mut(list));
         }
         if normalize {
-            normalise(entries, span);
+            normalise(entries, span, false);
         }
         drop_bare(entries, &["network_mode"]);
         for key in ["command", "entrypoint"] {
@@ -340,8 +340,9 @@ fn number(node: &Node) -> Option<i128> {
     }
 }
 
-/// What a service implies: the default network, dependencies, names of policies.
-pub(super) fn normalise(entries: &mut Entries, span: Span) {
+/// What a service implies: the default network, dependencies, names of policies. A document `as_written` also says
+/// of dependencies what goes without saying.
+pub(super) fn normalise(entries: &mut Entries, span: Span, as_written: bool) {
     let alone = entries.contains_key("network_mode")
         || entries.contains_key("provider")
         || entries.contains_key("networks");
@@ -397,8 +398,9 @@ pub(super) fn normalise(entries: &mut Entries, span: Span) {
             ..Node::new(place, Value::Null)
         };
         let mut node = crate::compose::merge::dependency(&bare);
-        if let Some(dependency) = node.entries_mut().filter(|_| restart) {
-            dependency.insert("restart".to_owned(), Node::new(place, Value::Bool(true)));
+        if let Some(dependency) = node.entries_mut().filter(|_| restart || as_written) {
+            let restart = Node::new(place, Value::Bool(restart));
+            dependency.insert("restart".to_owned(), restart);
         }
         depends.entry(name).or_insert(node);
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::base::env::Env;
-use crate::compose::{LoadRequest, Project, load};
+use crate::compose::{LoadRequest, Project, document, load};
 
 /// Loads a service `a` with this body beside a service `b`.
 fn service(body: &str) -> Result<Project, String> {
@@ -346,4 +346,58 @@ fn keys_that_contradict_each_other_are_refused() {
         ("build: {ssh: [a]}", "has no path"),
         ("pull_policy: Always", "no pull policy"),
     ]);
+}
+
+#[test]
+fn services_are_printed_as_composes_own_model_has_them() {
+    accepted(&[
+        (
+            "extra_hosts: {h: [5.5.5.5, 1.1.1.1], a: 2.2.2.2}",
+            r#"["a=2.2.2.2","h=1.1.1.1","h=5.5.5.5"]"#,
+        ),
+        ("pull_refresh_after: 1d", "null"),
+    ]);
+    refused(&[("tmpfs: [/a, '/a:size=1']", "`/a` is mounted twice")]);
+}
+
+/// What the document of these files, the later ones on top, says of `a` where nothing is interpolated.
+fn written(files: &[&str]) -> String {
+    let texts = files
+        .iter()
+        .map(|body| format!("---\nservices: {{a: {{{body}}}}}\n"));
+    let request = LoadRequest {
+        files: vec![PathBuf::from("-")],
+        stdin: Some(texts.collect()),
+        project_name: Some("p".into()),
+        interpolate: false,
+        normalize: false,
+        print_only: true,
+        ..LoadRequest::default()
+    };
+    let env = Env {
+        cwd: PathBuf::from("/w"),
+        ..Env::default()
+    };
+    let document = document(&request, &env).unwrap_or_else(|error| panic!("{files:?}: {error}"));
+    document.json["services"]["a"].to_string()
+}
+
+#[test]
+fn what_is_not_interpolated_merges_to_lists_and_keeps_single_texts() {
+    for (files, want) in [
+        (
+            ["labels: {Q: 1, A: $X}", "labels: {Z: 3, B: , Q: 5}"],
+            r#"{"labels":["A=$X","Q=5","B","Z=3"]}"#,
+        ),
+        (
+            ["extra_hosts: {z: 1.1.1.1, b: 2.2.2.2}", "dns_search: a"],
+            r#"{"dns_search":"a","extra_hosts":{"b":"2.2.2.2","z":"1.1.1.1"}}"#,
+        ),
+        (
+            ["gpus: all", "tmpfs: /a"],
+            r#"{"gpus":[{"count":"all"}],"tmpfs":"/a"}"#,
+        ),
+    ] {
+        assert_eq!(written(&files), want);
+    }
 }

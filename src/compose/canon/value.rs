@@ -82,6 +82,10 @@ impl Canon<'_, '_> {
             Rule::Unique | Rule::TextOrUnique | Rule::Groups => {
                 filled(node.with(Value::List(texts(&node))))
             }
+            // Each label file goes over those before it, one that was named before as well.
+            Rule::TextOrSet if self.at_key("label_file") => {
+                filled(node.with(Value::List(texts(&node))))
+            }
             Rule::Set | Rule::TextOrSet | Rule::Exposed => {
                 let mut items = unique(texts(&node));
                 if self.path.0.last() == Some(&Key::Name("dns".to_owned())) {
@@ -460,12 +464,17 @@ impl Canon<'_, '_> {
     }
 
     /// Bare names take their value from the variables of the file they stand in; unset ones stay empty.
+    /// Whether the value at hand is that of a key.
+    pub(super) fn at_key(&self, key: &str) -> bool {
+        matches!(self.path.0.last(), Some(Key::Name(name)) if name == key)
+    }
+
     fn vars(&mut self, node: Node) -> Node {
         for item in node.items().unwrap_or_default() {
             let text = item.as_text().unwrap_or_default();
             let name = text.split('=').next().unwrap_or_default();
             // As Compose, an unset argument of a build is gone before its name is looked at.
-            let gone = name == text && self.path.0.last() == Some(&Key::Name("args".to_owned()));
+            let gone = name == text && self.at_key("args");
             if name.ends_with(char::is_whitespace) && !gone {
                 let fault = format!("the variable name `{name}` ends in a blank; write NAME=value");
                 self.fault(item, fault);

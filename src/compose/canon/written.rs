@@ -6,6 +6,7 @@
 use super::lists::unique;
 use super::service::normalise;
 use super::{Canon, is_address};
+use crate::base::span::Span;
 use crate::compose::schema::{Rule, Short};
 use crate::compose::tree::{Entries, Node, Value, Value::List};
 
@@ -37,7 +38,9 @@ impl Canon<'_, '_> {
                     short => self.short(*short, node),
                 }
             }
-            (Rule::TextOrSet, Value::Text(_)) => {
+            (Rule::TextOrSet, Value::Text(_))
+                if !["dns_search", "tmpfs"].iter().any(|key| self.at_key(key)) =>
+            {
                 let item = Node {
                     key: None,
                     ..node.clone()
@@ -60,6 +63,19 @@ impl Canon<'_, '_> {
             return;
         };
         self.written_files(entries);
+        if let Some(gpus) = entries.get_mut("gpus") {
+            written_devices(gpus);
+        }
+        let steps = ["deploy", "resources", "reservations", "devices"];
+        let mut reserved = entries.get_mut(steps[0]);
+        for step in &steps[1..] {
+            reserved = reserved
+                .and_then(Node::entries_mut)
+                .and_then(|entries| entries.get_mut(*step));
+        }
+        if let Some(devices) = reserved {
+            written_devices(devices);
+        }
         if let Some(build) = entries.get_mut("build") {
             self.written_build(build, normalize);
         }
@@ -77,7 +93,7 @@ impl Canon<'_, '_> {
             }
         }
         if normalize {
-            normalise(entries, span);
+            normalise(entries, span, true);
         }
     }
 
@@ -117,6 +133,9 @@ impl Canon<'_, '_> {
         if !context.as_text().is_some_and(is_address) {
             self.written_path(Some(context));
         }
+        if let Some(args) = entries.get_mut("args").filter(|_| normalize) {
+            self.written_args(args);
+        }
         let contexts = entries.get_mut("additional_contexts");
         for context in contexts
             .and_then(Node::entries_mut)
@@ -151,11 +170,62 @@ impl Canon<'_, '_> {
         }
     }
 
+    /// Gives the arguments without a value those of the variables of their names, and drops the others.
+    fn written_args(&self, args: &mut Node) {
+        let set = |name: &str, place: Span| {
+            let origin = self.session.origin(place.source)?;
+            origin.vars.get(name).cloned()
+        };
+        match &mut args.value {
+            List(items) => items.retain_mut(|item| match item.as_text() {
+                Some(name) if !name.contains('=') => {
+                    let line = set(name, item.span).map(|value| format!("{name}={value}"));
+                    let found = line.is_some();
+                    item.value = line.map_or(Value::Null, Value::Text);
+                    found
+                }
+                _ => true,
+            }),
+            Value::Map(entries) => entries.retain(|name, entry| {
+                if !entry.is_null() {
+                    return true;
+                }
+                let value = set(name, entry.key_place());
+                let found = value.is_some();
+                entry.value = value.map_or(Value::Null, Value::Text);
+                found
+            }),
+            _ => {}
+        }
+    }
+
     /// Makes the path of a node absolute.
     fn written_path(&self, node: Option<&mut Node>) {
         let Some(node) = node else { return };
         if let Some(text) = node.as_text() {
             node.value = Value::Text(self.resolve(node.span, text));
+        }
+    }
+}
+
+/// Device requests with their counts: what says neither how many nor which asks for all.
+fn written_devices(requests: &mut Node) {
+    let all = |place| ("count".to_owned(), Node::text(place, "all"));
+    if requests.as_text() == Some("all") {
+        let request = Value::Map([all(requests.span)].into_iter().collect());
+        requests.value = List(vec![Node::new(requests.span, request)]);
+        return;
+    }
+    let List(items) = &mut requests.value else {
+        return;
+    };
+    for item in items {
+        let place = item.span;
+        let Some(request) = item.entries_mut() else {
+            continue;
+        };
+        if !request.contains_key("count") && !request.contains_key("device_ids") {
+            request.extend([all(place)]);
         }
     }
 }

@@ -262,7 +262,17 @@ fn extend(
         at: target.place(),
         of,
     });
-    let merged = merge::service(name, below, service, &mut session.diags);
+    let merged = {
+        let written = !session.interpolate;
+        let same_file = Rc::ptr_eq(&base, pool);
+        merge::service(
+            name,
+            (below, service),
+            same_file,
+            written,
+            &mut session.diags,
+        )
+    };
     let merged = Node { key, ..merged };
     let mut done = pool.done.borrow_mut();
     done.insert(name.to_owned(), merged.clone());
@@ -307,7 +317,12 @@ fn pool_of(
     session.sources.set_named_at(id, Some(file.place()));
     session.set_reason(id, Reason::Extends);
     let expanded = load(session, id, &vars);
-    let root = merge::stack(expanded.documents, &mut session.diags, |_, _| {});
+    let root = merge::stack(
+        expanded.documents,
+        !session.interpolate,
+        &mut session.diags,
+        |_, _| {},
+    );
     let services = root
         .as_ref()
         .and_then(|root| root.get("services"))

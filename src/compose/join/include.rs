@@ -205,7 +205,12 @@ fn include_one(
         let expanded = load(session, id, &vars);
         documents.extend(one(session, known, expanded, &chain).documents);
     }
-    let mut root = merge::stack(documents, &mut session.diags, check::early)?;
+    let mut root = merge::stack(
+        documents,
+        !session.interpolate,
+        &mut session.diags,
+        check::early,
+    )?;
     check::early(&mut root, &mut session.diags);
     let kept = again.then(|| root.clone());
     known.included.note(entry, vars, kept);

@@ -143,3 +143,77 @@ fn a_cycle_shows_the_place_of_each_step() {
         ]
     );
 }
+
+/// The headlines of all findings, in file order.
+fn findings(dir: &Dir) -> Vec<String> {
+    let (diags, sources) = match dir.load() {
+        Ok(project) => (project.warnings, project.sources),
+        Err(error) => (error.diagnostics, error.sources),
+    };
+    let all = diags.sorted();
+    all.iter().map(|found| found.headline(&sources)).collect()
+}
+
+#[test]
+fn two_included_definitions_of_a_name_must_mean_the_same_paths_too() {
+    let main = ("compose.yaml", "include: [a/c.yaml, b/c.yaml]\n");
+    let with = |text: &str| findings(&Dir::new(&[main, ("a/c.yaml", text), ("b/c.yaml", text)]));
+    let same = "services: {s: {image: x, environment: {A: ./a}, volumes: ['/a:/b']}}\n";
+    assert_eq!(
+        with(same),
+        ["a/c.yaml:1:12: `services.s` conflicts with an included definition"]
+    );
+    assert_eq!(with(&same.replace("./a", "a")), Vec::<String>::new());
+    assert_eq!(with("services: {s: {image: x, build: .}}\n").len(), 1);
+    assert_eq!(
+        with("services: {s: {image: x, build: 'https://h/r.git'}}\n"),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn unknown_keys_of_an_include_are_warned_about_and_empty_services_refused() {
+    let main = "include:\n  - path: o.yaml\n    x-a: 1\n    pth: o.yaml\n";
+    let other = ("o.yaml", "services: {s: {image: x}}\n");
+    assert_eq!(
+        findings(&Dir::new(&[("compose.yaml", main), other])),
+        ["compose.yaml:4:5: unknown key `pth` in `include` is ignored"]
+    );
+    let dir = Dir::new(&[("compose.yaml", "include: [o.yaml]\nservices:\n"), other]);
+    assert_eq!(
+        findings(&dir),
+        ["compose.yaml:2:1: services: expected a mapping, but this is empty"]
+    );
+}
+
+#[test]
+fn a_service_of_another_file_has_its_device_requests_in_their_long_form() {
+    let base = ("base.yaml", "services: {b: {image: x, gpus: all}}\n");
+    let with = |file: &str, gpus: &str| {
+        let text = format!(
+            "services: {{a: {{extends: {{service: b{file}}}, gpus: {gpus}}}, b: {{image: x, gpus: all}}}}\n"
+        );
+        let dir = Dir::new(&[("compose.yaml", &text), base]);
+        let loaded = dir.load();
+        loaded.map(|project| project.document["services"]["a"]["gpus"].to_string())
+    };
+    let one = "[{count: 1}]";
+    assert_eq!(with("", one).unwrap(), r#"[{"count":1}]"#);
+    let other = ", file: base.yaml";
+    assert_eq!(with(other, one).unwrap(), r#"[{"count":-1},{"count":1}]"#);
+    assert!(with("", "all").is_ok() && with(other, "all").is_err());
+}
+
+#[test]
+fn a_build_without_a_context_starts_from_the_file_of_the_extending_service() {
+    let dir = Dir::new(&[
+        (
+            "compose.yaml",
+            "services: {a: {extends: {file: sub/base.yaml, service: b}}}\n",
+        ),
+        ("sub/base.yaml", "services: {b: {build: {target: t}}}\n"),
+    ]);
+    let project = dir.load().unwrap();
+    let context = &project.document["services"]["a"]["build"]["context"];
+    assert_eq!(context.as_str(), dir.path.to_str());
+}
