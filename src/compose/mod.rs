@@ -159,7 +159,7 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
     });
     Ok(Project {
         files: files.collect(),
-        document: document_of(canonical, &stage.name, request.normalize),
+        document: document_of(canonical, &stage.name, true),
         name: stage.name,
         dir: stage.found.dir,
         env_files: stage.found.env_files,
@@ -452,8 +452,8 @@ fn project_name(
     name
 }
 
-/// The document that `config` prints, of all services.
-fn document_of(canonical: Canonical, name: &ProjectName, normalize: bool) -> Map<String, Json> {
+/// The document that `config` prints, of all services; `typed` when it has been bound to types.
+fn document_of(canonical: Canonical, name: &ProjectName, typed: bool) -> Map<String, Json> {
     let mut document = Map::new();
     document.insert("name".to_owned(), Json::String(name.to_string()));
     let (sections, extensions) = canonical.into_parts();
@@ -463,7 +463,7 @@ fn document_of(canonical: Canonical, name: &ProjectName, normalize: bool) -> Map
             document.insert((*key).to_owned(), section);
         }
     }
-    if normalize {
+    if typed {
         without_ipam_options(document.get_mut("networks"));
     }
     for (key, value) in tree::entries_json(&extensions) {

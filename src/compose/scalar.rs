@@ -220,7 +220,7 @@ fn binary(text: &str) -> Result<String, String> {
         .bytes()
         .filter(|b| !matches!(b, b'\n' | b'\r'))
         .collect();
-    if digits.len() % 4 != 0 {
+    if !digits.len().is_multiple_of(4) {
         return Err(wrong());
     }
     let padding = digits.iter().rev().take_while(|b| **b == b'=').count();

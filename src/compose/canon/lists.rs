@@ -39,7 +39,7 @@ impl Canon<'_, '_> {
                 let address = address.map(|node| node.as_text().unwrap_or_default());
                 if let Some(address) = address
                     && address.parse::<std::net::IpAddr>().is_err()
-                    && !(address.contains('$') && !self.interpolated)
+                    && !self.raw(address)
                 {
                     let path = self.path.key("ports").index(at).key("host_ip");
                     let fault = Diagnostic::error(format!("`{address}` is not an IP address"))

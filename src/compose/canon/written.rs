@@ -38,7 +38,8 @@ impl Canon<'_, '_> {
                     short => self.short(*short, node),
                 }
             }
-            (Rule::TextOrSet, Value::Text(text)) if self.is_dns() => {
+            // its empty addresses say nothing
+            (Rule::TextOrSet, Value::Text(text)) if self.is_last("dns") => {
                 let items = match text.is_empty() {
                     true => Vec::new(),
                     false => vec![Node::text(node.span, text.clone())],
@@ -52,7 +53,8 @@ impl Canon<'_, '_> {
             (Rule::Labels | Rule::Vars, List(_)) => Some(once(node, |text| {
                 text.split('=').next().unwrap_or_default()
             })),
-            (Rule::TextOrSet, List(_)) if self.is_dns() => {
+            (Rule::TextOrSet, List(_)) if self.is_last("label_file") => Some(node),
+            (Rule::TextOrSet, List(_)) if self.is_last("dns") => {
                 let mut node = once(node, |text| text);
                 if let List(items) = &mut node.value {
                     items.retain(|item| item.as_text() != Some(""));
@@ -67,9 +69,9 @@ impl Canon<'_, '_> {
         }
     }
 
-    /// Whether the value at hand is a service's `dns`, whose empty addresses say nothing.
-    fn is_dns(&self) -> bool {
-        matches!(self.path.0.last(), Some(Key::Name(key)) if key == "dns")
+    /// Whether this is the key of the value at hand.
+    fn is_last(&self, name: &str) -> bool {
+        matches!(self.path.0.last(), Some(Key::Name(key)) if key == name)
     }
 
     /// Completes one service as far as that needs no value's meaning.
