@@ -158,7 +158,7 @@ impl Walk<'_> {
                 self.wrong_kind(rule, node);
                 false
             }
-            (Rule::Count, Value::Float(number)) if self.is_key("retries") && *number > -1.0 => true,
+            (Rule::Count, Value::Float(number)) if self.is_key("retries") && *number >= 0.0 => true,
             (rule, value) if fits(rule, value) => true,
             (Rule::Strict(rule), _) => {
                 self.wrong_kind(rule, node);
@@ -281,13 +281,6 @@ impl Walk<'_> {
     /// Whether this is a part of a service's `build`.
     fn is_build(&self) -> bool {
         self.path.0.get(2).map(name_of) == Some("build")
-    }
-
-    /// Whether the free mapping at hand takes whole numbers only: others, Compose can't make a text of.
-    fn is_whole(&self) -> bool {
-        let part = |at: usize| self.path.0.get(at).map(name_of);
-        part(2) == Some("storage_opt")
-            || part(0) == Some("secrets") && part(2) == Some("driver_opts")
     }
 
     /// Whether a later item of this list of pairs replaces an earlier one of the same name.
@@ -420,8 +413,7 @@ impl Walk<'_> {
         let good = match &node.value {
             Value::Null => null,
             Value::Bool(_) => on,
-            Value::Float(_) => number && !self.is_whole(),
-            Value::Int(_) => number,
+            Value::Int(_) | Value::Float(_) => number,
             Value::Text(_) => true,
             Value::Time(_) | Value::List(_) | Value::Map(_) => false,
         };

@@ -166,11 +166,7 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
     Ok(Project {
         files: files.collect(),
         document: match request.document {
-            true => {
-                let mut document = document_of(canonical, &stage.name, request.normalize);
-                as_services_print(document.get_mut("services"));
-                document
-            }
+            true => document_of(canonical, &stage.name, true),
             false => Map::new(),
         },
         name: stage.name,
@@ -473,8 +469,8 @@ fn project_name(
     name
 }
 
-/// The document that `config` prints, of all services.
-fn document_of(canonical: Canonical, name: &ProjectName, normalize: bool) -> Map<String, Json> {
+/// The document that `config` prints, of all services; `typed` when it has been bound to types.
+fn document_of(canonical: Canonical, name: &ProjectName, typed: bool) -> Map<String, Json> {
     let mut document = Map::new();
     document.insert("name".to_owned(), Json::String(name.to_string()));
     let (sections, extensions) = canonical.into_parts();
@@ -484,28 +480,13 @@ fn document_of(canonical: Canonical, name: &ProjectName, normalize: bool) -> Map
             document.insert((*key).to_owned(), section);
         }
     }
-    if normalize {
+    if typed {
         without_ipam_options(document.get_mut("networks"));
     }
     for (key, value) in tree::entries_json(&extensions) {
         document.insert(key, value);
     }
     document
-}
-
-/// Services as Compose's own model prints them: hosts are sorted, and a key that it does not know is not there.
-fn as_services_print(services: Option<&mut Json>) {
-    let services = services.and_then(Json::as_object_mut);
-    for service in services.into_iter().flat_map(Map::values_mut) {
-        if let Some(service) = service.as_object_mut() {
-            service.remove("pull_refresh_after");
-        }
-        for place in ["/extra_hosts", "/build/extra_hosts"] {
-            if let Some(Json::Array(hosts)) = service.pointer_mut(place) {
-                hosts.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
-            }
-        }
-    }
 }
 
 /// Compose's own model has no place for these options, so that its document lacks them.

@@ -192,6 +192,14 @@ impl Node {
             Value::Null | Value::Time(_) | Value::List(_) | Value::Map(_) => None,
         }
     }
+    /// Whether it is a list or mapping without items.
+    pub(super) fn is_bare(&self) -> bool {
+        match &self.value {
+            Value::List(items) => items.is_empty(),
+            Value::Map(entries) => entries.is_empty(),
+            _ => false,
+        }
+    }
     /// What it is, for messages: `a mapping`.
     pub(super) fn kind(&self) -> &'static str {
         match self.value {

@@ -80,7 +80,7 @@ impl Canon<'_, '_> {
         }
     }
 
-    pub(super) fn mounts(&mut self, entries: &mut Entries) {
+    pub(super) fn mounts(&mut self, entries: &mut Entries, normalize: bool) {
         let Some(mounts) = entries.get_mut("volumes") else {
             return;
         };
@@ -95,7 +95,11 @@ impl Canon<'_, '_> {
                 match mount.get_mut("source") {
                     Some(source) if bind => {
                         let text = source.as_text().unwrap_or_default();
-                        source.value = Value::Text(self.resolve(source.span, text));
+                        let path = self.resolve(source.span, text);
+                        source.value = match path.is_empty() {
+                            true => Value::Null,
+                            false => Value::Text(path),
+                        };
                     }
                     None if bind => {
                         let hint = "a bind mount needs `source:` with a path of this machine";
@@ -106,7 +110,7 @@ impl Canon<'_, '_> {
                 match mount.get_mut("target") {
                     Some(target) => {
                         let text = target.as_text().unwrap_or_default();
-                        if text.starts_with('/') || !self.raw(text) {
+                        if normalize && (text.starts_with('/') || !self.raw(text)) {
                             target.value = Value::Text(clean(text));
                         }
                     }
@@ -115,7 +119,7 @@ impl Canon<'_, '_> {
                         self.missing(&path, "target", place, hint);
                     }
                 }
-                drop_bare(mount, &["source"]);
+                drop_bare(mount, &["source", "target"]);
             }
         }
         unique(Some(mounts), |mount| {
@@ -210,6 +214,7 @@ impl Canon<'_, '_> {
     }
 
     pub(super) fn device_requests(&mut self, entries: &mut Entries) {
+        let written = self.as_written;
         if let Some(gpus) = entries.get_mut("gpus")
             && let Value::List(items) = &mut gpus.value
         {
@@ -220,14 +225,14 @@ impl Canon<'_, '_> {
                     let diag = diag.path(&self.path.key("gpus").index(at));
                     self.session.diags.push(diag.hint("remove one of them"));
                 }
-                whole_device(item);
+                whole_device(item, written);
             }
         }
         if let Some(Value::Text(text)) = entries.get("gpus").map(|gpus| &gpus.value)
             && text == "all"
             && let Some(gpus) = entries.get_mut("gpus")
         {
-            let count = Node::new(gpus.span, Value::Int(-1));
+            let count = all_devices(gpus.span, written);
             let request = [("count".to_owned(), count)].into_iter().collect();
             let request = Node::new(gpus.span, Value::Map(request));
             gpus.value = Value::List(vec![request]);
@@ -256,13 +261,13 @@ impl Canon<'_, '_> {
                     .diags
                     .push(Diagnostic::error(fault).at(item.place()).path(&path));
             }
-            whole_device(item);
+            whole_device(item, written);
         }
     }
 }
 
 /// Resolves `.`, `..` and doubled slashes of a path by name.
-fn clean(path: &str) -> String {
+pub(super) fn clean(path: &str) -> String {
     let absolute = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -307,17 +312,25 @@ pub(super) fn unique(list: Option<&mut Node>, key: impl Fn(&Node) -> Option<Stri
     *items = kept;
 }
 
+/// The count that asks for all devices.
+fn all_devices(span: Span, written: bool) -> Node {
+    match written {
+        true => Node::text(span, "all"),
+        false => Node::new(span, Value::Int(-1)),
+    }
+}
+
 /// A request that says neither how many nor which asks for all; none at all is not said.
-fn whole_device(request: &mut Node) {
+fn whole_device(request: &mut Node, written: bool) {
     let span = request.span;
-    let none = matches!(request.get("count").map(|n| &n.value), Some(Value::Int(0)));
+    let none = !written && matches!(request.get("count").map(|n| &n.value), Some(Value::Int(0)));
     let Some(entries) = request.entries_mut() else {
         return;
     };
     if none {
         entries.shift_remove("count");
     } else if !entries.contains_key("count") && !entries.contains_key("device_ids") {
-        entries.insert("count".to_owned(), Node::new(span, Value::Int(-1)));
+        entries.insert("count".to_owned(), all_devices(span, written));
     }
     drop_bare(entries, &["device_ids"]);
 }

@@ -120,6 +120,7 @@ pub(super) fn canon(checked: Checked, frame: &Frame<'_>, session: &mut Session<'
         resolve_env: frame.resolve_env,
         name_env_files: frame.name_env_files,
         as_written: frame.as_written,
+        normalize: frame.normalize,
     };
     let place = Span::new(crate::base::span::SourceId(0), 0, 0);
     let root = walk.object(&PROJECT, Node::new(place, Value::Map(checked.root)));
@@ -198,6 +199,8 @@ struct Canon<'s, 'e> {
     name_env_files: bool,
     /// Whether scalars stay as they were written.
     as_written: bool,
+    /// Whether implied values are filled in.
+    normalize: bool,
 }
 
 impl Canon<'_, '_> {
@@ -274,7 +277,7 @@ impl Canon<'_, '_> {
         }
         let external = entries
             .get("external")
-            .is_some_and(|external| !external.is_null());
+            .is_some_and(|external| matches!(external.value, Value::Bool(true)));
         if external && section == "volumes" {
             for other in ["driver", "driver_opts", "labels"] {
                 let Some(node) = entries.get(other) else {
@@ -296,7 +299,10 @@ impl Canon<'_, '_> {
         }
         if let Some(file) = entries.get_mut("file") {
             let path = self.resolve(file.span, file.as_text().unwrap_or_default());
-            file.value = Value::Text(path);
+            file.value = match path.is_empty() {
+                true => Value::Null,
+                false => Value::Text(path),
+            };
         }
         self.bind_device(section, entries);
         if section == "networks" && frame.normalize && !frame.as_written {
@@ -312,6 +318,9 @@ impl Canon<'_, '_> {
             entries
                 .entry("name".to_owned())
                 .or_insert_with(|| text(full));
+        }
+        if frame.as_written {
+            return;
         }
         if entries.get("name").and_then(Node::as_text) == Some("") {
             entries.shift_remove("name");
@@ -361,6 +370,7 @@ impl Canon<'_, '_> {
         let bare = |key: &str| entries.get(key).is_none_or(Node::is_null);
         let sourceless = section == "secrets"
             && self.consistent
+            && !self.as_written
             && !external
             && !says("file")
             && bare("environment");
@@ -386,8 +396,13 @@ impl Canon<'_, '_> {
         if self.raw(path) || path.starts_with('/') || self.relative_to.is_some() {
             return self.resolve(span, path);
         }
-        let path = self.session.absolute(span, path);
-        path.to_string_lossy().into_owned()
+        let dir = self.session.origin(span.source).map(|origin| &origin.dir);
+        let full = self.session.absolute(span, path);
+        match &self.relative_to {
+            Some(base) if dir.is_none_or(|dir| dir == base) => path.to_owned(),
+            Some(base) => relative(&full, base),
+            None => full.to_string_lossy().into_owned(),
+        }
     }
 
     /// Makes a path absolute, or relative to the project where that is asked for.

@@ -25,7 +25,7 @@ impl Canon<'_, '_> {
             self.build(build, span, normalize);
         }
         self.ports(entries);
-        self.mounts(entries);
+        self.mounts(entries, normalize);
         self.devices(entries);
         self.grants(entries);
         self.device_requests(entries);
@@ -87,7 +87,7 @@ impl Canon<'_, '_> {
             }
         }
         if let Some(args) = entries.get_mut("args").and_then(Node::entries_mut) {
-            args.retain(|_, arg| !arg.is_null());
+            args.retain(|_, arg| !normalize || !arg.is_null());
             if args.is_empty() {
                 entries.shift_remove("args");
             }
@@ -112,6 +112,10 @@ impl Canon<'_, '_> {
                 .or_insert_with(default);
         }
         drop_bare(entries, &["dockerfile", "dockerfile_inline"]);
+        if let Some(Value::List(items)) = entries.get_mut("secrets").map(|node| &mut node.value) {
+            let secrets = items.iter_mut().filter_map(Node::entries_mut);
+            secrets.for_each(|secret| drop_bare(secret, &["target"]));
+        }
     }
 
     fn watch(&mut self, entries: &mut Entries) {
@@ -345,7 +349,9 @@ fn number(node: &Node) -> Option<i128> {
 pub(super) fn normalise(entries: &mut Entries, span: Span, as_written: bool) {
     let alone = entries.contains_key("network_mode")
         || entries.contains_key("provider")
-        || entries.contains_key("networks");
+        || entries
+            .get("networks")
+            .is_some_and(|networks| !networks.is_bare());
     if !alone {
         let default = [("default".to_owned(), Node::new(span, Value::Null))]
             .into_iter()

@@ -4,6 +4,7 @@
 //! Rules: Compose Specification, `ports`, `volumes`, `devices`; one-letter sources are Windows drives, as Compose.
 
 use super::Canon;
+use super::lists::clean;
 use super::unit::Wrong;
 use crate::base::diag::nearest;
 use crate::compose::tree::{Entries, Node, Value};
@@ -242,11 +243,15 @@ pub(super) fn volume(canon: &mut Canon<'_, '_>, node: &Node, text: &str) -> Opti
             _ => {}
         }
     }
+    let target = match canon.raw(target) && !target.starts_with('/') {
+        true => target.to_owned(),
+        false => clean(target),
+    };
     let kind = if bind { "bind" } else { "volume" };
     let long = Long::new(node)
         .text("type", kind)
         .text("source", source)
-        .text("target", target);
+        .text("target", &target);
     let long = if read_only {
         long.set("read_only", Value::Bool(true))
     } else {

@@ -228,7 +228,11 @@ fn empty_keys_of_resources_exclude_others_and_are_not_printed() {
         ("secrets", "{environment: ''}", "must be set"),
         ("secrets", "{external: false}", "must be set"),
         ("secrets", "{driver: x}", "must be set"),
-        ("secrets", "{file: f, driver_opts: {a: 1.5}}", "is a number"),
+        (
+            "secrets",
+            "{file: f, driver_opts: {a: 1.5}}",
+            "no whole number",
+        ),
         (
             "volumes",
             "{external: true, labels: {}}",
@@ -239,6 +243,47 @@ fn empty_keys_of_resources_exclude_others_and_are_not_printed() {
         let error = whole(&text(section, body)).err().unwrap_or_default();
         assert!(error.contains(want), "{section}: {body}: {error}");
     }
+}
+
+#[test]
+fn paths_that_stay_relative_and_implied_values_that_are_not_filled_in() {
+    let load = |text: &str, resolve_paths: bool, normalize: bool, interpolate: bool| {
+        let request = LoadRequest {
+            files: vec![PathBuf::from("-")],
+            stdin: Some(format!("services: {{a: {{image: x, {text}}}}}")),
+            print_only: true,
+            resolve_paths,
+            normalize,
+            interpolate,
+            ..LoadRequest::default()
+        };
+        let env = Env {
+            cwd: PathBuf::from("/w"),
+            ..Env::default()
+        };
+        let project = load(&request, &env).unwrap_or_else(|e| panic!("{text}: {e}"));
+        project.document["services"]["a"].clone()
+    };
+    let a = load(
+        "build: {context: ../x, additional_contexts: {c: y}}",
+        false,
+        true,
+        true,
+    );
+    assert_eq!(a["build"]["context"], "../x");
+    assert_eq!(a["build"]["additional_contexts"]["c"], "y");
+    assert_eq!(
+        load("build: {}", false, true, true)["build"]["context"],
+        "."
+    );
+    let a = load(
+        "build: {args: [A]}, volumes: [{type: volume, target: ./t}]",
+        true,
+        false,
+        true,
+    );
+    assert_eq!(a["build"]["args"].to_string(), r#"{"A":null}"#);
+    assert_eq!(a["volumes"][0]["target"], "./t");
 }
 
 #[test]
@@ -302,7 +347,7 @@ fn numbers_that_compose_cuts_or_refuses_are_cut_or_refused() {
         ("mem_limit: 8589934592g", "too large"),
         ("mem_limit: 9223372036854775808", "too large"),
         ("shm_size: \"1\\u00a0g\"", "spaces"),
-        ("storage_opt: {size: 1.5}", "is a number"),
+        ("storage_opt: {size: 1.5}", "no whole number"),
         ("build: {ulimits: {n: '5'}}", "is a string"),
         (
             "volumes: [{type: tmpfs, target: /t, tmpfs: {mode: '755'}}]",

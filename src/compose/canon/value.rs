@@ -93,7 +93,9 @@ impl Canon<'_, '_> {
                 }
                 filled(node.with(Value::List(items)))
             }
-            Rule::Labels | Rule::Contexts | Rule::Options | Rule::LogOptions | Rule::TextMap => {
+            Rule::Labels | Rule::Contexts | Rule::TextMap => filled(self.labels(node)),
+            Rule::Options | Rule::LogOptions => {
+                self.whole_options(&node);
                 filled(self.labels(node))
             }
             Rule::Vars => filled(self.vars(node)),
@@ -463,6 +465,33 @@ impl Canon<'_, '_> {
         node
     }
 
+    /// Reports fractions in options that take texts and whole numbers only.
+    fn whole_options(&mut self, node: &Node) {
+        let part = |at: usize| match self.path.0.get(at) {
+            Some(Key::Name(name)) => name.as_str(),
+            _ => "",
+        };
+        if part(2) != "storage_opt" && (part(0), part(2)) != ("secrets", "driver_opts") {
+            return;
+        }
+        for entry in node
+            .entries()
+            .into_iter()
+            .flat_map(|entries| entries.values())
+        {
+            if matches!(entry.value, Value::Float(_)) {
+                let text = entry.scalar().unwrap_or_default();
+                let fault = format!("the option is no whole number, but `{text}`");
+                let wrong = Wrong::of(&text, fault, "expected a text or a whole number");
+                self.wrong(
+                    entry,
+                    &text,
+                    wrong.hint(format!("put it in quotes: \"{text}\"")),
+                );
+            }
+        }
+    }
+
     /// Bare names take their value from the variables of the file they stand in; unset ones stay empty.
     /// Whether the value at hand is that of a key.
     pub(super) fn at_key(&self, key: &str) -> bool {
@@ -481,15 +510,13 @@ impl Canon<'_, '_> {
             }
         }
         let mut node = merge::pairs(node);
+        let bare = !self.normalize && self.path.0.last() == Some(&Key::Name("args".to_owned()));
         if let Some(entries) = node.entries_mut() {
             for (name, entry) in entries {
                 let source = entry.key_place().source;
                 let set = || {
-                    self.session
-                        .origin(source)?
-                        .vars
-                        .get(name.as_str())
-                        .cloned()
+                    let origin = self.session.origin(source).filter(|_| !bare)?;
+                    origin.vars.get(name.as_str()).cloned()
                 };
                 entry.value = match entry.scalar().or_else(set) {
                     Some(text) => Value::Text(text),

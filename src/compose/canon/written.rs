@@ -6,6 +6,7 @@
 use super::lists::unique;
 use super::service::normalise;
 use super::{Canon, is_address};
+use crate::base::key::Key;
 use crate::base::span::Span;
 use crate::compose::schema::{Rule, Short};
 use crate::compose::tree::{Entries, Node, Value, Value::List};
@@ -38,22 +39,40 @@ impl Canon<'_, '_> {
                     short => self.short(*short, node),
                 }
             }
-            (Rule::TextOrSet, Value::Text(_))
-                if !["dns_search", "tmpfs"].iter().any(|key| self.at_key(key)) =>
-            {
-                let item = Node {
-                    key: None,
-                    ..node.clone()
+            // its empty addresses say nothing
+            (Rule::TextOrSet, Value::Text(text)) if self.is_last("dns") => {
+                let items = match text.is_empty() {
+                    true => Vec::new(),
+                    false => vec![Node::text(node.span, text.clone())],
                 };
+                Some(node.with(List(items)))
+            }
+            (Rule::TextOrUnique, Value::Text(text)) => {
+                let item = Node::text(node.span, text.clone());
                 Some(node.with(List(vec![item])))
             }
             (Rule::Labels | Rule::Vars, List(_)) => Some(once(node, |text| {
                 text.split('=').next().unwrap_or_default()
             })),
-            (Rule::Set | Rule::TextOrSet | Rule::Hosts, List(_)) => Some(once(node, |text| text)),
+            (Rule::TextOrSet, List(_)) if self.is_last("label_file") => Some(node),
+            (Rule::TextOrSet, List(_)) if self.is_last("dns") => {
+                let mut node = once(node, |text| text);
+                if let List(items) = &mut node.value {
+                    items.retain(|item| item.as_text() != Some(""));
+                }
+                Some(node)
+            }
+            (Rule::Set | Rule::TextOrSet | Rule::Hosts | Rule::Exposed, List(_)) => {
+                Some(once(node, |text| text))
+            }
             (Rule::Named(named, rule), List(_) | Map(_)) => Some(self.named(*named, rule, node)),
             _ => Some(node),
         }
+    }
+
+    /// Whether this is the key of the value at hand.
+    fn is_last(&self, name: &str) -> bool {
+        matches!(self.path.0.last(), Some(Key::Name(key)) if key == name)
     }
 
     /// Completes one service as far as that needs no value's meaning.
@@ -80,9 +99,10 @@ impl Canon<'_, '_> {
             self.written_build(build, normalize);
         }
         self.ports(entries);
-        self.mounts(entries);
+        self.mounts(entries, normalize);
         self.devices(entries);
         self.grants(entries);
+        self.device_requests(entries);
         let watch = entries
             .get_mut("develop")
             .and_then(Node::entries_mut)
@@ -162,6 +182,16 @@ impl Canon<'_, '_> {
             };
             ssh.value = Value::Map(items.iter().filter_map(entry).collect());
         }
+        if let Some(args) = entries.get_mut("args").filter(|_| normalize) {
+            // An argument without a value is gone, also where a variable has one.
+            match &mut args.value {
+                List(items) => {
+                    items.retain(|item| item.as_text().is_none_or(|text| text.contains('=')));
+                }
+                Value::Map(entries) => entries.retain(|_, entry| !entry.is_null()),
+                _ => {}
+            }
+        }
         if normalize && !entries.contains_key("dockerfile_inline") {
             let dockerfile = || Node::text(place, "Dockerfile");
             entries
@@ -202,7 +232,7 @@ impl Canon<'_, '_> {
     /// Makes the path of a node absolute.
     fn written_path(&self, node: Option<&mut Node>) {
         let Some(node) = node else { return };
-        if let Some(text) = node.as_text() {
+        if let Some(text) = node.as_text().filter(|text| !text.is_empty()) {
             node.value = Value::Text(self.resolve(node.span, text));
         }
     }

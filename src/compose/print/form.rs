@@ -22,6 +22,8 @@ pub(super) enum Form {
     Items(&'static Self),
     /// A mapping with known keys.
     Keys(&'static [Field]),
+    /// As `Free`, but some keys have a form.
+    Sorted(&'static [Field]),
     /// As `Keys`, and left out of YAML when it says nothing.
     Part(&'static [Field]),
 }
@@ -74,6 +76,23 @@ pub(super) static VARIABLES: Form = Form::Each(&Form::Keys(keys![
     "required",
     "Required",
 ]));
+
+/// A document that is bound to no types: lists whose items are held apart stay lists when they are empty.
+pub(super) static RAW: Form = Form::Sorted(keys![
+    "services" => &Form::Each(&RAW_SERVICE),
+    "networks" => &Form::Each(&RAW_LABELS),
+]);
+static RAW_LABELS: Form = Form::Sorted(keys!["labels" => &LIST]);
+static RAW_SERVICE: Form = Form::Sorted(keys![
+    "annotations" => &LIST, "cap_add" => &LIST, "cap_drop" => &LIST, "configs" => &LIST, "devices" => &LIST,
+    "dns" => &LIST, "dns_opt" => &LIST, "dns_search" => &LIST, "env_file" => &LIST, "expose" => &LIST,
+    "labels" => &LIST, "links" => &LIST, "ports" => &LIST, "profiles" => &LIST, "secrets" => &LIST,
+    "sysctls" => &LIST, "tmpfs" => &LIST, "volumes" => &LIST,
+    "build" => &Form::Sorted(keys!["labels" => &LIST, "tags" => &LIST]),
+    "deploy" => &RAW_LABELS,
+    "networks" => &Form::Each(&Form::Sorted(keys!["aliases" => &LIST, "link_local_ips" => &LIST])),
+]);
+static LIST: Form = Form::Items(&FREE);
 
 /// A service.
 pub(super) static SERVICE: Form = Form::Keys(keys![
@@ -262,6 +281,7 @@ impl Form {
                 return known;
             }
             Self::Each(form) => each(object, form),
+            Self::Sorted(fields) => formed(object, fields),
             Self::Free => each(object, &FREE),
             Self::Leaf | Self::Items(_) => each(object, &LEAF),
         };
@@ -277,6 +297,7 @@ impl Form {
                 return known;
             }
             Self::Each(form) => each(object, form),
+            Self::Sorted(fields) => formed(object, fields),
             Self::Free => each(object, &FREE),
             Self::Leaf | Self::Items(_) => each(object, &LEAF),
         };
@@ -299,6 +320,14 @@ impl Form {
 
 fn each<'v>(object: &'v Map<String, Value>, form: &'static Form) -> Vec<Entry<'v>> {
     let entry = |(key, value): (&'v String, &'v Value)| (key.as_str(), value, form);
+    object.iter().map(entry).collect()
+}
+
+fn formed<'v>(object: &'v Map<String, Value>, fields: &'static [Field]) -> Vec<Entry<'v>> {
+    let entry = |(key, value): (&'v String, &'v Value)| {
+        let field = fields.iter().find(|field| field.key == key.as_str());
+        (key.as_str(), value, field.map_or(&FREE, |field| field.form))
+    };
     object.iter().map(entry).collect()
 }
 
@@ -460,6 +489,21 @@ mod tests {
             ["build", "image", "x-a", "x-b"]
         );
         assert_eq!(keys(SERVICE.in_json(object)), ["build", "command", "image"]);
+    }
+
+    #[test]
+    fn lists_whose_items_are_held_apart_are_known_without_types_too() {
+        let value = serde_json::json!({"services": {"a": {"ports": [], "command": []}}});
+        let printed = crate::compose::print::raw(
+            value.as_object().expect("an object"),
+            crate::compose::print::Format::Json,
+        );
+        let parsed: Value = serde_json::from_str(&printed).expect("JSON");
+        let a = &parsed["services"]["a"];
+        assert_eq!(
+            (a["ports"].to_string(), a["command"].to_string()),
+            ("[]".into(), "null".into())
+        );
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub fn typed(document: &Map<String, Value>, format: Format) -> String {
 pub fn raw(document: &Map<String, Value>, format: Format) -> String {
     match format {
         Format::Yaml => yaml::document(document, &form::FREE, 2),
-        Format::Json => json::document(document, &form::FREE, 2),
+        Format::Json => json::document(document, &form::RAW, 2),
     }
 }
 
