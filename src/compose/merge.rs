@@ -794,6 +794,10 @@ mod tests {
             r#"{"labels":{"x":1,"y":null}}"#
         );
         assert_eq!(
+            both("labels: {x: 1}", "labels: ''"),
+            r#"{"labels":{"":null,"x":1}}"#
+        );
+        assert_eq!(
             both("ulimits: {n: {soft: 1, hard: 2}}", "ulimits: {n: 5}"),
             r#"{"ulimits":{"n":5}}"#
         );

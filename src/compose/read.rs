@@ -347,7 +347,7 @@ impl<'d> Builder<'d> {
             // What it is in place of fits where it stands, so that this is the only finding.
             let merges = self.frames.iter().rev().take(2).any(|frame| {
                 let key = frame.key.as_ref();
-                key.is_some_and(|(key, _)| key == "<<")
+                key.is_some_and(|(key, _)| key == MERGE)
             });
             let value = match merges {
                 true => Value::Map(Entries::default()),

@@ -52,7 +52,43 @@ pub(super) fn check(
         let node = canonical.services.get(name.as_str());
         !node.is_some_and(|node| frame.is_off(node))
     };
-    cycles(&bound.services.iter().filter(on).collect(), session);
+    let on: On<'_> = bound.services.iter().filter(on).collect();
+    if frame.consistent {
+        containers(&on, session);
+    }
+    cycles(&on, session);
+}
+
+/// Reports each service that gives its container the name of another one's.
+fn containers(on: &On<'_>, session: &mut Session<'_>) {
+    let mut named: BTreeMap<&str, (&ServiceName, Option<Span>)> = BTreeMap::new();
+    for (service, definition) in on {
+        let Some(name) = &definition.container_name else {
+            continue;
+        };
+        let Some((first, place)) = named.get(name.value.as_str()) else {
+            named.insert(&name.value, (service, name.span));
+            continue;
+        };
+        let text = format!(
+            "the containers of `{first}` and `{service}` have one name: {}",
+            name.value
+        );
+        let path = KeyPath::root().key("services").key(service.as_str());
+        let fault = Diagnostic::error(text)
+            .at(name.span)
+            .path(&path.key("container_name"))
+            .label("a container has this name already");
+        let fault = match *place == name.span {
+            true => {
+                fault.hint("give each service a `container_name` of its own below its `extends`")
+            }
+            false => fault
+                .related(*place, format!("`{first}` has it here"))
+                .hint("give one of them another name, or leave `container_name` out"),
+        };
+        session.diags.push(fault);
+    }
 }
 
 /// Services with an error already: a key that is missing there may be one that was refused.
