@@ -525,7 +525,10 @@ fn as_lines(node: Node) -> Node {
     };
     let line = |(key, entry): (&String, &Node)| {
         let text = entry.scalar().map(|value| format!("{key}={value}"));
-        Node::text(entry.span, text.unwrap_or_else(|| key.clone()))
+        Node {
+            tag: entry.tag,
+            ..Node::text(entry.span, text.unwrap_or_else(|| key.clone()))
+        }
     };
     let items = entries.iter().map(line).collect();
     node.with(Value::List(items))

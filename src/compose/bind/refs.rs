@@ -53,9 +53,7 @@ pub(super) fn check(
         !node.is_some_and(|node| frame.is_off(node))
     };
     let on: On<'_> = bound.services.iter().filter(on).collect();
-    if frame.consistent {
-        containers(&on, session);
-    }
+    containers(&on, session);
     cycles(&on, session);
 }
 
