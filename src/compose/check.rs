@@ -303,9 +303,9 @@ impl Walk<'_> {
         )
     }
 
-    /// Whether the key at hand has a name; reports one that is empty.
+    /// Whether the key at hand has a name; reports one that is empty, but not of a line of a list that was merged.
     fn is_named(&mut self, node: &Node) -> bool {
-        let named = !self.is_key("");
+        let named = !self.is_key("") || node.key == Some(node.span);
         if !named {
             let fault = Diagnostic::error("the name is empty")
                 .at(node.key_place())

@@ -52,9 +52,41 @@ pub(super) fn check(
         let node = canonical.services.get(name.as_str());
         !node.is_some_and(|node| frame.is_off(node))
     };
-    let on = bound.services.iter().filter(on).collect();
-    container_names(&on, session);
+    let on: On<'_> = bound.services.iter().filter(on).collect();
+    containers(&on, session);
     cycles(&on, session);
+}
+
+/// Reports each service that gives its container the name of another one's.
+fn containers(on: &On<'_>, session: &mut Session<'_>) {
+    let mut named: BTreeMap<&str, (&ServiceName, Option<Span>)> = BTreeMap::new();
+    for (service, definition) in on {
+        let Some(name) = &definition.container_name else {
+            continue;
+        };
+        let Some((first, place)) = named.get(name.value.as_str()) else {
+            named.insert(&name.value, (service, name.span));
+            continue;
+        };
+        let text = format!(
+            "the containers of `{first}` and `{service}` have one name: {}",
+            name.value
+        );
+        let path = KeyPath::root().key("services").key(service.as_str());
+        let fault = Diagnostic::error(text)
+            .at(name.span)
+            .path(&path.key("container_name"))
+            .label("a container has this name already");
+        let fault = match *place == name.span {
+            true => {
+                fault.hint("give each service a `container_name` of its own below its `extends`")
+            }
+            false => fault
+                .related(*place, format!("`{first}` has it here"))
+                .hint("give one of them another name, or leave `container_name` out"),
+        };
+        session.diags.push(fault);
+    }
 }
 
 /// Services with an error already: a key that is missing there may be one that was refused.
@@ -284,32 +316,6 @@ fn add(section: &str, name: &str) -> String {
 
 /// The services that are on.
 type On<'b> = BTreeMap<&'b ServiceName, &'b Service>;
-
-/// Reports container names that two services claim.
-fn container_names(on: &On<'_>, session: &mut Session<'_>) {
-    let mut taken: BTreeMap<&str, (&ServiceName, Option<Span>)> = BTreeMap::new();
-    for (name, service) in on {
-        let Some(container) = &service.container_name else {
-            continue;
-        };
-        let Some((first, place)) = taken.get(container.value.as_str()) else {
-            taken.insert(&container.value, (name, container.span));
-            continue;
-        };
-        let path = KeyPath::root().key("services").key(name.as_str());
-        let fault = format!(
-            "the container name `{}` is taken by the service `{first}`",
-            container.value
-        );
-        let fault = Diagnostic::error(fault)
-            .at(container.span)
-            .path(&path.key("container_name"))
-            .label("each container has a name of its own")
-            .related(*place, "the other container");
-        let hint = "remove one of them: without it, a name is made of project and service";
-        session.diags.push(fault.hint(hint));
-    }
-}
 
 /// Reports each service that waits for itself, with the shortest way round.
 fn cycles(on: &On<'_>, session: &mut Session<'_>) {

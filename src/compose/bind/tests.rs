@@ -269,6 +269,17 @@ networks: {n: }
             "<stdin>:3:107: services.b.networks: the network `m` is not defined",
         ]
     );
+    let names = "services:
+  a: {image: x, container_name: one}
+  b: {image: x, container_name: one, profiles: [p]}
+";
+    assert_eq!(errors(names, &[]), Vec::<String>::new());
+    assert_eq!(
+        errors(names, &["p"]),
+        [
+            "<stdin>:3:33: services.b.container_name: the containers of `a` and `b` have one name: one"
+        ]
+    );
     let context = "services:
   a: {build: {context: ., additional_contexts: {c: 'service:b'}}}
   b: {image: x}

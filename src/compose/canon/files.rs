@@ -26,7 +26,10 @@ impl Canon<'_, '_> {
             return;
         };
         unique(Some(&mut files), |file| {
-            file.text_of("path").map(str::to_owned)
+            let path = file.text_of("path")?;
+            let place = file.get("path").map_or(file.span, |node| node.span);
+            let dir = &self.session.origin(place.source)?.dir;
+            Some(format!("{}\0{path}", dir.display()))
         });
         if self.name_env_files {
             let named = self.named_files(&files);

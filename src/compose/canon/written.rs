@@ -7,7 +7,6 @@ use super::lists::unique;
 use super::service::normalise;
 use super::{Canon, is_address};
 use crate::base::key::Key;
-use crate::base::span::Span;
 use crate::compose::schema::{Rule, Short};
 use crate::compose::tree::{Entries, Node, Value, Value::List};
 
@@ -154,7 +153,7 @@ impl Canon<'_, '_> {
             self.written_path(Some(context));
         }
         if let Some(args) = entries.get_mut("args").filter(|_| normalize) {
-            self.written_args(args);
+            written_args(args);
         }
         let contexts = entries.get_mut("additional_contexts");
         for context in contexts
@@ -200,41 +199,21 @@ impl Canon<'_, '_> {
         }
     }
 
-    /// Gives the arguments without a value those of the variables of their names, and drops the others.
-    fn written_args(&self, args: &mut Node) {
-        let set = |name: &str, place: Span| {
-            let origin = self.session.origin(place.source)?;
-            origin.vars.get(name).cloned()
-        };
-        match &mut args.value {
-            List(items) => items.retain_mut(|item| match item.as_text() {
-                Some(name) if !name.contains('=') => {
-                    let line = set(name, item.span).map(|value| format!("{name}={value}"));
-                    let found = line.is_some();
-                    item.value = line.map_or(Value::Null, Value::Text);
-                    found
-                }
-                _ => true,
-            }),
-            Value::Map(entries) => entries.retain(|name, entry| {
-                if !entry.is_null() {
-                    return true;
-                }
-                let value = set(name, entry.key_place());
-                let found = value.is_some();
-                entry.value = value.map_or(Value::Null, Value::Text);
-                found
-            }),
-            _ => {}
-        }
-    }
-
     /// Makes the path of a node absolute.
     fn written_path(&self, node: Option<&mut Node>) {
         let Some(node) = node else { return };
         if let Some(text) = node.as_text().filter(|text| !text.is_empty()) {
             node.value = Value::Text(self.resolve(node.span, text));
         }
+    }
+}
+
+/// Drops the arguments without a value: those of the variables of their names are known where all is interpolated.
+fn written_args(args: &mut Node) {
+    match &mut args.value {
+        List(items) => items.retain(|item| item.as_text().is_none_or(|text| text.contains('='))),
+        Value::Map(entries) => entries.retain(|_, entry| !entry.is_null()),
+        _ => {}
     }
 }
 

@@ -26,8 +26,16 @@ const IMPORTED: [&str; 7] = [
 /// What `include` has brought in so far.
 #[derive(Debug, Default)]
 pub(super) struct Models {
-    entries: BTreeMap<Entry, Vec<(Rc<Vars>, Option<Node>)>>,
+    entries: BTreeMap<Entry, Vec<Met>>,
     vars: BTreeMap<(Vec<PathBuf>, Bounds), Vec<Env>>,
+}
+
+/// An entry that was met with some variables.
+#[derive(Debug)]
+struct Met {
+    vars: Rc<Vars>,
+    /// What it brought in, if that was kept.
+    model: Option<Node>,
 }
 
 /// What an entry of `include` means, but for its variables.
@@ -51,12 +59,13 @@ impl Models {
     /// Whether an entry was met before, and what it brought in if it was kept.
     fn find(&self, entry: &Entry, vars: &Rc<Vars>) -> Option<&Option<Node>> {
         let known = self.entries.get(entry)?;
-        let twin = known.iter().rev().find(|(own, _)| Rc::ptr_eq(own, vars))?;
-        Some(&twin.1)
+        let twin = known.iter().rev().find(|met| Rc::ptr_eq(&met.vars, vars))?;
+        Some(&twin.model)
     }
     /// Notes an entry, with what it brought in if that is to be kept.
     fn note(&mut self, entry: Entry, vars: Rc<Vars>, model: Option<Node>) {
-        self.entries.entry(entry).or_default().push((vars, model));
+        let met = self.entries.entry(entry).or_default();
+        met.push(Met { vars, model });
     }
 }
 
