@@ -165,7 +165,7 @@ pub(super) fn expected(rule: &Rule) -> &'static str {
         Rule::Bytes | Rule::WholeBytes => "a byte size such as 512m",
         Rule::BytesText => "a byte size with its unit such as 512m",
         Rule::Duration | Rule::Period => "a duration such as 10s",
-        Rule::Mode => "a file mode such as 0440",
+        Rule::Mode | Rule::Bits => "a file mode such as 0440",
         Rule::Texts | Rule::Set | Rule::Unique | Rule::Exposed | Rule::Groups | Rule::List(_) => {
             "a list"
         }

@@ -154,10 +154,6 @@ impl Walk<'_> {
                 self.report(node, fault, label, hint);
                 false
             }
-            (Rule::Ulimit, Text(_) | Value::Null) if self.is_build() => {
-                self.wrong_kind(rule, node);
-                false
-            }
             (Rule::Count, Value::Float(number)) if self.is_key("retries") && *number >= 0.0 => true,
             (rule, value) if fits(rule, value) => true,
             (Rule::Strict(rule), _) => {
@@ -276,11 +272,6 @@ impl Walk<'_> {
 
     fn is_key(&self, name: &str) -> bool {
         matches!(self.path.0.last(), Some(Key::Name(last)) if last == name)
-    }
-
-    /// Whether this is a part of a service's `build`.
-    fn is_build(&self) -> bool {
-        self.path.0.get(2).map(name_of) == Some("build")
     }
 
     /// Whether a later item of this list of pairs replaces an earlier one of the same name.
@@ -550,10 +541,7 @@ pub(super) fn fits(rule: &Rule, value: &Value) -> bool {
         return !matches!(value, Value::Text(_)) && fits(rule, value);
     }
     match value {
-        Value::Null => matches!(
-            rule,
-            R::Any | R::Own(_) | R::Nullable(_) | R::Command | R::Ulimit
-        ),
+        Value::Null => matches!(rule, R::Any | R::Own(_) | R::Nullable(_) | R::Command),
         Value::Bool(_) => {
             matches!(
                 rule,
@@ -573,6 +561,7 @@ pub(super) fn fits(rule: &Rule, value: &Value) -> bool {
                 | R::Bytes
                 | R::WholeBytes
                 | R::Mode
+                | R::Bits
                 | R::Ulimit
                 | R::DeviceCount
                 | R::Short(super::schema::Short::Port, _)

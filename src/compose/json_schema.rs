@@ -141,6 +141,7 @@ fn of(rule: &'static Rule, generator: &mut SchemaGenerator) -> Schema {
         | Rule::Natural
         | Rule::Count
         | Rule::Number
+        | Rule::Bits
         | Rule::Float
         | Rule::Bytes
         | Rule::WholeBytes

@@ -53,6 +53,10 @@ impl Canon<'_, '_> {
                 .and_then(|n| self.in_range(&node, n))
                 .filter(|n| *n != 0)
                 .map(|n| node.with(Value::Int(n))),
+            Rule::Bits => self
+                .mode(&node)
+                .filter(|bits| *bits != 0)
+                .map(|bits| node.with(Value::Int(bits.into()))),
             Rule::Natural => self
                 .natural(&node)
                 .filter(|n| *n != 0)

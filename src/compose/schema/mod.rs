@@ -56,6 +56,8 @@ pub(super) enum Rule {
     Period,
     /// A file mode; canonical as octal text.
     Mode,
+    /// A file mode; canonical as a number. Text holds octal digits.
+    Bits,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A list of texts.

@@ -3,8 +3,7 @@
 //! In: nothing. Out: shapes. Imports: its siblings.
 
 use super::Rule::{
-    Bool, Choice, Flag, Labels, Mode, Natural, Number, Object, Strict, Text, TextOrNumber,
-    WholeBytes,
+    Bits, Bool, Choice, Flag, Labels, Mode, Natural, Object, Text, TextOrNumber, WholeBytes,
 };
 use super::shape;
 
@@ -73,8 +72,8 @@ shape! {
 shape! {
     /// What only mounts in memory have.
     TMPFS {
-        /// Permissions of the directory as a number; write octal digits as `0o1777`.
-        "mode": Strict(&Number),
+        /// Permissions of the directory as a number or text; write octal digits as `0o1777` or `01777`.
+        "mode": Bits,
         /// Largest size, in bytes or with a unit.
         "size": WholeBytes,
     }
