@@ -82,6 +82,7 @@ pub fn parse_over(
 ) -> Result<Variables, DotenvError> {
     let mut found = Variables::new();
     let mut at = text.len() - without_mark(text).len();
+    let mut grown = 0;
     while let Some(start) = statement(text, at) {
         let (name, behind) = name(text, start)?;
         let value_at = match behind {
@@ -101,7 +102,14 @@ pub fn parse_over(
                     .or_else(|| found.get(name).cloned())
                     .or_else(|| below.get(name).cloned())
             };
-            template::substitute(&value, &all, unset).map_err(|error| DotenvError {
+            let filled = template::substitute(&value, &all, unset);
+            grown += filled.as_ref().map_or(0, String::len);
+            let long = grown > template::LONGEST.max(text.len());
+            let filled = filled.and_then(|value| match long {
+                false => Ok(value),
+                true => Err(TemplateError::Long),
+            });
+            filled.map_err(|error| DotenvError {
                 at: value_at,
                 fault: error.into(),
             })?
@@ -416,6 +424,13 @@ mod tests {
         let found = parse_over(text, &lookup, &below.into(), &mut Vec::new()).unwrap();
         let found: Vec<String> = found.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(found, ["A=3", "C=32h"]);
+    }
+
+    #[test]
+    fn a_file_that_doubles_its_values_is_refused() {
+        let text = format!("A=x\n{}", "A=$A$A\n".repeat(100));
+        let fault = read(&text).unwrap_err().fault;
+        assert_eq!(fault, DotenvFault::Template(TemplateError::Long));
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::base::diag::{Diagnostic, Diagnostics, nearest};
 use crate::base::key::{Key, KeyPath};
 use crate::base::span::Span;
 
+/// Bytes that the values of one file may grow to.
+const LONGEST: usize = 8 * template::LONGEST;
+
 /// Variables by name.
 pub(super) type Vars = BTreeMap<String, String>;
 
@@ -40,6 +43,7 @@ pub(super) fn expand(
         warned,
         diags,
         path: KeyPath::root(),
+        grown: 0,
     };
     let mut documents = raw.documents;
     for document in &mut documents {
@@ -62,6 +66,8 @@ struct Walk<'a> {
     warned: &'a mut BTreeSet<String>,
     diags: &'a mut Diagnostics,
     path: KeyPath,
+    /// Bytes that values with variables add up to.
+    grown: usize,
 }
 
 impl Walk<'_> {
@@ -88,7 +94,13 @@ impl Walk<'_> {
             Value::Text(text) if text.contains('$') => {
                 let mut unset = Vec::new();
                 let mut whole = String::new();
-                match template::substitute(text, &|name| self.vars.get(name).cloned(), &mut unset) {
+                let lookup = |name: &str| self.vars.get(name).cloned();
+                let filled = match self.grown > LONGEST.max(self.source.len()) {
+                    false => template::substitute(text, &lookup, &mut unset),
+                    true => Err(TemplateError::Long),
+                };
+                self.grown += filled.as_ref().map_or(0, String::len);
+                match filled {
                     Ok(filled) => whole = std::mem::replace(text, filled),
                     Err(error) => {
                         let fault = self.fault(text, node.span, place, &error);
@@ -119,6 +131,7 @@ impl Walk<'_> {
                 };
                 (name.clone(), format!("`{name}` {state}"))
             }
+            TemplateError::Long => ("$".to_owned(), "too long".to_owned()),
             TemplateError::Deep => ("${".to_owned(), "too many levels".to_owned()),
         };
         let place = part_of(self.source, text, &part, written).unwrap_or(place);

@@ -7,6 +7,11 @@
 /// References inside references that are followed; every one of them is filled in, needed or not.
 const DEPTH: usize = 100;
 
+/// Bytes that variables may add up to: in a value, and in the values of one env file together.
+///
+/// A line such as `A=$A$A` doubles what it holds; a program can be given less than this in all of its variables.
+pub(super) const LONGEST: usize = 8 << 20;
+
 /// Why a text is no template or can't be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
@@ -24,6 +29,9 @@ pub enum TemplateError {
     /// A reference inside too many others.
     #[error("variable references are nested more than {DEPTH} levels deep")]
     Deep,
+    /// Variables that hold more and more.
+    #[error("what the variables stand for grows beyond {} MiB", LONGEST >> 20)]
+    Long,
 }
 
 impl TemplateError {
@@ -45,6 +53,7 @@ impl TemplateError {
             Self::Required { name, .. } => {
                 format!("set it in the environment or in `.env`: {name}=…")
             }
+            Self::Long => "shorten the variables, or keep what they hold in a file".to_owned(),
             Self::Deep => "give the inner ones a variable of their own".to_owned(),
         }
     }
@@ -110,6 +119,9 @@ fn fill(
     let mut out = String::with_capacity(text.len());
     let mut pieces = Pieces::new(text);
     while let Some(piece) = pieces.next()? {
+        if out.len() > LONGEST.max(text.len()) {
+            return Err(TemplateError::Long);
+        }
         let Reference {
             name,
             operator,
@@ -417,6 +429,14 @@ mod tests {
             fill(&"${U:-x}".repeat(100_000)).map(|text| text.len()),
             Ok(100_000)
         );
+    }
+
+    #[test]
+    fn what_variables_add_up_to_is_bounded() {
+        let lookup = |_: &str| Some("x".repeat(LONGEST / 4));
+        let filled = |text: &str| substitute(text, &lookup, &mut Vec::new()).map(|text| text.len());
+        assert_eq!(filled("$A$A$A$A"), Ok(LONGEST));
+        assert_eq!(filled(&"$A".repeat(1000)), Err(TemplateError::Long));
     }
 
     #[test]
