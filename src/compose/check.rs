@@ -567,7 +567,7 @@ pub(super) fn fits(rule: &Rule, value: &Value) -> bool {
                 | R::Short(super::schema::Short::Port, _)
         ),
         Value::Float(number) => match rule {
-            R::Any | R::Own(_) | R::Float | R::Bytes | R::Number => true,
+            R::Any | R::Own(_) | R::Float | R::Bytes | R::Number | R::Bits => true,
             R::Count | R::Natural | R::Int | R::WholeBytes => {
                 number.fract() == 0.0 && number.abs() < 9.2e18
             }

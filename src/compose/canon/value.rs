@@ -447,6 +447,8 @@ impl Canon<'_, '_> {
     fn mode(&mut self, node: &Node) -> Option<u32> {
         let mode = match &node.value {
             Value::Int(value) => u32::try_from(*value).ok(),
+            // As Compose, which drops the fraction.
+            Value::Float(value) if (0.0..4e9).contains(value) => Some(*value as u32),
             Value::Text(text) => u32::from_str_radix(text, 8).ok(),
             _ => None,
         };
