@@ -280,6 +280,23 @@ fn extends_reaches_other_files_and_their_paths_start_there() {
 }
 
 #[test]
+fn tags_of_an_extended_service_do_not_reach_the_one_that_extends_it() {
+    let dir = Dir::new(&[
+        (
+            "compose.yaml",
+            "services:\n  a: {image: x, environment: {C: '3'}}\n",
+        ),
+        (
+            "compose.override.yaml",
+            "services:\n  base: {image: y, environment: !override {A: '1'}}\n  a: {extends: base}\n",
+        ),
+    ]);
+    let project = dir.load().unwrap();
+    assert_eq!(env_of(&project, "a", "A"), Some("1"));
+    assert_eq!(env_of(&project, "a", "C"), Some("3"));
+}
+
+#[test]
 fn extends_refuses_cycles_and_unknown_services() {
     let found = errors(one("services:\n  a: {extends: b}\n  b: {extends: a}\n"));
     assert_eq!(
