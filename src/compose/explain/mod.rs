@@ -164,6 +164,28 @@ impl<'e> Explainer<'e> {
     }
 }
 
+/// A value as `config --format json` prints it: a whole number has no fraction.
+fn value_of(node: &Node) -> Json {
+    let mut value = node.to_json();
+    whole(&mut value);
+    value
+}
+
+fn whole(value: &mut Json) {
+    match value {
+        Json::Number(number) if number.is_f64() => {
+            let float = number.as_f64().unwrap_or_default();
+            // Beyond this a float is not exact, and is printed with an exponent.
+            if float.fract() == 0.0 && float.abs() < 9e15 {
+                *value = Json::from(float as i64);
+            }
+        }
+        Json::Array(items) => items.iter_mut().for_each(whole),
+        Json::Object(entries) => entries.values_mut().for_each(whole),
+        _ => {}
+    }
+}
+
 /// A value as one line of text: a string as it is, everything else as JSON.
 pub fn one_line(value: &Json) -> String {
     match value {

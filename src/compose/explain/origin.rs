@@ -425,7 +425,7 @@ impl Explainer<'_> {
 }
 
 fn json(node: Option<&Node>) -> Json {
-    node.map(Node::to_json).unwrap_or_default()
+    node.map(super::value_of).unwrap_or_default()
 }
 
 fn by(by: By) -> &'static str {

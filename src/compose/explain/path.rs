@@ -329,7 +329,10 @@ mod tests {
     fn lookup(text: &str) -> Result<String, String> {
         let root = root();
         let found = find(&root, text).map(|target| {
-            let json = target.node().map(Node::to_json).unwrap_or_default();
+            let json = target
+                .node()
+                .map(crate::compose::explain::value_of)
+                .unwrap_or_default();
             format!("{} {json}", shown(&target.path))
         });
         found.map_err(|missing| {

@@ -168,7 +168,7 @@ impl Explainer<'_> {
             containers.push(Container {
                 service: service.clone(),
                 off: self.off(&target),
-                value: node.to_json(),
+                value: super::value_of(node),
                 provenance: self.provenance(&target),
                 overrode: self.overrode(&target),
             });
