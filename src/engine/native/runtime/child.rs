@@ -129,7 +129,7 @@ fn enter_namespaces(birth: &Birth<'_>) -> Result<()> {
 
 /// Builds the root file system and goes there. Gives the terminal, if there is one.
 fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<Option<OwnedFd>> {
-    let null = mounts::open_null()?;
+    let null = mount::null_tree().map_err(step("take /dev/null for masks"))?;
     let cloned = mounts::clone_sources(&birth.mounts)?;
     let slave = MsFlags::MS_SLAVE | MsFlags::MS_REC;
     nix::mount::mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)
@@ -239,7 +239,10 @@ impl Last<'_> {
                 },
                 _,
             ) => {
-                set_streams([stdin, stdout, stderr]).map_err(step("connect the streams"))?;
+                let null = exec::own_null(proc);
+                let own = |stream| exec::null_in_place_of(stream, null.as_ref());
+                set_streams([own(stdin), own(stdout), own(stderr)])
+                    .map_err(step("connect the streams"))?;
             }
             (BirthStdio::Terminal, Some(slave)) => terminal::take(slave, &self.user)?,
             (BirthStdio::Terminal, None) => {

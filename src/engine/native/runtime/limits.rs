@@ -3,7 +3,7 @@
 //! Imports: `base::kernel`, `engine`, `sys`. Rules: getrlimit(2), proc_sys(5).
 
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -35,6 +35,12 @@ impl PrivateProc {
             ));
         }
         Ok(proc)
+    }
+    /// Opens what a descriptor of the caller stands for once more, for reading and writing.
+    pub(super) fn reopen(&self, fd: impl AsFd) -> std::result::Result<OwnedFd, Errno> {
+        let link = format!("self/fd/{}", fd.as_fd().as_raw_fd());
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        nix::fcntl::openat(&self.0, link.as_str(), flags, nix::sys::stat::Mode::empty())
     }
     /// Writes a value to a file.
     pub(super) fn write(&self, path: &str, value: &str) -> std::result::Result<(), Errno> {

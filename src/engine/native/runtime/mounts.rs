@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::MsFlags;
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, fstat};
 
 use super::message::step;
 use super::rootfs::{Kind, Stage, new_mount};
@@ -461,7 +461,8 @@ pub(super) fn mask(stage: &Stage, null: &OwnedFd) -> Result<()> {
             let options = [("nr_inodes", "1".to_owned()), ("mode", "755".to_owned())];
             new_mount(c"tmpfs", &options, QUIET | attr::RDONLY)?
         } else {
-            mount::clone_tree(null, Path::new(""), false).map_err(step("mask with /dev/null"))?
+            let cover = mount::clone_tree(null, Path::new(""), false);
+            cover.map_err(step("mask with /dev/null"))?
         };
         stage.attach(cover, target, path)?;
     }
@@ -482,21 +483,4 @@ fn thermal_paths() -> Vec<String> {
         .collect();
     paths.sort();
     paths
-}
-
-/// Opens the host's `/dev/null` and makes sure that it is one.
-pub(super) fn open_null() -> Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let null =
-        nix::fcntl::open(c"/dev/null", flags, Mode::empty()).map_err(step("open /dev/null"))?;
-    let found = fstat(&null).map_err(step("look at /dev/null"))?;
-    let device = SFlag::from_bits_truncate(found.st_mode & libc::S_IFMT) == SFlag::S_IFCHR;
-    if device && found.st_rdev == nix::sys::stat::makedev(1, 3) {
-        Ok(null)
-    } else {
-        Err(EngineError::failed(
-            "use /dev/null for masks",
-            "it is not the null device",
-        ))
-    }
 }
