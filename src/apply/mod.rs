@@ -34,12 +34,12 @@ use crate::image::store::Store;
 pub use crate::plan::Plan;
 use crate::plan::{BuildTweaks, down, reconcile, views};
 
-pub use crate::plan::policy::{BuildChoice, Recreate, Rmi};
+pub use crate::plan::policy::{BuildChoice, ImagePolicy, Recreate, Rmi, UpPolicy};
 pub use error::{ApplyError, Note};
 pub use observe::observe_project;
 pub use options::{
-    BuildOptions, DownOptions, KillOptions, PullOptions, RmOptions, RunOptions, StopOptions,
-    UpOptions,
+    BuildOptions, DownOptions, KillOptions, PullOptions, RmOptions, RunOptions, StartOptions,
+    StopOptions, UpOptions,
 };
 pub use run::{Final, Outcome, run};
 
@@ -88,7 +88,7 @@ pub fn lock(context: &Context, project: &ProjectName) -> Result<Box<dyn Send>, A
 }
 
 /// Plans `up`: whatever makes the selected services be as the project says. `create` is the same with
-/// [`UpOptions::start`] off.
+/// [`UpPolicy::create_only`].
 ///
 /// # Errors
 /// Faults in the project that only show beside the image or the engine's state; engine failures.
@@ -99,7 +99,7 @@ pub fn plan_up(
 ) -> Result<Plan, ApplyError> {
     let desired = observe::desired(context, project, options)?;
     let world = observe::world(context, &project.name, Some(project))?;
-    let mut plan = reconcile::reconcile(desired, &world, &options.policy())?;
+    let mut plan = reconcile::reconcile(desired, &world, &options.policy)?;
     plan.quiet_pull = options.quiet_pull;
     plan.quiet_build = options.quiet_build;
     Ok(plan)
@@ -116,7 +116,7 @@ pub fn plan_down(
     options: &DownOptions,
 ) -> Result<Plan, ApplyError> {
     let world = observe::world(context, name, project)?;
-    Ok(down::down(name, project, &world, &options.policy()))
+    Ok(down::down(name, project, &world, options))
 }
 
 /// Plans `build`.
@@ -153,7 +153,10 @@ pub fn plan_pull(
         context,
         project,
         &UpOptions {
-            pull,
+            images: ImagePolicy {
+                pull,
+                ..ImagePolicy::default()
+            },
             ..UpOptions::default()
         },
     )?;
@@ -173,13 +176,7 @@ pub fn plan_stop(
     options: &StopOptions,
 ) -> Result<Plan, ApplyError> {
     let world = observe::world(context, name, project)?;
-    Ok(views::stop(
-        name,
-        project,
-        &world,
-        &options.services,
-        options.timeout,
-    )?)
+    Ok(views::stop(name, project, &world, options)?)
 }
 
 /// Plans `start`: existing containers that do not run, dependencies first, conditions waited for.
@@ -190,16 +187,10 @@ pub fn plan_start(
     context: &Context,
     name: &ProjectName,
     project: Option<&Project>,
-    options: &UpOptions,
+    options: &StartOptions,
 ) -> Result<Plan, ApplyError> {
     let world = observe::world(context, name, project)?;
-    Ok(views::start(
-        name,
-        project,
-        &world,
-        &options.services,
-        options.wait,
-    )?)
+    Ok(views::start(name, project, &world, options)?)
 }
 
 /// Plans `restart`: stop and start of existing containers, with dependents that ask for it.
@@ -213,7 +204,7 @@ pub fn plan_restart(
     options: &StopOptions,
 ) -> Result<Plan, ApplyError> {
     let world = observe::world(context, name, project)?;
-    Ok(views::restart(name, project, &world, options.view())?)
+    Ok(views::restart(name, project, &world, options)?)
 }
 
 /// Plans `rm`: containers that do not run; with [`RmOptions::stop`] all of them.
@@ -227,7 +218,7 @@ pub fn plan_rm(
     options: &RmOptions,
 ) -> Result<Plan, ApplyError> {
     let world = observe::world(context, name, project)?;
-    Ok(views::rm(name, project, &world, &options.view())?)
+    Ok(views::rm(name, project, &world, options)?)
 }
 
 /// Plans `kill`.
@@ -241,5 +232,5 @@ pub fn plan_kill(
     options: &KillOptions,
 ) -> Result<Plan, ApplyError> {
     let world = observe::world(context, name, project)?;
-    Ok(views::kill(name, project, &world, &options.view())?)
+    Ok(views::kill(name, project, &world, options)?)
 }

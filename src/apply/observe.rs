@@ -15,7 +15,6 @@ use crate::engine::state::Observed;
 use crate::plan::World;
 use crate::plan::desired::{Desired, Facts};
 use crate::plan::images::{Fetch, ImageFacts, WantedImage, image_name, wanted};
-use crate::plan::policy::ImagePolicy;
 use crate::plan::{cause::Cause, hash};
 
 /// One picture of a project.
@@ -82,10 +81,7 @@ pub(super) fn desired(
     options: &UpOptions,
 ) -> Result<Desired, ApplyError> {
     let mut faults = Diagnostics::default();
-    let policy = ImagePolicy {
-        build: options.build,
-        pull: options.pull,
-    };
+    let policy = options.images;
     let mut facts = files::facts(project, &mut faults);
     facts.containers = foreign_containers(context, project)?;
     let mut known: BTreeMap<String, Option<ImageFacts>> = BTreeMap::new();
@@ -112,7 +108,7 @@ pub(super) fn desired(
                 continue;
             }
         };
-        let every = options
+        let every = policy
             .pull
             .or_else(|| service.pull_policy.as_ref().map(|policy| policy.value));
         let stale = match every {

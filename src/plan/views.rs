@@ -4,7 +4,6 @@
 //! Source: Docker Compose, `pkg/compose/{build,pull,stop,start,restart,remove,kill}.go`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use super::action::{Action, Step, WaitFor, When};
 use super::cause::Cause;
@@ -12,7 +11,7 @@ use super::desired::Desired;
 use super::down::{Stops, stop_all};
 use super::images::Fetch;
 use super::order::Needs;
-use super::policy::{KillView, PullView, RestartView, RmView};
+use super::policy::{KillPolicy, PullView, RmPolicy, StartPolicy, StopPolicy};
 use super::reconcile::{self, runs, who};
 use super::{Plan, PlanError, World, labels};
 use crate::base::diag::nearest;
@@ -139,13 +138,12 @@ pub fn stop(
     name: &ProjectName,
     project: Option<&Project>,
     world: &World,
-    services: &[String],
-    timeout: Option<Duration>,
+    policy: &StopPolicy,
 ) -> Result<Plan, PlanError> {
-    known(project, services)?;
+    known(project, &policy.services)?;
     let mut plan = Plan::new(name);
     plan.go_on = true;
-    let going: Vec<_> = chosen(world, services)
+    let going: Vec<_> = chosen(world, &policy.services)
         .into_iter()
         .filter(|c| runs(c))
         .map(|c| (c, Cause::Asked))
@@ -155,14 +153,14 @@ pub fn stop(
         project,
         &going,
         &Stops {
-            timeout,
+            timeout: policy.timeout,
             remove: None,
         },
     );
     Ok(plan)
 }
 
-/// Plans `start` of what exists. With `wait`, running or healthy is waited for.
+/// Plans `start` of what exists. With [`StartPolicy::wait`], running or healthy is waited for.
 ///
 /// # Errors
 /// A named service that does not exist, or that has no container.
@@ -170,17 +168,16 @@ pub fn start(
     name: &ProjectName,
     project: Option<&Project>,
     world: &World,
-    services: &[String],
-    wait: bool,
+    policy: &StartPolicy,
 ) -> Result<Plan, PlanError> {
-    known(project, services)?;
-    let mut containers = chosen(world, services);
+    known(project, &policy.services)?;
+    let mut containers = chosen(world, &policy.services);
     // As Compose: orphans, and services that are off by their profiles, stay as they are.
     containers.retain(|c| {
         let service = labels::service(c);
         project.is_none_or(|p| service.is_some_and(|name| p.services.contains_key(&name)))
     });
-    for service in services {
+    for service in &policy.services {
         let has =
             |c: &&ObservedContainer| labels::service(c).is_some_and(|s| s.as_str() == service);
         if !containers.iter().any(has) {
@@ -196,8 +193,9 @@ pub fn start(
         return Err(PlanError::Refused(text));
     }
     let mut plan = Plan::new(name);
+    plan.wait_timeout = policy.wait_timeout;
     let fresh = start_all(&mut plan, project, &containers, &BTreeMap::new());
-    if wait {
+    if policy.wait {
         for (container, node) in fresh {
             let until = WaitFor::Up { done: true };
             let action = Action::Wait {
@@ -342,14 +340,14 @@ pub fn restart(
     name: &ProjectName,
     project: Option<&Project>,
     world: &World,
-    view: RestartView<'_>,
+    policy: &StopPolicy,
 ) -> Result<Plan, PlanError> {
-    known(project, view.services)?;
-    let mut services: Vec<String> = view.services.to_vec();
+    known(project, &policy.services)?;
+    let mut services = policy.services.clone();
     let needs = Needs::read(project, &world.observed.containers);
     // Dependents that ask for it, and their dependents.
     let mut at = 0;
-    while view.dependents && at < services.len() {
+    while !policy.no_deps && at < services.len() {
         for container in chosen(world, &[]) {
             let service = labels::service(container).unwrap_or_default();
             let asks = needs
@@ -374,7 +372,7 @@ pub fn restart(
         project,
         &going,
         &Stops {
-            timeout: view.timeout,
+            timeout: policy.timeout,
             remove: None,
         },
     );
@@ -399,9 +397,9 @@ pub fn rm(
     name: &ProjectName,
     project: Option<&Project>,
     world: &World,
-    view: &RmView,
+    policy: &RmPolicy,
 ) -> Result<Plan, PlanError> {
-    known(project, &view.services)?;
+    known(project, &policy.services)?;
     let mut plan = Plan::new(name);
     plan.go_on = true;
     let ended = |c: &ObservedContainer| {
@@ -410,9 +408,9 @@ pub fn rm(
             State::Exited { .. } | State::Created | State::Removing
         )
     };
-    let going: Vec<_> = chosen(world, &view.services)
+    let going: Vec<_> = chosen(world, &policy.services)
         .into_iter()
-        .filter(|c| view.stop || ended(c))
+        .filter(|c| policy.stop || ended(c))
         .map(|c| (c, Cause::Asked))
         .collect();
     stop_all(
@@ -421,7 +419,7 @@ pub fn rm(
         &going,
         &Stops {
             timeout: None,
-            remove: Some(view.volumes),
+            remove: Some(policy.volumes),
         },
     );
     if plan.is_empty() {
@@ -438,21 +436,21 @@ pub fn kill(
     name: &ProjectName,
     project: Option<&Project>,
     world: &World,
-    view: &KillView,
+    policy: &KillPolicy,
 ) -> Result<Plan, PlanError> {
-    known(project, &view.services)?;
+    known(project, &policy.services)?;
     let mut plan = Plan::new(name);
     plan.go_on = true;
     let orphan = |c: &ObservedContainer| {
         let service = labels::service(c).unwrap_or_default();
         project.is_some_and(|project| !project.services.contains_key(&service))
     };
-    for container in chosen(world, &view.services) {
-        let named = !view.services.is_empty() || view.orphans || !orphan(container);
+    for container in chosen(world, &policy.services) {
+        let named = !policy.services.is_empty() || policy.orphans || !orphan(container);
         if container.state.is_up() && named {
             let action = Action::Kill {
                 who: who(container),
-                signal: view.signal,
+                signal: policy.signal,
             };
             plan.steps.add(Step::new(action, Cause::Asked));
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::change::{chosen, make_options};
 use super::containers::{is_oneoff, label, will_print};
-use crate::apply::{self, ApplyError, Plan, StopOptions, UpOptions};
+use crate::apply::{self, ApplyError, Plan, StopOptions, UpOptions, UpPolicy};
 use crate::base::clock::Timestamp;
 use crate::base::scalar::Signal;
 use crate::cli::app::{App, Deps, Work};
@@ -64,15 +64,19 @@ fn options(app: &App, args: &UpArgs, declared: Vec<String>) -> Result<UpOptions,
             "--wait can't be combined with --abort-on-container-exit or --exit-code-from",
         ));
     }
+    let made = make_options(app, &args.make, declared)?;
     Ok(UpOptions {
-        recreate_deps: args.always_recreate_deps,
-        renew_anonymous: args.renew_anon_volumes,
-        timeout: parse::timeout(args.timeout),
-        start: !args.no_start,
-        wait: args.wait,
-        wait_timeout: args.wait_timeout.map(Duration::from_secs),
+        policy: UpPolicy {
+            recreate_deps: args.always_recreate_deps,
+            renew_anonymous: args.renew_anon_volumes,
+            timeout: parse::timeout(args.timeout),
+            create_only: args.no_start,
+            wait: args.wait,
+            wait_timeout: args.wait_timeout.map(Duration::from_secs),
+            ..made.policy
+        },
         quiet_build: args.quiet_build,
-        ..make_options(app, &args.make, declared)?
+        ..made
     })
 }
 

@@ -116,7 +116,7 @@ pub fn reconcile(desired: Desired, world: &World, policy: &UpPolicy) -> Result<P
             draft.stops_before(service);
         }
     }
-    if policy.start {
+    if !policy.create_only {
         for name in &order {
             if let Some(service) = project.services.get(name) {
                 draft.starts(service);
