@@ -9,11 +9,12 @@ use super::action::{Action, Step, WaitFor, When};
 use super::cause::Cause;
 use super::desired::Desired;
 use super::down::{Stops, stop_all};
+use super::hooks::{self, Moment};
 use super::images::Fetch;
 use super::order::Needs;
 use super::policy::{KillPolicy, PullView, RmPolicy, StartPolicy, StopPolicy};
 use super::reconcile::{self, runs, who};
-use super::{Plan, PlanError, World, labels};
+use super::{Plan, PlanError, World, labels, pre_start};
 use crate::base::diag::nearest;
 use crate::base::name::{ProjectName, ServiceName};
 use crate::compose::model::{Condition, Project};
@@ -217,17 +218,32 @@ fn start_all<'w>(
     containers: &[&'w ObservedContainer],
     stopped: &BTreeMap<String, NodeId>,
 ) -> Vec<(&'w ObservedContainer, NodeId)> {
-    let all: Vec<ObservedContainer> = containers.iter().map(|c| (*c).clone()).collect();
-    let needs = Needs::read(project, &all);
-    let order = needs.order(all.iter().filter_map(labels::service));
+    let needs = Needs::read(project, containers.iter().copied());
+    let order = needs.order(containers.iter().filter_map(|c| labels::service(c)));
     let mut gates: BTreeMap<(ServiceName, Gate), Vec<NodeId>> = BTreeMap::new();
     let mut started = Vec::new();
     for name in &order {
         let mine: Vec<_> = containers
             .iter()
             .filter(|c| labels::service(c).as_ref() == Some(name))
+            .copied()
             .collect();
-        for container in mine {
+        if mine
+            .iter()
+            .all(|c| runs(c) && !stopped.contains_key(c.id.as_str()))
+        {
+            continue;
+        }
+        let mut waits = Vec::new();
+        for need in needs.of(name) {
+            let same = containers
+                .iter()
+                .filter(|c| labels::service(c).as_ref() == Some(&need.service));
+            let others: Vec<&ObservedContainer> = same.copied().collect();
+            waits.extend(open_gate(plan, &mut gates, need, &others, name));
+        }
+        let inits = first_starts(plan, project, name, &mine, &waits);
+        for (at, container) in mine.iter().enumerate() {
             let before = stopped.get(container.id.as_str()).copied();
             if before.is_none() && runs(container) {
                 continue;
@@ -238,32 +254,53 @@ fn start_all<'w>(
                     state: labels::state_text(container.state),
                 },
             };
-            let node = plan.steps.add(Step::new(
-                Action::Start {
-                    who: who(container),
-                },
-                cause,
-            ));
-            if let Some(before) = before {
-                plan.steps.need(node, before, When::Done);
+            let who = who(container);
+            let node = plan
+                .steps
+                .add(Step::new(Action::Start { who: who.clone() }, cause.clone()));
+            let inits = inits.get(at).copied().flatten();
+            for need in before.into_iter().chain(inits) {
+                plan.steps.need(node, need, When::Done);
             }
+            for (gate, when) in &waits {
+                plan.steps.need(node, *gate, *when);
+            }
+            let hooks = hooks::of_container(project, container, Moment::PostStart);
+            let last = plan.hooks(hooks, &who, (&cause, &[]), &[node]);
+            let last = last.unwrap_or(node);
             gates
                 .entry((name.clone(), Gate::Started))
                 .or_default()
-                .push(node);
-            for need in needs.of(name) {
-                let same = containers
-                    .iter()
-                    .filter(|c| labels::service(c).as_ref() == Some(&need.service));
-                let others: Vec<&ObservedContainer> = same.copied().collect();
-                for (gate, when) in open_gate(plan, &mut gates, need, &others, name) {
-                    plan.steps.need(node, gate, when);
-                }
-            }
-            started.push((*container, node));
+                .push(last);
+            started.push((*container, last));
         }
     }
     started
+}
+
+/// The steps of `pre_start` of containers that were made and never started; with each container the last.
+fn first_starts(
+    plan: &mut Plan,
+    project: Option<&Project>,
+    name: &ServiceName,
+    containers: &[&ObservedContainer],
+    waits: &[(NodeId, When)],
+) -> Vec<Option<NodeId>> {
+    let Some(service) = project.and_then(|project| project.services.get(name)) else {
+        return Vec::new();
+    };
+    let starts: Vec<_> = containers
+        .iter()
+        .map(|container| pre_start::Start {
+            who: who(container),
+            cause: Cause::NotRunning {
+                state: labels::state_text(container.state),
+            },
+            first: (container.state == State::Created).then(Vec::new),
+            needs: Vec::new(),
+        })
+        .collect();
+    pre_start::plan(plan, service, &starts, waits, |_| None)
 }
 
 /// What of a service can be waited for.
