@@ -40,6 +40,8 @@ fn main() -> ExitCode {
         images::pull::CASES,
         engine::lifecycle::CASES,
         engine::dependencies::CASES,
+        engine::hooks::CASES,
+        engine::commands_at_once::CASES,
         engine::attached::CASES,
         engine::exec::CASES,
         engine::files::CASES,
