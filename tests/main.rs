@@ -50,6 +50,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         images::pull::CASES,
         engine::lifecycle::CASES,
         engine::dependencies::CASES,
+        engine::hooks::CASES,
+        engine::commands_at_once::CASES,
         engine::attached::CASES,
         engine::exec::CASES,
         engine::files::CASES,

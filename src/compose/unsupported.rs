@@ -69,9 +69,6 @@ const KEYS: &[(&str, &str)] = &[
         "services.*.networks.*.link_local_ips",
         "the addresses are not added",
     ),
-    ("services.*.post_start", "the hooks do not run"),
-    ("services.*.pre_start", "the hooks do not run"),
-    ("services.*.pre_stop", "the hooks do not run"),
     ("services.*.provider", "nothing is provided"),
     ("services.*.runtime", "hoist runs the container itself"),
     (
