@@ -5,6 +5,7 @@ pub mod dependencies;
 pub mod exec;
 pub mod files;
 pub mod identity;
+pub mod isolation;
 pub mod lifecycle;
 pub mod networks;
 pub mod supervisor;

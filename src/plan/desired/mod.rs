@@ -145,13 +145,7 @@ impl Desired {
             read_only: service.read_only,
             mounts,
             shm_size: service.shm_size.map(|size| size.0),
-            namespaces: network::namespaces(
-                &self.project,
-                service,
-                replica,
-                &self.facts,
-                found,
-            ),
+            namespaces: network::namespaces(&self.project, service, replica, &self.facts, found),
             network: network::mode(&self.project, service, replica, &self.facts, found),
             dns: network::dns(service),
             extra_hosts: network::extra_hosts(service, found),
@@ -187,6 +181,8 @@ impl Desired {
     fn labels(&self, service: &Service, replica: &Replica<'_>) -> Labels {
         let project = &self.project;
         let mut all = replica.image.run.labels.clone();
+        // What an image says of itself must not pass for what we say of a container.
+        all.retain(|key, _| !labels::is_ours(key));
         all.extend(service.labels.clone());
         let mut put = |key: &str, value: String| all.insert(key.to_owned(), value);
         let joined = |paths: &[std::path::PathBuf]| {
