@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::harness::{ENGINE, Sandbox, eventually};
+use crate::harness::{ENGINE, Sandbox, eventually, leftovers::children};
 
 crate::cases!(ENGINE;
     capabilities_are_named_in_any_spelling,
@@ -59,7 +59,7 @@ fn capabilities_are_named_in_any_spelling() {
     // A right that is there is one that works.
     assert_eq!(
         hoist
-            .exec("a", "ip link add x type dummy && ip link del x")
+            .exec("a", "ip link set lo down && ip link set lo up")
             .code,
         0
     );
@@ -206,8 +206,6 @@ fn processes_are_seen_as_pid_says() {
         Some("2")
     );
     let name = hoist.field("first", "Name");
-    let other = Sandbox::new();
-    drop(other);
     hoist.compose(&format!(
         "services:\n  own: {{SLEEP}}\n  host: {{SLEEP, pid: host}}\n  first: {{SLEEP, container_name: first-one, hostname: one}}\n  \
          joins: {{SLEEP, pid: 'container:{name}'}}\n"
@@ -401,7 +399,7 @@ fn every_resource_limit_is_set_and_one_of_zero_too() {
          sigpending: {soft: 0, hard: 100}\n      stack: {soft: 4194304, hard: 8388608}\n",
     );
     hoist.ok("up -d");
-    let line = "awk '{print $(NF > 5 ? NF - 2 : 0)}' /dev/null; sed -e 's/^\\(.\\{26\\}\\)/\\1/' /proc/self/limits";
+    let line = "cat /proc/self/limits";
     for text in [hoist.sh("a", line), hoist.sh("a", "cat /proc/1/limits")] {
         for (name, soft, hard) in [
             ("Max address space", "8589934592", "8589934592"),
@@ -629,7 +627,12 @@ fn what_linux_would_refuse_is_refused_where_it_is_written() {
         let done = hoist.run("up -d");
         assert_eq!(done.code, 1, "{keys}: {}", done.story());
         done.says("compose.yaml:2:").says(place).says(says);
-        assert!(hoist.ps().is_empty(), "{keys}: something was made");
+        let containers = hoist
+            .data()
+            .join("projects")
+            .join(&hoist.name)
+            .join("containers");
+        assert_eq!(children(&containers).len(), 0, "{keys}: something was made");
     }
     // A profile that can't be had is no reason to go without one.
     hoist.compose("services:\n  a: {SLEEP, security_opt: ['apparmor=nosuchprofile']}\n");
