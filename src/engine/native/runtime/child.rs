@@ -141,7 +141,6 @@ fn enter_namespaces(birth: &Birth<'_>) -> Result<()> {
 
 /// Builds the root file system and goes there. Gives the terminal, if there is one.
 fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<Option<OwnedFd>> {
-    let null = mount::null_tree().map_err(step("take /dev/null for masks"))?;
     let cloned = mounts::clone_sources(&birth.mounts)?;
     let slave = MsFlags::MS_SLAVE | MsFlags::MS_REC;
     nix::mount::mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)
@@ -156,7 +155,7 @@ fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<O
     )?;
     let security = &birth.spec.security;
     if !security.privileged && !security.unmask_system_paths {
-        mounts::mask(&stage, &null)?;
+        mounts::mask(&stage)?;
     }
     let slave = match birth.stdio {
         BirthStdio::Streams { .. } => None,
