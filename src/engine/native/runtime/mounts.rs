@@ -426,7 +426,7 @@ fn image_view(
     })
 }
 
-/// Hides and protects parts of `/proc` and `/sys`.
+/// Hides and protects parts of `/proc` and `/sys`. Runs where `/dev/null` is still the host's.
 pub(super) fn mask(stage: &Stage) -> Result<()> {
     let open = |path: &str| {
         openat2(
@@ -461,8 +461,8 @@ pub(super) fn mask(stage: &Stage) -> Result<()> {
             let options = [("nr_inodes", "1".to_owned()), ("mode", "755".to_owned())];
             new_mount(c"tmpfs", &options, QUIET | attr::RDONLY)?
         } else {
-            // One for each: before Linux 6.15 a detached mount can't be cloned.
-            mount::null_tree().map_err(step(format!("mask {path} with /dev/null")))?
+            // Made anew each time: before Linux 6.15 what is detached can't be copied.
+            mount::null_tree().map_err(step("mask with /dev/null"))?
         };
         stage.attach(cover, target, path)?;
     }
