@@ -86,7 +86,7 @@ pub(super) fn desired(
         build: options.build,
         pull: options.pull,
     };
-    let mut facts = files::facts(project, &mut faults);
+    let mut facts = files::facts(&*context.engine, project, &mut faults)?;
     facts.containers = foreign_containers(context, project)?;
     let mut known: BTreeMap<String, Option<ImageFacts>> = BTreeMap::new();
     let mut resolve = |name: &str| -> Result<Option<ImageFacts>, ApplyError> {

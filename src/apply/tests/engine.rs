@@ -106,6 +106,9 @@ impl Engine for Fake {
             .map(|c| c.image_id)
             .collect())
     }
+    fn offers(&self, _: &BTreeSet<PathBuf>) -> Result<Offers> {
+        Ok(Offers::default())
+    }
     fn create_network(&self, spec: &NetworkSpec) -> Result<()> {
         let network = ObservedNetwork {
             name: spec.name.clone(),

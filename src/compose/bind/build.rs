@@ -161,7 +161,7 @@ pub(super) fn hosts(node: &Node) -> Vec<(String, String)> {
 }
 
 /// `ulimits` as soft and hard.
-pub(super) fn ulimits(node: &Node) -> BTreeMap<String, (i64, i64)> {
+pub(super) fn ulimits(node: &Node) -> BTreeMap<String, Spanned<(i64, i64)>> {
     let entries = node.get("ulimits").and_then(Node::entries);
     let limit = |(name, node): (&String, &Node)| {
         let number = |node: &Node| match node.value {
@@ -172,7 +172,7 @@ pub(super) fn ulimits(node: &Node) -> BTreeMap<String, (i64, i64)> {
             Some(both) => (both, both),
             None => (number(node.get("soft")?)?, number(node.get("hard")?)?),
         };
-        Some((name.clone(), both))
+        Some((name.clone(), Spanned::new(both, node.span)))
     };
     entries.into_iter().flatten().filter_map(limit).collect()
 }

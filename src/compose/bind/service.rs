@@ -5,8 +5,9 @@
 use indexmap::IndexMap;
 
 use super::build::{hosts, ulimits};
+use super::limits::said;
 use super::storage::tmpfs;
-use super::{Binder, bytes, duration, flag, integer, labels, sorted_of, spanned, text, texts};
+use super::{Binder, duration, flag, integer, labels, sorted_of, spanned, text, texts};
 use crate::base::name::ServiceName;
 use crate::base::scalar::Signal;
 use crate::base::span::Spanned;
@@ -100,7 +101,7 @@ impl Binder<'_, '_> {
             tmpfs: self.items(node, "tmpfs", |_, item| tmpfs(item)),
             volumes_from: self.items(node, "volumes_from", Self::volumes_from),
             read_only: flag(node, "read_only"),
-            shm_size: bytes(node, "shm_size"),
+            shm_size: said(node, "shm_size"),
             configs: self.items(node, "configs", |binder, item| binder.grant(item, "/")),
             secrets: self.items(node, "secrets", |binder, item| {
                 binder.grant(item, "/run/secrets/")
@@ -116,7 +117,7 @@ impl Binder<'_, '_> {
             ipc: self.share(node, "ipc"),
             uts_host: node.text_of("uts") == Some("host"),
             cgroup_host: node.text_of("cgroup") == Some("host"),
-            cgroup_parent: text(node, "cgroup_parent"),
+            cgroup_parent: spanned(node, "cgroup_parent").filter(|path| !path.value.is_empty()),
             devices: self.items(node, "devices", Self::device),
             device_cgroup_rules: texts(node, "device_cgroup_rules"),
             sysctls: labels(node, "sysctls"),
