@@ -7,4 +7,5 @@ pub mod files;
 pub mod identity;
 pub mod lifecycle;
 pub mod networks;
+pub mod resources;
 pub mod supervisor;

@@ -137,7 +137,8 @@ fn requests_for_devices_and_limits_of_devices_are_typed() {
     assert_eq!(blkio.weights[0].value, limit("/dev/a", 300));
     assert_eq!(blkio.read_bytes[0].value, limit("/dev/a", 1 << 20));
     assert_eq!(blkio.writes[0].value, limit("/dev/b", 7));
-    let number = |limit: &Option<Spanned<i64>>| limit.as_ref().map(|limit| limit.value);
+    let number =
+        |limit: &Option<crate::base::span::Spanned<i64>>| limit.as_ref().map(|limit| limit.value);
     assert_eq!(number(&a.resources.cpu_rt_period), Some(1000));
     assert_eq!(number(&a.resources.cpu_rt_runtime), Some(500));
     assert_eq!(a.resources.storage["size"], "1G");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::base::span::Spanned;
 
 /// Cgroup limits of a service, as written: whether a number can be had is decided later. Zero is not said, as
-/// Compose reads it, but for `mem_swappiness`.
+/// Compose reads it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ResourceLimits {
     /// `cpus`.

@@ -559,9 +559,7 @@ pub(super) fn ulimits(service: &Service, found: &mut Diagnostics) -> BTreeMap<St
             );
         }
         match (soft, hard) {
-            (Some(soft), Some(hard)) if soft <= hard => {
-                made.extend([(name.clone(), (soft, hard))])
-            }
+            (Some(soft), Some(hard)) if soft <= hard => made.extend([(name.clone(), (soft, hard))]),
             (Some(_), Some(_)) => {
                 let what = format!("ulimit {name}: the soft limit is above the hard one");
                 wrong(what, "expected `soft` to be at most `hard`", None);

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::engine::spec::Resources;
 use crate::engine::{EngineError, Result};
@@ -16,53 +16,55 @@ const RUNTIME: &str = "cpu.rt_runtime_us";
 /// Sets the budget of `dir`, below the root `mount` of its hierarchy.
 ///
 /// # Errors
-/// [`EngineError::Failed`] with what the levels above have left.
+/// [`EngineError::Failed`] with what all levels together may have.
 pub(super) fn set(dir: &Path, mount: &Path, resources: &Resources) -> Result<()> {
+    let failed = |(path, error): (PathBuf, io::Error)| {
+        let step = format!("set cpu_rt_runtime: write {}", path.display());
+        let most = read(mount, RUNTIME).unwrap_or_default();
+        let cause = format!(
+            "{error}: all cgroups together may have {most} µs of a second; see {RUNTIME} of those in {}",
+            mount.display()
+        );
+        EngineError::failed(step, cause)
+    };
     if let Some(period) = resources.cpu_rt_period {
-        write(dir, PERIOD, period)?;
+        write(dir, PERIOD, period).map_err(failed)?;
     }
     let Some(runtime) = resources.cpu_rt_runtime else {
         return Ok(());
     };
-    let period = read(dir, PERIOD).map_err(|error| failed(dir, PERIOD, error))?;
     // Containers that start beside us ask for room too: what they took is counted anew.
-    for attempt in 0.. {
-        if let Some(above) = dir.parent().filter(|above| *above != mount) {
-            let wanted = given(above, dir) + share(runtime, period);
-            raise(above, mount, wanted)?;
-        }
-        match fs::write(dir.join(RUNTIME), runtime.to_string()) {
-            Ok(()) => break,
-            Err(error) if attempt < 8 && error.raw_os_error() == Some(libc::EINVAL) => {}
-            Err(error) => {
-                let has = read(mount, RUNTIME).unwrap_or_default();
-                let step = format!(
-                    "set cpu_rt_runtime: write `{runtime}` to {}",
-                    dir.join(RUNTIME).display()
-                );
-                let cause = format!(
-                    "{error}: all cgroups together may have {has} µs of a second; see {} of each",
-                    mount.join(RUNTIME).display()
-                );
-                return Err(EngineError::failed(step, cause));
-            }
+    for _ in 0..8 {
+        match give(dir, mount, runtime) {
+            Err((_, error)) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            other => return other.map_err(failed),
         }
     }
-    Ok(())
+    give(dir, mount, runtime).map_err(failed)
 }
 
-/// Makes a level have at least a share of the CPU.
-fn raise(dir: &Path, mount: &Path, wanted: f64) -> Result<()> {
-    let period = read(dir, PERIOD).map_err(|error| failed(dir, PERIOD, error))?;
-    let runtime = read(dir, RUNTIME).map_err(|error| failed(dir, RUNTIME, error))?;
-    if share(runtime, period) >= wanted {
+/// A file that refused, and why.
+type Refused = (PathBuf, io::Error);
+
+fn give(dir: &Path, mount: &Path, runtime: u64) -> std::result::Result<(), Refused> {
+    let wanted = share(runtime, read(dir, PERIOD)?);
+    make_room(dir, mount, wanted)?;
+    write(dir, RUNTIME, runtime)
+}
+
+/// Makes the level above a directory have enough for it and for those beside it.
+fn make_room(dir: &Path, mount: &Path, wanted: f64) -> std::result::Result<(), Refused> {
+    let Some(above) = dir.parent().filter(|above| *above != mount) else {
+        return Ok(());
+    };
+    let wanted = given(above, dir) + wanted;
+    let period = read(above, PERIOD)?;
+    if share(read(above, RUNTIME)?, period) >= wanted {
         return Ok(());
     }
-    if let Some(above) = dir.parent().filter(|above| *above != mount) {
-        raise(above, mount, given(above, dir) + wanted)?;
-    }
+    make_room(above, mount, wanted)?;
     // One more for the fraction: the kernel rounds shares down.
-    write(dir, RUNTIME, (period as f64 * wanted).ceil() as u64 + 1)
+    write(above, RUNTIME, (period as f64 * wanted).ceil() as u64 + 1)
 }
 
 /// What the directories in one, but for `without`, have together.
@@ -79,19 +81,14 @@ fn share(runtime: u64, period: u64) -> f64 {
     runtime as f64 / period.max(1) as f64
 }
 
-fn read(dir: &Path, file: &str) -> io::Result<u64> {
-    let text = fs::read_to_string(dir.join(file))?;
+fn read(dir: &Path, file: &str) -> std::result::Result<u64, Refused> {
+    let path = dir.join(file);
+    let text = fs::read_to_string(&path).map_err(|error| (path, error))?;
     // -1 is no limit.
     Ok(text.trim().parse().unwrap_or(0))
 }
 
-fn write(dir: &Path, file: &str, value: u64) -> Result<()> {
-    fs::write(dir.join(file), value.to_string()).map_err(|error| failed(dir, file, error))
-}
-
-fn failed(dir: &Path, file: &str, error: io::Error) -> EngineError {
-    EngineError::failed(
-        format!("set the real-time budget: use {}", dir.join(file).display()),
-        error,
-    )
+fn write(dir: &Path, file: &str, value: u64) -> std::result::Result<(), Refused> {
+    let path = dir.join(file);
+    fs::write(&path, value.to_string()).map_err(|error| (path, error))
 }
