@@ -44,7 +44,7 @@ pub struct BuildSpec {
     /// `extra_hosts`: name and address text.
     pub extra_hosts: Vec<(String, String)>,
     /// `ulimits`: soft and hard.
-    pub ulimits: BTreeMap<String, Spanned<(i64, i64)>>,
+    pub ulimits: BTreeMap<String, (i64, i64)>,
     /// `platforms`.
     pub platforms: Vec<Spanned<String>>,
     /// `privileged`.

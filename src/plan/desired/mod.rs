@@ -7,6 +7,7 @@
 //! `daemon/commit.go`, `merge`).
 
 mod health;
+mod init;
 mod network;
 mod process;
 mod resources;
@@ -41,7 +42,7 @@ pub struct Facts {
     pub contents: BTreeMap<String, Digest>,
     /// Texts of seccomp profiles, by the `security_opt` entry that names them.
     pub profiles: BTreeMap<String, String>,
-    /// Images that `type: image` mounts show, by name.
+    /// Images that `type: image` mounts show and that containers of `pre_start` run, by name.
     pub mount_images: BTreeMap<String, WantedImage>,
     /// Containers of others that the project names (`container:NAME`), by that name.
     pub containers: BTreeMap<String, ContainerId>,
@@ -74,6 +75,7 @@ pub struct Peer {
 }
 
 /// One container that is to be made.
+#[derive(Clone)]
 pub struct Replica<'a> {
     /// Its number, from 1.
     pub number: u32,
@@ -110,6 +112,12 @@ pub fn container_name(project: &Project, service: &Service, number: u32) -> Stri
 }
 
 impl Desired {
+    /// An image that is here and that no service has for itself: one of `pre_start` or of a mount.
+    pub fn beside(&self, name: &str) -> Option<&ImageFacts> {
+        let images = &self.facts.mount_images;
+        images.get(name).and_then(|image| image.here.as_ref())
+    }
+
     /// Decides everything about one container. Faults and warnings go to `found`; a spec that came with
     /// an error among them must not be used.
     pub fn container_spec(
@@ -150,7 +158,7 @@ impl Desired {
             read_only: service.read_only,
             mounts,
             shm_size: resources::shared_memory(service, found),
-            namespaces: network::namespaces(service, replica, &self.facts, found),
+            namespaces: network::namespaces(&self.project, service, replica, &self.facts, found),
             network: network::mode(&self.project, service, replica, &self.facts, found),
             dns: network::dns(service),
             extra_hosts: network::extra_hosts(service, found),
@@ -160,7 +168,11 @@ impl Desired {
             devices: security::devices(service, found),
             device_cgroup_rules: service.device_cgroup_rules.clone(),
             sysctls: service.sysctls.clone(),
-            ulimits: resources::ulimits(service, found),
+            ulimits: service
+                .ulimits
+                .iter()
+                .map(|(k, v)| (k.clone(), (limit(v.0), limit(v.1))))
+                .collect(),
             oom_score_adj: service.oom_score_adj,
             restart: if replica.slug.is_some() {
                 Default::default()
@@ -265,6 +277,11 @@ pub(super) fn parse_depends_on(label: &str) -> Vec<(ServiceName, Condition, bool
         ))
     };
     label.split(',').filter_map(one).collect()
+}
+
+/// `-1` is unlimited.
+fn limit(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
 }
 
 /// `json-file` and `local` keep what they say, `none` nothing; other drivers are not here.

@@ -1,17 +1,16 @@
-//! What a container may use: cgroup limits, resource limits of its processes, shared memory.
+//! What a container may use: cgroup limits and shared memory.
 //!
 //! In: a service, and what the host offers. Out: numbers that the kernel takes. What is out of range is an error
 //! with its place, before anything is started; what this host's kernel does not have is a warning where Docker only
 //! warns, and an error where Docker refuses too. Imports: `base`, `compose::model`, `engine::host`, `engine::spec`.
 //! Rules: moby `daemon/daemon_unix.go` (`verifyPlatformContainerResources`) and `runconfig` (`validateResources`),
-//! whose words the warnings are; the kernel's ranges: admin-guide/cgroup-v1, cgroup-v2.rst, getrlimit(2).
+//! whose words the warnings are; the kernel's ranges: admin-guide/cgroup-v1, cgroup-v2.rst.
 
-use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 use super::Facts;
 use crate::base::cpus::Cpus;
-use crate::base::diag::{Diagnostic, Diagnostics, nearest};
+use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::scalar::ByteSize;
 use crate::base::span::{Span, Spanned};
 use crate::compose::model::{BlkioLimit, Service};
@@ -34,26 +33,6 @@ const SHARES: std::ops::RangeInclusive<i64> = 2..=262_144;
 const WEIGHTS: std::ops::RangeInclusive<i64> = 10..=1000;
 /// Most tasks that a limit may name. Source: Linux, `PID_MAX_LIMIT`.
 const MOST_TASKS: i64 = 4 << 20;
-/// Names of resource limits. Source: getrlimit(2), as go-units names them.
-const ULIMITS: [&str; 16] = [
-    "as",
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-
 /// What is decided from, and where faults go.
 struct Check<'a> {
     service: &'a Service,
@@ -536,47 +515,4 @@ pub(super) fn shared_memory(service: &Service, found: &mut Diagnostics) -> Optio
         found.push(fault.label("expected a size such as 64m"));
     }
     made
-}
-
-/// Soft and hard limits of the container's processes.
-pub(super) fn ulimits(service: &Service, found: &mut Diagnostics) -> BTreeMap<String, (u64, u64)> {
-    let mut made = BTreeMap::new();
-    for (name, limit) in &service.ulimits {
-        let (soft, hard) = (ulimit(limit.value.0), ulimit(limit.value.1));
-        let at = limit.span.or(service.span);
-        let mut wrong = |what: String, expected: &str, hint: Option<String>| {
-            let fault = Diagnostic::error(format!("service `{}`: {what}", service.name));
-            let fault = fault.at(at).label(expected);
-            found.push(hint.into_iter().fold(fault, Diagnostic::hint));
-        };
-        if !ULIMITS.contains(&name.as_str()) {
-            let near = nearest(name, ULIMITS).map(|near| format!("did you mean `{near}`?"));
-            let near = near.or_else(|| Some(format!("known are: {}", ULIMITS.join(", "))));
-            wrong(
-                format!("ulimit `{name}` is not one that Linux knows"),
-                "unknown",
-                near,
-            );
-        }
-        match (soft, hard) {
-            (Some(soft), Some(hard)) if soft <= hard => made.extend([(name.clone(), (soft, hard))]),
-            (Some(_), Some(_)) => {
-                let what = format!("ulimit {name}: the soft limit is above the hard one");
-                wrong(what, "expected `soft` to be at most `hard`", None);
-            }
-            _ => {
-                let what = format!("ulimit {name} is below zero");
-                wrong(what, "expected a number, or -1 for no limit", None);
-            }
-        }
-    }
-    made
-}
-
-/// `-1` is unlimited.
-fn ulimit(value: i64) -> Option<u64> {
-    match value {
-        -1 => Some(u64::MAX),
-        value => u64::try_from(value).ok(),
-    }
 }
