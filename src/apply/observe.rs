@@ -82,7 +82,7 @@ pub(super) fn desired(
 ) -> Result<Desired, ApplyError> {
     let mut faults = Diagnostics::default();
     let policy = options.images;
-    let mut facts = files::facts(project, &mut faults);
+    let mut facts = files::facts(&*context.engine, project, &mut faults)?;
     facts.containers = foreign_containers(context, project)?;
     let mut known: BTreeMap<String, Option<ImageFacts>> = BTreeMap::new();
     let mut resolve = |name: &str| -> Result<Option<ImageFacts>, ApplyError> {

@@ -53,12 +53,12 @@ pub fn prepare(
     let one = changed(context, &asked, options);
     let mut single = project.clone();
     single.services.insert(one.name.clone(), one.clone());
-    let (id, name) = create(context, &single, &one, options)?;
+    let (id, name, found) = create(context, &single, &one, options)?;
     Ok(OneOff {
         id,
         name,
         outcome,
-        warnings: plan.warnings,
+        warnings: [plan.warnings, found].concat(),
     })
 }
 
@@ -204,9 +204,9 @@ fn create(
     project: &Project,
     one: &Service,
     options: &RunOptions,
-) -> Result<(ContainerId, String), ApplyError> {
+) -> Result<(ContainerId, String, Vec<String>), ApplyError> {
     let mut faults = crate::base::diag::Diagnostics::default();
-    let facts = files::facts(project, &mut faults);
+    let facts = files::facts(&*context.engine, project, &mut faults)?;
     if faults.has_errors() {
         return Err(ApplyError::faults(faults, &project.sources));
     }
@@ -251,7 +251,7 @@ fn create(
         peer: &peer,
         slug: Some(slug),
     };
-    let spec = steps::make(context, &desired, one, &replica)?;
+    let (spec, warnings) = steps::make(context, &desired, one, &replica)?;
     tell(
         context,
         Kind::Container,
@@ -266,5 +266,5 @@ fn create(
     };
     tell(context, Kind::Container, &name, status, None);
     made?;
-    Ok((spec.id, name))
+    Ok((spec.id, name, warnings))
 }

@@ -335,7 +335,7 @@ impl Run<'_> {
             peer: &peer,
             slug: None,
         };
-        let mut spec = make(self.context, desired, service, &replica)?;
+        let (mut spec, _) = make(self.context, desired, service, &replica)?;
         let name = passing.unwrap_or_else(|| who.name.clone());
         spec.name = name.clone();
         self.context.engine.create_container(&spec)?;
@@ -455,20 +455,22 @@ pub(super) fn peer_of_engine(context: &Context, desired: &Desired, service: &str
     })
 }
 
-/// One spec; its faults are the error.
+/// One spec, and what the user should know; its faults are the error.
 pub(super) fn make(
     context: &Context,
     desired: &Desired,
     service: &Service,
     replica: &Replica<'_>,
-) -> Result<ContainerSpec, ApplyError> {
+) -> Result<(ContainerSpec, Vec<String>), ApplyError> {
     let mut found = Diagnostics::default();
     let mut spec = desired.container_spec(service, replica, &mut found);
     if found.has_errors() {
         return Err(ApplyError::faults(found, &desired.project.sources));
     }
     trust_host(context, service, &mut spec)?;
-    Ok(spec)
+    let sources = &desired.project.sources;
+    let warnings = found.iter().map(|warning| warning.headline(sources));
+    Ok((spec, warnings.collect()))
 }
 
 /// Shows a container the host's CA bundle where its service asks for it.

@@ -13,26 +13,6 @@ const KEYS: &[(&str, &str)] = &[
     ("jobs", "no job is run"),
     ("models", "no model is started"),
     (
-        "services.*.blkio_config.device_read_bps",
-        "the device is not limited",
-    ),
-    (
-        "services.*.blkio_config.device_read_iops",
-        "the device is not limited",
-    ),
-    (
-        "services.*.blkio_config.device_write_bps",
-        "the device is not limited",
-    ),
-    (
-        "services.*.blkio_config.device_write_iops",
-        "the device is not limited",
-    ),
-    (
-        "services.*.blkio_config.weight_device",
-        "the device gets no weight of its own",
-    ),
-    (
         "services.*.build.entitlements",
         "the build gets no further rights",
     ),
@@ -46,8 +26,6 @@ const KEYS: &[(&str, &str)] = &[
     ("services.*.build.ssh", "no SSH agent is forwarded"),
     ("services.*.cpu_count", "it is for Windows only"),
     ("services.*.cpu_percent", "it is for Windows only"),
-    ("services.*.cpu_rt_period", "no real-time budget is set"),
-    ("services.*.cpu_rt_runtime", "no real-time budget is set"),
     ("services.*.credential_spec", "it is for Windows only"),
     (
         "services.*.deploy.resources.reservations.devices",

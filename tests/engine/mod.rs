@@ -10,4 +10,5 @@ pub mod identity;
 pub mod isolation;
 pub mod lifecycle;
 pub mod networks;
+pub mod resources;
 pub mod supervisor;

@@ -16,15 +16,16 @@ pub mod supervisor;
 mod turn;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::engine::host::Offers;
 use crate::engine::spec::{
     ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
 };
@@ -315,6 +316,10 @@ impl Engine for Native {
 
     fn network(&self, name: &str) -> Result<Option<ObservedNetwork>> {
         Self::observed_network(&Networks::open(self.layout.roots())?, name)
+    }
+
+    fn offers(&self, devices: &BTreeSet<PathBuf>) -> Result<Offers> {
+        cgroup::offers(devices)
     }
 
     fn volume(&self, name: &str) -> Result<Option<ObservedVolume>> {

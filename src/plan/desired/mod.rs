@@ -2,7 +2,7 @@
 //!
 //! In: a [`Project`], images, and facts read beforehand. Out: [`Desired`], which makes one [`ContainerSpec`]
 //! for each replica on demand (an image may come to be known only while the plan runs).
-//! It never reads a file or asks an engine. Imports: `base`, `compose::model`, `engine::spec`, `image`.
+//! It never reads a file or asks an engine. Imports: `base`, `compose::model`, `engine::spec`, `engine::host`, `image`.
 //! Rules: compose-spec, services; Docker Engine for how service and image are merged (moby
 //! `daemon/commit.go`, `merge`).
 
@@ -10,6 +10,7 @@ mod health;
 mod init;
 mod network;
 mod process;
+mod resources;
 mod security;
 mod storage;
 
@@ -23,11 +24,13 @@ use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::name::{ContainerId, ServiceName};
 use crate::base::scalar::{Signal, parse_size};
 use crate::compose::model::{Condition, Project, Service};
-use crate::engine::spec::{ContainerSpec, ImageRef, Labels, LogConfig, Resources, Stdio};
+use crate::engine::host::Offers;
+use crate::engine::spec::{ContainerSpec, ImageRef, Labels, LogConfig, Stdio};
 use crate::image::digest::Digest;
 
 pub(super) use network::BRIDGE;
 pub(crate) use network::host_address;
+pub(crate) use resources::{asks_the_host, block_devices};
 
 /// Docker's grace period between the stop signal and KILL. Source: moby `container/container.go`.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -45,6 +48,8 @@ pub struct Facts {
     pub containers: BTreeMap<String, ContainerId>,
     /// The host's own name.
     pub host_name: String,
+    /// Limits that the host can give, if any is wanted.
+    pub offers: Offers,
 }
 
 /// What is wanted.
@@ -152,13 +157,13 @@ impl Desired {
             init: service.init,
             read_only: service.read_only,
             mounts,
-            shm_size: service.shm_size.map(|size| size.0),
+            shm_size: resources::shared_memory(service, found),
             namespaces: network::namespaces(&self.project, service, replica, &self.facts, found),
             network: network::mode(&self.project, service, replica, &self.facts, found),
             dns: network::dns(service),
             extra_hosts: network::extra_hosts(service, found),
             ports: network::ports(service),
-            resources: resources(service),
+            resources: resources::resources(service, &self.facts, found),
             security,
             devices: security::devices(service, found),
             device_cgroup_rules: service.device_cgroup_rules.clone(),
@@ -279,25 +284,6 @@ pub(super) fn parse_depends_on(label: &str) -> Vec<(ServiceName, Condition, bool
 /// `-1` is unlimited.
 fn limit(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
-}
-
-fn resources(service: &Service) -> Resources {
-    let r = &service.resources;
-    Resources {
-        cpu_millis: r.cpu_millis,
-        cpu_shares: r.cpu_shares,
-        cpu_period: r.cpu_period,
-        cpu_quota: r.cpu_quota,
-        cpuset: r.cpuset.clone(),
-        memory: r.memory.map(|size| size.0),
-        memory_reservation: r.memory_reservation.map(|size| size.0),
-        memory_swap: r.memory_swap,
-        swappiness: r.swappiness,
-        oom_kill_disable: r.oom_kill_disable,
-        pids: r.pids,
-        blkio_weight: r.blkio_weight,
-        cgroup_parent: service.cgroup_parent.clone(),
-    }
 }
 
 /// `json-file` and `local` keep what they say, `none` nothing; other drivers are not here.

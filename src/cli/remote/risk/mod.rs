@@ -108,7 +108,7 @@ impl List<'_> {
             self.add(name, format!("devices {rule}"));
         }
         if let Some(parent) = &service.cgroup_parent {
-            self.add(name, format!("control group {parent}"));
+            self.add(name, format!("control group {}", parent.value));
         }
     }
 
