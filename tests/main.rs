@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         engine::files::CASES,
         engine::networks::CASES,
         engine::identity::CASES,
+        engine::devices::CASES,
         engine::supervisor::CASES,
         bad_input::CASES,
         fuzz::CASES,

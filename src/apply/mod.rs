@@ -59,6 +59,8 @@ pub struct Context {
     pub env: Env,
     /// Where everything lies.
     pub roots: Roots,
+    /// Where devices are described (Container Device Interface); later directories win.
+    pub device_dirs: Vec<PathBuf>,
     /// So many actions at a time; 0 is no limit.
     pub parallel: usize,
     /// The host's CA bundle, if it has one, for builds and containers that ask for it.

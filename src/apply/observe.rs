@@ -11,9 +11,9 @@ use crate::base::name::{ContainerId, ProjectName};
 use crate::compose::model::{
     NetworkModeSpec, Project, PullPolicy, Service, ShareSpec, VolumeSource,
 };
-use crate::engine::state::Observed;
+use crate::engine::state::{DeviceCatalog, Observed};
 use crate::plan::World;
-use crate::plan::desired::{Desired, Facts};
+use crate::plan::desired::{Desired, Facts, names_devices};
 use crate::plan::images::{Fetch, ImageFacts, WantedImage, image_name, wanted};
 use crate::plan::policy::ImagePolicy;
 use crate::plan::{cause::Cause, hash};
@@ -88,6 +88,7 @@ pub(super) fn desired(
     };
     let mut facts = files::facts(project, &mut faults);
     facts.containers = foreign_containers(context, project)?;
+    facts.devices = devices(context, project);
     let mut known: BTreeMap<String, Option<ImageFacts>> = BTreeMap::new();
     let mut resolve = |name: &str| -> Result<Option<ImageFacts>, ApplyError> {
         if let Some(found) = known.get(name) {
@@ -144,6 +145,12 @@ pub(super) fn desired(
         hashes,
         facts,
     })
+}
+
+/// What the machine's descriptions of devices say. Reads them only if a service asks for one by name.
+pub(super) fn devices(context: &Context, project: &Project) -> Option<DeviceCatalog> {
+    let asks = project.services.values().any(names_devices);
+    asks.then(|| context.engine.devices(&context.device_dirs))
 }
 
 fn mount_images(

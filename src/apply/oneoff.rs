@@ -200,7 +200,8 @@ fn create(
     options: &RunOptions,
 ) -> Result<(ContainerId, String), ApplyError> {
     let mut faults = crate::base::diag::Diagnostics::default();
-    let facts = files::facts(project, &mut faults);
+    let mut facts = files::facts(project, &mut faults);
+    facts.devices = observe::devices(context, project);
     if faults.has_errors() {
         return Err(ApplyError::faults(faults, &project.sources));
     }

@@ -50,15 +50,10 @@ const KEYS: &[(&str, &str)] = &[
     ("services.*.cpu_rt_runtime", "no real-time budget is set"),
     ("services.*.credential_spec", "it is for Windows only"),
     (
-        "services.*.deploy.resources.reservations.devices",
-        "no device is handed in",
-    ),
-    (
         "services.*.deploy.resources.reservations.generic_resources",
         "nothing is reserved",
     ),
     ("services.*.external_links", "the names do not resolve"),
-    ("services.*.gpus", "no GPU is handed in"),
     ("services.*.isolation", "it is for Windows only"),
     ("services.*.models", "the service gets no model"),
     (
@@ -73,12 +68,6 @@ const KEYS: &[(&str, &str)] = &[
     ("services.*.pre_start", "the hooks do not run"),
     ("services.*.pre_stop", "the hooks do not run"),
     ("services.*.provider", "nothing is provided"),
-    ("services.*.runtime", "hoist runs the container itself"),
-    (
-        "services.*.storage_opt",
-        "the container's disk use is not limited",
-    ),
-    ("services.*.use_api_socket", "no engine socket is handed in"),
     (
         "services.*.volumes[].bind.selinux",
         "the directory is not relabelled",

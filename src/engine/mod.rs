@@ -21,7 +21,7 @@ use crate::base::scalar::Signal;
 use crate::image::store::Store;
 use sandbox::Sandbox;
 use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
-use state::{Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume};
+use state::{DeviceCatalog, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume};
 
 /// Why an engine could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -245,6 +245,9 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// As [`Engine::observe`].
     fn images_in_use(&self) -> Result<Vec<crate::image::digest::Digest>>;
+
+    /// Devices that these directories describe (Container Device Interface); later ones win.
+    fn devices(&self, dirs: &[PathBuf]) -> DeviceCatalog;
 
     /// Makes a network; one that is there already with the same name is an error.
     ///

@@ -2,6 +2,7 @@
 
 pub mod attached;
 pub mod dependencies;
+pub mod devices;
 pub mod exec;
 pub mod files;
 pub mod identity;

@@ -118,7 +118,9 @@ impl Binder<'_, '_> {
             cgroup_host: node.text_of("cgroup") == Some("host"),
             cgroup_parent: text(node, "cgroup_parent"),
             devices: self.items(node, "devices", Self::device),
-            device_cgroup_rules: texts(node, "device_cgroup_rules"),
+            device_cgroup_rules: self.items(node, "device_cgroup_rules", |_, item| {
+                Some(Spanned::new(item.scalar()?, item.span))
+            }),
             sysctls: labels(node, "sysctls"),
             ulimits: ulimits(node),
             oom_score_adj: integer(node, "oom_score_adj").and_then(|n| i32::try_from(n).ok()),

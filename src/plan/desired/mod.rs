@@ -6,6 +6,7 @@
 //! Rules: compose-spec, services; Docker Engine for how service and image are merged (moby
 //! `daemon/commit.go`, `merge`).
 
+mod devices;
 mod health;
 mod network;
 mod process;
@@ -23,8 +24,10 @@ use crate::base::name::{ContainerId, ServiceName};
 use crate::base::scalar::{Signal, parse_size};
 use crate::compose::model::{Condition, Project, Service};
 use crate::engine::spec::{ContainerSpec, ImageRef, Labels, LogConfig, Resources, Stdio};
+use crate::engine::state::DeviceCatalog;
 use crate::image::digest::Digest;
 
+pub use devices::names_devices;
 pub(super) use network::BRIDGE;
 pub(crate) use network::host_address;
 
@@ -44,6 +47,10 @@ pub struct Facts {
     pub containers: BTreeMap<String, ContainerId>,
     /// The host's own name.
     pub host_name: String,
+    /// Sources of `devices` that can't be handed in, and why.
+    pub absent: BTreeMap<String, String>,
+    /// Devices that have names; `None` where no service asks for one.
+    pub devices: Option<DeviceCatalog>,
 }
 
 /// What is wanted.
@@ -116,6 +123,9 @@ impl Desired {
         let security = security::security(service, &self.facts, found);
         let files = storage::files(&self.project, service, found);
         let mounts = storage::mounts(&self.project, service, replica, &files, found);
+        let process = process::process(service, replica, &self.hostname(service, replica), found);
+        devices::refusals(service, found);
+        let named_devices = devices::named(service, &self.facts, &process.env, found);
         let image = replica.image;
         let name = self
             .images
@@ -135,7 +145,7 @@ impl Desired {
             },
             hostname: self.hostname(service, replica),
             domainname: service.domainname.clone(),
-            process: process::process(service, replica, &self.hostname(service, replica), found),
+            process,
             stdio: Stdio {
                 tty: service.tty,
                 stdin: service.stdin_open,
@@ -152,8 +162,9 @@ impl Desired {
             ports: network::ports(service),
             resources: resources(service),
             security,
-            devices: security::devices(service, found),
-            device_cgroup_rules: service.device_cgroup_rules.clone(),
+            devices: devices::nodes(service, &self.facts, found),
+            named_devices,
+            device_cgroup_rules: devices::rules(service, found),
             sysctls: service.sysctls.clone(),
             ulimits: service
                 .ulimits

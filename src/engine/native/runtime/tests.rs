@@ -78,6 +78,7 @@ impl Place {
             cgroup: &self.cgroup,
             stdio,
             init: self.init,
+            brought: None,
         }
     }
     /// Output and exit code, or the error's text.
@@ -146,6 +147,7 @@ fn spec(id: &str, command: &[&str]) -> ContainerSpec {
         resources: Resources::default(),
         security: Security::default(),
         devices: Vec::new(),
+        named_devices: Default::default(),
         device_cgroup_rules: Vec::new(),
         sysctls: BTreeMap::new(),
         ulimits: BTreeMap::new(),
