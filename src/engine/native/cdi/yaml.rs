@@ -144,7 +144,7 @@ mod tests {
             ("a: &x 1\nb: *x", "line 1: anchors, aliases and tags"),
             ("a: !!str 1", "line 1: anchors, aliases and tags"),
             ("a: 1\n---\nb: 2", "a second document"),
-            ("[a", "flow"),
+            ("[a", "unclosed bracket"),
             ("? [a]\n: 1", "a key must be a word"),
         ] {
             let fault = read(text).unwrap_err();

@@ -234,7 +234,7 @@ fn only_allowed_devices_can_be_opened_and_forbidden_calls_fail() {
         };
         place.spec.devices = vec![device];
         place.spec.device_cgroup_rules = vec!["c 200:* rw".into()];
-        let DeviceAccess::Listed(rules) = device_rules(&place.spec).unwrap() else {
+        let DeviceAccess::Listed(rules) = device_rules(&place.spec, None).unwrap() else {
             panic!("not all")
         };
         let shown: Vec<_> = rules.iter().map(ToString::to_string).collect();
