@@ -46,6 +46,8 @@ fn main() -> ExitCode {
         engine::networks::CASES,
         engine::identity::CASES,
         engine::devices::CASES,
+        engine::provided::CASES,
+        engine::process::CASES,
         engine::supervisor::CASES,
         bad_input::CASES,
         fuzz::CASES,

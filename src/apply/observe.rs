@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ApplyError, Context, UpOptions, files, images};
+use super::{ApplyError, Context, UpOptions, files, images, provide};
 use crate::base::diag::Diagnostics;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::compose::model::{
@@ -39,6 +39,7 @@ pub(super) fn world(
     let Some(project) = project else {
         return Ok(world);
     };
+    world.programs = provide::programs(&context.env, project);
     for network in project.networks.values() {
         if !world
             .observed
@@ -99,7 +100,9 @@ pub(super) fn desired(
         Ok(found)
     };
     let mut wanted_images = BTreeMap::new();
-    for service in project.services.values() {
+    // A service that a program provides has no container, and so no image.
+    let containers = |service: &&Service| service.provider.is_none();
+    for service in project.services.values().filter(containers) {
         let name = image_name(&project.name, service);
         let here = match resolve(&name) {
             Ok(here) => here,

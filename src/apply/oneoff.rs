@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use super::run::tell;
 use super::{
-    ApplyError, Context, Outcome, RunOptions, UpOptions, files, images, observe, run, steps,
+    ApplyError, Context, Outcome, RunOptions, UpOptions, files, images, observe, provide, run,
+    steps,
 };
 use crate::base::event::{Kind, Status};
 use crate::base::name::ContainerId;
@@ -52,7 +53,7 @@ pub fn prepare(
     let one = changed(context, &asked, options);
     let mut single = project.clone();
     single.services.insert(one.name.clone(), one.clone());
-    let (id, name) = create(context, &single, &one, options)?;
+    let (id, name) = create(context, &single, &one, options, &outcome)?;
     Ok(OneOff {
         id,
         name,
@@ -198,6 +199,7 @@ fn create(
     project: &Project,
     one: &Service,
     options: &RunOptions,
+    before: &Outcome,
 ) -> Result<(ContainerId, String), ApplyError> {
     let mut faults = crate::base::diag::Diagnostics::default();
     let mut facts = files::facts(project, &mut faults);
@@ -246,7 +248,8 @@ fn create(
         peer: &peer,
         slug: Some(slug),
     };
-    let spec = steps::make(context, &desired, one, &replica)?;
+    let mut spec = steps::make(context, &desired, one, &replica)?;
+    provide::give(context, project, one, &before.given, &mut spec);
     tell(
         context,
         Kind::Container,

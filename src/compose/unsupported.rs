@@ -11,7 +11,6 @@ use crate::base::key::{Key, KeyPath};
 /// Paths of the keys, and what ignoring them means; `*` is any name, `[]` any item.
 const KEYS: &[(&str, &str)] = &[
     ("jobs", "no job is run"),
-    ("models", "no model is started"),
     (
         "services.*.blkio_config.device_read_bps",
         "the device is not limited",
@@ -55,7 +54,6 @@ const KEYS: &[(&str, &str)] = &[
     ),
     ("services.*.external_links", "the names do not resolve"),
     ("services.*.isolation", "it is for Windows only"),
-    ("services.*.models", "the service gets no model"),
     (
         "services.*.networks.*.driver_opts",
         "the options have no effect",
@@ -67,7 +65,6 @@ const KEYS: &[(&str, &str)] = &[
     ("services.*.post_start", "the hooks do not run"),
     ("services.*.pre_start", "the hooks do not run"),
     ("services.*.pre_stop", "the hooks do not run"),
-    ("services.*.provider", "nothing is provided"),
     (
         "services.*.volumes[].bind.selinux",
         "the directory is not relabelled",

@@ -8,4 +8,6 @@ pub mod files;
 pub mod identity;
 pub mod lifecycle;
 pub mod networks;
+pub mod process;
+pub mod provided;
 pub mod supervisor;

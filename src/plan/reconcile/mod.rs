@@ -6,6 +6,7 @@
 //! Source: Docker Compose, `pkg/compose/{convergence,reconcile,start}.go`.
 
 mod fetch;
+pub(crate) mod provided;
 mod replicas;
 mod starts;
 
@@ -97,6 +98,8 @@ pub(super) struct Draft<'a> {
     /// The step that gets an image by name.
     pub(super) pulls: BTreeMap<String, NodeId>,
     pub(super) fates: BTreeMap<ServiceName, Vec<Fate>>,
+    /// The step that gives variables to who depends on a service, or uses a model.
+    pub(super) provided: BTreeMap<ServiceName, NodeId>,
 }
 
 /// Plans whatever makes the selected services be as the project says.
@@ -110,10 +113,15 @@ pub fn reconcile(desired: Desired, world: &World, policy: &UpPolicy) -> Result<P
     let project = &desired.project;
     draft.resources = resources::plan(&mut draft.plan, project, world, &mut draft.found);
     let order = draft.needs.order(project.services.keys().cloned());
+    draft.models();
     for name in &order {
-        if let Some(service) = project.services.get(name) {
-            draft.replicas(service);
-            draft.stops_before(service);
+        match project.services.get(name) {
+            Some(service) if service.provider.is_some() => draft.provide(service),
+            Some(service) => {
+                draft.replicas(service);
+                draft.stops_before(service);
+            }
+            None => {}
         }
     }
     if policy.start {
@@ -187,6 +195,7 @@ impl<'a> Draft<'a> {
             fetches: BTreeMap::new(),
             pulls: BTreeMap::new(),
             fates: BTreeMap::new(),
+            provided: BTreeMap::new(),
             desired,
             world,
             policy,
