@@ -112,7 +112,10 @@ fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Cancel, sender: &Sen
                         let query = if first {
                             scope.query.clone()
                         } else {
-                            LogQuery::default()
+                            LogQuery {
+                                passing: scope.query.passing,
+                                ..LogQuery::default()
+                            }
                         };
                         let reader = Reader::new(container, scope, query, done.clone());
                         let (engine, sender) = (Arc::clone(engine), sender.clone());
@@ -179,7 +182,12 @@ impl Reader {
             Ok(stream) => stream,
             Err(EngineError::NotFound { .. }) => return Ok(false),
             Err(error) => {
-                self.send(sender, Message::Problem(format!("{}: {error}", self.name)))?;
+                let text = match &error {
+                    // It names the container.
+                    EngineError::Unsupported { .. } => error.to_string(),
+                    _ => format!("{}: {error}", self.name),
+                };
+                self.send(sender, Message::Problem(text))?;
                 return Ok(false);
             }
         };

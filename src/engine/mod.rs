@@ -143,6 +143,8 @@ pub struct LogQuery {
     /// Go on with new lines until the container ends or is removed. With a container that is
     /// started again later, reading goes on.
     pub follow: bool,
+    /// Also what is not kept: the last lines, as one who is attached sees them (`driver: none`).
+    pub passing: bool,
 }
 
 /// A line (or part of one over 16 KiB) of a container's output.

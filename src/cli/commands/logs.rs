@@ -16,7 +16,7 @@ use crate::cli::exit::{Failure, Outcome};
 use crate::cli::follow::{Message, Printer, Scope, follow, screen_name};
 use crate::cli::parse;
 use crate::engine::state::ObservedContainer;
-use crate::engine::{Cancel, Engine, LogEnd, LogQuery, LogRecord, LogStream};
+use crate::engine::{Cancel, Engine, EngineError, LogEnd, LogQuery, LogRecord, LogStream};
 use crate::ui::logs::{Lines, Look};
 
 /// Time without a line after which it is looked whether anything still runs.
@@ -34,6 +34,7 @@ pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
         since: time(&args.since)?,
         until: time(&args.until)?,
         follow: args.follow,
+        passing: false,
     };
     let (project, loaded) = app.project_or_name()?;
     app.known(loaded.as_ref(), &args.services)?;
@@ -130,9 +131,18 @@ fn past(
 ) -> Result<(), Failure> {
     let mut sources = Vec::new();
     for container in containers {
-        let stream = engine.logs(&container.id, &scope.query)?;
+        let name = screen_name(&scope.project, &container.name);
+        let stream = match engine.logs(&container.id, &scope.query) {
+            Ok(stream) => stream,
+            // One that has no log must not keep the others' from being shown.
+            Err(error @ EngineError::Unsupported { .. }) => {
+                printer.print(&Message::Problem(error.to_string()))?;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         let mut source = Source {
-            name: screen_name(&scope.project, &container.name),
+            name,
             stream,
             next: None,
         };

@@ -152,6 +152,7 @@ impl Attached<'_> {
             index: None,
             query: LogQuery {
                 since: Some(begun),
+                passing: true,
                 ..LogQuery::default()
             },
             after: begun,
