@@ -58,6 +58,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::networks::CASES,
         engine::identity::CASES,
         engine::supervisor::CASES,
+        engine::logging::CASES,
         bad_input::CASES,
         fuzz::CASES,
         bad_input::files::CASES,

@@ -8,5 +8,6 @@ pub mod files;
 pub mod hooks;
 pub mod identity;
 pub mod lifecycle;
+pub mod logging;
 pub mod networks;
 pub mod supervisor;

@@ -42,7 +42,9 @@ impl Binder<'_, '_> {
         parse: fn(&str) -> Option<ShareSpec>,
     ) -> Option<Spanned<ShareSpec>> {
         let span = node.get(key)?.span;
-        let share = self.parse(node, key, expected, |text| parse(text).or_else(|| other(text)))?;
+        let share = self.parse(node, key, expected, |text| {
+            parse(text).or_else(|| other(text))
+        })?;
         Some(Spanned::new(share, span))
     }
 
@@ -105,10 +107,13 @@ impl Binder<'_, '_> {
                 let plain = upper.strip_prefix("CAP_").unwrap_or(&upper);
                 let fault = binder.faulty(item, format!("`{text}` is not a capability of Linux"));
                 let fault = fault.label("expected a name of capabilities(7) or ALL");
-                binder.session.diags.push(match nearest(plain, CAPABILITIES) {
-                    Some(near) => fault.hint(format!("did you mean `{near}`?")),
-                    None => fault,
-                });
+                binder
+                    .session
+                    .diags
+                    .push(match nearest(plain, CAPABILITIES) {
+                        Some(near) => fault.hint(format!("did you mean `{near}`?")),
+                        None => fault,
+                    });
             }
             Some(text)
         });
@@ -126,7 +131,10 @@ impl Binder<'_, '_> {
         let found = labels(node, "sysctls");
         for name in found.keys() {
             let (key, whose) = match parameter_scope(&parameter_path(name)) {
-                None => ("", "the whole machine's: no container can have it for itself"),
+                None => (
+                    "",
+                    "the whole machine's: no container can have it for itself",
+                ),
                 Some(Scope::Network) => ("network_mode", "the network's"),
                 Some(Scope::Ipc) => ("ipc", "the IPC namespace's"),
                 Some(Scope::Uts) => ("uts", "the UTS namespace's"),
@@ -136,12 +144,18 @@ impl Binder<'_, '_> {
             }
             let (text, hint) = if key.is_empty() {
                 let text = format!("the kernel parameter `{name}` is {whose}");
-                (text, "allowed are net.*, fs.mqueue.*, and kernel.msg*, sem, shm*, domainname")
+                (
+                    text,
+                    "allowed are net.*, fs.mqueue.*, and kernel.msg*, sem, shm*, domainname",
+                )
             } else {
                 let text = format!(
                     "the kernel parameter `{name}` is {whose}, which `{key}: host` shares with the host"
                 );
-                (text, "set it on the host with sysctl, or give the container its own")
+                (
+                    text,
+                    "set it on the host with sysctl, or give the container its own",
+                )
             };
             let Some(at) = place(name).or(places) else {
                 continue;
@@ -159,7 +173,12 @@ impl Binder<'_, '_> {
     /// `ulimits`: known ones, the soft limit not above the hard one.
     pub(super) fn limits(&mut self, node: &Node) -> BTreeMap<String, (i64, i64)> {
         let found = ulimits(node);
-        for (name, node) in node.get("ulimits").and_then(Node::entries).into_iter().flatten() {
+        for (name, node) in node
+            .get("ulimits")
+            .and_then(Node::entries)
+            .into_iter()
+            .flatten()
+        {
             let fault = if !ULIMITS.contains(&name.as_str()) {
                 let near = nearest(name, ULIMITS);
                 let hint = near.map(|near| format!("did you mean `{near}`?"));
@@ -167,10 +186,15 @@ impl Binder<'_, '_> {
                 let text = format!("`{name}` is not a resource limit of Linux");
                 Some((text, hint.unwrap_or_else(known)))
             } else {
-                let above = |(soft, hard): &&(i64, i64)| *hard != -1 && (*soft == -1 || soft > hard);
+                let above =
+                    |(soft, hard): &&(i64, i64)| *hard != -1 && (*soft == -1 || soft > hard);
                 found.get(name).filter(above).map(|(soft, hard)| {
-                    let text = format!("the soft limit {soft} of `{name}` is above its hard limit {hard}");
-                    (text, "a soft limit can't be above the hard one; -1 is unlimited".to_owned())
+                    let text =
+                        format!("the soft limit {soft} of `{name}` is above its hard limit {hard}");
+                    (
+                        text,
+                        "a soft limit can't be above the hard one; -1 is unlimited".to_owned(),
+                    )
                 })
             };
             let Some((text, hint)) = fault else { continue };

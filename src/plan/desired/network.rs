@@ -6,7 +6,9 @@ use super::{Facts, Replica, container_name};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::name::ContainerId;
 use crate::base::span::Span;
-use crate::compose::model::{CgroupSpec, NetworkModeSpec, Project, Service, ServiceNetwork, ShareSpec};
+use crate::compose::model::{
+    CgroupSpec, NetworkModeSpec, Project, Service, ServiceNetwork, ShareSpec,
+};
 use crate::engine::spec::{
     DnsConfig, Endpoint, HostAddr, Ipc, Namespaces, NetworkMode, PortMapping, Share,
 };
@@ -169,10 +171,7 @@ pub(super) fn namespaces(
 /// As Docker: only who says so lets others into its IPC namespace.
 fn check_shareable(other: &Service, span: Option<Span>, found: &mut Diagnostics) {
     let own = other.ipc.as_ref().map(|ipc| &ipc.value);
-    if matches!(
-        own,
-        None | Some(ShareSpec::Private) | Some(ShareSpec::None)
-    ) {
+    if matches!(own, None | Some(ShareSpec::Private) | Some(ShareSpec::None)) {
         let name = &other.name;
         let text = format!("service `{name}` does not share its IPC namespace");
         let hint = format!("write `ipc: shareable` in service `{name}`");

@@ -193,11 +193,15 @@ fn load_default(parser: &Path) -> Result<()> {
         // A parser that ends before it has read all says why itself.
         let _ = input.write_all(text(Path::new(ABI).exists()).as_bytes());
     }
-    let done = child.wait_with_output().map_err(|e| failed(e.to_string()))?;
+    let done = child
+        .wait_with_output()
+        .map_err(|e| failed(e.to_string()))?;
     if done.status.success() {
         return Ok(());
     }
-    Err(failed(String::from_utf8_lossy(&done.stderr).trim().to_owned()))
+    Err(failed(
+        String::from_utf8_lossy(&done.stderr).trim().to_owned(),
+    ))
 }
 
 /// The text of the default profile.

@@ -73,7 +73,14 @@ pub(super) fn enter_directory(cwd: &str) -> Result<()> {
 /// Opens the container's own null device, if it has one that can be trusted to be it.
 pub(super) fn own_null(proc: &PrivateProc) -> Option<OwnedFd> {
     let root = Root::open(Path::new("/")).ok()?;
-    let found = openat2(&root, Path::new("dev/null"), OFlag::O_PATH, 0, Resolve::NoLinks).ok()?;
+    let found = openat2(
+        &root,
+        Path::new("dev/null"),
+        OFlag::O_PATH,
+        0,
+        Resolve::NoLinks,
+    )
+    .ok()?;
     is_null(found.as_fd()).then(|| proc.reopen(&found).ok())?
 }
 

@@ -17,7 +17,9 @@ use crate::engine::native::net::{
 use crate::engine::native::records::{self, InitProcess, Live, Record, Standing};
 use crate::engine::native::runtime::{self, BirthMount, BirthSource};
 use crate::engine::native::volumes;
-use crate::engine::spec::{ContainerSpec, Endpoint, FileContent, Ipc, MountSource, NetworkMode, Share};
+use crate::engine::spec::{
+    ContainerSpec, Endpoint, FileContent, Ipc, MountSource, NetworkMode, Share,
+};
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::Root;
