@@ -165,7 +165,14 @@ pub trait LogStream: Send {
     /// # Errors
     /// [`LogEnd::TimedOut`] when nothing came in time, [`LogEnd::Failed`] when the log can't be read.
     fn next(&mut self, timeout: Duration) -> std::result::Result<Option<LogRecord>, LogEnd>;
+    /// What another thread calls to end a wait in [`LogStream::next`] before its time.
+    fn waker(&self) -> Option<Waker> {
+        None
+    }
 }
+
+/// Ends a wait for log lines early, also one that has not begun.
+pub type Waker = Box<dyn Fn() + Send>;
 
 /// Why [`LogStream::next`] gave no line.
 #[derive(Debug, thiserror::Error)]

@@ -13,14 +13,17 @@ use crate::base::clock::Timestamp;
 use crate::cli::app::App;
 use crate::cli::args::LogsArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::follow::{Message, Printer, Scope, follow, screen_name};
+use crate::cli::follow::{Done, Message, Printer, Scope, follow, screen_name};
 use crate::cli::parse;
 use crate::engine::state::ObservedContainer;
-use crate::engine::{Cancel, Engine, EngineError, LogEnd, LogQuery, LogRecord, LogStream};
+use crate::engine::{Engine, EngineError, LogEnd, LogQuery, LogRecord, LogStream};
 use crate::ui::logs::{Lines, Look};
 
-/// Time without a line after which it is looked whether anything still runs.
+/// Time without a line after which it is looked whether anything still runs, at first and when something ended.
 const LOOK: Duration = Duration::from_millis(300);
+
+/// The same when something runs.
+const SELDOM: Duration = Duration::from_secs(5);
 
 pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
     let now = Timestamp::now();
@@ -73,12 +76,20 @@ pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
 
 /// Prints lines as they come, until nothing of the scope runs any more.
 fn go_on(engine: &Arc<dyn Engine>, scope: Scope, printer: &mut Printer) -> Outcome {
-    let done = Cancel::default();
+    let done = Done::default();
     let messages = follow(Arc::clone(engine), scope.clone(), done.clone());
+    let mut pause = LOOK;
     loop {
-        match messages.recv_timeout(LOOK) {
-            Ok(message) => printer.print(&message)?,
+        match messages.recv_timeout(pause) {
+            Ok(message) => {
+                if !matches!(message, Message::Line { .. }) {
+                    pause = LOOK;
+                }
+                printer.print(&message)?;
+            }
             Err(RecvTimeoutError::Timeout) => {
+                // An end is told; this is for what happens unseen.
+                pause = SELDOM;
                 let world = engine.observe(&scope.project)?;
                 if !world
                     .containers
@@ -91,7 +102,7 @@ fn go_on(engine: &Arc<dyn Engine>, scope: Scope, printer: &mut Printer) -> Outco
             Err(RecvTimeoutError::Disconnected) => return Ok(0),
         }
     }
-    done.cancel();
+    done.tell();
     for message in messages {
         printer.print(&message)?;
     }

@@ -9,9 +9,11 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
 use super::entry::Decoder;
@@ -20,7 +22,7 @@ use crate::base::clock::Timestamp;
 use crate::engine::native::layout::ContainerDir;
 use crate::engine::native::records::Found;
 use crate::engine::state::State;
-use crate::engine::{LogEnd, LogQuery, LogRecord, LogStream};
+use crate::engine::{LogEnd, LogQuery, LogRecord, LogStream, Waker};
 
 /// A longer line of the file is damaged: what is written never is.
 const LONGEST: usize = 4 << 20;
@@ -367,6 +369,7 @@ pub(in crate::engine::native) struct FileLog {
     /// Without `follow`: where the log ended when it was opened.
     end: Option<Place>,
     watch: Option<(Inotify, Option<WatchDescriptor>)>,
+    bell: Option<Arc<EventFd>>,
     stand: Stand,
     /// Whether where the container stands may have changed.
     look: bool,
@@ -382,6 +385,12 @@ impl FileLog {
         // The watch comes first, so that nothing written after the first look is missed.
         let watch = match query.follow {
             true => Some(Self::watch(&dir)?),
+            false => None,
+        };
+        let bell = match query.follow {
+            true => Some(Arc::new(EventFd::from_flags(
+                EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK,
+            )?)),
             false => None,
         };
         let log = dir.log();
@@ -408,6 +417,7 @@ impl FileLog {
             dir,
             query,
             watch,
+            bell,
             stand: Stand::Up,
             look: true,
             over: false,
@@ -462,10 +472,10 @@ impl FileLog {
 
     /// Waits for a change; whether one came.
     fn wait(&mut self, timeout: Duration) -> io::Result<bool> {
-        let Some((watch, states)) = &self.watch else {
+        let (Some((watch, states)), Some(bell)) = (&self.watch, &self.bell) else {
             return Ok(false);
         };
-        let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [watch.as_fd(), bell.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         // Rounded up, so that the time is over when it returns.
         let timeout = PollTimeout::try_from(timeout + Duration::from_millis(1));
         match nix::poll::poll(&mut fds, timeout.unwrap_or(PollTimeout::MAX)) {
@@ -498,6 +508,14 @@ fn first(dir: &std::path::Path, segments: &[Segment], since: Option<Timestamp>) 
 }
 
 impl LogStream for FileLog {
+    fn waker(&self) -> Option<Waker> {
+        let bell = Arc::clone(self.bell.as_ref()?);
+        Some(Box::new(move || {
+            // It only fails when it rings already.
+            let _ = bell.write(1);
+        }))
+    }
+
     fn next(&mut self, timeout: Duration) -> Result<Option<LogRecord>, LogEnd> {
         let failed = |error: io::Error| LogEnd::Failed(error.to_string());
         let deadline = Instant::now() + timeout;
@@ -534,6 +552,9 @@ impl LogStream for FileLog {
             let ending = self.stand == Stand::Ending;
             let wait = if ending { left.min(LOOK_AGAIN) } else { left };
             let changed = self.wait(wait).map_err(failed)?;
+            if self.bell.as_ref().is_some_and(|bell| bell.read().is_ok()) {
+                return Err(LogEnd::TimedOut);
+            }
             self.look |= ending || !changed;
         }
     }
