@@ -146,6 +146,8 @@ pub struct LogQuery {
     /// Go on with new lines until the container ends or is removed. With a container that is
     /// started again later, reading goes on.
     pub follow: bool,
+    /// Also what is not kept: the last lines, as one who is attached sees them (`driver: none`).
+    pub passing: bool,
 }
 
 /// A line (or part of one over 16 KiB) of a container's output.
@@ -166,7 +168,14 @@ pub trait LogStream: Send {
     /// # Errors
     /// [`LogEnd::TimedOut`] when nothing came in time, [`LogEnd::Failed`] when the log can't be read.
     fn next(&mut self, timeout: Duration) -> std::result::Result<Option<LogRecord>, LogEnd>;
+    /// What another thread calls to end a wait in [`LogStream::next`] before its time.
+    fn waker(&self) -> Option<Waker> {
+        None
+    }
 }
+
+/// Ends a wait for log lines early, also one that has not begun.
+pub type Waker = Box<dyn Fn() + Send>;
 
 /// Why [`LogStream::next`] gave no line.
 #[derive(Debug, thiserror::Error)]

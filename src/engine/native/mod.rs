@@ -47,6 +47,8 @@ use net::Networks;
 use records::{Found, Record, Standing};
 use supervisor::Connection;
 
+pub use logs::pack_main as pack_log;
+
 /// The embedded engine over its two directories.
 #[derive(Debug)]
 pub struct Native {
@@ -536,6 +538,14 @@ impl Engine for Native {
 
     fn logs(&self, id: &ContainerId, query: &LogQuery) -> Result<Box<dyn LogStream>> {
         let found = self.found(id)?;
+        if !found.record.spec.log.keep && !query.passing {
+            return Err(EngineError::Unsupported {
+                what: format!(
+                    "the logging driver of {} keeps nothing that could be read",
+                    found.standing.name
+                ),
+            });
+        }
         let log = logs::FileLog::open(found.dir, query.clone()).map_err(|error| {
             EngineError::failed(format!("read the log of {}", found.standing.name), error)
         })?;
