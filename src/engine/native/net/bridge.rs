@@ -288,12 +288,10 @@ fn plug(
     match route.run(requests()) {
         // Left over from a container that ended without cleaning up, or of its last run: the kernel takes a
         // namespace's cables some time after its end, and may do so before this does.
-        Err(error) if is(&error, Errno::EEXIST) => {
-            match route.run(vec![route::delete(name)]) {
-                Err(error) if !is(&error, Errno::ENODEV) => return Err(error),
-                _ => route.run(requests())?,
-            }
-        }
+        Err(error) if is(&error, Errno::EEXIST) => match route.run(vec![route::delete(name)]) {
+            Err(error) if !is(&error, Errno::ENODEV) => return Err(error),
+            _ => route.run(requests())?,
+        },
         other => other?,
     }
     let _ = sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), "1");
