@@ -87,6 +87,26 @@ pub enum UnpackFault {
     },
 }
 
+impl UnpackFault {
+    /// With paths that begin with the target's own.
+    #[must_use]
+    pub fn below(self, top: &Path) -> Self {
+        let whole = |path: String| {
+            let path = path.trim_start_matches('/');
+            top.join(path).display().to_string()
+        };
+        match self {
+            Self::Archive(text) => Self::Archive(text),
+            Self::FileOverDirectory { path } => Self::FileOverDirectory { path: whole(path) },
+            Self::DirectoryOverFile { path } => Self::DirectoryOverFile { path: whole(path) },
+            Self::Entry { path, source } => Self::Entry {
+                path: whole(path),
+                source,
+            },
+        }
+    }
+}
+
 type Result<T> = std::result::Result<T, UnpackFault>;
 
 /// Unpacks an archive that is not compressed. An empty stream is an empty archive.

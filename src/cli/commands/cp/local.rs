@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::paths::{Place, There, Written};
 use crate::cli::exit::Failure;
 use crate::image::tree::pack::{self, Holes, Opening, PackError, Source};
-use crate::image::tree::unpack::{self, Links, Owner, Target};
+use crate::image::tree::unpack::{self, Links, Owner, Target, UnpackFault};
 use crate::sys::fs::Root;
 
 /// How often a destination that is a link is followed. As moby: `CopyInfoDestinationPath`.
@@ -176,10 +176,9 @@ pub(super) fn unpack(place: &Place, archive: &mut dyn io::Read) -> Result<(), Fa
         links: Links::Refused,
         owner: Owner::Caller,
     };
-    unpack::read(archive, target).map_err(|fault| match fault {
-        unpack::UnpackFault::Entry { path, source } => {
-            failed("cannot write", &place.directory.join(path), &source)
-        }
-        other => Failure::new(format!("{}: {other}", place.directory.display())),
-    })
+    let told = |fault: UnpackFault| match fault.below(&place.directory) {
+        UnpackFault::Entry { path, source } => failed("cannot write", Path::new(&path), &source),
+        other => Failure::new(other.to_string()),
+    };
+    unpack::read(archive, target).map_err(told)
 }

@@ -264,7 +264,7 @@ impl Server {
     }
 
     fn worded(&self, fault: UnpackFault, asked: &Asked, top: &Root) -> FilesError {
-        let (path, source) = match fault {
+        let (path, source) = match fault.below(&asked.path) {
             UnpackFault::Entry { path, source } => (path, source),
             other => return FilesError::Refused(other.to_string()),
         };
@@ -275,9 +275,8 @@ impl Server {
                 false => FilesError::ReadOnlyMount,
             };
         }
-        let place = asked.path.join(path.trim_start_matches('/'));
         FilesError::Failed {
-            step: format!("write {}", place.display()),
+            step: format!("write {path}"),
             cause: cause(&source),
         }
     }
