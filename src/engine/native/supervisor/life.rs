@@ -221,8 +221,8 @@ impl Life {
         let cgroup = Cgroup::create(spec.id.as_str(), parent, &spec.resources, &devices)?;
         let cgroup = self.cgroup.insert(cgroup);
         let mounts = birth::mounts(&self.layout, spec)?;
-        let pid = birth::shared(&self.layout, &spec.namespaces.pid, "pid")?;
-        let ipc = birth::shared(&self.layout, &spec.namespaces.ipc, "ipc")?;
+        let pid = birth::shared_processes(&self.layout, &spec.namespaces.pid)?;
+        let ipc = birth::shared_ipc(&self.layout, &spec.namespaces.ipc)?;
         let ends = self
             .streams
             .ends(&self.dir, spec.stdio)
@@ -605,7 +605,7 @@ impl Life {
         let (output, write) = nix::unistd::pipe2(flags).map_err(failed)?;
         let nonblocking = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
         nix::fcntl::fcntl(&output, nonblocking).map_err(failed)?;
-        let null = std::fs::File::open("/dev/null")
+        let null = crate::sys::mount::open_null()
             .map_err(|error| EngineError::failed("open /dev/null", error))?;
         let stdio = BirthStdio::Streams {
             stdin: null.as_fd(),
