@@ -7,6 +7,7 @@ pub mod exec;
 pub mod files;
 pub mod hooks;
 pub mod identity;
+pub mod isolation;
 pub mod lifecycle;
 pub mod networks;
 pub mod supervisor;

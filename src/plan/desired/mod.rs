@@ -189,6 +189,8 @@ impl Desired {
     fn labels(&self, service: &Service, replica: &Replica<'_>) -> Labels {
         let project = &self.project;
         let mut all = replica.image.run.labels.clone();
+        // What an image says of itself must not pass for what we say of a container.
+        all.retain(|key, _| !labels::is_ours(key));
         all.extend(service.labels.clone());
         let mut put = |key: &str, value: String| all.insert(key.to_owned(), value);
         let joined = |paths: &[std::path::PathBuf]| {

@@ -45,12 +45,24 @@ pub(super) fn report(wire: &Wire, error: EngineError) -> ! {
     exit_now(code)
 }
 
-/// Leaves everything of the caller's behind that the container must not see or be hit by.
-pub(super) fn cut_loose(kept: &[RawFd]) -> Result<()> {
+/// Leaves everything of the caller's behind that the container must not see or be hit by: who may trace inside could
+/// open what this process has.
+pub(super) fn cut_loose(kept: &[RawFd], stdio: BirthStdio<'_>) -> Result<()> {
     debug_assert!(is_single_threaded(), "a forked process has one thread");
     let cut = || {
         nix::sys::prctl::set_dumpable(false)?;
         default_signals()?;
+        match stdio {
+            BirthStdio::Streams {
+                stdin,
+                stdout,
+                stderr,
+            } => set_streams([stdin, stdout, stderr])?,
+            BirthStdio::Terminal => {
+                let null = mount::open_null()?;
+                set_streams([null.as_fd(), null.as_fd(), null.as_fd()])?;
+            }
+        }
         keep_only(&[kept, &[0, 1, 2]].concat())
     };
     cut().map_err(step("leave the parent's descriptors and signals"))
@@ -69,7 +81,7 @@ fn become_first(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<I
         _ => None,
     }));
     kept.push(wire.as_fd().as_raw_fd());
-    cut_loose(&kept)?;
+    cut_loose(&kept, birth.stdio)?;
     birth.cgroup.enter_rest()?;
     enter_namespaces(birth)?;
     let slave = put_together(birth, prepared, wire)?;
@@ -129,7 +141,6 @@ fn enter_namespaces(birth: &Birth<'_>) -> Result<()> {
 
 /// Builds the root file system and goes there. Gives the terminal, if there is one.
 fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<Option<OwnedFd>> {
-    let null = mount::null_tree().map_err(step("take /dev/null for masks"))?;
     let cloned = mounts::clone_sources(&birth.mounts)?;
     let slave = MsFlags::MS_SLAVE | MsFlags::MS_REC;
     nix::mount::mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)
@@ -144,7 +155,7 @@ fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<O
     )?;
     let security = &birth.spec.security;
     if !security.privileged && !security.unmask_system_paths {
-        mounts::mask(&stage, &null)?;
+        mounts::mask(&stage)?;
     }
     let slave = match birth.stdio {
         BirthStdio::Streams { .. } => None,

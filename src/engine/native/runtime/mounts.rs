@@ -426,8 +426,8 @@ fn image_view(
     })
 }
 
-/// Hides and protects parts of `/proc` and `/sys`.
-pub(super) fn mask(stage: &Stage, null: &OwnedFd) -> Result<()> {
+/// Hides and protects parts of `/proc` and `/sys`. Runs where `/dev/null` is still the host's.
+pub(super) fn mask(stage: &Stage) -> Result<()> {
     let open = |path: &str| {
         openat2(
             stage.root(),
@@ -461,8 +461,8 @@ pub(super) fn mask(stage: &Stage, null: &OwnedFd) -> Result<()> {
             let options = [("nr_inodes", "1".to_owned()), ("mode", "755".to_owned())];
             new_mount(c"tmpfs", &options, QUIET | attr::RDONLY)?
         } else {
-            let cover = mount::clone_tree(null, Path::new(""), false);
-            cover.map_err(step("mask with /dev/null"))?
+            // Made anew each time: before Linux 6.15 what is detached can't be copied.
+            mount::null_tree().map_err(step("mask with /dev/null"))?
         };
         stage.attach(cover, target, path)?;
     }
