@@ -45,7 +45,7 @@
 //! engine         base image
 //! engine::native base sys graph image engine
 //! build          base sys graph image engine::spec engine::sandbox engine::EngineError engine::Result
-//! plan           base graph compose::model engine::spec engine::state image::reference image::digest image::config
+//! plan           base graph compose::model engine::spec engine::state engine::host image::reference image::digest image::config
 //! apply          base graph compose::model image build plan engine
 //! cli            *
 //! ```
@@ -78,6 +78,7 @@
 //! | a command | one command | the terminal; the project's lock while it changes things |
 //! | `__supervise` | as long as its container should run | init as its child, streams, log, exit status, restarts, probes, name answers |
 //! | `__sandbox` | one build step | the step's process |
+//! | `__copy` | one `cp` | a way to one container's files, from which there is no way back |
 //!
 //! What becomes a container is made by such a fresh, single-threaded process, never by the many-threaded command.
 //!

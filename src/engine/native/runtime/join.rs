@@ -72,7 +72,7 @@ pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
         }
         Side::Parent { pidfd: between, .. } => {
             drop(theirs);
-            let born = until_execution(&ours, None);
+            let born = until_execution(&ours, None, &|_| Ok(()));
             // It ends by itself as soon as its own child exists.
             pidfd::wait(&between).map_err(step("wait for the process in between"))?;
             born.map_err(bury).map_err(worded)
@@ -182,6 +182,7 @@ fn become_command(
         stdio,
         slave,
         bond: Bond::None,
+        birth: None,
     };
     last.execute(&proc, wire)
 }
