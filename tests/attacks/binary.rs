@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use super::{Entry, evil};
+use super::{Entry, evil, rounds};
 use crate::harness::{ENGINE, Sandbox, hoist as binary};
 
 crate::cases!(ENGINE;
@@ -53,7 +53,7 @@ fn an_interpreter_that_is_proc_self_exe_and_writes_to_it_do_not_change_the_binar
     for service in ["w", "p"] {
         // The interpreter is our own binary then: it runs, and knows no command of that name.
         for program in ["/entry", "/loader"] {
-            for _ in 0..15 {
+            for _ in 0..rounds(15) {
                 let done = hoist.run(&format!("exec -T {service} {program}"));
                 assert_ne!(done.code, 0, "{}", done.story());
             }
@@ -65,7 +65,7 @@ fn an_interpreter_that_is_proc_self_exe_and_writes_to_it_do_not_change_the_binar
             "the binary was opened for writing"
         );
     }
-    for _ in 0..10 {
+    for _ in 0..rounds(10) {
         assert_ne!(hoist.run("run --rm --no-deps -T e").code, 0);
     }
     // The attack is one: at least the writers have seen a program that is not busybox.

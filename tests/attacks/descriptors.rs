@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-use super::{Canary, Entry, evil};
+use super::{Canary, Entry, evil, rounds};
 use crate::harness::{ENGINE, Sandbox, eventually};
 
 crate::cases!(ENGINE;
@@ -27,7 +27,7 @@ fn a_working_directory_that_is_a_descriptor_leads_nowhere() {
     hoist.compose("services:\n  a: {image: evil, command: sleep 3600, stop_signal: SIGKILL}\n");
     hoist.ok("up -d");
     let song = canary.song();
-    let places = (0..40).map(|number| format!("/proc/self/fd/{number}"));
+    let places = (0..3 + rounds(37)).map(|number| format!("/proc/self/fd/{number}"));
     let further = [
         "/seven",
         "/nine",
@@ -157,7 +157,7 @@ fn a_process_that_traces_finds_nothing_of_the_host_while_another_is_entering() {
     ));
     hoist.ok("up -d");
     for service in ["a", "d"] {
-        for _ in 0..40 {
+        for _ in 0..rounds(40) {
             hoist.exec(service, "true").ok();
         }
         assert_eq!(

@@ -64,6 +64,11 @@ impl Canary {
     }
 }
 
+/// How often an attack that is a race is tried: fewer times where each takes long.
+pub fn rounds(many: u32) -> u32 {
+    (many / crate::harness::slowness()).max(3)
+}
+
 /// Puts the probe into the project, as `probe`, to be bound as `./probe:/probe`. Its words are in `probe.c`.
 pub fn probe(hoist: &Sandbox) {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
