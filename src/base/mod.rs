@@ -11,6 +11,7 @@ pub mod env;
 pub mod event;
 pub mod gitref;
 pub mod key;
+pub mod line;
 pub mod name;
 pub mod scalar;
 pub mod span;

@@ -33,6 +33,8 @@ impl Binder<'_, '_> {
         };
         let environment = node.get("environment").and_then(Node::entries);
         let signal = "a signal; write SIGTERM or a number";
+        let (restart, restart_pace) = self.restart(node);
+        let own = self.own(node);
         Service {
             name: ServiceName::from(name),
             span: node.key,
@@ -69,13 +71,16 @@ impl Binder<'_, '_> {
                 node.get("attach").map(|n| &n.value),
                 Some(Value::Bool(false))
             ),
-            restart: self.restart(node),
+            restart,
+            restart_pace,
             stop_signal: self.parse(node, "stop_signal", signal, Signal::parse),
             stop_grace_period: duration(node, "stop_grace_period"),
             depends_on: self.depends_on(node),
             healthcheck: self.healthcheck(node),
             logging: self.logging(node),
-            trust_host_ca: self.trust_host_ca(node),
+            trust_host_ca: own.trust_host_ca,
+            ready: own.ready,
+            on_unhealthy: own.on_unhealthy,
             ..Service::default()
         }
     }

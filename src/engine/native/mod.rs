@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod dns;
 mod layout;
 mod logs;
+mod moment;
 pub mod net;
 mod records;
 pub mod runtime;
@@ -562,14 +563,17 @@ const LOOK_FOR_CANCEL: Duration = Duration::from_millis(100);
 
 fn verdict(found: &Found, until: Until) -> Option<Waited> {
     let exited = |exit: Exit| Some(Waited::Exited(exit));
+    let process = found.standing.process.as_ref();
+    let age = || process.map_or(Duration::ZERO, records::InitProcess::age);
     match (found.standing.state, until) {
         // Only the supervisor's own word counts: it is alive here.
         (State::Exited { exit }, _) => exited(exit),
         (State::Removing, _) => Some(Waited::Gone),
-        (State::Running { since }, Until::Healthy | Until::Steady(_)) => {
+        (State::Running { .. }, Until::Healthy | Until::Steady(_)) => {
             match found.observed().health {
                 None => match until {
-                    Until::Steady(long) if since.until(Timestamp::now()) < long => None,
+                    // By the clock that nobody sets: the wall clock may have gone back since the start.
+                    Until::Steady(long) if age() < long => None,
                     _ => Some(Waited::Reached),
                 },
                 Some(health) => match health.status {

@@ -5,8 +5,10 @@
 //! Never: decides a limit. Imports: `engine`, `sys`. Rules: Linux admin-guide/cgroup-v1, cgroup-v2.rst; the
 //! conversions are named at each.
 
+mod below;
 mod device;
 mod limits;
+mod usage;
 
 use std::fs;
 use std::io;
@@ -19,8 +21,10 @@ use nix::sys::stat::Mode;
 
 use crate::engine::spec::Resources;
 use crate::engine::{EngineError, Result};
+pub use below::Below;
 pub use device::{DeviceKind, DeviceRule};
 use limits::Write;
+pub use usage::Usage;
 
 /// Directory of all our cgroups when no other is asked for.
 const PARENT: &str = "hoist";

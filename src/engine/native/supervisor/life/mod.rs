@@ -1,0 +1,477 @@
+//! The life of one container: start, exit, restart, stop, probes, and what is left on disk at each step.
+//!
+//! Imports: `base`, `engine`, `sys`; beside it everything the supervisor is made of.
+
+mod exit;
+mod probe;
+mod stop;
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::birth::{self, Connected};
+use super::health::{Kept, Watch};
+use super::ready::Runner;
+use super::restart::{Cause, Rules};
+use super::streams::Streams;
+use crate::base::clock::Timestamp;
+use crate::engine::native::cgroup::Cgroup;
+use crate::engine::native::layout::{ContainerDir, Layout};
+use crate::engine::native::logs::{LogWriter, Stream};
+use crate::engine::native::moment::Moment;
+use crate::engine::native::records::{self, Attempts, InitProcess, Record, Standing};
+use crate::engine::native::runtime::{
+    self, Birth, BirthStdio, JoinRequest, JoinedNamespaces, RootfsSpec,
+};
+use crate::engine::spec::{ContainerSpec, Process};
+use crate::engine::state::{Exit, State};
+use crate::engine::{EngineError, Result};
+use crate::sys::fs::Durability;
+use crate::sys::pidfd;
+
+use exit::ended;
+use probe::{Child, RunningProbe};
+use stop::Stopping;
+
+/// A running container's init.
+#[derive(Debug)]
+struct Init {
+    pid: i32,
+    pidfd: OwnedFd,
+    started: Instant,
+}
+
+/// What the rest of the supervisor must tell its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing new.
+    Same,
+    /// State or health on disk is new.
+    Changed,
+}
+
+/// One container and everything its supervisor owns of it.
+#[derive(Debug)]
+pub(super) struct Life {
+    layout: Layout,
+    dir: ContainerDir,
+    spec: ContainerSpec,
+    standing: Standing,
+    streams: Streams,
+    log: LogWriter,
+    network: Option<Connected>,
+    cgroup: Option<Cgroup>,
+    init: Option<Init>,
+    watch: Option<Watch>,
+    probe: Option<RunningProbe>,
+    /// Probes that were killed, until they have ended.
+    dying: Vec<Child>,
+    ready: Option<Runner>,
+    stopping: Option<Stopping>,
+    /// Whether it was told to end by a signal, so that it stays down.
+    leave_down: bool,
+    rules: Rules,
+    restart_at: Option<Instant>,
+    /// Ports published no more; whoever lets go of this waits for the kernel.
+    withdrawn: Option<crate::engine::native::net::Withdrawn>,
+}
+
+impl Life {
+    /// Reads the container's record and opens its log and streams.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub(super) fn open(layout: Layout, dir: ContainerDir) -> Result<Self> {
+        let record: Record =
+            records::read(&dir.record())?.ok_or_else(|| EngineError::NotFound {
+                kind: "container",
+                name: dir.data.display().to_string(),
+            })?;
+        let spec = record.spec;
+        let standing = records::read(&dir.state())?.unwrap_or_else(|| Standing::created(&spec));
+        let failed = |error| EngineError::failed("open the container's log and streams", error);
+        Ok(Self {
+            streams: Streams::open(&dir, spec.stdio).map_err(failed)?,
+            log: LogWriter::open(dir.log(), spec.log.clone()).map_err(failed)?,
+            rules: Rules::of(&spec),
+            layout,
+            dir,
+            standing,
+            spec,
+            network: None,
+            cgroup: None,
+            init: None,
+            watch: None,
+            probe: None,
+            dying: Vec::new(),
+            ready: None,
+            stopping: None,
+            leave_down: false,
+            restart_at: None,
+            withdrawn: None,
+        })
+    }
+
+    /// What was asked for.
+    pub(super) fn spec(&self) -> &ContainerSpec {
+        &self.spec
+    }
+    /// The streams.
+    pub(super) fn streams(&mut self) -> &mut Streams {
+        &mut self.streams
+    }
+    /// The streams, to look at.
+    pub(super) fn streams_ref(&self) -> &Streams {
+        &self.streams
+    }
+    /// The DNS answerer, while there is one.
+    pub(super) fn network(&mut self) -> Option<&mut Connected> {
+        self.network.as_mut()
+    }
+    /// The same, to look at.
+    pub(super) fn network_ref(&self) -> Option<&Connected> {
+        self.network.as_ref()
+    }
+    /// The init's descriptor, readable when it has ended.
+    pub(super) fn pidfd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.init.as_ref().map(|init| init.pidfd.as_fd())
+    }
+    /// Whether its process exists or will again.
+    pub(super) fn is_live(&self) -> bool {
+        self.init.is_some() || self.restart_at.is_some()
+    }
+    /// How it ended.
+    pub(super) fn exit(&self) -> Option<Exit> {
+        self.standing.state.exit()
+    }
+    /// When something is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let stop = self.stopping.as_ref().and_then(Stopping::due);
+        let probes = self.probe_deadlines().into_iter().flatten();
+        [stop, self.restart_at]
+            .into_iter()
+            .flatten()
+            .chain(probes)
+            .min()
+    }
+
+    fn write_standing(&self) -> Result<()> {
+        records::write(&self.dir.state(), &self.standing, Durability::Synced)
+    }
+
+    /// Starts the container as the user asked for it: restarts are counted anew.
+    ///
+    /// # Errors
+    /// As [`Life::start_again`].
+    pub(super) fn start(&mut self) -> Result<()> {
+        self.standing.restarts = 0;
+        self.standing.attempts = Attempts::default();
+        self.start_again()
+    }
+
+    /// Starts the container's process. Its network is made on the first call and kept over restarts.
+    ///
+    /// # Errors
+    /// [`EngineError`]; nothing of the attempt is left in the kernel then.
+    fn start_again(&mut self) -> Result<()> {
+        let outcome = self.try_start();
+        if outcome.is_err() {
+            self.take_down();
+        }
+        outcome
+    }
+
+    fn try_start(&mut self) -> Result<()> {
+        let network = match self.network.take() {
+            Some(network) => network,
+            None => {
+                let network = birth::connect(&self.layout, &self.spec)?;
+                records::write(&self.dir.live(), &network.live, Durability::Renamed)?;
+                network
+            }
+        };
+        let network = self.network.insert(network);
+        if let Some(old) = self.cgroup.take() {
+            let _ = old.remove();
+        }
+        let spec = &self.spec;
+        let devices = runtime::device_rules(spec)?;
+        let parent = spec.resources.cgroup_parent.as_deref();
+        let cgroup = Cgroup::create(spec.id.as_str(), parent, &spec.resources, &devices)?;
+        let cgroup = self.cgroup.insert(cgroup);
+        let mounts = birth::mounts(&self.layout, spec)?;
+        let pid = birth::shared(&self.layout, &spec.namespaces.pid, "pid")?;
+        let ipc = birth::shared(&self.layout, &spec.namespaces.ipc, "ipc")?;
+        let ends = self
+            .streams
+            .ends(&self.dir, spec.stdio)
+            .map_err(|error| EngineError::failed("open the container's streams", error))?;
+        let stdio = match spec.stdio.tty {
+            true => BirthStdio::Terminal,
+            false => BirthStdio::Streams {
+                stdin: ends.input.as_fd(),
+                stdout: ends.output.as_fd(),
+                stderr: ends.error.as_fd(),
+            },
+        };
+        let born = runtime::give_birth(&Birth {
+            spec,
+            rootfs: RootfsSpec {
+                lower: self.layout.lower(&spec.image.layers),
+                upper: self.dir.upper(),
+                work: self.dir.work(),
+            },
+            mounts,
+            netns: network.netns.as_ref().map(|fd| fd.as_fd()),
+            join: JoinedNamespaces {
+                pid: pid.as_ref().map(|fd| fd.as_fd()),
+                ipc: ipc.as_ref().map(|fd| fd.as_fd()),
+            },
+            cgroup,
+            stdio,
+            init: spec.init,
+        })?;
+        if let Some(master) = born.master {
+            self.streams
+                .set_master(master)
+                .map_err(|error| EngineError::failed("use the container's terminal", error))?;
+        }
+        self.standing.state = State::Running {
+            since: Timestamp::now(),
+        };
+        self.standing.process = InitProcess::of(born.pid);
+        self.standing.stopped = false;
+        self.standing.stopping = None;
+        self.standing.again = None;
+        self.standing.last = None;
+        self.restart_at = None;
+        self.stopping = None;
+        self.leave_down = false;
+        let now = Instant::now();
+        self.init = Some(Init {
+            pid: born.pid,
+            pidfd: born.pidfd,
+            started: now,
+        });
+        self.watch = Watch::new(&self.spec, now);
+        self.ready = self.spec.ready.as_ref().map(Runner::new).transpose()?;
+        self.write_health()?;
+        self.write_standing()
+    }
+
+    /// Takes over a container whose supervisor is gone.
+    ///
+    /// # Errors
+    /// [`EngineError`] when it has ended meanwhile and can't be started again.
+    pub(super) fn adopt(&mut self) -> Result<()> {
+        if matches!(self.standing.state, State::Restarting { .. }) {
+            self.clear();
+            let again = self.standing.again.as_ref().and_then(Moment::remaining);
+            self.restart_at = Instant::now().checked_add(again.unwrap_or_default());
+            return Ok(());
+        }
+        let process = self.standing.process.clone();
+        let age = process.as_ref().map_or(Duration::ZERO, InitProcess::age);
+        self.cgroup = Cgroup::find(
+            self.spec.id.as_str(),
+            self.spec.resources.cgroup_parent.as_deref(),
+        );
+        let Some(init) = process.filter(InitProcess::is_alive) else {
+            return self.adopt_ended(age);
+        };
+        let pidfd = pidfd::open(init.pid)
+            .map_err(|errno| EngineError::failed("adopt the container", errno))?;
+        self.network = Some(birth::reconnect(&self.layout, &self.spec)?);
+        let now = Instant::now();
+        let started = now.checked_sub(age).unwrap_or(now);
+        self.init = Some(Init {
+            pid: init.pid,
+            pidfd,
+            started,
+        });
+        let kept = records::read::<Kept>(&self.dir.health())?;
+        self.ready = self.spec.ready.as_ref().map(Runner::new).transpose()?;
+        if kept.as_ref().is_some_and(|kept| kept.seen)
+            && let Some(ready) = &mut self.ready
+        {
+            ready.set_seen();
+        }
+        self.watch = Watch::resume(&self.spec, started, now, kept);
+        self.resume_stop();
+        Ok(())
+    }
+
+    /// Its process has ended with nobody there to see it.
+    fn adopt_ended(&mut self, ran: Duration) -> Result<()> {
+        let code = self.standing.process.as_ref().and_then(InitProcess::code);
+        let exit = self.exit().unwrap_or_else(|| self.exit_of(code));
+        self.resume_stop();
+        self.ended(exit, ran);
+        self.clear();
+        self.settle()
+    }
+
+    /// Reads what the container has written; gives the bytes for attached clients.
+    pub(super) fn read(&mut self, stream: Stream) -> Vec<u8> {
+        let mut buffer = [0u8; 16 * 1024];
+        let mut all = Vec::new();
+        while let Some(length) = self.streams.read(stream, &mut buffer) {
+            let bytes = buffer.get(..length).unwrap_or_default();
+            // Before it is in the log: a line that is there counts.
+            self.feed_ready(usize::from(stream == Stream::Err), bytes);
+            // A full disk must not stop the container: its output is dropped, as the file tells.
+            let _ = self.log.write(stream, bytes, Timestamp::now());
+            all.extend_from_slice(bytes);
+            if all.len() >= 256 * 1024 {
+                break;
+            }
+        }
+        all
+    }
+
+    /// Looks whether the init or a probe has ended.
+    pub(super) fn reap(&mut self) -> Result<Turn> {
+        let mut turn = self.reap_probes()?;
+        if let Some(init) = &self.init
+            && let Some(code) = ended(init.pid, &init.pidfd)
+        {
+            let (exit, ran) = (self.exit_of(code), init.started.elapsed());
+            self.ended(exit, ran);
+            turn = Turn::Changed;
+        }
+        Ok(turn)
+    }
+
+    /// The container's process is gone: restart later, or leave it down.
+    fn ended(&mut self, exit: Exit, ran: Duration) {
+        let stopping = self.stopping.take();
+        let renew = stopping.as_ref().is_some_and(|stop| stop.renew);
+        let told = self.standing.stopped || self.leave_down;
+        let stopped = told || (stopping.is_some() && !renew);
+        let failed = exit.code() != 0 && !stopped;
+        self.standing.last = failed.then(|| self.last_run(ran));
+        if let Some(cgroup) = &self.cgroup {
+            // With the host's PID namespace its children outlive it.
+            let _ = cgroup.kill();
+        }
+        self.init = None;
+        self.drop_probes();
+        self.standing.process = None;
+        self.standing.stopping = None;
+        let cause = match renew {
+            true => Cause::Unhealthy,
+            false => Cause::Own(exit),
+        };
+        let wait = match stopped {
+            true => None,
+            false => self.rules.after(cause, ran, &mut self.standing.attempts),
+        };
+        self.standing.stopped = stopped;
+        self.restart_at = wait.and_then(|wait| Instant::now().checked_add(wait));
+        match wait {
+            Some(wait) => {
+                self.standing.again = Moment::after(wait);
+                self.standing.restarts = self.standing.restarts.saturating_add(1);
+                self.standing.state = State::Restarting { exit };
+            }
+            None => self.standing.state = State::Exited { exit },
+        }
+    }
+
+    /// Writes the standing that [`Life::reap`] has changed, after the last output was read.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub(super) fn settle(&mut self) -> Result<()> {
+        if self.init.is_none() {
+            let _ = self.log.flush(Timestamp::now());
+            self.streams.drop_master();
+            if self.restart_at.is_none() {
+                self.take_down();
+            }
+            self.write_standing()?;
+        }
+        Ok(())
+    }
+
+    /// Does what is due.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub(super) fn tick(&mut self) -> Result<Turn> {
+        let now = Instant::now();
+        self.stop_due(now);
+        let mut turn = self.probes_due(now)?;
+        if self.restart_at.is_some_and(|at| now >= at) {
+            turn = Turn::Changed;
+            self.restart_at = None;
+            if let Err(error) = self.start_again() {
+                let text = format!("hoist: cannot start the container again: {error}\n");
+                let _ = self
+                    .log
+                    .write(Stream::Err, text.as_bytes(), Timestamp::now());
+                let exit = Exit {
+                    code: Some(128),
+                    oom: false,
+                    at: Timestamp::now(),
+                };
+                self.ended(exit, Duration::ZERO);
+                self.settle()?;
+            }
+        }
+        Ok(turn)
+    }
+
+    /// Gives it another name.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the standing can't be written.
+    pub(super) fn rename(&mut self, name: String) -> Result<()> {
+        self.standing.name = name;
+        self.write_standing()
+    }
+
+    /// Runs a command in the container.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`], [`EngineError::CannotRun`].
+    pub(super) fn exec(&self, process: &Process, stdio: BirthStdio<'_>) -> Result<runtime::Born> {
+        let (Some(init), Some(cgroup)) = (&self.init, &self.cgroup) else {
+            return Err(EngineError::NotRunning {
+                name: self.standing.name.clone(),
+            });
+        };
+        if cgroup.is_frozen() {
+            // What entered it now would not answer until it is thawed, and neither would we.
+            let what = format!(
+                "container {} is paused; unpause it first",
+                self.standing.name
+            );
+            return Err(EngineError::Unsupported { what });
+        }
+        runtime::join(&JoinRequest {
+            init_pid: init.pid,
+            spec: &self.spec,
+            process,
+            cgroup,
+            stdio,
+        })
+    }
+
+    /// Takes away what a killed supervisor may have left of a container that does not run, its process among
+    /// it when that came into being but not into the record.
+    pub(super) fn clear(&mut self) {
+        self.cgroup = None;
+        super::clean_up(&self.layout, &self.spec);
+    }
+
+    /// Takes away what the container had in the kernel; goes on after a failure.
+    fn take_down(&mut self) {
+        self.network = None;
+        self.withdrawn = birth::disconnect(&self.layout, &self.spec);
+        if let Some(cgroup) = self.cgroup.take() {
+            let _ = cgroup.kill();
+            let _ = cgroup.remove();
+        }
+    }
+}
