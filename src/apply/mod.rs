@@ -15,6 +15,7 @@ mod images;
 mod observe;
 pub mod oneoff;
 mod options;
+mod report;
 mod run;
 mod steps;
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 pub mod cgroup;
 pub mod dns;
+mod dossier;
 mod layout;
 mod logs;
 mod moment;
@@ -29,7 +30,8 @@ use crate::engine::spec::{
     ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
 };
 use crate::engine::state::{
-    Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork, ObservedVolume, State,
+    Dossier, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork, ObservedVolume,
+    State,
 };
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
@@ -393,8 +395,7 @@ impl Engine for Native {
         // The name comes last: it is anybody's as long as no container of that id is there.
         records::reserve_name(&self.layout, &spec.name, &spec.project, &spec.id).inspect_err(|_| {
             let _ = fs::remove_tree(&dir.data);
-            let _ = std::fs::remove_dir(self.layout.containers(&spec.project));
-            let _ = std::fs::remove_dir(self.layout.projects().join(spec.project.as_str()));
+            self.leave(&spec.project);
         })
     }
 
@@ -531,6 +532,21 @@ impl Engine for Native {
         Ok(Box::new(log))
     }
 
+    fn dossier(&self, id: &ContainerId, failure: &str) -> Result<Dossier> {
+        let query = LogQuery {
+            tail: Some(DOSSIER_LINES),
+            ..LogQuery::default()
+        };
+        let mut lines = Vec::new();
+        // A log that can't be read is one fact less.
+        if let Ok(mut log) = self.logs(id, &query) {
+            while let Ok(Some(record)) = log.next(DOSSIER_PATIENCE) {
+                lines.push(String::from_utf8_lossy(&record.line).trim_end().to_owned());
+            }
+        }
+        dossier::write(&self.layout, &self.find(id)?, failure, &lines)
+    }
+
     fn lock(&self, project: &ProjectName, on_wait: &dyn Fn(i32)) -> Result<Box<dyn Send>> {
         let path = self.layout.project_lock(project);
         let failed =
@@ -551,6 +567,12 @@ impl Engine for Native {
         Ok(Box::new(lock))
     }
 }
+
+/// Log lines in a dossier.
+const DOSSIER_LINES: usize = 100;
+
+/// How long the next of them may take: all are there already.
+const DOSSIER_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How often a stop is asked for when supervisors die over it.
 const STOP_TRIES: u32 = 1000;
@@ -598,10 +620,17 @@ impl Native {
                 })?;
             }
         }
-        // Gone with the last container.
-        let _ = std::fs::remove_dir(&containers);
-        let _ = std::fs::remove_dir(self.layout.projects().join(project.as_str()));
+        self.leave(project);
         Ok(())
+    }
+
+    /// Takes the project's directory away after its last container; another command may be making one just now.
+    fn leave(&self, project: &ProjectName) {
+        let containers = self.layout.containers(project);
+        if std::fs::remove_dir(&containers).is_ok() || !containers.exists() {
+            let _ = fs::remove_tree(&self.layout.dossiers(project));
+            let _ = std::fs::remove_dir(self.layout.projects().join(project.as_str()));
+        }
     }
 
     /// Waits for stops that a killed command began: their containers run still, but must not be counted on.
@@ -642,9 +671,7 @@ impl Native {
         let doomed = self.layout.hidden(&spec.project, &spec.id);
         std::fs::rename(&found.dir.data, &doomed).map_err(failed)?;
         fs::remove_tree(&doomed).map_err(failed)?;
-        // Gone with the last container; another command may be making one just now.
-        let _ = std::fs::remove_dir(self.layout.containers(&spec.project));
-        let _ = std::fs::remove_dir(self.layout.projects().join(spec.project.as_str()));
+        self.leave(&spec.project);
         if anonymous == AnonymousVolumes::Remove {
             for (name, anonymous) in found.observed().volumes {
                 if anonymous {
