@@ -2,9 +2,12 @@
 
 pub mod attached;
 pub mod dependencies;
+pub mod dossier;
 pub mod exec;
 pub mod files;
+pub mod health;
 pub mod identity;
 pub mod lifecycle;
 pub mod networks;
+pub mod restart;
 pub mod supervisor;

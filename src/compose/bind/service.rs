@@ -2,6 +2,8 @@
 //!
 //! In: a canonical service. Out: [`Service`]. Imports: `base`, `model`, `tree`.
 
+use std::time::Duration;
+
 use indexmap::IndexMap;
 
 use super::build::{hosts, ulimits};
@@ -74,7 +76,7 @@ impl Binder<'_, '_> {
             restart,
             restart_pace,
             stop_signal: self.parse(node, "stop_signal", signal, Signal::parse),
-            stop_grace_period: duration(node, "stop_grace_period"),
+            stop_grace_period: grace(node),
             depends_on: self.depends_on(node),
             healthcheck: self.healthcheck(node),
             logging: self.logging(node),
@@ -197,6 +199,15 @@ impl Binder<'_, '_> {
             self.fault(node, format!("`{text}` is not an IP address"));
         }
         parsed
+    }
+}
+
+/// A grace period below zero does not end, as Docker has it.
+fn grace(node: &Node) -> Option<Duration> {
+    let text = node.text_of("stop_grace_period")?;
+    match text.starts_with('-') {
+        true => Some(Duration::MAX),
+        false => duration(node, "stop_grace_period"),
     }
 }
 

@@ -70,7 +70,7 @@ pub struct Service {
     pub restart_pace: RestartPace,
     /// `stop_signal`.
     pub stop_signal: Option<Signal>,
-    /// `stop_grace_period`.
+    /// `stop_grace_period`; one below zero, which never ends, is [`Duration::MAX`].
     pub stop_grace_period: Option<Duration>,
     /// `depends_on`, and what `links`, `volumes_from` and `network_mode: service:` imply.
     pub depends_on: IndexMap<ServiceName, Dependency>,
