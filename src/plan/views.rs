@@ -450,8 +450,7 @@ pub fn kill(
     for container in chosen(world, &view.services) {
         let named = !view.services.is_empty() || view.orphans || !orphan(container);
         // One that waits to be started again counts as running, as for Compose.
-        let waits = matches!(container.state, State::Restarting { .. });
-        if (container.state.is_up() || waits) && named {
+        if super::reconcile::runs(container) && named {
             let action = Action::Kill {
                 who: who(container),
                 signal: view.signal,
