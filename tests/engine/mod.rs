@@ -1,11 +1,13 @@
 //! Containers: what starts, stops, is recreated, and what a process finds inside.
 
 pub mod attached;
+pub mod commands_at_once;
 pub mod dependencies;
 pub mod dossier;
 pub mod exec;
 pub mod files;
 pub mod health;
+pub mod hooks;
 pub mod identity;
 pub mod lifecycle;
 pub mod networks;

@@ -9,6 +9,7 @@ mod deploy;
 mod develop;
 mod limits;
 mod own;
+mod privileges;
 mod refs;
 mod resource;
 mod runtime;

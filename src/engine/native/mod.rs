@@ -15,6 +15,7 @@ mod records;
 pub mod runtime;
 pub mod sandbox;
 pub mod supervisor;
+mod turn;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -35,7 +36,7 @@ use crate::engine::state::{
 };
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
-    LogQuery, LogStream, Result, Roots, Until, Waited,
+    Holder, LogQuery, LogStream, Result, Roots, Until, Waited,
 };
 use crate::image::digest::Digest;
 use crate::image::store::Store;
@@ -547,24 +548,22 @@ impl Engine for Native {
         dossier::write(&self.layout, &self.find(id)?, failure, &lines)
     }
 
-    fn lock(&self, project: &ProjectName, on_wait: &dyn Fn(i32)) -> Result<Box<dyn Send>> {
+    fn lock(
+        &self,
+        project: &ProjectName,
+        cancel: &Cancel,
+        on_wait: &dyn Fn(&Holder),
+    ) -> Result<Option<Box<dyn Send>>> {
         let path = self.layout.project_lock(project);
-        let failed =
-            |error: io::Error| EngineError::failed(format!("lock project {project}"), error);
-        let lock = match Lock::try_acquire(&path, Hold::Exclusive).map_err(failed)? {
-            Some(lock) => lock,
-            None => {
-                let holder = std::fs::read_to_string(&path).unwrap_or_default();
-                on_wait(holder.trim().parse().unwrap_or(0));
-                Lock::acquire(&path, Hold::Exclusive).map_err(failed)?
-            }
+        let Some(lock) = turn::take(&path, cancel, on_wait)
+            .map_err(|error| EngineError::failed(format!("lock project {project}"), error))?
+        else {
+            return Ok(None);
         };
-        // The holder's name is a courtesy for the next one; the lock does not depend on it.
-        let _ = std::fs::write(&path, std::process::id().to_string());
         self.sweep(project)?;
         Networks::open(self.layout.roots())?.sweep()?;
         self.await_stops(project)?;
-        Ok(Box::new(lock))
+        Ok(Some(Box::new(lock)))
     }
 }
 

@@ -200,8 +200,8 @@ impl Life {
         let cgroup = Cgroup::create(spec.id.as_str(), parent, &spec.resources, &devices)?;
         let cgroup = self.cgroup.insert(cgroup);
         let mounts = birth::mounts(&self.layout, spec)?;
-        let pid = birth::shared(&self.layout, &spec.namespaces.pid, "pid")?;
-        let ipc = birth::shared(&self.layout, &spec.namespaces.ipc, "ipc")?;
+        let pid = birth::shared_processes(&self.layout, &spec.namespaces.pid)?;
+        let ipc = birth::shared_ipc(&self.layout, &spec.namespaces.ipc)?;
         let ends = self
             .streams
             .ends(&self.dir, spec.stdio)

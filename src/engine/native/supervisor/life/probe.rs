@@ -271,7 +271,7 @@ impl Life {
         let (output, write) = nix::unistd::pipe2(flags).map_err(failed)?;
         let nonblocking = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
         nix::fcntl::fcntl(&output, nonblocking).map_err(failed)?;
-        let null = std::fs::File::open("/dev/null")
+        let null = crate::sys::mount::open_null()
             .map_err(|error| EngineError::failed("open /dev/null", error))?;
         // Without a group it is ended alone, which is better than not to be run.
         let group = cgroup.below().ok();
