@@ -17,6 +17,7 @@ mod observe;
 pub mod oneoff;
 mod options;
 mod provide;
+mod report;
 mod run;
 mod steps;
 #[cfg(test)]

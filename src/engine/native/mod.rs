@@ -8,8 +8,10 @@ pub mod cdi;
 pub mod cgroup;
 pub mod copy;
 pub mod dns;
+mod dossier;
 mod layout;
 mod logs;
+mod moment;
 pub mod net;
 mod records;
 pub mod runtime;
@@ -33,7 +35,7 @@ use crate::engine::spec::{
     ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
 };
 use crate::engine::state::{
-    DeviceCatalog, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
+    DeviceCatalog, Dossier, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
     ObservedVolume, State,
 };
 use crate::engine::{
@@ -408,8 +410,7 @@ impl Engine for Native {
         // The name comes last: it is anybody's as long as no container of that id is there.
         records::reserve_name(&self.layout, &spec.name, &spec.project, &spec.id).inspect_err(|_| {
             let _ = fs::remove_tree(&dir.data);
-            let _ = std::fs::remove_dir(self.layout.containers(&spec.project));
-            let _ = std::fs::remove_dir(self.layout.projects().join(spec.project.as_str()));
+            self.leave(&spec.project);
         })
     }
 
@@ -565,6 +566,21 @@ impl Engine for Native {
         Ok(Box::new(log))
     }
 
+    fn dossier(&self, id: &ContainerId, failure: &str) -> Result<Dossier> {
+        let query = LogQuery {
+            tail: Some(DOSSIER_LINES),
+            ..LogQuery::default()
+        };
+        let mut lines = Vec::new();
+        // A log that can't be read is one fact less.
+        if let Ok(mut log) = self.logs(id, &query) {
+            while let Ok(Some(record)) = log.next(DOSSIER_PATIENCE) {
+                lines.push(String::from_utf8_lossy(&record.line).trim_end().to_owned());
+            }
+        }
+        dossier::write(&self.layout, &self.find(id)?, failure, &lines)
+    }
+
     fn lock(
         &self,
         project: &ProjectName,
@@ -584,6 +600,12 @@ impl Engine for Native {
     }
 }
 
+/// Log lines in a dossier.
+const DOSSIER_LINES: usize = 100;
+
+/// How long the next of them may take: all are there already.
+const DOSSIER_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How often a stop is asked for when supervisors die over it.
 const STOP_TRIES: u32 = 1000;
 
@@ -595,14 +617,17 @@ const LOOK_FOR_CANCEL: Duration = Duration::from_millis(100);
 
 fn verdict(found: &Found, until: Until) -> Option<Waited> {
     let exited = |exit: Exit| Some(Waited::Exited(exit));
+    let process = found.standing.process.as_ref();
+    let age = || process.map_or(Duration::ZERO, records::InitProcess::age);
     match (found.standing.state, until) {
         // Only the supervisor's own word counts: it is alive here.
         (State::Exited { exit }, _) => exited(exit),
         (State::Removing, _) => Some(Waited::Gone),
-        (State::Running { since }, Until::Healthy | Until::Steady(_)) => {
+        (State::Running { .. }, Until::Healthy | Until::Steady(_)) => {
             match found.observed().health {
                 None => match until {
-                    Until::Steady(long) if since.until(Timestamp::now()) < long => None,
+                    // By the clock that nobody sets: the wall clock may have gone back since the start.
+                    Until::Steady(long) if age() < long => None,
                     _ => Some(Waited::Reached),
                 },
                 Some(health) => match health.status {
@@ -627,10 +652,17 @@ impl Native {
                 })?;
             }
         }
-        // Gone with the last container.
-        let _ = std::fs::remove_dir(&containers);
-        let _ = std::fs::remove_dir(self.layout.projects().join(project.as_str()));
+        self.leave(project);
         Ok(())
+    }
+
+    /// Takes the project's directory away after its last container; another command may be making one just now.
+    fn leave(&self, project: &ProjectName) {
+        let containers = self.layout.containers(project);
+        if std::fs::remove_dir(&containers).is_ok() || !containers.exists() {
+            let _ = fs::remove_tree(&self.layout.dossiers(project));
+            let _ = std::fs::remove_dir(self.layout.projects().join(project.as_str()));
+        }
     }
 
     /// Waits for stops that a killed command began: their containers run still, but must not be counted on.
@@ -671,9 +703,7 @@ impl Native {
         let doomed = self.layout.hidden(&spec.project, &spec.id);
         std::fs::rename(&found.dir.data, &doomed).map_err(failed)?;
         fs::remove_tree(&doomed).map_err(failed)?;
-        // Gone with the last container; another command may be making one just now.
-        let _ = std::fs::remove_dir(self.layout.containers(&spec.project));
-        let _ = std::fs::remove_dir(self.layout.projects().join(spec.project.as_str()));
+        self.leave(&spec.project);
         if anonymous == AnonymousVolumes::Remove {
             for (name, anonymous) in found.observed().volumes {
                 if anonymous {

@@ -153,9 +153,12 @@ fn spec(id: &str, command: &[&str]) -> ContainerSpec {
         ulimits: BTreeMap::new(),
         oom_score_adj: None,
         restart: RestartPolicy::No,
+        restart_pace: Default::default(),
         stop_signal: Signal::TERM,
         stop_grace: Duration::from_secs(1),
         healthcheck: None,
+        ready: None,
+        on_unhealthy: Default::default(),
         log: LogConfig::default(),
         files: Vec::new(),
     }

@@ -274,6 +274,9 @@ impl Supervisor {
                 .into_iter()
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
         );
+        if let Some((fd, wanted)) = self.life.ready_socket() {
+            fds.push(PollFd::new(fd, wanted));
+        }
         let sockets = self.clients.sockets(self.life.streams_ref().is_full());
         fds.extend(sockets.map(|(fd, wanted)| PollFd::new(fd, wanted)));
         fds.extend(
