@@ -59,6 +59,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::networks::CASES,
         engine::identity::CASES,
         engine::isolation::CASES,
+        engine::apparmor::CASES,
         engine::resources::CASES,
         engine::devices::CASES,
         engine::provided::CASES,

@@ -553,7 +553,7 @@ fn an_exec_is_inside_with_its_own_terminal_and_the_callers_child() {
         process.args = words(&["sh", "-c", "echo together > /dev/shm/note"]);
         let writer = ask(&process, quiet).unwrap();
         assert_eq!(pidfd::wait(&writer.pidfd).unwrap().code(), 0);
-        let shared = BirthSource::Tree(Arc::new(shared_memory(born.pid).unwrap()));
+        let shared = BirthSource::Tree(Arc::new(shared_memory(born.pidfd.as_fd()).unwrap()));
         let mut other = shell("shm", "cat /dev/shm/note");
         other.mounts = vec![BirthMount {
             target: "/dev/shm".into(),

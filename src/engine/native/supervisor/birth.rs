@@ -334,7 +334,13 @@ pub(super) fn mounts(
         mounts.push(own_mount(layout, mount)?);
     }
     if let Ipc::Container(other) = &spec.namespaces.ipc {
-        let tree = runtime::shared_memory(init_of(layout, other)?.pid)?;
+        let process = init_of(layout, other)?;
+        let container = crate::sys::pidfd::open(process.pid)
+            .ok()
+            // Only now is it sure that the number was still that process's.
+            .filter(|_| process.is_alive())
+            .ok_or_else(|| not_running(other))?;
+        let tree = runtime::shared_memory(container.as_fd())?;
         let source = BirthSource::Tree(Arc::new(tree));
         mounts.push(BirthMount {
             target: "/dev/shm".to_owned(),
@@ -551,9 +557,7 @@ pub(super) fn init_of(layout: &Layout, id: &ContainerId) -> Result<InitProcess> 
     records::read::<Standing>(&dir.state())?
         .and_then(|standing| standing.process)
         .filter(InitProcess::is_alive)
-        .ok_or_else(|| EngineError::NotRunning {
-            name: id.short().to_owned(),
-        })
+        .ok_or_else(|| not_running(id))
 }
 
 /// Opens the process namespace of another container; `None` when it is not shared with one.
@@ -596,7 +600,12 @@ fn namespace(layout: &Layout, id: &ContainerId, kind: &str) -> Result<OwnedFd> {
     if process.is_alive() {
         Ok(opened)
     } else {
-        let name = id.short().to_owned();
-        Err(EngineError::NotRunning { name })
+        Err(not_running(id))
+    }
+}
+
+fn not_running(id: &ContainerId) -> EngineError {
+    EngineError::NotRunning {
+        name: id.short().to_owned(),
     }
 }
