@@ -58,6 +58,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::networks::CASES,
         engine::identity::CASES,
         engine::resources::CASES,
+        engine::doctor::CASES,
         engine::supervisor::CASES,
         bad_input::CASES,
         fuzz::CASES,

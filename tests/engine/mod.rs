@@ -3,6 +3,7 @@
 pub mod attached;
 pub mod commands_at_once;
 pub mod dependencies;
+pub mod doctor;
 pub mod exec;
 pub mod files;
 pub mod hooks;

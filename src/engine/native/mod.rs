@@ -6,6 +6,7 @@
 
 pub mod cgroup;
 pub mod dns;
+pub mod host;
 mod layout;
 mod logs;
 pub mod net;

@@ -27,6 +27,7 @@ pub use device::{DeviceKind, DeviceRule};
 use limits::Write;
 pub use offers::offers;
 use tree::{Hierarchy, failed};
+pub use tree::{Version, version};
 
 /// Directory of all our cgroups when no other is asked for.
 const PARENT: &str = "hoist";
