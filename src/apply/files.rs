@@ -54,6 +54,14 @@ pub(super) fn facts(
                 Err(fault) => faults.push(fault.at(object.span.or(grant.span))),
             }
         }
+        for device in &service.devices {
+            let source = &device.value.source;
+            if source.starts_with('/')
+                && let Some(why) = absent(Path::new(source))
+            {
+                facts.absent.insert(source.clone(), why);
+            }
+        }
         for option in &service.security_opt {
             let Some(path) = profile_path(&option.value) else {
                 continue;
@@ -76,6 +84,23 @@ pub(super) fn facts(
         }
     }
     Ok(facts)
+}
+
+/// Why a path can't be handed in as a device. What lies in a directory is looked at when the container starts.
+fn absent(path: &Path) -> Option<String> {
+    use std::os::unix::fs::FileTypeExt as _;
+    match path.metadata() {
+        Ok(meta) if meta.is_dir() => None,
+        Ok(meta) => {
+            let kind = meta.file_type();
+            let device = kind.is_block_device() || kind.is_char_device();
+            (!device).then(|| "it is no device".to_owned())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Some("this machine has no such device".to_owned())
+        }
+        Err(error) => Some(format!("it can't be looked at: {error}")),
+    }
 }
 
 /// `seccomp=./profile.json` → the path.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::run::{Present, Run, tell};
-use super::{ApplyError, Context, images, wait};
+use super::{ApplyError, Context, images, provide, wait};
 use crate::base::diag::Diagnostics;
 use crate::base::event::{Event, Kind, Status};
 use crate::base::name::ContainerId;
@@ -75,6 +75,9 @@ impl Run<'_> {
                 self.context.engine.remove_volume(name)
             }),
             Action::RemoveImage { image } => self.remove_image(image),
+            Action::Provide { service, program } => self.provide(service, program),
+            Action::Withdraw { service, program } => self.withdraw(service, program),
+            Action::Models { program } => self.models(program),
             Action::Create { who, anonymous } => self.told(
                 Kind::Container,
                 &who.name,
@@ -336,6 +339,13 @@ impl Run<'_> {
             slug: None,
         };
         let (mut spec, _) = make(self.context, desired, service, &replica)?;
+        provide::give(
+            self.context,
+            &desired.project,
+            service,
+            &self.given(),
+            &mut spec,
+        );
         let name = passing.unwrap_or_else(|| who.name.clone());
         spec.name = name.clone();
         self.context.engine.create_container(&spec)?;

@@ -11,7 +11,6 @@ use crate::base::key::{Key, KeyPath};
 /// Paths of the keys, and what ignoring them means; `*` is any name, `[]` any item.
 const KEYS: &[(&str, &str)] = &[
     ("jobs", "no job is run"),
-    ("models", "no model is started"),
     (
         "services.*.build.entitlements",
         "the build gets no further rights",
@@ -28,17 +27,11 @@ const KEYS: &[(&str, &str)] = &[
     ("services.*.cpu_percent", "it is for Windows only"),
     ("services.*.credential_spec", "it is for Windows only"),
     (
-        "services.*.deploy.resources.reservations.devices",
-        "no device is handed in",
-    ),
-    (
         "services.*.deploy.resources.reservations.generic_resources",
         "nothing is reserved",
     ),
     ("services.*.external_links", "the names do not resolve"),
-    ("services.*.gpus", "no GPU is handed in"),
     ("services.*.isolation", "it is for Windows only"),
-    ("services.*.models", "the service gets no model"),
     (
         "services.*.networks.*.driver_opts",
         "the options have no effect",
@@ -47,13 +40,6 @@ const KEYS: &[(&str, &str)] = &[
         "services.*.networks.*.link_local_ips",
         "the addresses are not added",
     ),
-    ("services.*.provider", "nothing is provided"),
-    ("services.*.runtime", "hoist runs the container itself"),
-    (
-        "services.*.storage_opt",
-        "the container's disk use is not limited",
-    ),
-    ("services.*.use_api_socket", "no engine socket is handed in"),
     (
         "services.*.volumes[].bind.selinux",
         "the directory is not relabelled",

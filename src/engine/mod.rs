@@ -24,7 +24,7 @@ use crate::image::store::Store;
 use host::Offers;
 use sandbox::Sandbox;
 use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
-use state::{Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume};
+use state::{DeviceCatalog, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume};
 
 /// Why an engine could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -258,6 +258,9 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// As [`Engine::observe`].
     fn images_in_use(&self) -> Result<Vec<crate::image::digest::Digest>>;
+
+    /// Devices that these directories describe (Container Device Interface); later ones win.
+    fn devices(&self, dirs: &[PathBuf]) -> DeviceCatalog;
 
     /// Makes a network; one that is there already with the same name is an error.
     ///

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::device::DeviceName;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
 pub use crate::base::term::{Propagation, Protocol, RestartPolicy};
@@ -65,6 +66,9 @@ pub struct ContainerSpec {
     pub security: Security,
     /// Device nodes.
     pub devices: Vec<Device>,
+    /// Devices by name, looked up at each start.
+    #[serde(default)]
+    pub named_devices: NamedDevices,
     /// Raw device cgroup rules: `c 1:3 rwm`.
     pub device_cgroup_rules: Vec<String>,
     /// `name` → value, namespaced sysctls only.
@@ -429,6 +433,15 @@ pub struct Device {
     pub target: String,
     /// Some of `rwm`.
     pub permissions: String,
+}
+
+/// Devices that their makers describe (Container Device Interface).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedDevices {
+    /// Their full names, in order, each once.
+    pub names: Vec<DeviceName>,
+    /// Where the descriptions are; later directories win.
+    pub dirs: Vec<PathBuf>,
 }
 
 /// A probe that runs inside a container.

@@ -99,6 +99,9 @@ impl Engine for Fake {
     fn volume(&self, _: &str) -> Result<Option<ObservedVolume>> {
         Ok(None)
     }
+    fn devices(&self, _dirs: &[std::path::PathBuf]) -> crate::engine::state::DeviceCatalog {
+        crate::engine::state::DeviceCatalog::default()
+    }
     fn images_in_use(&self) -> Result<Vec<Digest>> {
         Ok(self
             .model()

@@ -125,6 +125,10 @@ impl Engine for FakeEngine {
     fn offers(&self, _: &BTreeSet<PathBuf>) -> Result<Offers> {
         Ok(Offers::default())
     }
+
+    fn devices(&self, _dirs: &[std::path::PathBuf]) -> crate::engine::state::DeviceCatalog {
+        crate::engine::state::DeviceCatalog::default()
+    }
     fn images_in_use(&self) -> Result<Vec<Digest>> {
         Ok(Vec::new())
     }

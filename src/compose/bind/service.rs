@@ -120,7 +120,9 @@ impl Binder<'_, '_> {
             cgroup: cgroup(node),
             cgroup_parent: spanned(node, "cgroup_parent").filter(|path| !path.value.is_empty()),
             devices: self.items(node, "devices", Self::device),
-            device_cgroup_rules: texts(node, "device_cgroup_rules"),
+            device_cgroup_rules: self.items(node, "device_cgroup_rules", |_, item| {
+                Some(Spanned::new(item.scalar()?, item.span))
+            }),
             sysctls: self.sysctls(node),
             ulimits: self.limits(node),
             oom_score_adj: integer(node, "oom_score_adj").and_then(|n| i32::try_from(n).ok()),

@@ -133,7 +133,7 @@ pub struct Service {
     /// `devices`.
     pub devices: Vec<Spanned<DeviceSpec>>,
     /// `device_cgroup_rules`.
-    pub device_cgroup_rules: Vec<String>,
+    pub device_cgroup_rules: Vec<Spanned<String>>,
     /// `sysctls`.
     pub sysctls: BTreeMap<String, String>,
     /// `ulimits`: soft and hard; `-1` is unlimited.

@@ -4,6 +4,7 @@
 //! [`crate::engine::state`] values about them. It never decides what should run and never prints.
 //! Imports: `engine`, `image`, `sys`, `graph`, `base`.
 
+pub mod cdi;
 pub mod cgroup;
 pub mod dns;
 pub mod host;
@@ -31,7 +32,8 @@ use crate::engine::spec::{
     ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
 };
 use crate::engine::state::{
-    Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork, ObservedVolume, State,
+    DeviceCatalog, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
+    ObservedVolume, State,
 };
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
@@ -328,6 +330,10 @@ impl Engine for Native {
             return Ok(None);
         };
         Ok(Some(Self::observed_volume(record, &self.everywhere()?)))
+    }
+
+    fn devices(&self, dirs: &[std::path::PathBuf]) -> DeviceCatalog {
+        cdi::catalog(dirs)
     }
 
     fn images_in_use(&self) -> Result<Vec<Digest>> {

@@ -6,6 +6,7 @@
 //! Rules: compose-spec, services; Docker Engine for how service and image are merged (moby
 //! `daemon/commit.go`, `merge`).
 
+mod devices;
 mod health;
 mod init;
 mod network;
@@ -26,8 +27,10 @@ use crate::base::scalar::{Signal, parse_size};
 use crate::compose::model::{Condition, Project, Service};
 use crate::engine::host::Offers;
 use crate::engine::spec::{ContainerSpec, ImageRef, Labels, LogConfig, Stdio};
+use crate::engine::state::DeviceCatalog;
 use crate::image::digest::Digest;
 
+pub use devices::names_devices;
 pub(super) use network::BRIDGE;
 pub(crate) use network::host_address;
 pub(crate) use resources::{asks_the_host, block_devices};
@@ -50,6 +53,10 @@ pub struct Facts {
     pub host_name: String,
     /// Limits that the host can give, if any is wanted.
     pub offers: Offers,
+    /// Sources of `devices` that can't be handed in, and why.
+    pub absent: BTreeMap<String, String>,
+    /// Devices that have names; `None` where no service asks for one.
+    pub devices: Option<DeviceCatalog>,
 }
 
 /// What is wanted.
@@ -129,6 +136,9 @@ impl Desired {
         let security = security::security(service, &self.facts, found);
         let files = storage::files(&self.project, service, found);
         let mounts = storage::mounts(&self.project, service, replica, &files, found);
+        let process = process::process(service, replica, &self.hostname(service, replica), found);
+        devices::refusals(service, found);
+        let named_devices = devices::named(service, &self.facts, &process.env, found);
         let image = replica.image;
         let name = self
             .images
@@ -148,7 +158,7 @@ impl Desired {
             },
             hostname: self.hostname(service, replica),
             domainname: service.domainname.clone(),
-            process: process::process(service, replica, &self.hostname(service, replica), found),
+            process,
             stdio: Stdio {
                 tty: service.tty,
                 stdin: service.stdin_open,
@@ -165,8 +175,9 @@ impl Desired {
             ports: network::ports(service),
             resources: resources::resources(service, &self.facts, found),
             security,
-            devices: security::devices(service, found),
-            device_cgroup_rules: service.device_cgroup_rules.clone(),
+            devices: devices::nodes(service, &self.facts, found),
+            named_devices,
+            device_cgroup_rules: devices::rules(service, found),
             sysctls: service.sysctls.clone(),
             ulimits: service
                 .ulimits
@@ -194,6 +205,8 @@ impl Desired {
     fn labels(&self, service: &Service, replica: &Replica<'_>) -> Labels {
         let project = &self.project;
         let mut all = replica.image.run.labels.clone();
+        // What an image says of itself must not pass for what we say of a container.
+        all.retain(|key, _| !labels::is_ours(key));
         all.extend(service.labels.clone());
         let mut put = |key: &str, value: String| all.insert(key.to_owned(), value);
         let joined = |paths: &[std::path::PathBuf]| {
