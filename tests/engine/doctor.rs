@@ -17,6 +17,7 @@ crate::cases!(ENGINE;
     the_page_fits_80_columns_and_says_what_mends_each_fault,
     looking_changes_nothing,
     an_ordinary_user_is_told_what_can_not_be_seen,
+    described_devices_are_named_and_wrong_descriptions_told,
     a_data_directory_that_can_hold_nothing_is_an_error,
     a_format_that_is_not_known_is_refused,
 );
@@ -251,6 +252,33 @@ fn an_ordinary_user_is_told_what_can_not_be_seen() {
         assert_eq!(field(&answer, row, "status"), "unknown", "{row}");
     }
     assert_eq!(field(&answer, "openat2", "status"), "ok");
+}
+
+fn described_devices_are_named_and_wrong_descriptions_told() {
+    let hoist = Sandbox::empty();
+    let place = hoist.dir().join("cdi");
+    hoist.set("HOIST_CDI_DIRS", &place.display().to_string());
+    let row = |name: &str| field(&answer(&hoist), "CDI devices", name);
+    if !Path::new("/dev/nvidiactl").exists() {
+        assert_eq!(row("status"), "ok");
+        assert!(
+            row("found").contains(&place.display().to_string()),
+            "{}",
+            row("found")
+        );
+    }
+    let device = r#"{"name": "one", "containerEdits": {"deviceNodes": [{"path": "/dev/null"}]}}"#;
+    let text =
+        format!(r#"{{"cdiVersion": "0.6.0", "kind": "maker.com/thing", "devices": [{device}]}}"#);
+    hoist.file("cdi/maker.json", &text);
+    assert!(
+        row("found").contains("maker.com/thing=one"),
+        "{}",
+        row("found")
+    );
+    hoist.file("cdi/maker.json", &text[1..]);
+    assert_eq!(row("status"), "degraded");
+    assert!(row("found").contains("maker.json"), "{}", row("found"));
 }
 
 fn a_data_directory_that_can_hold_nothing_is_an_error() {

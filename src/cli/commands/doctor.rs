@@ -19,7 +19,7 @@ const CHECK: usize = 20;
 pub(super) fn run(app: &App, args: &DoctorArgs) -> Outcome {
     let root = nix::unistd::geteuid().is_root();
     let rows = || {
-        let dirs = ["/etc/cdi", "/var/run/cdi"].map(Into::into);
+        let dirs = roots::device_dirs(&app.env);
         crate::engine::examine(&roots::roots(&app.env, root), &dirs)
     };
     let (text, lacks) = match args.format.as_str() {

@@ -10,6 +10,7 @@ use super::{is_root, number, text};
 use crate::base::scalar::ByteSize;
 use crate::engine::Roots;
 use crate::engine::host::{Row, Standing};
+use crate::engine::native::cdi;
 use crate::sys::mount::Fs;
 
 /// Free bytes below which an image may not fit any more.
@@ -174,53 +175,48 @@ fn run(path: &Path) -> Row {
     }
 }
 
-/// Names of the files that describe devices.
-fn descriptions(dirs: &[PathBuf]) -> Vec<String> {
-    let entries = dirs
-        .iter()
-        .filter_map(|dir| std::fs::read_dir(dir).ok())
-        .flatten()
-        .flatten();
-    let described = |path: &PathBuf| {
-        path.extension()
-            .is_some_and(|kind| ["json", "yaml", "yml"].iter().any(|known| kind == *known))
-    };
-    let mut found: Vec<String> = entries
-        .map(|entry| entry.path())
-        .filter(described)
-        .map(|path| path.display().to_string())
-        .collect();
-    found.sort();
-    found
-}
-
+/// Devices that files of their vendors describe (Container Device Interface).
 fn vendor_devices(dirs: &[PathBuf]) -> Row {
     let name = "CDI devices";
-    let found = descriptions(dirs);
-    let nvidia = Path::new("/dev/nvidiactl").exists();
+    let catalog = cdi::catalog(dirs);
     let places: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
-    match (found.is_empty(), nvidia) {
-        (true, true) => {
-            let means =
-                "`gpus` and reservations of devices are errors until the GPUs are described";
-            Row::ok(name, "NVIDIA devices, and no file describes them", means)
-                .stands(Standing::Degraded)
-                .mend("nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml")
-        }
-        (true, false) => {
-            let means = "`gpus`, and `devices: vendor.com/class=name`, have nothing to give; other devices need none";
-            Row::ok(
-                name,
-                format!("none described in {}", places.join(", ")),
-                means,
-            )
-        }
-        (false, _) => Row::ok(
-            name,
-            found.join(", "),
-            "`gpus` and `devices: vendor.com/class=name` can be had",
-        ),
+    let faults = catalog.devices.values().flatten().chain(&catalog.faults);
+    if let Some(fault) = faults.into_iter().next() {
+        let means = "a device that is described wrongly can't be had; each fault is told where it is asked for";
+        return Row::ok(name, fault.clone(), means)
+            .stands(Standing::Degraded)
+            .mend(format!(
+                "mend or remove that file, in {}",
+                places.join(" or ")
+            ));
     }
+    let described: Vec<String> = catalog.devices.keys().map(ToString::to_string).collect();
+    let nvidia = described.iter().any(|name| name.starts_with("nvidia.com/"));
+    if !catalog.nvidia.is_empty() && !nvidia {
+        let nodes: Vec<String> = catalog
+            .nvidia
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let means =
+            "no file describes them: `gpus` and reservations of devices are errors until then";
+        return Row::ok(name, nodes.join(" "), means)
+            .stands(Standing::Degraded)
+            .mend("nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml");
+    }
+    if described.is_empty() {
+        let means = "`gpus`, and `devices: vendor.com/class=name`, have nothing to give; other devices need none";
+        return Row::ok(
+            name,
+            format!("none described in {}", places.join(", ")),
+            means,
+        );
+    }
+    Row::ok(
+        name,
+        described.join(" "),
+        "each can be named in `devices`, and `gpus` takes those of a GPU's vendor",
+    )
 }
 
 fn kvm() -> Row {
