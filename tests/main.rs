@@ -72,6 +72,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         attacks::paths::CASES,
         attacks::rights::CASES,
         attacks::users::CASES,
+        engine::logging::CASES,
         bad_input::CASES,
         fuzz::CASES,
         bad_input::files::CASES,

@@ -11,6 +11,7 @@ pub mod hooks;
 pub mod identity;
 pub mod isolation;
 pub mod lifecycle;
+pub mod logging;
 pub mod networks;
 pub mod process;
 pub mod provided;

@@ -15,7 +15,7 @@ use crate::base::span::Spanned;
 use crate::base::term::{Protocol, RestartPolicy};
 use crate::compose::canon::read_range;
 use crate::compose::model::{
-    Condition, Dependency, HealthcheckSpec, Logging, NetworkModeSpec, Port, PullPolicy,
+    Condition, Dependency, HealthcheckSpec, LogOption, Logging, NetworkModeSpec, Port, PullPolicy,
     ServiceNetwork,
 };
 use crate::compose::tree::{Node, Value};
@@ -97,7 +97,20 @@ impl Binder<'_, '_> {
         let node = node.get("logging")?;
         Some(Logging {
             driver: spanned(node, "driver"),
-            options: labels(node, "options"),
+            options: node
+                .get("options")
+                .and_then(Node::entries)
+                .into_iter()
+                .flatten()
+                .map(|(key, node)| {
+                    let option = LogOption {
+                        value: node.scalar().unwrap_or_default(),
+                        span: node.span.into(),
+                        key_span: node.key_place().into(),
+                    };
+                    (key.clone(), option)
+                })
+                .collect(),
         })
     }
 

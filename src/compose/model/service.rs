@@ -255,7 +255,18 @@ pub struct Logging {
     /// `driver`.
     pub driver: Option<Spanned<String>>,
     /// `options`.
-    pub options: BTreeMap<String, String>,
+    pub options: BTreeMap<String, LogOption>,
+}
+
+/// One of the options of `logging`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogOption {
+    /// What is given.
+    pub value: String,
+    /// Its place.
+    pub span: Option<Span>,
+    /// The place of the option's name.
+    pub key_span: Option<Span>,
 }
 
 /// A service's place on a network.

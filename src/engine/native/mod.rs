@@ -6,6 +6,7 @@
 
 pub mod cdi;
 pub mod cgroup;
+pub mod copy;
 pub mod dns;
 pub mod host;
 mod layout;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::engine::files::Files;
 use crate::engine::host::Offers;
 use crate::engine::spec::{
     ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
@@ -47,6 +49,8 @@ use layout::{ContainerDir, Layout};
 use net::Networks;
 use records::{Found, Record, Standing};
 use supervisor::Connection;
+
+pub use logs::pack_main as pack_log;
 
 /// The embedded engine over its two directories.
 #[derive(Debug)]
@@ -530,6 +534,17 @@ impl Engine for Native {
         supervisor::exec_in(&found, spec, &io)
     }
 
+    fn files(&self, id: &ContainerId, cancel: &Cancel) -> Result<Box<dyn Files>> {
+        let found = self.found(id)?;
+        let session = copy::Session::open(
+            &self.layout,
+            &found.record.spec,
+            &found.standing.name,
+            cancel,
+        )?;
+        Ok(Box::new(session))
+    }
+
     fn attach(&self, id: &ContainerId) -> Result<AttachSession> {
         let socket = Connection::attach(&self.layout, &self.found(id)?)?;
         Ok(AttachSession { socket })
@@ -537,6 +552,14 @@ impl Engine for Native {
 
     fn logs(&self, id: &ContainerId, query: &LogQuery) -> Result<Box<dyn LogStream>> {
         let found = self.found(id)?;
+        if !found.record.spec.log.keep && !query.passing {
+            return Err(EngineError::Unsupported {
+                what: format!(
+                    "the logging driver of {} keeps nothing that could be read",
+                    found.standing.name
+                ),
+            });
+        }
         let log = logs::FileLog::open(found.dir, query.clone()).map_err(|error| {
             EngineError::failed(format!("read the log of {}", found.standing.name), error)
         })?;
