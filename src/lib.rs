@@ -50,7 +50,7 @@
 //! cli            *
 //! ```
 //!
-//! `engine::open` and `engine::open_sandbox` are where a backend is chosen; nothing else of `engine` names one.
+//! `engine::open`, `engine::open_sandbox` and `engine::examine` are where a backend is chosen; nothing else of `engine` names one.
 //! `build` takes the error of `engine` besides, since its sandbox gives it.
 //!
 //! # Data flow

@@ -61,6 +61,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::isolation::CASES,
         engine::apparmor::CASES,
         engine::resources::CASES,
+        engine::doctor::CASES,
         engine::devices::CASES,
         engine::provided::CASES,
         engine::process::CASES,

@@ -421,6 +421,12 @@ pub fn open(roots: &Roots, store: Arc<Store>) -> Result<Arc<dyn Engine>> {
     Ok(Arc::new(native::Native::open(roots, store)?))
 }
 
+/// Looks at what this machine offers containers; `device_dirs` are where devices are described. It needs no engine, and
+/// works for any user.
+pub fn examine(roots: &Roots, device_dirs: &[PathBuf]) -> Vec<host::Row> {
+    native::host::examine(roots, device_dirs)
+}
+
 /// Opens what runs build steps, over the same directories.
 pub fn open_sandbox(roots: &Roots) -> Arc<dyn Sandbox> {
     Arc::new(native::sandbox::NativeSandbox::new(roots.clone()))

@@ -6,6 +6,7 @@ pub mod commands_at_once;
 pub mod dependencies;
 pub mod devices;
 pub mod dossier;
+pub mod doctor;
 pub mod exec;
 pub mod files;
 pub mod health;

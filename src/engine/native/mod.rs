@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod copy;
 pub mod dns;
 mod dossier;
+pub mod host;
 mod layout;
 mod logs;
 mod moment;

@@ -31,6 +31,7 @@ use limits::Write;
 pub use offers::offers;
 use tree::{Hierarchy, failed};
 pub use usage::Usage;
+pub use tree::{Version, version};
 
 /// Directory of all our cgroups when no other is asked for.
 const PARENT: &str = "hoist";
