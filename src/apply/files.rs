@@ -1,23 +1,36 @@
 //! Reads what decisions need of the host's files: contents of configs and secrets, seccomp profiles.
 //!
 //! In: a project. Out: [`Facts`], faults with their places. It writes nothing.
-//! Imports: `base`, `compose::model`, `plan`, `image::digest`.
+//! Imports: `base`, `compose::model`, `engine`, `plan`, `image::digest`.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use super::ApplyError;
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::compose::model::{FileObject, FileSource, NetworkModeSpec, Project};
+use crate::engine::Engine;
 use crate::image::digest::{Digest, Hasher};
-use crate::plan::desired::Facts;
+use crate::plan::desired::{Facts, asks_the_host, block_devices};
 
 /// Longest seccomp profile that is read, in bytes; Docker's own has 12 000.
 const LONGEST_PROFILE: u64 = 4 << 20;
 
-/// Reads the files that the project's services use.
-pub(super) fn facts(project: &Project, faults: &mut Diagnostics) -> Facts {
+/// Reads the files that the project's services use, and asks the engine about the host where a service has limits.
+///
+/// # Errors
+/// The engine's.
+pub(super) fn facts(
+    engine: &dyn Engine,
+    project: &Project,
+    faults: &mut Diagnostics,
+) -> Result<Facts, ApplyError> {
     let mut facts = Facts::default();
+    if project.services.values().any(asks_the_host) {
+        let devices = project.services.values().flat_map(block_devices);
+        facts.offers = engine.offers(&devices.map(Path::to_owned).collect())?;
+    }
     for service in project.services.values() {
         let configs = service
             .configs
@@ -70,7 +83,7 @@ pub(super) fn facts(project: &Project, faults: &mut Diagnostics) -> Facts {
             facts.host_name = name.trim().to_owned();
         }
     }
-    facts
+    Ok(facts)
 }
 
 /// Why a path can't be handed in as a device. What lies in a directory is looked at when the container starts.

@@ -16,7 +16,6 @@ use crate::image::manifest::Platform;
 use crate::plan::World;
 use crate::plan::desired::{Desired, Facts, names_devices};
 use crate::plan::images::{Fetch, ImageFacts, WantedImage, image_name, wanted};
-use crate::plan::policy::ImagePolicy;
 use crate::plan::{cause::Cause, hash};
 
 /// One picture of a project.
@@ -84,11 +83,8 @@ pub(super) fn desired(
     options: &UpOptions,
 ) -> Result<Desired, ApplyError> {
     let mut faults = Diagnostics::default();
-    let policy = ImagePolicy {
-        build: options.build,
-        pull: options.pull,
-    };
-    let mut facts = files::facts(project, &mut faults);
+    let policy = options.images;
+    let mut facts = files::facts(&*context.engine, project, &mut faults)?;
     facts.containers = foreign_containers(context, project)?;
     facts.devices = devices(context, project);
     let mut known: BTreeMap<String, Option<ImageFacts>> = BTreeMap::new();
@@ -125,7 +121,7 @@ pub(super) fn desired(
                 continue;
             }
         };
-        let every = options
+        let every = policy
             .pull
             .or_else(|| service.pull_policy.as_ref().map(|policy| policy.value));
         let stale = match every {
@@ -136,7 +132,7 @@ pub(super) fn desired(
             Ok(image) => drop(wanted_images.insert(service.name.clone(), image)),
             Err(fault) => faults.push(*fault),
         }
-        mount_images(service, &mut facts, &mut resolve)?;
+        mount_images(project, service, &mut facts, &mut resolve)?;
     }
     if faults.has_errors() {
         return Err(ApplyError::faults(faults, &project.sources));
@@ -180,15 +176,26 @@ pub(super) fn devices(context: &Context, project: &Project) -> Option<DeviceCata
     asks.then(|| context.engine.devices(&context.device_dirs))
 }
 
+/// Images that a service needs beside its own.
 fn mount_images(
+    project: &Project,
     service: &Service,
     facts: &mut Facts,
     resolve: &mut dyn FnMut(&str) -> Result<Option<ImageFacts>, ApplyError>,
 ) -> Result<(), ApplyError> {
-    for mount in &service.volumes {
-        let VolumeSource::Image { image, .. } = &mount.value.source else {
-            continue;
-        };
+    let mounts = service.volumes.iter();
+    let mounts = mounts.filter_map(|mount| match &mount.value.source {
+        VolumeSource::Image { image, .. } => Some(image),
+        _ => None,
+    });
+    let inits = service.pre_start.iter();
+    let inits = inits.filter_map(|init| init.value.image.as_ref().map(|image| &image.value));
+    // What a service of the project builds is there once it was built.
+    let built = |image: &&String| {
+        let mut builds = project.services.values().filter(|s| s.build.is_some());
+        builds.any(|service| image_name(&project.name, service) == **image)
+    };
+    for image in mounts.chain(inits.filter(|image| !built(image))) {
         let here = resolve(image)?;
         let fetch = here.is_none().then_some((Fetch::Pull, Cause::Missing));
         let wanted = WantedImage {

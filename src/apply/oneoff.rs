@@ -20,6 +20,7 @@ use crate::plan::action::{Action, Step, WaitFor, When, Who};
 use crate::plan::cause::Cause;
 use crate::plan::desired::{Desired, Peer, Replica};
 use crate::plan::images::{Fetch, ImageFacts};
+use crate::plan::policy::{ImagePolicy, UpPolicy};
 use crate::plan::{Plan, hash, reconcile};
 
 /// A container of `run`, created and not started.
@@ -53,12 +54,12 @@ pub fn prepare(
     let one = changed(context, &asked, options);
     let mut single = project.clone();
     single.services.insert(one.name.clone(), one.clone());
-    let (id, name) = create(context, &single, &one, options, &outcome)?;
+    let (id, name, found) = create(context, &single, &one, options, &outcome)?;
     Ok(OneOff {
         id,
         name,
         outcome,
-        warnings: plan.warnings,
+        warnings: [plan.warnings, found].concat(),
     })
 }
 
@@ -78,11 +79,16 @@ fn plan(
         service.scale = 0;
     }
     let up = UpOptions {
-        services: vec![asked.name.to_string()],
-        build: options.build,
-        pull: options.pull,
-        remove_orphans: options.remove_orphans,
-        ignore_orphans: options.ignore_orphans,
+        policy: UpPolicy {
+            services: vec![asked.name.to_string()],
+            remove_orphans: options.remove_orphans,
+            ignore_orphans: options.ignore_orphans,
+            ..UpPolicy::default()
+        },
+        images: ImagePolicy {
+            build: options.build,
+            pull: options.pull,
+        },
         ..UpOptions::default()
     };
     let desired = observe::desired(context, &around, &up)?;
@@ -92,7 +98,7 @@ fn plan(
         .observed
         .containers
         .retain(|c| crate::plan::labels::service(c).as_ref() != Some(&asked.name));
-    let mut plan = reconcile::reconcile(desired, &world, &up.policy())?;
+    let mut plan = reconcile::reconcile(desired, &world, &up.policy)?;
     plan.quiet_pull = options.quiet_pull;
     plan.quiet_build = options.quiet_build;
     if !options.no_deps {
@@ -200,9 +206,9 @@ fn create(
     one: &Service,
     options: &RunOptions,
     before: &Outcome,
-) -> Result<(ContainerId, String), ApplyError> {
+) -> Result<(ContainerId, String, Vec<String>), ApplyError> {
     let mut faults = crate::base::diag::Diagnostics::default();
-    let mut facts = files::facts(project, &mut faults);
+    let mut facts = files::facts(&*context.engine, project, &mut faults)?;
     facts.devices = observe::devices(context, project);
     if faults.has_errors() {
         return Err(ApplyError::faults(faults, &project.sources));
@@ -248,7 +254,7 @@ fn create(
         peer: &peer,
         slug: Some(slug),
     };
-    let mut spec = steps::make(context, &desired, one, &replica)?;
+    let (mut spec, warnings) = steps::make(context, &desired, one, &replica)?;
     provide::give(context, project, one, &before.given, &mut spec);
     tell(
         context,
@@ -264,5 +270,5 @@ fn create(
     };
     tell(context, Kind::Container, &name, status, None);
     made?;
-    Ok((spec.id, name))
+    Ok((spec.id, name, warnings))
 }

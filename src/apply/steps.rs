@@ -107,6 +107,8 @@ impl Run<'_> {
                 let id = self.id(who)?;
                 Ok(self.context.engine.rename(&id, &who.name)?)
             }
+            Action::PreStart { who, at } => self.pre_start(who, *at),
+            Action::Hook { who, hook } => self.hook(who, hook),
             Action::Wait {
                 who,
                 until,
@@ -172,7 +174,7 @@ impl Run<'_> {
         result
     }
 
-    fn id(&self, who: &Who) -> Result<ContainerId, ApplyError> {
+    pub(super) fn id(&self, who: &Who) -> Result<ContainerId, ApplyError> {
         let id = who.id.clone().or_else(|| self.find(who)?.id);
         id.ok_or_else(|| ApplyError::new(format!("container {} is not there", who.name)))
     }
@@ -230,14 +232,14 @@ impl Run<'_> {
         })
     }
 
-    fn desired(&self) -> Result<&Desired, ApplyError> {
+    pub(super) fn desired(&self) -> Result<&Desired, ApplyError> {
         self.plan
             .desired
             .as_deref()
             .ok_or_else(|| ApplyError::new("the plan wants no container"))
     }
 
-    fn service<'d>(
+    pub(super) fn service<'d>(
         &self,
         desired: &'d Desired,
         name: &crate::base::name::ServiceName,
@@ -336,7 +338,7 @@ impl Run<'_> {
             peer: &peer,
             slug: None,
         };
-        let mut spec = make(self.context, desired, service, &replica)?;
+        let (mut spec, _) = make(self.context, desired, service, &replica)?;
         provide::give(
             self.context,
             &desired.project,
@@ -463,22 +465,34 @@ pub(super) fn peer_of_engine(context: &Context, desired: &Desired, service: &str
     })
 }
 
-/// One spec; its faults are the error.
+/// One spec, and what the user should know; its faults are the error.
 pub(super) fn make(
     context: &Context,
     desired: &Desired,
     service: &Service,
     replica: &Replica<'_>,
-) -> Result<ContainerSpec, ApplyError> {
+) -> Result<(ContainerSpec, Vec<String>), ApplyError> {
     let mut found = Diagnostics::default();
     let mut spec = desired.container_spec(service, replica, &mut found);
     if found.has_errors() {
         return Err(ApplyError::faults(found, &desired.project.sources));
     }
+    trust_host(context, service, &mut spec)?;
+    let sources = &desired.project.sources;
+    let warnings = found.iter().map(|warning| warning.headline(sources));
+    Ok((spec, warnings.collect()))
+}
+
+/// Shows a container the host's CA bundle where its service asks for it.
+pub(super) fn trust_host(
+    context: &Context,
+    service: &Service,
+    spec: &mut ContainerSpec,
+) -> Result<(), ApplyError> {
     if service.trust_host_ca {
-        trust(&mut spec, super::images::host_ca(context, service)?);
+        trust(spec, super::images::host_ca(context, service)?);
     }
-    Ok(spec)
+    Ok(())
 }
 
 /// Shows a container the host's CA bundle; variables that it sets itself stay as they are.

@@ -98,6 +98,7 @@ fn with_probes(error: ApplyError, name: &str, health: &Health) -> ApplyError {
 fn with_log(context: &Context, who: &Who, id: &ContainerId, error: ApplyError) -> ApplyError {
     let query = LogQuery {
         tail: Some(LAST_LINES),
+        passing: true,
         ..LogQuery::default()
     };
     let mut lines = Vec::new();

@@ -4,11 +4,13 @@
 //! which backend is in use; a backend is found only through [`open`].
 //! Imports: `base`, `image`. Rules: DESIGN notes in `lib.rs`.
 
+pub mod host;
 pub mod native;
 pub mod sandbox;
 pub mod spec;
 pub mod state;
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
 use crate::image::store::Store;
+use host::Offers;
 use sandbox::Sandbox;
 use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
 use state::{DeviceCatalog, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume};
@@ -143,6 +146,8 @@ pub struct LogQuery {
     /// Go on with new lines until the container ends or is removed. With a container that is
     /// started again later, reading goes on.
     pub follow: bool,
+    /// Also what is not kept: the last lines, as one who is attached sees them (`driver: none`).
+    pub passing: bool,
 }
 
 /// A line (or part of one over 16 KiB) of a container's output.
@@ -163,7 +168,14 @@ pub trait LogStream: Send {
     /// # Errors
     /// [`LogEnd::TimedOut`] when nothing came in time, [`LogEnd::Failed`] when the log can't be read.
     fn next(&mut self, timeout: Duration) -> std::result::Result<Option<LogRecord>, LogEnd>;
+    /// What another thread calls to end a wait in [`LogStream::next`] before its time.
+    fn waker(&self) -> Option<Waker> {
+        None
+    }
 }
+
+/// Ends a wait for log lines early, also one that has not begun.
+pub type Waker = Box<dyn Fn() + Send>;
 
 /// Why [`LogStream::next`] gave no line.
 #[derive(Debug, thiserror::Error)]
@@ -197,6 +209,11 @@ pub trait ExecSession: Send {
     /// # Errors
     /// [`EngineError`] when the container's supervisor is lost before the end.
     fn wait(&mut self) -> Result<i32>;
+    /// As [`ExecSession::wait`], but at most so long; `None` when it runs on.
+    ///
+    /// # Errors
+    /// As [`ExecSession::wait`].
+    fn wait_for(&mut self, limit: Duration) -> Result<Option<i32>>;
     /// Sends it a signal.
     ///
     /// # Errors
@@ -235,6 +252,11 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// As [`Engine::observe`]; a missing one is `None`.
     fn network(&self, name: &str) -> Result<Option<ObservedNetwork>>;
+    /// Which limits of containers this host can give; looks at these block devices too.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] without cgroups, [`EngineError::Failed`].
+    fn offers(&self, devices: &BTreeSet<PathBuf>) -> Result<Offers>;
     /// A volume of any project, by full name.
     ///
     /// # Errors
@@ -326,11 +348,25 @@ pub trait Engine: Send + Sync {
     fn logs(&self, id: &ContainerId, query: &LogQuery) -> Result<Box<dyn LogStream>>;
 
     /// The lock a command holds while it changes a project. Waits for another command's end;
-    /// `on_wait` is called once if it has to, with the holder's process id.
+    /// `on_wait` is called once if it has to. `None` when `cancel` was used before it had it.
     ///
     /// # Errors
     /// [`EngineError::Failed`].
-    fn lock(&self, project: &ProjectName, on_wait: &dyn Fn(i32)) -> Result<Box<dyn Send>>;
+    fn lock(
+        &self,
+        project: &ProjectName,
+        cancel: &Cancel,
+        on_wait: &dyn Fn(&Holder),
+    ) -> Result<Option<Box<dyn Send>>>;
+}
+
+/// Who holds a project's lock, as far as it can be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: Option<i32>,
+    /// Its command line: `hoist -p demo up`.
+    pub command: Option<String>,
 }
 
 /// Whether [`Engine::remove`] kills a running container first.

@@ -17,6 +17,8 @@ pub const NUMBER: &str = "com.docker.compose.container-number";
 pub const ONEOFF: &str = "com.docker.compose.oneoff";
 /// The random part of a one-off's name.
 pub const SLUG: &str = "com.docker.compose.slug";
+/// What a container runs for another one: `pre_start`.
+pub const HOOK: &str = "com.docker.compose.hook";
 /// The project directory.
 pub const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
 /// The compose files, with commas between.
@@ -38,6 +40,11 @@ pub const SPEC: &str = "io.hoist.spec";
 
 /// What its variables of providers and models were made from: `db=sha256:…`, with commas between.
 pub const PROVIDED: &str = "io.hoist.provided";
+
+/// Whether a label says something that hoist, or Compose, relies on.
+pub fn is_ours(key: &str) -> bool {
+    key.starts_with("com.docker.compose.") || key.starts_with("io.hoist.")
+}
 
 /// The service a container belongs to, if its label says one.
 pub fn service(container: &ObservedContainer) -> Option<ServiceName> {
@@ -62,6 +69,11 @@ pub fn is_oneoff(container: &ObservedContainer) -> bool {
         .labels
         .get(ONEOFF)
         .is_some_and(|v| v.eq_ignore_ascii_case("true"))
+}
+
+/// Whether it is a container of `pre_start`.
+pub fn is_hook(container: &ObservedContainer) -> bool {
+    container.labels.contains_key(HOOK)
 }
 
 /// `created`, `exited (3)`: a state with its exit code.

@@ -1,12 +1,14 @@
 //! An engine in memory: it keeps what it is told and does no work.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::engine::host::Offers;
 use crate::engine::spec::*;
 use crate::engine::state::*;
 use crate::engine::*;
@@ -108,6 +110,9 @@ impl Engine for Fake {
             .iter()
             .map(|c| c.image_id)
             .collect())
+    }
+    fn offers(&self, _: &BTreeSet<PathBuf>) -> Result<Offers> {
+        Ok(Offers::default())
     }
     fn create_network(&self, spec: &NetworkSpec) -> Result<()> {
         let network = ObservedNetwork {
@@ -260,8 +265,13 @@ impl Engine for Fake {
     fn logs(&self, _: &ContainerId, _: &LogQuery) -> Result<Box<dyn LogStream>> {
         Ok(Box::new(Lines(vec!["last words"])))
     }
-    fn lock(&self, _: &ProjectName, _: &dyn Fn(i32)) -> Result<Box<dyn Send>> {
-        Ok(Box::new(()))
+    fn lock(
+        &self,
+        _: &ProjectName,
+        _: &Cancel,
+        _: &dyn Fn(&Holder),
+    ) -> Result<Option<Box<dyn Send>>> {
+        Ok(Some(Box::new(())))
     }
 }
 

@@ -1,18 +1,21 @@
 //! Containers and an engine for tests: what is observed and logged is fixed, nothing can be changed.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::engine::host::Offers;
 use crate::engine::spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
 use crate::engine::state::{
     Attachment, Observed, ObservedContainer, ObservedNetwork, ObservedVolume, State,
 };
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
-    LogEnd, LogQuery, LogRecord, LogStream, Result, Until, Waited,
+    Holder, LogEnd, LogQuery, LogRecord, LogStream, Result, Until, Waited,
 };
 use crate::image::digest::Digest;
 
@@ -119,6 +122,10 @@ impl Engine for FakeEngine {
     fn volume(&self, _: &str) -> Result<Option<ObservedVolume>> {
         Ok(None)
     }
+    fn offers(&self, _: &BTreeSet<PathBuf>) -> Result<Offers> {
+        Ok(Offers::default())
+    }
+
     fn devices(&self, _dirs: &[std::path::PathBuf]) -> crate::engine::state::DeviceCatalog {
         crate::engine::state::DeviceCatalog::default()
     }
@@ -164,7 +171,12 @@ impl Engine for FakeEngine {
     fn attach(&self, _: &ContainerId) -> Result<AttachSession> {
         unable()
     }
-    fn lock(&self, _: &ProjectName, _: &dyn Fn(i32)) -> Result<Box<dyn Send>> {
+    fn lock(
+        &self,
+        _: &ProjectName,
+        _: &Cancel,
+        _: &dyn Fn(&Holder),
+    ) -> Result<Option<Box<dyn Send>>> {
         unable()
     }
 }

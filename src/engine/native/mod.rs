@@ -14,17 +14,19 @@ mod records;
 pub mod runtime;
 pub mod sandbox;
 pub mod supervisor;
+mod turn;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::engine::host::Offers;
 use crate::engine::spec::{
     ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
 };
@@ -34,7 +36,7 @@ use crate::engine::state::{
 };
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
-    LogQuery, LogStream, Result, Roots, Until, Waited,
+    Holder, LogQuery, LogStream, Result, Roots, Until, Waited,
 };
 use crate::image::digest::Digest;
 use crate::image::store::Store;
@@ -44,6 +46,8 @@ use layout::{ContainerDir, Layout};
 use net::Networks;
 use records::{Found, Record, Standing};
 use supervisor::Connection;
+
+pub use logs::pack_main as pack_log;
 
 /// The embedded engine over its two directories.
 #[derive(Debug)]
@@ -318,6 +322,10 @@ impl Engine for Native {
         Self::observed_network(&Networks::open(self.layout.roots())?, name)
     }
 
+    fn offers(&self, devices: &BTreeSet<PathBuf>) -> Result<Offers> {
+        cgroup::offers(devices)
+    }
+
     fn volume(&self, name: &str) -> Result<Option<ObservedVolume>> {
         let Some(record) = volumes::get(&self.layout, name)? else {
             return Ok(None);
@@ -530,30 +538,36 @@ impl Engine for Native {
 
     fn logs(&self, id: &ContainerId, query: &LogQuery) -> Result<Box<dyn LogStream>> {
         let found = self.found(id)?;
+        if !found.record.spec.log.keep && !query.passing {
+            return Err(EngineError::Unsupported {
+                what: format!(
+                    "the logging driver of {} keeps nothing that could be read",
+                    found.standing.name
+                ),
+            });
+        }
         let log = logs::FileLog::open(found.dir, query.clone()).map_err(|error| {
             EngineError::failed(format!("read the log of {}", found.standing.name), error)
         })?;
         Ok(Box::new(log))
     }
 
-    fn lock(&self, project: &ProjectName, on_wait: &dyn Fn(i32)) -> Result<Box<dyn Send>> {
+    fn lock(
+        &self,
+        project: &ProjectName,
+        cancel: &Cancel,
+        on_wait: &dyn Fn(&Holder),
+    ) -> Result<Option<Box<dyn Send>>> {
         let path = self.layout.project_lock(project);
-        let failed =
-            |error: io::Error| EngineError::failed(format!("lock project {project}"), error);
-        let lock = match Lock::try_acquire(&path, Hold::Exclusive).map_err(failed)? {
-            Some(lock) => lock,
-            None => {
-                let holder = std::fs::read_to_string(&path).unwrap_or_default();
-                on_wait(holder.trim().parse().unwrap_or(0));
-                Lock::acquire(&path, Hold::Exclusive).map_err(failed)?
-            }
+        let Some(lock) = turn::take(&path, cancel, on_wait)
+            .map_err(|error| EngineError::failed(format!("lock project {project}"), error))?
+        else {
+            return Ok(None);
         };
-        // The holder's name is a courtesy for the next one; the lock does not depend on it.
-        let _ = std::fs::write(&path, std::process::id().to_string());
         self.sweep(project)?;
         Networks::open(self.layout.roots())?.sweep()?;
         self.await_stops(project)?;
-        Ok(Box::new(lock))
+        Ok(Some(Box::new(lock)))
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::base::span::Span;
 use crate::compose::model::{
-    ContextRef, FileSource, NetworkModeSpec, Project, Service, ShareSpec, VolumeMount,
+    CgroupSpec, ContextRef, FileSource, NetworkModeSpec, Project, Service, ShareSpec, VolumeMount,
     VolumeSource, VolumesFrom,
 };
 
@@ -129,14 +129,14 @@ impl List<'_> {
             self.add(name, "runs the program docker-model on this machine");
         }
         if let Some(parent) = &service.cgroup_parent {
-            self.add(name, format!("control group {parent}"));
+            self.add(name, format!("control group {}", parent.value));
         }
     }
 
     fn shared(&mut self, name: &str, service: &Service) {
         let whole = [
             (service.uts_host, "uts"),
-            (service.cgroup_host, "cgroup"),
+            (service.cgroup == Some(CgroupSpec::Host), "cgroup"),
             (service.userns_mode.as_deref() == Some("host"), "user"),
         ];
         for (_, kind) in whole.iter().filter(|(on, _)| *on) {

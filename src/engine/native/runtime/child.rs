@@ -10,6 +10,7 @@ use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{Mode, umask};
 
+use super::identity::Next;
 use super::limits::{PrivateProc, set_oom_score, set_parameters, set_resource_limits};
 use super::message::{Message, Wire, step};
 use super::rootfs::{Kind, Stage};
@@ -45,12 +46,24 @@ pub(super) fn report(wire: &Wire, error: EngineError) -> ! {
     exit_now(code)
 }
 
-/// Leaves everything of the caller's behind that the container must not see or be hit by.
-pub(super) fn cut_loose(kept: &[RawFd]) -> Result<()> {
+/// Leaves everything of the caller's behind that the container must not see or be hit by: who may trace inside could
+/// open what this process has.
+pub(super) fn cut_loose(kept: &[RawFd], stdio: BirthStdio<'_>) -> Result<()> {
     debug_assert!(is_single_threaded(), "a forked process has one thread");
     let cut = || {
         nix::sys::prctl::set_dumpable(false)?;
         default_signals()?;
+        match stdio {
+            BirthStdio::Streams {
+                stdin,
+                stdout,
+                stderr,
+            } => set_streams([stdin, stdout, stderr])?,
+            BirthStdio::Terminal => {
+                let null = mount::open_null()?;
+                set_streams([null.as_fd(), null.as_fd(), null.as_fd()])?;
+            }
+        }
         keep_only(&[kept, &[0, 1, 2]].concat())
     };
     cut().map_err(step("leave the parent's descriptors and signals"))
@@ -69,7 +82,7 @@ fn become_first(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<I
         _ => None,
     }));
     kept.push(wire.as_fd().as_raw_fd());
-    cut_loose(&kept)?;
+    cut_loose(&kept, birth.stdio)?;
     birth.cgroup.enter_rest()?;
     enter_namespaces(birth)?;
     let slave = put_together(birth, prepared, wire)?;
@@ -134,7 +147,6 @@ fn enter_namespaces(birth: &Birth<'_>) -> Result<()> {
 
 /// Builds the root file system and goes there. Gives the terminal, if there is one.
 fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<Option<OwnedFd>> {
-    let null = mounts::open_null()?;
     let cloned = mounts::clone_sources(&birth.mounts)?;
     let slave = MsFlags::MS_SLAVE | MsFlags::MS_REC;
     nix::mount::mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)
@@ -150,7 +162,7 @@ fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<O
     )?;
     let security = &birth.spec.security;
     if !security.privileged && !security.unmask_system_paths {
-        mounts::mask(&stage, &null)?;
+        mounts::mask(&stage)?;
     }
     let slave = match birth.stdio {
         BirthStdio::Streams { .. } => None,
@@ -226,7 +238,7 @@ fn stay_as_init(prepared: &Prepared, user: &User, proc: &PrivateProc) -> Result<
         Side::Child => default_signals().map_err(step("reset signals")),
         Side::Parent { pid, .. } => {
             // The child has its own connection; from here on a failure can only end the container.
-            let ready = prepared.identity.assume(user, proc).is_ok()
+            let ready = prepared.identity.assume(user, proc, Next::Stay).is_ok()
                 && (prepared.bond == Bond::None || end_with_parent().is_ok())
                 && keep_only(&[]).is_ok();
             crate::sys::process::set_name(c"hoist-init");
@@ -270,7 +282,10 @@ impl Last<'_> {
                 },
                 _,
             ) => {
-                set_streams([stdin, stdout, stderr]).map_err(step("connect the streams"))?;
+                let null = exec::own_null(proc);
+                let own = |stream| exec::null_in_place_of(stream, null.as_ref());
+                set_streams([own(stdin), own(stdout), own(stderr)])
+                    .map_err(step("connect the streams"))?;
             }
             (BirthStdio::Terminal, Some(slave)) => terminal::take(slave, &self.user)?,
             (BirthStdio::Terminal, None) => {
@@ -280,7 +295,7 @@ impl Last<'_> {
         exec::own_streams(&self.user);
         umask(Mode::from_bits_truncate(0o022));
         exec::enter_directory(&self.process.cwd)?;
-        self.identity.assume(&self.user, proc)?;
+        self.identity.assume(&self.user, proc, Next::Execute)?;
         if self.bond == Bond::EndsWithParent {
             end_with_parent()?;
         }

@@ -15,10 +15,12 @@ use crate::engine::native::net::{
     self, Lease, LeaseRequest, Link, NetworkRecord, Networks, PublishRequest,
     files::{self, Hosts, Resolver},
 };
-use crate::engine::native::records::{self, InitProcess, Live, Standing};
+use crate::engine::native::records::{self, InitProcess, Live, Record, Standing};
 use crate::engine::native::runtime::{self, BirthMount, BirthSource};
 use crate::engine::native::volumes;
-use crate::engine::spec::{ContainerSpec, Endpoint, FileContent, MountSource, NetworkMode, Share};
+use crate::engine::spec::{
+    ContainerSpec, Endpoint, FileContent, Ipc, MountSource, NetworkMode, Share,
+};
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::Root;
@@ -364,7 +366,7 @@ pub(super) fn mounts(
             read_only,
         });
     }
-    if let Share::Container(other) = &spec.namespaces.ipc {
+    if let Ipc::Container(other) = &spec.namespaces.ipc {
         let tree = runtime::shared_memory(init_of(layout, other)?.pid)?;
         let source = BirthSource::Tree(Arc::new(tree));
         mounts.push(BirthMount {
@@ -534,17 +536,47 @@ pub(super) fn init_of(layout: &Layout, id: &ContainerId) -> Result<InitProcess> 
         })
 }
 
-/// Opens another container's namespace; `None` when it is not shared with one.
+/// Opens the process namespace of another container; `None` when it is not shared with one.
 ///
 /// # Errors
 /// [`EngineError::NotRunning`].
-pub(super) fn shared(layout: &Layout, share: &Share, kind: &str) -> Result<Option<OwnedFd>> {
-    let path = match share {
-        Share::Own => return Ok(None),
-        Share::Host => format!("/proc/self/ns/{kind}"),
-        Share::Container(id) => format!("/proc/{}/ns/{kind}", init_of(layout, id)?.pid),
+pub(super) fn shared_processes(layout: &Layout, share: &Share) -> Result<Option<OwnedFd>> {
+    match share {
+        Share::Own | Share::Host => Ok(None),
+        Share::Container(id) => namespace(layout, id, "pid").map(Some),
+    }
+}
+
+/// Opens the IPC namespace of another container; `None` when it is not shared with one.
+///
+/// # Errors
+/// [`EngineError::NotRunning`]; [`EngineError::Unsupported`] when the other does not share it.
+pub(super) fn shared_ipc(layout: &Layout, ipc: &Ipc) -> Result<Option<OwnedFd>> {
+    let Ipc::Container(id) = ipc else {
+        return Ok(None);
     };
-    open_file(Path::new(&path))
-        .map(Some)
-        .map_err(|error| EngineError::failed(format!("open {path}"), error))
+    let (_, dir) = records::locate(layout, id)?;
+    let other = records::read::<Record>(&dir.record())?;
+    if let Some(other) = other.filter(|other| !other.spec.namespaces.ipc.is_shared()) {
+        let what = format!(
+            "container `{}` does not share its IPC namespace: give it `ipc: shareable`",
+            other.spec.name
+        );
+        return Err(EngineError::Unsupported { what });
+    }
+    namespace(layout, id, "ipc").map(Some)
+}
+
+fn namespace(layout: &Layout, id: &ContainerId, kind: &str) -> Result<OwnedFd> {
+    let process = init_of(layout, id)?;
+    let path = format!("/proc/{}/ns/{kind}", process.pid);
+    let opened = open_file(Path::new(&path))
+        .map_err(|error| EngineError::failed(format!("open {path}"), error))?;
+    // Only now is it sure that the number was still that process's.
+    if process.is_alive() {
+        Ok(opened)
+    } else {
+        let name = id.short().to_owned();
+        Err(EngineError::NotRunning { name })
+    }
 }

@@ -5,6 +5,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::poll::PollFlags;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -17,6 +18,7 @@ use crate::base::scalar::Signal;
 use crate::engine::native::cdi::{Edits, Moment};
 use crate::engine::native::cgroup::Cgroup;
 use crate::engine::native::layout::{ContainerDir, Layout};
+use crate::engine::native::logs::forward::Forward;
 use crate::engine::native::logs::{LogWriter, Stream};
 use crate::engine::native::records::{self, InitProcess, Record, Standing};
 use crate::engine::native::runtime::{
@@ -81,6 +83,8 @@ pub(super) struct Life {
     standing: Standing,
     streams: Streams,
     log: LogWriter,
+    /// Where log lines go besides.
+    forward: Option<Forward>,
     network: Option<Connected>,
     /// What its devices bring along, while it runs.
     edits: Option<Edits>,
@@ -115,9 +119,11 @@ impl Life {
             stopped: false,
         });
         let failed = |error| EngineError::failed("open the container's log and streams", error);
+        let log = LogWriter::open(&dir, &spec.log).map_err(failed)?;
         Ok(Self {
             streams: Streams::open(&dir, spec.stdio).map_err(failed)?,
-            log: LogWriter::open(dir.log(), spec.log.clone()).map_err(failed)?,
+            forward: Forward::new(&dir, &spec, &log),
+            log,
             restarts: Restarts::new(spec.restart),
             layout,
             dir,
@@ -187,18 +193,30 @@ impl Life {
             (None, Some(monitor)) => Some(monitor.due()),
             (None, None) => None,
         };
-        [stop, probe, self.restart_at].into_iter().flatten().min()
+        let sending = self.forward.as_ref().and_then(Forward::deadline);
+        [stop, probe, self.restart_at, self.log.deadline(), sending]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn write_standing(&self) -> Result<()> {
         records::write(&self.dir.state(), &self.standing, Durability::Synced)
     }
 
-    /// Starts the container's process. Its network is made on the first call and kept over restarts.
+    /// Starts the container's process, as it was asked for: who takes its log must be there.
     ///
     /// # Errors
     /// [`EngineError`]; nothing of the attempt is left in the kernel then.
     pub(super) fn start(&mut self) -> Result<()> {
+        if let Some(forward) = &mut self.forward {
+            forward.connect(&self.standing.name)?;
+        }
+        self.start_again()
+    }
+
+    /// Starts the container's process. Its network is made on the first call and kept over restarts.
+    fn start_again(&mut self) -> Result<()> {
         let outcome = self.try_start();
         if outcome.is_err() {
             self.take_down();
@@ -227,8 +245,8 @@ impl Life {
         let cgroup = Cgroup::create(spec.id.as_str(), parent, &spec.resources, &devices)?;
         let cgroup = self.cgroup.insert(cgroup);
         let mounts = birth::mounts(&self.layout, spec, edits)?;
-        let pid = birth::shared(&self.layout, &spec.namespaces.pid, "pid")?;
-        let ipc = birth::shared(&self.layout, &spec.namespaces.ipc, "ipc")?;
+        let pid = birth::shared_processes(&self.layout, &spec.namespaces.pid)?;
+        let ipc = birth::shared_ipc(&self.layout, &spec.namespaces.ipc)?;
         let ends = self
             .streams
             .ends(&self.dir, spec.stdio)
@@ -345,20 +363,47 @@ impl Life {
         }
     }
 
-    /// Reads what the container has written; gives the bytes for attached clients.
-    pub(super) fn read(&mut self, stream: Stream) -> Vec<u8> {
-        let mut buffer = [0u8; 16 * 1024];
-        let mut all = Vec::new();
-        while let Some(length) = self.streams.read(stream, &mut buffer) {
-            let bytes = buffer.get(..length).unwrap_or_default();
-            // A full disk must not stop the container: its output is dropped, as the file tells.
-            let _ = self.log.write(stream, bytes, Timestamp::now());
-            all.extend_from_slice(bytes);
-            if all.len() >= 256 * 1024 {
-                break;
-            }
+    /// Takes a part of what the container has written into the log and gives it to `give`; whether there was any.
+    pub(super) fn read(&mut self, stream: Stream, give: &mut dyn FnMut(&[u8])) -> bool {
+        if let Some(pipe) = self.streams.pipe(stream) {
+            let bytes = self.log.take(pipe, stream);
+            give(bytes);
+            return !bytes.is_empty();
         }
-        all
+        // The terminal of a container makes it wait, too; the log says when that was enough.
+        if stream == Stream::Err || self.log.is_held() && !self.log.gives_up() {
+            self.log.retry();
+            return false;
+        }
+        let mut buffer = [0u8; 16 * 1024];
+        let Some(length) = self.streams.read_terminal(&mut buffer) else {
+            return false;
+        };
+        let bytes = buffer.get(..length).unwrap_or_default();
+        self.log.put(stream, bytes, Timestamp::now());
+        give(bytes);
+        true
+    }
+    /// Whether nothing should be read now, since it could not be kept.
+    pub(super) fn is_held(&self) -> bool {
+        self.log.is_held()
+    }
+    /// Looks after the log: what is compressed, and what is sent elsewhere.
+    pub(super) fn tend_log(&mut self) {
+        self.log.turn();
+        if let Some(forward) = &mut self.forward {
+            forward.pump(&mut self.log);
+        }
+    }
+    /// Whether log lines are still on their way to somebody who is there.
+    pub(super) fn is_sending(&self) -> bool {
+        self.forward
+            .as_ref()
+            .is_some_and(|f| f.is_connected() && !f.is_done(&self.log))
+    }
+    /// What sending log lines waits for.
+    pub(super) fn sending(&self) -> Option<(std::os::fd::BorrowedFd<'_>, PollFlags)> {
+        self.forward.as_ref()?.wants()
     }
 
     /// Reads one turn of the probe's output.
@@ -463,7 +508,7 @@ impl Life {
     /// [`EngineError`].
     pub(super) fn settle(&mut self) -> Result<()> {
         if self.init.is_none() {
-            let _ = self.log.flush(Timestamp::now());
+            self.log.flush(Timestamp::now());
             self.streams.drop_master();
             if self.restart_at.is_none() {
                 self.take_down();
@@ -506,11 +551,9 @@ impl Life {
         if self.restart_at.is_some_and(|at| now >= at) {
             turn = Turn::Changed;
             self.restart_at = None;
-            if let Err(error) = self.start() {
-                let text = format!("hoist: cannot start the container again: {error}\n");
-                let _ = self
-                    .log
-                    .write(Stream::Err, text.as_bytes(), Timestamp::now());
+            if let Err(error) = self.start_again() {
+                self.log
+                    .note(&format!("cannot start the container again: {error}"));
                 let exit = Exit {
                     code: Some(128),
                     oom: false,
@@ -638,7 +681,7 @@ impl Life {
         let (output, write) = nix::unistd::pipe2(flags).map_err(failed)?;
         let nonblocking = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
         nix::fcntl::fcntl(&output, nonblocking).map_err(failed)?;
-        let null = std::fs::File::open("/dev/null")
+        let null = crate::sys::mount::open_null()
             .map_err(|error| EngineError::failed("open /dev/null", error))?;
         let stdio = BirthStdio::Streams {
             stdin: null.as_fd(),
