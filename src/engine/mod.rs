@@ -4,6 +4,7 @@
 //! which backend is in use; a backend is found only through [`open`].
 //! Imports: `base`, `image`. Rules: DESIGN notes in `lib.rs`.
 
+pub mod files;
 pub mod host;
 pub mod native;
 pub mod sandbox;
@@ -21,6 +22,7 @@ use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
 use crate::image::store::Store;
+use files::Files;
 use host::Offers;
 use sandbox::Sandbox;
 use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
@@ -336,6 +338,13 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::NotRunning`], [`EngineError::CannotRun`].
     fn exec(&self, id: &ContainerId, spec: &ExecSpec, io: ExecIo) -> Result<Box<dyn ExecSession>>;
+    /// Opens a container's files, whether it runs or not. While one that does not run has its files open, the
+    /// caller holds the project's lock, so that nobody starts it. `cancel` ends whatever is under way. The caller
+    /// ignores SIGPIPE.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Failed`].
+    fn files(&self, id: &ContainerId, cancel: &Cancel) -> Result<Box<dyn Files>>;
     /// Connects to a container's own streams. Allowed before the start: nothing is lost then.
     ///
     /// # Errors

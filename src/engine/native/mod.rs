@@ -6,6 +6,7 @@
 
 pub mod cdi;
 pub mod cgroup;
+pub mod copy;
 pub mod dns;
 mod layout;
 mod logs;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::engine::files::Files;
 use crate::engine::host::Offers;
 use crate::engine::spec::{
     ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
@@ -529,6 +531,17 @@ impl Engine for Native {
             });
         }
         supervisor::exec_in(&found, spec, &io)
+    }
+
+    fn files(&self, id: &ContainerId, cancel: &Cancel) -> Result<Box<dyn Files>> {
+        let found = self.found(id)?;
+        let session = copy::Session::open(
+            &self.layout,
+            &found.record.spec,
+            &found.standing.name,
+            cancel,
+        )?;
+        Ok(Box::new(session))
     }
 
     fn attach(&self, id: &ContainerId) -> Result<AttachSession> {
