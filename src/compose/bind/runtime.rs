@@ -68,8 +68,11 @@ impl Binder<'_, '_> {
         let span = node.get("pull_policy")?.span;
         let expected =
             "a pull policy; write always, never, missing, build, daily, weekly or every_12h";
+        let age = "a time; write it like 24h";
+        let refresh = self.parse(node, "pull_refresh_after", age, scalar::parse_duration);
         let policy = self.parse(node, "pull_policy", expected, |text| {
             Some(match text {
+                "refresh" if refresh.is_some() => PullPolicy::Every(refresh?),
                 "always" | "refresh" => PullPolicy::Always,
                 "never" => PullPolicy::Never,
                 "missing" | "if_not_present" => PullPolicy::Missing,

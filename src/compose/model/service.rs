@@ -32,9 +32,9 @@ pub struct Service {
     pub pull_policy: Option<Spanned<PullPolicy>>,
     /// `platform`.
     pub platform: Option<Spanned<String>>,
-    /// `command`: `Some(empty)` resets the image's.
+    /// `command`; an empty one is as none.
     pub command: Option<Vec<String>>,
-    /// `entrypoint`: `Some(empty)` resets the image's.
+    /// `entrypoint`: `Some(empty)` takes the image's away.
     pub entrypoint: Option<Vec<String>>,
     /// `working_dir`.
     pub working_dir: Option<String>,
