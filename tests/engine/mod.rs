@@ -2,6 +2,7 @@
 
 pub mod attached;
 pub mod commands_at_once;
+pub mod cp;
 pub mod dependencies;
 pub mod exec;
 pub mod files;
