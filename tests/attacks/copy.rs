@@ -1,6 +1,6 @@
 //! Attacks on `cp`: what a container, or an archive, does to reach the host through it.
 
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ crate::cases!(PROBE;
 
 /// How many copies are tried, and for how long at most.
 const ROUNDS: u32 = 200;
-const LONGEST: Duration = Duration::from_secs(25);
+const LONGEST: Duration = Duration::from_secs(20);
 
 /// Runs `body` so often, but for no longer than that; it must have come to something.
 fn again(mut body: impl FnMut(u32)) {
@@ -195,6 +195,8 @@ fn libraries_of_the_image_are_never_loaded() {
     let mut add = |path: &str, content: &[u8]| {
         let mut header = Header::new_gnu();
         header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_size(content.len() as u64);
         tar.append_data(&mut header, path, content)
             .expect("memory takes the archive");
@@ -548,7 +550,7 @@ fn links_to_the_host_are_copied_as_links_or_followed_inside() {
     let out = canary.dir.display().to_string();
     let up = format!("../../../../../../../../../../../..{out}");
     hoist.sh("a", &format!("mkdir /s; cd /s; ln -s {out} abs; ln -s {up} up; ln -s {out}/song song; ln -s {up}/song upsong; ln -s loop loop"));
-    for link in ["abs", "up", "song", "upsong", "loop"] {
+    for link in ["abs", "up", "song", "upsong"] {
         hoist.ok(&format!("cp a:/s/{link} ."));
         let copied = hoist.dir().join(link);
         assert!(copied.is_symlink(), "{link}");
@@ -563,6 +565,9 @@ fn links_to_the_host_are_copied_as_links_or_followed_inside() {
         );
     }
     hoist.file("f", "stolen");
+    // A chain without an end is no way to anywhere.
+    hoist.run("cp a:/s/loop .").code(1).says("symbolic links");
+    hoist.run("cp f a:/s/loop").code(1).says("symbolic links");
     for link in ["abs", "up"] {
         hoist.run(&format!("cp f a:/s/{link}/song")).code(1);
         hoist.run(&format!("cp f a:/s/{link}/")).code(1);
@@ -604,7 +609,8 @@ fn descriptors_and_roots_below_proc_lead_nowhere() {
         format!("/self{song}"),
         format!("/proc/self/root{song}"),
         "/proc/self/fd/3".to_owned(),
-        "/proc/thread-self/root".to_owned(),
+        "/proc/thread-self/root/".to_owned(),
+        "/proc/self/cwd/.".to_owned(),
     ] {
         let done = hoist.run(&format!("cp -L a:{path} got"));
         assert_eq!(done.code, 1, "{path}: {}", done.story());
@@ -613,13 +619,7 @@ fn descriptors_and_roots_below_proc_lead_nowhere() {
         assert_eq!(done.code, 1, "{path}: {}", done.story());
         canary.sings();
     }
-    let got = hoist.dir().join("got");
-    assert!(
-        got.symlink_metadata().is_err()
-            || got
-                .symlink_metadata()
-                .is_ok_and(|f| f.nlink() > 0 && f.is_symlink())
-    );
+    assert!(!hoist.dir().join("got").exists());
 }
 
 /// A container that may mount puts other file systems over what is copied: they are what it sees, so they are what is

@@ -643,7 +643,8 @@ fn every_replica_gets_a_file_and_an_index_chooses_one() {
     hoist.pipe("cp --index 3 - a:/", &tar_of("t", b"x")).ok();
     at(3, "cat /t").ok().prints("x");
     // What `run` has made takes part only when asked.
-    let once = hoist.start("run --rm -T a sh -c 'echo up; sleep 3600'");
+    let once = hoist
+        .start("run --rm -T a sh -c 'trap \"exit 0\" TERM; echo up; while :; do sleep 0.1; done'");
     once.says("up");
     hoist.ok("cp f a:/some");
     hoist.ok("cp --all f a:/every");
