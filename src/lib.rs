@@ -45,7 +45,7 @@
 //! engine         base image
 //! engine::native base sys graph image engine
 //! build          base sys graph image engine::spec engine::sandbox engine::EngineError engine::Result
-//! plan           base graph compose::model engine::spec engine::state image::reference image::digest image::config
+//! plan           base graph compose::model engine::spec engine::state engine::host image::reference image::digest image::config
 //! apply          base graph compose::model image build plan engine
 //! cli            *
 //! ```
@@ -95,7 +95,8 @@
 //! | `<data>/artifacts/<digest>/` | `cli::remote` | files of a compose project from a registry |
 //! | `<data>/volumes/<name>/` | `engine::native::volumes` | data and record |
 //! | `<data>/networks/<name>/` | `engine::native::net` | record, addresses handed out, names |
-//! | `<data>/projects/<name>/` | `engine::native::records` | lock, container records; below each its upper directory and logs |
+//! | `<data>/projects/<name>/` | `engine::native::records` | container records; below each its upper directory and logs |
+//! | `<data>/projects/<name>/dossiers/` | `engine::native::dossier` | what is known of the last containers that failed |
 //! | `<run>/` | `engine::native` | supervisors' sockets, process ids with start times, mounts |
 //!
 //! State is JSON with a version, written beside its place and renamed. Everything in `<run>` may be lost and is made

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::provide::Variables;
 use super::{ApplyError, Context, Plan};
 use crate::base::event::{Event, Kind, Status};
 use crate::base::name::{ContainerId, ServiceName};
@@ -27,6 +28,8 @@ pub struct Outcome {
     pub containers: Vec<Final>,
     /// So many steps were done.
     pub done: usize,
+    /// What providers and models told.
+    pub(super) given: BTreeMap<ServiceName, Variables>,
 }
 
 /// A container after a run.
@@ -61,6 +64,7 @@ pub(super) struct Run<'a> {
     images: Mutex<BTreeMap<ServiceName, ImageFacts>>,
     mounts: Mutex<BTreeMap<String, ImageFacts>>,
     present: Mutex<BTreeMap<(ServiceName, u32), Present>>,
+    given: Mutex<BTreeMap<ServiceName, Variables>>,
 }
 
 /// The value, even if a thread that held it has panicked: all changes to it are single inserts.
@@ -198,6 +202,7 @@ impl<'a> Run<'a> {
             images: Mutex::new(images),
             mounts: Mutex::new(mounts),
             present: Mutex::new(present),
+            given: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -219,6 +224,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether the time that the user gave is over.
+    pub(super) fn is_expired(&self) -> bool {
+        self.expired.is_cancelled() && !self.context.cancel.is_cancelled()
+    }
+
     /// One error for the run: the first that is not only an end of waiting.
     fn verdict(&self, errors: Vec<ApplyError>, done: usize) -> Result<Outcome, ApplyError> {
         let (ended, mut real): (Vec<_>, Vec<_>) =
@@ -232,9 +242,9 @@ impl<'a> Run<'a> {
         }
         if self.expired.is_cancelled() {
             let limit = format_duration(self.plan.wait_timeout.unwrap_or_default());
-            return Err(ApplyError::new(format!(
-                "application not healthy after {limit}"
-            )));
+            let late = ended.into_iter().filter(|error| !error.notes().is_empty());
+            let error = ApplyError::new(format!("application not healthy after {limit}"));
+            return Err(error.with(late.map(|error| error.ending(false)).collect()));
         }
         match ended.into_iter().next() {
             Some(error) => Err(error),
@@ -255,15 +265,32 @@ impl<'a> Run<'a> {
                 })
             })
             .collect();
-        Outcome { containers, done }
+        Outcome {
+            containers,
+            done,
+            given: self.given(),
+        }
     }
 
-    /// Ids of the images that are known by now.
+    /// Ids of the images that are known by now, and digests of the variables that providers told.
     pub(super) fn image_ids(&self) -> BTreeMap<ServiceName, crate::image::digest::Digest> {
-        held(&self.images)
+        let images = held(&self.images);
+        let images = images
             .iter()
-            .filter_map(|(name, facts)| Some((name.clone(), facts.id?)))
-            .collect()
+            .filter_map(|(name, facts)| Some((name.clone(), facts.id?)));
+        let given = held(&self.given);
+        let given = given
+            .iter()
+            .map(|(name, variables)| (name.clone(), variables.digest()));
+        images.chain(given).collect()
+    }
+    /// Keeps what a provider, or the models, told.
+    pub(super) fn gave(&self, service: &ServiceName, variables: Variables) {
+        held(&self.given).insert(service.clone(), variables);
+    }
+    /// What providers and models have told so far.
+    pub(super) fn given(&self) -> BTreeMap<ServiceName, Variables> {
+        held(&self.given).clone()
     }
     pub(super) fn image(&self, service: &ServiceName) -> Option<ImageFacts> {
         held(&self.images).get(service).cloned()

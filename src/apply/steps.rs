@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::run::{Present, Run, tell};
-use super::{ApplyError, Context, images, wait};
+use super::{ApplyError, Context, images, provide, report, wait};
 use crate::base::diag::Diagnostics;
 use crate::base::event::{Event, Kind, Status};
 use crate::base::name::ContainerId;
@@ -75,6 +75,9 @@ impl Run<'_> {
                 self.context.engine.remove_volume(name)
             }),
             Action::RemoveImage { image } => self.remove_image(image),
+            Action::Provide { service, program } => self.provide(service, program),
+            Action::Withdraw { service, program } => self.withdraw(service, program),
+            Action::Models { program } => self.models(program),
             Action::Create { who, anonymous } => self.told(
                 Kind::Container,
                 &who.name,
@@ -128,9 +131,10 @@ impl Run<'_> {
             _ => ("Removing", "Removed"),
         };
         self.told(Kind::Container, &who.name, words, None, || match action {
-            Action::Start { .. } => engine
-                .start(&id)
-                .map_err(|error| ApplyError::new(format!("container {}: {error}", who.name))),
+            Action::Start { .. } => engine.start(&id).map_err(|error| {
+                let error = ApplyError::new(format!("container {}: {error}", who.name));
+                report::of_failure(self.context, who, &id, None, error)
+            }),
             Action::Stop { timeout, .. } => Ok(engine.stop(&id, *timeout)?),
             Action::Kill { signal, .. } => Ok(engine.kill(&id, *signal)?),
             Action::Remove { volumes, .. } => {
@@ -335,7 +339,14 @@ impl Run<'_> {
             peer: &peer,
             slug: None,
         };
-        let mut spec = make(self.context, desired, service, &replica)?;
+        let (mut spec, _) = make(self.context, desired, service, &replica)?;
+        provide::give(
+            self.context,
+            &desired.project,
+            service,
+            &self.given(),
+            &mut spec,
+        );
         let name = passing.unwrap_or_else(|| who.name.clone());
         spec.name = name.clone();
         self.context.engine.create_container(&spec)?;
@@ -409,6 +420,11 @@ impl Run<'_> {
                 self.tell(Kind::Container, &who.name, Status::Done(word), None);
                 Ok(())
             }
+            Err(error) if error.is_cancelled() && self.is_expired() => {
+                let text = format!("container {} is not healthy yet", who.name);
+                let late = ApplyError::new(text);
+                Err(report::of_failure(self.context, who, &id, None, late).ending(true))
+            }
             Err(error) if error.is_cancelled() => Err(error),
             Err(error) if !required => {
                 self.tell(
@@ -455,20 +471,22 @@ pub(super) fn peer_of_engine(context: &Context, desired: &Desired, service: &str
     })
 }
 
-/// One spec; its faults are the error.
+/// One spec, and what the user should know; its faults are the error.
 pub(super) fn make(
     context: &Context,
     desired: &Desired,
     service: &Service,
     replica: &Replica<'_>,
-) -> Result<ContainerSpec, ApplyError> {
+) -> Result<(ContainerSpec, Vec<String>), ApplyError> {
     let mut found = Diagnostics::default();
     let mut spec = desired.container_spec(service, replica, &mut found);
     if found.has_errors() {
         return Err(ApplyError::faults(found, &desired.project.sources));
     }
     trust_host(context, service, &mut spec)?;
-    Ok(spec)
+    let sources = &desired.project.sources;
+    let warnings = found.iter().map(|warning| warning.headline(sources));
+    Ok((spec, warnings.collect()))
 }
 
 /// Shows a container the host's CA bundle where its service asks for it.

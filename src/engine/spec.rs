@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::device::DeviceName;
+use crate::base::line::LinePattern;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
-pub use crate::base::term::{Propagation, Protocol, RestartPolicy};
+pub use crate::base::term::{OnUnhealthy, Propagation, Protocol, RestartPace, RestartPolicy};
 use crate::image::digest::Digest;
 
 /// Labels, sorted by key.
@@ -65,6 +67,9 @@ pub struct ContainerSpec {
     pub security: Security,
     /// Device nodes.
     pub devices: Vec<Device>,
+    /// Devices by name, looked up at each start.
+    #[serde(default)]
+    pub named_devices: NamedDevices,
     /// Raw device cgroup rules: `c 1:3 rwm`.
     pub device_cgroup_rules: Vec<String>,
     /// `name` → value, namespaced sysctls only.
@@ -75,12 +80,21 @@ pub struct ContainerSpec {
     pub oom_score_adj: Option<i32>,
     /// When it is started again.
     pub restart: RestartPolicy,
+    /// How restarts follow each other.
+    #[serde(default)]
+    pub restart_pace: RestartPace,
     /// The signal `stop` sends first.
     pub stop_signal: Signal,
-    /// How long `stop` waits before it kills.
+    /// How long `stop` waits before it kills; [`FOREVER`] never does.
     pub stop_grace: Duration,
     /// The probe, if any.
     pub healthcheck: Option<Healthcheck>,
+    /// The probe that needs nothing in the image, if any.
+    #[serde(default)]
+    pub ready: Option<Ready>,
+    /// What happens when a probe says unhealthy.
+    #[serde(default)]
+    pub on_unhealthy: OnUnhealthy,
     /// How its output is kept.
     pub log: LogConfig,
     /// Small files put into the container (configs and secrets), read-only.
@@ -310,14 +324,18 @@ pub struct PortMapping {
 /// Cgroup limits; `None` leaves the kernel's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resources {
-    /// CPUs' worth of time in thousandths: 500 is half a CPU.
-    pub cpu_millis: Option<u64>,
     /// Relative weight, 2 to 262144; 1024 is one share.
     pub cpu_shares: Option<u64>,
     /// CFS period in microseconds.
     pub cpu_period: Option<u64>,
-    /// CFS quota in microseconds.
+    /// CFS quota in microseconds; -1 is no limit.
     pub cpu_quota: Option<i64>,
+    /// Real-time period in microseconds, cgroup v1 only.
+    #[serde(default)]
+    pub cpu_rt_period: Option<u64>,
+    /// Real-time budget of a period in microseconds, cgroup v1 only.
+    #[serde(default)]
+    pub cpu_rt_runtime: Option<u64>,
     /// CPUs it may run on: `0-2,4`.
     pub cpuset: Option<String>,
     /// Memory in bytes.
@@ -334,8 +352,51 @@ pub struct Resources {
     pub pids: Option<i64>,
     /// Block I/O weight, 10 to 1000.
     pub blkio_weight: Option<u16>,
+    /// Limits of single block devices.
+    #[serde(default)]
+    pub devices: Vec<DeviceLimit>,
     /// Cgroup to live under instead of hoist's own.
     pub cgroup_parent: Option<String>,
+}
+
+/// A limit of one block device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceLimit {
+    /// What is limited.
+    pub what: DeviceRate,
+    /// Path of the device on the host; its number is looked up at each start.
+    pub device: PathBuf,
+    /// The share, or bytes or operations a second.
+    pub value: u64,
+}
+
+/// What a [`DeviceLimit`] limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceRate {
+    /// Share of the device's time, 10 to 1000.
+    Weight,
+    /// Bytes read a second.
+    ReadBytes,
+    /// Bytes written a second.
+    WriteBytes,
+    /// Reads a second.
+    Reads,
+    /// Writes a second.
+    Writes,
+}
+
+impl DeviceRate {
+    /// As Compose spells it in `blkio_config`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Weight => "weight_device",
+            Self::ReadBytes => "device_read_bps",
+            Self::WriteBytes => "device_write_bps",
+            Self::Reads => "device_read_iops",
+            Self::Writes => "device_write_iops",
+        }
+    }
 }
 
 /// What a container may do.
@@ -384,11 +445,30 @@ pub struct Device {
     pub permissions: String,
 }
 
+/// Devices that their makers describe (Container Device Interface).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedDevices {
+    /// Their full names, in order, each once.
+    pub names: Vec<DeviceName>,
+    /// Where the descriptions are; later directories win.
+    pub dirs: Vec<PathBuf>,
+}
+/// A grace period that does not end.
+pub const FOREVER: Duration = Duration::MAX;
+
 /// A probe that runs inside a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Healthcheck {
     /// What runs: `CMD-SHELL` is resolved to the image's shell already.
     pub command: Vec<String>,
+    /// When it runs, and what its failures mean.
+    #[serde(flatten)]
+    pub timing: Timing,
+}
+
+/// When a probe runs, and what its failures mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
     /// Time between the end of a probe and the next.
     pub interval: Duration,
     /// A probe that takes longer has failed.
@@ -401,15 +481,53 @@ pub struct Healthcheck {
     pub start_interval: Duration,
 }
 
-/// How a container's output is kept.
+/// A probe that hoist makes itself, in the container's network or in its output; all parts that are there must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// An HTTP server answers well.
+    pub http: Option<HttpProbe>,
+    /// A TCP port takes connections.
+    pub tcp: Option<u16>,
+    /// A line was written since the start.
+    pub log: Option<LinePattern>,
+    /// When it is looked, and what failures mean.
+    pub timing: Timing,
+}
+
+/// A request to a container's own HTTP server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpProbe {
+    /// Its port.
+    pub port: u16,
+    /// Path and query, from the first `/`.
+    pub path: String,
+    /// The one good status; 200 to 399 when `None`.
+    pub status: Option<u16>,
+    /// Further header lines: name and value.
+    pub headers: Vec<(String, String)>,
+}
+
+/// How a container's output is kept, and where else it goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogConfig {
-    /// Whether it is kept at all (`driver: none` keeps nothing).
+    /// Whether it can be read later.
     pub keep: bool,
     /// A log file is rotated at this size in bytes; never when `None`.
     pub max_size: Option<u64>,
     /// So many files are kept, the current one included.
     pub max_files: u32,
+    /// Whether files that are full are compressed.
+    #[serde(default)]
+    pub compress: bool,
+    /// Whether lines are dropped rather than the container made to wait (`mode: non-blocking`).
+    #[serde(default)]
+    pub impatient: bool,
+    /// What stands beside each line: labels, variables, the tag.
+    #[serde(default)]
+    pub attributes: Labels,
+    /// Where lines are sent besides.
+    #[serde(default)]
+    pub target: Option<LogTarget>,
 }
 
 impl Default for LogConfig {
@@ -418,8 +536,64 @@ impl Default for LogConfig {
             keep: true,
             max_size: None,
             max_files: 1,
+            compress: false,
+            impatient: false,
+            attributes: Labels::new(),
+            target: None,
         }
     }
+}
+
+/// Where log lines are sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogTarget {
+    /// The journal of this host.
+    Journal {
+        /// `SYSLOG_IDENTIFIER` and `CONTAINER_TAG`.
+        tag: String,
+    },
+    /// A syslog server.
+    Syslog {
+        /// Where it is.
+        address: SyslogAddress,
+        /// Facility, 0 to 23.
+        facility: u8,
+        /// How a line is put.
+        format: SyslogFormat,
+        /// The program's name in each line.
+        tag: String,
+    },
+}
+
+/// Where a syslog server is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyslogAddress {
+    /// This host's own: `/dev/log` and its older names.
+    Local,
+    /// Host and port.
+    Udp(String, u16),
+    /// Host and port.
+    Tcp(String, u16),
+    /// A stream socket.
+    Unix(PathBuf),
+    /// A datagram socket.
+    Unixgram(PathBuf),
+}
+
+/// How a syslog line is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyslogFormat {
+    /// As programs do it on the host itself: no host name.
+    Unix,
+    /// RFC 3164.
+    Rfc3164,
+    /// RFC 5424.
+    Rfc5424,
+    /// RFC 5424 with microseconds.
+    Rfc5424Micro,
 }
 
 /// A small file put into a container: a config or a secret. It never lies in a layer.

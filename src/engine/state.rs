@@ -2,13 +2,18 @@
 //!
 //! Imports: `base`, `image`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::spec::{Labels, Protocol};
 use crate::base::clock::Timestamp;
+use crate::base::device::DeviceName;
 use crate::base::name::{ContainerId, ProjectName};
+use crate::base::scalar::Signal;
 use crate::image::digest::Digest;
 
 /// Everything of one project, taken at one time.
@@ -134,6 +139,11 @@ impl Exit {
     pub fn code(self) -> i32 {
         self.code.unwrap_or(255)
     }
+    /// The signal that a code above 128 stands for.
+    pub fn signal(self) -> Option<Signal> {
+        let number = self.code?.checked_sub(128)?;
+        (1..=64).contains(&number).then_some(Signal(number))
+    }
 }
 
 /// A container's health.
@@ -181,6 +191,25 @@ pub struct Probe {
     pub code: i32,
     /// The first 4 KiB of what it printed.
     pub output: String,
+}
+
+/// What a container that failed has used, and where everything about it is written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dossier {
+    /// The file.
+    pub path: PathBuf,
+    /// How long it ran.
+    pub ran: Option<Duration>,
+    /// Most memory at one time, in bytes.
+    pub memory_peak: Option<u64>,
+    /// What it might have used.
+    pub memory_limit: Option<u64>,
+    /// Most tasks at one time.
+    pub pids_peak: Option<u64>,
+    /// What it might have had; -1 is no limit.
+    pub pids_limit: Option<i64>,
+    /// Processor time.
+    pub cpu: Option<Duration>,
 }
 
 /// A container's place on a network.
@@ -237,4 +266,17 @@ pub struct ObservedVolume {
     pub driver: String,
     /// Containers that mount it.
     pub users: Vec<ContainerId>,
+}
+
+/// Devices that containers can ask for by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceCatalog {
+    /// Each by its full name, and why it can't be had.
+    pub devices: BTreeMap<DeviceName, Option<String>>,
+    /// Where their descriptions were looked for.
+    pub dirs: Vec<PathBuf>,
+    /// Descriptions that can't be used, and why.
+    pub faults: Vec<String>,
+    /// Nodes of NVIDIA cards that this machine has.
+    pub nvidia: Vec<PathBuf>,
 }

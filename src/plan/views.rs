@@ -188,7 +188,11 @@ pub fn start(
         }
     }
     if containers.is_empty()
-        && let Some(service) = project.and_then(|p| p.services.values().find(|s| s.scale > 0))
+        && let Some(service) = project.and_then(|p| {
+            p.services
+                .values()
+                .find(|s| s.scale > 0 && s.provider.is_none())
+        })
     {
         let text = format!("service \"{}\" has no container to start", service.name);
         return Err(PlanError::Refused(text));
@@ -484,7 +488,8 @@ pub fn kill(
     };
     for container in chosen(world, &policy.services) {
         let named = !policy.services.is_empty() || policy.orphans || !orphan(container);
-        if container.state.is_up() && named {
+        // One that waits to be started again counts as running, as for Compose.
+        if runs(container) && named {
             let action = Action::Kill {
                 who: who(container),
                 signal: policy.signal,

@@ -1,14 +1,17 @@
 //! Containers and an engine for tests: what is observed and logged is fixed, nothing can be changed.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::engine::host::Offers;
 use crate::engine::spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
 use crate::engine::state::{
-    Attachment, Observed, ObservedContainer, ObservedNetwork, ObservedVolume, State,
+    Attachment, Dossier, Observed, ObservedContainer, ObservedNetwork, ObservedVolume, State,
 };
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
@@ -101,6 +104,9 @@ impl Engine for FakeEngine {
             name: id.to_string(),
         })
     }
+    fn dossier(&self, _: &ContainerId, _: &str) -> Result<Dossier> {
+        unable()
+    }
     fn logs(&self, _: &ContainerId, query: &LogQuery) -> Result<Box<dyn LogStream>> {
         let since = query.since.map_or(0, |since| since.0);
         let records = self.lines.iter().enumerate().filter_map(|(at, line)| {
@@ -118,6 +124,13 @@ impl Engine for FakeEngine {
     }
     fn volume(&self, _: &str) -> Result<Option<ObservedVolume>> {
         Ok(None)
+    }
+    fn offers(&self, _: &BTreeSet<PathBuf>) -> Result<Offers> {
+        Ok(Offers::default())
+    }
+
+    fn devices(&self, _dirs: &[std::path::PathBuf]) -> crate::engine::state::DeviceCatalog {
+        crate::engine::state::DeviceCatalog::default()
     }
     fn images_in_use(&self) -> Result<Vec<Digest>> {
         Ok(Vec::new())

@@ -2,12 +2,15 @@
 //!
 //! In: a canonical service. Out: [`Service`]. Imports: `base`, `model`, `tree`.
 
+use std::time::Duration;
+
 use indexmap::IndexMap;
 
 use super::build::hosts;
+use super::limits::said;
 use super::privileges::cgroup;
 use super::storage::tmpfs;
-use super::{Binder, bytes, duration, flag, integer, labels, sorted_of, spanned, text, texts};
+use super::{Binder, duration, flag, integer, labels, sorted_of, spanned, text, texts};
 use crate::base::name::ServiceName;
 use crate::base::scalar::Signal;
 use crate::base::span::Spanned;
@@ -34,6 +37,8 @@ impl Binder<'_, '_> {
         };
         let environment = node.get("environment").and_then(Node::entries);
         let signal = "a signal; write SIGTERM or a number";
+        let (restart, restart_pace) = self.restart(node);
+        let own = self.own(node);
         Service {
             name: ServiceName::from(name),
             span: node.key,
@@ -70,13 +75,16 @@ impl Binder<'_, '_> {
                 node.get("attach").map(|n| &n.value),
                 Some(Value::Bool(false))
             ),
-            restart: self.restart(node),
+            restart,
+            restart_pace,
             stop_signal: self.parse(node, "stop_signal", signal, Signal::parse),
-            stop_grace_period: duration(node, "stop_grace_period"),
+            stop_grace_period: grace(node),
             depends_on: self.depends_on(node),
             healthcheck: self.healthcheck(node),
             logging: self.logging(node),
-            trust_host_ca: self.trust_host_ca(node),
+            trust_host_ca: own.trust_host_ca,
+            ready: own.ready,
+            on_unhealthy: own.on_unhealthy,
             ..Service::default()
         }
     }
@@ -101,7 +109,7 @@ impl Binder<'_, '_> {
             tmpfs: self.items(node, "tmpfs", |_, item| tmpfs(item)),
             volumes_from: self.items(node, "volumes_from", Self::volumes_from),
             read_only: flag(node, "read_only"),
-            shm_size: bytes(node, "shm_size"),
+            shm_size: said(node, "shm_size"),
             configs: self.items(node, "configs", |binder, item| binder.grant(item, "/")),
             secrets: self.items(node, "secrets", |binder, item| {
                 binder.grant(item, "/run/secrets/")
@@ -117,9 +125,11 @@ impl Binder<'_, '_> {
             ipc: self.ipc_namespace(node),
             uts_host: self.host_names(node),
             cgroup: cgroup(node),
-            cgroup_parent: text(node, "cgroup_parent"),
+            cgroup_parent: spanned(node, "cgroup_parent").filter(|path| !path.value.is_empty()),
             devices: self.items(node, "devices", Self::device),
-            device_cgroup_rules: texts(node, "device_cgroup_rules"),
+            device_cgroup_rules: self.items(node, "device_cgroup_rules", |_, item| {
+                Some(Spanned::new(item.scalar()?, item.span))
+            }),
             sysctls: self.sysctls(node),
             ulimits: self.limits(node),
             oom_score_adj: integer(node, "oom_score_adj").and_then(|n| i32::try_from(n).ok()),
@@ -193,6 +203,15 @@ impl Binder<'_, '_> {
             self.fault(node, format!("`{text}` is not an IP address"));
         }
         parsed
+    }
+}
+
+/// A grace period below zero does not end, as Docker has it.
+fn grace(node: &Node) -> Option<Duration> {
+    let text = node.text_of("stop_grace_period")?;
+    match text.starts_with('-') {
+        true => Some(Duration::MAX),
+        false => duration(node, "stop_grace_period"),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <data>/projects/<project>/containers/<id>/   record.json state.json upper/ work/ log/
+//! <data>/projects/<project>/dossiers/          (owner: `dossier`)
 //! <data>/names/<container name>                text: <project>/<id>
 //! <data>/volumes/<name>/                       volume.json _data/
 //! <data>/networks/<name>/                      (owner: `net`)
@@ -39,6 +40,10 @@ impl Layout {
     /// `<data>/projects/<project>/containers`.
     pub(super) fn containers(&self, project: &ProjectName) -> PathBuf {
         self.projects().join(project.as_str()).join("containers")
+    }
+    /// `<data>/projects/<project>/dossiers`.
+    pub(super) fn dossiers(&self, project: &ProjectName) -> PathBuf {
+        self.projects().join(project.as_str()).join("dossiers")
     }
     /// A container's place in `<data>`.
     pub(super) fn container(&self, project: &ProjectName, id: &ContainerId) -> ContainerDir {
@@ -142,6 +147,10 @@ impl ContainerDir {
     /// Health of this run.
     pub(super) fn health(&self) -> PathBuf {
         self.run.join("health.json")
+    }
+    /// What hooks of devices are told of: `config.json`.
+    pub(super) fn bundle(&self) -> PathBuf {
+        self.run.join("bundle")
     }
     /// `hosts`, `hostname` and `resolv.conf` as the container sees them.
     pub(super) fn etc(&self) -> PathBuf {

@@ -234,6 +234,7 @@ fn step(
             stderr: stderr.as_fd(),
         },
         init: false,
+        brought: None,
     };
     let born = give_birth_bound(&birth)?;
     let code = wait(&born, network.answerer.as_mut(), cgroup, signals)?;
@@ -330,14 +331,18 @@ fn container(spec: &SandboxSpec) -> ContainerSpec {
         resources: Resources::default(),
         security: Security::default(),
         devices: Vec::new(),
+        named_devices: Default::default(),
         device_cgroup_rules: Vec::new(),
         sysctls: BTreeMap::new(),
         ulimits: BTreeMap::new(),
         oom_score_adj: None,
         restart: RestartPolicy::No,
+        restart_pace: Default::default(),
         stop_signal: scalar::Signal::KILL,
         stop_grace: Duration::ZERO,
         healthcheck: None,
+        ready: None,
+        on_unhealthy: Default::default(),
         log: LogConfig::default(),
         files: Vec::new(),
     }

@@ -18,6 +18,7 @@ use super::user::{User, lookup};
 use super::{
     Birth, BirthSource, BirthStdio, Bond, Identity, Prepared, dev, exec, init, mounts, terminal,
 };
+use crate::engine::native::cdi::Moment;
 use crate::engine::spec::{Process, Share};
 use crate::engine::{EngineError, Result};
 use crate::sys::clone::{Plan, Side, clone};
@@ -87,14 +88,18 @@ fn become_first(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<I
     let slave = put_together(birth, prepared, wire)?;
     let proc = set_limits(birth)?;
     let process = &birth.spec.process;
-    let user = lookup(&inside()?, &process.user, &process.groups)?;
+    let mut user = lookup(&inside()?, &process.user, &process.groups)?;
+    user.groups
+        .extend(birth.edits().into_iter().flat_map(|edits| &edits.groups));
+    user.groups.sort_unstable();
+    user.groups.dedup();
     if birth.init {
         stay_as_init(prepared, &user, &proc)?;
     }
     let last = Last {
         process,
         env: exec::environment(
-            &[&process.env],
+            &[&process.env, birth.edits().map_or(&[], |edits| &edits.env)],
             &host_name()?,
             is_terminal(&birth.stdio),
             &user,
@@ -104,6 +109,7 @@ fn become_first(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<I
         stdio: birth.stdio,
         slave,
         bond: prepared.bond,
+        birth: Some(birth),
     };
     last.execute(&proc, wire)
 }
@@ -152,6 +158,7 @@ fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<O
         &mut stage,
         &prepared.nodes,
         !mounts::replaced(birth, "/dev"),
+        |stage| lookup(stage.root(), &birth.spec.process.user, &[]),
     )?;
     let security = &birth.spec.security;
     if !security.privileged && !security.unmask_system_paths {
@@ -172,12 +179,35 @@ fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<O
         }
     };
     stage.make_working_directory(&birth.spec.process.cwd)?;
+    run_hooks(birth, wire)?;
     if birth.spec.read_only {
         stage.make_read_only()?;
     }
     wire.send(&Message::Made(stage.made().to_vec()), &[])?;
     ns::pivot_root(stage.root().as_fd()).map_err(step("enter the root file system"))?;
     Ok(slave)
+}
+
+/// Has the parent run its hooks, and runs those that want our namespaces and the host's files.
+fn run_hooks(birth: &Birth<'_>, wire: &Wire) -> Result<()> {
+    if birth.has_hooks(&super::CREATE_RUNTIME) {
+        wire.send(&Message::Hooks, &[])?;
+        match wire.receive()? {
+            Some((Message::GoOn, _)) => {}
+            _ => {
+                return Err(EngineError::failed(
+                    "go on after the hooks",
+                    "the parent is gone",
+                ));
+            }
+        }
+    }
+    birth.run_hooks(&[Moment::CreateContainer], own_pid())
+}
+
+/// Our number as we see it ourselves.
+fn own_pid() -> i32 {
+    nix::unistd::getpid().as_raw()
 }
 
 fn set_limits(birth: &Birth<'_>) -> Result<PrivateProc> {
@@ -235,6 +265,8 @@ pub(super) struct Last<'a> {
     pub(super) stdio: BirthStdio<'a>,
     pub(super) slave: Option<OwnedFd>,
     pub(super) bond: Bond,
+    /// Of the container's first process.
+    pub(super) birth: Option<&'a Birth<'a>>,
 }
 
 impl Last<'_> {
@@ -266,6 +298,9 @@ impl Last<'_> {
         self.identity.assume(&self.user, proc, Next::Execute)?;
         if self.bond == Bond::EndsWithParent {
             end_with_parent()?;
+        }
+        if let Some(birth) = self.birth {
+            birth.run_hooks(&[Moment::StartContainer], own_pid())?;
         }
         close_on_exec(3).map_err(step("close descriptors"))?;
         wire.send(&Message::Ready, &[])?;

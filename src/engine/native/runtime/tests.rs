@@ -78,6 +78,7 @@ impl Place {
             cgroup: &self.cgroup,
             stdio,
             init: self.init,
+            brought: None,
         }
     }
     /// Output and exit code, or the error's text.
@@ -146,14 +147,18 @@ fn spec(id: &str, command: &[&str]) -> ContainerSpec {
         resources: Resources::default(),
         security: Security::default(),
         devices: Vec::new(),
+        named_devices: Default::default(),
         device_cgroup_rules: Vec::new(),
         sysctls: BTreeMap::new(),
         ulimits: BTreeMap::new(),
         oom_score_adj: None,
         restart: RestartPolicy::No,
+        restart_pace: Default::default(),
         stop_signal: Signal::TERM,
         stop_grace: Duration::from_secs(1),
         healthcheck: None,
+        ready: None,
+        on_unhealthy: Default::default(),
         log: LogConfig::default(),
         files: Vec::new(),
     }
@@ -232,7 +237,7 @@ fn only_allowed_devices_can_be_opened_and_forbidden_calls_fail() {
         };
         place.spec.devices = vec![device];
         place.spec.device_cgroup_rules = vec!["c 200:* rw".into()];
-        let DeviceAccess::Listed(rules) = device_rules(&place.spec).unwrap() else {
+        let DeviceAccess::Listed(rules) = device_rules(&place.spec, None).unwrap() else {
             panic!("not all")
         };
         let shown: Vec<_> = rules.iter().map(ToString::to_string).collect();
@@ -548,7 +553,7 @@ fn an_exec_is_inside_with_its_own_terminal_and_the_callers_child() {
         process.args = words(&["sh", "-c", "echo together > /dev/shm/note"]);
         let writer = ask(&process, quiet).unwrap();
         assert_eq!(pidfd::wait(&writer.pidfd).unwrap().code(), 0);
-        let shared = BirthSource::Tree(Arc::new(shared_memory(born.pid).unwrap()));
+        let shared = BirthSource::Tree(Arc::new(shared_memory(born.pidfd.as_fd()).unwrap()));
         let mut other = shell("shm", "cat /dev/shm/note");
         other.mounts = vec![BirthMount {
             target: "/dev/shm".into(),

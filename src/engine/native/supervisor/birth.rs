@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::name::ContainerId;
+use crate::engine::native::cdi::{self, Edits, MountEdit};
 use crate::engine::native::dns::{Answerer, Upstream, Zone};
-use crate::engine::native::layout::Layout;
+use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::net::{
     self, Lease, LeaseRequest, Link, NetworkRecord, Networks, PublishRequest,
     files::{self, Hosts, Resolver},
@@ -308,7 +309,11 @@ fn write_etc(
 ///
 /// # Errors
 /// [`EngineError`] when a volume or bind source is missing.
-pub(super) fn mounts(layout: &Layout, spec: &ContainerSpec) -> Result<Vec<BirthMount>> {
+pub(super) fn mounts(
+    layout: &Layout,
+    spec: &ContainerSpec,
+    edits: Option<&Edits>,
+) -> Result<Vec<BirthMount>> {
     let owner = match &spec.network {
         NetworkMode::Container(other) => other,
         _ => &spec.id,
@@ -329,7 +334,13 @@ pub(super) fn mounts(layout: &Layout, spec: &ContainerSpec) -> Result<Vec<BirthM
         mounts.push(own_mount(layout, mount)?);
     }
     if let Ipc::Container(other) = &spec.namespaces.ipc {
-        let tree = runtime::shared_memory(init_of(layout, other)?.pid)?;
+        let process = init_of(layout, other)?;
+        let container = crate::sys::pidfd::open(process.pid)
+            .ok()
+            // Only now is it sure that the number was still that process's.
+            .filter(|_| process.is_alive())
+            .ok_or_else(|| not_running(other))?;
+        let tree = runtime::shared_memory(container.as_fd())?;
         let source = BirthSource::Tree(Arc::new(tree));
         mounts.push(BirthMount {
             target: "/dev/shm".to_owned(),
@@ -338,6 +349,11 @@ pub(super) fn mounts(layout: &Layout, spec: &ContainerSpec) -> Result<Vec<BirthM
         });
     }
     mounts.extend(injected(layout, spec)?);
+    for edit in edits.into_iter().flat_map(|edits| &edits.mounts) {
+        let mount = described(edit)?;
+        mounts.retain(|have| have.target != mount.target);
+        mounts.push(mount);
+    }
     Ok(mounts)
 }
 
@@ -413,6 +429,78 @@ pub(in crate::engine::native) fn injected(
     Ok(mounts)
 }
 
+/// What devices of a container bring along that it names by their full names; `None` without any. Where hooks are
+/// among it, the bundle they read is written.
+///
+/// # Errors
+/// [`EngineError::Unsupported`] for a device that is not described or can't be had.
+pub(super) fn edits(dir: &ContainerDir, spec: &ContainerSpec) -> Result<Option<Edits>> {
+    let named = &spec.named_devices;
+    let edits = cdi::resolve(&named.dirs, &named.names)?;
+    if !edits.hooks.is_empty() {
+        runtime::hooks::write_bundle(&dir.bundle(), &dir.upper(), spec)?;
+    }
+    Ok((!edits.is_empty()).then_some(edits))
+}
+
+/// A mount as a device's description wants it. Options as `mount(8)`; a word that is none is refused.
+fn described(edit: &MountEdit) -> Result<BirthMount> {
+    use crate::engine::spec::Propagation as P;
+    use crate::sys::mount::attr;
+    let refused = |what: String| EngineError::Unsupported {
+        what: format!("mount of {} for a device: {what}", edit.host_path.display()),
+    };
+    let (target, read_only) = (edit.container_path.clone(), false);
+    if edit.kind == "tmpfs" {
+        let source = BirthSource::Tmpfs {
+            size: None,
+            mode: None,
+            options: edit.options.clone(),
+        };
+        return Ok(BirthMount {
+            target,
+            source,
+            read_only,
+        });
+    }
+    if !matches!(edit.kind.as_str(), "" | "bind" | "none") {
+        return Err(refused(format!(
+            "the type `{}` is none of bind and tmpfs",
+            edit.kind
+        )));
+    }
+    let (mut attrs, mut recursive, mut propagation) = (0, false, None);
+    for option in &edit.options {
+        match option.as_str() {
+            "ro" => attrs |= attr::RDONLY,
+            "nosuid" => attrs |= attr::NOSUID,
+            "nodev" => attrs |= attr::NODEV,
+            "noexec" => attrs |= attr::NOEXEC,
+            "rbind" => recursive = true,
+            "rw" | "bind" | "suid" | "dev" | "exec" | "relatime" | "" => {}
+            "private" => propagation = Some(P::Private),
+            "rprivate" => propagation = Some(P::Rprivate),
+            "shared" => propagation = Some(P::Shared),
+            "rshared" => propagation = Some(P::Rshared),
+            "slave" => propagation = Some(P::Slave),
+            "rslave" => propagation = Some(P::Rslave),
+            other => return Err(refused(format!("the option `{other}` is not known"))),
+        }
+    }
+    let path = edit.host_path.clone();
+    let source = BirthSource::Described {
+        path,
+        propagation,
+        recursive,
+        attrs,
+    };
+    Ok(BirthMount {
+        target,
+        source,
+        read_only,
+    })
+}
+
 /// The container's own user, who owns injected files that name no owner.
 fn file_owner(layout: &Layout, spec: &ContainerSpec) -> Result<(u32, u32)> {
     let unsaid = spec
@@ -469,9 +557,7 @@ pub(super) fn init_of(layout: &Layout, id: &ContainerId) -> Result<InitProcess> 
     records::read::<Standing>(&dir.state())?
         .and_then(|standing| standing.process)
         .filter(InitProcess::is_alive)
-        .ok_or_else(|| EngineError::NotRunning {
-            name: id.short().to_owned(),
-        })
+        .ok_or_else(|| not_running(id))
 }
 
 /// Opens the process namespace of another container; `None` when it is not shared with one.
@@ -514,7 +600,12 @@ fn namespace(layout: &Layout, id: &ContainerId, kind: &str) -> Result<OwnedFd> {
     if process.is_alive() {
         Ok(opened)
     } else {
-        let name = id.short().to_owned();
-        Err(EngineError::NotRunning { name })
+        Err(not_running(id))
+    }
+}
+
+fn not_running(id: &ContainerId) -> EngineError {
+    EngineError::NotRunning {
+        name: id.short().to_owned(),
     }
 }

@@ -13,6 +13,7 @@ mod clients;
 mod health;
 mod life;
 mod main;
+mod ready;
 mod restart;
 mod streams;
 mod wire;
