@@ -78,6 +78,7 @@
 //! | a command | one command | the terminal; the project's lock while it changes things |
 //! | `__supervise` | as long as its container should run | init as its child, streams, log, exit status, restarts, probes, name answers |
 //! | `__sandbox` | one build step | the step's process |
+//! | `__pack` | one log file | the compressed form of a log file that is full |
 //!
 //! What becomes a container is made by such a fresh, single-threaded process, never by the many-threaded command.
 //!

@@ -59,6 +59,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::identity::CASES,
         engine::supervisor::CASES,
         engine::logging::CASES,
+        engine::log_targets::CASES,
         bad_input::CASES,
         fuzz::CASES,
         bad_input::files::CASES,

@@ -8,6 +8,7 @@ pub mod files;
 pub mod hooks;
 pub mod identity;
 pub mod lifecycle;
+pub mod log_targets;
 pub mod logging;
 pub mod networks;
 pub mod supervisor;
