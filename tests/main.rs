@@ -79,6 +79,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::health::CASES,
         engine::dossier::CASES,
         engine::restart::CASES,
+        engine::log_targets::CASES,
         bad_input::CASES,
         fuzz::CASES,
         bad_input::files::CASES,

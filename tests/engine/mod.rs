@@ -15,6 +15,7 @@ pub mod hooks;
 pub mod identity;
 pub mod isolation;
 pub mod lifecycle;
+pub mod log_targets;
 pub mod logging;
 pub mod networks;
 pub mod process;

@@ -7,7 +7,7 @@
 //! <data>/volumes/<name>/                       volume.json _data/
 //! <data>/networks/<name>/                      (owner: `net`)
 //! <run>/locks/<project>.lock                   held by a command while it changes the project
-//! <run>/containers/<id>/                       lock sock stdin stdout stderr netns live.json health.json etc/
+//! <run>/containers/<id>/                       lock sock stdin stdout stderr spool0 spool1 netns live.json health.json etc/
 //! ```
 //!
 //! Imports: `base`, `engine`, `image::digest`.

@@ -367,6 +367,10 @@ impl Life {
         }
         any
     }
+    /// Writes beginnings of lines, since nothing more will come.
+    pub(super) fn flush_log(&mut self) {
+        self.log.flush(Timestamp::now());
+    }
     /// Whether nothing should be read now, since it could not be kept.
     pub(super) fn is_held(&self) -> bool {
         self.log.is_held()
@@ -461,7 +465,7 @@ impl Life {
     /// [`EngineError`].
     pub(super) fn settle(&mut self) -> Result<()> {
         if self.init.is_none() {
-            self.log.flush(Timestamp::now());
+            self.flush_log();
             self.streams.drop_master();
             if self.restart_at.is_none() {
                 self.take_down();
