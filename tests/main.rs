@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         engine::lifecycle::CASES,
         engine::dependencies::CASES,
         engine::hooks::CASES,
+        engine::replace::CASES,
         engine::commands_at_once::CASES,
         engine::attached::CASES,
         engine::exec::CASES,

@@ -16,6 +16,7 @@ mod images;
 mod observe;
 pub mod oneoff;
 mod options;
+mod rollout;
 mod run;
 mod steps;
 #[cfg(test)]

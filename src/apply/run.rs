@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::rollout::Progress;
 use super::{ApplyError, Context, Plan};
 use crate::base::event::{Event, Kind, Status};
 use crate::base::name::{ContainerId, ServiceName};
@@ -60,6 +61,8 @@ pub(super) struct Run<'a> {
     pub(super) expired: Cancel,
     images: Mutex<BTreeMap<ServiceName, ImageFacts>>,
     mounts: Mutex<BTreeMap<String, ImageFacts>>,
+    /// How far replacements under a policy are.
+    pub(super) rollouts: Mutex<BTreeMap<ServiceName, Progress>>,
     present: Mutex<BTreeMap<(ServiceName, u32), Present>>,
 }
 
@@ -95,10 +98,7 @@ pub fn run(context: &Context, plan: &Plan) -> Result<Outcome, ApplyError> {
         parallel: context.parallel,
         on_failure,
     };
-    let waits = plan
-        .steps
-        .nodes()
-        .any(|(_, step)| matches!(step.action, Action::Wait { .. }));
+    let waits = plan.steps.nodes().any(|(_, step)| step.action.waits());
     let slots = std::thread::scope(|scope| {
         let (over, told) = channel::<()>();
         let run = &run;
@@ -180,6 +180,7 @@ impl<'a> Run<'a> {
             .nodes()
             .filter_map(|(_, step)| match &step.action {
                 Action::Replace { who, old, .. } => Some((who, &old.id)),
+                Action::Roll(roll) => Some((&roll.who, &roll.old.id)),
                 action => action.who().and_then(|who| Some((who, who.id.as_ref()?))),
             });
         for (who, id) in named {
@@ -197,6 +198,7 @@ impl<'a> Run<'a> {
             expired: Cancel::default(),
             images: Mutex::new(images),
             mounts: Mutex::new(mounts),
+            rollouts: Mutex::default(),
             present: Mutex::new(present),
         }
     }

@@ -34,11 +34,21 @@ pub(super) fn new_id() -> Result<ContainerId, ApplyError> {
     ))
 }
 
+/// Why a container is replaced, as it is told once it is.
+fn change(cause: &Cause) -> String {
+    match cause {
+        Cause::ImagePending => "image changed".to_owned(),
+        cause => cause.to_string(),
+    }
+}
+
 impl Run<'_> {
     /// Does one step.
     pub(super) fn step(&self, step: &Step) -> Done {
         if !step.only_if.is_empty() && !settle::needed(step, &self.image_ids()) {
-            if let Action::Start { who } = &step.action {
+            if let (Action::Start { .. } | Action::Roll(_), Some(who)) =
+                (&step.action, step.action.who())
+            {
                 self.tell(Kind::Container, &who.name, Status::Done("Running"), None);
             }
             return Ok(());
@@ -88,10 +98,7 @@ impl Run<'_> {
                 anonymous,
                 timeout,
             } => {
-                let detail = match &step.cause {
-                    Cause::ImagePending => Some("image changed".to_owned()),
-                    cause => Some(cause.to_string()),
-                };
+                let detail = Some(change(&step.cause));
                 self.told(
                     Kind::Container,
                     &who.name,
@@ -104,6 +111,13 @@ impl Run<'_> {
                 let id = self.id(who)?;
                 Ok(self.context.engine.rename(&id, &who.name)?)
             }
+            Action::Roll(roll) => self.roll(roll, &change(&step.cause)),
+            Action::Conclude {
+                service,
+                total,
+                policy,
+                back,
+            } => self.conclude(service, *total, policy, back),
             Action::PreStart { who, at } => self.pre_start(who, *at),
             Action::Hook { who, hook } => self.hook(who, hook),
             Action::Wait {
@@ -309,7 +323,7 @@ impl Run<'_> {
     }
 
     /// Makes a container; `passing` is a name it has until it takes its own.
-    fn create(
+    pub(super) fn create(
         &self,
         who: &Who,
         anonymous: &BTreeMap<String, String>,

@@ -95,7 +95,12 @@ fn with_probes(error: ApplyError, name: &str, health: &Health) -> ApplyError {
     error.note(format!("last probes of {name}"), lines.collect())
 }
 
-fn with_log(context: &Context, who: &Who, id: &ContainerId, error: ApplyError) -> ApplyError {
+pub(super) fn with_log(
+    context: &Context,
+    who: &Who,
+    id: &ContainerId,
+    error: ApplyError,
+) -> ApplyError {
     let query = LogQuery {
         tail: Some(LAST_LINES),
         ..LogQuery::default()

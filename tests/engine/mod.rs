@@ -9,4 +9,5 @@ pub mod hooks;
 pub mod identity;
 pub mod lifecycle;
 pub mod networks;
+pub mod replace;
 pub mod supervisor;

@@ -35,6 +35,8 @@ pub(super) struct Fate {
     pub(super) made: Option<NodeId>,
     /// Whether, and on which condition, it is another container than before.
     pub(super) renewed: Renewed,
+    /// The step that replaces it under a policy, start included.
+    pub(super) rolled: Option<NodeId>,
     /// The step that stops it for the sake of a dependency, with that dependency.
     pub(super) stopped: Option<(NodeId, ServiceName, Vec<ImageChange>)>,
     /// What is there now, if it stays or is replaced.

@@ -31,9 +31,15 @@ impl Draft<'_> {
                 self.plan.unchanged.push(fate.who.clone());
                 continue;
             };
-            let needs: Vec<NodeId> = before(fate)
-                .chain(inits.get(at).copied().flatten())
-                .collect();
+            let init = inits.get(at).copied().flatten();
+            if let (Some(roll), Some(made)) = (fate.rolled, fate.made) {
+                for (need, when) in gates.iter().copied().chain(init.map(|n| (n, When::Done))) {
+                    self.plan.steps.need(roll, need, when);
+                }
+                self.begun.insert(key(&fate.who), made);
+                continue;
+            }
+            let needs: Vec<NodeId> = before(fate).chain(init).collect();
             let step = Step {
                 action: Action::Start {
                     who: fate.who.clone(),
@@ -73,7 +79,10 @@ impl Draft<'_> {
                     .as_ref()
                     .map_or(Cause::New, |(cause, _)| cause.clone()),
                 first: first(fate),
-                needs: before(fate).collect(),
+                needs: match fate.rolled {
+                    Some(_) => self.before(service),
+                    None => before(fate).collect(),
+                },
             })
             .collect();
         let images: Vec<(String, Option<NodeId>)> = service
