@@ -12,9 +12,10 @@ use super::{ApplyError, Context, images, wait};
 use crate::base::diag::Diagnostics;
 use crate::base::event::{Event, Kind, Status};
 use crate::base::name::ContainerId;
+use crate::base::scalar::Signal;
 use crate::compose::model::Service;
 use crate::engine::spec::{ContainerSpec, Mount, MountSource};
-use crate::engine::{AnonymousVolumes, EngineError, Force};
+use crate::engine::{AnonymousVolumes, EngineError, Force, Until};
 use crate::image::store::{Removal, StoreError};
 use crate::plan::action::{Action, Old, Step, WaitFor, Who};
 use crate::plan::cause::Cause;
@@ -32,6 +33,20 @@ pub(super) fn new_id() -> Result<ContainerId, ApplyError> {
     Ok(ContainerId::new(
         crate::image::digest::Digest::from_bytes(bytes).hex(),
     ))
+}
+
+/// What is told of a dependency that may fail. As Compose words it.
+fn optional(who: &Who, error: &ApplyError) -> String {
+    let (text, service) = (error.message(), who.service.as_str());
+    let completed = format!("service \"{service}\" ");
+    if let Some(rest) = text.strip_prefix(&completed) {
+        return format!("optional dependency \"{service}\" {rest}");
+    }
+    let rest = text.strip_prefix("dependency failed to start: ");
+    format!(
+        "optional dependency \"{service}\" failed to start: {}",
+        rest.unwrap_or(text)
+    )
 }
 
 /// Why a container is replaced, as it is told once it is.
@@ -146,7 +161,14 @@ impl Run<'_> {
                 .start(&id)
                 .map_err(|error| ApplyError::new(format!("container {}: {error}", who.name))),
             Action::Stop { timeout, .. } => Ok(engine.stop(&id, *timeout)?),
-            Action::Kill { signal, .. } => Ok(engine.kill(&id, *signal)?),
+            Action::Kill { signal, .. } => {
+                engine.kill(&id, *signal)?;
+                if *signal == Signal::KILL {
+                    // As Docker: nobody can be told that it has ended before it has.
+                    engine.wait(&id, Until::Exited, &self.context.cancel)?;
+                }
+                Ok(())
+            }
             Action::Remove { volumes, .. } => {
                 let volumes = if *volumes {
                     AnonymousVolumes::Remove
@@ -431,11 +453,7 @@ impl Run<'_> {
                     Status::Warning(error.to_string()),
                     None,
                 );
-                let text = format!(
-                    "optional dependency \"{}\" failed to start: {error}",
-                    who.service
-                );
-                self.context.events.send(Event::Warn(text));
+                self.context.events.send(Event::Warn(optional(who, &error)));
                 Ok(())
             }
             Err(error) => {

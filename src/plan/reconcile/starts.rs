@@ -21,10 +21,11 @@ impl Draft<'_> {
             return;
         };
         let reasons: Vec<_> = fates.iter().map(reason).collect();
-        let mut gates = Vec::new();
-        if reasons.iter().any(Option::is_some) {
-            gates = self.dependencies(service);
-        }
+        // As Compose: what runs already is up only when what it needs is as it should be.
+        let gates = match fates.is_empty() {
+            true => Vec::new(),
+            false => self.dependencies(service),
+        };
         let inits = self.pre_start(service, &fates, &reasons, &gates);
         for (at, (fate, reason)) in fates.iter().zip(reasons).enumerate() {
             let Some((cause, only_if)) = reason else {
