@@ -21,7 +21,7 @@ use super::order::Needs;
 use super::policy::UpPolicy;
 use super::resources::{self, Resources};
 use super::{Plan, PlanError, World, labels};
-use crate::base::diag::{Diagnostics, Severity};
+use crate::base::diag::Diagnostics;
 use crate::base::name::{ContainerId, ServiceName};
 use crate::compose::model::Service;
 use crate::engine::state::{ObservedContainer, State};
@@ -258,7 +258,7 @@ impl Draft<'_> {
                 .init_spec(service, &init.value, &replica, &none, &mut found);
         }
         for item in found.iter() {
-            if item.severity == Severity::Error || !self.found.iter().any(|have| have == item) {
+            if !self.found.iter().any(|have| have == item) {
                 self.found.push(item.clone());
             }
         }
