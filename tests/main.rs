@@ -6,7 +6,9 @@
 
 #![expect(unreachable_pub, reason = "a program has nobody who could reach in")]
 
+mod attacks;
 mod bad_input;
+mod effects;
 mod engine;
 mod fuzz;
 mod harness;
@@ -26,8 +28,17 @@ fn main() -> ExitCode {
     }
     harness::collect_panics();
     let arguments = libtest_mimic::Arguments::from_args();
+    let trials = cases().map(harness::Case::trial).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    harness::image::clean_up();
+    conclusion.exit_code()
+}
+
+/// All cases.
+fn cases() -> impl Iterator<Item = harness::Case> {
     let lists: &[&[harness::Case]] = &[
         repo::CASES,
+        effects::CASES,
         model::config::CASES,
         model::errors::CASES,
         model::explain::CASES,
@@ -48,20 +59,25 @@ fn main() -> ExitCode {
         engine::files::CASES,
         engine::networks::CASES,
         engine::identity::CASES,
+        engine::isolation::CASES,
+        engine::resources::CASES,
+        engine::devices::CASES,
+        engine::provided::CASES,
+        engine::process::CASES,
         engine::supervisor::CASES,
+        attacks::binary::CASES,
+        attacks::calls::CASES,
+        attacks::descriptors::CASES,
+        attacks::logs::CASES,
+        attacks::paths::CASES,
+        attacks::rights::CASES,
+        attacks::users::CASES,
+        engine::logging::CASES,
         bad_input::CASES,
         fuzz::CASES,
         bad_input::files::CASES,
         ml_workspace::CASES,
         vm::CASES,
     ];
-    let trials = lists
-        .iter()
-        .copied()
-        .flatten()
-        .map(|case| case.trial())
-        .collect();
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    harness::image::clean_up();
-    conclusion.exit_code()
+    lists.iter().copied().flatten().copied()
 }

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::provide::Variables;
 use super::rollout::Progress;
 use super::{ApplyError, Context, Plan};
 use crate::base::event::{Event, Kind, Status};
@@ -28,6 +29,8 @@ pub struct Outcome {
     pub containers: Vec<Final>,
     /// So many steps were done.
     pub done: usize,
+    /// What providers and models told.
+    pub(super) given: BTreeMap<ServiceName, Variables>,
 }
 
 /// A container after a run.
@@ -64,6 +67,7 @@ pub(super) struct Run<'a> {
     /// How far replacements under a policy are.
     pub(super) rollouts: Mutex<BTreeMap<ServiceName, Progress>>,
     present: Mutex<BTreeMap<(ServiceName, u32), Present>>,
+    given: Mutex<BTreeMap<ServiceName, Variables>>,
 }
 
 /// The value, even if a thread that held it has panicked: all changes to it are single inserts.
@@ -200,6 +204,7 @@ impl<'a> Run<'a> {
             mounts: Mutex::new(mounts),
             rollouts: Mutex::default(),
             present: Mutex::new(present),
+            given: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -257,15 +262,32 @@ impl<'a> Run<'a> {
                 })
             })
             .collect();
-        Outcome { containers, done }
+        Outcome {
+            containers,
+            done,
+            given: self.given(),
+        }
     }
 
-    /// Ids of the images that are known by now.
+    /// Ids of the images that are known by now, and digests of the variables that providers told.
     pub(super) fn image_ids(&self) -> BTreeMap<ServiceName, crate::image::digest::Digest> {
-        held(&self.images)
+        let images = held(&self.images);
+        let images = images
             .iter()
-            .filter_map(|(name, facts)| Some((name.clone(), facts.id?)))
-            .collect()
+            .filter_map(|(name, facts)| Some((name.clone(), facts.id?)));
+        let given = held(&self.given);
+        let given = given
+            .iter()
+            .map(|(name, variables)| (name.clone(), variables.digest()));
+        images.chain(given).collect()
+    }
+    /// Keeps what a provider, or the models, told.
+    pub(super) fn gave(&self, service: &ServiceName, variables: Variables) {
+        held(&self.given).insert(service.clone(), variables);
+    }
+    /// What providers and models have told so far.
+    pub(super) fn given(&self) -> BTreeMap<ServiceName, Variables> {
+        held(&self.given).clone()
     }
     pub(super) fn image(&self, service: &ServiceName) -> Option<ImageFacts> {
         held(&self.images).get(service).cloned()

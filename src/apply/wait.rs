@@ -103,6 +103,7 @@ pub(super) fn with_log(
 ) -> ApplyError {
     let query = LogQuery {
         tail: Some(LAST_LINES),
+        passing: true,
         ..LogQuery::default()
     };
     let mut lines = Vec::new();

@@ -6,10 +6,13 @@
 pub mod authorities;
 pub mod cancel;
 pub mod clock;
+pub mod cpus;
+pub mod device;
 pub mod diag;
 pub mod env;
 pub mod event;
 pub mod gitref;
+pub mod kernel;
 pub mod key;
 pub mod name;
 pub mod scalar;

@@ -4,8 +4,8 @@
 //! containers and one thread a container. Imports: `base`, `engine`, `ui::logs`.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -13,12 +13,18 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventSink};
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::state::{ObservedContainer, State};
-use crate::engine::{Cancel, Engine, EngineError, LogEnd, LogQuery, LogRecord};
+use crate::engine::{Engine, EngineError, LogEnd, LogQuery, LogRecord, Waker};
 use crate::ui::logs::Lines;
 use crate::ui::{Progress, write_err, write_out};
 
-/// Time between two looks for new containers, and between two looks at one that is silent.
+/// Time between two looks for new containers, and at one that has ended.
 const LOOK: Duration = Duration::from_millis(150);
+
+/// Time between two looks for new containers when none came for long.
+const SELDOM: Duration = Duration::from_millis(600);
+
+/// How long a reader waits for a container that is silent: what happens wakes it.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// Something about one container.
 #[derive(Debug)]
@@ -92,15 +98,67 @@ pub fn screen_name(project: &ProjectName, name: &str) -> String {
     name.strip_prefix(&prefix).unwrap_or(name).to_owned()
 }
 
+/// The word that it is over; it wakes whoever sleeps. Shared by clones.
+#[derive(Clone, Default)]
+pub struct Done(Arc<(Mutex<Told>, Condvar)>);
+
+#[derive(Default)]
+struct Told {
+    over: bool,
+    wakers: Vec<Waker>,
+}
+
+impl std::fmt::Debug for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Done").field(&self.is_told()).finish()
+    }
+}
+
+impl Done {
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing more is waited for: what is there is told, and that is all.
+    pub fn tell(&self) {
+        let mut told = self.told();
+        told.over = true;
+        told.wakers.iter().for_each(|wake| wake());
+        self.0.1.notify_all();
+    }
+
+    fn is_told(&self) -> bool {
+        self.told().over
+    }
+
+    /// Sleeps, at most until it is told.
+    fn sleep(&self, time: Duration) {
+        let told = self.told();
+        if !told.over {
+            // Whether it was told or the time is over makes no difference to who looks then.
+            drop(self.0.1.wait_timeout(told, time));
+        }
+    }
+
+    /// Has a stream woken when it is told.
+    fn wakes(&self, waker: Option<Waker>) {
+        let mut told = self.told();
+        if told.over {
+            waker.iter().for_each(|wake| wake());
+        }
+        told.wakers.extend(waker);
+    }
+}
+
 /// Follows all containers of a scope until `done`; the channel closes when everything has been told.
-pub fn follow(engine: Arc<dyn Engine>, scope: Scope, done: Cancel) -> Receiver<Message> {
+pub fn follow(engine: Arc<dyn Engine>, scope: Scope, done: Done) -> Receiver<Message> {
     let (sender, receiver) = channel();
     follow_into(engine, scope, done, sender);
     receiver
 }
 
 /// As [`follow`], into a channel that others use too.
-pub fn follow_into(engine: Arc<dyn Engine>, scope: Scope, done: Cancel, sender: Sender<Message>) {
+pub fn follow_into(engine: Arc<dyn Engine>, scope: Scope, done: Done, sender: Sender<Message>) {
     thread::spawn(move || discover(&engine, &scope, &done, &sender));
 }
 
@@ -137,20 +195,25 @@ impl EventSink for HookLines {
 }
 
 /// Starts a reader for each container that appears.
-fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Cancel, sender: &Sender<Message>) {
+fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Done, sender: &Sender<Message>) {
     let mut known: BTreeSet<ContainerId> = BTreeSet::new();
-    let mut first = true;
+    let (mut first, mut pause) = (true, LOOK);
     loop {
         // The last look comes after `done`, so that what was there before is not missed.
-        let last = done.is_cancelled();
+        let last = done.is_told();
+        pause = (pause * 9 / 8).min(SELDOM);
         match engine.observe(&scope.project) {
             Ok(world) => {
                 for container in world.containers.iter().filter(|c| scope.covers(c)) {
                     if known.insert(container.id.clone()) {
+                        pause = LOOK;
                         let query = if first {
                             scope.query.clone()
                         } else {
-                            LogQuery::default()
+                            LogQuery {
+                                passing: scope.query.passing,
+                                ..LogQuery::default()
+                            }
                         };
                         let reader = Reader::new(container, scope, query, done.clone());
                         let (engine, sender) = (Arc::clone(engine), sender.clone());
@@ -167,7 +230,7 @@ fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Cancel, sender: &Sen
             return;
         }
         first = false;
-        thread::sleep(LOOK);
+        done.sleep(pause);
     }
 }
 
@@ -178,11 +241,11 @@ struct Reader {
     service: String,
     query: LogQuery,
     told: Timestamp,
-    done: Cancel,
+    done: Done,
 }
 
 impl Reader {
-    fn new(container: &ObservedContainer, scope: &Scope, query: LogQuery, done: Cancel) -> Self {
+    fn new(container: &ObservedContainer, scope: &Scope, query: LogQuery, done: Done) -> Self {
         Self {
             id: container.id.clone(),
             name: screen_name(&scope.project, &container.name),
@@ -202,31 +265,32 @@ impl Reader {
 
     fn run(mut self, engine: &dyn Engine, sender: &Sender<Message>) {
         // A channel that nobody reads any more means that the command ends.
-        while let Ok(true) = self.stream(engine, sender) {
-            if self.done.is_cancelled() {
-                break;
-            }
-            thread::sleep(LOOK);
-        }
+        let _ = self.stream(engine, sender);
         let _ = sender.send(Message::Gone { name: self.name });
     }
 
-    /// Reads until the stream ends; `false` when there is nothing more to wait for.
-    fn stream(&mut self, engine: &dyn Engine, sender: &Sender<Message>) -> Result<bool, ()> {
+    /// Reads until there is nothing more to wait for. A container that has ended may be started again, and its
+    /// lines go on behind the last one then.
+    fn stream(&mut self, engine: &dyn Engine, sender: &Sender<Message>) -> Result<(), ()> {
         let mut stream = match engine.logs(&self.id, &self.query) {
             Ok(stream) => stream,
-            Err(EngineError::NotFound { .. }) => return Ok(false),
+            Err(EngineError::NotFound { .. }) => return Ok(()),
             Err(error) => {
-                self.send(sender, Message::Problem(format!("{}: {error}", self.name)))?;
-                return Ok(false);
+                let text = match &error {
+                    // It names the container.
+                    EngineError::Unsupported { .. } => error.to_string(),
+                    _ => format!("{}: {error}", self.name),
+                };
+                return self.send(sender, Message::Problem(text));
             }
         };
+        self.done.wakes(stream.waker());
         loop {
-            match stream.next(LOOK) {
+            // Asked before it is read: what was there by then is shown.
+            let told = self.done.is_told();
+            let patience = if told { Duration::ZERO } else { SILENCE };
+            match stream.next(patience) {
                 Ok(Some(record)) => {
-                    // Reading goes on behind this line when the stream has to be opened again.
-                    self.query.since = Some(Timestamp(record.time.0.saturating_add(1)));
-                    self.query.tail = None;
                     self.send(
                         sender,
                         Message::Line {
@@ -235,10 +299,15 @@ impl Reader {
                         },
                     )?;
                 }
-                Ok(None) => return self.look(engine, sender),
+                Ok(None) => {
+                    if !self.look(engine, sender)? || told {
+                        return Ok(());
+                    }
+                    self.done.sleep(LOOK);
+                }
                 Err(LogEnd::TimedOut) => {
-                    if !self.look(engine, sender)? || self.done.is_cancelled() {
-                        return Ok(false);
+                    if !self.look(engine, sender)? || told {
+                        return Ok(());
                     }
                 }
                 Err(LogEnd::Failed(why)) => {
@@ -246,7 +315,7 @@ impl Reader {
                         sender,
                         Message::Problem(format!("{}: cannot read the log: {why}", self.name)),
                     )?;
-                    return Ok(false);
+                    return Ok(());
                 }
             }
         }
@@ -392,7 +461,7 @@ mod tests {
             ]),
             lines: vec![b"one\n".to_vec(), b"two\n".to_vec()],
         });
-        let done = Cancel::default();
+        let done = Done::default();
         let messages = follow(
             Arc::clone(&engine) as Arc<dyn Engine>,
             scope(),
@@ -416,7 +485,7 @@ mod tests {
                 Message::Problem(text) => told.push(text),
             }
             if told.iter().filter(|text| text.starts_with("b-1")).count() == 2 {
-                done.cancel();
+                done.tell();
             }
         }
         let of = |name: &str| {

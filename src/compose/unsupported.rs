@@ -11,27 +11,6 @@ use crate::base::key::{Key, KeyPath};
 /// Paths of the keys, and what ignoring them means; `*` is any name, `[]` any item.
 const KEYS: &[(&str, &str)] = &[
     ("jobs", "no job is run"),
-    ("models", "no model is started"),
-    (
-        "services.*.blkio_config.device_read_bps",
-        "the device is not limited",
-    ),
-    (
-        "services.*.blkio_config.device_read_iops",
-        "the device is not limited",
-    ),
-    (
-        "services.*.blkio_config.device_write_bps",
-        "the device is not limited",
-    ),
-    (
-        "services.*.blkio_config.device_write_iops",
-        "the device is not limited",
-    ),
-    (
-        "services.*.blkio_config.weight_device",
-        "the device gets no weight of its own",
-    ),
     (
         "services.*.build.entitlements",
         "the build gets no further rights",
@@ -46,21 +25,13 @@ const KEYS: &[(&str, &str)] = &[
     ("services.*.build.ssh", "no SSH agent is forwarded"),
     ("services.*.cpu_count", "it is for Windows only"),
     ("services.*.cpu_percent", "it is for Windows only"),
-    ("services.*.cpu_rt_period", "no real-time budget is set"),
-    ("services.*.cpu_rt_runtime", "no real-time budget is set"),
     ("services.*.credential_spec", "it is for Windows only"),
-    (
-        "services.*.deploy.resources.reservations.devices",
-        "no device is handed in",
-    ),
     (
         "services.*.deploy.resources.reservations.generic_resources",
         "nothing is reserved",
     ),
     ("services.*.external_links", "the names do not resolve"),
-    ("services.*.gpus", "no GPU is handed in"),
     ("services.*.isolation", "it is for Windows only"),
-    ("services.*.models", "the service gets no model"),
     (
         "services.*.networks.*.driver_opts",
         "the options have no effect",
@@ -69,13 +40,6 @@ const KEYS: &[(&str, &str)] = &[
         "services.*.networks.*.link_local_ips",
         "the addresses are not added",
     ),
-    ("services.*.provider", "nothing is provided"),
-    ("services.*.runtime", "hoist runs the container itself"),
-    (
-        "services.*.storage_opt",
-        "the container's disk use is not limited",
-    ),
-    ("services.*.use_api_socket", "no engine socket is handed in"),
     (
         "services.*.volumes[].bind.selinux",
         "the directory is not relabelled",
@@ -86,23 +50,14 @@ const KEYS: &[(&str, &str)] = &[
     ("secrets.*.driver", "the secret has no content"),
 ];
 
-/// Keys with one value that is acted on.
-const VALUES: &[(&str, &str, &str)] = &[(
-    "services.*.userns_mode",
-    "host",
-    "the container stays in the engine's user namespace",
-)];
-
-/// A row of the tables whose path is looked for step by step.
+/// A row of the table whose path is looked for step by step.
 struct Row {
     steps: Vec<&'static str>,
     effect: &'static str,
-    /// The value that is acted on.
-    good: Option<&'static str>,
 }
 
 impl Row {
-    fn new(path: &'static str, effect: &'static str, good: Option<&'static str>) -> Self {
+    fn new(path: &'static str, effect: &'static str) -> Self {
         let part = |part: &'static str| {
             let name = part.trim_end_matches("[]");
             let items = std::iter::repeat_n("[]", (part.len() - name.len()) / 2);
@@ -111,7 +66,6 @@ impl Row {
         Self {
             steps: path.split('.').flat_map(part).collect(),
             effect,
-            good,
         }
     }
     /// Whether a key may stand at a depth.
@@ -133,12 +87,8 @@ enum Step<'k> {
 
 /// Reports the keys of the table that a project uses.
 pub(super) fn warn(root: &Entries, diags: &mut Diagnostics) {
-    let keys = KEYS
-        .iter()
-        .map(|(path, effect)| Row::new(path, effect, None));
-    let values = VALUES.iter();
-    let values = values.map(|(path, good, effect)| Row::new(path, effect, Some(good)));
-    let rows: Vec<Row> = keys.chain(values).collect();
+    let rows = KEYS.iter().map(|(path, effect)| Row::new(path, effect));
+    let rows: Vec<Row> = rows.collect();
     let rows: Vec<&Row> = rows.iter().collect();
     let mut walk = Walk {
         diags,
@@ -173,9 +123,7 @@ impl Walk<'_> {
 
     fn node(&mut self, node: &Node, rows: &[&Row]) {
         let depth = self.path.0.len();
-        let known = rows.iter().find(|row| {
-            row.steps.len() == depth && (row.good.is_none() || row.good != node.as_text())
-        });
+        let known = rows.iter().find(|row| row.steps.len() == depth);
         if let Some(row) = known {
             if !is_empty(node) {
                 self.diags.push(warning(node, &self.path, row.effect));
@@ -240,8 +188,7 @@ mod tests {
 
     #[test]
     fn each_path_of_the_table_leads_to_a_key() {
-        let paths = KEYS.iter().map(|(path, _)| *path);
-        for path in paths.chain(VALUES.iter().map(|(path, ..)| *path)) {
+        for (path, _) in KEYS {
             let mut shape = Some(&PROJECT);
             for name in path.split('.').filter(|name| *name != "*") {
                 let name = name.trim_end_matches("[]");

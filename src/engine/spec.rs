@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::device::DeviceName;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
 pub use crate::base::term::{Propagation, Protocol, RestartPolicy};
@@ -65,6 +66,9 @@ pub struct ContainerSpec {
     pub security: Security,
     /// Device nodes.
     pub devices: Vec<Device>,
+    /// Devices by name, looked up at each start.
+    #[serde(default)]
+    pub named_devices: NamedDevices,
     /// Raw device cgroup rules: `c 1:3 rwm`.
     pub device_cgroup_rules: Vec<String>,
     /// `name` → value, namespaced sysctls only.
@@ -189,7 +193,7 @@ pub struct Namespaces {
     /// PID namespace.
     pub pid: Share,
     /// IPC namespace.
-    pub ipc: Share,
+    pub ipc: Ipc,
     /// UTS namespace; `Container` is not allowed here.
     pub uts: Share,
     /// Cgroup namespace; private unless `Host`.
@@ -207,6 +211,34 @@ pub enum Share {
     Host,
     /// Another container's.
     Container(ContainerId),
+}
+
+/// Whose System V and POSIX queues, semaphores and shared memory a container uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ipc {
+    /// Its own, which no other container joins.
+    #[default]
+    Own,
+    /// Its own, which others may join.
+    Shareable,
+    /// Its own, without `/dev/shm`.
+    None,
+    /// The host's.
+    Host,
+    /// Another container's.
+    Container(ContainerId),
+}
+
+impl Ipc {
+    /// Whether the namespace is made for this container.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Own | Self::Shareable | Self::None)
+    }
+    /// Whether another container may join it.
+    pub fn is_shared(&self) -> bool {
+        !matches!(self, Self::Own | Self::None)
+    }
 }
 
 /// Where a container is reached.
@@ -282,14 +314,18 @@ pub struct PortMapping {
 /// Cgroup limits; `None` leaves the kernel's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resources {
-    /// CPUs' worth of time in thousandths: 500 is half a CPU.
-    pub cpu_millis: Option<u64>,
     /// Relative weight, 2 to 262144; 1024 is one share.
     pub cpu_shares: Option<u64>,
     /// CFS period in microseconds.
     pub cpu_period: Option<u64>,
-    /// CFS quota in microseconds.
+    /// CFS quota in microseconds; -1 is no limit.
     pub cpu_quota: Option<i64>,
+    /// Real-time period in microseconds, cgroup v1 only.
+    #[serde(default)]
+    pub cpu_rt_period: Option<u64>,
+    /// Real-time budget of a period in microseconds, cgroup v1 only.
+    #[serde(default)]
+    pub cpu_rt_runtime: Option<u64>,
     /// CPUs it may run on: `0-2,4`.
     pub cpuset: Option<String>,
     /// Memory in bytes.
@@ -306,8 +342,51 @@ pub struct Resources {
     pub pids: Option<i64>,
     /// Block I/O weight, 10 to 1000.
     pub blkio_weight: Option<u16>,
+    /// Limits of single block devices.
+    #[serde(default)]
+    pub devices: Vec<DeviceLimit>,
     /// Cgroup to live under instead of hoist's own.
     pub cgroup_parent: Option<String>,
+}
+
+/// A limit of one block device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceLimit {
+    /// What is limited.
+    pub what: DeviceRate,
+    /// Path of the device on the host; its number is looked up at each start.
+    pub device: PathBuf,
+    /// The share, or bytes or operations a second.
+    pub value: u64,
+}
+
+/// What a [`DeviceLimit`] limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceRate {
+    /// Share of the device's time, 10 to 1000.
+    Weight,
+    /// Bytes read a second.
+    ReadBytes,
+    /// Bytes written a second.
+    WriteBytes,
+    /// Reads a second.
+    Reads,
+    /// Writes a second.
+    Writes,
+}
+
+impl DeviceRate {
+    /// As Compose spells it in `blkio_config`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Weight => "weight_device",
+            Self::ReadBytes => "device_read_bps",
+            Self::WriteBytes => "device_write_bps",
+            Self::Reads => "device_read_iops",
+            Self::Writes => "device_write_iops",
+        }
+    }
 }
 
 /// What a container may do.
@@ -327,6 +406,9 @@ pub struct Security {
     pub apparmor: Option<String>,
     /// Whether `/proc` and `/sys` are neither masked nor read-only.
     pub unmask_system_paths: bool,
+    /// Whether its own cgroup can be written to from inside.
+    #[serde(default)]
+    pub writable_cgroups: bool,
 }
 
 /// System call filter.
@@ -353,6 +435,15 @@ pub struct Device {
     pub permissions: String,
 }
 
+/// Devices that their makers describe (Container Device Interface).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedDevices {
+    /// Their full names, in order, each once.
+    pub names: Vec<DeviceName>,
+    /// Where the descriptions are; later directories win.
+    pub dirs: Vec<PathBuf>,
+}
+
 /// A probe that runs inside a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Healthcheck {
@@ -370,15 +461,27 @@ pub struct Healthcheck {
     pub start_interval: Duration,
 }
 
-/// How a container's output is kept.
+/// How a container's output is kept, and where else it goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogConfig {
-    /// Whether it is kept at all (`driver: none` keeps nothing).
+    /// Whether it can be read later.
     pub keep: bool,
     /// A log file is rotated at this size in bytes; never when `None`.
     pub max_size: Option<u64>,
     /// So many files are kept, the current one included.
     pub max_files: u32,
+    /// Whether files that are full are compressed.
+    #[serde(default)]
+    pub compress: bool,
+    /// Whether lines are dropped rather than the container made to wait (`mode: non-blocking`).
+    #[serde(default)]
+    pub impatient: bool,
+    /// What stands beside each line: labels, variables, the tag.
+    #[serde(default)]
+    pub attributes: Labels,
+    /// Where lines are sent besides.
+    #[serde(default)]
+    pub target: Option<LogTarget>,
 }
 
 impl Default for LogConfig {
@@ -387,8 +490,64 @@ impl Default for LogConfig {
             keep: true,
             max_size: None,
             max_files: 1,
+            compress: false,
+            impatient: false,
+            attributes: Labels::new(),
+            target: None,
         }
     }
+}
+
+/// Where log lines are sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogTarget {
+    /// The journal of this host.
+    Journal {
+        /// `SYSLOG_IDENTIFIER` and `CONTAINER_TAG`.
+        tag: String,
+    },
+    /// A syslog server.
+    Syslog {
+        /// Where it is.
+        address: SyslogAddress,
+        /// Facility, 0 to 23.
+        facility: u8,
+        /// How a line is put.
+        format: SyslogFormat,
+        /// The program's name in each line.
+        tag: String,
+    },
+}
+
+/// Where a syslog server is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyslogAddress {
+    /// This host's own: `/dev/log` and its older names.
+    Local,
+    /// Host and port.
+    Udp(String, u16),
+    /// Host and port.
+    Tcp(String, u16),
+    /// A stream socket.
+    Unix(PathBuf),
+    /// A datagram socket.
+    Unixgram(PathBuf),
+}
+
+/// How a syslog line is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyslogFormat {
+    /// As programs do it on the host itself: no host name.
+    Unix,
+    /// RFC 3164.
+    Rfc3164,
+    /// RFC 5424.
+    Rfc5424,
+    /// RFC 5424 with microseconds.
+    Rfc5424Micro,
 }
 
 /// A small file put into a container: a config or a secret. It never lies in a layer.

@@ -3,6 +3,7 @@
 //! Imports: `base`, `engine::spec`, `cause`, `hooks`, `rollout`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cause::Cause;
@@ -39,22 +40,34 @@ impl Step {
         if self.only_if.is_empty() {
             return cause;
         }
-        let mut services: Vec<&str> = self.only_if.iter().map(|c| c.service.as_str()).collect();
-        services.dedup();
-        format!(
-            "{cause}, if the image of `{}` changes",
-            services.join("` or `")
-        )
+        let of = |provided: bool| {
+            let changes = self
+                .only_if
+                .iter()
+                .filter(|change| change.provided == provided);
+            let mut names: Vec<&str> = changes.map(|change| change.service.as_str()).collect();
+            names.dedup();
+            names.join("` or `").replace(":models", "models")
+        };
+        let (images, provided) = (of(false), of(true));
+        let images = (!images.is_empty()).then(|| format!("the image of `{images}` changes"));
+        let provided =
+            (!provided.is_empty()).then(|| format!("what `{provided}` provides changes"));
+        let both: Vec<String> = images.into_iter().chain(provided).collect();
+        format!("{cause}, if {}", both.join(" or "))
     }
 }
 
-/// An image that is pulled or built by the same plan, and what the container has now.
+/// An image that is pulled or built by the same plan, or variables that it gets of a program, and what the container
+/// has now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageChange {
     /// Whose image.
     pub service: ServiceName,
-    /// The id that a container of it was made from.
+    /// The id that a container of it was made from; of variables, their digest.
     pub was: Digest,
+    /// Whether it is about variables.
+    pub provided: bool,
 }
 
 /// A container the plan speaks of.
@@ -214,6 +227,25 @@ pub enum Action {
         /// Whether its failure is a failure of the plan; a warning otherwise.
         required: bool,
     },
+    /// Has a program of the host provide what a service stands for.
+    Provide {
+        /// The service.
+        service: ServiceName,
+        /// The program.
+        program: PathBuf,
+    },
+    /// Has a program of the host take away what it provided.
+    Withdraw {
+        /// The service.
+        service: ServiceName,
+        /// The program.
+        program: PathBuf,
+    },
+    /// Has the Docker Model plugin serve the project's models.
+    Models {
+        /// The plugin.
+        program: PathBuf,
+    },
     /// Removes an image.
     RemoveImage {
         /// Its name.
@@ -241,6 +273,8 @@ impl Action {
             Self::Stop { .. } => "stop",
             Self::Kill { .. } => "kill",
             Self::Wait { .. } => "wait",
+            Self::Provide { .. } | Self::Models { .. } => "provide",
+            Self::Withdraw { .. } => "withdraw",
         }
     }
     /// Whether it may take long and be ended early.
@@ -250,13 +284,15 @@ impl Action {
             Self::Wait { .. } | Self::PreStart { .. } | Self::Roll(_) | Self::Conclude { .. }
         )
     }
-    /// `image`, `network`, `volume`, `container`, `service`.
+    /// `image`, `network`, `volume`, `container`, `service`, `provider`, `model`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Pull { .. } | Self::Build { .. } | Self::RemoveImage { .. } => "image",
             Self::CreateNetwork(_) | Self::RemoveNetwork { .. } => "network",
             Self::CreateVolume(_) | Self::RemoveVolume { .. } => "volume",
             Self::Conclude { .. } => "service",
+            Self::Provide { .. } | Self::Withdraw { .. } => "provider",
+            Self::Models { .. } => "model",
             _ => "container",
         }
     }
@@ -270,6 +306,8 @@ impl Action {
             Self::CreateVolume(spec) => &spec.name,
             Self::RemoveNetwork { name } | Self::RemoveVolume { name } => name,
             Self::Conclude { service, .. } => service.as_str(),
+            Self::Provide { service, .. } | Self::Withdraw { service, .. } => service.as_str(),
+            Self::Models { .. } => "models",
             _ => self.who().map_or("", |who| &who.name),
         }
     }

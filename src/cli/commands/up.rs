@@ -17,11 +17,11 @@ use crate::base::scalar::Signal;
 use crate::cli::app::{App, Deps, Work};
 use crate::cli::args::UpArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::follow::{HookLines, Message, Printer, Scope, follow_into};
+use crate::cli::follow::{Done, HookLines, Message, Printer, Scope, follow_into};
 use crate::cli::interrupts::ends;
 use crate::cli::parse;
 use crate::compose::model::{Project, Service};
-use crate::engine::{Cancel, LogQuery};
+use crate::engine::LogQuery;
 use crate::ui::logs::{Lines, Look};
 
 /// How often an attached `up` looks whether anything still runs.
@@ -157,13 +157,14 @@ impl Attached<'_> {
         if !names.is_empty() {
             printer.say(&format!("Attaching to {}", names.join(", ")))?;
         }
-        let done = Cancel::default();
+        let done = Done::default();
         let scope = Scope {
             project: self.project.name.clone(),
             services: Some(shown),
             index: None,
             query: LogQuery {
                 since: Some(begun),
+                passing: true,
                 ..LogQuery::default()
             },
             after: begun,
@@ -184,7 +185,7 @@ impl Attached<'_> {
             Some(reason) => self.stop(reason, (&messages, &lines), &mut printer, &interrupts)?,
             None => 0,
         };
-        done.cancel();
+        done.tell();
         drop(lines);
         for message in messages {
             printer.print(&message)?;

@@ -15,8 +15,8 @@ use crate::base::span::Spanned;
 use crate::base::term::{Protocol, RestartPolicy};
 use crate::compose::canon::read_range;
 use crate::compose::model::{
-    Condition, Dependency, HealthcheckSpec, Logging, NetworkModeSpec, Port, PullPolicy,
-    ServiceNetwork, ShareSpec,
+    Condition, Dependency, HealthcheckSpec, LogOption, Logging, NetworkModeSpec, Port, PullPolicy,
+    ServiceNetwork,
 };
 use crate::compose::tree::{Node, Value};
 
@@ -97,7 +97,20 @@ impl Binder<'_, '_> {
         let node = node.get("logging")?;
         Some(Logging {
             driver: spanned(node, "driver"),
-            options: labels(node, "options"),
+            options: node
+                .get("options")
+                .and_then(Node::entries)
+                .into_iter()
+                .flatten()
+                .map(|(key, node)| {
+                    let option = LogOption {
+                        value: node.scalar().unwrap_or_default(),
+                        span: node.span.into(),
+                        key_span: node.key_place().into(),
+                    };
+                    (key.clone(), option)
+                })
+                .collect(),
         })
     }
 
@@ -182,23 +195,6 @@ impl Binder<'_, '_> {
     }
 
     /// `pid` or `ipc`.
-    pub(super) fn share(&mut self, node: &Node, key: &str) -> Option<Spanned<ShareSpec>> {
-        let span = node.get(key)?.span;
-        let expected = "a namespace; write host, private, service:NAME or container:NAME";
-        self.parse(node, key, expected, |text| {
-            Some(match text {
-                "host" => ShareSpec::Host,
-                "private" | "shareable" | "none" => ShareSpec::Private,
-                _ => match text.split_once(':')? {
-                    ("service", name) => ShareSpec::Service(ServiceName::from(name)),
-                    ("container", name) => ShareSpec::Container(name.to_owned()),
-                    _ => return None,
-                },
-            })
-        })
-        .map(|share| Spanned::new(share, span))
-    }
-
     pub(super) fn port(&mut self, node: &Node) -> Option<Spanned<Port>> {
         let Some(target) = integer(node, "target") else {
             // One that was not given at all is reported already.

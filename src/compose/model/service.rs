@@ -11,7 +11,7 @@ use super::{
     ResourceLimits, VolumeMount, VolumesFrom,
 };
 use crate::base::name::ServiceName;
-use crate::base::scalar::{ByteSize, Signal};
+use crate::base::scalar::Signal;
 use crate::base::span::{Span, Spanned};
 use crate::base::term::{Protocol, RestartPolicy};
 
@@ -104,8 +104,8 @@ pub struct Service {
     pub volumes_from: Vec<VolumesFrom>,
     /// `read_only`.
     pub read_only: bool,
-    /// `shm_size`.
-    pub shm_size: Option<ByteSize>,
+    /// `shm_size` in bytes, as written.
+    pub shm_size: Option<Spanned<i64>>,
     /// `configs`.
     pub configs: Vec<Spanned<FileGrant>>,
     /// `secrets`.
@@ -126,14 +126,14 @@ pub struct Service {
     pub ipc: Option<Spanned<ShareSpec>>,
     /// `uts: host`.
     pub uts_host: bool,
-    /// `cgroup: host`.
-    pub cgroup_host: bool,
+    /// `cgroup`.
+    pub cgroup: Option<CgroupSpec>,
     /// `cgroup_parent`.
-    pub cgroup_parent: Option<String>,
+    pub cgroup_parent: Option<Spanned<String>>,
     /// `devices`.
     pub devices: Vec<Spanned<DeviceSpec>>,
     /// `device_cgroup_rules`.
-    pub device_cgroup_rules: Vec<String>,
+    pub device_cgroup_rules: Vec<Spanned<String>>,
     /// `sysctls`.
     pub sysctls: BTreeMap<String, String>,
     /// `ulimits`: soft and hard; `-1` is unlimited.
@@ -255,7 +255,18 @@ pub struct Logging {
     /// `driver`.
     pub driver: Option<Spanned<String>>,
     /// `options`.
-    pub options: BTreeMap<String, String>,
+    pub options: BTreeMap<String, LogOption>,
+}
+
+/// One of the options of `logging`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogOption {
+    /// What is given.
+    pub value: String,
+    /// Its place.
+    pub span: Option<Span>,
+    /// The place of the option's name.
+    pub key_span: Option<Span>,
 }
 
 /// A service's place on a network.
@@ -301,12 +312,25 @@ pub enum NetworkModeSpec {
 pub enum ShareSpec {
     /// `host`
     Host,
-    /// `private`, `shareable`
+    /// `private`
     Private,
+    /// `shareable`: its own, which others may join; `ipc` only
+    Shareable,
+    /// `none`: its own, without shared memory; `ipc` only
+    None,
     /// `service:NAME`
     Service(ServiceName),
     /// `container:NAME`
     Container(String),
+}
+
+/// `cgroup`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupSpec {
+    /// `host`
+    Host,
+    /// `private`
+    Private,
 }
 
 /// One published port.

@@ -4,6 +4,7 @@
 //! [`crate::engine::state`] values about them. It never decides what should run and never prints.
 //! Imports: `engine`, `image`, `sys`, `graph`, `base`.
 
+pub mod cdi;
 pub mod cgroup;
 pub mod dns;
 mod layout;
@@ -16,20 +17,22 @@ pub mod supervisor;
 mod turn;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::engine::host::Offers;
 use crate::engine::spec::{
     ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
 };
 use crate::engine::state::{
-    Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork, ObservedVolume, State,
+    DeviceCatalog, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
+    ObservedVolume, State,
 };
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
@@ -43,6 +46,8 @@ use layout::{ContainerDir, Layout};
 use net::Networks;
 use records::{Found, Record, Standing};
 use supervisor::Connection;
+
+pub use logs::pack_main as pack_log;
 
 /// The embedded engine over its two directories.
 #[derive(Debug)]
@@ -317,11 +322,19 @@ impl Engine for Native {
         Self::observed_network(&Networks::open(self.layout.roots())?, name)
     }
 
+    fn offers(&self, devices: &BTreeSet<PathBuf>) -> Result<Offers> {
+        cgroup::offers(devices)
+    }
+
     fn volume(&self, name: &str) -> Result<Option<ObservedVolume>> {
         let Some(record) = volumes::get(&self.layout, name)? else {
             return Ok(None);
         };
         Ok(Some(Self::observed_volume(record, &self.everywhere()?)))
+    }
+
+    fn devices(&self, dirs: &[std::path::PathBuf]) -> DeviceCatalog {
+        cdi::catalog(dirs)
     }
 
     fn images_in_use(&self) -> Result<Vec<Digest>> {
@@ -525,6 +538,14 @@ impl Engine for Native {
 
     fn logs(&self, id: &ContainerId, query: &LogQuery) -> Result<Box<dyn LogStream>> {
         let found = self.found(id)?;
+        if !found.record.spec.log.keep && !query.passing {
+            return Err(EngineError::Unsupported {
+                what: format!(
+                    "the logging driver of {} keeps nothing that could be read",
+                    found.standing.name
+                ),
+            });
+        }
         let log = logs::FileLog::open(found.dir, query.clone()).map_err(|error| {
             EngineError::failed(format!("read the log of {}", found.standing.name), error)
         })?;

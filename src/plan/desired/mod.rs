@@ -2,16 +2,20 @@
 //!
 //! In: a [`Project`], images, and facts read beforehand. Out: [`Desired`], which makes one [`ContainerSpec`]
 //! for each replica on demand (an image may come to be known only while the plan runs).
-//! It never reads a file or asks an engine. Imports: `base`, `compose::model`, `engine::spec`, `image`.
+//! It never reads a file or asks an engine. Imports: `base`, `compose::model`, `engine::spec`, `engine::host`, `image`.
 //! Rules: compose-spec, services; Docker Engine for how service and image are merged (moby
 //! `daemon/commit.go`, `merge`).
 
+mod devices;
 mod health;
 mod init;
+mod logging;
 mod network;
 mod process;
+mod resources;
 mod security;
 mod storage;
+mod tag;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,15 +23,19 @@ use std::time::Duration;
 use super::hash::SpecHash;
 use super::images::{ImageFacts, WantedImage};
 use super::labels;
-use crate::base::diag::{Diagnostic, Diagnostics};
+use crate::base::diag::Diagnostics;
 use crate::base::name::{ContainerId, ServiceName};
-use crate::base::scalar::{Signal, parse_size};
+use crate::base::scalar::Signal;
 use crate::compose::model::{Condition, Project, Service};
-use crate::engine::spec::{ContainerSpec, ImageRef, Labels, LogConfig, Resources, Stdio};
+use crate::engine::host::Offers;
+use crate::engine::spec::{ContainerSpec, ImageRef, Labels, Stdio};
+use crate::engine::state::DeviceCatalog;
 use crate::image::digest::Digest;
 
+pub use devices::names_devices;
 pub(super) use network::BRIDGE;
 pub(crate) use network::host_address;
+pub(crate) use resources::{asks_the_host, block_devices};
 
 /// Docker's grace period between the stop signal and KILL. Source: moby `container/container.go`.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -45,6 +53,12 @@ pub struct Facts {
     pub containers: BTreeMap<String, ContainerId>,
     /// The host's own name.
     pub host_name: String,
+    /// Limits that the host can give, if any is wanted.
+    pub offers: Offers,
+    /// Sources of `devices` that can't be handed in, and why.
+    pub absent: BTreeMap<String, String>,
+    /// Devices that have names; `None` where no service asks for one.
+    pub devices: Option<DeviceCatalog>,
 }
 
 /// What is wanted.
@@ -124,26 +138,41 @@ impl Desired {
         let security = security::security(service, &self.facts, found);
         let files = storage::files(&self.project, service, found);
         let mounts = storage::mounts(&self.project, service, replica, &files, found);
+        let process = process::process(service, replica, &self.hostname(service, replica), found);
+        devices::refusals(service, found);
+        let named_devices = devices::named(service, &self.facts, &process.env, found);
         let image = replica.image;
         let name = self
             .images
             .get(&service.name)
             .map(|image| image.name.clone())
             .unwrap_or_default();
+        let labels = self.labels(service, replica);
+        let process = process::process(service, replica, &self.hostname(service, replica), found);
+        let image_ref = ImageRef {
+            name,
+            id: image.id.unwrap_or_else(|| Digest::of(b"")),
+            layers: image.layers.clone(),
+        };
+        let about = tag::About {
+            id: &replica.id,
+            name: &replica.name,
+            image: &image_ref,
+            labels: &labels,
+            env: &process.env,
+            args: &process.args,
+        };
+        let log = logging::log(service, &about, found);
         ContainerSpec {
             id: replica.id.clone(),
             name: replica.name.clone(),
             project: self.project.name.clone(),
-            labels: self.labels(service, replica),
+            labels,
             annotations: service.annotations.clone(),
-            image: ImageRef {
-                name,
-                id: image.id.unwrap_or_else(|| Digest::of(b"")),
-                layers: image.layers.clone(),
-            },
+            image: image_ref,
             hostname: self.hostname(service, replica),
             domainname: service.domainname.clone(),
-            process: process::process(service, replica, &self.hostname(service, replica), found),
+            process,
             stdio: Stdio {
                 tty: service.tty,
                 stdin: service.stdin_open,
@@ -152,16 +181,17 @@ impl Desired {
             init: service.init,
             read_only: service.read_only,
             mounts,
-            shm_size: service.shm_size.map(|size| size.0),
-            namespaces: network::namespaces(service, replica, &self.facts, found),
+            shm_size: resources::shared_memory(service, found),
+            namespaces: network::namespaces(&self.project, service, replica, &self.facts, found),
             network: network::mode(&self.project, service, replica, &self.facts, found),
             dns: network::dns(service),
             extra_hosts: network::extra_hosts(service, found),
             ports: network::ports(service),
-            resources: resources(service),
+            resources: resources::resources(service, &self.facts, found),
             security,
-            devices: security::devices(service, found),
-            device_cgroup_rules: service.device_cgroup_rules.clone(),
+            devices: devices::nodes(service, &self.facts, found),
+            named_devices,
+            device_cgroup_rules: devices::rules(service, found),
             sysctls: service.sysctls.clone(),
             ulimits: service
                 .ulimits
@@ -180,7 +210,7 @@ impl Desired {
                 .unwrap_or(Signal::TERM),
             stop_grace: service.stop_grace_period.unwrap_or(STOP_GRACE),
             healthcheck: health::healthcheck(service, &image.run),
-            log: log(service, found),
+            log,
             files,
         }
     }
@@ -189,6 +219,8 @@ impl Desired {
     fn labels(&self, service: &Service, replica: &Replica<'_>) -> Labels {
         let project = &self.project;
         let mut all = replica.image.run.labels.clone();
+        // What an image says of itself must not pass for what we say of a container.
+        all.retain(|key, _| !labels::is_ours(key));
         all.extend(service.labels.clone());
         let mut put = |key: &str, value: String| all.insert(key.to_owned(), value);
         let joined = |paths: &[std::path::PathBuf]| {
@@ -277,67 +309,4 @@ pub(super) fn parse_depends_on(label: &str) -> Vec<(ServiceName, Condition, bool
 /// `-1` is unlimited.
 fn limit(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
-}
-
-fn resources(service: &Service) -> Resources {
-    let r = &service.resources;
-    Resources {
-        cpu_millis: r.cpu_millis,
-        cpu_shares: r.cpu_shares,
-        cpu_period: r.cpu_period,
-        cpu_quota: r.cpu_quota,
-        cpuset: r.cpuset.clone(),
-        memory: r.memory.map(|size| size.0),
-        memory_reservation: r.memory_reservation.map(|size| size.0),
-        memory_swap: r.memory_swap,
-        swappiness: r.swappiness,
-        oom_kill_disable: r.oom_kill_disable,
-        pids: r.pids,
-        blkio_weight: r.blkio_weight,
-        cgroup_parent: service.cgroup_parent.clone(),
-    }
-}
-
-/// `json-file` and `local` keep what they say, `none` nothing; other drivers are not here.
-fn log(service: &Service, found: &mut Diagnostics) -> LogConfig {
-    let Some(logging) = &service.logging else {
-        return LogConfig::default();
-    };
-    let mut log = LogConfig::default();
-    if let Some(driver) = &logging.driver {
-        match driver.value.as_str() {
-            "" | "json-file" | "local" => {}
-            "none" => log.keep = false,
-            other => found.push(
-                Diagnostic::warning(format!("logging driver `{other}` is not available"))
-                    .at(driver.span)
-                    .hint("output is kept as with `json-file`"),
-            ),
-        }
-    }
-    let span = logging
-        .driver
-        .as_ref()
-        .and_then(|d| d.span)
-        .or(service.span);
-    let mut wrong = |key: &str, value: &str| {
-        let text = format!(
-            "service `{}`: logging option {key}: `{value}` is not valid",
-            service.name
-        );
-        found.push(Diagnostic::error(text).at(span));
-    };
-    if let Some(size) = logging.options.get("max-size").filter(|size| *size != "-1") {
-        match parse_size(size) {
-            Ok(size) if size.0 > 0 => log.max_size = Some(size.0),
-            _ => wrong("max-size", size),
-        }
-    }
-    if let Some(files) = logging.options.get("max-file") {
-        match files.parse() {
-            Ok(files) if files > 0 => log.max_files = files,
-            _ => wrong("max-file", files),
-        }
-    }
-    log
 }

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::base::span::Span;
 use crate::compose::model::{
-    ContextRef, FileSource, NetworkModeSpec, Project, Service, ShareSpec, VolumeMount,
+    CgroupSpec, ContextRef, FileSource, NetworkModeSpec, Project, Service, ShareSpec, VolumeMount,
     VolumeSource, VolumesFrom,
 };
 
@@ -105,17 +105,38 @@ impl List<'_> {
             }
         }
         for rule in &service.device_cgroup_rules {
-            self.add(name, format!("devices {rule}"));
+            self.add(name, format!("devices {}", rule.value));
+        }
+        let reserved = service
+            .deploy
+            .iter()
+            .flat_map(|deploy| &deploy.reservations.devices);
+        for request in service.gpus.iter().chain(reserved) {
+            if self.foreign(request.span) {
+                let ids = request.value.device_ids.join(", ");
+                let which = if ids.is_empty() { "GPUs" } else { &ids };
+                self.add(name, format!("devices by request: {which}"));
+            }
+        }
+        if service
+            .runtime
+            .as_ref()
+            .is_some_and(|runtime| runtime.value == "nvidia")
+        {
+            self.add(name, "the GPUs its image chooses (runtime nvidia)");
+        }
+        if !service.models.is_empty() {
+            self.add(name, "runs the program docker-model on this machine");
         }
         if let Some(parent) = &service.cgroup_parent {
-            self.add(name, format!("control group {parent}"));
+            self.add(name, format!("control group {}", parent.value));
         }
     }
 
     fn shared(&mut self, name: &str, service: &Service) {
         let whole = [
             (service.uts_host, "uts"),
-            (service.cgroup_host, "cgroup"),
+            (service.cgroup == Some(CgroupSpec::Host), "cgroup"),
             (service.userns_mode.as_deref() == Some("host"), "user"),
         ];
         for (_, kind) in whole.iter().filter(|(on, _)| *on) {

@@ -8,16 +8,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::name::ContainerId;
+use crate::engine::native::cdi::{self, Edits, MountEdit};
 use crate::engine::native::dns::{Answerer, Upstream, Zone};
-use crate::engine::native::layout::Layout;
+use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::net::{
     self, Lease, LeaseRequest, Link, NetworkRecord, Networks, PublishRequest,
     files::{self, Hosts, Resolver},
 };
-use crate::engine::native::records::{self, InitProcess, Live, Standing};
+use crate::engine::native::records::{self, InitProcess, Live, Record, Standing};
 use crate::engine::native::runtime::{self, BirthMount, BirthSource};
 use crate::engine::native::volumes;
-use crate::engine::spec::{ContainerSpec, Endpoint, FileContent, MountSource, NetworkMode, Share};
+use crate::engine::spec::{
+    ContainerSpec, Endpoint, FileContent, Ipc, MountSource, NetworkMode, Share,
+};
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::Root;
@@ -306,7 +309,11 @@ fn write_etc(
 ///
 /// # Errors
 /// [`EngineError`] when a volume or bind source is missing.
-pub(super) fn mounts(layout: &Layout, spec: &ContainerSpec) -> Result<Vec<BirthMount>> {
+pub(super) fn mounts(
+    layout: &Layout,
+    spec: &ContainerSpec,
+    edits: Option<&Edits>,
+) -> Result<Vec<BirthMount>> {
     let owner = match &spec.network {
         NetworkMode::Container(other) => other,
         _ => &spec.id,
@@ -359,7 +366,7 @@ pub(super) fn mounts(layout: &Layout, spec: &ContainerSpec) -> Result<Vec<BirthM
             read_only,
         });
     }
-    if let Share::Container(other) = &spec.namespaces.ipc {
+    if let Ipc::Container(other) = &spec.namespaces.ipc {
         let tree = runtime::shared_memory(init_of(layout, other)?.pid)?;
         let source = BirthSource::Tree(Arc::new(tree));
         mounts.push(BirthMount {
@@ -388,7 +395,84 @@ pub(super) fn mounts(layout: &Layout, spec: &ContainerSpec) -> Result<Vec<BirthM
             read_only: true,
         });
     }
+    for edit in edits.into_iter().flat_map(|edits| &edits.mounts) {
+        let mount = described(edit)?;
+        mounts.retain(|have| have.target != mount.target);
+        mounts.push(mount);
+    }
     Ok(mounts)
+}
+
+/// What devices of a container bring along that it names by their full names; `None` without any. Where hooks are
+/// among it, the bundle they read is written.
+///
+/// # Errors
+/// [`EngineError::Unsupported`] for a device that is not described or can't be had.
+pub(super) fn edits(dir: &ContainerDir, spec: &ContainerSpec) -> Result<Option<Edits>> {
+    let named = &spec.named_devices;
+    let edits = cdi::resolve(&named.dirs, &named.names)?;
+    if !edits.hooks.is_empty() {
+        runtime::hooks::write_bundle(&dir.bundle(), &dir.upper(), spec)?;
+    }
+    Ok((!edits.is_empty()).then_some(edits))
+}
+
+/// A mount as a device's description wants it. Options as `mount(8)`; a word that is none is refused.
+fn described(edit: &MountEdit) -> Result<BirthMount> {
+    use crate::engine::spec::Propagation as P;
+    use crate::sys::mount::attr;
+    let refused = |what: String| EngineError::Unsupported {
+        what: format!("mount of {} for a device: {what}", edit.host_path.display()),
+    };
+    let (target, read_only) = (edit.container_path.clone(), false);
+    if edit.kind == "tmpfs" {
+        let source = BirthSource::Tmpfs {
+            size: None,
+            mode: None,
+            options: edit.options.clone(),
+        };
+        return Ok(BirthMount {
+            target,
+            source,
+            read_only,
+        });
+    }
+    if !matches!(edit.kind.as_str(), "" | "bind" | "none") {
+        return Err(refused(format!(
+            "the type `{}` is none of bind and tmpfs",
+            edit.kind
+        )));
+    }
+    let (mut attrs, mut recursive, mut propagation) = (0, false, None);
+    for option in &edit.options {
+        match option.as_str() {
+            "ro" => attrs |= attr::RDONLY,
+            "nosuid" => attrs |= attr::NOSUID,
+            "nodev" => attrs |= attr::NODEV,
+            "noexec" => attrs |= attr::NOEXEC,
+            "rbind" => recursive = true,
+            "rw" | "bind" | "suid" | "dev" | "exec" | "relatime" | "" => {}
+            "private" => propagation = Some(P::Private),
+            "rprivate" => propagation = Some(P::Rprivate),
+            "shared" => propagation = Some(P::Shared),
+            "rshared" => propagation = Some(P::Rshared),
+            "slave" => propagation = Some(P::Slave),
+            "rslave" => propagation = Some(P::Rslave),
+            other => return Err(refused(format!("the option `{other}` is not known"))),
+        }
+    }
+    let path = edit.host_path.clone();
+    let source = BirthSource::Described {
+        path,
+        propagation,
+        recursive,
+        attrs,
+    };
+    Ok(BirthMount {
+        target,
+        source,
+        read_only,
+    })
 }
 
 /// The container's own user, who owns injected files that name no owner.
@@ -452,17 +536,47 @@ pub(super) fn init_of(layout: &Layout, id: &ContainerId) -> Result<InitProcess> 
         })
 }
 
-/// Opens another container's namespace; `None` when it is not shared with one.
+/// Opens the process namespace of another container; `None` when it is not shared with one.
 ///
 /// # Errors
 /// [`EngineError::NotRunning`].
-pub(super) fn shared(layout: &Layout, share: &Share, kind: &str) -> Result<Option<OwnedFd>> {
-    let path = match share {
-        Share::Own => return Ok(None),
-        Share::Host => format!("/proc/self/ns/{kind}"),
-        Share::Container(id) => format!("/proc/{}/ns/{kind}", init_of(layout, id)?.pid),
+pub(super) fn shared_processes(layout: &Layout, share: &Share) -> Result<Option<OwnedFd>> {
+    match share {
+        Share::Own | Share::Host => Ok(None),
+        Share::Container(id) => namespace(layout, id, "pid").map(Some),
+    }
+}
+
+/// Opens the IPC namespace of another container; `None` when it is not shared with one.
+///
+/// # Errors
+/// [`EngineError::NotRunning`]; [`EngineError::Unsupported`] when the other does not share it.
+pub(super) fn shared_ipc(layout: &Layout, ipc: &Ipc) -> Result<Option<OwnedFd>> {
+    let Ipc::Container(id) = ipc else {
+        return Ok(None);
     };
-    open_file(Path::new(&path))
-        .map(Some)
-        .map_err(|error| EngineError::failed(format!("open {path}"), error))
+    let (_, dir) = records::locate(layout, id)?;
+    let other = records::read::<Record>(&dir.record())?;
+    if let Some(other) = other.filter(|other| !other.spec.namespaces.ipc.is_shared()) {
+        let what = format!(
+            "container `{}` does not share its IPC namespace: give it `ipc: shareable`",
+            other.spec.name
+        );
+        return Err(EngineError::Unsupported { what });
+    }
+    namespace(layout, id, "ipc").map(Some)
+}
+
+fn namespace(layout: &Layout, id: &ContainerId, kind: &str) -> Result<OwnedFd> {
+    let process = init_of(layout, id)?;
+    let path = format!("/proc/{}/ns/{kind}", process.pid);
+    let opened = open_file(Path::new(&path))
+        .map_err(|error| EngineError::failed(format!("open {path}"), error))?;
+    // Only now is it sure that the number was still that process's.
+    if process.is_alive() {
+        Ok(opened)
+    } else {
+        let name = id.short().to_owned();
+        Err(EngineError::NotRunning { name })
+    }
 }

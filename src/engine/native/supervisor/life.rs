@@ -5,6 +5,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::poll::PollFlags;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -14,12 +15,14 @@ use super::restart::Restarts;
 use super::streams::Streams;
 use crate::base::clock::Timestamp;
 use crate::base::scalar::Signal;
+use crate::engine::native::cdi::{Edits, Moment};
 use crate::engine::native::cgroup::Cgroup;
 use crate::engine::native::layout::{ContainerDir, Layout};
+use crate::engine::native::logs::forward::Forward;
 use crate::engine::native::logs::{LogWriter, Stream};
 use crate::engine::native::records::{self, InitProcess, Record, Standing};
 use crate::engine::native::runtime::{
-    self, Birth, BirthStdio, JoinRequest, JoinedNamespaces, RootfsSpec,
+    self, Birth, BirthStdio, Brought, JoinRequest, JoinedNamespaces, RootfsSpec,
 };
 use crate::engine::spec::{ContainerSpec, Process, Share};
 use crate::engine::state::{Exit, Health, Probe, State};
@@ -80,7 +83,11 @@ pub(super) struct Life {
     standing: Standing,
     streams: Streams,
     log: LogWriter,
+    /// Where log lines go besides.
+    forward: Option<Forward>,
     network: Option<Connected>,
+    /// What its devices bring along, while it runs.
+    edits: Option<Edits>,
     cgroup: Option<Cgroup>,
     init: Option<Init>,
     monitor: Option<Monitor>,
@@ -112,15 +119,18 @@ impl Life {
             stopped: false,
         });
         let failed = |error| EngineError::failed("open the container's log and streams", error);
+        let log = LogWriter::open(&dir, &spec.log).map_err(failed)?;
         Ok(Self {
             streams: Streams::open(&dir, spec.stdio).map_err(failed)?,
-            log: LogWriter::open(dir.log(), spec.log.clone()).map_err(failed)?,
+            forward: Forward::new(&dir, &spec, &log),
+            log,
             restarts: Restarts::new(spec.restart),
             layout,
             dir,
             standing,
             spec,
             network: None,
+            edits: None,
             cgroup: None,
             init: None,
             monitor: None,
@@ -183,18 +193,30 @@ impl Life {
             (None, Some(monitor)) => Some(monitor.due()),
             (None, None) => None,
         };
-        [stop, probe, self.restart_at].into_iter().flatten().min()
+        let sending = self.forward.as_ref().and_then(Forward::deadline);
+        [stop, probe, self.restart_at, self.log.deadline(), sending]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn write_standing(&self) -> Result<()> {
         records::write(&self.dir.state(), &self.standing, Durability::Synced)
     }
 
-    /// Starts the container's process. Its network is made on the first call and kept over restarts.
+    /// Starts the container's process, as it was asked for: who takes its log must be there.
     ///
     /// # Errors
     /// [`EngineError`]; nothing of the attempt is left in the kernel then.
     pub(super) fn start(&mut self) -> Result<()> {
+        if let Some(forward) = &mut self.forward {
+            forward.connect(&self.standing.name)?;
+        }
+        self.start_again()
+    }
+
+    /// Starts the container's process. Its network is made on the first call and kept over restarts.
+    fn start_again(&mut self) -> Result<()> {
         let outcome = self.try_start();
         if outcome.is_err() {
             self.take_down();
@@ -216,13 +238,15 @@ impl Life {
             let _ = old.remove();
         }
         let spec = &self.spec;
-        let devices = runtime::device_rules(spec)?;
+        self.edits = birth::edits(&self.dir, spec)?;
+        let edits = self.edits.as_ref();
+        let devices = runtime::device_rules(spec, edits)?;
         let parent = spec.resources.cgroup_parent.as_deref();
         let cgroup = Cgroup::create(spec.id.as_str(), parent, &spec.resources, &devices)?;
         let cgroup = self.cgroup.insert(cgroup);
-        let mounts = birth::mounts(&self.layout, spec)?;
-        let pid = birth::shared(&self.layout, &spec.namespaces.pid, "pid")?;
-        let ipc = birth::shared(&self.layout, &spec.namespaces.ipc, "ipc")?;
+        let mounts = birth::mounts(&self.layout, spec, edits)?;
+        let pid = birth::shared_processes(&self.layout, &spec.namespaces.pid)?;
+        let ipc = birth::shared_ipc(&self.layout, &spec.namespaces.ipc)?;
         let ends = self
             .streams
             .ends(&self.dir, spec.stdio)
@@ -235,6 +259,7 @@ impl Life {
                 stderr: ends.error.as_fd(),
             },
         };
+        let bundle = self.dir.bundle();
         let born = runtime::give_birth(&Birth {
             spec,
             rootfs: RootfsSpec {
@@ -251,6 +276,10 @@ impl Life {
             cgroup,
             stdio,
             init: spec.init,
+            brought: edits.map(|edits| Brought {
+                edits,
+                bundle: &bundle,
+            }),
         })?;
         if let Some(master) = born.master {
             self.streams
@@ -310,6 +339,8 @@ impl Life {
         let pidfd = pidfd::open(init.pid)
             .map_err(|errno| EngineError::failed("adopt the container", errno))?;
         self.network = Some(birth::reconnect(&self.layout, &self.spec)?);
+        // Only what is to run after the end is still wanted; a description that is gone meanwhile has none.
+        self.edits = birth::edits(&self.dir, &self.spec).unwrap_or_default();
         self.init = Some(Init {
             pid: init.pid,
             pidfd,
@@ -332,20 +363,47 @@ impl Life {
         }
     }
 
-    /// Reads what the container has written; gives the bytes for attached clients.
-    pub(super) fn read(&mut self, stream: Stream) -> Vec<u8> {
-        let mut buffer = [0u8; 16 * 1024];
-        let mut all = Vec::new();
-        while let Some(length) = self.streams.read(stream, &mut buffer) {
-            let bytes = buffer.get(..length).unwrap_or_default();
-            // A full disk must not stop the container: its output is dropped, as the file tells.
-            let _ = self.log.write(stream, bytes, Timestamp::now());
-            all.extend_from_slice(bytes);
-            if all.len() >= 256 * 1024 {
-                break;
-            }
+    /// Takes a part of what the container has written into the log and gives it to `give`; whether there was any.
+    pub(super) fn read(&mut self, stream: Stream, give: &mut dyn FnMut(&[u8])) -> bool {
+        if let Some(pipe) = self.streams.pipe(stream) {
+            let bytes = self.log.take(pipe, stream);
+            give(bytes);
+            return !bytes.is_empty();
         }
-        all
+        // The terminal of a container makes it wait, too; the log says when that was enough.
+        if stream == Stream::Err || self.log.is_held() && !self.log.gives_up() {
+            self.log.retry();
+            return false;
+        }
+        let mut buffer = [0u8; 16 * 1024];
+        let Some(length) = self.streams.read_terminal(&mut buffer) else {
+            return false;
+        };
+        let bytes = buffer.get(..length).unwrap_or_default();
+        self.log.put(stream, bytes, Timestamp::now());
+        give(bytes);
+        true
+    }
+    /// Whether nothing should be read now, since it could not be kept.
+    pub(super) fn is_held(&self) -> bool {
+        self.log.is_held()
+    }
+    /// Looks after the log: what is compressed, and what is sent elsewhere.
+    pub(super) fn tend_log(&mut self) {
+        self.log.turn();
+        if let Some(forward) = &mut self.forward {
+            forward.pump(&mut self.log);
+        }
+    }
+    /// Whether log lines are still on their way to somebody who is there.
+    pub(super) fn is_sending(&self) -> bool {
+        self.forward
+            .as_ref()
+            .is_some_and(|f| f.is_connected() && !f.is_done(&self.log))
+    }
+    /// What sending log lines waits for.
+    pub(super) fn sending(&self) -> Option<(std::os::fd::BorrowedFd<'_>, PollFlags)> {
+        self.forward.as_ref()?.wants()
     }
 
     /// Reads one turn of the probe's output.
@@ -403,10 +461,11 @@ impl Life {
             // With the host's PID namespace its children outlive it.
             let _ = cgroup.kill();
         }
+        let process = self.standing.process.take();
         self.init = None;
         self.monitor = None;
         self.probe = None;
-        self.standing.process = None;
+        self.run_last_hooks(process.map_or(0, |process| process.pid));
         let stopped = self.stopping.is_some() || self.standing.stopped;
         let wait = match stopped {
             true => None,
@@ -424,13 +483,32 @@ impl Life {
         Ok(())
     }
 
+    /// Runs what devices want run after the container's end. That can't be undone: what goes wrong is in the log.
+    fn run_last_hooks(&mut self, pid: i32) {
+        let Some(edits) = self.edits.take() else {
+            return;
+        };
+        let bundle = self.dir.bundle();
+        let told = runtime::hooks::Told {
+            spec: &self.spec,
+            bundle: &bundle,
+            pid,
+        };
+        if let Err(error) = runtime::hooks::run(&edits.hooks, &[Moment::Poststop], &told) {
+            let text = format!("hoist: {error}\n");
+            let _ = self
+                .log
+                .write(Stream::Err, text.as_bytes(), Timestamp::now());
+        }
+    }
+
     /// Writes the standing that [`Life::reap`] has changed, after the last output was read.
     ///
     /// # Errors
     /// [`EngineError`].
     pub(super) fn settle(&mut self) -> Result<()> {
         if self.init.is_none() {
-            let _ = self.log.flush(Timestamp::now());
+            self.log.flush(Timestamp::now());
             self.streams.drop_master();
             if self.restart_at.is_none() {
                 self.take_down();
@@ -473,11 +551,9 @@ impl Life {
         if self.restart_at.is_some_and(|at| now >= at) {
             turn = Turn::Changed;
             self.restart_at = None;
-            if let Err(error) = self.start() {
-                let text = format!("hoist: cannot start the container again: {error}\n");
-                let _ = self
-                    .log
-                    .write(Stream::Err, text.as_bytes(), Timestamp::now());
+            if let Err(error) = self.start_again() {
+                self.log
+                    .note(&format!("cannot start the container again: {error}"));
                 let exit = Exit {
                     code: Some(128),
                     oom: false,
@@ -605,7 +681,7 @@ impl Life {
         let (output, write) = nix::unistd::pipe2(flags).map_err(failed)?;
         let nonblocking = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
         nix::fcntl::fcntl(&output, nonblocking).map_err(failed)?;
-        let null = std::fs::File::open("/dev/null")
+        let null = crate::sys::mount::open_null()
             .map_err(|error| EngineError::failed("open /dev/null", error))?;
         let stdio = BirthStdio::Streams {
             stdin: null.as_fd(),
