@@ -495,10 +495,7 @@ impl Life {
             pid,
         };
         if let Err(error) = runtime::hooks::run(&edits.hooks, &[Moment::Poststop], &told) {
-            let text = format!("hoist: {error}\n");
-            let _ = self
-                .log
-                .write(Stream::Err, text.as_bytes(), Timestamp::now());
+            self.log.note(&error.to_string());
         }
     }
 
