@@ -52,6 +52,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::lifecycle::CASES,
         engine::dependencies::CASES,
         engine::hooks::CASES,
+        engine::replace::CASES,
         engine::commands_at_once::CASES,
         engine::attached::CASES,
         engine::exec::CASES,

@@ -18,6 +18,7 @@ pub mod oneoff;
 mod options;
 mod provide;
 mod report;
+mod rollout;
 mod run;
 mod steps;
 #[cfg(test)]

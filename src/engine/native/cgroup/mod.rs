@@ -30,8 +30,8 @@ pub use device::{DeviceKind, DeviceRule};
 use limits::Write;
 pub use offers::offers;
 use tree::{Hierarchy, failed};
-pub use usage::Usage;
 pub use tree::{Version, version};
+pub use usage::Usage;
 
 /// Directory of all our cgroups when no other is asked for.
 const PARENT: &str = "hoist";
