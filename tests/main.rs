@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod engine;
+mod faults;
 mod fuzz;
 mod harness;
 mod images;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         engine::networks::CASES,
         engine::identity::CASES,
         engine::supervisor::CASES,
+        faults::kill::CASES,
         bad_input::CASES,
         fuzz::CASES,
         bad_input::files::CASES,

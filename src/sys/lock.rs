@@ -1,7 +1,7 @@
 //! Locks on files.
 //!
-//! Order, everywhere: project lock, then store lock, then network lock. A lock that is held may only be
-//! followed by one further to the right. The lock of `image::kept` is waited for by nobody who holds another.
+//! Order, everywhere: project lock, then a volume's, then all volumes', then store lock, then network lock. A lock that
+//! is held may only be followed by one further to the right. The lock of `image::kept` is waited for by nobody who holds another.
 //! Imports: nothing of ours. Source: flock(2).
 
 use std::fs::File;

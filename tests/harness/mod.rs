@@ -13,6 +13,7 @@ pub mod server;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Completion, Failed, Trial};
@@ -32,6 +33,8 @@ pub enum Need {
     Busybox,
     /// A program in `PATH`.
     Program(&'static str),
+    /// To follow the system calls of other processes, on the one kind of processor whose registers the harness knows.
+    Tracing,
     /// The guest with cgroup v2 beside the repository.
     Guest,
     /// The schema of the Compose Specification beside the repository.
@@ -50,6 +53,8 @@ impl Need {
             Self::Program(name) => program(name)
                 .is_none()
                 .then(|| format!("needs {name} in PATH")),
+            Self::Tracing => (!cfg!(target_arch = "x86_64"))
+                .then(|| "follows system calls on x86-64 only".into()),
             Self::Guest => absent(guest()),
             Self::Specification => absent(specification()),
         }
@@ -165,9 +170,13 @@ pub fn within<T>(limit: Duration, what: &str, mut check: impl FnMut() -> Option<
     }
 }
 
-/// The binary under test.
+/// The binary under test: the one just built, or `HOIST_TEST_BINARY`, so that a long run does not mind a new build.
 pub fn hoist() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_hoist"))
+    static OTHER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let other = OTHER.get_or_init(|| std::env::var_os("HOIST_TEST_BINARY").map(PathBuf::from));
+    other
+        .as_deref()
+        .unwrap_or(Path::new(env!("CARGO_BIN_EXE_hoist")))
 }
 
 /// The repository.
