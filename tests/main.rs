@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         engine::identity::CASES,
         engine::supervisor::CASES,
         faults::kill::CASES,
+        faults::errors::CASES,
         bad_input::CASES,
         fuzz::CASES,
         bad_input::files::CASES,

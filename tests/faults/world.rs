@@ -6,8 +6,6 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use nix::errno::Errno;
-
 use super::trace::{self, Fault, Traced};
 use crate::harness::leftovers::children;
 use crate::harness::{Sandbox, http};
@@ -84,7 +82,13 @@ impl World {
 
     /// The project is up, as it should be, without another `up`.
     pub fn is_up(&self) -> Result<(), String> {
-        let rows = self.hoist.ps();
+        let ps = self.hoist.run("ps --all --format json");
+        if ps.code != 0 {
+            return Err(format!("`ps` fails: {}", ps.story()));
+        }
+        let mut rows = self.hoist.ps();
+        // A container of a killed `run` stays until `down --remove-orphans`, as the reference's does.
+        rows.retain(|row| !row["Labels"].as_str().unwrap_or_default().contains("oneoff=True"));
         if rows.len() != 2 || rows.iter().any(|row| row["State"] != "running") {
             return Err(format!("not both run: {rows:?}"));
         }
@@ -94,7 +98,7 @@ impl World {
         if seen.code != 0 || seen.out != want {
             return Err(format!("not whole inside: {}", seen.story()));
         }
-        let port = self.hoist.ok("port a 80").out;
+        let port = self.hoist.run("port a 80").out;
         let address = port
             .trim()
             .parse()
@@ -210,12 +214,3 @@ impl Report {
         );
     }
 }
-
-/// Errors that a call may meet on a machine that is full or broken.
-pub const ERRORS: [Errno; 5] = [
-    Errno::ENOSPC,
-    Errno::EIO,
-    Errno::EROFS,
-    Errno::ENOMEM,
-    Errno::EMFILE,
-];

@@ -383,7 +383,9 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        let left = self.sweep();
+        // A panic on top of another would end the whole program.
+        let left = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.sweep()));
+        let left = left.unwrap_or_else(|_| vec!["a teardown that failed".to_owned()]);
         if left.is_empty() && std::env::var_os("HOIST_TEST_KEEP").is_none() {
             // Left for a look when it fails.
             let _ = std::fs::remove_dir_all(&self.root);

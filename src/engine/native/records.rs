@@ -175,7 +175,7 @@ impl Found {
             stopped: false,
         });
         let mut found = Self {
-            supervised: is_supervised(&dir),
+            supervised: is_supervised(&dir)?,
             dir,
             record,
             standing,
@@ -284,9 +284,14 @@ impl Found {
 }
 
 /// Whether a live supervisor holds the container's lock.
-fn is_supervised(dir: &ContainerDir) -> bool {
+///
+/// # Errors
+/// [`EngineError::Failed`]: a container must not get a second supervisor because a look at the first one failed.
+fn is_supervised(dir: &ContainerDir) -> Result<bool> {
     // Its file is only looked for, never made: the directory may be on its way out.
-    Lock::is_held(&dir.lock()).unwrap_or(false)
+    let lock = dir.lock();
+    Lock::is_held(&lock)
+        .map_err(|error| EngineError::failed(format!("look at {}", lock.display()), error))
 }
 
 /// Ids of a project's containers.
