@@ -7,6 +7,7 @@
 #![expect(unreachable_pub, reason = "a program has nobody who could reach in")]
 
 mod bad_input;
+mod effects;
 mod engine;
 mod faults;
 mod fuzz;
@@ -27,8 +28,17 @@ fn main() -> ExitCode {
     }
     harness::collect_panics();
     let arguments = libtest_mimic::Arguments::from_args();
+    let trials = cases().map(harness::Case::trial).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    harness::image::clean_up();
+    conclusion.exit_code()
+}
+
+/// All cases.
+fn cases() -> impl Iterator<Item = harness::Case> {
     let lists: &[&[harness::Case]] = &[
         repo::CASES,
+        effects::CASES,
         model::config::CASES,
         model::errors::CASES,
         model::explain::CASES,
@@ -41,6 +51,8 @@ fn main() -> ExitCode {
         images::pull::CASES,
         engine::lifecycle::CASES,
         engine::dependencies::CASES,
+        engine::hooks::CASES,
+        engine::commands_at_once::CASES,
         engine::attached::CASES,
         engine::exec::CASES,
         engine::files::CASES,
@@ -55,13 +67,5 @@ fn main() -> ExitCode {
         ml_workspace::CASES,
         vm::CASES,
     ];
-    let trials = lists
-        .iter()
-        .copied()
-        .flatten()
-        .map(|case| case.trial())
-        .collect();
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    harness::image::clean_up();
-    conclusion.exit_code()
+    lists.iter().copied().flatten().copied()
 }

@@ -11,6 +11,7 @@
 
 mod error;
 mod files;
+mod hooks;
 mod images;
 mod observe;
 pub mod oneoff;
@@ -29,17 +30,18 @@ use crate::base::event::{Event, EventSink};
 use crate::base::name::ProjectName;
 use crate::compose::model::{Project, PullPolicy};
 use crate::engine::sandbox::Sandbox;
-use crate::engine::{Cancel, Engine, Roots};
+use crate::engine::{Cancel, Engine, Holder, Roots};
 use crate::image::store::Store;
 pub use crate::plan::Plan;
+use crate::plan::action::Action;
 use crate::plan::{BuildTweaks, down, reconcile, views};
 
-pub use crate::plan::policy::{BuildChoice, Recreate, Rmi};
+pub use crate::plan::policy::{BuildChoice, ImagePolicy, Recreate, Rmi, UpPolicy};
 pub use error::{ApplyError, Note};
 pub use observe::observe_project;
 pub use options::{
-    BuildOptions, DownOptions, KillOptions, PullOptions, RmOptions, RunOptions, StopOptions,
-    UpOptions,
+    BuildOptions, DownOptions, KillOptions, PullOptions, RmOptions, RunOptions, StartOptions,
+    StopOptions, UpOptions,
 };
 pub use run::{Final, Outcome, run};
 
@@ -75,20 +77,46 @@ impl std::fmt::Debug for Context {
     }
 }
 
+impl Context {
+    /// The same, with events sent elsewhere.
+    #[must_use]
+    pub fn telling(&self, events: Arc<dyn EventSink>) -> Self {
+        Self {
+            engine: Arc::clone(&self.engine),
+            store: Arc::clone(&self.store),
+            sandbox: Arc::clone(&self.sandbox),
+            events,
+            cancel: self.cancel.clone(),
+            env: self.env.clone(),
+            roots: self.roots.clone(),
+            parallel: self.parallel,
+            host_ca: self.host_ca.clone(),
+            trust_host_ca: self.trust_host_ca,
+        }
+    }
+}
+
 /// Takes the lock of a project for as long as the value lives.
 ///
 /// # Errors
-/// The engine's, when the lock can't be taken.
+/// The engine's, when the lock can't be taken; [`ApplyError::cancelled`] when the user did not want to wait.
 pub fn lock(context: &Context, project: &ProjectName) -> Result<Box<dyn Send>, ApplyError> {
-    let waiting = |pid: i32| {
-        let text = format!("waiting for another hoist command on `{project}` (pid {pid})");
+    let waiting = |holder: &Holder| {
+        let who = match &holder.command {
+            Some(command) => format!("`{command}`"),
+            None => "another hoist command".to_owned(),
+        };
+        let pid = holder.pid.map(|pid| format!(" (pid {pid})"));
+        let pid = pid.unwrap_or_default();
+        let text = format!("waiting for {who}{pid} to finish with project {project}");
         context.events.send(Event::Notice(text));
     };
-    Ok(context.engine.lock(project, &waiting)?)
+    let lock = context.engine.lock(project, &context.cancel, &waiting)?;
+    lock.ok_or_else(ApplyError::cancelled)
 }
 
 /// Plans `up`: whatever makes the selected services be as the project says. `create` is the same with
-/// [`UpOptions::start`] off.
+/// [`UpPolicy::create_only`].
 ///
 /// # Errors
 /// Faults in the project that only show beside the image or the engine's state; engine failures.
@@ -99,7 +127,7 @@ pub fn plan_up(
 ) -> Result<Plan, ApplyError> {
     let desired = observe::desired(context, project, options)?;
     let world = observe::world(context, &project.name, Some(project))?;
-    let mut plan = reconcile::reconcile(desired, &world, &options.policy())?;
+    let mut plan = reconcile::reconcile(desired, &world, &options.policy)?;
     plan.quiet_pull = options.quiet_pull;
     plan.quiet_build = options.quiet_build;
     Ok(plan)
@@ -116,7 +144,7 @@ pub fn plan_down(
     options: &DownOptions,
 ) -> Result<Plan, ApplyError> {
     let world = observe::world(context, name, project)?;
-    Ok(down::down(name, project, &world, &options.policy()))
+    Ok(down::down(name, project, &world, options))
 }
 
 /// Plans `build`.
@@ -153,7 +181,10 @@ pub fn plan_pull(
         context,
         project,
         &UpOptions {
-            pull,
+            images: ImagePolicy {
+                pull,
+                ..ImagePolicy::default()
+            },
             ..UpOptions::default()
         },
     )?;
@@ -173,13 +204,7 @@ pub fn plan_stop(
     options: &StopOptions,
 ) -> Result<Plan, ApplyError> {
     let world = observe::world(context, name, project)?;
-    Ok(views::stop(
-        name,
-        project,
-        &world,
-        &options.services,
-        options.timeout,
-    )?)
+    Ok(views::stop(name, project, &world, options)?)
 }
 
 /// Plans `start`: existing containers that do not run, dependencies first, conditions waited for.
@@ -190,16 +215,11 @@ pub fn plan_start(
     context: &Context,
     name: &ProjectName,
     project: Option<&Project>,
-    options: &UpOptions,
+    options: &StartOptions,
 ) -> Result<Plan, ApplyError> {
     let world = observe::world(context, name, project)?;
-    Ok(views::start(
-        name,
-        project,
-        &world,
-        &options.services,
-        options.wait,
-    )?)
+    let plan = views::start(name, project, &world, options)?;
+    wanted(context, project, plan)
 }
 
 /// Plans `restart`: stop and start of existing containers, with dependents that ask for it.
@@ -213,7 +233,24 @@ pub fn plan_restart(
     options: &StopOptions,
 ) -> Result<Plan, ApplyError> {
     let world = observe::world(context, name, project)?;
-    Ok(views::restart(name, project, &world, options.view())?)
+    let plan = views::restart(name, project, &world, options)?;
+    wanted(context, project, plan)
+}
+
+/// The same plan with what its containers of `pre_start` are made from, if it has some.
+fn wanted(
+    context: &Context,
+    project: Option<&Project>,
+    mut plan: Plan,
+) -> Result<Plan, ApplyError> {
+    let makes = |action: &Action| matches!(action, Action::PreStart { .. });
+    if let Some(project) = project
+        && plan.steps.nodes().any(|(_, step)| makes(&step.action))
+    {
+        let options = UpOptions::default();
+        plan.desired = Some(Arc::new(observe::desired(context, project, &options)?));
+    }
+    Ok(plan)
 }
 
 /// Plans `rm`: containers that do not run; with [`RmOptions::stop`] all of them.
@@ -227,7 +264,7 @@ pub fn plan_rm(
     options: &RmOptions,
 ) -> Result<Plan, ApplyError> {
     let world = observe::world(context, name, project)?;
-    Ok(views::rm(name, project, &world, &options.view())?)
+    Ok(views::rm(name, project, &world, options)?)
 }
 
 /// Plans `kill`.
@@ -241,5 +278,5 @@ pub fn plan_kill(
     options: &KillOptions,
 ) -> Result<Plan, ApplyError> {
     let world = observe::world(context, name, project)?;
-    Ok(views::kill(name, project, &world, &options.view())?)
+    Ok(views::kill(name, project, &world, options)?)
 }

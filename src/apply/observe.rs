@@ -15,7 +15,6 @@ use crate::engine::state::Observed;
 use crate::plan::World;
 use crate::plan::desired::{Desired, Facts};
 use crate::plan::images::{Fetch, ImageFacts, WantedImage, image_name, wanted};
-use crate::plan::policy::ImagePolicy;
 use crate::plan::{cause::Cause, hash};
 
 /// One picture of a project.
@@ -82,10 +81,7 @@ pub(super) fn desired(
     options: &UpOptions,
 ) -> Result<Desired, ApplyError> {
     let mut faults = Diagnostics::default();
-    let policy = ImagePolicy {
-        build: options.build,
-        pull: options.pull,
-    };
+    let policy = options.images;
     let mut facts = files::facts(project, &mut faults);
     facts.containers = foreign_containers(context, project)?;
     let mut known: BTreeMap<String, Option<ImageFacts>> = BTreeMap::new();
@@ -112,7 +108,7 @@ pub(super) fn desired(
                 continue;
             }
         };
-        let every = options
+        let every = policy
             .pull
             .or_else(|| service.pull_policy.as_ref().map(|policy| policy.value));
         let stale = match every {
@@ -123,7 +119,7 @@ pub(super) fn desired(
             Ok(image) => drop(wanted_images.insert(service.name.clone(), image)),
             Err(fault) => faults.push(*fault),
         }
-        mount_images(service, &mut facts, &mut resolve)?;
+        mount_images(project, service, &mut facts, &mut resolve)?;
     }
     if faults.has_errors() {
         return Err(ApplyError::faults(faults, &project.sources));
@@ -146,15 +142,26 @@ pub(super) fn desired(
     })
 }
 
+/// Images that a service needs beside its own.
 fn mount_images(
+    project: &Project,
     service: &Service,
     facts: &mut Facts,
     resolve: &mut dyn FnMut(&str) -> Result<Option<ImageFacts>, ApplyError>,
 ) -> Result<(), ApplyError> {
-    for mount in &service.volumes {
-        let VolumeSource::Image { image, .. } = &mount.value.source else {
-            continue;
-        };
+    let mounts = service.volumes.iter();
+    let mounts = mounts.filter_map(|mount| match &mount.value.source {
+        VolumeSource::Image { image, .. } => Some(image),
+        _ => None,
+    });
+    let inits = service.pre_start.iter();
+    let inits = inits.filter_map(|init| init.value.image.as_ref().map(|image| &image.value));
+    // What a service of the project builds is there once it was built.
+    let built = |image: &&String| {
+        let mut builds = project.services.values().filter(|s| s.build.is_some());
+        builds.any(|service| image_name(&project.name, service) == **image)
+    };
+    for image in mounts.chain(inits.filter(|image| !built(image))) {
         let here = resolve(image)?;
         let fetch = here.is_none().then_some((Fetch::Pull, Cause::Missing));
         let wanted = WantedImage {

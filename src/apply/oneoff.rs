@@ -19,6 +19,7 @@ use crate::plan::action::{Action, Step, WaitFor, When, Who};
 use crate::plan::cause::Cause;
 use crate::plan::desired::{Desired, Peer, Replica};
 use crate::plan::images::{Fetch, ImageFacts};
+use crate::plan::policy::{ImagePolicy, UpPolicy};
 use crate::plan::{Plan, hash, reconcile};
 
 /// A container of `run`, created and not started.
@@ -77,11 +78,16 @@ fn plan(
         service.scale = 0;
     }
     let up = UpOptions {
-        services: vec![asked.name.to_string()],
-        build: options.build,
-        pull: options.pull,
-        remove_orphans: options.remove_orphans,
-        ignore_orphans: options.ignore_orphans,
+        policy: UpPolicy {
+            services: vec![asked.name.to_string()],
+            remove_orphans: options.remove_orphans,
+            ignore_orphans: options.ignore_orphans,
+            ..UpPolicy::default()
+        },
+        images: ImagePolicy {
+            build: options.build,
+            pull: options.pull,
+        },
         ..UpOptions::default()
     };
     let desired = observe::desired(context, &around, &up)?;
@@ -91,7 +97,7 @@ fn plan(
         .observed
         .containers
         .retain(|c| crate::plan::labels::service(c).as_ref() != Some(&asked.name));
-    let mut plan = reconcile::reconcile(desired, &world, &up.policy())?;
+    let mut plan = reconcile::reconcile(desired, &world, &up.policy)?;
     plan.quiet_pull = options.quiet_pull;
     plan.quiet_build = options.quiet_build;
     if !options.no_deps {

@@ -104,6 +104,8 @@ impl Run<'_> {
                 let id = self.id(who)?;
                 Ok(self.context.engine.rename(&id, &who.name)?)
             }
+            Action::PreStart { who, at } => self.pre_start(who, *at),
+            Action::Hook { who, hook } => self.hook(who, hook),
             Action::Wait {
                 who,
                 until,
@@ -169,7 +171,7 @@ impl Run<'_> {
         result
     }
 
-    fn id(&self, who: &Who) -> Result<ContainerId, ApplyError> {
+    pub(super) fn id(&self, who: &Who) -> Result<ContainerId, ApplyError> {
         let id = who.id.clone().or_else(|| self.find(who)?.id);
         id.ok_or_else(|| ApplyError::new(format!("container {} is not there", who.name)))
     }
@@ -227,14 +229,14 @@ impl Run<'_> {
         })
     }
 
-    fn desired(&self) -> Result<&Desired, ApplyError> {
+    pub(super) fn desired(&self) -> Result<&Desired, ApplyError> {
         self.plan
             .desired
             .as_deref()
             .ok_or_else(|| ApplyError::new("the plan wants no container"))
     }
 
-    fn service<'d>(
+    pub(super) fn service<'d>(
         &self,
         desired: &'d Desired,
         name: &crate::base::name::ServiceName,
@@ -465,10 +467,20 @@ pub(super) fn make(
     if found.has_errors() {
         return Err(ApplyError::faults(found, &desired.project.sources));
     }
-    if service.trust_host_ca {
-        trust(&mut spec, super::images::host_ca(context, service)?);
-    }
+    trust_host(context, service, &mut spec)?;
     Ok(spec)
+}
+
+/// Shows a container the host's CA bundle where its service asks for it.
+pub(super) fn trust_host(
+    context: &Context,
+    service: &Service,
+    spec: &mut ContainerSpec,
+) -> Result<(), ApplyError> {
+    if service.trust_host_ca {
+        trust(spec, super::images::host_ca(context, service)?);
+    }
+    Ok(())
 }
 
 /// Shows a container the host's CA bundle; variables that it sets itself stay as they are.

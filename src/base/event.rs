@@ -64,6 +64,13 @@ pub enum Event {
         /// What happened to it.
         what: BuildStep,
     },
+    /// A line that a hook printed. Only those who look at the containers' output want it.
+    Output {
+        /// Whose: `web-1 ->`.
+        source: String,
+        /// The line, without the line end.
+        line: String,
+    },
     /// A line for the user that belongs to nothing above.
     Notice(String),
     /// A warning for the user that belongs to nothing above.

@@ -10,6 +10,7 @@ pub mod diag;
 pub mod env;
 pub mod event;
 pub mod gitref;
+pub mod kernel;
 pub mod key;
 pub mod name;
 pub mod scalar;

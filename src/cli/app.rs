@@ -340,16 +340,8 @@ impl App {
     /// The same context for a second run: with another display, and not cancelled.
     pub fn again(&self, context: &Context, progress: &Arc<Progress>) -> Context {
         Context {
-            engine: Arc::clone(&context.engine),
-            store: Arc::clone(&context.store),
-            sandbox: Arc::clone(&context.sandbox),
-            events: Arc::clone(progress) as Arc<dyn crate::base::event::EventSink>,
             cancel: Cancel::default(),
-            env: context.env.clone(),
-            roots: context.roots.clone(),
-            parallel: context.parallel,
-            host_ca: context.host_ca.clone(),
-            trust_host_ca: context.trust_host_ca,
+            ..context.telling(Arc::clone(progress) as Arc<dyn crate::base::event::EventSink>)
         }
     }
 

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventSink};
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::state::{ObservedContainer, State};
 use crate::engine::{Cancel, Engine, EngineError, LogEnd, LogQuery, LogRecord};
@@ -94,8 +95,45 @@ pub fn screen_name(project: &ProjectName, name: &str) -> String {
 /// Follows all containers of a scope until `done`; the channel closes when everything has been told.
 pub fn follow(engine: Arc<dyn Engine>, scope: Scope, done: Cancel) -> Receiver<Message> {
     let (sender, receiver) = channel();
-    thread::spawn(move || discover(&engine, &scope, &done, &sender));
+    follow_into(engine, scope, done, sender);
     receiver
+}
+
+/// As [`follow`], into a channel that others use too.
+pub fn follow_into(engine: Arc<dyn Engine>, scope: Scope, done: Cancel, sender: Sender<Message>) {
+    thread::spawn(move || discover(&engine, &scope, &done, &sender));
+}
+
+/// Shows what hooks print among the containers' lines, and hands other events on.
+pub struct HookLines {
+    /// Takes the other events.
+    pub beside: Arc<dyn EventSink>,
+    /// Takes the lines.
+    pub lines: Sender<Message>,
+}
+
+impl std::fmt::Debug for HookLines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HookLines").finish_non_exhaustive()
+    }
+}
+
+impl EventSink for HookLines {
+    fn send(&self, event: Event) {
+        let Event::Output { source, line } = event else {
+            return self.beside.send(event);
+        };
+        let record = LogRecord {
+            time: Timestamp::now(),
+            stderr: false,
+            line: format!("{line}\n").into_bytes(),
+        };
+        // Nobody looks any more when the command ends.
+        let _ = self.lines.send(Message::Line {
+            name: source,
+            record,
+        });
+    }
 }
 
 /// Starts a reader for each container that appears.

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
@@ -139,6 +140,77 @@ pub fn attached(socket: &OwnedFd, input: bool) -> io::Result<Option<i32>> {
             };
             // The container may have ended already; its exit code is still to come.
             input_open = send_frame(socket, kind, bytes).is_ok() && count > 0;
+        }
+    }
+}
+
+/// Copies this command's input to a pipe until either ends.
+pub fn input(pipe: &OwnedFd) {
+    let stdin = io::stdin();
+    let mut buffer = vec![0; BLOCK];
+    loop {
+        match read(&stdin, &mut buffer) {
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => {
+                if wait(&mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)]).is_err() {
+                    return;
+                }
+            }
+            Ok(0) | Err(_) => return,
+            Ok(count) => {
+                let bytes = buffer.get(..count).unwrap_or_default();
+                // A process that reads no more, or is no more, needs nothing.
+                if all(pipe.as_fd(), bytes).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Copies two pipes to this command's output until `ended` hangs up; what is in them by then comes along.
+///
+/// # Errors
+/// The system's. An output that is closed is no error: its pipe is closed, too, so that the writer learns of it.
+pub fn outputs(output: OwnedFd, error: OwnedFd, ended: &OwnedFd) -> io::Result<()> {
+    let (stdout, stderr) = (io::stdout(), io::stderr());
+    let mut open = [
+        Some((output, stdout.as_fd())),
+        Some((error, stderr.as_fd())),
+    ];
+    for (pipe, _) in open.iter().flatten() {
+        nix::fcntl::fcntl(pipe, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    }
+    let mut buffer = vec![0; BLOCK];
+    loop {
+        let pipes = open.iter().flatten();
+        let mut fds: Vec<PollFd<'_>> = pipes
+            .map(|(pipe, _)| PollFd::new(pipe.as_fd(), PollFlags::POLLIN))
+            .collect();
+        fds.push(PollFd::new(ended.as_fd(), PollFlags::POLLIN));
+        wait(&mut fds)?;
+        // Looked at before the pipes are: all that was written before the end is in them.
+        let last = ready(&fds, fds.len() - 1);
+        drop(fds);
+        for place in &mut open {
+            while let Some((pipe, to)) = place {
+                match read(&*pipe, &mut buffer) {
+                    Err(Errno::EINTR) => {}
+                    Err(Errno::EAGAIN) => break,
+                    Ok(0) | Err(_) => *place = None,
+                    Ok(count) => {
+                        let bytes = buffer.get(..count).unwrap_or_default();
+                        if all(*to, bytes).is_err() {
+                            *place = None;
+                        } else if !last {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        if last {
+            return Ok(());
         }
     }
 }

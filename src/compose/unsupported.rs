@@ -69,9 +69,6 @@ const KEYS: &[(&str, &str)] = &[
         "services.*.networks.*.link_local_ips",
         "the addresses are not added",
     ),
-    ("services.*.post_start", "the hooks do not run"),
-    ("services.*.pre_start", "the hooks do not run"),
-    ("services.*.pre_stop", "the hooks do not run"),
     ("services.*.provider", "nothing is provided"),
     ("services.*.runtime", "hoist runs the container itself"),
     (
@@ -89,23 +86,14 @@ const KEYS: &[(&str, &str)] = &[
     ("secrets.*.driver", "the secret has no content"),
 ];
 
-/// Keys with one value that is acted on.
-const VALUES: &[(&str, &str, &str)] = &[(
-    "services.*.userns_mode",
-    "host",
-    "the container stays in the engine's user namespace",
-)];
-
-/// A row of the tables whose path is looked for step by step.
+/// A row of the table whose path is looked for step by step.
 struct Row {
     steps: Vec<&'static str>,
     effect: &'static str,
-    /// The value that is acted on.
-    good: Option<&'static str>,
 }
 
 impl Row {
-    fn new(path: &'static str, effect: &'static str, good: Option<&'static str>) -> Self {
+    fn new(path: &'static str, effect: &'static str) -> Self {
         let part = |part: &'static str| {
             let name = part.trim_end_matches("[]");
             let items = std::iter::repeat_n("[]", (part.len() - name.len()) / 2);
@@ -114,7 +102,6 @@ impl Row {
         Self {
             steps: path.split('.').flat_map(part).collect(),
             effect,
-            good,
         }
     }
     /// Whether a key may stand at a depth.
@@ -136,12 +123,8 @@ enum Step<'k> {
 
 /// Reports the keys of the table that a project uses.
 pub(super) fn warn(root: &Entries, diags: &mut Diagnostics) {
-    let keys = KEYS
-        .iter()
-        .map(|(path, effect)| Row::new(path, effect, None));
-    let values = VALUES.iter();
-    let values = values.map(|(path, good, effect)| Row::new(path, effect, Some(good)));
-    let rows: Vec<Row> = keys.chain(values).collect();
+    let rows = KEYS.iter().map(|(path, effect)| Row::new(path, effect));
+    let rows: Vec<Row> = rows.collect();
     let rows: Vec<&Row> = rows.iter().collect();
     let mut walk = Walk {
         diags,
@@ -176,9 +159,7 @@ impl Walk<'_> {
 
     fn node(&mut self, node: &Node, rows: &[&Row]) {
         let depth = self.path.0.len();
-        let known = rows.iter().find(|row| {
-            row.steps.len() == depth && (row.good.is_none() || row.good != node.as_text())
-        });
+        let known = rows.iter().find(|row| row.steps.len() == depth);
         if let Some(row) = known {
             if !is_empty(node) {
                 self.diags.push(warning(node, &self.path, row.effect));
@@ -243,8 +224,7 @@ mod tests {
 
     #[test]
     fn each_path_of_the_table_leads_to_a_key() {
-        let paths = KEYS.iter().map(|(path, _)| *path);
-        for path in paths.chain(VALUES.iter().map(|(path, ..)| *path)) {
+        for (path, _) in KEYS {
             let mut shape = Some(&PROJECT);
             for name in path.split('.').filter(|name| *name != "*") {
                 let name = name.trim_end_matches("[]");

@@ -197,6 +197,11 @@ pub trait ExecSession: Send {
     /// # Errors
     /// [`EngineError`] when the container's supervisor is lost before the end.
     fn wait(&mut self) -> Result<i32>;
+    /// As [`ExecSession::wait`], but at most so long; `None` when it runs on.
+    ///
+    /// # Errors
+    /// As [`ExecSession::wait`].
+    fn wait_for(&mut self, limit: Duration) -> Result<Option<i32>>;
     /// Sends it a signal.
     ///
     /// # Errors
@@ -323,11 +328,25 @@ pub trait Engine: Send + Sync {
     fn logs(&self, id: &ContainerId, query: &LogQuery) -> Result<Box<dyn LogStream>>;
 
     /// The lock a command holds while it changes a project. Waits for another command's end;
-    /// `on_wait` is called once if it has to, with the holder's process id.
+    /// `on_wait` is called once if it has to. `None` when `cancel` was used before it had it.
     ///
     /// # Errors
     /// [`EngineError::Failed`].
-    fn lock(&self, project: &ProjectName, on_wait: &dyn Fn(i32)) -> Result<Box<dyn Send>>;
+    fn lock(
+        &self,
+        project: &ProjectName,
+        cancel: &Cancel,
+        on_wait: &dyn Fn(&Holder),
+    ) -> Result<Option<Box<dyn Send>>>;
+}
+
+/// Who holds a project's lock, as far as it can be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: Option<i32>,
+    /// Its command line: `hoist -p demo up`.
+    pub command: Option<String>,
 }
 
 /// Whether [`Engine::remove`] kills a running container first.

@@ -189,7 +189,7 @@ pub struct Namespaces {
     /// PID namespace.
     pub pid: Share,
     /// IPC namespace.
-    pub ipc: Share,
+    pub ipc: Ipc,
     /// UTS namespace; `Container` is not allowed here.
     pub uts: Share,
     /// Cgroup namespace; private unless `Host`.
@@ -207,6 +207,34 @@ pub enum Share {
     Host,
     /// Another container's.
     Container(ContainerId),
+}
+
+/// Whose System V and POSIX queues, semaphores and shared memory a container uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ipc {
+    /// Its own, which no other container joins.
+    #[default]
+    Own,
+    /// Its own, which others may join.
+    Shareable,
+    /// Its own, without `/dev/shm`.
+    None,
+    /// The host's.
+    Host,
+    /// Another container's.
+    Container(ContainerId),
+}
+
+impl Ipc {
+    /// Whether the namespace is made for this container.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Own | Self::Shareable | Self::None)
+    }
+    /// Whether another container may join it.
+    pub fn is_shared(&self) -> bool {
+        !matches!(self, Self::Own | Self::None)
+    }
 }
 
 /// Where a container is reached.
@@ -327,6 +355,9 @@ pub struct Security {
     pub apparmor: Option<String>,
     /// Whether `/proc` and `/sys` are neither masked nor read-only.
     pub unmask_system_paths: bool,
+    /// Whether its own cgroup can be written to from inside.
+    #[serde(default)]
+    pub writable_cgroups: bool,
 }
 
 /// System call filter.

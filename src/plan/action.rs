@@ -1,11 +1,12 @@
 //! What a plan consists of: actions with exactly the fields each needs, and what their edges wait for.
 //!
-//! Imports: `base`, `engine::spec`, `cause`.
+//! Imports: `base`, `engine::spec`, `cause`, `hooks`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::cause::Cause;
+use super::hooks::Hook;
 use crate::base::name::{ContainerId, ServiceName};
 use crate::base::scalar::Signal;
 use crate::engine::spec::{NetworkSpec, VolumeSpec};
@@ -155,6 +156,20 @@ pub enum Action {
         /// It.
         who: Who,
     },
+    /// Runs a container of `pre_start` to its end.
+    PreStart {
+        /// The container it comes before.
+        who: Who,
+        /// Which entry of `pre_start`, from 0.
+        at: usize,
+    },
+    /// Runs a command in a container, after its start or before its stop.
+    Hook {
+        /// The container.
+        who: Who,
+        /// The command.
+        hook: Box<Hook>,
+    },
     /// Stops a container.
     Stop {
         /// It.
@@ -206,6 +221,8 @@ impl Action {
             Self::Replace { .. } => "replace",
             Self::Rename { .. } => "rename",
             Self::Start { .. } => "start",
+            Self::PreStart { .. } => "pre_start",
+            Self::Hook { hook, .. } => hook.moment.key(),
             Self::Stop { .. } => "stop",
             Self::Kill { .. } => "kill",
             Self::Wait { .. } => "wait",
@@ -239,6 +256,8 @@ impl Action {
             | Self::Replace { who, .. }
             | Self::Rename { who }
             | Self::Start { who }
+            | Self::PreStart { who, .. }
+            | Self::Hook { who, .. }
             | Self::Stop { who, .. }
             | Self::Kill { who, .. }
             | Self::Remove { who, .. }
@@ -248,8 +267,13 @@ impl Action {
     }
     /// What it is about, as plan texts name it: `web/1`, `network demo_default`.
     pub fn subject(&self) -> String {
+        let hook = match self {
+            Self::PreStart { at, .. } => format!(" [{at}]"),
+            Self::Hook { hook, .. } => format!(" [{}]", hook.at),
+            _ => String::new(),
+        };
         match self.who() {
-            Some(who) => format!("{}/{}", who.service, who.number),
+            Some(who) => format!("{}/{}{hook}", who.service, who.number),
             None => format!("{} {}", self.kind(), self.name()),
         }
     }

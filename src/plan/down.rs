@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::action::{Action, Step, When};
 use super::cause::Cause;
+use super::hooks::{self, Moment};
 use super::images::image_name;
 use super::order::Needs;
 use super::policy::{DownPolicy, Rmi};
@@ -87,8 +88,12 @@ fn belongs(
     policy: &DownPolicy,
 ) -> Option<Cause> {
     let service = labels::service(container).unwrap_or_default();
+    let named = policy.services.iter().any(|name| name == service.as_str());
+    if labels::is_hook(container) {
+        // Whoever ran it was killed over it.
+        return (named || policy.services.is_empty()).then_some(Cause::Leftover);
+    }
     if !policy.services.is_empty() {
-        let named = policy.services.iter().any(|name| name == service.as_str());
         return (named && !labels::is_oneoff(container)).then_some(Cause::Asked);
     }
     if labels::is_oneoff(container) {
@@ -164,9 +169,8 @@ pub(super) fn stop_all(
     going: &[(&ObservedContainer, Cause)],
     stops: &Stops,
 ) -> Vec<NodeId> {
-    let containers: Vec<ObservedContainer> = going.iter().map(|(c, _)| (*c).clone()).collect();
-    let needs = Needs::read(project, &containers);
-    let order = needs.order(containers.iter().filter_map(labels::service));
+    let needs = Needs::read(project, going.iter().map(|(c, _)| *c));
+    let order = needs.order(going.iter().filter_map(|(c, _)| labels::service(c)));
     let mut last = Vec::new();
     let mut stopping: BTreeMap<ServiceName, Vec<NodeId>> = BTreeMap::new();
     for name in order.iter().rev() {
@@ -187,8 +191,10 @@ pub(super) fn stop_all(
                     who: who.clone(),
                     timeout: stops.timeout,
                 };
+                let hooks = hooks::of_container(project, container, Moment::PreStop);
+                let before = plan.hooks(hooks, &who, (cause, &[]), &dependents);
                 let stop = plan.steps.add(Step::new(action, cause.clone()));
-                for need in &dependents {
+                for need in before.iter().chain(&dependents) {
                     plan.steps.need(stop, *need, When::Done);
                 }
                 nodes.push(stop);

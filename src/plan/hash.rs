@@ -2,7 +2,7 @@
 //!
 //! | counts | does not count |
 //! |---|---|
-//! | every key of the service in the canonical document | `build`, `pull_policy`, `scale`, `deploy.replicas`, `depends_on`, `profiles`, `attach`, `develop` |
+//! | every key of the service in the canonical document | `build`, `pull_policy`, `scale`, `deploy.{replicas,update_config,rollback_config}`, `depends_on`, `profiles`, `attach`, `develop` |
 //! | full names of its networks and volumes | the image behind the name: its id is compared apart |
 //! | content of its configs and secrets, and of a seccomp profile | everything of other services |
 //! | `x-hoist.trust_host_ca` | |
@@ -53,7 +53,9 @@ pub fn of_service(project: &Project, service: &Service, facts: &Facts) -> SpecHa
         document.shift_remove(key);
     }
     if let Some(Value::Object(deploy)) = document.get_mut("deploy") {
-        deploy.shift_remove("replicas");
+        for key in ["replicas", "update_config", "rollback_config"] {
+            deploy.shift_remove(key);
+        }
         if deploy.is_empty() {
             document.shift_remove("deploy");
         }
@@ -151,6 +153,12 @@ fn canonical(value: &Value, masked: bool) -> Value {
 
 fn mask(text: &str) -> String {
     format!("sha256:{}", Digest::of(text.as_bytes()).short())
+}
+
+/// Whether a `NAME=value` of the document has a digest in place of its value.
+pub(super) fn is_masked(entry: &str) -> bool {
+    let parts = entry.split_once('=');
+    parts.is_some_and(|(name, value)| is_secret(name) && is_mask(value))
 }
 
 fn is_mask(text: &str) -> bool {

@@ -17,6 +17,8 @@ pub const NUMBER: &str = "com.docker.compose.container-number";
 pub const ONEOFF: &str = "com.docker.compose.oneoff";
 /// The random part of a one-off's name.
 pub const SLUG: &str = "com.docker.compose.slug";
+/// What a container runs for another one: `pre_start`.
+pub const HOOK: &str = "com.docker.compose.hook";
 /// The project directory.
 pub const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
 /// The compose files, with commas between.
@@ -59,6 +61,11 @@ pub fn is_oneoff(container: &ObservedContainer) -> bool {
         .labels
         .get(ONEOFF)
         .is_some_and(|v| v.eq_ignore_ascii_case("true"))
+}
+
+/// Whether it is a container of `pre_start`.
+pub fn is_hook(container: &ObservedContainer) -> bool {
+    container.labels.contains_key(HOOK)
 }
 
 /// `created`, `exited (3)`: a state with its exit code.

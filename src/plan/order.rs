@@ -28,7 +28,10 @@ pub(super) struct Needs(BTreeMap<ServiceName, Vec<Need>>);
 
 impl Needs {
     /// From the project; services it does not have, from their containers' labels.
-    pub(super) fn read(project: Option<&Project>, containers: &[ObservedContainer]) -> Self {
+    pub(super) fn read<'c>(
+        project: Option<&Project>,
+        containers: impl IntoIterator<Item = &'c ObservedContainer>,
+    ) -> Self {
         let mut all = BTreeMap::new();
         for service in project.iter().flat_map(|project| project.services.values()) {
             let needs = service.depends_on.iter().map(|(name, need)| Need {

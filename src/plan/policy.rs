@@ -49,27 +49,28 @@ pub enum Rmi {
     All,
 }
 
-/// How `up` decides.
+/// How `up` and `create` decide.
 #[derive(Debug, Clone, Default)]
 pub struct UpPolicy {
-    /// Services named on the command line; empty is all.
+    /// Services named on the command line; empty is all. Others of the project are dependencies.
     pub services: Vec<String>,
-    /// All services the files declare, selected or not.
+    /// All services the files declare, selected or not. Containers of others are orphans; when it is empty
+    /// and `services` is not, nothing is taken for one.
     pub declared: Vec<String>,
-    /// For named services.
+    /// Which existing containers are replaced; for dependencies see `recreate_deps`.
     pub recreate: Recreate,
-    /// Dependencies are replaced in any case.
+    /// `--always-recreate-deps`: dependencies of named services are replaced in any case.
     pub recreate_deps: bool,
-    /// Anonymous volumes are not handed on.
+    /// `-V`: anonymous volumes are not handed on.
     pub renew_anonymous: bool,
     /// Replaces every container's own stop grace period.
     pub timeout: Option<Duration>,
     /// Orphans are removed.
     pub remove_orphans: bool,
-    /// Orphans are not even warned about.
+    /// Orphans are not even warned about (`COMPOSE_IGNORE_ORPHANS`).
     pub ignore_orphans: bool,
-    /// Containers are started.
-    pub start: bool,
+    /// Containers are made but not started (`create`, `--no-start`).
+    pub create_only: bool,
     /// The end is waited for.
     pub wait: bool,
     /// How long at most.
@@ -106,20 +107,31 @@ pub struct DownPolicy {
     pub rmi: Option<Rmi>,
 }
 
-/// How `restart` decides.
-#[derive(Debug, Clone, Copy)]
-pub struct RestartView<'a> {
+/// How `stop` and `restart` decide.
+#[derive(Debug, Clone, Default)]
+pub struct StopPolicy {
     /// Only these services; empty is all.
-    pub services: &'a [String],
+    pub services: Vec<String>,
     /// Replaces every container's own stop grace period.
     pub timeout: Option<Duration>,
-    /// Dependents that ask for it are restarted too.
-    pub dependents: bool,
+    /// `restart --no-deps`: dependents that ask for a restart are left alone.
+    pub no_deps: bool,
+}
+
+/// How `start` decides.
+#[derive(Debug, Clone, Default)]
+pub struct StartPolicy {
+    /// Only these services; empty is all.
+    pub services: Vec<String>,
+    /// The end is waited for: all run, or are healthy where they have a probe.
+    pub wait: bool,
+    /// How long at most.
+    pub wait_timeout: Option<Duration>,
 }
 
 /// How `rm` decides.
 #[derive(Debug, Clone, Default)]
-pub struct RmView {
+pub struct RmPolicy {
     /// Only these services; empty is all.
     pub services: Vec<String>,
     /// Running containers are stopped and removed too.
@@ -130,7 +142,7 @@ pub struct RmView {
 
 /// How `kill` decides.
 #[derive(Debug, Clone)]
-pub struct KillView {
+pub struct KillPolicy {
     /// Only these services; empty is all.
     pub services: Vec<String>,
     /// The signal.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::desired::{Desired, Facts, Peer, Replica, container_name};
 use super::images::{Fetch, ImageFacts, WantedImage};
-use super::policy::{DownPolicy, Recreate, RestartView, Rmi, UpPolicy};
+use super::policy::{DownPolicy, Recreate, Rmi, StopPolicy, UpPolicy};
 use super::{Plan, World, cause::Cause, down, hash, reconcile, resources, views};
 use crate::base::clock::Timestamp;
 use crate::base::diag::Diagnostics;
@@ -308,10 +308,7 @@ fn running(text: &str) -> World {
 }
 
 fn up() -> UpPolicy {
-    UpPolicy {
-        start: true,
-        ..UpPolicy::default()
-    }
+    UpPolicy::default()
 }
 
 fn plan(text: &str, world: &World, policy: &UpPolicy) -> Plan {
@@ -674,14 +671,12 @@ fn down_removes_the_images_that_are_asked_for_and_says_when_there_is_nothing() {
 #[test]
 fn restart_takes_dependents_along_that_ask_for_it() {
     let text = "db: pg | web: app, after db restart | job: app, after db";
-    let services = ["db".to_owned()];
-    let view = RestartView {
-        services: &services,
-        timeout: None,
-        dependents: true,
+    let policy = StopPolicy {
+        services: vec!["db".into()],
+        ..StopPolicy::default()
     };
     let name = ProjectName::new("demo").expect("a valid name");
-    let plan = views::restart(&name, Some(&project(text)), &running(text), view).expect("known");
+    let plan = views::restart(&name, Some(&project(text)), &running(text), &policy).expect("known");
     shows(
         &plan,
         "
@@ -700,8 +695,10 @@ fn an_unknown_service_is_refused_with_the_nearest_name() {
         &name,
         Some(&project),
         &World::default(),
-        &["databas".into()],
-        None,
+        &StopPolicy {
+            services: vec!["databas".into()],
+            ..StopPolicy::default()
+        },
     );
     assert_eq!(
         error.expect_err("unknown").to_string(),

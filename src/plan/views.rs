@@ -4,17 +4,17 @@
 //! Source: Docker Compose, `pkg/compose/{build,pull,stop,start,restart,remove,kill}.go`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use super::action::{Action, Step, WaitFor, When};
 use super::cause::Cause;
 use super::desired::Desired;
 use super::down::{Stops, stop_all};
+use super::hooks::{self, Moment};
 use super::images::Fetch;
 use super::order::Needs;
-use super::policy::{KillView, PullView, RestartView, RmView};
+use super::policy::{KillPolicy, PullView, RmPolicy, StartPolicy, StopPolicy};
 use super::reconcile::{self, runs, who};
-use super::{Plan, PlanError, World, labels};
+use super::{Plan, PlanError, World, labels, pre_start};
 use crate::base::diag::nearest;
 use crate::base::name::{ProjectName, ServiceName};
 use crate::compose::model::{Condition, Project};
@@ -139,13 +139,12 @@ pub fn stop(
     name: &ProjectName,
     project: Option<&Project>,
     world: &World,
-    services: &[String],
-    timeout: Option<Duration>,
+    policy: &StopPolicy,
 ) -> Result<Plan, PlanError> {
-    known(project, services)?;
+    known(project, &policy.services)?;
     let mut plan = Plan::new(name);
     plan.go_on = true;
-    let going: Vec<_> = chosen(world, services)
+    let going: Vec<_> = chosen(world, &policy.services)
         .into_iter()
         .filter(|c| runs(c))
         .map(|c| (c, Cause::Asked))
@@ -155,14 +154,14 @@ pub fn stop(
         project,
         &going,
         &Stops {
-            timeout,
+            timeout: policy.timeout,
             remove: None,
         },
     );
     Ok(plan)
 }
 
-/// Plans `start` of what exists. With `wait`, running or healthy is waited for.
+/// Plans `start` of what exists. With [`StartPolicy::wait`], running or healthy is waited for.
 ///
 /// # Errors
 /// A named service that does not exist, or that has no container.
@@ -170,17 +169,16 @@ pub fn start(
     name: &ProjectName,
     project: Option<&Project>,
     world: &World,
-    services: &[String],
-    wait: bool,
+    policy: &StartPolicy,
 ) -> Result<Plan, PlanError> {
-    known(project, services)?;
-    let mut containers = chosen(world, services);
+    known(project, &policy.services)?;
+    let mut containers = chosen(world, &policy.services);
     // As Compose: orphans, and services that are off by their profiles, stay as they are.
     containers.retain(|c| {
         let service = labels::service(c);
         project.is_none_or(|p| service.is_some_and(|name| p.services.contains_key(&name)))
     });
-    for service in services {
+    for service in &policy.services {
         let has =
             |c: &&ObservedContainer| labels::service(c).is_some_and(|s| s.as_str() == service);
         if !containers.iter().any(has) {
@@ -196,8 +194,9 @@ pub fn start(
         return Err(PlanError::Refused(text));
     }
     let mut plan = Plan::new(name);
+    plan.wait_timeout = policy.wait_timeout;
     let fresh = start_all(&mut plan, project, &containers, &BTreeMap::new());
-    if wait {
+    if policy.wait {
         for (container, node) in fresh {
             let until = WaitFor::Up { done: true };
             let action = Action::Wait {
@@ -219,17 +218,32 @@ fn start_all<'w>(
     containers: &[&'w ObservedContainer],
     stopped: &BTreeMap<String, NodeId>,
 ) -> Vec<(&'w ObservedContainer, NodeId)> {
-    let all: Vec<ObservedContainer> = containers.iter().map(|c| (*c).clone()).collect();
-    let needs = Needs::read(project, &all);
-    let order = needs.order(all.iter().filter_map(labels::service));
+    let needs = Needs::read(project, containers.iter().copied());
+    let order = needs.order(containers.iter().filter_map(|c| labels::service(c)));
     let mut gates: BTreeMap<(ServiceName, Gate), Vec<NodeId>> = BTreeMap::new();
     let mut started = Vec::new();
     for name in &order {
         let mine: Vec<_> = containers
             .iter()
             .filter(|c| labels::service(c).as_ref() == Some(name))
+            .copied()
             .collect();
-        for container in mine {
+        if mine
+            .iter()
+            .all(|c| runs(c) && !stopped.contains_key(c.id.as_str()))
+        {
+            continue;
+        }
+        let mut waits = Vec::new();
+        for need in needs.of(name) {
+            let same = containers
+                .iter()
+                .filter(|c| labels::service(c).as_ref() == Some(&need.service));
+            let others: Vec<&ObservedContainer> = same.copied().collect();
+            waits.extend(open_gate(plan, &mut gates, need, &others, name));
+        }
+        let inits = first_starts(plan, project, name, &mine, &waits);
+        for (at, container) in mine.iter().enumerate() {
             let before = stopped.get(container.id.as_str()).copied();
             if before.is_none() && runs(container) {
                 continue;
@@ -240,32 +254,53 @@ fn start_all<'w>(
                     state: labels::state_text(container.state),
                 },
             };
-            let node = plan.steps.add(Step::new(
-                Action::Start {
-                    who: who(container),
-                },
-                cause,
-            ));
-            if let Some(before) = before {
-                plan.steps.need(node, before, When::Done);
+            let who = who(container);
+            let node = plan
+                .steps
+                .add(Step::new(Action::Start { who: who.clone() }, cause.clone()));
+            let inits = inits.get(at).copied().flatten();
+            for need in before.into_iter().chain(inits) {
+                plan.steps.need(node, need, When::Done);
             }
+            for (gate, when) in &waits {
+                plan.steps.need(node, *gate, *when);
+            }
+            let hooks = hooks::of_container(project, container, Moment::PostStart);
+            let last = plan.hooks(hooks, &who, (&cause, &[]), &[node]);
+            let last = last.unwrap_or(node);
             gates
                 .entry((name.clone(), Gate::Started))
                 .or_default()
-                .push(node);
-            for need in needs.of(name) {
-                let same = containers
-                    .iter()
-                    .filter(|c| labels::service(c).as_ref() == Some(&need.service));
-                let others: Vec<&ObservedContainer> = same.copied().collect();
-                for (gate, when) in open_gate(plan, &mut gates, need, &others, name) {
-                    plan.steps.need(node, gate, when);
-                }
-            }
-            started.push((*container, node));
+                .push(last);
+            started.push((*container, last));
         }
     }
     started
+}
+
+/// The steps of `pre_start` of containers that were made and never started; with each container the last.
+fn first_starts(
+    plan: &mut Plan,
+    project: Option<&Project>,
+    name: &ServiceName,
+    containers: &[&ObservedContainer],
+    waits: &[(NodeId, When)],
+) -> Vec<Option<NodeId>> {
+    let Some(service) = project.and_then(|project| project.services.get(name)) else {
+        return Vec::new();
+    };
+    let starts: Vec<_> = containers
+        .iter()
+        .map(|container| pre_start::Start {
+            who: who(container),
+            cause: Cause::NotRunning {
+                state: labels::state_text(container.state),
+            },
+            first: (container.state == State::Created).then(Vec::new),
+            needs: Vec::new(),
+        })
+        .collect();
+    pre_start::plan(plan, service, &starts, waits, |_| None)
 }
 
 /// What of a service can be waited for.
@@ -342,14 +377,14 @@ pub fn restart(
     name: &ProjectName,
     project: Option<&Project>,
     world: &World,
-    view: RestartView<'_>,
+    policy: &StopPolicy,
 ) -> Result<Plan, PlanError> {
-    known(project, view.services)?;
-    let mut services: Vec<String> = view.services.to_vec();
+    known(project, &policy.services)?;
+    let mut services = policy.services.clone();
     let needs = Needs::read(project, &world.observed.containers);
     // Dependents that ask for it, and their dependents.
     let mut at = 0;
-    while view.dependents && at < services.len() {
+    while !policy.no_deps && at < services.len() {
         for container in chosen(world, &[]) {
             let service = labels::service(container).unwrap_or_default();
             let asks = needs
@@ -374,7 +409,7 @@ pub fn restart(
         project,
         &going,
         &Stops {
-            timeout: view.timeout,
+            timeout: policy.timeout,
             remove: None,
         },
     );
@@ -399,9 +434,9 @@ pub fn rm(
     name: &ProjectName,
     project: Option<&Project>,
     world: &World,
-    view: &RmView,
+    policy: &RmPolicy,
 ) -> Result<Plan, PlanError> {
-    known(project, &view.services)?;
+    known(project, &policy.services)?;
     let mut plan = Plan::new(name);
     plan.go_on = true;
     let ended = |c: &ObservedContainer| {
@@ -410,9 +445,9 @@ pub fn rm(
             State::Exited { .. } | State::Created | State::Removing
         )
     };
-    let going: Vec<_> = chosen(world, &view.services)
+    let going: Vec<_> = chosen(world, &policy.services)
         .into_iter()
-        .filter(|c| view.stop || ended(c))
+        .filter(|c| policy.stop || ended(c))
         .map(|c| (c, Cause::Asked))
         .collect();
     stop_all(
@@ -421,7 +456,7 @@ pub fn rm(
         &going,
         &Stops {
             timeout: None,
-            remove: Some(view.volumes),
+            remove: Some(policy.volumes),
         },
     );
     if plan.is_empty() {
@@ -438,21 +473,21 @@ pub fn kill(
     name: &ProjectName,
     project: Option<&Project>,
     world: &World,
-    view: &KillView,
+    policy: &KillPolicy,
 ) -> Result<Plan, PlanError> {
-    known(project, &view.services)?;
+    known(project, &policy.services)?;
     let mut plan = Plan::new(name);
     plan.go_on = true;
     let orphan = |c: &ObservedContainer| {
         let service = labels::service(c).unwrap_or_default();
         project.is_some_and(|project| !project.services.contains_key(&service))
     };
-    for container in chosen(world, &view.services) {
-        let named = !view.services.is_empty() || view.orphans || !orphan(container);
+    for container in chosen(world, &policy.services) {
+        let named = !policy.services.is_empty() || policy.orphans || !orphan(container);
         if container.state.is_up() && named {
             let action = Action::Kill {
                 who: who(container),
-                signal: view.signal,
+                signal: policy.signal,
             };
             plan.steps.add(Step::new(action, Cause::Asked));
         }

@@ -1,6 +1,6 @@
 //! Capabilities as bit sets.
 //!
-//! Imports: nothing of ours. Source: capabilities(7), capset(2), prctl(2).
+//! Imports: `base::kernel`. Source: capabilities(7), capset(2), prctl(2).
 #![expect(
     unsafe_code,
     reason = "capset and the bounding set have no safe binding"
@@ -8,50 +8,7 @@
 
 use nix::errno::Errno;
 
-/// Names in the order of their numbers, without `CAP_`. Source: linux/capability.h, Linux 6.12.
-const NAMES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
+use crate::base::kernel::CAPABILITIES;
 
 /// A set of capabilities.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -67,7 +24,7 @@ impl Caps {
     }
     /// Makes the set of one capability named without `CAP_`, in capitals.
     pub fn named(name: &str) -> Option<Self> {
-        NAMES
+        CAPABILITIES
             .iter()
             .position(|known| *known == name)
             .map(|at| Self(1 << at))

@@ -145,6 +145,41 @@ pub fn clone_tree(dir: impl AsFd, path: &Path, recursive: bool) -> Result<OwnedF
     })
 }
 
+/// The null device as a container may have it: the host's own, of which nobody can change mode or owner through this
+/// mount.
+///
+/// # Errors
+/// `ENODEV` when `/dev/null` is something else; the kernel's.
+pub fn null_tree() -> Result<OwnedFd, Errno> {
+    let tree = clone_tree(nix::fcntl::AT_FDCWD, Path::new("/dev/null"), false)?;
+    let found = nix::sys::stat::fstat(&tree)?;
+    let device = super::fs::is_kind(&found, libc::S_IFCHR);
+    if !device || found.st_rdev != nix::sys::stat::makedev(1, 3) {
+        return Err(Errno::ENODEV);
+    }
+    set_attr(
+        &tree,
+        Change {
+            set: attr::RDONLY | attr::NOSUID | attr::NOEXEC,
+            ..Change::default()
+        },
+    )?;
+    Ok(tree)
+}
+
+/// Opens the null device for a container's stream: see [`null_tree`].
+///
+/// # Errors
+/// As [`null_tree`].
+pub fn open_null() -> Result<OwnedFd, Errno> {
+    let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_CLOEXEC;
+    nix::fcntl::open(
+        &super::fs::fd_path(&null_tree()?),
+        flags,
+        nix::sys::stat::Mode::empty(),
+    )
+}
+
 /// Puts a detached mount on an open target.
 ///
 /// # Errors
@@ -247,6 +282,7 @@ pub fn overlay(layers: &Overlay<'_>) -> Result<OwnedFd, std::io::Error> {
         return Ok(mount);
     }
     let fs = Fs::open(c"overlay")?;
+    fs.set(c"source", c"overlay")?;
     let told = |errno: Errno| {
         let why = fs
             .complaint()

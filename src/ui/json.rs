@@ -49,6 +49,7 @@ pub fn object(event: &Event, dry_run: bool) -> Option<Value> {
             }
             value
         }
+        Event::Output { .. } => return None,
         Event::Notice(text) => json!({ "text": text }),
         Event::Warn(text) => json!({ "status": "Warning", "text": text }),
     };

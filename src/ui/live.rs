@@ -108,6 +108,7 @@ impl Live {
                 self.build(target, *step, what, now);
                 None
             }
+            Event::Output { .. } => None,
             Event::Notice(text) => Some(format!("{text}\n")),
             Event::Warn(text) => Some(super::render::warning(text, self.colour)),
         }

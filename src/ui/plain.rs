@@ -64,6 +64,7 @@ impl Plain {
                 _ => String::new(),
             },
             Event::Build { target, step, what } => self.build(target, *step, what, now),
+            Event::Output { .. } => String::new(),
             Event::Notice(text) => format!("{text}\n"),
             Event::Warn(text) => format!("warning: {text}\n"),
         }

@@ -70,12 +70,17 @@ fn up(world: &World) {
 }
 
 fn an_up_in_which_a_call_fails_says_so_and_the_next_goes_on() {
-    at_each_point("up -d", 40, |_| (), |world, traced| {
-        if traced.code == 0 {
-            world.is_up()?;
-        }
-        world.works()
-    });
+    at_each_point(
+        "up -d",
+        40,
+        |_| (),
+        |world, traced| {
+            if traced.code == 0 {
+                world.is_up()?;
+            }
+            world.works()
+        },
+    );
 }
 
 fn a_restart_in_which_a_call_fails_says_so_and_the_next_up_goes_on() {

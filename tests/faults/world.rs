@@ -88,7 +88,12 @@ impl World {
         }
         let mut rows = self.hoist.ps();
         // A container of a killed `run` stays until `down --remove-orphans`, as the reference's does.
-        rows.retain(|row| !row["Labels"].as_str().unwrap_or_default().contains("oneoff=True"));
+        rows.retain(|row| {
+            !row["Labels"]
+                .as_str()
+                .unwrap_or_default()
+                .contains("oneoff=True")
+        });
         if rows.len() != 2 || rows.iter().any(|row| row["State"] != "running") {
             return Err(format!("not both run: {rows:?}"));
         }

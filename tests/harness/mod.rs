@@ -76,10 +76,14 @@ pub struct Case {
 }
 
 impl Case {
+    /// Its name without the program's.
+    pub fn short_name(&self) -> &'static str {
+        self.name.strip_prefix("main::").unwrap_or(self.name)
+    }
+
     /// As the runner takes it. A skip is a failure where `HOIST_TEST_STRICT` is `1`.
     pub fn trial(self) -> Trial {
-        let name = self.name.strip_prefix("main::").unwrap_or(self.name);
-        Trial::ignorable_test(name, move || {
+        Trial::ignorable_test(self.short_name(), move || {
             let missing: Vec<String> = self
                 .needs
                 .iter()

@@ -289,6 +289,10 @@ impl Running {
     }
     /// Waits for its end and gives its exit code.
     pub fn end(mut self) -> i32 {
+        self.wait()
+    }
+    /// As [`Running::end`]; what it has printed can be looked at afterwards.
+    pub fn wait(&mut self) -> i32 {
         let status = wait(&mut self.child, super::PATIENCE);
         let text = self.text();
         code_of(

@@ -257,8 +257,13 @@ impl Engine for Fake {
     fn logs(&self, _: &ContainerId, _: &LogQuery) -> Result<Box<dyn LogStream>> {
         Ok(Box::new(Lines(vec!["last words"])))
     }
-    fn lock(&self, _: &ProjectName, _: &dyn Fn(i32)) -> Result<Box<dyn Send>> {
-        Ok(Box::new(()))
+    fn lock(
+        &self,
+        _: &ProjectName,
+        _: &Cancel,
+        _: &dyn Fn(&Holder),
+    ) -> Result<Option<Box<dyn Send>>> {
+        Ok(Some(Box::new(())))
     }
 }
 

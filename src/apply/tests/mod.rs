@@ -274,7 +274,10 @@ fn an_init_that_fails_is_worded_as_compose_words_it() {
 fn wait_takes_an_end_with_0_as_done_and_any_other_as_a_failure() {
     let bench = Bench::new("wait");
     let wait = UpOptions {
-        wait: true,
+        policy: UpPolicy {
+            wait: true,
+            ..UpPolicy::default()
+        },
         ..UpOptions::default()
     };
     bench.fake.model().ends.insert("job".into(), 0);
@@ -289,8 +292,11 @@ fn waiting_ends_when_the_time_is_up() {
     let bench = Bench::new("timeout");
     let wait_timeout = Some(Duration::from_millis(30));
     let options = UpOptions {
-        wait: true,
-        wait_timeout,
+        policy: UpPolicy {
+            wait: true,
+            wait_timeout,
+            ..UpPolicy::default()
+        },
         ..UpOptions::default()
     };
     let error = bench
@@ -433,7 +439,10 @@ fn a_one_off_has_its_own_name_command_and_no_ports() {
 fn a_missing_image_with_pull_policy_never_is_a_fault_before_anything_is_done() {
     let bench = Bench::new("never");
     let options = UpOptions {
-        pull: Some(PullPolicy::Never),
+        images: ImagePolicy {
+            pull: Some(PullPolicy::Never),
+            ..ImagePolicy::default()
+        },
         ..UpOptions::default()
     };
     let error = bench.up("a: gone", &options).expect_err("it is not here");

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use crate::apply::{
-    self, ApplyError, BuildChoice, Context, KillOptions, Plan, Recreate, RmOptions, StopOptions,
-    UpOptions,
+    self, ApplyError, BuildChoice, Context, ImagePolicy, KillOptions, Plan, Recreate, RmOptions,
+    StartOptions, StopOptions, UpOptions, UpPolicy,
 };
 use crate::base::name::ProjectName;
 use crate::base::scalar::Signal;
@@ -48,21 +48,26 @@ pub(super) fn make_options(
         return Err(Failure::new(text));
     }
     Ok(UpOptions {
-        services: args.services.clone(),
-        declared,
-        build: match (args.build, args.no_build) {
-            (true, _) => BuildChoice::Always,
-            (_, true) => BuildChoice::Never,
-            _ => BuildChoice::Missing,
+        policy: UpPolicy {
+            services: args.services.clone(),
+            declared,
+            recreate: match (args.force_recreate, args.no_recreate) {
+                (true, _) => Recreate::Force,
+                (_, true) => Recreate::Never,
+                _ => Recreate::Changed,
+            },
+            remove_orphans,
+            ignore_orphans,
+            ..UpPolicy::default()
         },
-        pull: args.pull.as_deref().map(parse::pull_policy).transpose()?,
-        recreate: match (args.force_recreate, args.no_recreate) {
-            (true, _) => Recreate::Force,
-            (_, true) => Recreate::Never,
-            _ => Recreate::Changed,
+        images: ImagePolicy {
+            build: match (args.build, args.no_build) {
+                (true, _) => BuildChoice::Always,
+                (_, true) => BuildChoice::Never,
+                _ => BuildChoice::Missing,
+            },
+            pull: args.pull.as_deref().map(parse::pull_policy).transpose()?,
         },
-        remove_orphans,
-        ignore_orphans,
         quiet_pull: args.quiet_pull,
         ..UpOptions::default()
     })
@@ -70,10 +75,8 @@ pub(super) fn make_options(
 
 pub(super) fn create(app: &App, args: &CreateArgs) -> Outcome {
     let (project, declared) = chosen(app, &args.make, Deps::Include)?;
-    let options = UpOptions {
-        start: false,
-        ..make_options(app, &args.make, declared)?
-    };
+    let mut options = make_options(app, &args.make, declared)?;
+    options.policy.create_only = true;
     let work = app.work(false)?;
     app.carry_out(&work, &project.name, |context| {
         apply::plan_up(context, &project, &options)
@@ -101,11 +104,10 @@ fn view(
 }
 
 pub(super) fn start(app: &App, args: &StartArgs) -> Outcome {
-    let options = UpOptions {
+    let options = StartOptions {
         services: args.services.clone(),
         wait: args.wait,
         wait_timeout: args.wait_timeout.map(Duration::from_secs),
-        ..UpOptions::default()
     };
     let (name, project) = app.project_or_name()?;
     app.known(project.as_ref(), &args.services)?;
@@ -156,7 +158,7 @@ pub(super) fn kill(app: &App, args: &KillArgs) -> Outcome {
     let options = KillOptions {
         services: args.services.clone(),
         signal,
-        remove_orphans: args.remove_orphans,
+        orphans: args.remove_orphans,
     };
     view(app, &args.services, |context, name, project| {
         apply::plan_kill(context, name, project, &options)

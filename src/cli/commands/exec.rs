@@ -1,11 +1,12 @@
 //! `exec`: runs a command in a running container and ends as it does.
 //!
-//! Imports: `engine`, `cli::streams`.
+//! Imports: `engine`, `sys::mount`, `cli::streams`.
 
-use std::fs::OpenOptions;
 use std::io::{self, IsTerminal as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+use nix::fcntl::OFlag;
 
 use super::containers::of_service;
 use crate::cli::app::App;
@@ -15,6 +16,7 @@ use crate::cli::interrupts::Interrupts;
 use crate::cli::{parse, streams};
 use crate::engine::spec::{ExecSpec, Process};
 use crate::engine::{ExecIo, ExecSession};
+use crate::sys::mount::open_null;
 
 pub(super) fn run(app: &App, args: &ExecArgs) -> Outcome {
     let engine = app.engine()?;
@@ -34,15 +36,20 @@ pub(super) fn run(app: &App, args: &ExecArgs) -> Outcome {
         process,
         stdin: interactive,
     };
-    let io = own_streams(interactive, args.detach)?;
-    let mut session = engine.exec(&container.id, &spec, io)?;
+    let Streams {
+        theirs,
+        input,
+        output,
+        error,
+    } = own_streams(interactive, args.detach)?;
+    let mut session = engine.exec(&container.id, &spec, theirs)?;
     if args.detach {
         return Ok(0);
     }
     if let Some(master) = session.master() {
         return with_terminal(session.as_mut(), master);
     }
-    Ok(session.wait()?)
+    with_pipes(session, input, output, error)
 }
 
 /// Whether the process gets a terminal: both ends of this command's must be one, unless the user says.
@@ -51,36 +58,64 @@ pub(super) fn wants_terminal(refused: bool, asked: bool) -> bool {
     !refused && (both || asked)
 }
 
-/// This command's own streams, or `/dev/null` for what is not connected.
-fn own_streams(interactive: bool, detach: bool) -> Result<ExecIo, Failure> {
-    let cannot = |error: io::Error| Failure::new(format!("cannot hand the streams on: {error}"));
-    let null = || -> io::Result<OwnedFd> {
-        Ok(OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null")?
-            .into())
-    };
-    let input = if interactive {
-        io::stdin().as_fd().try_clone_to_owned()
-    } else {
-        null()
-    };
-    let output = if detach {
-        null()
-    } else {
-        io::stdout().as_fd().try_clone_to_owned()
-    };
-    let error = if detach {
-        null()
-    } else {
-        io::stderr().as_fd().try_clone_to_owned()
-    };
-    Ok(ExecIo {
-        input: input.map_err(cannot)?,
-        output: output.map_err(cannot)?,
-        error: error.map_err(cannot)?,
+/// The process's streams, and our ends of them.
+struct Streams {
+    theirs: ExecIo,
+    /// Where its input is written; `None` when it has none.
+    input: Option<OwnedFd>,
+    output: OwnedFd,
+    error: OwnedFd,
+}
+
+/// Makes streams of its own for the process, never this command's: a file or directory of the host that a shell has
+/// opened for us must not get into a container.
+fn own_streams(interactive: bool, detach: bool) -> Result<Streams, Failure> {
+    let cannot = |errno: nix::errno::Errno| Failure::new(format!("cannot make streams: {errno}"));
+    let pipe = || nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(cannot);
+    let (read, input) = pipe()?;
+    let (output, mut write) = pipe()?;
+    let (error, mut write_error) = pipe()?;
+    if detach {
+        write = open_null().map_err(cannot)?;
+        write_error = open_null().map_err(cannot)?;
+    }
+    Ok(Streams {
+        theirs: ExecIo {
+            input: read,
+            output: write,
+            error: write_error,
+        },
+        input: interactive.then_some(input),
+        output,
+        error,
     })
+}
+
+/// Copies both ways until the process ends.
+fn with_pipes(
+    mut session: Box<dyn ExecSession>,
+    input: Option<OwnedFd>,
+    output: OwnedFd,
+    error: OwnedFd,
+) -> Outcome {
+    let cannot = |error: io::Error| Failure::new(format!("cannot copy the streams: {error}"));
+    let thread = || std::thread::Builder::new();
+    if let Some(input) = input {
+        let copy = move || streams::input(&input);
+        thread().spawn(copy).map_err(cannot)?;
+    }
+    let (ended, held) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|e| cannot(e.into()))?;
+    let wait = move || {
+        let code = session.wait();
+        drop(held);
+        code
+    };
+    let waiting = thread().spawn(wait).map_err(cannot)?;
+    streams::outputs(output, error, &ended).map_err(cannot)?;
+    match waiting.join() {
+        Ok(code) => Ok(code?),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
 }
 
 /// Copies between the two terminals until the process ends.

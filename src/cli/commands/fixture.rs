@@ -12,7 +12,7 @@ use crate::engine::state::{
 };
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
-    LogEnd, LogQuery, LogRecord, LogStream, Result, Until, Waited,
+    Holder, LogEnd, LogQuery, LogRecord, LogStream, Result, Until, Waited,
 };
 use crate::image::digest::Digest;
 
@@ -161,7 +161,12 @@ impl Engine for FakeEngine {
     fn attach(&self, _: &ContainerId) -> Result<AttachSession> {
         unable()
     }
-    fn lock(&self, _: &ProjectName, _: &dyn Fn(i32)) -> Result<Box<dyn Send>> {
+    fn lock(
+        &self,
+        _: &ProjectName,
+        _: &Cancel,
+        _: &dyn Fn(&Holder),
+    ) -> Result<Option<Box<dyn Send>>> {
         unable()
     }
 }

@@ -5,19 +5,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use super::change::{chosen, make_options};
 use super::containers::{is_oneoff, label, will_print};
-use crate::apply::{self, ApplyError, Plan, StopOptions, UpOptions};
+use crate::apply::{self, ApplyError, Context, Plan, StopOptions, UpOptions, UpPolicy};
 use crate::base::clock::Timestamp;
 use crate::base::scalar::Signal;
 use crate::cli::app::{App, Deps, Work};
 use crate::cli::args::UpArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::follow::{Message, Printer, Scope, follow};
+use crate::cli::follow::{HookLines, Message, Printer, Scope, follow_into};
 use crate::cli::interrupts::ends;
 use crate::cli::parse;
 use crate::compose::model::{Project, Service};
@@ -64,15 +64,19 @@ fn options(app: &App, args: &UpArgs, declared: Vec<String>) -> Result<UpOptions,
             "--wait can't be combined with --abort-on-container-exit or --exit-code-from",
         ));
     }
+    let made = make_options(app, &args.make, declared)?;
     Ok(UpOptions {
-        recreate_deps: args.always_recreate_deps,
-        renew_anonymous: args.renew_anon_volumes,
-        timeout: parse::timeout(args.timeout),
-        start: !args.no_start,
-        wait: args.wait,
-        wait_timeout: args.wait_timeout.map(Duration::from_secs),
+        policy: UpPolicy {
+            recreate_deps: args.always_recreate_deps,
+            renew_anonymous: args.renew_anon_volumes,
+            timeout: parse::timeout(args.timeout),
+            create_only: args.no_start,
+            wait: args.wait,
+            wait_timeout: args.wait_timeout.map(Duration::from_secs),
+            ..made.policy
+        },
         quiet_build: args.quiet_build,
-        ..make_options(app, &args.make, declared)?
+        ..made
     })
 }
 
@@ -113,6 +117,14 @@ fn shown_names(project: &Project, services: &BTreeSet<String>) -> Vec<String> {
         .iter()
         .filter(|(name, _)| services.contains(name.as_str()));
     shown.flat_map(names).collect()
+}
+
+/// The same context, with what hooks print among the containers' lines.
+fn with_hooks(context: &Context, lines: &Sender<Message>) -> Context {
+    context.telling(Arc::new(HookLines {
+        beside: Arc::clone(&context.events),
+        lines: lines.clone(),
+    }))
 }
 
 /// Why an attached `up` stops its containers.
@@ -156,9 +168,12 @@ impl Attached<'_> {
             },
             after: begun,
         };
-        let messages = follow(Arc::clone(&self.work.context.engine), scope, done.clone());
+        let (sender, messages) = channel();
+        let lines = sender.clone();
+        let engine = Arc::clone(&self.work.context.engine);
+        follow_into(engine, scope, done.clone(), sender);
         let mut ended = None;
-        self.carry(&plan, &messages, &mut printer, &mut ended)?;
+        self.carry(&plan, (&messages, &lines), &mut printer, &mut ended)?;
         drop(lock);
         self.work.progress.finish();
         let reason = match ended {
@@ -166,10 +181,11 @@ impl Attached<'_> {
             None => self.watch(&messages, &mut printer, &interrupts)?,
         };
         let code = match &reason {
-            Some(reason) => self.stop(reason, &messages, &mut printer, &interrupts)?,
+            Some(reason) => self.stop(reason, (&messages, &lines), &mut printer, &interrupts)?,
             None => 0,
         };
         done.cancel();
+        drop(lines);
         for message in messages {
             printer.print(&message)?;
         }
@@ -212,13 +228,13 @@ impl Attached<'_> {
     fn carry(
         &self,
         plan: &Plan,
-        messages: &Receiver<Message>,
+        (messages, lines): (&Receiver<Message>, &Sender<Message>),
         printer: &mut Printer,
         ended: &mut Option<Reason>,
     ) -> Result<(), Failure> {
-        let context = &self.work.context;
+        let context = with_hooks(&self.work.context, lines);
         let result = self.beside(messages, printer, ended, || {
-            apply::run(context, plan).map(drop)
+            apply::run(&context, plan).map(drop)
         })?;
         match result {
             Err(error) if error.is_cancelled() => {
@@ -312,7 +328,7 @@ impl Attached<'_> {
     fn stop(
         &self,
         reason: &Reason,
-        messages: &Receiver<Message>,
+        (messages, lines): (&Receiver<Message>, &Sender<Message>),
         printer: &mut Printer,
         interrupts: &Arc<AtomicU32>,
     ) -> Outcome {
@@ -323,7 +339,7 @@ impl Attached<'_> {
         let mut ignored = None;
         let progress = self.app.new_progress(false);
         printer.above(&progress);
-        let context = self.app.again(&self.work.context, &progress);
+        let context = with_hooks(&self.app.again(&self.work.context, &progress), lines);
         self.kill_on_next(interrupts);
         let options = StopOptions {
             services: self.args.make.services.clone(),

@@ -160,7 +160,7 @@ pub(super) fn hosts(node: &Node) -> Vec<(String, String)> {
         .collect()
 }
 
-/// `ulimits` as soft and hard.
+/// `ulimits` as soft and hard. A limit that canonical form has dropped is one of zero.
 pub(super) fn ulimits(node: &Node) -> BTreeMap<String, (i64, i64)> {
     let entries = node.get("ulimits").and_then(Node::entries);
     let limit = |(name, node): (&String, &Node)| {
@@ -170,7 +170,10 @@ pub(super) fn ulimits(node: &Node) -> BTreeMap<String, (i64, i64)> {
         };
         let both = match number(node) {
             Some(both) => (both, both),
-            None => (number(node.get("soft")?)?, number(node.get("hard")?)?),
+            None => {
+                let part = |key: &str| node.get(key).map_or(Some(0), number);
+                (part("soft")?, part("hard")?)
+            }
         };
         Some((name.clone(), both))
     };

@@ -16,7 +16,7 @@ use crate::base::term::{Protocol, RestartPolicy};
 use crate::compose::canon::read_range;
 use crate::compose::model::{
     Condition, Dependency, HealthcheckSpec, Logging, NetworkModeSpec, Port, PullPolicy,
-    ServiceNetwork, ShareSpec,
+    ServiceNetwork,
 };
 use crate::compose::tree::{Node, Value};
 
@@ -182,23 +182,6 @@ impl Binder<'_, '_> {
     }
 
     /// `pid` or `ipc`.
-    pub(super) fn share(&mut self, node: &Node, key: &str) -> Option<Spanned<ShareSpec>> {
-        let span = node.get(key)?.span;
-        let expected = "a namespace; write host, private, service:NAME or container:NAME";
-        self.parse(node, key, expected, |text| {
-            Some(match text {
-                "host" => ShareSpec::Host,
-                "private" | "shareable" | "none" => ShareSpec::Private,
-                _ => match text.split_once(':')? {
-                    ("service", name) => ShareSpec::Service(ServiceName::from(name)),
-                    ("container", name) => ShareSpec::Container(name.to_owned()),
-                    _ => return None,
-                },
-            })
-        })
-        .map(|share| Spanned::new(share, span))
-    }
-
     pub(super) fn port(&mut self, node: &Node) -> Option<Spanned<Port>> {
         let Some(target) = integer(node, "target") else {
             // One that was not given at all is reported already.

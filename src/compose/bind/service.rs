@@ -4,7 +4,8 @@
 
 use indexmap::IndexMap;
 
-use super::build::{hosts, ulimits};
+use super::build::hosts;
+use super::privileges::cgroup;
 use super::storage::tmpfs;
 use super::{Binder, bytes, duration, flag, integer, labels, sorted_of, spanned, text, texts};
 use crate::base::name::ServiceName;
@@ -106,21 +107,21 @@ impl Binder<'_, '_> {
                 binder.grant(item, "/run/secrets/")
             }),
             privileged: flag(node, "privileged"),
-            cap_add: texts(node, "cap_add"),
-            cap_drop: texts(node, "cap_drop"),
+            cap_add: self.capabilities(node, "cap_add"),
+            cap_drop: self.capabilities(node, "cap_drop"),
             security_opt: self.items(node, "security_opt", |_, item| {
                 Some(Spanned::new(item.scalar()?, item.span))
             }),
-            userns_mode: text(node, "userns_mode"),
-            pid: self.share(node, "pid"),
-            ipc: self.share(node, "ipc"),
-            uts_host: node.text_of("uts") == Some("host"),
-            cgroup_host: node.text_of("cgroup") == Some("host"),
+            userns_mode: self.user_namespace(node),
+            pid: self.process_namespace(node),
+            ipc: self.ipc_namespace(node),
+            uts_host: self.host_names(node),
+            cgroup: cgroup(node),
             cgroup_parent: text(node, "cgroup_parent"),
             devices: self.items(node, "devices", Self::device),
             device_cgroup_rules: texts(node, "device_cgroup_rules"),
-            sysctls: labels(node, "sysctls"),
-            ulimits: ulimits(node),
+            sysctls: self.sysctls(node),
+            ulimits: self.limits(node),
             oom_score_adj: integer(node, "oom_score_adj").and_then(|n| i32::try_from(n).ok()),
             resources: self.resources(node),
             ..service

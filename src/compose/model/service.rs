@@ -126,8 +126,8 @@ pub struct Service {
     pub ipc: Option<Spanned<ShareSpec>>,
     /// `uts: host`.
     pub uts_host: bool,
-    /// `cgroup: host`.
-    pub cgroup_host: bool,
+    /// `cgroup`.
+    pub cgroup: Option<CgroupSpec>,
     /// `cgroup_parent`.
     pub cgroup_parent: Option<String>,
     /// `devices`.
@@ -301,12 +301,25 @@ pub enum NetworkModeSpec {
 pub enum ShareSpec {
     /// `host`
     Host,
-    /// `private`, `shareable`
+    /// `private`
     Private,
+    /// `shareable`: its own, which others may join; `ipc` only
+    Shareable,
+    /// `none`: its own, without shared memory; `ipc` only
+    None,
     /// `service:NAME`
     Service(ServiceName),
     /// `container:NAME`
     Container(String),
+}
+
+/// `cgroup`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupSpec {
+    /// `host`
+    Host,
+    /// `private`
+    Private,
 }
 
 /// One published port.

@@ -14,6 +14,7 @@ pub mod runtime;
 pub mod sandbox;
 pub mod supervisor;
 mod sweep;
+mod turn;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ use crate::engine::state::{
 };
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
-    LogQuery, LogStream, Result, Roots, Until, Waited,
+    Holder, LogQuery, LogStream, Result, Roots, Until, Waited,
 };
 use crate::image::digest::Digest;
 use crate::image::store::Store;
@@ -43,7 +44,6 @@ use layout::{ContainerDir, Layout};
 use net::Networks;
 use records::{Found, Record, Standing};
 use supervisor::Connection;
-use sweep::ProjectLock;
 
 /// The embedded engine over its two directories.
 #[derive(Debug)]
@@ -539,18 +539,26 @@ impl Engine for Native {
         Ok(Box::new(log))
     }
 
-    fn lock(&self, project: &ProjectName, on_wait: &dyn Fn(i32)) -> Result<Box<dyn Send>> {
+    fn lock(
+        &self,
+        project: &ProjectName,
+        cancel: &Cancel,
+        on_wait: &dyn Fn(&Holder),
+    ) -> Result<Option<Box<dyn Send>>> {
         let path = self.layout.project_lock(project);
-        let (lock, was_killed) = ProjectLock::take(&path, on_wait).map_err(|error| {
+        let failed = |error: io::Error| {
             let step = format!("lock project {project} with {}", path.display());
             EngineError::failed(step, error)
-        })?;
+        };
+        let Some(turn) = turn::take(&path, cancel, on_wait).map_err(failed)? else {
+            return Ok(None);
+        };
         sweep::halves(&self.layout, project)?;
-        if was_killed || self.fresh {
+        if turn.was_killed || self.fresh {
             sweep::remains(&self.layout, project)?;
         }
         self.await_stops(project)?;
-        Ok(Box::new(lock))
+        Ok(Some(Box::new(turn)))
     }
 }
 
@@ -612,12 +620,12 @@ impl Native {
         if found.dir.run.exists() {
             // The supervisor may be on its way out; if it was killed, its leavings are ours.
             let lock = Lock::acquire(&found.dir.lock(), Hold::Exclusive);
-            supervisor::clean_up(&self.layout, spec);
+            supervisor::clean_up(&self.layout, spec)?;
             fs::remove_tree(&found.dir.run).map_err(failed)?;
             drop(lock);
         } else if !matches!(found.standing.state, State::Exited { .. }) {
             // After a reboot its addresses are still its own on disk.
-            supervisor::clean_up(&self.layout, spec);
+            supervisor::clean_up(&self.layout, spec)?;
         }
         // One rename, which needs no space, decides: before it the container is there, after it nothing can be seen.
         let doomed = match anonymous {

@@ -1,12 +1,11 @@
 //! What killed commands leave, and how the next one takes it away.
 //!
-//! A command holds its project's lock while it changes things and removes the lock's file when it is done: a file that
-//! is there and held by nobody tells that its command was killed, and that everything must be looked through. What is
-//! looked for each time costs a listing of a directory.
+//! What is looked for each time costs a listing of a directory; the rest only comes when [`super::turn`] tells that
+//! a command was killed.
 //! Imports: `base`, `engine`, `sys`; beside it `layout`, `records`, `volumes`, `net`, `supervisor`.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::layout::{GONE, Layout};
 use super::net::{self, Networks};
@@ -17,52 +16,6 @@ use crate::engine::spec::MountSource;
 use crate::engine::{EngineError, Result};
 use crate::sys::fs;
 use crate::sys::lock::{Hold, Lock};
-
-/// The lock of a project, held. Its file goes with it.
-#[derive(Debug)]
-pub(super) struct ProjectLock {
-    path: PathBuf,
-    _held: Lock,
-}
-
-impl ProjectLock {
-    /// Takes the lock; `waiting` is told the process id of the command that has it. The second value says whether the
-    /// last holder was killed, or may have been.
-    ///
-    /// # Errors
-    /// The system's, with the path in the text.
-    pub(super) fn take(path: &Path, waiting: &dyn Fn(i32)) -> io::Result<(Self, bool)> {
-        let mut told = false;
-        loop {
-            let left_over = path.exists();
-            let held = match Lock::try_acquire(path, Hold::Exclusive)? {
-                Some(held) => held,
-                None => {
-                    if !told {
-                        let holder = std::fs::read_to_string(path).unwrap_or_default();
-                        waiting(holder.trim().parse().unwrap_or(0));
-                        told = true;
-                    }
-                    Lock::acquire(path, Hold::Exclusive)?
-                }
-            };
-            // Whoever had it has taken the file along.
-            if held.is_at(path) {
-                // The holder's name is a courtesy for the next one; the lock does not depend on it.
-                let _ = std::fs::write(path, std::process::id().to_string());
-                let path = path.to_owned();
-                return Ok((Self { path, _held: held }, left_over));
-            }
-        }
-    }
-}
-
-impl Drop for ProjectLock {
-    fn drop(&mut self) {
-        // While it is held: who waits looks whether the file is there still.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
 
 fn left(error: io::Error) -> EngineError {
     EngineError::failed("remove what a killed command has left", error)

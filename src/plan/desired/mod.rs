@@ -7,6 +7,7 @@
 //! `daemon/commit.go`, `merge`).
 
 mod health;
+mod init;
 mod network;
 mod process;
 mod security;
@@ -38,7 +39,7 @@ pub struct Facts {
     pub contents: BTreeMap<String, Digest>,
     /// Texts of seccomp profiles, by the `security_opt` entry that names them.
     pub profiles: BTreeMap<String, String>,
-    /// Images that `type: image` mounts show, by name.
+    /// Images that `type: image` mounts show and that containers of `pre_start` run, by name.
     pub mount_images: BTreeMap<String, WantedImage>,
     /// Containers of others that the project names (`container:NAME`), by that name.
     pub containers: BTreeMap<String, ContainerId>,
@@ -69,6 +70,7 @@ pub struct Peer {
 }
 
 /// One container that is to be made.
+#[derive(Clone)]
 pub struct Replica<'a> {
     /// Its number, from 1.
     pub number: u32,
@@ -105,6 +107,12 @@ pub fn container_name(project: &Project, service: &Service, number: u32) -> Stri
 }
 
 impl Desired {
+    /// An image that is here and that no service has for itself: one of `pre_start` or of a mount.
+    pub fn beside(&self, name: &str) -> Option<&ImageFacts> {
+        let images = &self.facts.mount_images;
+        images.get(name).and_then(|image| image.here.as_ref())
+    }
+
     /// Decides everything about one container. Faults and warnings go to `found`; a spec that came with
     /// an error among them must not be used.
     pub fn container_spec(
@@ -145,7 +153,7 @@ impl Desired {
             read_only: service.read_only,
             mounts,
             shm_size: service.shm_size.map(|size| size.0),
-            namespaces: network::namespaces(service, replica, &self.facts, found),
+            namespaces: network::namespaces(&self.project, service, replica, &self.facts, found),
             network: network::mode(&self.project, service, replica, &self.facts, found),
             dns: network::dns(service),
             extra_hosts: network::extra_hosts(service, found),

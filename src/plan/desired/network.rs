@@ -6,9 +6,11 @@ use super::{Facts, Replica, container_name};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::name::ContainerId;
 use crate::base::span::Span;
-use crate::compose::model::{NetworkModeSpec, Project, Service, ServiceNetwork, ShareSpec};
+use crate::compose::model::{
+    CgroupSpec, NetworkModeSpec, Project, Service, ServiceNetwork, ShareSpec,
+};
 use crate::engine::spec::{
-    DnsConfig, Endpoint, HostAddr, Namespaces, NetworkMode, PortMapping, Share,
+    DnsConfig, Endpoint, HostAddr, Ipc, Namespaces, NetworkMode, PortMapping, Share,
 };
 
 /// The network of `network_mode: bridge`: one for the whole machine, without names.
@@ -130,30 +132,51 @@ fn links(project: &Project, service: &Service) -> Vec<(String, String)> {
 }
 
 pub(super) fn namespaces(
+    project: &Project,
     service: &Service,
     replica: &Replica<'_>,
     facts: &Facts,
     found: &mut Diagnostics,
 ) -> Namespaces {
-    let mut share = |spec: &Option<crate::base::span::Spanned<ShareSpec>>| match spec {
-        None => Share::Own,
-        Some(spec) => match &spec.value {
-            ShareSpec::Private => Share::Own,
-            ShareSpec::Host => Share::Host,
-            ShareSpec::Service(name) => {
-                Share::Container(peer_id(name.as_str(), replica, spec.span, found))
-            }
-            ShareSpec::Container(name) => {
-                Share::Container(foreign_id(name, facts, spec.span, found))
-            }
-        },
-    };
     let host = |yes: bool| if yes { Share::Host } else { Share::Own };
+    let pid = service.pid.as_ref().map(|spec| match &spec.value {
+        ShareSpec::Host => Share::Host,
+        ShareSpec::Private | ShareSpec::Shareable | ShareSpec::None => Share::Own,
+        ShareSpec::Service(name) => {
+            Share::Container(peer_id(name.as_str(), replica, spec.span, found))
+        }
+        ShareSpec::Container(name) => Share::Container(foreign_id(name, facts, spec.span, found)),
+    });
+    let ipc = service.ipc.as_ref().map(|spec| match &spec.value {
+        ShareSpec::Host => Ipc::Host,
+        ShareSpec::Private => Ipc::Own,
+        ShareSpec::Shareable => Ipc::Shareable,
+        ShareSpec::None => Ipc::None,
+        ShareSpec::Service(name) => {
+            if let Some(other) = project.services.get(name) {
+                check_shareable(other, spec.span, found);
+            }
+            Ipc::Container(peer_id(name.as_str(), replica, spec.span, found))
+        }
+        ShareSpec::Container(name) => Ipc::Container(foreign_id(name, facts, spec.span, found)),
+    });
     Namespaces {
-        pid: share(&service.pid),
-        ipc: share(&service.ipc),
+        pid: pid.unwrap_or_default(),
+        ipc: ipc.unwrap_or_default(),
         uts: host(service.uts_host),
-        cgroup: host(service.cgroup_host),
+        cgroup: host(service.cgroup == Some(CgroupSpec::Host)),
+    }
+}
+
+/// As Docker: only who says so lets others into its IPC namespace.
+fn check_shareable(other: &Service, span: Option<Span>, found: &mut Diagnostics) {
+    let own = other.ipc.as_ref().map(|ipc| &ipc.value);
+    if matches!(own, None | Some(ShareSpec::Private) | Some(ShareSpec::None)) {
+        let name = &other.name;
+        let text = format!("service `{name}` does not share its IPC namespace");
+        let hint = format!("write `ipc: shareable` in service `{name}`");
+        let fault = Diagnostic::error(text).at(span).hint(hint);
+        found.push(fault.related(other.span, "it is private unless said otherwise"));
     }
 }
 

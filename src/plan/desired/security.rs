@@ -5,6 +5,7 @@
 
 use super::Facts;
 use crate::base::diag::{Diagnostic, Diagnostics, nearest};
+use crate::base::kernel::capability;
 use crate::base::span::Spanned;
 use crate::compose::model::Service;
 use crate::engine::spec::{Device, Seccomp, Security};
@@ -22,8 +23,8 @@ const OPTIONS: [&str; 6] = [
 pub(super) fn security(service: &Service, facts: &Facts, found: &mut Diagnostics) -> Security {
     let mut security = Security {
         privileged: service.privileged,
-        cap_add: service.cap_add.iter().map(|cap| capability(cap)).collect(),
-        cap_drop: service.cap_drop.iter().map(|cap| capability(cap)).collect(),
+        cap_add: capabilities(&service.cap_add),
+        cap_drop: capabilities(&service.cap_drop),
         ..Security::default()
     };
     for option in &service.security_opt {
@@ -31,26 +32,23 @@ pub(super) fn security(service: &Service, facts: &Facts, found: &mut Diagnostics
             found.push(fault.at(option.span.or(service.span)));
         }
     }
-    if let Some(mode) = service
-        .userns_mode
-        .as_deref()
-        .filter(|mode| !matches!(*mode, "" | "host"))
-    {
-        let text = format!(
-            "service `{}`: userns_mode `{mode}` is not available",
-            service.name
-        );
-        found.push(Diagnostic::warning(text).at(service.span));
-    }
     security
 }
 
-/// `CAP_NET_ADMIN`, `net_admin` → `NET_ADMIN`.
-fn capability(text: &str) -> String {
-    let upper = text.trim().to_ascii_uppercase();
-    upper
-        .strip_prefix("CAP_")
-        .map_or(upper.clone(), str::to_owned)
+/// Capabilities in one spelling. Unknown ones have been refused where they were written, and what a command line
+/// names is refused by the engine.
+fn capabilities(names: &[String]) -> Vec<String> {
+    let one = |name: &String| capability(name).map_or_else(|| name.clone(), str::to_owned);
+    names.iter().map(one).collect()
+}
+
+/// The words that Go's `strconv.ParseBool` takes, which is what Docker reads such options with.
+fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
 }
 
 fn apply(
@@ -69,9 +67,10 @@ fn apply(
         )))
     };
     match (name, value) {
-        ("no-new-privileges", None | Some("true")) => security.no_new_privileges = true,
-        ("no-new-privileges", Some("false")) => security.no_new_privileges = false,
-        ("no-new-privileges", _) => return Err(wrong("`true` or `false`")),
+        ("no-new-privileges", value) => {
+            let on = parse_bool(value.unwrap_or("true"));
+            security.no_new_privileges = on.ok_or_else(|| wrong("`true` or `false`"))?;
+        }
         ("seccomp", Some("unconfined")) => security.seccomp = Seccomp::Unconfined,
         ("seccomp", Some("builtin")) => security.seccomp = Seccomp::Default,
         ("seccomp", Some(_)) => {
@@ -84,17 +83,21 @@ fn apply(
             security.apparmor = Some(profile.into());
         }
         // SELinux is not ours; the option is harmless without it.
-        ("label", _) => {}
+        ("label", Some(_)) => {}
         ("systempaths", Some("unconfined")) => security.unmask_system_paths = true,
-        ("writable-cgroups", Some("true" | "false") | None) => {
-            return Err(wrong("another option; writable cgroups are not available"));
+        ("writable-cgroups", value) => {
+            let on = parse_bool(value.unwrap_or("true"));
+            security.writable_cgroups = on.ok_or_else(|| wrong("`true` or `false`"))?;
         }
+        ("seccomp" | "apparmor", _) => return Err(wrong("the name of a profile")),
+        ("systempaths", _) => return Err(wrong("`unconfined`")),
+        ("label", None) => return Err(wrong("a label")),
         _ => {
             let fault = Diagnostic::error(format!("unknown security_opt `{text}`"));
             let hint = nearest(name, OPTIONS).filter(|near| *near != name);
             return Err(Box::new(match hint {
                 Some(near) => fault.hint(format!("did you mean `{near}`?")),
-                None => fault.hint(format!("known are: {}", OPTIONS[..5].join(", "))),
+                None => fault.hint(format!("known are: {}", OPTIONS.join(", "))),
             }));
         }
     }
@@ -169,6 +172,6 @@ mod tests {
 
     #[test]
     fn capabilities_lose_their_prefix() {
-        assert_eq!(capability("CAP_net_admin"), "NET_ADMIN");
+        assert_eq!(capabilities(&["CAP_net_admin".into()]), ["NET_ADMIN"]);
     }
 }

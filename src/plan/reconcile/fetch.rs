@@ -93,6 +93,16 @@ impl Draft<'_> {
         }
     }
 
+    /// The step that gets an image by name, if there is one.
+    pub(super) fn image_step(&self, name: &str) -> Option<crate::graph::NodeId> {
+        let pulled = self.pulls.get(&format!("{name} ")).copied();
+        let built = |(service, node): (&ServiceName, &crate::graph::NodeId)| {
+            let image = self.desired.images.get(service)?;
+            (image.name == name).then_some(*node)
+        };
+        pulled.or_else(|| self.fetches.iter().find_map(built))
+    }
+
     /// Steps that get the images a service's containers need.
     pub(super) fn image_steps(&self, name: &ServiceName) -> Vec<crate::graph::NodeId> {
         let mut nodes: Vec<_> = self.fetches.get(name).copied().into_iter().collect();

@@ -12,9 +12,10 @@ mod starts;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::action::{Action, ImageChange, Step, When, Who};
+use super::action::{Action, ImageChange, Step, WaitFor, When, Who};
 use super::cause::Cause;
 use super::desired::{Desired, Peer, Replica};
+use super::hooks::{self, Moment};
 use super::images::ImageFacts;
 use super::order::Needs;
 use super::policy::UpPolicy;
@@ -45,6 +46,8 @@ pub(super) struct Fate {
 pub(super) struct Now {
     pub(super) up: bool,
     pub(super) settled: bool,
+    /// Whether it was made and never started.
+    pub(super) fresh: bool,
     pub(super) state: String,
 }
 
@@ -97,6 +100,12 @@ pub(super) struct Draft<'a> {
     /// The step that gets an image by name.
     pub(super) pulls: BTreeMap<String, NodeId>,
     pub(super) fates: BTreeMap<ServiceName, Vec<Fate>>,
+    /// The step after which a container has been started, hooks included.
+    pub(super) begun: BTreeMap<(ServiceName, u32), NodeId>,
+    /// Waits for containers: one for all who wait for the same.
+    pub(super) waits: BTreeMap<(ServiceName, u32, WaitFor, bool), NodeId>,
+    /// Containers of each service, without those of `run` and of `pre_start`.
+    pub(super) there: BTreeMap<ServiceName, Vec<&'a ObservedContainer>>,
 }
 
 /// Plans whatever makes the selected services be as the project says.
@@ -116,7 +125,7 @@ pub fn reconcile(desired: Desired, world: &World, policy: &UpPolicy) -> Result<P
             draft.stops_before(service);
         }
     }
-    if policy.start {
+    if !policy.create_only {
         for name in &order {
             if let Some(service) = project.services.get(name) {
                 draft.starts(service);
@@ -127,6 +136,7 @@ pub fn reconcile(desired: Desired, world: &World, policy: &UpPolicy) -> Result<P
         }
     }
     draft.orphans();
+    draft.leftovers();
     let Draft {
         mut plan, found, ..
     } = draft;
@@ -166,15 +176,16 @@ pub(super) fn images_only(desired: Desired, tolerate: bool) -> Result<Plan, Plan
     Ok(plan)
 }
 
-/// Containers of a service, without those of `run`.
-pub(super) fn containers_of<'w>(
-    world: &'w World,
-    service: &ServiceName,
-) -> Vec<&'w ObservedContainer> {
-    let ours = |c: &&ObservedContainer| {
-        !labels::is_oneoff(c) && labels::service(c).as_ref() == Some(service)
-    };
-    world.observed.containers.iter().filter(ours).collect()
+/// Containers of each service, without those of `run` and of `pre_start`.
+fn by_service(world: &World) -> BTreeMap<ServiceName, Vec<&ObservedContainer>> {
+    let mut all: BTreeMap<ServiceName, Vec<&ObservedContainer>> = BTreeMap::new();
+    for container in &world.observed.containers {
+        if let Some(service) = labels::service(container).filter(|_| !labels::is_oneoff(container))
+        {
+            all.entry(service).or_default().push(container);
+        }
+    }
+    all
 }
 
 impl<'a> Draft<'a> {
@@ -187,6 +198,9 @@ impl<'a> Draft<'a> {
             fetches: BTreeMap::new(),
             pulls: BTreeMap::new(),
             fates: BTreeMap::new(),
+            begun: BTreeMap::new(),
+            waits: BTreeMap::new(),
+            there: by_service(world),
             desired,
             world,
             policy,
@@ -229,6 +243,18 @@ impl Draft<'_> {
         };
         let mut found = Diagnostics::default();
         self.desired.container_spec(service, &replica, &mut found);
+        for init in &service.pre_start {
+            let none = BTreeMap::new();
+            let replica = match &init.value.image {
+                Some(name) => Replica {
+                    image: self.desired.beside(&name.value).unwrap_or(&unknown),
+                    ..replica.clone()
+                },
+                None => replica.clone(),
+            };
+            self.desired
+                .init_spec(service, &init.value, &replica, &none, &mut found);
+        }
         for item in found.iter() {
             if item.severity == Severity::Error || !self.found.iter().any(|have| have == item) {
                 self.found.push(item.clone());
@@ -252,6 +278,7 @@ impl Draft<'_> {
             |c: &ObservedContainer| matches!(c.state, State::Exited { .. } | State::Created);
         // As Compose: a container of `run` is an orphan once it has ended.
         let orphan = |c: &&ObservedContainer| match labels::is_oneoff(c) {
+            true if labels::is_hook(c) => false,
             true => self.policy.remove_orphans && ended(c),
             false => !known(c),
         };
@@ -273,6 +300,27 @@ impl Draft<'_> {
         }
     }
 
+    /// Containers of `pre_start` that a command which was killed has left: nobody waits for them any more.
+    fn leftovers(&mut self) {
+        let left: Vec<&ObservedContainer> = self
+            .world
+            .observed
+            .containers
+            .iter()
+            .filter(|c| labels::is_hook(c))
+            .collect();
+        for container in left {
+            let removed = self.take_away(container, &Cause::Leftover);
+            let service = labels::service(container).unwrap_or_default();
+            let runs = self.plan.steps.nodes().filter(|(_, step)| {
+                matches!(&step.action, Action::PreStart { who, .. } if who.service == service)
+            });
+            for id in runs.map(|(id, _)| id).collect::<Vec<_>>() {
+                self.plan.steps.need(id, removed, When::Done);
+            }
+        }
+    }
+
     /// Stops a container if it runs, and removes it.
     pub(super) fn take_away(&mut self, container: &ObservedContainer, cause: &Cause) -> NodeId {
         let who = who(container);
@@ -282,7 +330,10 @@ impl Draft<'_> {
                 who: who.clone(),
                 timeout: self.policy.timeout,
             };
-            needs.push(self.step(Step::new(action, cause.clone()), []));
+            let project = Some(&self.desired.project);
+            let hooks = hooks::of_container(project, container, Moment::PreStop);
+            let before = self.plan.hooks(hooks, &who, (cause, &[]), &[]);
+            needs.push(self.step(Step::new(action, cause.clone()), before));
         }
         let action = Action::Remove {
             who,

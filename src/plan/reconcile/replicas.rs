@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Draft, Fate, Now, Renewed, containers_of, runs};
+use super::{Draft, Fate, Now, Renewed, runs};
 use crate::base::name::ServiceName;
 use crate::compose::model::{NetworkModeSpec, Service, ShareSpec, VolumeSource, VolumesFrom};
 use crate::engine::state::{Attachment, HealthStatus, ObservedContainer, State};
@@ -12,6 +12,7 @@ use crate::graph::NodeId;
 use crate::plan::action::{Action, ImageChange, Old, Step, Who};
 use crate::plan::cause::Cause;
 use crate::plan::desired::container_name;
+use crate::plan::hooks::{self, Hook, Moment};
 use crate::plan::policy::Recreate;
 use crate::plan::{hash, labels};
 
@@ -19,7 +20,7 @@ impl Draft<'_> {
     /// Plans a service's containers, but not their start.
     pub(super) fn replicas(&mut self, service: &Service) {
         let mut by_number: BTreeMap<u32, Vec<&ObservedContainer>> = BTreeMap::new();
-        for container in containers_of(self.world, &service.name) {
+        for container in self.there.get(&service.name).cloned().unwrap_or_default() {
             by_number
                 .entry(labels::number(container))
                 .or_default()
@@ -135,6 +136,13 @@ impl Draft<'_> {
             let needs = gone.into_iter().chain([away]).collect();
             return self.create(service, who, anonymous, cause, needs);
         }
+        let needs: Vec<NodeId> = self.before(service).into_iter().chain(gone).collect();
+        // The old one is stopped on the way.
+        let hook = runs(old).then(|| {
+            let hooks = self.last_hooks(service, old);
+            let why = (&cause, &renewed.conditions()[..]);
+            self.plan.hooks(hooks, &super::who(old), why, &needs)
+        });
         let old = Old {
             id: old.id.clone(),
             name: old.name.clone(),
@@ -150,12 +158,14 @@ impl Draft<'_> {
             cause,
             only_if: renewed.conditions(),
         };
-        let needs = self
-            .before(service)
-            .into_iter()
-            .chain(gone)
-            .collect::<Vec<_>>();
-        self.step(step, needs)
+        self.step(step, needs.into_iter().chain(hook.flatten()))
+    }
+
+    /// The hooks before the stop of a container that is replaced.
+    fn last_hooks(&self, service: &Service, old: &ObservedContainer) -> Vec<Hook> {
+        let now = self.desired.hashes.get(&service.name);
+        let document = now.map_or("", |hash| &hash.document);
+        hooks::of_replaced(service, document, old)
     }
 
     fn create(
@@ -312,7 +322,10 @@ impl Draft<'_> {
                     .iter()
                     .filter_map(|change| self.fetches.get(&change.service).copied())
                     .collect();
-                let stop = self.step(step, needs);
+                let hooks = hooks::of_service(service, Moment::PreStop);
+                let why = (&step.cause, &only_if[..]);
+                let hook = self.plan.hooks(hooks, &fate.who, why, &needs);
+                let stop = self.step(step, needs.into_iter().chain(hook));
                 for other in &replaced {
                     if let Some(made) = other.made {
                         self.plan
@@ -355,6 +368,7 @@ fn now(container: &ObservedContainer) -> Now {
     Now {
         up,
         settled: container.state.is_up() && healthy,
+        fresh: container.state == State::Created,
         state: labels::state_text(container.state),
     }
 }

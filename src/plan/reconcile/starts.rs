@@ -6,11 +6,13 @@ use super::{Draft, Fate, Renewed};
 use crate::base::diag::Diagnostic;
 use crate::base::name::ServiceName;
 use crate::base::term::RestartPolicy;
-use crate::compose::model::{Condition, Service};
+use crate::compose::model::{Condition, InitContainer, Service};
 use crate::graph::NodeId;
-use crate::plan::action::{Action, ImageChange, Step, WaitFor, When};
+use crate::plan::action::{Action, ImageChange, Step, WaitFor, When, Who};
 use crate::plan::cause::Cause;
+use crate::plan::hooks::{self, Moment};
 use crate::plan::order::Need;
+use crate::plan::pre_start;
 
 impl Draft<'_> {
     /// Plans the starts of one service.
@@ -18,36 +20,77 @@ impl Draft<'_> {
         let Some(fates) = self.fates.get(&service.name).cloned() else {
             return;
         };
-        let mut needs: Option<Vec<(NodeId, When)>> = None;
-        for fate in &fates {
-            let Some((cause, only_if)) = reason(fate) else {
+        let reasons: Vec<_> = fates.iter().map(reason).collect();
+        let mut gates = Vec::new();
+        if reasons.iter().any(Option::is_some) {
+            gates = self.dependencies(service);
+        }
+        let inits = self.pre_start(service, &fates, &reasons, &gates);
+        for (at, (fate, reason)) in fates.iter().zip(reasons).enumerate() {
+            let Some((cause, only_if)) = reason else {
                 self.plan.unchanged.push(fate.who.clone());
                 continue;
             };
-            let needs = match &needs {
-                Some(needs) => needs.clone(),
-                None => needs.insert(self.dependencies(service)).clone(),
-            };
-            let action = Action::Start {
-                who: fate.who.clone(),
-            };
-            let before = fate
-                .made
-                .into_iter()
-                .chain(fate.stopped.as_ref().map(|(node, ..)| *node));
-            let before: Vec<NodeId> = before.collect();
-            let start = self.step(
-                Step {
-                    action,
-                    cause,
-                    only_if,
+            let needs: Vec<NodeId> = before(fate)
+                .chain(inits.get(at).copied().flatten())
+                .collect();
+            let step = Step {
+                action: Action::Start {
+                    who: fate.who.clone(),
                 },
-                before,
-            );
-            for (need, when) in needs {
-                self.plan.steps.need(start, need, when);
+                cause: cause.clone(),
+                only_if: only_if.clone(),
+            };
+            let start = self.step(step, needs);
+            for (need, when) in &gates {
+                self.plan.steps.need(start, *need, *when);
             }
+            let hooks = hooks::of_service(service, Moment::PostStart);
+            let last = self
+                .plan
+                .hooks(hooks, &fate.who, (&cause, &only_if), &[start]);
+            self.begun.insert(key(&fate.who), last.unwrap_or(start));
         }
+    }
+
+    /// The containers of `pre_start`; with each container of the service the last of them.
+    fn pre_start(
+        &mut self,
+        service: &Service,
+        fates: &[Fate],
+        reasons: &[Option<(Cause, Vec<ImageChange>)>],
+        gates: &[(NodeId, When)],
+    ) -> Vec<Option<NodeId>> {
+        if service.pre_start.is_empty() {
+            return Vec::new();
+        }
+        let starts: Vec<_> = fates
+            .iter()
+            .zip(reasons)
+            .map(|(fate, reason)| pre_start::Start {
+                who: fate.who.clone(),
+                cause: reason
+                    .as_ref()
+                    .map_or(Cause::New, |(cause, _)| cause.clone()),
+                first: first(fate),
+                needs: before(fate).collect(),
+            })
+            .collect();
+        let images: Vec<(String, Option<NodeId>)> = service
+            .pre_start
+            .iter()
+            .filter_map(|init| init.value.image.as_ref())
+            .map(|image| (image.value.clone(), self.image_step(&image.value)))
+            .collect();
+        let own = self.fetches.get(&service.name).copied();
+        let image = |init: &InitContainer| match &init.image {
+            None => own,
+            Some(name) => {
+                let known = images.iter().find(|(image, _)| *image == name.value);
+                known.and_then(|(_, node)| *node)
+            }
+        };
+        pre_start::plan(&mut self.plan, service, &starts, gates, image)
     }
 
     /// The steps a start of the service waits for.
@@ -56,8 +99,7 @@ impl Draft<'_> {
         for need in self.needs.of(&service.name).to_vec() {
             self.check_probe(service, &need);
             for fate in self.fates.get(&need.service).cloned().unwrap_or_default() {
-                let start =
-                    self.find(|action| matches!(action, Action::Start { who } if *who == fate.who));
+                let start = self.begun.get(&key(&fate.who)).copied();
                 match need.condition {
                     Condition::Started => nodes.extend(start.map(|node| (node, When::Done))),
                     Condition::Healthy => {
@@ -87,26 +129,22 @@ impl Draft<'_> {
         asking: &ServiceName,
         start: Option<NodeId>,
     ) -> NodeId {
+        let (service, number) = key(&fate.who);
+        let known = (service, number, until, need.required);
+        if let Some(node) = self.waits.get(&known) {
+            return *node;
+        }
         let action = Action::Wait {
             who: fate.who.clone(),
             until,
             required: need.required,
         };
-        if let Some(node) = self.find(|have| *have == action) {
-            return node;
-        }
         let cause = Cause::NeededBy {
             service: asking.clone(),
         };
-        self.step(Step::new(action, cause), start.or(fate.made))
-    }
-
-    fn find(&self, fits: impl Fn(&Action) -> bool) -> Option<NodeId> {
-        self.plan
-            .steps
-            .nodes()
-            .find(|(_, step)| fits(&step.action))
-            .map(|(id, _)| id)
+        let node = self.step(Step::new(action, cause), start.or(fate.made));
+        self.waits.insert(known, node);
+        node
     }
 
     /// Waiting for the health of what has no probe would never end well.
@@ -154,7 +192,7 @@ impl Draft<'_> {
             // would start one with `restart: no` again, both count as done.
             let done = service.restart == RestartPolicy::No || self.is_awaited(name);
             for fate in self.fates.get(name).cloned().unwrap_or_default() {
-                let start = self.find(|a| matches!(a, Action::Start { who } if *who == fate.who));
+                let start = self.begun.get(&key(&fate.who)).copied();
                 if start.is_none() && fate.now.as_ref().is_some_and(|now| now.settled) {
                     continue;
                 }
@@ -176,6 +214,27 @@ impl Draft<'_> {
                 .get(name)
                 .is_some_and(|need| need.condition == Condition::Completed)
         })
+    }
+}
+
+/// A container within the project.
+fn key(who: &Who) -> (ServiceName, u32) {
+    (who.service.clone(), who.number)
+}
+
+/// Steps of a container's own that come before its start.
+fn before(fate: &Fate) -> impl Iterator<Item = NodeId> {
+    let stopped = fate.stopped.as_ref().map(|(node, ..)| *node);
+    fate.made.into_iter().chain(stopped)
+}
+
+/// On which condition a container is started for the first time; `None`: it was started before.
+fn first(fate: &Fate) -> Option<Vec<ImageChange>> {
+    match &fate.renewed {
+        _ if fate.now.as_ref().is_some_and(|now| now.fresh) => Some(Vec::new()),
+        Renewed::Yes => Some(Vec::new()),
+        Renewed::If(changes) => Some(changes.clone()),
+        Renewed::No => None,
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::base::span::Span;
 use crate::compose::model::{
-    ContextRef, FileSource, NetworkModeSpec, Project, Service, ShareSpec, VolumeMount,
+    CgroupSpec, ContextRef, FileSource, NetworkModeSpec, Project, Service, ShareSpec, VolumeMount,
     VolumeSource, VolumesFrom,
 };
 
@@ -115,7 +115,7 @@ impl List<'_> {
     fn shared(&mut self, name: &str, service: &Service) {
         let whole = [
             (service.uts_host, "uts"),
-            (service.cgroup_host, "cgroup"),
+            (service.cgroup == Some(CgroupSpec::Host), "cgroup"),
             (service.userns_mode.as_deref() == Some("host"), "user"),
         ];
         for (_, kind) in whole.iter().filter(|(on, _)| *on) {

@@ -443,14 +443,16 @@ impl Cgroup {
     /// # Errors
     /// [`EngineError::Failed`] when it still has processes.
     pub fn remove(&self) -> Result<()> {
+        let mut outcome = Ok(());
         for hierarchy in &self.hierarchies {
-            remove_levels(&hierarchy.dir)?;
+            // One that stays does not keep the others.
+            outcome = outcome.and(remove_levels(&hierarchy.dir));
             if let Some(above) = hierarchy.dir.parent().filter(|dir| dir.ends_with(PARENT)) {
                 // Other containers may live there.
                 let _ = fs::remove_dir(above);
             }
         }
-        Ok(())
+        outcome
     }
 }
 

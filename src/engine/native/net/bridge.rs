@@ -284,12 +284,14 @@ fn plug(
     // published port.
     let requests = || vec![route::veth(&ends), route::hairpin(name)];
     let mut route = Route::open()?;
+    let is = |error: &io::Error, errno: Errno| error.raw_os_error() == Some(errno as i32);
     match route.run(requests()) {
-        // Left over from a container that ended without cleaning up.
-        Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {
-            route.run(vec![route::delete(name)])?;
-            route.run(requests())?;
-        }
+        // Left over from a container that ended without cleaning up, or of its last run: the kernel takes a
+        // namespace's cables some time after its end, and may do so before this does.
+        Err(error) if is(&error, Errno::EEXIST) => match route.run(vec![route::delete(name)]) {
+            Err(error) if !is(&error, Errno::ENODEV) => return Err(error),
+            _ => route.run(requests())?,
+        },
         other => other?,
     }
     let _ = sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), "1");

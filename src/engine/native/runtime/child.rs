@@ -10,6 +10,7 @@ use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{Mode, umask};
 
+use super::identity::Next;
 use super::limits::{PrivateProc, set_oom_score, set_parameters, set_resource_limits};
 use super::message::{Message, Wire, step};
 use super::rootfs::{Kind, Stage};
@@ -128,7 +129,7 @@ fn enter_namespaces(birth: &Birth<'_>) -> Result<()> {
 
 /// Builds the root file system and goes there. Gives the terminal, if there is one.
 fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<Option<OwnedFd>> {
-    let null = mounts::open_null()?;
+    let null = mount::null_tree().map_err(step("take /dev/null for masks"))?;
     let cloned = mounts::clone_sources(&birth.mounts)?;
     let slave = MsFlags::MS_SLAVE | MsFlags::MS_REC;
     nix::mount::mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)
@@ -196,7 +197,7 @@ fn stay_as_init(prepared: &Prepared, user: &User, proc: &PrivateProc) -> Result<
         Side::Child => default_signals().map_err(step("reset signals")),
         Side::Parent { pid, .. } => {
             // The child has its own connection; from here on a failure can only end the container.
-            let ready = prepared.identity.assume(user, proc).is_ok()
+            let ready = prepared.identity.assume(user, proc, Next::Stay).is_ok()
                 && (prepared.bond == Bond::None || end_with_parent().is_ok())
                 && keep_only(&[]).is_ok();
             crate::sys::process::set_name(c"hoist-init");
@@ -238,7 +239,10 @@ impl Last<'_> {
                 },
                 _,
             ) => {
-                set_streams([stdin, stdout, stderr]).map_err(step("connect the streams"))?;
+                let null = exec::own_null(proc);
+                let own = |stream| exec::null_in_place_of(stream, null.as_ref());
+                set_streams([own(stdin), own(stdout), own(stderr)])
+                    .map_err(step("connect the streams"))?;
             }
             (BirthStdio::Terminal, Some(slave)) => terminal::take(slave, &self.user)?,
             (BirthStdio::Terminal, None) => {
@@ -248,7 +252,7 @@ impl Last<'_> {
         exec::own_streams(&self.user);
         umask(Mode::from_bits_truncate(0o022));
         exec::enter_directory(&self.process.cwd)?;
-        self.identity.assume(&self.user, proc)?;
+        self.identity.assume(&self.user, proc, Next::Execute)?;
         if self.bond == Bond::EndsWithParent {
             end_with_parent()?;
         }

@@ -240,6 +240,12 @@ fn make(stage: &mut Stage, node: &Node) -> Result<()> {
         // In a user namespace nobody makes devices: the host's own is shown instead.
         Err(Errno::EPERM | Errno::EEXIST) => {
             let tree = mount::clone_tree(AT_FDCWD, &node.source, false).map_err(fail())?;
+            // The node is the host's: nobody inside may change its mode or owner. Its device can be written to.
+            let sealed = mount::Change {
+                set: mount::attr::RDONLY,
+                ..mount::Change::default()
+            };
+            mount::set_attr(&tree, sealed).map_err(fail())?;
             let target = stage.target(&node.target, Kind::File)?;
             stage.attach(tree, target, &name)
         }

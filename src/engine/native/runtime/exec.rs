@@ -4,7 +4,7 @@
 //! through runc): 127 when it is not there, 126 when it can't be executed.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -12,11 +12,12 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 
+use super::limits::PrivateProc;
 use super::message::{step, words};
 use super::user::User;
 use crate::engine::spec::Process;
 use crate::engine::{EngineError, Result};
-use crate::sys::fs::{Resolve, is_kind, openat2};
+use crate::sys::fs::{Resolve, Root, is_kind, openat2};
 
 /// As Docker: `DefaultPathEnv`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -67,6 +68,34 @@ pub(super) fn enter_directory(cwd: &str) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Opens the container's own null device, if it has one that can be trusted to be it.
+pub(super) fn own_null(proc: &PrivateProc) -> Option<OwnedFd> {
+    let root = Root::open(Path::new("/")).ok()?;
+    let found = openat2(
+        &root,
+        Path::new("dev/null"),
+        OFlag::O_PATH,
+        0,
+        Resolve::NoLinks,
+    )
+    .ok()?;
+    is_null(found.as_fd()).then(|| proc.reopen(&found).ok())?
+}
+
+fn is_null(stream: BorrowedFd<'_>) -> bool {
+    let null = nix::sys::stat::makedev(1, 3);
+    fstat(stream).is_ok_and(|found| is_kind(&found, libc::S_IFCHR) && found.st_rdev == null)
+}
+
+/// The stream, or the container's own null device where the stream is the host's. As runc: `reOpenDevNull`.
+pub(super) fn null_in_place_of<'a>(
+    stream: BorrowedFd<'a>,
+    null: Option<&'a OwnedFd>,
+) -> BorrowedFd<'a> {
+    null.filter(|_| is_null(stream))
+        .map_or(stream, |null| null.as_fd())
 }
 
 /// Gives pipes of the streams to the user, who may want to open `/dev/stdout` again. As runc:

@@ -9,7 +9,8 @@ use nix::unistd::{Gid, Uid};
 use super::limits::PrivateProc;
 use super::message::{step, words};
 use super::user::User;
-use super::{profile, seccomp};
+use super::{apparmor::Label, profile, seccomp};
+use crate::base::kernel::capability;
 use crate::engine::spec::{Seccomp, Security};
 use crate::engine::{EngineError, Result};
 use crate::sys::caps::{self, Caps};
@@ -26,7 +27,7 @@ pub(super) struct Identity {
     caps: Caps,
     filter: Option<Filter>,
     no_new_privs: bool,
-    apparmor: Option<String>,
+    label: Option<Label>,
 }
 
 /// The capability set that the words of a file make. As Docker: `caps.TweakCapabilities`.
@@ -37,12 +38,9 @@ fn capabilities(security: &Security, privileged: bool) -> Result<Caps> {
     }
     let read = |names: &[String]| -> Result<Caps> {
         names.iter().try_fold(Caps::EMPTY, |set, name| {
-            let upper = name.to_ascii_uppercase();
-            let plain = upper.strip_prefix("CAP_").unwrap_or(&upper);
-            let one = if plain == "ALL" {
-                Some(all)
-            } else {
-                Caps::named(plain)
+            let one = match capability(name) {
+                Some("ALL") => Some(all),
+                known => known.and_then(Caps::named),
             };
             let one = one.ok_or_else(|| EngineError::Unsupported {
                 what: format!("invalid capability: `{name}`"),
@@ -52,59 +50,57 @@ fn capabilities(security: &Security, privileged: bool) -> Result<Caps> {
     };
     let (add, drop) = (read(&security.cap_add)?, read(&security.cap_drop)?);
     Ok(if add == all {
-        // What is dropped by name stays dropped; ALL on both sides leaves nothing.
-        all.without(drop)
+        // What is dropped by name stays dropped; ALL on both sides is all.
+        all.without(if drop == all { Caps::EMPTY } else { drop })
     } else {
         DEFAULT.without(drop).or(add)
     })
 }
 
-/// Whether the kernel has AppArmor on.
-fn has_apparmor() -> bool {
-    std::fs::read("/sys/module/apparmor/parameters/enabled")
-        .is_ok_and(|text| text.starts_with(b"Y"))
+/// What a process does once it has its rights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It executes a program, which the label holds from then on.
+    Execute,
+    /// It goes on as it is.
+    Stay,
 }
 
 impl Identity {
     /// Decides and compiles. Before the process exists, on the host.
-    pub(super) fn prepare(security: &Security, privileged: bool) -> Result<Self> {
+    ///
+    /// With `all` it has every capability whatever the container has, as Docker's `exec --privileged`: filter and
+    /// label stay those of the container.
+    pub(super) fn prepare(security: &Security, all: bool) -> Result<Self> {
         let available = Caps::available().map_err(step("read our capabilities"))?;
-        let caps = capabilities(security, privileged)?.and(available);
+        let own = capabilities(security, security.privileged)?.and(available);
+        let label = Label::choose(security)?;
         let policy = match &security.seccomp {
-            _ if privileged => None,
             Seccomp::Unconfined => None,
-            Seccomp::Default => Some(seccomp::default_policy(caps)),
-            Seccomp::Profile(text) => Some(profile::read(text, caps)?),
+            Seccomp::Default if security.privileged => None,
+            Seccomp::Default => {
+                let guarded = label.as_ref().is_some_and(Label::is_default);
+                Some(seccomp::default_policy(own, guarded))
+            }
+            Seccomp::Profile(text) => Some(profile::read(text, own)?),
         };
         let filter = policy.map(|policy| compile(&policy)).transpose();
         let filter =
             filter.map_err(|long| EngineError::failed("compile the seccomp profile", long))?;
-        let apparmor = security
-            .apparmor
-            .clone()
-            .filter(|label| label != "unconfined" && !privileged);
-        if let Some(label) = apparmor.as_ref().filter(|_| !has_apparmor()) {
-            let what =
-                format!("AppArmor profile `{label}`: this machine does not have AppArmor on");
-            return Err(EngineError::Unsupported { what });
-        }
         Ok(Self {
-            caps,
+            caps: if all { available } else { own },
             filter,
             no_new_privs: security.no_new_privileges,
-            apparmor,
+            label,
         })
     }
 
     /// Makes the caller this user with these rights; all but the filter, which [`Identity::confine`] adds.
     ///
     /// `CAP_SYS_ADMIN` stays until the execution takes it, since installing the filter needs it.
-    pub(super) fn assume(&self, user: &User, proc: &PrivateProc) -> Result<()> {
-        if let Some(label) = &self.apparmor {
-            let value = format!("exec {label}");
-            proc.write("self/attr/apparmor/exec", &value)
-                .or_else(|_| proc.write("self/attr/exec", &value))
-                .map_err(step(format!("set the AppArmor profile `{label}`")))?;
+    pub(super) fn assume(&self, user: &User, proc: &PrivateProc, next: Next) -> Result<()> {
+        if let Some(label) = &self.label {
+            label.take(proc, next == Next::Stay)?;
         }
         caps::bound(self.caps).map_err(step("limit the capabilities"))?;
         nix::sys::prctl::set_keepcaps(true).map_err(step("keep capabilities"))?;
@@ -175,6 +171,7 @@ mod tests {
         assert_eq!(bits(&[], &["ALL"]), 0);
         assert_eq!(bits(&["NET_ADMIN"], &["all"]), 1 << 12);
         assert_eq!(bits(&["ALL"], &["MKNOD"]), !(1 << 27));
+        assert_eq!(bits(&["ALL"], &["ALL"]), u64::MAX);
         let security = Security {
             cap_add: vec!["FLY".into()],
             ..Security::default()

@@ -15,7 +15,7 @@ use super::child::{Last, cut_loose, host_name, inside, report};
 use super::limits::{PrivateProc, set_oom_score, set_resource_limits};
 use super::message::{Message, Wire, step};
 use super::user::lookup;
-use super::{BirthStdio, Bond, Born, Identity, bury, exec, terminal, until_execution};
+use super::{BirthStdio, Bond, Born, Identity, bury, exec, own_clocks, terminal, until_execution};
 use crate::engine::native::cgroup::Cgroup;
 use crate::engine::spec::{ContainerSpec, Process};
 use crate::engine::{EngineError, Result};
@@ -40,7 +40,8 @@ pub struct JoinRequest<'a> {
 
 /// All a container may have for itself; entering one we are in already changes nothing.
 fn every_namespace() -> CloneFlags {
-    CloneFlags::CLONE_NEWNS
+    CloneFlags::from_bits_retain(own_clocks() as libc::c_int)
+        | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWIPC
@@ -54,8 +55,7 @@ fn every_namespace() -> CloneFlags {
 /// As [`super::give_birth`].
 pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
     let spec = request.spec;
-    let privileged = spec.security.privileged || request.process.privileged;
-    let identity = Identity::prepare(&spec.security, privileged)?;
+    let identity = Identity::prepare(&spec.security, request.process.privileged)?;
     let container = pidfd::open(request.init_pid).map_err(|_| not_running(spec))?;
     let process = merged(spec, request.process);
     let (ours, theirs) = Wire::pair()?;

@@ -1,17 +1,17 @@
 //! Resource limits, kernel parameters and the memory killer's preference of a new container.
 //!
-//! Imports: `engine`, `sys`. Rules: getrlimit(2), proc_sys(5); which parameters belong to a namespace as runc
-//! (`configs/validate`, `sysctl`).
+//! Imports: `base::kernel`, `engine`, `sys`. Rules: getrlimit(2), proc_sys(5).
 
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::message::{step, words};
+use crate::base::kernel::{Scope, parameter_path, parameter_scope};
 use crate::engine::spec::{ContainerSpec, Share};
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{Resolve, openat2};
@@ -35,6 +35,12 @@ impl PrivateProc {
             ));
         }
         Ok(proc)
+    }
+    /// Opens what a descriptor of the caller stands for once more, for reading and writing.
+    pub(super) fn reopen(&self, fd: impl AsFd) -> std::result::Result<OwnedFd, Errno> {
+        let link = format!("self/fd/{}", fd.as_fd().as_raw_fd());
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        nix::fcntl::openat(&self.0, link.as_str(), flags, nix::sys::stat::Mode::empty())
     }
     /// Writes a value to a file.
     pub(super) fn write(&self, path: &str, value: &str) -> std::result::Result<(), Errno> {
@@ -115,41 +121,14 @@ pub(super) fn set_oom_score(proc: &PrivateProc, score: Option<i32>) -> Result<()
     }
 }
 
-/// Path below `/proc/sys` of a parameter: the first separator met is the separator.
-fn parameter_path(name: &str) -> PathBuf {
-    let dots = name.find('.').unwrap_or(usize::MAX) < name.find('/').unwrap_or(usize::MAX);
-    if dots {
-        let swap = |c| match c {
-            '.' => '/',
-            '/' => '.',
-            c => c,
-        };
-        PathBuf::from(name.chars().map(swap).collect::<String>())
-    } else {
-        PathBuf::from(name)
+/// Whether a parameter belongs to a namespace that the container does not share with the host.
+fn is_own(path: &str, spec: &ContainerSpec, own_network: bool) -> bool {
+    match parameter_scope(path) {
+        Some(Scope::Network) => own_network,
+        Some(Scope::Ipc) => spec.namespaces.ipc.is_own(),
+        Some(Scope::Uts) => spec.namespaces.uts == Share::Own,
+        None => false,
     }
-}
-
-/// Whether a parameter belongs to a namespace that the container has for itself.
-fn is_own(path: &Path, spec: &ContainerSpec, own_network: bool) -> bool {
-    const IPC: [&str; 8] = [
-        "kernel/msgmax",
-        "kernel/msgmnb",
-        "kernel/msgmni",
-        "kernel/sem",
-        "kernel/shmall",
-        "kernel/shmmax",
-        "kernel/shmmni",
-        "kernel/shm_rmid_forced",
-    ];
-    let plain = path
-        .components()
-        .all(|part| matches!(part, std::path::Component::Normal(_)));
-    let ipc = path.starts_with("fs/mqueue") || IPC.iter().any(|known| path == Path::new(known));
-    plain
-        && ((ipc && spec.namespaces.ipc == Share::Own)
-            || (path.starts_with("net") && own_network)
-            || (path == Path::new("kernel/domainname") && spec.namespaces.uts == Share::Own))
 }
 
 /// Sets the container's kernel parameters.
@@ -174,30 +153,9 @@ pub(super) fn set_parameters(
             let what = format!("sysctl `{name}` is not in a separate kernel namespace");
             return Err(EngineError::Unsupported { what });
         }
-        let at = format!("sys/{}", path.display());
+        let at = format!("sys/{path}");
         proc.write(&at, value)
             .map_err(step(format!("set sysctl {name}={value}")))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_parameter_name_has_dots_or_slashes() {
-        assert_eq!(
-            parameter_path("net.ipv4.ip_forward"),
-            Path::new("net/ipv4/ip_forward")
-        );
-        assert_eq!(
-            parameter_path("net/ipv4/conf/eth0.1/x"),
-            Path::new("net/ipv4/conf/eth0.1/x")
-        );
-        assert_eq!(
-            parameter_path("net.ipv4.conf.eth0/1.x"),
-            Path::new("net/ipv4/conf/eth0.1/x")
-        );
-    }
 }

@@ -8,6 +8,7 @@
 //! Order: clone with new namespaces → cgroup → namespaces of others → root and mounts → pivot → host name,
 //! kernel parameters, limits → terminal, streams, directory → user, capabilities, label → filter → execution.
 
+mod apparmor;
 mod child;
 mod dev;
 mod exec;
@@ -37,6 +38,7 @@ use crate::engine::spec::{ContainerSpec, Propagation, Share};
 use crate::engine::{EngineError, Result};
 use crate::sys::clone::{Plan, Side, clone};
 use crate::sys::{ns, pidfd};
+pub use apparmor::AppArmor;
 pub use dev::device_rules;
 use identity::Identity;
 pub use join::{JoinRequest, join, shared_memory};
@@ -240,7 +242,7 @@ enum Bond {
 
 fn born(birth: &Birth<'_>, bond: Bond) -> Result<Born> {
     let prepared = Prepared {
-        identity: Identity::prepare(&birth.spec.security, birth.spec.security.privileged)?,
+        identity: Identity::prepare(&birth.spec.security, false)?,
         nodes: dev::nodes(birth.spec)?,
         bond,
     };
@@ -268,16 +270,25 @@ fn born(birth: &Birth<'_>, bond: Bond) -> Result<Born> {
 fn flags(birth: &Birth<'_>) -> u64 {
     let spaces = &birth.spec.namespaces;
     let mut flags = CloneFlags::CLONE_NEWNS;
-    for (share, flag) in [
-        (&spaces.pid, CloneFlags::CLONE_NEWPID),
-        (&spaces.ipc, CloneFlags::CLONE_NEWIPC),
-        (&spaces.uts, CloneFlags::CLONE_NEWUTS),
+    for (own, flag) in [
+        (spaces.pid == Share::Own, CloneFlags::CLONE_NEWPID),
+        (spaces.ipc.is_own(), CloneFlags::CLONE_NEWIPC),
+        (spaces.uts == Share::Own, CloneFlags::CLONE_NEWUTS),
     ] {
-        if *share == Share::Own {
+        if own {
             flags |= flag;
         }
     }
-    flags.bits() as u64
+    flags.bits() as u64 | own_clocks()
+}
+
+/// A time namespace, where the kernel has them: clocks of its own are every container's. As Docker.
+fn own_clocks() -> u64 {
+    if std::path::Path::new("/proc/self/ns/time").exists() {
+        libc::CLONE_NEWTIME as u64
+    } else {
+        0
+    }
 }
 
 /// Runs `body` so that its child is born into another PID namespace.

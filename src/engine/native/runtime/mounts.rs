@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::MsFlags;
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, fstat};
 
 use super::message::step;
 use super::rootfs::{Kind, Stage, new_mount};
 use super::{Birth, BirthMount, BirthSource};
-use crate::engine::spec::{Propagation, Share};
+use crate::engine::spec::{Ipc, Propagation, Share};
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{self, Resolve, Root, is_kind, openat2};
 use crate::sys::mount::{self, Change, Overlay, attr};
@@ -134,17 +134,21 @@ pub(super) fn mount_defaults(stage: &mut Stage, birth: &Birth<'_>) -> Result<()>
 }
 
 fn mount_ipc(stage: &mut Stage, birth: &Birth<'_>) -> Result<()> {
-    let host = birth.spec.namespaces.ipc == Share::Host;
-    if !replaced(birth, "/dev/shm") {
+    let ipc = &birth.spec.namespaces.ipc;
+    if *ipc != Ipc::None && !replaced(birth, "/dev/shm") {
         let shm = stage.plain_dir("/dev/shm")?;
-        let made = if host {
+        let made = if *ipc == Ipc::Host {
             mount::clone_tree(AT_FDCWD, Path::new("/dev/shm"), false)
                 .map_err(step("bind the host's /dev/shm"))?
         } else {
             let size = birth.spec.shm_size.unwrap_or(SHM_SIZE).to_string();
             new_mount(
                 c"tmpfs",
-                &[("mode", "1777".to_owned()), ("size", size)],
+                &[
+                    ("source", "shm".to_owned()),
+                    ("mode", "1777".to_owned()),
+                    ("size", size),
+                ],
                 QUIET,
             )?
         };
@@ -165,12 +169,14 @@ fn mount_sys(stage: &mut Stage, birth: &Birth<'_>) -> Result<()> {
         return Ok(());
     }
     let privileged = birth.spec.security.privileged;
-    let read_only = if privileged { 0 } else { attr::RDONLY };
+    let sealed = |open: bool| if open { 0 } else { attr::RDONLY };
+    let read_only = sealed(privileged);
     let sys = stage.plain_dir("/sys")?;
     stage.attach(new_mount(c"sysfs", &[], QUIET | read_only)?, sys, "/sys")?;
     if replaced(birth, "/sys/fs/cgroup") {
         return Ok(());
     }
+    let read_only = sealed(privileged || birth.spec.security.writable_cgroups);
     let target = stage.plain_dir("/sys/fs/cgroup")?;
     let change = Change {
         set: QUIET | read_only,
@@ -455,7 +461,8 @@ pub(super) fn mask(stage: &Stage, null: &OwnedFd) -> Result<()> {
             let options = [("nr_inodes", "1".to_owned()), ("mode", "755".to_owned())];
             new_mount(c"tmpfs", &options, QUIET | attr::RDONLY)?
         } else {
-            mount::clone_tree(null, Path::new(""), false).map_err(step("mask with /dev/null"))?
+            let cover = mount::clone_tree(null, Path::new(""), false);
+            cover.map_err(step("mask with /dev/null"))?
         };
         stage.attach(cover, target, path)?;
     }
@@ -476,21 +483,4 @@ fn thermal_paths() -> Vec<String> {
         .collect();
     paths.sort();
     paths
-}
-
-/// Opens the host's `/dev/null` and makes sure that it is one.
-pub(super) fn open_null() -> Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let null =
-        nix::fcntl::open(c"/dev/null", flags, Mode::empty()).map_err(step("open /dev/null"))?;
-    let found = fstat(&null).map_err(step("look at /dev/null"))?;
-    let device = SFlag::from_bits_truncate(found.st_mode & libc::S_IFMT) == SFlag::S_IFCHR;
-    if device && found.st_rdev == nix::sys::stat::makedev(1, 3) {
-        Ok(null)
-    } else {
-        Err(EngineError::failed(
-            "use /dev/null for masks",
-            "it is not the null device",
-        ))
-    }
 }

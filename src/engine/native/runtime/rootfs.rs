@@ -54,7 +54,7 @@ fn open_path(path: &Path) -> std::result::Result<OwnedFd, Errno> {
     nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-/// Makes a detached mount of a file system type.
+/// Makes a detached mount of a file system type, which is its name in lists of mounts unless `source` says another.
 pub(super) fn new_mount(
     kind: &std::ffi::CStr,
     options: &[(&str, String)],
@@ -63,6 +63,9 @@ pub(super) fn new_mount(
     let name = kind.to_string_lossy().into_owned();
     let make = || {
         let fs = Fs::open(kind)?;
+        if !options.iter().any(|(key, _)| *key == "source") {
+            fs.set(c"source", kind)?;
+        }
         for (key, value) in options {
             let key = std::ffi::CString::new(*key).map_err(|_| Errno::EINVAL)?;
             let value = std::ffi::CString::new(value.as_str()).map_err(|_| Errno::EINVAL)?;

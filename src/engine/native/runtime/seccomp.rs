@@ -33,7 +33,7 @@ const WAITING: &str = "select _newselect pselect6 pselect6_time64 poll ppoll ppo
     io_pgetevents_time64";
 
 /// Sockets once made; making one is looked at by family.
-const SOCKETS: &str = "socketpair socketcall bind listen accept accept4 connect shutdown getsockname \
+const SOCKETS: &str = "socketpair bind listen accept accept4 connect shutdown getsockname \
     getpeername getsockopt setsockopt send sendto sendmsg sendmmsg recv recvfrom recvmsg recvmmsg \
     recvmmsg_time64";
 
@@ -134,8 +134,13 @@ fn low(argument: u8, compare: Compare, value: u64) -> Condition {
     }
 }
 
-/// The default policy for a process with these capabilities.
-pub(super) fn default_policy(caps: Caps) -> Policy {
+/// `socketcall(SYS_SOCKET, …)`: the way of 32-bit programs to make a socket. The family lies in memory that a filter
+/// can't read.
+const SOCKETCALL_SOCKET: u64 = 1;
+
+/// The default policy for a process with these capabilities. `guarded` says that an AppArmor profile refuses
+/// [`REFUSED_FAMILIES`] too; where none does, 32-bit programs make sockets with socket(2) only, or not at all.
+pub(super) fn default_policy(caps: Caps, guarded: bool) -> Policy {
     let always = [
         FILES,
         NAMES,
@@ -169,6 +174,13 @@ pub(super) fn default_policy(caps: Caps) -> Policy {
         .collect();
     let families = REFUSED_FAMILIES.map(|family| low(0, Compare::Ne, family));
     rules.push(rule("socket", Action::Allow, families.to_vec()));
+    let not_made = low(0, Compare::Ne, SOCKETCALL_SOCKET);
+    let not_made = Some(not_made).filter(|_| !guarded);
+    rules.push(rule(
+        "socketcall",
+        Action::Allow,
+        not_made.into_iter().collect(),
+    ));
     for value in PERSONALITIES {
         let is = low(0, Compare::Eq, value);
         rules.push(rule("personality", Action::Allow, vec![is]));
@@ -197,7 +209,7 @@ mod tests {
     use crate::sys::seccomp::compile;
 
     fn calls(caps: Caps) -> Vec<String> {
-        default_policy(caps)
+        default_policy(caps, true)
             .rules
             .into_iter()
             .map(|rule| rule.call)
@@ -206,7 +218,7 @@ mod tests {
 
     #[test]
     fn no_call_is_named_twice_without_a_condition() {
-        let mut plain: Vec<_> = default_policy(Caps::EMPTY)
+        let mut plain: Vec<_> = default_policy(Caps::EMPTY, true)
             .rules
             .into_iter()
             .filter(|rule| rule.conditions.is_empty())
@@ -237,7 +249,7 @@ mod tests {
 
     #[test]
     fn the_policy_fits_into_the_kernels_limit() {
-        compile(&default_policy(Caps::EMPTY)).unwrap();
-        compile(&default_policy(Caps::from_bits(u64::MAX))).unwrap();
+        compile(&default_policy(Caps::EMPTY, false)).unwrap();
+        compile(&default_policy(Caps::from_bits(u64::MAX), false)).unwrap();
     }
 }

@@ -14,10 +14,12 @@ use crate::engine::native::net::{
     self, Lease, LeaseRequest, Link, NetworkRecord, Networks, PublishRequest,
     files::{self, Hosts, Resolver},
 };
-use crate::engine::native::records::{self, InitProcess, Live, Standing};
+use crate::engine::native::records::{self, InitProcess, Live, Record, Standing};
 use crate::engine::native::runtime::{self, BirthMount, BirthSource};
 use crate::engine::native::volumes;
-use crate::engine::spec::{ContainerSpec, Endpoint, FileContent, MountSource, NetworkMode, Share};
+use crate::engine::spec::{
+    ContainerSpec, Endpoint, FileContent, Ipc, MountSource, NetworkMode, Share,
+};
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::Root;
@@ -130,23 +132,31 @@ pub(super) fn reconnect(layout: &Layout, spec: &ContainerSpec) -> Result<Connect
     })
 }
 
-/// Takes the container's network away, as far as it is there; goes on after a failure. The kernel takes the
-/// devices with the namespace, whose last reference goes here. What comes back is best kept to the end.
-pub(super) fn disconnect(layout: &Layout, spec: &ContainerSpec) -> Option<net::Withdrawn> {
-    let mut withdrawn = None;
+/// Takes the container's network away, as far as it is there; goes on after a failure and gives the first. The kernel
+/// takes the devices with the namespace, whose last reference goes here. What comes back besides is best kept to the
+/// end.
+pub(super) fn disconnect(
+    layout: &Layout,
+    spec: &ContainerSpec,
+) -> (Option<net::Withdrawn>, Result<()>) {
     let dir = layout.container(&spec.project, &spec.id);
+    let mut withdrawn = Ok(None);
     if let NetworkMode::Networks(endpoints) = &spec.network {
         if !spec.ports.is_empty() {
-            withdrawn = net::unpublish(&spec.id).ok();
+            withdrawn = net::unpublish(&spec.id).map(Some);
         }
         if let Ok(networks) = Networks::open(layout.roots()) {
             for endpoint in endpoints {
+                // A place that can't be given back is nobody's once the container is gone.
                 let _ = networks.release(&endpoint.network, &spec.id);
             }
         }
     }
-    let _ = net::unpin(&dir.netns());
-    withdrawn
+    let unpinned = net::unpin(&dir.netns());
+    match withdrawn {
+        Ok(withdrawn) => (withdrawn, unpinned),
+        Err(error) => (None, Err(error)),
+    }
 }
 
 fn open_file(path: &Path) -> nix::Result<OwnedFd> {
@@ -359,7 +369,7 @@ pub(super) fn mounts(layout: &Layout, spec: &ContainerSpec) -> Result<Vec<BirthM
             read_only,
         });
     }
-    if let Share::Container(other) = &spec.namespaces.ipc {
+    if let Ipc::Container(other) = &spec.namespaces.ipc {
         let tree = runtime::shared_memory(init_of(layout, other)?.pid)?;
         let source = BirthSource::Tree(Arc::new(tree));
         mounts.push(BirthMount {
@@ -452,17 +462,47 @@ pub(super) fn init_of(layout: &Layout, id: &ContainerId) -> Result<InitProcess> 
         })
 }
 
-/// Opens another container's namespace; `None` when it is not shared with one.
+/// Opens the process namespace of another container; `None` when it is not shared with one.
 ///
 /// # Errors
 /// [`EngineError::NotRunning`].
-pub(super) fn shared(layout: &Layout, share: &Share, kind: &str) -> Result<Option<OwnedFd>> {
-    let path = match share {
-        Share::Own => return Ok(None),
-        Share::Host => format!("/proc/self/ns/{kind}"),
-        Share::Container(id) => format!("/proc/{}/ns/{kind}", init_of(layout, id)?.pid),
+pub(super) fn shared_processes(layout: &Layout, share: &Share) -> Result<Option<OwnedFd>> {
+    match share {
+        Share::Own | Share::Host => Ok(None),
+        Share::Container(id) => namespace(layout, id, "pid").map(Some),
+    }
+}
+
+/// Opens the IPC namespace of another container; `None` when it is not shared with one.
+///
+/// # Errors
+/// [`EngineError::NotRunning`]; [`EngineError::Unsupported`] when the other does not share it.
+pub(super) fn shared_ipc(layout: &Layout, ipc: &Ipc) -> Result<Option<OwnedFd>> {
+    let Ipc::Container(id) = ipc else {
+        return Ok(None);
     };
-    open_file(Path::new(&path))
-        .map(Some)
-        .map_err(|error| EngineError::failed(format!("open {path}"), error))
+    let (_, dir) = records::locate(layout, id)?;
+    let other = records::read::<Record>(&dir.record())?;
+    if let Some(other) = other.filter(|other| !other.spec.namespaces.ipc.is_shared()) {
+        let what = format!(
+            "container `{}` does not share its IPC namespace: give it `ipc: shareable`",
+            other.spec.name
+        );
+        return Err(EngineError::Unsupported { what });
+    }
+    namespace(layout, id, "ipc").map(Some)
+}
+
+fn namespace(layout: &Layout, id: &ContainerId, kind: &str) -> Result<OwnedFd> {
+    let process = init_of(layout, id)?;
+    let path = format!("/proc/{}/ns/{kind}", process.pid);
+    let opened = open_file(Path::new(&path))
+        .map_err(|error| EngineError::failed(format!("open {path}"), error))?;
+    // Only now is it sure that the number was still that process's.
+    if process.is_alive() {
+        Ok(opened)
+    } else {
+        let name = id.short().to_owned();
+        Err(EngineError::NotRunning { name })
+    }
 }

@@ -243,6 +243,21 @@ impl ExecSession for Session {
             _ => Err(lost(&name)),
         }
     }
+    fn wait_for(&mut self, limit: Duration) -> Result<Option<i32>> {
+        let name = self.connection.name.clone();
+        let Connection { socket, inbox, .. } = &mut self.connection;
+        // Its end may have come with the answer before.
+        if let Ok(Some(Reply::Exited(code))) = inbox.take() {
+            return Ok(Some(code));
+        }
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(0) | Err(nix::errno::Errno::EINTR) => Ok(None),
+            Ok(_) => self.wait().map(Some),
+            Err(_) => Err(lost(&name)),
+        }
+    }
     fn signal(&mut self, signal: Signal) -> Result<()> {
         self.connection.send(&Request::ExecSignal(signal), &[])
     }

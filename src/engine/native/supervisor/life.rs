@@ -90,6 +90,8 @@ pub(super) struct Life {
     restart_at: Option<Instant>,
     /// Ports published no more; whoever lets go of this waits for the kernel.
     withdrawn: Option<crate::engine::native::net::Withdrawn>,
+    /// Whether the last take-down has left something.
+    unclean: bool,
 }
 
 impl Life {
@@ -128,6 +130,7 @@ impl Life {
             stopping: None,
             restart_at: None,
             withdrawn: None,
+            unclean: false,
         })
     }
 
@@ -221,8 +224,8 @@ impl Life {
         let cgroup = Cgroup::create(spec.id.as_str(), parent, &spec.resources, &devices)?;
         let cgroup = self.cgroup.insert(cgroup);
         let mounts = birth::mounts(&self.layout, spec)?;
-        let pid = birth::shared(&self.layout, &spec.namespaces.pid, "pid")?;
-        let ipc = birth::shared(&self.layout, &spec.namespaces.ipc, "ipc")?;
+        let pid = birth::shared_processes(&self.layout, &spec.namespaces.pid)?;
+        let ipc = birth::shared_ipc(&self.layout, &spec.namespaces.ipc)?;
         let ends = self
             .streams
             .ends(&self.dir, spec.stdio)
@@ -605,7 +608,7 @@ impl Life {
         let (output, write) = nix::unistd::pipe2(flags).map_err(failed)?;
         let nonblocking = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
         nix::fcntl::fcntl(&output, nonblocking).map_err(failed)?;
-        let null = std::fs::File::open("/dev/null")
+        let null = crate::sys::mount::open_null()
             .map_err(|error| EngineError::failed("open /dev/null", error))?;
         let stdio = BirthStdio::Streams {
             stdin: null.as_fd(),
@@ -680,17 +683,24 @@ impl Life {
     /// it when that came into being but not into the record.
     pub(super) fn clear(&mut self) {
         self.cgroup = None;
-        super::clean_up(&self.layout, &self.spec);
+        self.unclean = super::clean_up(&self.layout, &self.spec).is_err();
+    }
+
+    /// Whether something of it is still in the kernel, so that what finds it again must stay.
+    pub(super) fn is_unclean(&self) -> bool {
+        self.unclean
     }
 
     /// Takes away what the container had in the kernel; goes on after a failure.
     fn take_down(&mut self) {
         self.network = None;
-        self.withdrawn = birth::disconnect(&self.layout, &self.spec);
-        if let Some(cgroup) = self.cgroup.take() {
-            let _ = cgroup.kill();
-            let _ = cgroup.remove();
-        }
+        let (withdrawn, network) = birth::disconnect(&self.layout, &self.spec);
+        self.withdrawn = withdrawn;
+        let cgroup = self.cgroup.take();
+        let cgroup = cgroup.map_or(Ok(()), |cgroup| {
+            cgroup.kill().and_then(|()| cgroup.remove())
+        });
+        self.unclean = network.and(cgroup).is_err();
     }
 }
 

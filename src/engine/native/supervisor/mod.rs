@@ -22,6 +22,7 @@ pub use main::main;
 
 use super::cgroup::Cgroup;
 use super::layout::Layout;
+use crate::engine::Result;
 use crate::engine::spec::ContainerSpec;
 
 /// Takes away what a killed supervisor has left in the kernel for a container that does not run; goes on after a failure.
@@ -34,6 +35,8 @@ pub(super) fn clean_up(layout: &Layout, spec: &ContainerSpec) -> Result<()> {
     // A namespace goes some time after its last user; a successor has the same addresses.
     let cables = super::net::disconnect(&spec.id);
     let cgroup = Cgroup::find(spec.id.as_str(), spec.resources.cgroup_parent.as_deref());
-    let cgroup = cgroup.map_or(Ok(()), |cgroup| cgroup.kill().and_then(|()| cgroup.remove()));
+    let cgroup = cgroup.map_or(Ok(()), |cgroup| {
+        cgroup.kill().and_then(|()| cgroup.remove())
+    });
     network.and(cables).and(cgroup)
 }

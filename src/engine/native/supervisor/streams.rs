@@ -99,11 +99,7 @@ impl Streams {
     /// The system's.
     pub(super) fn ends(&mut self, dir: &ContainerDir, stdio: Stdio) -> io::Result<Ends> {
         let input = match stdio.stdin && !stdio.tty {
-            false => nix::fcntl::open(
-                "/dev/null",
-                OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-                Mode::empty(),
-            )?,
+            false => crate::sys::mount::open_null()?,
             true if stdio.stdin_once => {
                 // A FIFO held open for both would never end; this input must.
                 let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
