@@ -47,6 +47,16 @@ pub fn start_time(pid: i32) -> io::Result<u64> {
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
+/// The caller's children, as long as it has one thread; none where the kernel does not tell.
+///
+/// Source: proc_tid_children(5).
+pub fn children() -> Vec<i32> {
+    let text = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    text.split_ascii_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
+}
+
 /// The status, as wait4(2) gives it, of a process that has ended and that nobody has waited for yet; `None` for
 /// every other one.
 ///
@@ -179,12 +189,9 @@ fn is_protected(exe: &File) -> bool {
 fn overlaid(own: &File) -> Option<OwnedFd> {
     let path = std::fs::read_link("/proc/self/exe").ok()?;
     let (dir, name) = (path.parent()?.to_owned(), path.file_name()?);
-    // An overlay without an upper directory wants two lower ones; an empty memory file system is free.
-    let empty = super::mount::Fs::open(c"tmpfs")
-        .ok()?
-        .mount(super::mount::attr::RDONLY)
-        .ok()?;
-    let lower: [PathBuf; 2] = [super::fs::fd_path(&empty), dir];
+    // An overlay without an upper directory wants two lower ones, the second below the first. Before Linux 6.15
+    // neither may be detached, so it is one that is always there and never asked for anything.
+    let lower: [PathBuf; 2] = [dir, PathBuf::from("/sys")];
     let mount = overlay(&Overlay {
         lower: &lower,
         upper: None,

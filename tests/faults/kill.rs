@@ -1,7 +1,7 @@
 //! `kill -9` of everything, at every call that changes something.
 
 use super::trace::Fault;
-use super::world::{Report, World, points};
+use super::world::{Report, World, caught, points};
 use crate::harness::Need;
 
 const NEEDS: &[Need] = &[Need::Root, Need::Busybox, Need::Tracing];
@@ -36,7 +36,7 @@ fn at_each_point(
         for kill in KILLS {
             prepare(&world);
             let traced = world.trace(command, Some((at, kill)));
-            let outcome = look(&world).and_then(|()| world.ends());
+            let outcome = caught(|| look(&world).and_then(|()| world.ends()));
             if outcome.is_err() {
                 world.hoist.sweep();
             }

@@ -18,7 +18,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 /// No command may take longer, whatever happens to it.
-pub const LIMIT: Duration = Duration::from_secs(45);
+pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// What happens at a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

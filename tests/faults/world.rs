@@ -186,6 +186,15 @@ pub fn points(count: usize, some: usize) -> Vec<usize> {
         .collect()
 }
 
+/// What a look at the world tells; a panic becomes its message, so that it is told at which point it came.
+pub fn caught(look: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(look));
+    outcome.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text.unwrap_or_else(|| "a panic without words".to_owned()))
+    })
+}
+
 /// Collects what goes wrong at single points, so that one run tells all of it.
 #[derive(Debug, Default)]
 pub struct Report {

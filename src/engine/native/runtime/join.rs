@@ -64,6 +64,7 @@ pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
         flags: 0,
         cgroup: cgroup.as_ref().map(|fd| fd.as_fd()),
     };
+    let known = crate::sys::process::children();
     match clone(&plan).map_err(step("make a process"))? {
         Side::Child => {
             let Err(error) = enter(request, &identity, &process, &container, &theirs);
@@ -71,10 +72,26 @@ pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
         }
         Side::Parent { pidfd: between, .. } => {
             drop(theirs);
-            let born = until_execution(&ours, None);
+            let born = until_execution(&ours, None, &|_| Ok(()));
             // It ends by itself as soon as its own child exists.
             pidfd::wait(&between).map_err(step("wait for the process in between"))?;
+            if matches!(born, Err((_, None))) {
+                // Killed between its child's birth and the word of it: ours is a child that nobody knows.
+                bury_all_but(&known);
+            }
             born.map_err(bury).map_err(worded)
+        }
+    }
+}
+
+/// Ends and reaps the caller's children that it did not have before. One that nobody waits for would keep the
+/// container's PID namespace, and with it the container's end, for ever.
+fn bury_all_but(known: &[i32]) {
+    let children = crate::sys::process::children();
+    for pid in children.into_iter().filter(|pid| !known.contains(pid)) {
+        if let Ok(child) = pidfd::open(pid) {
+            let _ = pidfd::send_signal(&child, libc::SIGKILL);
+            let _ = pidfd::wait(&child);
         }
     }
 }
@@ -134,7 +151,7 @@ fn enter(
 ) -> Result<Infallible> {
     let mut kept: Vec<RawFd> = request.stdio.raw();
     kept.extend([container.as_raw_fd(), wire.as_fd().as_raw_fd()]);
-    cut_loose(&kept)?;
+    cut_loose(&kept, request.stdio)?;
     request.cgroup.enter_rest()?;
     setns(container, every_namespace()).map_err(step("enter the container"))?;
     let plan = Plan {
@@ -157,7 +174,7 @@ fn become_command(
     wire: &Wire,
 ) -> Result<Infallible> {
     let spec = request.spec;
-    let proc = PrivateProc::open()?;
+    let proc = PrivateProc::of_processes()?;
     set_oom_score(&proc, spec.oom_score_adj)?;
     set_resource_limits(spec)?;
     let root = inside()?;
@@ -181,6 +198,7 @@ fn become_command(
         stdio,
         slave,
         bond: Bond::None,
+        birth: None,
     };
     last.execute(&proc, wire)
 }
@@ -211,9 +229,9 @@ pub fn shared_memory(init_pid: i32) -> Result<OwnedFd> {
         }
         Side::Parent { pidfd: child, .. } => {
             drop(theirs);
-            let got = socket::receive(&ours).map_err(step("share /dev/shm"))?;
+            let got = socket::receive(&ours).map_err(step("share /dev/shm"));
             let ended = pidfd::wait(&child).map_err(step("share /dev/shm"))?;
-            let tree = got.and_then(|(_, fds)| fds.into_iter().next());
+            let tree = got?.and_then(|(_, fds)| fds.into_iter().next());
             tree.ok_or_else(|| step("share /dev/shm")(nix::errno::Errno::from_raw(ended.code())))
         }
     }
