@@ -26,7 +26,9 @@ use files::Files;
 use host::Offers;
 use sandbox::Sandbox;
 use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
-use state::{DeviceCatalog, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume};
+use state::{
+    DeviceCatalog, Dossier, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume,
+};
 
 /// Why an engine could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -355,6 +357,12 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::NotFound`].
     fn logs(&self, id: &ContainerId, query: &LogQuery) -> Result<Box<dyn LogStream>>;
+
+    /// Writes down all that is known of a container that failed; `failure` is what the user is told.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Failed`].
+    fn dossier(&self, id: &ContainerId, failure: &str) -> Result<Dossier>;
 
     /// The lock a command holds while it changes a project. Waits for another command's end;
     /// `on_wait` is called once if it has to. `None` when `cancel` was used before it had it.
