@@ -244,7 +244,7 @@ pub(super) fn remove_levels(dir: &Path) -> Result<()> {
 
 /// Marks a directory that was made for a `cgroup_parent`. One that can't be marked stays for good.
 fn mark(hierarchy: &Hierarchy, dir: &Path) {
-    if *dir != hierarchy.dir && !dir.ends_with(PARENT) {
+    if *dir != hierarchy.dir && *dir != hierarchy.mount.join(PARENT) {
         let _ = MARKS
             .map(OsStr::new)
             .into_iter()
@@ -263,7 +263,8 @@ pub(super) fn remove_parents(hierarchy: &Hierarchy) {
                 .any(|(name, _)| MARKS.iter().any(|mark| name == mark))
         };
         // Others may live there.
-        if !(dir.ends_with(PARENT) || marked()) || fs::remove_dir(dir).is_err() {
+        let ours = *dir == hierarchy.mount.join(PARENT);
+        if !(ours || marked()) || fs::remove_dir(dir).is_err() {
             break;
         }
         above = dir.parent();

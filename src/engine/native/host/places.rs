@@ -86,7 +86,9 @@ fn file_system(path: &Path) -> Option<String> {
 }
 
 fn free(place: &Statvfs) -> u64 {
-    u64::from(place.blocks_available()).saturating_mul(place.fragment_size())
+    place
+        .blocks_available()
+        .saturating_mul(place.fragment_size())
 }
 
 fn data(path: &Path) -> Row {
@@ -143,7 +145,7 @@ fn data(path: &Path) -> Row {
         return Row { means, ..row }.stands(Standing::Degraded).mend(moved);
     }
     let nodes = (place.files_available(), place.files());
-    if free < LITTLE || (nodes.1 > 0 && u64::from(nodes.0) < 10_000) {
+    if free < LITTLE || (nodes.1 > 0 && nodes.0 < 10_000) {
         let means = "an image may not fit, and containers that write stop".to_owned();
         return Row { means, ..row }
             .stands(Standing::Degraded)
