@@ -17,6 +17,8 @@ mod observe;
 pub mod oneoff;
 mod options;
 mod provide;
+mod report;
+mod rollout;
 mod run;
 mod steps;
 #[cfg(test)]

@@ -19,7 +19,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
         "Project",
         &["build", "pull", "config", "explain", "graph", "schema"],
     ),
-    ("More", &["image", "version"]),
+    ("More", &["image", "doctor", "version"]),
 ];
 
 /// Commands of docker compose that hoist does not have yet.

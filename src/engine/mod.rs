@@ -26,7 +26,9 @@ use files::Files;
 use host::Offers;
 use sandbox::Sandbox;
 use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
-use state::{DeviceCatalog, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume};
+use state::{
+    DeviceCatalog, Dossier, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume,
+};
 
 /// Why an engine could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -356,6 +358,12 @@ pub trait Engine: Send + Sync {
     /// [`EngineError::NotFound`].
     fn logs(&self, id: &ContainerId, query: &LogQuery) -> Result<Box<dyn LogStream>>;
 
+    /// Writes down all that is known of a container that failed; `failure` is what the user is told.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Failed`].
+    fn dossier(&self, id: &ContainerId, failure: &str) -> Result<Dossier>;
+
     /// The lock a command holds while it changes a project. Waits for another command's end;
     /// `on_wait` is called once if it has to. `None` when `cancel` was used before it had it.
     ///
@@ -411,6 +419,12 @@ pub struct Roots {
 /// [`EngineError::Failed`] when a directory can't be made.
 pub fn open(roots: &Roots, store: Arc<Store>) -> Result<Arc<dyn Engine>> {
     Ok(Arc::new(native::Native::open(roots, store)?))
+}
+
+/// Looks at what this machine offers containers; `device_dirs` are where devices are described. It needs no engine, and
+/// works for any user.
+pub fn examine(roots: &Roots, device_dirs: &[PathBuf]) -> Vec<host::Row> {
+    native::host::examine(roots, device_dirs)
 }
 
 /// Opens what runs build steps, over the same directories.

@@ -193,6 +193,8 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Work with images
     Image(ImageArgs),
+    /// Look at what this host offers containers, and what mends what is missing
+    Doctor(DoctorArgs),
     /// Show the version
     Version(VersionArgs),
 }
@@ -204,6 +206,7 @@ impl Command {
             Self::Config(args) => args.format == "json",
             Self::Ps(args) => args.format == "json",
             Self::Images(args) => args.format == "json",
+            Self::Doctor(args) => args.format == "json",
             _ => false,
         }
     }
@@ -712,6 +715,14 @@ pub struct PullArgs {
     pub quiet: bool,
     /// Services; all when none is named
     pub services: Vec<String>,
+}
+
+/// `doctor`
+#[derive(Debug, Default, Args)]
+pub struct DoctorArgs {
+    /// `table` or `json`
+    #[arg(long, default_value = "table")]
+    pub format: String,
 }
 
 /// `version`

@@ -7,6 +7,7 @@ mod change;
 mod config;
 mod containers;
 mod cp;
+mod doctor;
 mod down;
 mod exec;
 mod explain;
@@ -61,6 +62,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Graph(args) => graph::run(app, &args),
         Command::Schema(args) => schema::run(app, &args),
         Command::Image(args) => image::run(app, &args.command),
+        Command::Doctor(args) => doctor::run(app, &args),
         Command::Version(args) => version::run(&args),
     }
 }

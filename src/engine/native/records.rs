@@ -6,11 +6,13 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::layout::{ContainerDir, Layout};
+use super::moment::{Moment, boot_id};
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::spec::{ContainerSpec, MountSource};
@@ -53,6 +55,69 @@ pub(super) struct Standing {
     pub(super) restarts: u32,
     /// Whether the user stopped it, so that it stays down.
     pub(super) stopped: bool,
+    /// What counts towards the next restart.
+    #[serde(default)]
+    pub(super) attempts: Attempts,
+    /// When it is started again, while it is [`State::Restarting`].
+    #[serde(default)]
+    pub(super) again: Option<Moment>,
+    /// A stop that is under way.
+    #[serde(default)]
+    pub(super) stopping: Option<PendingStop>,
+    /// The last run, where it failed.
+    #[serde(default)]
+    pub(super) last: Option<LastRun>,
+}
+
+impl Standing {
+    /// Of a container that was never started.
+    pub(super) fn created(spec: &ContainerSpec) -> Self {
+        Self {
+            name: spec.name.clone(),
+            state: State::Created,
+            process: None,
+            restarts: 0,
+            stopped: false,
+            attempts: Attempts::default(),
+            again: None,
+            stopping: None,
+            last: None,
+        }
+    }
+}
+
+/// Restarts so far, as far as they decide about the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Attempts {
+    /// The last wait; zero before the first.
+    pub(super) wait: Duration,
+    /// Those that count towards the limit.
+    pub(super) made: u32,
+}
+
+/// A stop that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PendingStop {
+    /// When what still runs is killed; `None` is never.
+    pub(super) kill_at: Option<Moment>,
+    /// Whether it is started again afterwards, as it was unhealthy.
+    pub(super) renew: bool,
+}
+
+/// A run that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LastRun {
+    /// When it began.
+    pub(super) since: Timestamp,
+    /// How long it lasted.
+    pub(super) ran: Duration,
+    /// Most memory at one time, in bytes.
+    pub(super) memory_peak: Option<u64>,
+    /// Most tasks at one time.
+    pub(super) pids_peak: Option<u64>,
+    /// Processor time.
+    pub(super) cpu: Option<Duration>,
 }
 
 /// A process that can't be taken for another one.
@@ -110,13 +175,6 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     Ok(Some(found.content))
 }
 
-/// This boot's id. Source: random(4), `/proc/sys/kernel/random/boot_id`.
-pub(super) fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|text| text.trim().to_owned())
-        .unwrap_or_default()
-}
-
 impl InitProcess {
     /// A running process by its id; `None` when it is gone.
     pub(super) fn of(pid: i32) -> Option<Self> {
@@ -135,6 +193,10 @@ impl InitProcess {
         let status = crate::sys::process::status_of_zombie(self.pid).filter(|_| self.is_known())?;
         Some(Ended::from_wait_status(status).code())
     }
+    /// How long ago it began, on the clock that nobody can set.
+    pub(super) fn age(&self) -> Duration {
+        super::moment::age(self.start)
+    }
     fn is_known(&self) -> bool {
         crate::sys::process::start_time(self.pid).is_ok_and(|start| start == self.start)
             && self.boot == boot_id()
@@ -142,7 +204,7 @@ impl InitProcess {
 }
 
 fn has_ended(pidfd: &std::os::fd::OwnedFd) -> bool {
-    crate::sys::pidfd::has_ended(pidfd, Some(std::time::Duration::ZERO)).unwrap_or(false)
+    crate::sys::pidfd::has_ended(pidfd, Some(Duration::ZERO)).unwrap_or(false)
 }
 
 /// A container as read from disk.
@@ -167,15 +229,9 @@ impl Found {
         let Some(record) = read::<Record>(&dir.record())? else {
             return Ok(None);
         };
-        let standing = read::<Standing>(&dir.state())?.unwrap_or_else(|| Standing {
-            name: record.spec.name.clone(),
-            state: State::Created,
-            process: None,
-            restarts: 0,
-            stopped: false,
-        });
+        let standing = read(&dir.state())?.unwrap_or_else(|| Standing::created(&record.spec));
         let mut found = Self {
-            supervised: is_supervised(&dir),
+            supervised: is_supervised(&dir)?,
             dir,
             record,
             standing,
@@ -200,6 +256,12 @@ impl Found {
                 .process
                 .as_ref()
                 .is_none_or(|init| init.boot == boot_id())
+            // A wait of before the reboot is over for good: the next command decides.
+            && self
+                .standing
+                .again
+                .as_ref()
+                .is_none_or(|again| again.remaining().is_some())
     }
     /// What it does, seen from outside: a process that ended unseen has an unknown exit code.
     pub(super) fn state(&self) -> State {
@@ -284,9 +346,14 @@ impl Found {
 }
 
 /// Whether a live supervisor holds the container's lock.
-fn is_supervised(dir: &ContainerDir) -> bool {
+///
+/// # Errors
+/// [`EngineError::Failed`]: a container must not get a second supervisor because a look at the first one failed.
+fn is_supervised(dir: &ContainerDir) -> Result<bool> {
     // Its file is only looked for, never made: the directory may be on its way out.
-    Lock::is_held(&dir.lock()).unwrap_or(false)
+    let lock = dir.lock();
+    Lock::is_held(&lock)
+        .map_err(|error| EngineError::failed(format!("look at {}", lock.display()), error))
 }
 
 /// Ids of a project's containers.
@@ -342,7 +409,7 @@ pub(super) fn locate(layout: &Layout, id: &ContainerId) -> Result<(ProjectName, 
     })
 }
 
-/// Takes a container name for an id, atomically.
+/// Takes a container name for an id, atomically: a symbolic link is made with its text or not at all.
 ///
 /// # Errors
 /// [`EngineError::NameInUse`] with the holder.
@@ -353,59 +420,53 @@ pub(super) fn reserve_name(
     id: &ContainerId,
 ) -> Result<()> {
     let path = layout.name(name);
-    let failed = |error: io::Error| EngineError::failed(format!("take the name {name}"), error);
-    let text = format!("{project}/{id}");
-    let draft = layout.name(&format!(".{id}"));
-    std::fs::write(&draft, &text).map_err(failed)?;
-    let outcome = loop {
-        match std::fs::hard_link(&draft, &path) {
-            Ok(()) => break Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let holder = std::fs::read_to_string(&path).unwrap_or_default();
-                if holder == text {
-                    break Ok(());
-                }
-                if !is_stale(layout, &holder, project) {
-                    let holder = holder.split_once('/').map_or(holder.as_str(), |(p, _)| p);
-                    let holder = format!("a container of project {holder}");
-                    break Err(EngineError::NameInUse {
-                        kind: "container",
-                        name: name.into(),
-                        holder,
-                    });
-                }
-                let _ = std::fs::remove_file(&path);
-            }
-            Err(error) => break Err(failed(error)),
-        }
+    let failed = |error: io::Error| {
+        EngineError::failed(format!("take the name {name} in {}", path.display()), error)
     };
-    let _ = std::fs::remove_file(&draft);
-    outcome
+    loop {
+        match std::os::unix::fs::symlink(format!("{project}/{id}"), &path) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let has = holder(&path);
+        if let Some((owner, other)) = &has {
+            if (owner, other) == (project, id) {
+                return Ok(());
+            }
+            // Its container was there before the name was: gone without it, it was removed by a killed command.
+            if layout.container(owner, other).data.exists() {
+                let holder = format!("a container of project {owner}");
+                return Err(EngineError::NameInUse {
+                    kind: "container",
+                    name: name.into(),
+                    holder,
+                });
+            }
+        }
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
 }
 
-/// Whether the container a name belongs to is gone or never came to be: a crash fell between the two removals, or
-/// between name and record. The latter can only be told in one's own project, whose lock the caller has; in another
-/// one the record may be about to be written.
-fn is_stale(layout: &Layout, holder: &str, asking: &ProjectName) -> bool {
-    let Some((project, id)) = holder.split_once('/') else {
-        return true;
+/// Who has the name that a file of `<data>/names` stands for; before names were links, the file held the text.
+pub(super) fn holder(path: &Path) -> Option<(ProjectName, ContainerId)> {
+    let text = match std::fs::read_link(path) {
+        Ok(target) => target.to_str()?.to_owned(),
+        Err(_) => std::fs::read_to_string(path).ok()?,
     };
-    let Ok(project) = ProjectName::new(project) else {
-        return true;
-    };
-    let dir = layout.container(&project, &ContainerId::new(id));
-    if project == *asking && dir.data.exists() && !dir.record().exists() {
-        // Nothing else of it is there; what can't be removed now is in nobody's way.
-        let _ = std::fs::remove_dir_all(&dir.data);
-        return true;
-    }
-    !dir.data.exists()
+    let (project, id) = text.split_once('/')?;
+    let plain = !id.is_empty() && !id.starts_with('.') && !id.contains('/');
+    let project = ProjectName::new(project).ok().filter(|_| plain)?;
+    Some((project, ContainerId::new(id)))
 }
 
 /// Gives a name back if the container has it.
 pub(super) fn release_name(layout: &Layout, name: &str, project: &ProjectName, id: &ContainerId) {
     let path = layout.name(name);
-    if std::fs::read_to_string(&path).is_ok_and(|holder| holder == format!("{project}/{id}")) {
+    if holder(&path).is_some_and(|(owner, held)| (&owner, &held) == (project, id)) {
         let _ = std::fs::remove_file(path);
     }
 }

@@ -178,7 +178,7 @@ impl<W: Write> Packer<W> {
                     let flags =
                         OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                     nix::fcntl::openat(dir, name, flags, Mode::empty())
-                        .and_then(|open| Ok(Opened::Dir(open, stat)))
+                        .map(|open| Opened::Dir(open, stat))
                 }
                 libc::S_IFLNK => {
                     nix::fcntl::readlinkat(dir, name).map(|link| Opened::Link(link, stat))

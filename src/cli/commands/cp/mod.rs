@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::containers::{is_oneoff, label};
 use crate::apply;
-use crate::base::event::{Event, EventSink, Kind, Status};
+use crate::base::event::{Event, EventSink as _, Kind, Status};
 use crate::base::name::ProjectName;
 use crate::cli::app::{App, Work};
 use crate::cli::args::CpArgs;

@@ -153,9 +153,12 @@ fn spec(id: &str, command: &[&str]) -> ContainerSpec {
         ulimits: BTreeMap::new(),
         oom_score_adj: None,
         restart: RestartPolicy::No,
+        restart_pace: Default::default(),
         stop_signal: Signal::TERM,
         stop_grace: Duration::from_secs(1),
         healthcheck: None,
+        ready: None,
+        on_unhealthy: Default::default(),
         log: LogConfig::default(),
         files: Vec::new(),
     }
@@ -550,7 +553,7 @@ fn an_exec_is_inside_with_its_own_terminal_and_the_callers_child() {
         process.args = words(&["sh", "-c", "echo together > /dev/shm/note"]);
         let writer = ask(&process, quiet).unwrap();
         assert_eq!(pidfd::wait(&writer.pidfd).unwrap().code(), 0);
-        let shared = BirthSource::Tree(Arc::new(shared_memory(born.pid).unwrap()));
+        let shared = BirthSource::Tree(Arc::new(shared_memory(born.pidfd.as_fd()).unwrap()));
         let mut other = shell("shm", "cat /dev/shm/note");
         other.mounts = vec![BirthMount {
             target: "/dev/shm".into(),

@@ -28,6 +28,9 @@ pub(super) const READY_FD: i32 = 3;
 /// How long attached clients have to read the last output after the container's end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// How long the last output waits for a disk that is full.
+const LAST_TRY: Duration = Duration::from_secs(2);
+
 /// Reads of one stream in one turn.
 const READS: usize = 4;
 
@@ -141,7 +144,9 @@ fn begin(args: &[OsString]) -> Result<Option<Supervisor>> {
     match first {
         First::Start => {
             if let Err(error) = life.start() {
-                let _ = crate::sys::fs::remove_tree(&dir.run);
+                if !life.is_unclean() {
+                    let _ = crate::sys::fs::remove_tree(&dir.run);
+                }
                 return Err(error);
             }
         }
@@ -274,6 +279,9 @@ impl Supervisor {
                 .into_iter()
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
         );
+        if let Some((fd, wanted)) = self.life.ready_socket() {
+            fds.push(PollFd::new(fd, wanted));
+        }
         let sockets = self.clients.sockets(self.life.streams_ref().is_full());
         fds.extend(sockets.map(|(fd, wanted)| PollFd::new(fd, wanted)));
         fds.extend(
@@ -299,10 +307,19 @@ impl Supervisor {
         let _ = poll(&mut fds, timeout);
     }
 
-    /// The container is down for good: last words, then everything in the run directory goes.
+    /// The container is down for good: last words, then everything in the run directory goes, unless something is left
+    /// in the kernel: the directory tells the next command to try again.
     fn end(mut self) -> i32 {
+        let deadline = Instant::now() + LAST_TRY;
+        while self.life.is_held() && Instant::now() < deadline {
+            let _ = poll(&mut [], 100u16);
+            self.read_output(true);
+            self.life.flush_log();
+        }
         let code = self.life.exit().map_or(0, |exit| exit.code());
-        let _ = crate::sys::fs::remove_tree(&self.run_dir);
+        if !self.life.is_unclean() {
+            let _ = crate::sys::fs::remove_tree(&self.run_dir);
+        }
         self.clients.finish(code);
         let deadline = Instant::now() + LAST_WORDS;
         while (self.clients.has_output() || self.life.is_sending()) && Instant::now() < deadline {
