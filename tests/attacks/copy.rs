@@ -24,19 +24,20 @@ crate::cases!(PROBE;
     a_mount_made_over_the_source_shows_only_what_the_container_may_see,
 );
 
-/// How many copies are tried, and for how long at most.
+/// How many copies are tried.
 const ROUNDS: u32 = 200;
+/// On a slow machine they are fewer after so long, but never fewer than these.
 const LONGEST: Duration = Duration::from_secs(20);
+const FEWEST: u32 = 20;
 
-/// Runs `body` so often, but for no longer than that; it must have come to something.
+/// Runs `body` so often.
 fn again(mut body: impl FnMut(u32)) {
     let end = Instant::now() + LONGEST;
     let mut rounds = 0;
-    while rounds < ROUNDS && Instant::now() < end {
+    while rounds < FEWEST || (rounds < ROUNDS && Instant::now() < end) {
         body(rounds);
         rounds += 1;
     }
-    assert!(rounds >= 20, "only {rounds} copies were tried");
 }
 
 /// A service that exchanges directories and links below `/v` all the time, where `/v/d` is sometimes a directory,
