@@ -6,6 +6,7 @@
 
 #![expect(unreachable_pub, reason = "a program has nobody who could reach in")]
 
+mod attacks;
 mod bad_input;
 mod effects;
 mod engine;
@@ -57,7 +58,19 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::files::CASES,
         engine::networks::CASES,
         engine::identity::CASES,
+        engine::isolation::CASES,
+        engine::resources::CASES,
+        engine::devices::CASES,
+        engine::provided::CASES,
+        engine::process::CASES,
         engine::supervisor::CASES,
+        attacks::binary::CASES,
+        attacks::calls::CASES,
+        attacks::descriptors::CASES,
+        attacks::logs::CASES,
+        attacks::paths::CASES,
+        attacks::rights::CASES,
+        attacks::users::CASES,
         engine::logging::CASES,
         engine::log_targets::CASES,
         bad_input::CASES,

@@ -4,11 +4,14 @@
 //! which backend is in use; a backend is found only through [`open`].
 //! Imports: `base`, `image`. Rules: DESIGN notes in `lib.rs`.
 
+pub mod files;
+pub mod host;
 pub mod native;
 pub mod sandbox;
 pub mod spec;
 pub mod state;
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,9 +22,11 @@ use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
 use crate::image::store::Store;
+use files::Files;
+use host::Offers;
 use sandbox::Sandbox;
 use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
-use state::{Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume};
+use state::{DeviceCatalog, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume};
 
 /// Why an engine could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -249,6 +254,11 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// As [`Engine::observe`]; a missing one is `None`.
     fn network(&self, name: &str) -> Result<Option<ObservedNetwork>>;
+    /// Which limits of containers this host can give; looks at these block devices too.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] without cgroups, [`EngineError::Failed`].
+    fn offers(&self, devices: &BTreeSet<PathBuf>) -> Result<Offers>;
     /// A volume of any project, by full name.
     ///
     /// # Errors
@@ -259,6 +269,9 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// As [`Engine::observe`].
     fn images_in_use(&self) -> Result<Vec<crate::image::digest::Digest>>;
+
+    /// Devices that these directories describe (Container Device Interface); later ones win.
+    fn devices(&self, dirs: &[PathBuf]) -> DeviceCatalog;
 
     /// Makes a network; one that is there already with the same name is an error.
     ///
@@ -325,6 +338,13 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::NotRunning`], [`EngineError::CannotRun`].
     fn exec(&self, id: &ContainerId, spec: &ExecSpec, io: ExecIo) -> Result<Box<dyn ExecSession>>;
+    /// Opens a container's files, whether it runs or not. While one that does not run has its files open, the
+    /// caller holds the project's lock, so that nobody starts it. `cancel` ends whatever is under way. The caller
+    /// ignores SIGPIPE.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Failed`].
+    fn files(&self, id: &ContainerId, cancel: &Cancel) -> Result<Box<dyn Files>>;
     /// Connects to a container's own streams. Allowed before the start: nothing is lost then.
     ///
     /// # Errors

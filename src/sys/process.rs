@@ -179,12 +179,9 @@ fn is_protected(exe: &File) -> bool {
 fn overlaid(own: &File) -> Option<OwnedFd> {
     let path = std::fs::read_link("/proc/self/exe").ok()?;
     let (dir, name) = (path.parent()?.to_owned(), path.file_name()?);
-    // An overlay without an upper directory wants two lower ones; an empty memory file system is free.
-    let empty = super::mount::Fs::open(c"tmpfs")
-        .ok()?
-        .mount(super::mount::attr::RDONLY)
-        .ok()?;
-    let lower: [PathBuf; 2] = [super::fs::fd_path(&empty), dir];
+    // An overlay without an upper directory wants two lower ones, the second below the first. Before Linux 6.15
+    // neither may be detached, so it is one that is always there and never asked for anything.
+    let lower: [PathBuf; 2] = [dir, PathBuf::from("/sys")];
     let mount = overlay(&Overlay {
         lower: &lower,
         upper: None,

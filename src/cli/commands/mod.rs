@@ -6,6 +6,7 @@ mod build;
 mod change;
 mod config;
 mod containers;
+mod cp;
 mod down;
 mod exec;
 mod explain;
@@ -46,6 +47,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Rm(args) => change::rm(app, &args),
         Command::Run(args) => run::run(app, &args),
         Command::Exec(args) => exec::run(app, &args),
+        Command::Cp(args) => cp::run(app, &args),
         Command::Ps(args) => ps::run(app, &args),
         Command::Logs(args) => logs::run(app, &args),
         Command::Top(args) => top::run(app, &args),

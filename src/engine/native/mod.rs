@@ -4,7 +4,9 @@
 //! [`crate::engine::state`] values about them. It never decides what should run and never prints.
 //! Imports: `engine`, `image`, `sys`, `graph`, `base`.
 
+pub mod cdi;
 pub mod cgroup;
+pub mod copy;
 pub mod dns;
 mod layout;
 mod logs;
@@ -16,20 +18,23 @@ pub mod supervisor;
 mod turn;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::engine::files::Files;
+use crate::engine::host::Offers;
 use crate::engine::spec::{
     ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
 };
 use crate::engine::state::{
-    Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork, ObservedVolume, State,
+    DeviceCatalog, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
+    ObservedVolume, State,
 };
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
@@ -319,11 +324,19 @@ impl Engine for Native {
         Self::observed_network(&Networks::open(self.layout.roots())?, name)
     }
 
+    fn offers(&self, devices: &BTreeSet<PathBuf>) -> Result<Offers> {
+        cgroup::offers(devices)
+    }
+
     fn volume(&self, name: &str) -> Result<Option<ObservedVolume>> {
         let Some(record) = volumes::get(&self.layout, name)? else {
             return Ok(None);
         };
         Ok(Some(Self::observed_volume(record, &self.everywhere()?)))
+    }
+
+    fn devices(&self, dirs: &[std::path::PathBuf]) -> DeviceCatalog {
+        cdi::catalog(dirs)
     }
 
     fn images_in_use(&self) -> Result<Vec<Digest>> {
@@ -518,6 +531,17 @@ impl Engine for Native {
             });
         }
         supervisor::exec_in(&found, spec, &io)
+    }
+
+    fn files(&self, id: &ContainerId, cancel: &Cancel) -> Result<Box<dyn Files>> {
+        let found = self.found(id)?;
+        let session = copy::Session::open(
+            &self.layout,
+            &found.record.spec,
+            &found.standing.name,
+            cancel,
+        )?;
+        Ok(Box::new(session))
     }
 
     fn attach(&self, id: &ContainerId) -> Result<AttachSession> {

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::name::ContainerId;
+use crate::engine::native::cdi::{self, Edits, MountEdit};
 use crate::engine::native::dns::{Answerer, Upstream, Zone};
-use crate::engine::native::layout::Layout;
+use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::net::{
     self, Lease, LeaseRequest, Link, NetworkRecord, Networks, PublishRequest,
     files::{self, Hosts, Resolver},
@@ -18,7 +19,7 @@ use crate::engine::native::records::{self, InitProcess, Live, Record, Standing};
 use crate::engine::native::runtime::{self, BirthMount, BirthSource};
 use crate::engine::native::volumes;
 use crate::engine::spec::{
-    ContainerSpec, Endpoint, FileContent, Ipc, MountSource, NetworkMode, Share,
+    ContainerSpec, Endpoint, FileContent, Ipc, Mount, MountSource, NetworkMode, Share,
 };
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
@@ -308,7 +309,11 @@ fn write_etc(
 ///
 /// # Errors
 /// [`EngineError`] when a volume or bind source is missing.
-pub(super) fn mounts(layout: &Layout, spec: &ContainerSpec) -> Result<Vec<BirthMount>> {
+pub(super) fn mounts(
+    layout: &Layout,
+    spec: &ContainerSpec,
+    edits: Option<&Edits>,
+) -> Result<Vec<BirthMount>> {
     let owner = match &spec.network {
         NetworkMode::Container(other) => other,
         _ => &spec.id,
@@ -326,40 +331,7 @@ pub(super) fn mounts(layout: &Layout, spec: &ContainerSpec) -> Result<Vec<BirthM
         })
         .collect();
     for mount in &spec.mounts {
-        let source = match &mount.source {
-            MountSource::Bind {
-                path,
-                propagation,
-                recursive,
-                ..
-            } => BirthSource::Path {
-                path: path.clone(),
-                propagation: *propagation,
-                recursive: *recursive,
-            },
-            MountSource::Volume { name, subpath, .. } => {
-                bind(volumes::path(layout, name, subpath.as_deref())?)
-            }
-            MountSource::Tmpfs {
-                size,
-                mode,
-                options,
-            } => BirthSource::Tmpfs {
-                size: *size,
-                mode: *mode,
-                options: options.clone(),
-            },
-            MountSource::Image { image, subpath } => BirthSource::ImageView {
-                lower: layout.lower(&image.layers),
-                subpath: subpath.clone().unwrap_or_default().into(),
-            },
-        };
-        let read_only = mount.read_only;
-        mounts.push(BirthMount {
-            target: mount.target.clone(),
-            source,
-            read_only,
-        });
+        mounts.push(own_mount(layout, mount)?);
     }
     if let Ipc::Container(other) = &spec.namespaces.ipc {
         let tree = runtime::shared_memory(init_of(layout, other)?.pid)?;
@@ -370,6 +342,64 @@ pub(super) fn mounts(layout: &Layout, spec: &ContainerSpec) -> Result<Vec<BirthM
             read_only: false,
         });
     }
+    mounts.extend(injected(layout, spec)?);
+    for edit in edits.into_iter().flat_map(|edits| &edits.mounts) {
+        let mount = described(edit)?;
+        mounts.retain(|have| have.target != mount.target);
+        mounts.push(mount);
+    }
+    Ok(mounts)
+}
+
+/// A mount that the user has asked for.
+///
+/// # Errors
+/// [`EngineError`] when its volume is missing.
+pub(in crate::engine::native) fn own_mount(layout: &Layout, mount: &Mount) -> Result<BirthMount> {
+    let source = match &mount.source {
+        MountSource::Bind {
+            path,
+            propagation,
+            recursive,
+            ..
+        } => BirthSource::Path {
+            path: path.clone(),
+            propagation: *propagation,
+            recursive: *recursive,
+        },
+        MountSource::Volume { name, subpath, .. } => {
+            bind(volumes::path(layout, name, subpath.as_deref())?)
+        }
+        MountSource::Tmpfs {
+            size,
+            mode,
+            options,
+        } => BirthSource::Tmpfs {
+            size: *size,
+            mode: *mode,
+            options: options.clone(),
+        },
+        MountSource::Image { image, subpath } => BirthSource::ImageView {
+            lower: layout.lower(&image.layers),
+            subpath: subpath.clone().unwrap_or_default().into(),
+        },
+    };
+    Ok(BirthMount {
+        target: mount.target.clone(),
+        source,
+        read_only: mount.read_only,
+    })
+}
+
+/// Configs and secrets.
+///
+/// # Errors
+/// [`EngineError`] when one can't be read.
+pub(in crate::engine::native) fn injected(
+    layout: &Layout,
+    spec: &ContainerSpec,
+) -> Result<Vec<BirthMount>> {
+    let mut mounts = Vec::new();
     let owner = file_owner(layout, spec)?;
     for file in &spec.files {
         let (content, source_mode) = match &file.content {
@@ -391,6 +421,78 @@ pub(super) fn mounts(layout: &Layout, spec: &ContainerSpec) -> Result<Vec<BirthM
         });
     }
     Ok(mounts)
+}
+
+/// What devices of a container bring along that it names by their full names; `None` without any. Where hooks are
+/// among it, the bundle they read is written.
+///
+/// # Errors
+/// [`EngineError::Unsupported`] for a device that is not described or can't be had.
+pub(super) fn edits(dir: &ContainerDir, spec: &ContainerSpec) -> Result<Option<Edits>> {
+    let named = &spec.named_devices;
+    let edits = cdi::resolve(&named.dirs, &named.names)?;
+    if !edits.hooks.is_empty() {
+        runtime::hooks::write_bundle(&dir.bundle(), &dir.upper(), spec)?;
+    }
+    Ok((!edits.is_empty()).then_some(edits))
+}
+
+/// A mount as a device's description wants it. Options as `mount(8)`; a word that is none is refused.
+fn described(edit: &MountEdit) -> Result<BirthMount> {
+    use crate::engine::spec::Propagation as P;
+    use crate::sys::mount::attr;
+    let refused = |what: String| EngineError::Unsupported {
+        what: format!("mount of {} for a device: {what}", edit.host_path.display()),
+    };
+    let (target, read_only) = (edit.container_path.clone(), false);
+    if edit.kind == "tmpfs" {
+        let source = BirthSource::Tmpfs {
+            size: None,
+            mode: None,
+            options: edit.options.clone(),
+        };
+        return Ok(BirthMount {
+            target,
+            source,
+            read_only,
+        });
+    }
+    if !matches!(edit.kind.as_str(), "" | "bind" | "none") {
+        return Err(refused(format!(
+            "the type `{}` is none of bind and tmpfs",
+            edit.kind
+        )));
+    }
+    let (mut attrs, mut recursive, mut propagation) = (0, false, None);
+    for option in &edit.options {
+        match option.as_str() {
+            "ro" => attrs |= attr::RDONLY,
+            "nosuid" => attrs |= attr::NOSUID,
+            "nodev" => attrs |= attr::NODEV,
+            "noexec" => attrs |= attr::NOEXEC,
+            "rbind" => recursive = true,
+            "rw" | "bind" | "suid" | "dev" | "exec" | "relatime" | "" => {}
+            "private" => propagation = Some(P::Private),
+            "rprivate" => propagation = Some(P::Rprivate),
+            "shared" => propagation = Some(P::Shared),
+            "rshared" => propagation = Some(P::Rshared),
+            "slave" => propagation = Some(P::Slave),
+            "rslave" => propagation = Some(P::Rslave),
+            other => return Err(refused(format!("the option `{other}` is not known"))),
+        }
+    }
+    let path = edit.host_path.clone();
+    let source = BirthSource::Described {
+        path,
+        propagation,
+        recursive,
+        attrs,
+    };
+    Ok(BirthMount {
+        target,
+        source,
+        read_only,
+    })
 }
 
 /// The container's own user, who owns injected files that name no owner.

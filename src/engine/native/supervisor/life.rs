@@ -15,13 +15,14 @@ use super::restart::Restarts;
 use super::streams::Streams;
 use crate::base::clock::Timestamp;
 use crate::base::scalar::Signal;
+use crate::engine::native::cdi::{Edits, Moment};
 use crate::engine::native::cgroup::Cgroup;
 use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::logs::forward::Forward;
 use crate::engine::native::logs::{LogWriter, Stream};
 use crate::engine::native::records::{self, InitProcess, Record, Standing};
 use crate::engine::native::runtime::{
-    self, Birth, BirthStdio, JoinRequest, JoinedNamespaces, RootfsSpec,
+    self, Birth, BirthStdio, Brought, JoinRequest, JoinedNamespaces, RootfsSpec,
 };
 use crate::engine::spec::{ContainerSpec, Process, Share};
 use crate::engine::state::{Exit, Health, Probe, State};
@@ -85,6 +86,8 @@ pub(super) struct Life {
     /// Where log lines go besides.
     forward: Option<Forward>,
     network: Option<Connected>,
+    /// What its devices bring along, while it runs.
+    edits: Option<Edits>,
     cgroup: Option<Cgroup>,
     init: Option<Init>,
     monitor: Option<Monitor>,
@@ -127,6 +130,7 @@ impl Life {
             standing,
             spec,
             network: None,
+            edits: None,
             cgroup: None,
             init: None,
             monitor: None,
@@ -234,11 +238,13 @@ impl Life {
             let _ = old.remove();
         }
         let spec = &self.spec;
-        let devices = runtime::device_rules(spec)?;
+        self.edits = birth::edits(&self.dir, spec)?;
+        let edits = self.edits.as_ref();
+        let devices = runtime::device_rules(spec, edits)?;
         let parent = spec.resources.cgroup_parent.as_deref();
         let cgroup = Cgroup::create(spec.id.as_str(), parent, &spec.resources, &devices)?;
         let cgroup = self.cgroup.insert(cgroup);
-        let mounts = birth::mounts(&self.layout, spec)?;
+        let mounts = birth::mounts(&self.layout, spec, edits)?;
         let pid = birth::shared_processes(&self.layout, &spec.namespaces.pid)?;
         let ipc = birth::shared_ipc(&self.layout, &spec.namespaces.ipc)?;
         let ends = self
@@ -253,6 +259,7 @@ impl Life {
                 stderr: ends.error.as_fd(),
             },
         };
+        let bundle = self.dir.bundle();
         let born = runtime::give_birth(&Birth {
             spec,
             rootfs: RootfsSpec {
@@ -269,6 +276,10 @@ impl Life {
             cgroup,
             stdio,
             init: spec.init,
+            brought: edits.map(|edits| Brought {
+                edits,
+                bundle: &bundle,
+            }),
         })?;
         if let Some(master) = born.master {
             self.streams
@@ -328,6 +339,8 @@ impl Life {
         let pidfd = pidfd::open(init.pid)
             .map_err(|errno| EngineError::failed("adopt the container", errno))?;
         self.network = Some(birth::reconnect(&self.layout, &self.spec)?);
+        // Only what is to run after the end is still wanted; a description that is gone meanwhile has none.
+        self.edits = birth::edits(&self.dir, &self.spec).unwrap_or_default();
         self.init = Some(Init {
             pid: init.pid,
             pidfd,
@@ -452,10 +465,11 @@ impl Life {
             // With the host's PID namespace its children outlive it.
             let _ = cgroup.kill();
         }
+        let process = self.standing.process.take();
         self.init = None;
         self.monitor = None;
         self.probe = None;
-        self.standing.process = None;
+        self.run_last_hooks(process.map_or(0, |process| process.pid));
         let stopped = self.stopping.is_some() || self.standing.stopped;
         let wait = match stopped {
             true => None,
@@ -471,6 +485,22 @@ impl Life {
             None => self.standing.state = State::Exited { exit },
         }
         Ok(())
+    }
+
+    /// Runs what devices want run after the container's end. That can't be undone: what goes wrong is in the log.
+    fn run_last_hooks(&mut self, pid: i32) {
+        let Some(edits) = self.edits.take() else {
+            return;
+        };
+        let bundle = self.dir.bundle();
+        let told = runtime::hooks::Told {
+            spec: &self.spec,
+            bundle: &bundle,
+            pid,
+        };
+        if let Err(error) = runtime::hooks::run(&edits.hooks, &[Moment::Poststop], &told) {
+            self.log.note(&error.to_string());
+        }
     }
 
     /// Writes the standing that [`Life::reap`] has changed, after the last output was read.

@@ -17,6 +17,7 @@ mod restart;
 mod streams;
 mod wire;
 
+pub(super) use birth::{injected, own_mount};
 pub(super) use client::{Connection, exec_in};
 pub use main::main;
 
