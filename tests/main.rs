@@ -6,6 +6,7 @@
 
 #![expect(unreachable_pub, reason = "a program has nobody who could reach in")]
 
+mod attacks;
 mod bad_input;
 mod effects;
 mod engine;
@@ -57,10 +58,22 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::files::CASES,
         engine::networks::CASES,
         engine::identity::CASES,
+        engine::isolation::CASES,
+        engine::resources::CASES,
+        engine::devices::CASES,
+        engine::provided::CASES,
+        engine::process::CASES,
         engine::supervisor::CASES,
         engine::health::CASES,
         engine::dossier::CASES,
         engine::restart::CASES,
+        attacks::binary::CASES,
+        attacks::calls::CASES,
+        attacks::descriptors::CASES,
+        attacks::logs::CASES,
+        attacks::paths::CASES,
+        attacks::rights::CASES,
+        attacks::users::CASES,
         bad_input::CASES,
         fuzz::CASES,
         bad_input::files::CASES,

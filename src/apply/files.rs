@@ -1,23 +1,36 @@
 //! Reads what decisions need of the host's files: contents of configs and secrets, seccomp profiles.
 //!
 //! In: a project. Out: [`Facts`], faults with their places. It writes nothing.
-//! Imports: `base`, `compose::model`, `plan`, `image::digest`.
+//! Imports: `base`, `compose::model`, `engine`, `plan`, `image::digest`.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use super::ApplyError;
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::compose::model::{FileObject, FileSource, NetworkModeSpec, Project};
+use crate::engine::Engine;
 use crate::image::digest::{Digest, Hasher};
-use crate::plan::desired::Facts;
+use crate::plan::desired::{Facts, asks_the_host, block_devices};
 
 /// Longest seccomp profile that is read, in bytes; Docker's own has 12 000.
 const LONGEST_PROFILE: u64 = 4 << 20;
 
-/// Reads the files that the project's services use.
-pub(super) fn facts(project: &Project, faults: &mut Diagnostics) -> Facts {
+/// Reads the files that the project's services use, and asks the engine about the host where a service has limits.
+///
+/// # Errors
+/// The engine's.
+pub(super) fn facts(
+    engine: &dyn Engine,
+    project: &Project,
+    faults: &mut Diagnostics,
+) -> Result<Facts, ApplyError> {
     let mut facts = Facts::default();
+    if project.services.values().any(asks_the_host) {
+        let devices = project.services.values().flat_map(block_devices);
+        facts.offers = engine.offers(&devices.map(Path::to_owned).collect())?;
+    }
     for service in project.services.values() {
         let configs = service
             .configs
@@ -41,6 +54,14 @@ pub(super) fn facts(project: &Project, faults: &mut Diagnostics) -> Facts {
                 Err(fault) => faults.push(fault.at(object.span.or(grant.span))),
             }
         }
+        for device in &service.devices {
+            let source = &device.value.source;
+            if source.starts_with('/')
+                && let Some(why) = absent(Path::new(source))
+            {
+                facts.absent.insert(source.clone(), why);
+            }
+        }
         for option in &service.security_opt {
             let Some(path) = profile_path(&option.value) else {
                 continue;
@@ -62,7 +83,24 @@ pub(super) fn facts(project: &Project, faults: &mut Diagnostics) -> Facts {
             facts.host_name = name.trim().to_owned();
         }
     }
-    facts
+    Ok(facts)
+}
+
+/// Why a path can't be handed in as a device. What lies in a directory is looked at when the container starts.
+fn absent(path: &Path) -> Option<String> {
+    use std::os::unix::fs::FileTypeExt as _;
+    match path.metadata() {
+        Ok(meta) if meta.is_dir() => None,
+        Ok(meta) => {
+            let kind = meta.file_type();
+            let device = kind.is_block_device() || kind.is_char_device();
+            (!device).then(|| "it is no device".to_owned())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Some("this machine has no such device".to_owned())
+        }
+        Err(error) => Some(format!("it can't be looked at: {error}")),
+    }
 }
 
 /// `seccomp=./profile.json` → the path.

@@ -16,6 +16,7 @@ mod images;
 mod observe;
 pub mod oneoff;
 mod options;
+mod provide;
 mod report;
 mod run;
 mod steps;
@@ -62,6 +63,8 @@ pub struct Context {
     pub env: Env,
     /// Where everything lies.
     pub roots: Roots,
+    /// Where devices are described (Container Device Interface); later directories win.
+    pub device_dirs: Vec<PathBuf>,
     /// So many actions at a time; 0 is no limit.
     pub parallel: usize,
     /// The host's CA bundle, if it has one, for builds and containers that ask for it.
@@ -90,6 +93,7 @@ impl Context {
             cancel: self.cancel.clone(),
             env: self.env.clone(),
             roots: self.roots.clone(),
+            device_dirs: self.device_dirs.clone(),
             parallel: self.parallel,
             host_ca: self.host_ca.clone(),
             trust_host_ca: self.trust_host_ca,

@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{ApplyError, Context, UpOptions, files, images};
+use super::{ApplyError, Context, UpOptions, files, images, provide};
 use crate::base::diag::Diagnostics;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::compose::model::{
     NetworkModeSpec, Project, PullPolicy, Service, ShareSpec, VolumeSource,
 };
-use crate::engine::state::Observed;
+use crate::engine::state::{DeviceCatalog, Observed};
 use crate::plan::World;
-use crate::plan::desired::{Desired, Facts};
+use crate::plan::desired::{Desired, Facts, names_devices};
 use crate::plan::images::{Fetch, ImageFacts, WantedImage, image_name, wanted};
 use crate::plan::{cause::Cause, hash};
 
@@ -38,6 +38,7 @@ pub(super) fn world(
     let Some(project) = project else {
         return Ok(world);
     };
+    world.programs = provide::programs(&context.env, project);
     for network in project.networks.values() {
         if !world
             .observed
@@ -82,8 +83,9 @@ pub(super) fn desired(
 ) -> Result<Desired, ApplyError> {
     let mut faults = Diagnostics::default();
     let policy = options.images;
-    let mut facts = files::facts(project, &mut faults);
+    let mut facts = files::facts(&*context.engine, project, &mut faults)?;
     facts.containers = foreign_containers(context, project)?;
+    facts.devices = devices(context, project);
     let mut known: BTreeMap<String, Option<ImageFacts>> = BTreeMap::new();
     let mut resolve = |name: &str| -> Result<Option<ImageFacts>, ApplyError> {
         if let Some(found) = known.get(name) {
@@ -94,7 +96,9 @@ pub(super) fn desired(
         Ok(found)
     };
     let mut wanted_images = BTreeMap::new();
-    for service in project.services.values() {
+    // A service that a program provides has no container, and so no image.
+    let containers = |service: &&Service| service.provider.is_none();
+    for service in project.services.values().filter(containers) {
         let name = image_name(&project.name, service);
         let here = match resolve(&name) {
             Ok(here) => here,
@@ -140,6 +144,12 @@ pub(super) fn desired(
         hashes,
         facts,
     })
+}
+
+/// What the machine's descriptions of devices say. Reads them only if a service asks for one by name.
+pub(super) fn devices(context: &Context, project: &Project) -> Option<DeviceCatalog> {
+    let asks = project.services.values().any(names_devices);
+    asks.then(|| context.engine.devices(&context.device_dirs))
 }
 
 /// Images that a service needs beside its own.

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use super::run::tell;
 use super::{
-    ApplyError, Context, Outcome, RunOptions, UpOptions, files, images, observe, run, steps,
+    ApplyError, Context, Outcome, RunOptions, UpOptions, files, images, observe, provide, run,
+    steps,
 };
 use crate::base::event::{Kind, Status};
 use crate::base::name::ContainerId;
@@ -53,12 +54,12 @@ pub fn prepare(
     let one = changed(context, &asked, options);
     let mut single = project.clone();
     single.services.insert(one.name.clone(), one.clone());
-    let (id, name) = create(context, &single, &one, options)?;
+    let (id, name, found) = create(context, &single, &one, options, &outcome)?;
     Ok(OneOff {
         id,
         name,
         outcome,
-        warnings: plan.warnings,
+        warnings: [plan.warnings, found].concat(),
     })
 }
 
@@ -204,9 +205,11 @@ fn create(
     project: &Project,
     one: &Service,
     options: &RunOptions,
-) -> Result<(ContainerId, String), ApplyError> {
+    before: &Outcome,
+) -> Result<(ContainerId, String, Vec<String>), ApplyError> {
     let mut faults = crate::base::diag::Diagnostics::default();
-    let facts = files::facts(project, &mut faults);
+    let mut facts = files::facts(&*context.engine, project, &mut faults)?;
+    facts.devices = observe::devices(context, project);
     if faults.has_errors() {
         return Err(ApplyError::faults(faults, &project.sources));
     }
@@ -251,7 +254,8 @@ fn create(
         peer: &peer,
         slug: Some(slug),
     };
-    let spec = steps::make(context, &desired, one, &replica)?;
+    let (mut spec, warnings) = steps::make(context, &desired, one, &replica)?;
+    provide::give(context, project, one, &before.given, &mut spec);
     tell(
         context,
         Kind::Container,
@@ -266,5 +270,5 @@ fn create(
     };
     tell(context, Kind::Container, &name, status, None);
     made?;
-    Ok((spec.id, name))
+    Ok((spec.id, name, warnings))
 }

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::provide::Variables;
 use super::{ApplyError, Context, Plan};
 use crate::base::event::{Event, Kind, Status};
 use crate::base::name::{ContainerId, ServiceName};
@@ -27,6 +28,8 @@ pub struct Outcome {
     pub containers: Vec<Final>,
     /// So many steps were done.
     pub done: usize,
+    /// What providers and models told.
+    pub(super) given: BTreeMap<ServiceName, Variables>,
 }
 
 /// A container after a run.
@@ -61,6 +64,7 @@ pub(super) struct Run<'a> {
     images: Mutex<BTreeMap<ServiceName, ImageFacts>>,
     mounts: Mutex<BTreeMap<String, ImageFacts>>,
     present: Mutex<BTreeMap<(ServiceName, u32), Present>>,
+    given: Mutex<BTreeMap<ServiceName, Variables>>,
 }
 
 /// The value, even if a thread that held it has panicked: all changes to it are single inserts.
@@ -198,6 +202,7 @@ impl<'a> Run<'a> {
             images: Mutex::new(images),
             mounts: Mutex::new(mounts),
             present: Mutex::new(present),
+            given: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -260,15 +265,32 @@ impl<'a> Run<'a> {
                 })
             })
             .collect();
-        Outcome { containers, done }
+        Outcome {
+            containers,
+            done,
+            given: self.given(),
+        }
     }
 
-    /// Ids of the images that are known by now.
+    /// Ids of the images that are known by now, and digests of the variables that providers told.
     pub(super) fn image_ids(&self) -> BTreeMap<ServiceName, crate::image::digest::Digest> {
-        held(&self.images)
+        let images = held(&self.images);
+        let images = images
             .iter()
-            .filter_map(|(name, facts)| Some((name.clone(), facts.id?)))
-            .collect()
+            .filter_map(|(name, facts)| Some((name.clone(), facts.id?)));
+        let given = held(&self.given);
+        let given = given
+            .iter()
+            .map(|(name, variables)| (name.clone(), variables.digest()));
+        images.chain(given).collect()
+    }
+    /// Keeps what a provider, or the models, told.
+    pub(super) fn gave(&self, service: &ServiceName, variables: Variables) {
+        held(&self.given).insert(service.clone(), variables);
+    }
+    /// What providers and models have told so far.
+    pub(super) fn given(&self) -> BTreeMap<ServiceName, Variables> {
+        held(&self.given).clone()
     }
     pub(super) fn image(&self, service: &ServiceName) -> Option<ImageFacts> {
         held(&self.images).get(service).cloned()

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::run::{Present, Run, tell};
-use super::{ApplyError, Context, images, report, wait};
+use super::{ApplyError, Context, images, provide, report, wait};
 use crate::base::diag::Diagnostics;
 use crate::base::event::{Event, Kind, Status};
 use crate::base::name::ContainerId;
@@ -75,6 +75,9 @@ impl Run<'_> {
                 self.context.engine.remove_volume(name)
             }),
             Action::RemoveImage { image } => self.remove_image(image),
+            Action::Provide { service, program } => self.provide(service, program),
+            Action::Withdraw { service, program } => self.withdraw(service, program),
+            Action::Models { program } => self.models(program),
             Action::Create { who, anonymous } => self.told(
                 Kind::Container,
                 &who.name,
@@ -336,7 +339,14 @@ impl Run<'_> {
             peer: &peer,
             slug: None,
         };
-        let mut spec = make(self.context, desired, service, &replica)?;
+        let (mut spec, _) = make(self.context, desired, service, &replica)?;
+        provide::give(
+            self.context,
+            &desired.project,
+            service,
+            &self.given(),
+            &mut spec,
+        );
         let name = passing.unwrap_or_else(|| who.name.clone());
         spec.name = name.clone();
         self.context.engine.create_container(&spec)?;
@@ -461,20 +471,22 @@ pub(super) fn peer_of_engine(context: &Context, desired: &Desired, service: &str
     })
 }
 
-/// One spec; its faults are the error.
+/// One spec, and what the user should know; its faults are the error.
 pub(super) fn make(
     context: &Context,
     desired: &Desired,
     service: &Service,
     replica: &Replica<'_>,
-) -> Result<ContainerSpec, ApplyError> {
+) -> Result<(ContainerSpec, Vec<String>), ApplyError> {
     let mut found = Diagnostics::default();
     let mut spec = desired.container_spec(service, replica, &mut found);
     if found.has_errors() {
         return Err(ApplyError::faults(found, &desired.project.sources));
     }
     trust_host(context, service, &mut spec)?;
-    Ok(spec)
+    let sources = &desired.project.sources;
+    let warnings = found.iter().map(|warning| warning.headline(sources));
+    Ok((spec, warnings.collect()))
 }
 
 /// Shows a container the host's CA bundle where its service asks for it.

@@ -13,6 +13,10 @@ pub enum Kind {
     Volume,
     /// A container, by name.
     Container,
+    /// A service that a program of the host stands in for, by name.
+    Provider,
+    /// A model, by name.
+    Model,
 }
 
 /// Where a thing stands.

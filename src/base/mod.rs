@@ -6,6 +6,8 @@
 pub mod authorities;
 pub mod cancel;
 pub mod clock;
+pub mod cpus;
+pub mod device;
 pub mod diag;
 pub mod env;
 pub mod event;

@@ -279,6 +279,7 @@ impl App {
             cancel,
             env: self.env.clone(),
             roots,
+            device_dirs: roots::device_dirs(&self.env),
             parallel: self.parallel(),
             trust_host_ca: self.trusted_ca()?.is_some(),
             host_ca: roots::host_ca(&self.env).ok(),

@@ -43,6 +43,15 @@ pub fn usable(env: &Env) -> Result<Roots, Failure> {
     Ok(roots(env, true))
 }
 
+/// Where devices are described (Container Device Interface): `HOIST_CDI_DIRS`, with colons between, else the usual places.
+pub fn device_dirs(env: &Env) -> Vec<PathBuf> {
+    let dirs = env
+        .non_empty("HOIST_CDI_DIRS")
+        .unwrap_or("/etc/cdi:/var/run/cdi");
+    let dirs = dirs.split(':').filter(|dir| !dir.is_empty());
+    dirs.map(|dir| env.cwd.join(dir)).collect()
+}
+
 /// The bundle of CA certificates the host trusts.
 ///
 /// # Errors

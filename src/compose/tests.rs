@@ -514,10 +514,16 @@ secrets: {s: {environment: S}}
         crate::base::term::RestartPolicy::OnFailure(Some(3))
     );
     assert_eq!(
-        (service.scale, service.resources.cpu_millis),
-        (2, Some(500))
+        (
+            service.scale,
+            service.resources.cpus.as_ref().map(|c| c.value)
+        ),
+        (2, Some(0.5))
     );
-    assert_eq!(service.resources.memory.map(|size| size.0), Some(64 << 20));
+    assert_eq!(
+        service.resources.memory.as_ref().map(|m| m.value),
+        Some(64 << 20)
+    );
     assert_eq!(
         (service.secrets[0].target.as_str(), service.secrets[0].mode),
         ("/run/secrets/t", Some(0o400))

@@ -11,27 +11,6 @@ use crate::base::key::{Key, KeyPath};
 /// Paths of the keys, and what ignoring them means; `*` is any name, `[]` any item.
 const KEYS: &[(&str, &str)] = &[
     ("jobs", "no job is run"),
-    ("models", "no model is started"),
-    (
-        "services.*.blkio_config.device_read_bps",
-        "the device is not limited",
-    ),
-    (
-        "services.*.blkio_config.device_read_iops",
-        "the device is not limited",
-    ),
-    (
-        "services.*.blkio_config.device_write_bps",
-        "the device is not limited",
-    ),
-    (
-        "services.*.blkio_config.device_write_iops",
-        "the device is not limited",
-    ),
-    (
-        "services.*.blkio_config.weight_device",
-        "the device gets no weight of its own",
-    ),
     (
         "services.*.build.entitlements",
         "the build gets no further rights",
@@ -46,21 +25,13 @@ const KEYS: &[(&str, &str)] = &[
     ("services.*.build.ssh", "no SSH agent is forwarded"),
     ("services.*.cpu_count", "it is for Windows only"),
     ("services.*.cpu_percent", "it is for Windows only"),
-    ("services.*.cpu_rt_period", "no real-time budget is set"),
-    ("services.*.cpu_rt_runtime", "no real-time budget is set"),
     ("services.*.credential_spec", "it is for Windows only"),
-    (
-        "services.*.deploy.resources.reservations.devices",
-        "no device is handed in",
-    ),
     (
         "services.*.deploy.resources.reservations.generic_resources",
         "nothing is reserved",
     ),
     ("services.*.external_links", "the names do not resolve"),
-    ("services.*.gpus", "no GPU is handed in"),
     ("services.*.isolation", "it is for Windows only"),
-    ("services.*.models", "the service gets no model"),
     (
         "services.*.networks.*.driver_opts",
         "the options have no effect",
@@ -69,13 +40,6 @@ const KEYS: &[(&str, &str)] = &[
         "services.*.networks.*.link_local_ips",
         "the addresses are not added",
     ),
-    ("services.*.provider", "nothing is provided"),
-    ("services.*.runtime", "hoist runs the container itself"),
-    (
-        "services.*.storage_opt",
-        "the container's disk use is not limited",
-    ),
-    ("services.*.use_api_socket", "no engine socket is handed in"),
     (
         "services.*.volumes[].bind.selinux",
         "the directory is not relabelled",

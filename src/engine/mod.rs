@@ -4,11 +4,13 @@
 //! which backend is in use; a backend is found only through [`open`].
 //! Imports: `base`, `image`. Rules: DESIGN notes in `lib.rs`.
 
+pub mod host;
 pub mod native;
 pub mod sandbox;
 pub mod spec;
 pub mod state;
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,9 +21,12 @@ use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
 use crate::image::store::Store;
+use host::Offers;
 use sandbox::Sandbox;
 use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
-use state::{Dossier, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume};
+use state::{
+    DeviceCatalog, Dossier, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume,
+};
 
 /// Why an engine could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -240,6 +245,11 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// As [`Engine::observe`]; a missing one is `None`.
     fn network(&self, name: &str) -> Result<Option<ObservedNetwork>>;
+    /// Which limits of containers this host can give; looks at these block devices too.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] without cgroups, [`EngineError::Failed`].
+    fn offers(&self, devices: &BTreeSet<PathBuf>) -> Result<Offers>;
     /// A volume of any project, by full name.
     ///
     /// # Errors
@@ -250,6 +260,9 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// As [`Engine::observe`].
     fn images_in_use(&self) -> Result<Vec<crate::image::digest::Digest>>;
+
+    /// Devices that these directories describe (Container Device Interface); later ones win.
+    fn devices(&self, dirs: &[PathBuf]) -> DeviceCatalog;
 
     /// Makes a network; one that is there already with the same name is an error.
     ///
@@ -289,7 +302,7 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::Failed`].
     fn stop(&self, id: &ContainerId, timeout: Option<Duration>) -> Result<()>;
-    /// Sends a signal to its process.
+    /// Sends a signal to its process; with KILL, returns when it has ended.
     ///
     /// # Errors
     /// [`EngineError::NotRunning`].

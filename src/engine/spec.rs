@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::device::DeviceName;
 use crate::base::line::LinePattern;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
@@ -66,6 +67,9 @@ pub struct ContainerSpec {
     pub security: Security,
     /// Device nodes.
     pub devices: Vec<Device>,
+    /// Devices by name, looked up at each start.
+    #[serde(default)]
+    pub named_devices: NamedDevices,
     /// Raw device cgroup rules: `c 1:3 rwm`.
     pub device_cgroup_rules: Vec<String>,
     /// `name` → value, namespaced sysctls only.
@@ -320,14 +324,18 @@ pub struct PortMapping {
 /// Cgroup limits; `None` leaves the kernel's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resources {
-    /// CPUs' worth of time in thousandths: 500 is half a CPU.
-    pub cpu_millis: Option<u64>,
     /// Relative weight, 2 to 262144; 1024 is one share.
     pub cpu_shares: Option<u64>,
     /// CFS period in microseconds.
     pub cpu_period: Option<u64>,
-    /// CFS quota in microseconds.
+    /// CFS quota in microseconds; -1 is no limit.
     pub cpu_quota: Option<i64>,
+    /// Real-time period in microseconds, cgroup v1 only.
+    #[serde(default)]
+    pub cpu_rt_period: Option<u64>,
+    /// Real-time budget of a period in microseconds, cgroup v1 only.
+    #[serde(default)]
+    pub cpu_rt_runtime: Option<u64>,
     /// CPUs it may run on: `0-2,4`.
     pub cpuset: Option<String>,
     /// Memory in bytes.
@@ -344,8 +352,51 @@ pub struct Resources {
     pub pids: Option<i64>,
     /// Block I/O weight, 10 to 1000.
     pub blkio_weight: Option<u16>,
+    /// Limits of single block devices.
+    #[serde(default)]
+    pub devices: Vec<DeviceLimit>,
     /// Cgroup to live under instead of hoist's own.
     pub cgroup_parent: Option<String>,
+}
+
+/// A limit of one block device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceLimit {
+    /// What is limited.
+    pub what: DeviceRate,
+    /// Path of the device on the host; its number is looked up at each start.
+    pub device: PathBuf,
+    /// The share, or bytes or operations a second.
+    pub value: u64,
+}
+
+/// What a [`DeviceLimit`] limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceRate {
+    /// Share of the device's time, 10 to 1000.
+    Weight,
+    /// Bytes read a second.
+    ReadBytes,
+    /// Bytes written a second.
+    WriteBytes,
+    /// Reads a second.
+    Reads,
+    /// Writes a second.
+    Writes,
+}
+
+impl DeviceRate {
+    /// As Compose spells it in `blkio_config`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Weight => "weight_device",
+            Self::ReadBytes => "device_read_bps",
+            Self::WriteBytes => "device_write_bps",
+            Self::Reads => "device_read_iops",
+            Self::Writes => "device_write_iops",
+        }
+    }
 }
 
 /// What a container may do.
@@ -392,6 +443,15 @@ pub struct Device {
     pub target: String,
     /// Some of `rwm`.
     pub permissions: String,
+}
+
+/// Devices that their makers describe (Container Device Interface).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedDevices {
+    /// Their full names, in order, each once.
+    pub names: Vec<DeviceName>,
+    /// Where the descriptions are; later directories win.
+    pub dirs: Vec<PathBuf>,
 }
 
 /// A grace period that does not end.

@@ -2,6 +2,7 @@
 //!
 //! Imports: `base`, `image`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::{Labels, Protocol};
 use crate::base::clock::Timestamp;
+use crate::base::device::DeviceName;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
 use crate::image::digest::Digest;
@@ -264,4 +266,17 @@ pub struct ObservedVolume {
     pub driver: String,
     /// Containers that mount it.
     pub users: Vec<ContainerId>,
+}
+
+/// Devices that containers can ask for by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceCatalog {
+    /// Each by its full name, and why it can't be had.
+    pub devices: BTreeMap<DeviceName, Option<String>>,
+    /// Where their descriptions were looked for.
+    pub dirs: Vec<PathBuf>,
+    /// Descriptions that can't be used, and why.
+    pub faults: Vec<String>,
+    /// Nodes of NVIDIA cards that this machine has.
+    pub nvidia: Vec<PathBuf>,
 }

@@ -3,6 +3,7 @@
 //! Imports: `base`, `engine::spec`, `cause`, `hooks`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cause::Cause;
@@ -38,22 +39,34 @@ impl Step {
         if self.only_if.is_empty() {
             return cause;
         }
-        let mut services: Vec<&str> = self.only_if.iter().map(|c| c.service.as_str()).collect();
-        services.dedup();
-        format!(
-            "{cause}, if the image of `{}` changes",
-            services.join("` or `")
-        )
+        let of = |provided: bool| {
+            let changes = self
+                .only_if
+                .iter()
+                .filter(|change| change.provided == provided);
+            let mut names: Vec<&str> = changes.map(|change| change.service.as_str()).collect();
+            names.dedup();
+            names.join("` or `").replace(":models", "models")
+        };
+        let (images, provided) = (of(false), of(true));
+        let images = (!images.is_empty()).then(|| format!("the image of `{images}` changes"));
+        let provided =
+            (!provided.is_empty()).then(|| format!("what `{provided}` provides changes"));
+        let both: Vec<String> = images.into_iter().chain(provided).collect();
+        format!("{cause}, if {}", both.join(" or "))
     }
 }
 
-/// An image that is pulled or built by the same plan, and what the container has now.
+/// An image that is pulled or built by the same plan, or variables that it gets of a program, and what the container
+/// has now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageChange {
     /// Whose image.
     pub service: ServiceName,
-    /// The id that a container of it was made from.
+    /// The id that a container of it was made from; of variables, their digest.
     pub was: Digest,
+    /// Whether it is about variables.
+    pub provided: bool,
 }
 
 /// A container the plan speaks of.
@@ -200,6 +213,25 @@ pub enum Action {
         /// Whether its failure is a failure of the plan; a warning otherwise.
         required: bool,
     },
+    /// Has a program of the host provide what a service stands for.
+    Provide {
+        /// The service.
+        service: ServiceName,
+        /// The program.
+        program: PathBuf,
+    },
+    /// Has a program of the host take away what it provided.
+    Withdraw {
+        /// The service.
+        service: ServiceName,
+        /// The program.
+        program: PathBuf,
+    },
+    /// Has the Docker Model plugin serve the project's models.
+    Models {
+        /// The plugin.
+        program: PathBuf,
+    },
     /// Removes an image.
     RemoveImage {
         /// Its name.
@@ -226,14 +258,18 @@ impl Action {
             Self::Stop { .. } => "stop",
             Self::Kill { .. } => "kill",
             Self::Wait { .. } => "wait",
+            Self::Provide { .. } | Self::Models { .. } => "provide",
+            Self::Withdraw { .. } => "withdraw",
         }
     }
-    /// `image`, `network`, `volume`, `container`.
+    /// `image`, `network`, `volume`, `container`, `provider`, `model`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Pull { .. } | Self::Build { .. } | Self::RemoveImage { .. } => "image",
             Self::CreateNetwork(_) | Self::RemoveNetwork { .. } => "network",
             Self::CreateVolume(_) | Self::RemoveVolume { .. } => "volume",
+            Self::Provide { .. } | Self::Withdraw { .. } => "provider",
+            Self::Models { .. } => "model",
             _ => "container",
         }
     }
@@ -246,6 +282,8 @@ impl Action {
             Self::CreateNetwork(spec) => &spec.name,
             Self::CreateVolume(spec) => &spec.name,
             Self::RemoveNetwork { name } | Self::RemoveVolume { name } => name,
+            Self::Provide { service, .. } | Self::Withdraw { service, .. } => service.as_str(),
+            Self::Models { .. } => "models",
             _ => self.who().map_or("", |who| &who.name),
         }
     }

@@ -22,6 +22,8 @@ pub enum Cause {
     },
     /// Its image is being pulled or built.
     ImagePending,
+    /// The variables it gets of a provider or of models are being made.
+    Provided,
     /// The user asked for new containers.
     Forced,
     /// It shares something with a service that is replaced, or asks to be restarted with it.
@@ -97,6 +99,7 @@ impl fmt::Display for Cause {
             },
             Self::ImageChanged { was, now } => write!(f, "image changed: {was} → {now}"),
             Self::ImagePending => f.write_str("image is new"),
+            Self::Provided => f.write_str("variables are new"),
             Self::Forced => f.write_str("asked for anew"),
             Self::DependencyReplaced { service } => write!(f, "`{service}` is replaced"),
             Self::Rewired { name } => write!(f, "`{name}` changed"),

@@ -18,6 +18,7 @@ use crate::base::name::{ProjectName, ServiceName};
 use crate::compose::model::Project;
 use crate::engine::state::{ObservedContainer, State};
 use crate::graph::NodeId;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Plans `down`.
@@ -42,6 +43,7 @@ pub fn down(
         remove: Some(policy.volumes),
     };
     let removed = stop_all(&mut plan, project, &going, &stops);
+    withdraw(&mut plan, project, world, policy, &removed);
     if !policy.ignore_orphans && policy.services.is_empty() {
         let orphans: Vec<&str> = staying
             .iter()
@@ -79,6 +81,41 @@ pub fn down(
         ));
     }
     plan
+}
+
+/// Takes away what programs provide, once nobody is left who uses it. Only the project's files say what that is.
+fn withdraw(
+    plan: &mut Plan,
+    project: Option<&Project>,
+    world: &World,
+    policy: &DownPolicy,
+    removed: &[NodeId],
+) {
+    let services = project.iter().flat_map(|project| project.services.values());
+    let named = |name: &ServiceName| {
+        policy.services.is_empty() || policy.services.iter().any(|n| n == name.as_str())
+    };
+    for service in services.filter(|service| named(&service.name)) {
+        let Some(provider) = &service.provider else {
+            continue;
+        };
+        let Some(program) = world.programs.providers.get(&provider.value.kind).cloned() else {
+            plan.warnings.push(format!(
+                "what service \"{}\" stands for stays: there is no provider `{}` on this machine",
+                service.name, provider.value.kind
+            ));
+            continue;
+        };
+        plan.files = project.map(|project| Arc::new(project.clone()));
+        let action = Action::Withdraw {
+            service: service.name.clone(),
+            program,
+        };
+        let node = plan.steps.add(Step::new(action, Cause::Asked));
+        for need in removed {
+            plan.steps.need(node, *need, When::Done);
+        }
+    }
 }
 
 /// Why a container goes; `None` lets it stay. As Compose: containers of `run` that ended are orphans.
@@ -149,7 +186,7 @@ fn images(
         let wanted = project
             .services
             .values()
-            .filter(|s| rmi == Rmi::All || s.image.is_none());
+            .filter(|s| s.provider.is_none() && (rmi == Rmi::All || s.image.is_none()));
         names.extend(wanted.map(|service| image_name(&project.name, service)));
     }
     names

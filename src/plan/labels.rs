@@ -38,6 +38,14 @@ pub const VOLUME: &str = "com.docker.compose.volume";
 /// The hashed document, values of secrets left out: what a later plan compares with.
 pub const SPEC: &str = "io.hoist.spec";
 
+/// What its variables of providers and models were made from: `db=sha256:…`, with commas between.
+pub const PROVIDED: &str = "io.hoist.provided";
+
+/// Whether a label says something that hoist, or Compose, relies on.
+pub fn is_ours(key: &str) -> bool {
+    key.starts_with("com.docker.compose.") || key.starts_with("io.hoist.")
+}
+
 /// The service a container belongs to, if its label says one.
 pub fn service(container: &ObservedContainer) -> Option<ServiceName> {
     container

@@ -26,6 +26,7 @@ pub(crate) mod tests;
 pub mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ use serde_json::{Value, json};
 use crate::base::diag::Diagnostics;
 use crate::base::name::ProjectName;
 use crate::base::span::SourceMap;
+use crate::compose::model::Project;
 use crate::engine::state::{Observed, ObservedNetwork, ObservedVolume};
 use crate::graph::{Dag, NodeId};
 
@@ -65,6 +67,17 @@ pub struct World {
     pub networks: BTreeMap<String, ObservedNetwork>,
     /// Volumes of others that the project names, by full name.
     pub volumes: BTreeMap<String, ObservedVolume>,
+    /// Programs of the host that the project names.
+    pub programs: Programs,
+}
+
+/// Programs of the host that a project names, where they are there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Programs {
+    /// Providers, by type.
+    pub providers: BTreeMap<String, PathBuf>,
+    /// The Docker Model plugin.
+    pub models: Option<PathBuf>,
 }
 
 impl World {
@@ -104,6 +117,8 @@ pub struct Plan {
     pub steps: Dag<Step, When>,
     /// What is wanted, where containers are made.
     pub desired: Option<Arc<Desired>>,
+    /// The project's files, where what they say is taken away.
+    pub files: Option<Arc<Project>>,
     /// Containers that are as they should be, and stay untouched.
     pub unchanged: Vec<Who>,
     /// What the user should know.
@@ -126,6 +141,7 @@ impl Plan {
             project: project.clone(),
             steps: Dag::default(),
             desired: None,
+            files: None,
             unchanged: Vec::new(),
             warnings: Vec::new(),
             go_on: false,

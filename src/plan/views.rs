@@ -188,7 +188,11 @@ pub fn start(
         }
     }
     if containers.is_empty()
-        && let Some(service) = project.and_then(|p| p.services.values().find(|s| s.scale > 0))
+        && let Some(service) = project.and_then(|p| {
+            p.services
+                .values()
+                .find(|s| s.scale > 0 && s.provider.is_none())
+        })
     {
         let text = format!("service \"{}\" has no container to start", service.name);
         return Err(PlanError::Refused(text));

@@ -22,6 +22,8 @@ pub fn resource_id(kind: Kind, name: &str) -> String {
         Kind::Network => "Network",
         Kind::Volume => "Volume",
         Kind::Container => "Container",
+        Kind::Provider => "Provider",
+        Kind::Model => "Model",
     };
     format!("{kind} {name}")
 }

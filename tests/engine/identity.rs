@@ -164,19 +164,6 @@ fn init_reaps_and_forwards_signals() {
     hoist.logged("a", "stopped");
 }
 
-/// The first of these files that there is, in any cgroup directory of a service.
-fn cgroup_file(hoist: &Sandbox, service: &str, names: &[&str]) -> String {
-    let dirs = hoist.cgroups(service);
-    let found = dirs
-        .iter()
-        .flat_map(|dir| names.iter().map(|name| dir.join(name)))
-        .find_map(|file| std::fs::read_to_string(file).ok());
-    found
-        .unwrap_or_else(|| panic!("none of {names:?} in {dirs:?}"))
-        .trim()
-        .to_owned()
-}
-
 fn limits_are_in_the_cgroup_files() {
     let hoist = Sandbox::new();
     hoist.compose(
@@ -186,18 +173,14 @@ fn limits_are_in_the_cgroup_files() {
     hoist.ok("up -d");
     for (service, memory, share, pids) in [("a", 48 << 20, 0.5, "50"), ("b", 32 << 20, 0.25, "20")]
     {
-        let bytes = cgroup_file(&hoist, service, &["memory.max", "memory.limit_in_bytes"]);
+        let bytes = hoist.cgroup_file(service, &["memory.max", "memory.limit_in_bytes"]);
         assert_eq!(bytes.parse::<u64>(), Ok(memory), "{service}");
-        assert_eq!(
-            cgroup_file(&hoist, service, &["pids.max"]),
-            pids,
-            "{service}"
-        );
+        assert_eq!(hoist.cgroup_file(service, &["pids.max"]), pids, "{service}");
         let dirs = hoist.cgroups(service);
         let cpu = if dirs.iter().any(|dir| dir.join("cpu.max").exists()) {
-            cgroup_file(&hoist, service, &["cpu.max"])
+            hoist.cgroup_file(service, &["cpu.max"])
         } else {
-            let part = |name| cgroup_file(&hoist, service, &[name]);
+            let part = |name| hoist.cgroup_file(service, &[name]);
             format!("{} {}", part("cpu.cfs_quota_us"), part("cpu.cfs_period_us"))
         };
         let (quota, period) = cpu.split_once(' ').expect("a quota and a period");
@@ -207,7 +190,7 @@ fn limits_are_in_the_cgroup_files() {
         );
         assert!((quota / period - share).abs() < 1e-9, "{service}: {cpu}");
     }
-    let shares = cgroup_file(&hoist, "a", &["cpu.weight", "cpu.shares"]);
+    let shares = hoist.cgroup_file("a", &["cpu.weight", "cpu.shares"]);
     assert!(
         shares == "512" || shares.parse::<u32>().is_ok_and(|weight| weight < 100),
         "{shares}"

@@ -24,6 +24,19 @@ pub fn busybox() -> Option<PathBuf> {
     (!dynamic).then_some(path)
 }
 
+/// The names that busybox answers to, but its own.
+pub fn applets() -> Vec<String> {
+    let busybox = busybox().expect("asked for only where there is one");
+    let names = Command::new(busybox)
+        .arg("--list")
+        .output()
+        .expect("busybox runs")
+        .stdout;
+    let names = String::from_utf8(names).expect("names of programs are ASCII");
+    let others = names.lines().filter(|name| *name != "busybox");
+    others.map(str::to_owned).collect()
+}
+
 /// The archive, made on first use and kept for the whole test run.
 pub fn archive() -> &'static Path {
     static ARCHIVE: OnceLock<PathBuf> = OnceLock::new();
@@ -78,12 +91,6 @@ fn link(tar: &mut Builder<Vec<u8>>, path: &str, target: &str) {
 /// The root filesystem: busybox under all its names, two users, and `/seed`, which belongs to user 1000.
 fn rootfs() -> Vec<u8> {
     let busybox = busybox().expect("asked for only where there is one");
-    let names = Command::new(&busybox)
-        .arg("--list")
-        .output()
-        .expect("busybox runs")
-        .stdout;
-    let names = String::from_utf8(names).expect("names of programs are ASCII");
     let mut tar = Builder::new(Vec::new());
     for (path, mode) in [
         ("bin", 0o755),
@@ -96,7 +103,7 @@ fn rootfs() -> Vec<u8> {
     }
     let binary = std::fs::read(&busybox).expect("busybox can be read");
     file(&mut tar, "bin/busybox", 0o755, 0, &binary);
-    for name in names.lines().filter(|name| *name != "busybox") {
+    for name in applets() {
         link(&mut tar, &format!("bin/{name}"), "busybox");
     }
     file(

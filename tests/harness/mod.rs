@@ -13,6 +13,7 @@ pub mod server;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Completion, Failed, Trial};
@@ -21,7 +22,15 @@ pub use process::Running;
 pub use sandbox::Sandbox;
 
 /// How long a condition may take to come true on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub fn patience() -> Duration {
+    Duration::from_secs(30) * slowness()
+}
+
+/// How much slower than usual this machine is: `HOIST_TEST_PATIENCE`, or 1. All limits are so many times as long.
+pub fn slowness() -> u32 {
+    let said = std::env::var("HOIST_TEST_PATIENCE").ok();
+    said.and_then(|text| text.parse().ok()).unwrap_or(1)
+}
 
 /// What a case cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,16 +153,20 @@ macro_rules! cases {
 /// Waits until `check` gives a value.
 ///
 /// # Panics
-/// When that takes longer than [`PATIENCE`]; `what` says what was waited for.
+/// When that takes longer than [`patience`]; `what` says what was waited for.
 pub fn eventually<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
-    within(PATIENCE, what, check)
+    wait_until(patience(), what, check)
 }
 
 /// Waits until `check` gives a value, at most `limit`.
 ///
 /// # Panics
 /// When it takes longer.
-pub fn within<T>(limit: Duration, what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+pub fn within<T>(limit: Duration, what: &str, check: impl FnMut() -> Option<T>) -> T {
+    wait_until(limit * slowness(), what, check)
+}
+
+fn wait_until<T>(limit: Duration, what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;
     loop {
         if let Some(value) = check() {
@@ -169,9 +182,13 @@ pub fn within<T>(limit: Duration, what: &str, mut check: impl FnMut() -> Option<
     }
 }
 
-/// The binary under test.
+/// The binary under test: the one built with this program, or what `HOIST_TEST_BINARY` names.
 pub fn hoist() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_hoist"))
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let named = std::env::var_os("HOIST_TEST_BINARY");
+        named.map_or_else(|| env!("CARGO_BIN_EXE_hoist").into(), PathBuf::from)
+    })
 }
 
 /// The repository.

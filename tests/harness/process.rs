@@ -118,6 +118,7 @@ fn text_of(stream: &Receiver<Vec<u8>>, command: &str) -> String {
 /// # Panics
 /// When it cannot be started or takes longer than `limit`; it is killed then.
 pub fn finish(mut command: Command, stdin: Option<&[u8]>, limit: Duration) -> Done {
+    let limit = limit * super::slowness();
     let name = describe(&command);
     command.stdin(if stdin.is_some() {
         Stdio::piped()
@@ -293,7 +294,7 @@ impl Running {
     }
     /// As [`Running::end`]; what it has printed can be looked at afterwards.
     pub fn wait(&mut self) -> i32 {
-        let status = wait(&mut self.child, super::PATIENCE);
+        let status = wait(&mut self.child, super::patience());
         let text = self.text();
         code_of(
             status.unwrap_or_else(|| panic!("`{}` does not end; it printed:\n{text}", self.name)),
@@ -310,12 +311,12 @@ impl Drop for Running {
 }
 
 fn eventually_or(what: &str, story: impl Fn() -> String, check: impl Fn() -> bool) {
-    let end = Instant::now() + super::PATIENCE;
+    let end = Instant::now() + super::patience();
     while !check() {
         assert!(
             Instant::now() < end,
             "not within {} s: {what}; so far:\n{}",
-            super::PATIENCE.as_secs(),
+            super::patience().as_secs(),
             story()
         );
         std::thread::sleep(Duration::from_millis(10));

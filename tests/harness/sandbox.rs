@@ -277,6 +277,18 @@ impl Sandbox {
         names.containers.insert(id);
         leftovers::cgroups(&names)
     }
+    /// The first of these files that there is, in any cgroup directory of a service's container.
+    pub fn cgroup_file(&self, service: &str, names: &[&str]) -> String {
+        let dirs = self.cgroups(service);
+        let found = dirs
+            .iter()
+            .flat_map(|dir| names.iter().map(|name| dir.join(name)))
+            .find_map(|file| std::fs::read_to_string(file).ok());
+        found
+            .unwrap_or_else(|| panic!("none of {names:?} in {dirs:?}"))
+            .trim()
+            .to_owned()
+    }
     /// Process 1 of a service's container, in the host's numbers.
     pub fn init(&self, service: &str) -> i32 {
         let inside = |pid: i32| {

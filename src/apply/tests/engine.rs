@@ -1,12 +1,14 @@
 //! An engine in memory: it keeps what it is told and does no work.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::engine::host::Offers;
 use crate::engine::spec::*;
 use crate::engine::state::*;
 use crate::engine::*;
@@ -97,6 +99,9 @@ impl Engine for Fake {
     fn volume(&self, _: &str) -> Result<Option<ObservedVolume>> {
         Ok(None)
     }
+    fn devices(&self, _dirs: &[std::path::PathBuf]) -> crate::engine::state::DeviceCatalog {
+        crate::engine::state::DeviceCatalog::default()
+    }
     fn images_in_use(&self) -> Result<Vec<Digest>> {
         Ok(self
             .model()
@@ -105,6 +110,9 @@ impl Engine for Fake {
             .iter()
             .map(|c| c.image_id)
             .collect())
+    }
+    fn offers(&self, _: &BTreeSet<PathBuf>) -> Result<Offers> {
+        Ok(Offers::default())
     }
     fn create_network(&self, spec: &NetworkSpec) -> Result<()> {
         let network = ObservedNetwork {

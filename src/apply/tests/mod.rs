@@ -92,6 +92,7 @@ impl Bench {
                 data: dir.clone(),
                 run: dir.clone(),
             },
+            device_dirs: Vec::new(),
             parallel: 1,
             host_ca: None,
             trust_host_ca: false,

@@ -1,11 +1,14 @@
 //! Containers and an engine for tests: what is observed and logged is fixed, nothing can be changed.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::engine::host::Offers;
 use crate::engine::spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
 use crate::engine::state::{
     Attachment, Dossier, Observed, ObservedContainer, ObservedNetwork, ObservedVolume, State,
@@ -121,6 +124,13 @@ impl Engine for FakeEngine {
     }
     fn volume(&self, _: &str) -> Result<Option<ObservedVolume>> {
         Ok(None)
+    }
+    fn offers(&self, _: &BTreeSet<PathBuf>) -> Result<Offers> {
+        Ok(Offers::default())
+    }
+
+    fn devices(&self, _dirs: &[std::path::PathBuf]) -> crate::engine::state::DeviceCatalog {
+        crate::engine::state::DeviceCatalog::default()
     }
     fn images_in_use(&self) -> Result<Vec<Digest>> {
         Ok(Vec::new())

@@ -2,8 +2,7 @@
 //!
 //! In: canonical values. Out: their typed form. Imports: `base`, `model`, `tree`.
 
-use super::{Binder, flag, integer, labels, number, text, texts};
-use crate::base::scalar::ByteSize;
+use super::{Binder, flag, integer, labels, number, spanned, text, texts};
 use crate::base::span::Spanned;
 use crate::compose::model::{BlkioDevices, BlkioLimit, DeviceCount, DeviceRequest, ResourceLimits};
 use crate::compose::tree::Node;
@@ -13,34 +12,33 @@ impl Binder<'_, '_> {
     pub(super) fn resources(&mut self, node: &Node) -> ResourceLimits {
         let part = |name: &str| node.get("deploy")?.get("resources")?.get(name);
         let (limits, reservations) = (part("limits"), part("reservations"));
-        let of = |part: Option<&Node>, key: &str| part.and_then(|part| part.get(key)).cloned();
-        let number = |node: Option<Node>| number(&node?);
-        let whole = |node: Option<Node>| number(node).map(|value| value as i64);
-        let size = |node: Option<Node>| whole(node).filter(|n| *n > 0).map(|n| ByteSize(n as u64));
         let count = |key: &str| integer(node, key).and_then(|n| u64::try_from(n).ok());
-        let own = |key: &str| node.get(key).cloned();
-        let cpus = number(own("cpus").or_else(|| of(limits, "cpus"))).filter(|cpus| *cpus > 0.0);
-        let weight = node
-            .get("blkio_config")
-            .and_then(|blkio| integer(blkio, "weight"));
+        let own = |key: &str| said(node, key);
+        let both = |key: &str, part: Option<&Node>, inner: &str| {
+            own(key).or_else(|| part.and_then(|part| said(part, inner)))
+        };
+        let blkio = node.get("blkio_config");
         ResourceLimits {
-            cpu_millis: cpus.map(|cpus| ((cpus * 1000.0).round() as u64).max(1)),
-            cpu_shares: count("cpu_shares"),
-            cpu_period: count("cpu_period"),
-            cpu_quota: integer(node, "cpu_quota"),
-            cpuset: text(node, "cpuset"),
-            memory: size(own("mem_limit").or_else(|| of(limits, "memory"))),
-            memory_reservation: size(own("mem_reservation").or_else(|| of(reservations, "memory"))),
-            memory_swap: whole(own("memswap_limit")),
-            swappiness: count("mem_swappiness"),
-            oom_kill_disable: flag(node, "oom_kill_disable"),
-            pids: whole(own("pids_limit").or_else(|| of(limits, "pids"))),
-            blkio_weight: weight.and_then(|weight| u16::try_from(weight).ok()),
+            cpus: cpus(node).or_else(|| limits.and_then(cpus)),
+            cpu_shares: own("cpu_shares"),
+            cpu_period: own("cpu_period"),
+            cpu_quota: own("cpu_quota"),
+            cpuset: spanned(node, "cpuset").filter(|set| !set.value.is_empty()),
+            memory: both("mem_limit", limits, "memory"),
+            memory_reservation: both("mem_reservation", reservations, "memory"),
+            memory_swap: own("memswap_limit"),
+            swappiness: whole(node, "mem_swappiness"),
+            oom_kill_disable: Spanned::new(
+                flag(node, "oom_kill_disable"),
+                node.get("oom_kill_disable").map(|node| node.span),
+            ),
+            pids: both("pids_limit", limits, "pids"),
+            blkio_weight: blkio.and_then(|blkio| said(blkio, "weight")),
             blkio: self.blkio(node),
             cpu_count: count("cpu_count"),
             cpu_percent: count("cpu_percent"),
-            cpu_rt_period: count("cpu_rt_period"),
-            cpu_rt_runtime: count("cpu_rt_runtime"),
+            cpu_rt_period: own("cpu_rt_period"),
+            cpu_rt_runtime: own("cpu_rt_runtime"),
             storage: labels(node, "storage_opt"),
         }
     }
@@ -53,7 +51,7 @@ impl Binder<'_, '_> {
         let mut list = |key: &str, number: &str| {
             self.items(blkio, key, |_, item| {
                 let path = text(item, "Path")?;
-                let value = integer(item, number).and_then(|value| u64::try_from(value).ok())?;
+                let value = integer(item, number)?;
                 Some(Spanned::new(BlkioLimit { path, value }, item.span))
             })
         };
@@ -81,4 +79,21 @@ impl Binder<'_, '_> {
         };
         Some(Spanned::new(request, node.span))
     }
+}
+
+/// The whole number of a key and its place.
+fn whole(node: &Node, key: &str) -> Option<Spanned<i64>> {
+    Some(Spanned::new(integer(node, key)?, node.get(key)?.span))
+}
+
+/// The whole number of a key, where it is not the zero that says nothing.
+pub(super) fn said(node: &Node, key: &str) -> Option<Spanned<i64>> {
+    whole(node, key).filter(|number| number.value != 0)
+}
+
+/// A number of CPUs and its place.
+fn cpus(node: &Node) -> Option<Spanned<f64>> {
+    let node = node.get("cpus")?;
+    let cpus = Spanned::new(number(node)?, node.span);
+    (cpus.value != 0.0).then_some(cpus)
 }

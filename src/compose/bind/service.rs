@@ -7,9 +7,10 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::build::hosts;
+use super::limits::said;
 use super::privileges::cgroup;
 use super::storage::tmpfs;
-use super::{Binder, bytes, duration, flag, integer, labels, sorted_of, spanned, text, texts};
+use super::{Binder, duration, flag, integer, labels, sorted_of, spanned, text, texts};
 use crate::base::name::ServiceName;
 use crate::base::scalar::Signal;
 use crate::base::span::Spanned;
@@ -108,7 +109,7 @@ impl Binder<'_, '_> {
             tmpfs: self.items(node, "tmpfs", |_, item| tmpfs(item)),
             volumes_from: self.items(node, "volumes_from", Self::volumes_from),
             read_only: flag(node, "read_only"),
-            shm_size: bytes(node, "shm_size"),
+            shm_size: said(node, "shm_size"),
             configs: self.items(node, "configs", |binder, item| binder.grant(item, "/")),
             secrets: self.items(node, "secrets", |binder, item| {
                 binder.grant(item, "/run/secrets/")
@@ -124,9 +125,11 @@ impl Binder<'_, '_> {
             ipc: self.ipc_namespace(node),
             uts_host: self.host_names(node),
             cgroup: cgroup(node),
-            cgroup_parent: text(node, "cgroup_parent"),
+            cgroup_parent: spanned(node, "cgroup_parent").filter(|path| !path.value.is_empty()),
             devices: self.items(node, "devices", Self::device),
-            device_cgroup_rules: texts(node, "device_cgroup_rules"),
+            device_cgroup_rules: self.items(node, "device_cgroup_rules", |_, item| {
+                Some(Spanned::new(item.scalar()?, item.span))
+            }),
             sysctls: self.sysctls(node),
             ulimits: self.limits(node),
             oom_score_adj: integer(node, "oom_score_adj").and_then(|n| i32::try_from(n).ok()),

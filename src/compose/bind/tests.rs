@@ -61,7 +61,7 @@ fn deploy_is_kept_in_full_beside_what_one_host_makes_of_it() {
         pids: Some(10),
     };
     assert_eq!(deploy.limits, limits);
-    assert_eq!(a.resources.cpu_millis, Some(1500));
+    assert_eq!(a.resources.cpus.as_ref().map(|cpus| cpus.value), Some(1.5));
     let devices = &deploy.reservations.devices[0];
     assert_eq!(devices.count, Some(DeviceCount::All));
     assert_eq!(devices.capabilities, ["gpu"]);
@@ -137,8 +137,10 @@ fn requests_for_devices_and_limits_of_devices_are_typed() {
     assert_eq!(blkio.weights[0].value, limit("/dev/a", 300));
     assert_eq!(blkio.read_bytes[0].value, limit("/dev/a", 1 << 20));
     assert_eq!(blkio.writes[0].value, limit("/dev/b", 7));
-    assert_eq!(a.resources.cpu_rt_period, Some(1000));
-    assert_eq!(a.resources.cpu_rt_runtime, Some(500));
+    let number =
+        |limit: &Option<crate::base::span::Spanned<i64>>| limit.as_ref().map(|limit| limit.value);
+    assert_eq!(number(&a.resources.cpu_rt_period), Some(1000));
+    assert_eq!(number(&a.resources.cpu_rt_runtime), Some(500));
     assert_eq!(a.resources.storage["size"], "1G");
     let ids = service("    gpus: [{device_ids: ['0', 'GPU-1'], driver: nvidia}]\n");
     assert_eq!((ids.gpus[0].count, ids.gpus[0].device_ids.len()), (None, 2));

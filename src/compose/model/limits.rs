@@ -2,36 +2,36 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::scalar::ByteSize;
 use crate::base::span::Spanned;
 
-/// Cgroup limits of a service.
+/// Cgroup limits of a service, as written: whether a number can be had is decided later. Zero is not said, as
+/// Compose reads it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ResourceLimits {
-    /// `cpus` in thousandths of a CPU.
-    pub cpu_millis: Option<u64>,
+    /// `cpus`.
+    pub cpus: Option<Spanned<f64>>,
     /// `cpu_shares`.
-    pub cpu_shares: Option<u64>,
+    pub cpu_shares: Option<Spanned<i64>>,
     /// `cpu_period` in microseconds.
-    pub cpu_period: Option<u64>,
+    pub cpu_period: Option<Spanned<i64>>,
     /// `cpu_quota` in microseconds.
-    pub cpu_quota: Option<i64>,
+    pub cpu_quota: Option<Spanned<i64>>,
     /// `cpuset`.
-    pub cpuset: Option<String>,
-    /// `mem_limit`.
-    pub memory: Option<ByteSize>,
-    /// `mem_reservation`.
-    pub memory_reservation: Option<ByteSize>,
-    /// `memswap_limit`; -1 is no limit.
-    pub memory_swap: Option<i64>,
+    pub cpuset: Option<Spanned<String>>,
+    /// `mem_limit` in bytes.
+    pub memory: Option<Spanned<i64>>,
+    /// `mem_reservation` in bytes.
+    pub memory_reservation: Option<Spanned<i64>>,
+    /// `memswap_limit`: memory and swap in bytes; -1 is no limit.
+    pub memory_swap: Option<Spanned<i64>>,
     /// `mem_swappiness`.
-    pub swappiness: Option<u64>,
+    pub swappiness: Option<Spanned<i64>>,
     /// `oom_kill_disable`.
-    pub oom_kill_disable: bool,
+    pub oom_kill_disable: Spanned<bool>,
     /// `pids_limit`; -1 is no limit.
-    pub pids: Option<i64>,
+    pub pids: Option<Spanned<i64>>,
     /// `blkio_config.weight`.
-    pub blkio_weight: Option<u16>,
+    pub blkio_weight: Option<Spanned<i64>>,
     /// The devices of `blkio_config`.
     pub blkio: BlkioDevices,
     /// `cpu_count`; Windows only.
@@ -39,9 +39,9 @@ pub struct ResourceLimits {
     /// `cpu_percent`; Windows only.
     pub cpu_percent: Option<u64>,
     /// `cpu_rt_period` in microseconds; cgroup v1 only.
-    pub cpu_rt_period: Option<u64>,
+    pub cpu_rt_period: Option<Spanned<i64>>,
     /// `cpu_rt_runtime` in microseconds; cgroup v1 only.
-    pub cpu_rt_runtime: Option<u64>,
+    pub cpu_rt_runtime: Option<Spanned<i64>>,
     /// `storage_opt`.
     pub storage: BTreeMap<String, String>,
 }
@@ -67,7 +67,7 @@ pub struct BlkioLimit {
     /// Path of the device.
     pub path: String,
     /// The share, or bytes or operations a second.
-    pub value: u64,
+    pub value: i64,
 }
 
 /// A request for devices: an entry of `gpus` or `deploy.resources.reservations.devices`.

@@ -11,7 +11,7 @@ use super::{
     InitContainer, Labels, ReadySpec, ResourceLimits, VolumeMount, VolumesFrom,
 };
 use crate::base::name::ServiceName;
-use crate::base::scalar::{ByteSize, Signal};
+use crate::base::scalar::Signal;
 use crate::base::span::{Span, Spanned};
 use crate::base::term::{OnUnhealthy, Protocol, RestartPace, RestartPolicy};
 
@@ -106,8 +106,8 @@ pub struct Service {
     pub volumes_from: Vec<VolumesFrom>,
     /// `read_only`.
     pub read_only: bool,
-    /// `shm_size`.
-    pub shm_size: Option<ByteSize>,
+    /// `shm_size` in bytes, as written.
+    pub shm_size: Option<Spanned<i64>>,
     /// `configs`.
     pub configs: Vec<Spanned<FileGrant>>,
     /// `secrets`.
@@ -131,11 +131,11 @@ pub struct Service {
     /// `cgroup`.
     pub cgroup: Option<CgroupSpec>,
     /// `cgroup_parent`.
-    pub cgroup_parent: Option<String>,
+    pub cgroup_parent: Option<Spanned<String>>,
     /// `devices`.
     pub devices: Vec<Spanned<DeviceSpec>>,
     /// `device_cgroup_rules`.
-    pub device_cgroup_rules: Vec<String>,
+    pub device_cgroup_rules: Vec<Spanned<String>>,
     /// `sysctls`.
     pub sysctls: BTreeMap<String, String>,
     /// `ulimits`: soft and hard; `-1` is unlimited.

@@ -148,6 +148,10 @@ impl ContainerDir {
     pub(super) fn health(&self) -> PathBuf {
         self.run.join("health.json")
     }
+    /// What hooks of devices are told of: `config.json`.
+    pub(super) fn bundle(&self) -> PathBuf {
+        self.run.join("bundle")
+    }
     /// `hosts`, `hostname` and `resolv.conf` as the container sees them.
     pub(super) fn etc(&self) -> PathBuf {
         self.run.join("etc")

@@ -4,6 +4,7 @@
 //! [`crate::engine::state`] values about them. It never decides what should run and never prints.
 //! Imports: `engine`, `image`, `sys`, `graph`, `base`.
 
+pub mod cdi;
 pub mod cgroup;
 pub mod dns;
 mod dossier;
@@ -18,21 +19,22 @@ pub mod supervisor;
 mod turn;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::engine::host::Offers;
 use crate::engine::spec::{
     ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
 };
 use crate::engine::state::{
-    Dossier, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork, ObservedVolume,
-    State,
+    DeviceCatalog, Dossier, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
+    ObservedVolume, State,
 };
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
@@ -320,11 +322,19 @@ impl Engine for Native {
         Self::observed_network(&Networks::open(self.layout.roots())?, name)
     }
 
+    fn offers(&self, devices: &BTreeSet<PathBuf>) -> Result<Offers> {
+        cgroup::offers(devices)
+    }
+
     fn volume(&self, name: &str) -> Result<Option<ObservedVolume>> {
         let Some(record) = volumes::get(&self.layout, name)? else {
             return Ok(None);
         };
         Ok(Some(Self::observed_volume(record, &self.everywhere()?)))
+    }
+
+    fn devices(&self, dirs: &[std::path::PathBuf]) -> DeviceCatalog {
+        cdi::catalog(dirs)
     }
 
     fn images_in_use(&self) -> Result<Vec<Digest>> {
@@ -423,7 +433,16 @@ impl Engine for Native {
     }
 
     fn kill(&self, id: &ContainerId, signal: Signal) -> Result<()> {
-        Connection::open(&self.found(id)?)?.kill(signal)
+        let told = Connection::open(&self.found(id)?)?.kill(signal);
+        let lost = matches!(told, Err(EngineError::Failed { .. }));
+        if !lost || signal != Signal::KILL {
+            return told;
+        }
+        // Its supervisor died over it: if it is down, that is what was asked for.
+        match self.find(id)?.state().is_up() {
+            true => Connection::open(&self.found(id)?)?.kill(signal),
+            false => Ok(()),
+        }
     }
 
     fn remove(&self, id: &ContainerId, force: Force, anonymous: AnonymousVolumes) -> Result<()> {

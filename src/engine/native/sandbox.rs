@@ -234,6 +234,7 @@ fn step(
             stderr: stderr.as_fd(),
         },
         init: false,
+        brought: None,
     };
     let born = give_birth_bound(&birth)?;
     let code = wait(&born, network.answerer.as_mut(), cgroup, signals)?;
@@ -330,6 +331,7 @@ fn container(spec: &SandboxSpec) -> ContainerSpec {
         resources: Resources::default(),
         security: Security::default(),
         devices: Vec::new(),
+        named_devices: Default::default(),
         device_cgroup_rules: Vec::new(),
         sysctls: BTreeMap::new(),
         ulimits: BTreeMap::new(),

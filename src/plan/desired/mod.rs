@@ -2,14 +2,16 @@
 //!
 //! In: a [`Project`], images, and facts read beforehand. Out: [`Desired`], which makes one [`ContainerSpec`]
 //! for each replica on demand (an image may come to be known only while the plan runs).
-//! It never reads a file or asks an engine. Imports: `base`, `compose::model`, `engine::spec`, `image`.
+//! It never reads a file or asks an engine. Imports: `base`, `compose::model`, `engine::spec`, `engine::host`, `image`.
 //! Rules: compose-spec, services; Docker Engine for how service and image are merged (moby
 //! `daemon/commit.go`, `merge`).
 
+mod devices;
 mod health;
 mod init;
 mod network;
 mod process;
+mod resources;
 mod security;
 mod storage;
 
@@ -23,11 +25,15 @@ use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::name::{ContainerId, ServiceName};
 use crate::base::scalar::{Signal, parse_size};
 use crate::compose::model::{Condition, Project, Service};
-use crate::engine::spec::{ContainerSpec, ImageRef, Labels, LogConfig, Resources, Stdio};
+use crate::engine::host::Offers;
+use crate::engine::spec::{ContainerSpec, ImageRef, Labels, LogConfig, Stdio};
+use crate::engine::state::DeviceCatalog;
 use crate::image::digest::Digest;
 
+pub use devices::names_devices;
 pub(super) use network::BRIDGE;
 pub(crate) use network::host_address;
+pub(crate) use resources::{asks_the_host, block_devices};
 
 /// Docker's grace period between the stop signal and KILL. Source: moby `container/container.go`.
 const STOP_GRACE: Duration = Duration::from_secs(10);
@@ -45,6 +51,12 @@ pub struct Facts {
     pub containers: BTreeMap<String, ContainerId>,
     /// The host's own name.
     pub host_name: String,
+    /// Limits that the host can give, if any is wanted.
+    pub offers: Offers,
+    /// Sources of `devices` that can't be handed in, and why.
+    pub absent: BTreeMap<String, String>,
+    /// Devices that have names; `None` where no service asks for one.
+    pub devices: Option<DeviceCatalog>,
 }
 
 /// What is wanted.
@@ -124,6 +136,9 @@ impl Desired {
         let security = security::security(service, &self.facts, found);
         let files = storage::files(&self.project, service, found);
         let mounts = storage::mounts(&self.project, service, replica, &files, found);
+        let process = process::process(service, replica, &self.hostname(service, replica), found);
+        devices::refusals(service, found);
+        let named_devices = devices::named(service, &self.facts, &process.env, found);
         let image = replica.image;
         // A container of `run` does one thing.
         let lasting = replica.slug.is_none();
@@ -145,7 +160,7 @@ impl Desired {
             },
             hostname: self.hostname(service, replica),
             domainname: service.domainname.clone(),
-            process: process::process(service, replica, &self.hostname(service, replica), found),
+            process,
             stdio: Stdio {
                 tty: service.tty,
                 stdin: service.stdin_open,
@@ -154,16 +169,17 @@ impl Desired {
             init: service.init,
             read_only: service.read_only,
             mounts,
-            shm_size: service.shm_size.map(|size| size.0),
+            shm_size: resources::shared_memory(service, found),
             namespaces: network::namespaces(&self.project, service, replica, &self.facts, found),
             network: network::mode(&self.project, service, replica, &self.facts, found),
             dns: network::dns(service),
             extra_hosts: network::extra_hosts(service, found),
             ports: network::ports(service),
-            resources: resources(service),
+            resources: resources::resources(service, &self.facts, found),
             security,
-            devices: security::devices(service, found),
-            device_cgroup_rules: service.device_cgroup_rules.clone(),
+            devices: devices::nodes(service, &self.facts, found),
+            named_devices,
+            device_cgroup_rules: devices::rules(service, found),
             sysctls: service.sysctls.clone(),
             ulimits: service
                 .ulimits
@@ -190,6 +206,8 @@ impl Desired {
     fn labels(&self, service: &Service, replica: &Replica<'_>) -> Labels {
         let project = &self.project;
         let mut all = replica.image.run.labels.clone();
+        // What an image says of itself must not pass for what we say of a container.
+        all.retain(|key, _| !labels::is_ours(key));
         all.extend(service.labels.clone());
         let mut put = |key: &str, value: String| all.insert(key.to_owned(), value);
         let joined = |paths: &[std::path::PathBuf]| {
@@ -278,25 +296,6 @@ pub(super) fn parse_depends_on(label: &str) -> Vec<(ServiceName, Condition, bool
 /// `-1` is unlimited.
 fn limit(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
-}
-
-fn resources(service: &Service) -> Resources {
-    let r = &service.resources;
-    Resources {
-        cpu_millis: r.cpu_millis,
-        cpu_shares: r.cpu_shares,
-        cpu_period: r.cpu_period,
-        cpu_quota: r.cpu_quota,
-        cpuset: r.cpuset.clone(),
-        memory: r.memory.map(|size| size.0),
-        memory_reservation: r.memory_reservation.map(|size| size.0),
-        memory_swap: r.memory_swap,
-        swappiness: r.swappiness,
-        oom_kill_disable: r.oom_kill_disable,
-        pids: r.pids,
-        blkio_weight: r.blkio_weight,
-        cgroup_parent: service.cgroup_parent.clone(),
-    }
 }
 
 /// `json-file` and `local` keep what they say, `none` nothing; other drivers are not here.

@@ -1,4 +1,4 @@
-//! What a container may do: capabilities, `security_opt`, devices.
+//! What a container may do: capabilities, `security_opt`.
 //!
 //! Imports: `base`, `compose::model`, `engine::spec`.
 //! Source: compose-spec, `security_opt`; moby `daemon/daemon_unix.go` (`parseSecurityOpt`).
@@ -8,7 +8,7 @@ use crate::base::diag::{Diagnostic, Diagnostics, nearest};
 use crate::base::kernel::capability;
 use crate::base::span::Spanned;
 use crate::compose::model::Service;
-use crate::engine::spec::{Device, Seccomp, Security};
+use crate::engine::spec::{Seccomp, Security};
 
 /// What can be said in `security_opt`.
 const OPTIONS: [&str; 6] = [
@@ -102,26 +102,6 @@ fn apply(
         }
     }
     Ok(())
-}
-
-pub(super) fn devices(service: &Service, found: &mut Diagnostics) -> Vec<Device> {
-    let mut devices = Vec::new();
-    for device in &service.devices {
-        if !device.value.source.starts_with('/') {
-            let text = format!(
-                "device `{}`: only paths of the host are available",
-                device.value.source
-            );
-            found.push(Diagnostic::error(text).at(device.span.or(service.span)));
-            continue;
-        }
-        devices.push(Device {
-            source: device.value.source.clone().into(),
-            target: device.value.target.clone(),
-            permissions: device.value.permissions.clone(),
-        });
-    }
-    devices
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! Source: Docker Compose, `pkg/compose/{convergence,reconcile,start}.go`.
 
 mod fetch;
+pub(crate) mod provided;
 mod replicas;
 mod starts;
 
@@ -106,6 +107,8 @@ pub(super) struct Draft<'a> {
     pub(super) waits: BTreeMap<(ServiceName, u32, WaitFor, bool), NodeId>,
     /// Containers of each service, without those of `run` and of `pre_start`.
     pub(super) there: BTreeMap<ServiceName, Vec<&'a ObservedContainer>>,
+    /// The step that gives variables to who depends on a service, or uses a model.
+    pub(super) provided: BTreeMap<ServiceName, NodeId>,
 }
 
 /// Plans whatever makes the selected services be as the project says.
@@ -119,10 +122,15 @@ pub fn reconcile(desired: Desired, world: &World, policy: &UpPolicy) -> Result<P
     let project = &desired.project;
     draft.resources = resources::plan(&mut draft.plan, project, world, &mut draft.found);
     let order = draft.needs.order(project.services.keys().cloned());
+    draft.models();
     for name in &order {
-        if let Some(service) = project.services.get(name) {
-            draft.replicas(service);
-            draft.stops_before(service);
+        match project.services.get(name) {
+            Some(service) if service.provider.is_some() => draft.provide(service),
+            Some(service) => {
+                draft.replicas(service);
+                draft.stops_before(service);
+            }
+            None => {}
         }
     }
     if !policy.create_only {
@@ -201,6 +209,7 @@ impl<'a> Draft<'a> {
             begun: BTreeMap::new(),
             waits: BTreeMap::new(),
             there: by_service(world),
+            provided: BTreeMap::new(),
             desired,
             world,
             policy,

@@ -205,6 +205,7 @@ impl Draft<'_> {
                 nodes.extend(self.resources.volumes.get(key));
             }
         }
+        nodes.extend(self.sources(service));
         for other in shared(service) {
             nodes.extend(
                 self.fates
@@ -251,6 +252,7 @@ impl Draft<'_> {
             let change = ImageChange {
                 service: service.name.clone(),
                 was: old.image_id,
+                provided: false,
             };
             verdict = Some((Renewed::If(vec![change]), Cause::ImagePending));
         } else if let Some(now) = image.and_then(|image| image.here.as_ref()?.id)
@@ -261,6 +263,12 @@ impl Draft<'_> {
                 now: now.short(),
             };
             return Some((Renewed::Yes, cause));
+        }
+        if let Some((changes, why)) = self.variables_change(service, old) {
+            verdict = Some(match verdict {
+                Some((have, cause)) => (have.or(&changes), cause),
+                None => (changes, why),
+            });
         }
         for other in shared(service) {
             let renewed = self.renewed(other);
@@ -320,7 +328,12 @@ impl Draft<'_> {
                 };
                 let needs: Vec<NodeId> = only_if
                     .iter()
-                    .filter_map(|change| self.fetches.get(&change.service).copied())
+                    .filter_map(|change| {
+                        let fetched = self.fetches.get(&change.service);
+                        fetched
+                            .or_else(|| self.provided.get(&change.service))
+                            .copied()
+                    })
                     .collect();
                 let hooks = hooks::of_service(service, Moment::PreStop);
                 let why = (&step.cause, &only_if[..]);

@@ -17,6 +17,7 @@ use crate::plan::pre_start;
 impl Draft<'_> {
     /// Plans the starts of one service.
     pub(super) fn starts(&mut self, service: &Service) {
+        self.provide_after(service);
         let Some(fates) = self.fates.get(&service.name).cloned() else {
             return;
         };
@@ -94,9 +95,10 @@ impl Draft<'_> {
     }
 
     /// The steps a start of the service waits for.
-    fn dependencies(&mut self, service: &Service) -> Vec<(NodeId, When)> {
+    pub(super) fn dependencies(&mut self, service: &Service) -> Vec<(NodeId, When)> {
         let mut nodes = Vec::new();
         for need in self.needs.of(&service.name).to_vec() {
+            nodes.extend(self.provided_by(&need.service));
             self.check_probe(service, &need);
             for fate in self.fates.get(&need.service).cloned().unwrap_or_default() {
                 let start = self.begun.get(&key(&fate.who)).copied();
@@ -152,6 +154,9 @@ impl Draft<'_> {
         let Some(other) = self.desired.project.services.get(&need.service) else {
             return;
         };
+        if other.provider.is_some() {
+            return;
+        }
         let image = self.desired.images.get(&need.service);
         let known = image
             .filter(|i| i.fetch.is_none())

@@ -210,12 +210,31 @@ pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 #[derive(Debug, Default, Clone)]
 pub struct Writer {
     bytes: Vec<u8>,
+    /// An attribute did not fit into its 16-bit length, and was left out.
+    too_long: bool,
 }
 
 impl Writer {
-    /// What was written.
+    /// What was written so far.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+    /// What was written, if all of it could be: a length that wraps around would have the kernel read values as
+    /// attributes.
+    ///
+    /// # Errors
+    /// `EMSGSIZE`.
+    pub fn whole(&self) -> Result<&[u8], Errno> {
+        if self.too_long {
+            Err(Errno::EMSGSIZE)
+        } else {
+            Ok(&self.bytes)
+        }
+    }
+    /// Appends what another has written.
+    pub fn append(&mut self, other: &Self) {
+        self.raw(&other.bytes);
+        self.too_long |= other.too_long;
     }
     /// Writes a message: its header, then what `body` writes.
     pub fn message(&mut self, kind: u16, flags: u16, sequence: u32, body: impl FnOnce(&mut Self)) {
@@ -259,9 +278,16 @@ impl Writer {
         self.bytes.extend_from_slice(&0u16.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         body(self);
-        let length = u16::try_from(self.bytes.len() - start).unwrap_or(u16::MAX);
-        self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
-        self.pad();
+        match u16::try_from(self.bytes.len() - start) {
+            Ok(length) => {
+                self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+                self.pad();
+            }
+            Err(_) => {
+                self.bytes.truncate(start);
+                self.too_long = true;
+            }
+        }
     }
     fn pad(&mut self) {
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
@@ -285,6 +311,30 @@ mod tests {
             attributes(read[1].1).next(),
             Some((3, [0, 0, 0, 7].as_slice()))
         );
+    }
+
+    #[test]
+    fn an_attribute_longer_than_its_length_field_is_an_error_and_never_wraps_around() {
+        for (length, fits) in [
+            (0, true),
+            (65_531, true),
+            (65_532, false),
+            (65_537, false),
+            (1 << 20, false),
+        ] {
+            let mut writer = Writer::default();
+            writer.put(1, &vec![b'x'; length]);
+            assert_eq!(writer.whole().is_ok(), fits, "{length}");
+            let mut nested = Writer::default();
+            nested.nest(2, |inner| {
+                inner.put(1, &vec![b'x'; length / 2]);
+                inner.put(1, &vec![b'x'; length - length / 2]);
+            });
+            assert_eq!(nested.whole().is_ok(), length < 65_525, "{length}");
+            let mut outer = Writer::default();
+            outer.message(1, 0, 1, |body| body.append(&nested));
+            assert_eq!(outer.whole().is_ok(), nested.whole().is_ok(), "{length}");
+        }
     }
 
     #[test]

@@ -240,7 +240,7 @@ impl Route {
             socket: Socket::open(SockProtocol::NetlinkRoute)?,
         })
     }
-    fn encode(&mut self, request: Request, flags: u16) -> (Vec<u8>, u32) {
+    fn encode(&mut self, request: Request, flags: u16) -> Result<(Vec<u8>, u32), Errno> {
         let sequence = self.socket.next_sequence();
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | request.flags | flags;
@@ -248,10 +248,14 @@ impl Route {
         let mut message =
             NetlinkMessage::new(header, NetlinkPayload::InnerMessage(request.message));
         message.finalize();
+        // No attribute in it can be longer then.
+        if message.buffer_len() > usize::from(u16::MAX) {
+            return Err(Errno::EMSGSIZE);
+        }
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
         bytes.resize(bytes.len().next_multiple_of(4), 0);
-        (bytes, sequence)
+        Ok((bytes, sequence))
     }
     /// Carries all requests out, each on its own, and gives each one's result.
     ///
@@ -261,7 +265,7 @@ impl Route {
         let mut batch = Vec::new();
         let mut sequences = Vec::new();
         for request in requests {
-            let (bytes, sequence) = self.encode(request, NLM_F_ACK);
+            let (bytes, sequence) = self.encode(request, NLM_F_ACK)?;
             batch.extend(bytes);
             sequences.push(sequence);
         }
@@ -282,7 +286,7 @@ impl Route {
         message: RouteNetlinkMessage,
         flags: u16,
     ) -> io::Result<Vec<RouteNetlinkMessage>> {
-        let (bytes, sequence) = self.encode(Request { message, flags: 0 }, flags);
+        let (bytes, sequence) = self.encode(Request { message, flags: 0 }, flags)?;
         let answers = self.socket.query(&bytes, sequence)?;
         Ok(answers
             .iter()

@@ -82,12 +82,12 @@ pub fn forget(which: Which) -> io::Result<usize> {
         });
         // One datagram must stay below the socket's send buffer.
         if writer.bytes().len() > 16 * 1024 {
-            socket.request(writer.bytes(), &sequences)?;
+            socket.request(writer.whole()?, &sequences)?;
             writer = Writer::default();
         }
     }
     if !writer.bytes().is_empty() {
-        socket.request(writer.bytes(), &sequences)?;
+        socket.request(writer.whole()?, &sequences)?;
     }
     Ok(sequences.len())
 }
@@ -107,7 +107,7 @@ fn dump(socket: &mut Socket, which: Which) -> io::Result<Vec<Message>> {
             });
         }
     });
-    match socket.query(writer.bytes(), sequence) {
+    match socket.query(writer.whole()?, sequence) {
         Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(Vec::new()),
         other => other,
     }

@@ -158,7 +158,7 @@ impl Batch {
         self.push(NEW_RULE, CREATE | flags, |w| {
             w.text(RULE_TABLE, table);
             w.text(RULE_CHAIN, chain);
-            w.nest(RULE_EXPRESSIONS, |w| w.raw(rule.expressions()));
+            w.nest(RULE_EXPRESSIONS, |w| w.append(rule.expressions()));
             if let Some(comment) = rule.comment() {
                 w.put(RULE_USERDATA, &userdata(comment));
             }
@@ -236,7 +236,7 @@ impl Nft {
         batch.bound(BATCH_END, u32::MAX);
         for result in self
             .socket
-            .request(batch.writer.bytes(), &batch.sequences)?
+            .request(batch.writer.whole()?, &batch.sequences)?
         {
             result?;
         }
@@ -265,7 +265,7 @@ impl Nft {
             generic(w, IPV4, 0);
             body(w);
         });
-        self.socket.query(writer.bytes(), sequence)
+        self.socket.query(writer.whole()?, sequence)
     }
     /// Makes a table with what `fill` adds, in place of the one that is there, if any. Gives whether
     /// one was there.
@@ -293,7 +293,7 @@ impl Nft {
             generic(w, IPV4, 0);
             body(w);
         });
-        match self.socket.query(writer.bytes(), sequence) {
+        match self.socket.query(writer.whole()?, sequence) {
             Ok(_) => Ok(true),
             Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(false),
             Err(error) => Err(error),

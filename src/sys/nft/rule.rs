@@ -78,8 +78,8 @@ impl Rule {
     pub fn new() -> Self {
         Self::default()
     }
-    pub(super) fn expressions(&self) -> &[u8] {
-        self.expressions.bytes()
+    pub(super) fn expressions(&self) -> &Writer {
+        &self.expressions
     }
     pub(super) fn comment(&self) -> Option<&str> {
         self.comment.as_deref()
@@ -275,7 +275,7 @@ mod tests {
                     .to_vec(),
             )
         };
-        attributes(rule.expressions())
+        attributes(rule.expressions().bytes())
             .map(|(_, element)| {
                 let mut parts = attributes(element);
                 let name = super::super::text(parts.next().map_or(&[], |(_, name)| name));

@@ -105,10 +105,31 @@ impl List<'_> {
             }
         }
         for rule in &service.device_cgroup_rules {
-            self.add(name, format!("devices {rule}"));
+            self.add(name, format!("devices {}", rule.value));
+        }
+        let reserved = service
+            .deploy
+            .iter()
+            .flat_map(|deploy| &deploy.reservations.devices);
+        for request in service.gpus.iter().chain(reserved) {
+            if self.foreign(request.span) {
+                let ids = request.value.device_ids.join(", ");
+                let which = if ids.is_empty() { "GPUs" } else { &ids };
+                self.add(name, format!("devices by request: {which}"));
+            }
+        }
+        if service
+            .runtime
+            .as_ref()
+            .is_some_and(|runtime| runtime.value == "nvidia")
+        {
+            self.add(name, "the GPUs its image chooses (runtime nvidia)");
+        }
+        if !service.models.is_empty() {
+            self.add(name, "runs the program docker-model on this machine");
         }
         if let Some(parent) = &service.cgroup_parent {
-            self.add(name, format!("control group {parent}"));
+            self.add(name, format!("control group {}", parent.value));
         }
     }
 

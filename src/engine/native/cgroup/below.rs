@@ -6,7 +6,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{Cgroup, collect_pids, directories, failed, fs};
+use super::tree::{collect_pids, directories};
+use super::{Cgroup, failed, fs};
 use crate::engine::Result;
 
 /// Beginning of the directories' names.

@@ -3,21 +3,20 @@
 //! Imports: `engine::spec`. Rules: Linux admin-guide/cgroup-v1 and cgroup-v2.rst; conversions between the
 //! two as runc does them, named at each.
 
-use crate::engine::spec::Resources;
+use super::io::Disk;
+use crate::engine::spec::{DeviceRate, Resources};
 
 /// Default of `cpu.cfs_period_us` and `cpu.max`, in microseconds. Source: cgroup-v2.rst, `cpu.max`.
 const CPU_PERIOD_US: u64 = 100_000;
 
-/// One value for one file.
+/// One value for one controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Write {
     pub(super) controller: &'static str,
-    pub(super) file: &'static str,
-    pub(super) value: String,
+    /// Files and what each gets. Of several those are written that the kernel has: one must take it.
+    pub(super) files: Vec<(&'static str, String)>,
     /// The limit in the user's words.
     pub(super) wanted_by: &'static str,
-    /// Whether a kernel without the file or controller is fine.
-    pub(super) optional: bool,
 }
 
 /// Collects writes, in the order they must be made.
@@ -30,176 +29,132 @@ impl Writes {
         wanted_by: &'static str,
         controller: &'static str,
         file: &'static str,
-        value: Option<String>,
+        value: Option<impl ToString>,
     ) {
-        let write = |value| Write {
+        if let Some(value) = value {
+            self.either(wanted_by, controller, vec![(file, value.to_string())]);
+        }
+    }
+    fn either(
+        &mut self,
+        wanted_by: &'static str,
+        controller: &'static str,
+        files: Vec<(&'static str, String)>,
+    ) {
+        self.0.push(Write {
             controller,
-            file,
-            value,
+            files,
             wanted_by,
-            optional: false,
-        };
-        self.0.extend(value.map(write));
-    }
-    /// The last one may be left out where the kernel does not have its file.
-    fn optional(&mut self, made_before: usize) {
-        for write in self.0.iter_mut().skip(made_before) {
-            write.optional = true;
-        }
+        });
     }
 }
 
-/// Quota in microseconds (-1 is no limit) and its period.
-fn cpu(resources: &Resources) -> (Option<i64>, Option<u64>) {
-    match resources.cpu_millis {
-        Some(millis) => {
-            let quota = millis.saturating_mul(CPU_PERIOD_US / 1000);
-            (
-                Some(i64::try_from(quota).unwrap_or(i64::MAX)),
-                Some(CPU_PERIOD_US),
-            )
-        }
-        None => (
-            resources.cpu_quota.filter(|quota| *quota != 0),
-            resources.cpu_period,
-        ),
-    }
-}
-
-/// Memory plus swap in bytes, -1 for no limit. As Docker: twice the memory when only that is limited.
-fn memory_and_swap(resources: &Resources) -> Option<i64> {
-    match (resources.memory_swap, resources.memory) {
-        (Some(0) | None, Some(memory)) => {
-            Some(i64::try_from(memory.saturating_mul(2)).unwrap_or(i64::MAX))
-        }
-        (given, _) => given.filter(|both| *both != 0),
-    }
-}
-
-fn text<T: ToString>(value: Option<T>) -> Option<String> {
-    value.map(|value| value.to_string())
-}
-
-/// For version 1.
-pub(super) fn v1(resources: &Resources) -> Vec<Write> {
+/// For version 1. The real-time budget is not here: see `realtime`.
+pub(super) fn v1(resources: &Resources, disks: &[Disk]) -> Vec<Write> {
     let mut to = Writes::default();
-    let (quota, period) = cpu(resources);
-    to.want(
-        "the CPU shares",
-        "cpu",
-        "cpu.shares",
-        text(resources.cpu_shares),
-    );
-    to.want("the CPU period", "cpu", "cpu.cfs_period_us", text(period));
-    to.want("the CPU limit", "cpu", "cpu.cfs_quota_us", text(quota));
-    to.want(
-        "the CPU set",
-        "cpuset",
-        "cpuset.cpus",
-        resources.cpuset.clone(),
-    );
-    let memory = "memory.limit_in_bytes";
-    to.want("the memory limit", "memory", memory, text(resources.memory));
-    let soft = "memory.soft_limit_in_bytes";
-    let before = to.0.len();
+    let r = resources;
+    to.want("cpu_shares", "cpu", "cpu.shares", r.cpu_shares);
+    to.want("the CPU period", "cpu", "cpu.cfs_period_us", r.cpu_period);
+    to.want("the CPU limit", "cpu", "cpu.cfs_quota_us", r.cpu_quota);
+    to.want("cpuset", "cpuset", "cpuset.cpus", r.cpuset.as_ref());
+    let (memory, soft) = ("memory.limit_in_bytes", "memory.soft_limit_in_bytes");
+    to.want("the memory limit", "memory", memory, r.memory);
     to.want(
         "the memory reservation",
         "memory",
         soft,
-        text(resources.memory_reservation),
+        r.memory_reservation,
     );
-    // Must follow the limit it may not be below. Kernels without swap accounting lack the file, and
-    // Docker then goes on without it too.
+    // Must follow the limit it may not be below.
     let both = "memory.memsw.limit_in_bytes";
+    to.want("the swap limit", "memory", both, r.memory_swap);
     to.want(
-        "the swap limit",
-        "memory",
-        both,
-        text(memory_and_swap(resources)),
-    );
-    to.want(
-        "the swappiness",
+        "mem_swappiness",
         "memory",
         "memory.swappiness",
-        text(resources.swappiness),
+        r.swappiness,
     );
-    to.optional(before);
-    let disable = resources.oom_kill_disable.then(|| "1".to_owned());
+    let disable = r.oom_kill_disable.then_some("1");
     to.want("oom_kill_disable", "memory", "memory.oom_control", disable);
-    to.want("the process limit", "pids", "pids.max", pids(resources));
-    let before = to.0.len();
-    to.want(
-        "the block I/O weight",
-        "blkio",
-        "blkio.weight",
-        text(resources.blkio_weight),
-    );
-    to.want(
-        "the block I/O weight",
-        "blkio",
-        "blkio.bfq.weight",
-        text(resources.blkio_weight),
-    );
-    to.optional(before);
+    to.want("the process limit", "pids", "pids.max", pids(r));
+    if let Some(weight) = r.blkio_weight {
+        let files = ["blkio.weight", "blkio.bfq.weight"].map(|file| (file, weight.to_string()));
+        to.either("blkio_config.weight", "blkio", files.to_vec());
+    }
+    for disk in disks {
+        let line = format!("{}:{} {}", disk.major, disk.minor, disk.value);
+        let files: &[&'static str] = match disk.what {
+            DeviceRate::Weight => &["blkio.weight_device", "blkio.bfq.weight_device"],
+            DeviceRate::ReadBytes => &["blkio.throttle.read_bps_device"],
+            DeviceRate::WriteBytes => &["blkio.throttle.write_bps_device"],
+            DeviceRate::Reads => &["blkio.throttle.read_iops_device"],
+            DeviceRate::Writes => &["blkio.throttle.write_iops_device"],
+        };
+        let files = files.iter().map(|file| (*file, line.clone()));
+        to.either(disk.what.as_str(), "blkio", files.collect());
+    }
     to.0
 }
 
 /// For version 2.
-pub(super) fn v2(resources: &Resources) -> Vec<Write> {
+pub(super) fn v2(resources: &Resources, disks: &[Disk]) -> Vec<Write> {
     let mut to = Writes::default();
-    let weight = text(resources.cpu_shares.map(weight_of_shares));
-    to.want("the CPU shares", "cpu", "cpu.weight", weight);
-    let (quota, period) = cpu(resources);
-    let max = (quota.is_some() || period.is_some()).then(|| {
-        let quota = quota
-            .filter(|quota| *quota > 0)
-            .map_or("max".into(), |quota| quota.to_string());
-        format!("{quota} {}", period.unwrap_or(CPU_PERIOD_US))
+    let r = resources;
+    to.want(
+        "cpu_shares",
+        "cpu",
+        "cpu.weight",
+        r.cpu_shares.map(weight_of_shares),
+    );
+    let max = (r.cpu_quota.is_some() || r.cpu_period.is_some()).then(|| {
+        let quota = r.cpu_quota.filter(|quota| *quota > 0);
+        let quota = quota.map_or("max".into(), |quota| quota.to_string());
+        format!("{quota} {}", r.cpu_period.unwrap_or(CPU_PERIOD_US))
     });
     to.want("the CPU limit", "cpu", "cpu.max", max);
-    to.want(
-        "the CPU set",
-        "cpuset",
-        "cpuset.cpus",
-        resources.cpuset.clone(),
-    );
-    to.want(
-        "the memory limit",
-        "memory",
-        "memory.max",
-        text(resources.memory),
-    );
-    let reservation = text(resources.memory_reservation);
+    to.want("cpuset", "cpuset", "cpuset.cpus", r.cpuset.as_ref());
+    to.want("the memory limit", "memory", "memory.max", r.memory);
     to.want(
         "the memory reservation",
         "memory",
         "memory.low",
-        reservation,
+        r.memory_reservation,
     );
-    // Version 2 counts swap by itself. As runc: ConvertMemorySwapToCgroupV2Value.
-    let swap = memory_and_swap(resources).map(|both| match u64::try_from(both) {
+    // As runc: ConvertMemorySwapToCgroupV2Value; version 2 counts swap alone.
+    let swap = r.memory_swap.map(|both| match u64::try_from(both) {
         Err(_) => "max".to_owned(),
-        Ok(both) => both
-            .saturating_sub(resources.memory.unwrap_or(0))
-            .to_string(),
+        Ok(both) => both.saturating_sub(r.memory.unwrap_or(0)).to_string(),
     });
-    let before = to.0.len();
     to.want("the swap limit", "memory", "memory.swap.max", swap);
-    to.optional(before);
-    to.want("the process limit", "pids", "pids.max", pids(resources));
-    let before = to.0.len();
-    let weight = resources.blkio_weight.map(u64::from);
-    to.want("the block I/O weight", "io", "io.bfq.weight", text(weight));
-    // As runc: ConvertBlkIOToIOWeightValue, 10..1000 to 1..10000.
-    let io = weight.map(|weight| 1 + weight.saturating_sub(10) * 9999 / 990);
-    to.want(
-        "the block I/O weight",
-        "io",
-        "io.weight",
-        io.map(|io| format!("default {io}")),
-    );
-    to.optional(before);
+    to.want("the process limit", "pids", "pids.max", pids(r));
+    if let Some(weight) = r.blkio_weight.map(u64::from) {
+        let files = vec![
+            ("io.bfq.weight", weight.to_string()),
+            ("io.weight", format!("default {}", io_weight(weight))),
+        ];
+        to.either("blkio_config.weight", "io", files);
+    }
+    for disk in disks {
+        let line = |value: &str| format!("{}:{} {value}", disk.major, disk.minor);
+        let rate = |key: &str| vec![("io.max", line(&format!("{key}={}", disk.value)))];
+        let files = match disk.what {
+            DeviceRate::Weight => vec![
+                ("io.bfq.weight", line(&disk.value.to_string())),
+                ("io.weight", line(&io_weight(disk.value).to_string())),
+            ],
+            DeviceRate::ReadBytes => rate("rbps"),
+            DeviceRate::WriteBytes => rate("wbps"),
+            DeviceRate::Reads => rate("riops"),
+            DeviceRate::Writes => rate("wiops"),
+        };
+        to.either(disk.what.as_str(), "io", files);
+    }
     to.0
+}
+
+/// As runc: `ConvertBlkIOToIOWeightValue`, 10..1000 to 1..10000.
+fn io_weight(weight: u64) -> u64 {
+    1 + weight.saturating_sub(10) * 9999 / 990
 }
 
 fn pids(resources: &Resources) -> Option<String> {
@@ -232,41 +187,87 @@ mod tests {
     use super::*;
 
     fn lines(writes: Vec<Write>) -> String {
-        let lines = writes.iter().map(|write| {
-            let mark = if write.optional { " (optional)" } else { "" };
-            format!("{} = {}{mark}\n", write.file, write.value)
-        });
-        lines.collect()
+        let line = |(file, value): (&str, String)| format!("{file} = {value}\n");
+        let files = writes.into_iter().flat_map(|write| write.files);
+        files.map(line).collect()
     }
 
     #[test]
     fn one_set_of_limits_becomes_files_of_either_version() {
         let resources = Resources {
-            cpu_millis: Some(1500),
+            cpu_quota: Some(150_000),
+            cpu_period: Some(100_000),
             cpu_shares: Some(1024),
             cpuset: Some("0-1".into()),
             memory: Some(1000),
             memory_reservation: Some(500),
+            memory_swap: Some(2000),
             pids: Some(-1),
             blkio_weight: Some(1000),
             ..Resources::default()
         };
         assert_eq!(
-            lines(v1(&resources)),
+            lines(v1(&resources, &[])),
             "cpu.shares = 1024\ncpu.cfs_period_us = 100000\ncpu.cfs_quota_us = 150000\n\
              cpuset.cpus = 0-1\nmemory.limit_in_bytes = 1000\n\
-             memory.soft_limit_in_bytes = 500 (optional)\n\
-             memory.memsw.limit_in_bytes = 2000 (optional)\npids.max = max\n\
-             blkio.weight = 1000 (optional)\nblkio.bfq.weight = 1000 (optional)\n"
+             memory.soft_limit_in_bytes = 500\nmemory.memsw.limit_in_bytes = 2000\npids.max = max\n\
+             blkio.weight = 1000\nblkio.bfq.weight = 1000\n"
         );
         assert_eq!(
-            lines(v2(&resources)),
+            lines(v2(&resources, &[])),
             "cpu.weight = 100\ncpu.max = 150000 100000\ncpuset.cpus = 0-1\nmemory.max = 1000\n\
-             memory.low = 500\nmemory.swap.max = 1000 (optional)\npids.max = max\n\
-             io.bfq.weight = 1000 (optional)\nio.weight = default 10000 (optional)\n"
+             memory.low = 500\nmemory.swap.max = 1000\npids.max = max\n\
+             io.bfq.weight = 1000\nio.weight = default 10000\n"
         );
-        assert_eq!(lines(v1(&Resources::default())), "");
-        assert_eq!(lines(v2(&Resources::default())), "");
+        assert_eq!(lines(v1(&Resources::default(), &[])), "");
+        assert_eq!(lines(v2(&Resources::default(), &[])), "");
+    }
+
+    #[test]
+    fn limits_that_are_none_are_said_in_each_versions_words() {
+        let resources = Resources {
+            cpu_quota: Some(-1),
+            memory_swap: Some(-1),
+            swappiness: Some(0),
+            oom_kill_disable: true,
+            ..Resources::default()
+        };
+        assert_eq!(
+            lines(v1(&resources, &[])),
+            "cpu.cfs_quota_us = -1\nmemory.memsw.limit_in_bytes = -1\nmemory.swappiness = 0\nmemory.oom_control = 1\n"
+        );
+        assert_eq!(
+            lines(v2(&resources, &[])),
+            "cpu.max = max 100000\nmemory.swap.max = max\n"
+        );
+    }
+
+    #[test]
+    fn rates_of_a_disk_are_lines_with_its_number() {
+        let disk = |what, value| Disk {
+            what,
+            major: 8,
+            minor: 16,
+            value,
+        };
+        let disks = [
+            disk(DeviceRate::Weight, 10),
+            disk(DeviceRate::ReadBytes, 5),
+            disk(DeviceRate::WriteBytes, 6),
+            disk(DeviceRate::Reads, 7),
+            disk(DeviceRate::Writes, 8),
+        ];
+        assert_eq!(
+            lines(v1(&Resources::default(), &disks)),
+            "blkio.weight_device = 8:16 10\nblkio.bfq.weight_device = 8:16 10\n\
+             blkio.throttle.read_bps_device = 8:16 5\nblkio.throttle.write_bps_device = 8:16 6\n\
+             blkio.throttle.read_iops_device = 8:16 7\nblkio.throttle.write_iops_device = 8:16 8\n"
+        );
+        assert_eq!(
+            lines(v2(&Resources::default(), &disks)),
+            "io.bfq.weight = 8:16 10\nio.weight = 8:16 1\nio.max = 8:16 rbps=5\nio.max = 8:16 wbps=6\n\
+             io.max = 8:16 riops=7\nio.max = 8:16 wiops=8\n"
+        );
     }
 
     #[test]

@@ -7,11 +7,15 @@
 
 mod below;
 mod device;
+mod io;
 mod limits;
+mod offers;
+mod realtime;
+mod tree;
 mod usage;
 
 use std::fs;
-use std::io;
+use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,6 +28,8 @@ use crate::engine::{EngineError, Result};
 pub use below::Below;
 pub use device::{DeviceKind, DeviceRule};
 use limits::Write;
+pub use offers::offers;
+use tree::{Hierarchy, failed};
 pub use usage::Usage;
 
 /// Directory of all our cgroups when no other is asked for.
@@ -36,18 +42,6 @@ pub enum DeviceAccess {
     All,
     /// The default ones and these.
     Listed(Vec<DeviceRule>),
-}
-
-/// A mounted hierarchy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Hierarchy {
-    /// Where it is mounted.
-    mount: PathBuf,
-    /// Controllers of version 1, empty for the unified hierarchy beside them.
-    controllers: Vec<String>,
-    unified: bool,
-    /// Our directory in it.
-    dir: PathBuf,
 }
 
 /// One container's place in every hierarchy.
@@ -69,47 +63,6 @@ pub struct CgroupPath {
     pub controllers: Vec<String>,
 }
 
-/// Hierarchies of this machine, from `/proc/self/mountinfo`.
-fn mounted(mountinfo: &str) -> Vec<Hierarchy> {
-    let mut found: Vec<Hierarchy> = Vec::new();
-    for line in mountinfo.lines() {
-        let Some((left, right)) = line.split_once(" - ") else {
-            continue;
-        };
-        let mut right = right.split(' ');
-        let (kind, options) = (right.next().unwrap_or(""), right.nth(1).unwrap_or(""));
-        let Some(mount) = left.split(' ').nth(4) else {
-            continue;
-        };
-        let unified = kind == "cgroup2";
-        if !unified && kind != "cgroup" {
-            continue;
-        }
-        let not_ours = ["rw", "ro", "xattr", "clone_children", "noprefix"];
-        let controllers: Vec<String> = options
-            .split(',')
-            .filter(|word| {
-                !unified && !not_ours.contains(word) && !word.starts_with("release_agent")
-            })
-            .map(str::to_owned)
-            .collect();
-        let mount = PathBuf::from(mount);
-        // The same hierarchy may be mounted twice, in a container's file system for one.
-        let again = found
-            .iter()
-            .any(|h| h.unified == unified && h.controllers == controllers);
-        if mount.starts_with("/sys/fs/cgroup") && !again {
-            found.push(Hierarchy {
-                dir: mount.clone(),
-                mount,
-                controllers,
-                unified,
-            });
-        }
-    }
-    found
-}
-
 /// Our directory's name below the root of a hierarchy.
 fn relative(id: &str, parent: Option<&str>) -> Result<PathBuf> {
     let parent = parent.map_or(PARENT, |parent| parent.trim_matches('/'));
@@ -122,37 +75,47 @@ fn relative(id: &str, parent: Option<&str>) -> Result<PathBuf> {
     Ok(whole)
 }
 
-fn failed(step: &str, path: &Path, error: &io::Error) -> EngineError {
-    EngineError::failed(format!("{step} {}", path.display()), error)
+/// Makes a write, in each of its files that the kernel has.
+fn set(dir: &Path, write: &Write) -> Result<()> {
+    let (mut taken, mut refused) = (false, None);
+    for (file, value) in &write.files {
+        let path = dir.join(file);
+        let opened = fs::OpenOptions::new().write(true).open(&path);
+        match opened.and_then(|mut file| file.write_all(value.as_bytes())) {
+            Ok(()) => taken = true,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let step = format!(
+                    "set {}: write `{value}` to {}",
+                    write.wanted_by,
+                    path.display()
+                );
+                refused = Some(EngineError::failed(step, error));
+            }
+        }
+    }
+    if taken {
+        return Ok(());
+    }
+    Err(refused.unwrap_or_else(|| {
+        let files: Vec<&str> = write.files.iter().map(|(file, _)| *file).collect();
+        let what = format!(
+            "{} needs the cgroup file {}, which this kernel does not have: remove the limit, or see `hoist doctor`",
+            write.wanted_by,
+            files.join(" or ")
+        );
+        EngineError::Unsupported { what }
+    }))
 }
 
 impl Cgroup {
     /// The places of a cgroup, made or not.
     fn locate(id: &str, parent: Option<&str>) -> Result<Self> {
         let name = relative(id, parent)?;
-        let path = Path::new("/proc/self/mountinfo");
-        let text = fs::read_to_string(path).map_err(|error| failed("read", path, &error))?;
-        let mut hierarchies = mounted(&text);
-        if hierarchies.is_empty() {
-            let what = "no cgroup file system is mounted at /sys/fs/cgroup: mount one with \
-                        `mount -t cgroup2 none /sys/fs/cgroup`";
-            return Err(EngineError::Unsupported {
-                what: what.to_owned(),
-            });
-        }
+        let mut hierarchies = tree::hierarchies()?;
         let pure_v2 = hierarchies.iter().all(|hierarchy| hierarchy.unified);
-        let own = if nix::unistd::geteuid().is_root() {
-            PathBuf::new()
-        } else {
-            own_unified()
-        };
         for hierarchy in &mut hierarchies {
-            let base = if hierarchy.unified {
-                &own
-            } else {
-                Path::new("")
-            };
-            hierarchy.dir = hierarchy.mount.join(base).join(&name);
+            hierarchy.dir.push(&name);
         }
         Ok(Self {
             hierarchies,
@@ -193,10 +156,7 @@ impl Cgroup {
     }
 
     fn make(&self) -> Result<()> {
-        for hierarchy in &self.hierarchies {
-            make_levels(hierarchy)?;
-        }
-        Ok(())
+        self.hierarchies.iter().try_for_each(tree::make_levels)
     }
 
     /// The directory of a controller: on version 2 the only one.
@@ -209,48 +169,48 @@ impl Cgroup {
                 .any(|found| found == name)
                 .then_some(dir);
         }
-        let has = |hierarchy: &&Hierarchy| hierarchy.controllers.iter().any(|held| held == name);
-        self.hierarchies
+        let found = self
+            .hierarchies
             .iter()
-            .find(has)
-            .map(|hierarchy| hierarchy.dir.as_path())
+            .find(|hierarchy| hierarchy.has(name));
+        found.map(|hierarchy| hierarchy.dir.as_path())
     }
 
     fn limit(&self, resources: &Resources) -> Result<()> {
+        let disks = io::disks(&resources.devices)?;
         let writes = if self.pure_v2 {
-            limits::v2(resources)
+            limits::v2(resources, &disks)
         } else {
-            limits::v1(resources)
+            limits::v1(resources, &disks)
         };
-        for Write {
-            controller,
-            file,
-            value,
-            wanted_by,
-            optional,
-        } in writes
-        {
-            let Some(dir) = self.controller(controller) else {
-                if optional {
-                    continue;
-                }
-                let what = format!(
-                    "{wanted_by} needs the cgroup controller `{controller}`, which this machine does \
-                     not give us: remove the limit, or enable the controller"
-                );
-                return Err(EngineError::Unsupported { what });
+        for write in writes {
+            let dir = self.needed(write.controller, write.wanted_by)?;
+            set(dir, &write)?;
+        }
+        if resources.cpu_rt_period.is_some() || resources.cpu_rt_runtime.is_some() {
+            let hierarchy = self
+                .hierarchies
+                .iter()
+                .find(|hierarchy| hierarchy.has("cpu"));
+            let Some(hierarchy) = hierarchy else {
+                let what =
+                    "cpu_rt_runtime needs the controller `cpu` of cgroup version 1: remove it";
+                return Err(EngineError::Unsupported { what: what.into() });
             };
-            let path = dir.join(file);
-            match fs::write(&path, &value) {
-                Err(error) if optional && !path.exists() => drop(error),
-                Err(error) => {
-                    let step = format!("set {wanted_by}: write `{value}` to {}", path.display());
-                    return Err(EngineError::failed(step, error));
-                }
-                Ok(()) => {}
-            }
+            realtime::set(&hierarchy.dir, &hierarchy.mount, resources)?;
         }
         Ok(())
+    }
+
+    /// The directory of a controller that a limit needs.
+    fn needed(&self, controller: &str, wanted_by: &str) -> Result<&Path> {
+        self.controller(controller).ok_or_else(|| {
+            let what = format!(
+                "{wanted_by} needs the cgroup controller `{controller}`, which this machine does not give us: remove \
+                 the limit, or enable the controller; `hoist doctor` says how"
+            );
+            EngineError::Unsupported { what }
+        })
     }
 
     fn restrict_devices(&self, access: &DeviceAccess) -> Result<()> {
@@ -356,7 +316,7 @@ impl Cgroup {
     pub fn pids(&self) -> Vec<i32> {
         let mut found = Vec::new();
         for hierarchy in &self.hierarchies {
-            collect_pids(&hierarchy.dir, &mut found);
+            tree::collect_pids(&hierarchy.dir, &mut found);
         }
         found.sort_unstable();
         found.dedup();
@@ -442,157 +402,22 @@ impl Cgroup {
         }
     }
 
-    /// Removes it, and the directory above when that is empty and ours. A missing one is fine.
+    /// Removes it, and the directories above that are empty and ours. A missing one is fine.
     ///
     /// # Errors
     /// [`EngineError::Failed`] when it still has processes.
     pub fn remove(&self) -> Result<()> {
         for hierarchy in &self.hierarchies {
-            remove_levels(&hierarchy.dir)?;
-            if let Some(above) = hierarchy.dir.parent().filter(|dir| dir.ends_with(PARENT)) {
-                // Other containers may live there.
-                let _ = fs::remove_dir(above);
-            }
+            tree::remove_levels(&hierarchy.dir)?;
+            tree::remove_parents(hierarchy);
         }
         Ok(())
-    }
-}
-
-/// Our own cgroup in the unified hierarchy, relative to its root.
-fn own_unified() -> PathBuf {
-    let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = text.lines().find_map(|line| line.strip_prefix("0::/"));
-    PathBuf::from(own.unwrap_or(""))
-}
-
-/// Makes a directory and those above it, each able to hold limits: version 1 copies CPU sets down, version
-/// 2 switches controllers on.
-fn make_levels(hierarchy: &Hierarchy) -> Result<()> {
-    // Another command may remove the empty directory above between our two steps.
-    for attempt in 0.. {
-        match try_make_levels(hierarchy) {
-            Err((_, error)) if attempt < 16 && error.kind() == io::ErrorKind::NotFound => {}
-            Err((path, error)) => return Err(failed("make cgroup", &path, &error)),
-            Ok(()) => return Ok(()),
-        }
-    }
-    Ok(())
-}
-
-fn try_make_levels(hierarchy: &Hierarchy) -> std::result::Result<(), (PathBuf, io::Error)> {
-    let below = hierarchy
-        .dir
-        .strip_prefix(&hierarchy.mount)
-        .unwrap_or(Path::new(""));
-    let mut dir = hierarchy.mount.clone();
-    for part in below.components() {
-        if hierarchy.unified {
-            switch_on_controllers(&dir);
-        }
-        let above = dir.clone();
-        dir.push(part);
-        match fs::create_dir(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err((dir, error)),
-            Ok(()) => {}
-        }
-        if hierarchy.controllers.iter().any(|name| name == "cpuset") {
-            copy_cpuset(&above, &dir)?;
-        }
-    }
-    Ok(())
-}
-
-/// A controller that can't be switched on is missed later, by the limit that needs it.
-fn switch_on_controllers(dir: &Path) {
-    let there = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
-    let path = dir.join("cgroup.subtree_control");
-    let on = fs::read_to_string(&path).unwrap_or_default();
-    let on: Vec<&str> = on.split_ascii_whitespace().collect();
-    let wanted = ["cpuset", "cpu", "io", "memory", "pids"];
-    for name in there
-        .split_ascii_whitespace()
-        .filter(|name| wanted.contains(name))
-    {
-        if !on.contains(&name) {
-            let _ = fs::write(&path, format!("+{name}"));
-        }
-    }
-}
-
-/// A new CPU set of version 1 is empty and takes no process.
-fn copy_cpuset(above: &Path, dir: &Path) -> std::result::Result<(), (PathBuf, io::Error)> {
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        let (from, to) = (above.join(file), dir.join(file));
-        let has = fs::read_to_string(&to).map_err(|error| (to.clone(), error))?;
-        if has.trim().is_empty() {
-            let value = fs::read_to_string(&from).map_err(|error| (from, error))?;
-            fs::write(&to, value.trim()).map_err(|error| (to, error))?;
-        }
-    }
-    Ok(())
-}
-
-fn collect_pids(dir: &Path, found: &mut Vec<i32>) {
-    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
-    for below in directories(dir) {
-        collect_pids(&below, found);
-    }
-}
-
-fn directories(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
-        .map(|e| e.path())
-        .collect()
-}
-
-/// Removes a cgroup with those that the container made below it. A process that has just ended keeps its
-/// cgroup busy for a moment.
-fn remove_levels(dir: &Path) -> Result<()> {
-    for below in directories(dir) {
-        remove_levels(&below)?;
-    }
-    let end = Instant::now() + Duration::from_secs(2);
-    loop {
-        match fs::remove_dir(dir) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Err(error) => return Err(failed("remove cgroup", dir, &error)),
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hierarchies_are_read_from_the_mount_table() {
-        let hybrid = "\
-30 29 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro
-31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
-32 30 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
-33 30 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
-34 30 0:27 / /other/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
-";
-        let found: Vec<_> = mounted(hybrid)
-            .into_iter()
-            .map(|h| (h.controllers.join("+"), h.unified))
-            .collect();
-        let want = [("cpu+cpuacct", false), ("name=systemd", false), ("", true)];
-        assert_eq!(
-            found,
-            want.map(|(name, unified)| (name.to_owned(), unified))
-        );
-        let pure = "25 20 0:22 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(mounted(pure).len(), 1);
-    }
 
     #[test]
     fn a_parent_can_not_lead_out_of_the_hierarchy() {
@@ -614,7 +439,8 @@ mod tests {
         let id = format!("test-{}", std::process::id());
         let resources = Resources {
             memory: Some(64 << 20),
-            cpu_millis: Some(500),
+            cpu_quota: Some(50_000),
+            cpu_period: Some(100_000),
             cpu_shares: Some(512),
             pids: Some(77),
             ..Resources::default()

@@ -18,6 +18,7 @@ use super::user::{User, lookup};
 use super::{
     Birth, BirthSource, BirthStdio, Bond, Identity, Prepared, dev, exec, init, mounts, terminal,
 };
+use crate::engine::native::cdi::Moment;
 use crate::engine::spec::{Process, Share};
 use crate::engine::{EngineError, Result};
 use crate::sys::clone::{Plan, Side, clone};
@@ -45,12 +46,24 @@ pub(super) fn report(wire: &Wire, error: EngineError) -> ! {
     exit_now(code)
 }
 
-/// Leaves everything of the caller's behind that the container must not see or be hit by.
-pub(super) fn cut_loose(kept: &[RawFd]) -> Result<()> {
+/// Leaves everything of the caller's behind that the container must not see or be hit by: who may trace inside could
+/// open what this process has.
+pub(super) fn cut_loose(kept: &[RawFd], stdio: BirthStdio<'_>) -> Result<()> {
     debug_assert!(is_single_threaded(), "a forked process has one thread");
     let cut = || {
         nix::sys::prctl::set_dumpable(false)?;
         default_signals()?;
+        match stdio {
+            BirthStdio::Streams {
+                stdin,
+                stdout,
+                stderr,
+            } => set_streams([stdin, stdout, stderr])?,
+            BirthStdio::Terminal => {
+                let null = mount::open_null()?;
+                set_streams([null.as_fd(), null.as_fd(), null.as_fd()])?;
+            }
+        }
         keep_only(&[kept, &[0, 1, 2]].concat())
     };
     cut().map_err(step("leave the parent's descriptors and signals"))
@@ -69,20 +82,24 @@ fn become_first(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<I
         _ => None,
     }));
     kept.push(wire.as_fd().as_raw_fd());
-    cut_loose(&kept)?;
+    cut_loose(&kept, birth.stdio)?;
     birth.cgroup.enter_rest()?;
     enter_namespaces(birth)?;
     let slave = put_together(birth, prepared, wire)?;
     let proc = set_limits(birth)?;
     let process = &birth.spec.process;
-    let user = lookup(&inside()?, &process.user, &process.groups)?;
+    let mut user = lookup(&inside()?, &process.user, &process.groups)?;
+    user.groups
+        .extend(birth.edits().into_iter().flat_map(|edits| &edits.groups));
+    user.groups.sort_unstable();
+    user.groups.dedup();
     if birth.init {
         stay_as_init(prepared, &user, &proc)?;
     }
     let last = Last {
         process,
         env: exec::environment(
-            &[&process.env],
+            &[&process.env, birth.edits().map_or(&[], |edits| &edits.env)],
             &host_name()?,
             is_terminal(&birth.stdio),
             &user,
@@ -92,6 +109,7 @@ fn become_first(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<I
         stdio: birth.stdio,
         slave,
         bond: prepared.bond,
+        birth: Some(birth),
     };
     last.execute(&proc, wire)
 }
@@ -140,6 +158,7 @@ fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<O
         &mut stage,
         &prepared.nodes,
         !mounts::replaced(birth, "/dev"),
+        |stage| lookup(stage.root(), &birth.spec.process.user, &[]),
     )?;
     let security = &birth.spec.security;
     if !security.privileged && !security.unmask_system_paths {
@@ -160,12 +179,35 @@ fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<O
         }
     };
     stage.make_working_directory(&birth.spec.process.cwd)?;
+    run_hooks(birth, wire)?;
     if birth.spec.read_only {
         stage.make_read_only()?;
     }
     wire.send(&Message::Made(stage.made().to_vec()), &[])?;
     ns::pivot_root(stage.root().as_fd()).map_err(step("enter the root file system"))?;
     Ok(slave)
+}
+
+/// Has the parent run its hooks, and runs those that want our namespaces and the host's files.
+fn run_hooks(birth: &Birth<'_>, wire: &Wire) -> Result<()> {
+    if birth.has_hooks(&super::CREATE_RUNTIME) {
+        wire.send(&Message::Hooks, &[])?;
+        match wire.receive()? {
+            Some((Message::GoOn, _)) => {}
+            _ => {
+                return Err(EngineError::failed(
+                    "go on after the hooks",
+                    "the parent is gone",
+                ));
+            }
+        }
+    }
+    birth.run_hooks(&[Moment::CreateContainer], own_pid())
+}
+
+/// Our number as we see it ourselves.
+fn own_pid() -> i32 {
+    nix::unistd::getpid().as_raw()
 }
 
 fn set_limits(birth: &Birth<'_>) -> Result<PrivateProc> {
@@ -223,6 +265,8 @@ pub(super) struct Last<'a> {
     pub(super) stdio: BirthStdio<'a>,
     pub(super) slave: Option<OwnedFd>,
     pub(super) bond: Bond,
+    /// Of the container's first process.
+    pub(super) birth: Option<&'a Birth<'a>>,
 }
 
 impl Last<'_> {
@@ -254,6 +298,9 @@ impl Last<'_> {
         self.identity.assume(&self.user, proc, Next::Execute)?;
         if self.bond == Bond::EndsWithParent {
             end_with_parent()?;
+        }
+        if let Some(birth) = self.birth {
+            birth.run_hooks(&[Moment::StartContainer], own_pid())?;
         }
         close_on_exec(3).map_err(step("close descriptors"))?;
         wire.send(&Message::Ready, &[])?;

@@ -71,7 +71,7 @@ pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
         }
         Side::Parent { pidfd: between, .. } => {
             drop(theirs);
-            let born = until_execution(&ours, None);
+            let born = until_execution(&ours, None, &|_| Ok(()));
             // It ends by itself as soon as its own child exists.
             pidfd::wait(&between).map_err(step("wait for the process in between"))?;
             born.map_err(bury).map_err(worded)
@@ -134,7 +134,7 @@ fn enter(
 ) -> Result<Infallible> {
     let mut kept: Vec<RawFd> = request.stdio.raw();
     kept.extend([container.as_raw_fd(), wire.as_fd().as_raw_fd()]);
-    cut_loose(&kept)?;
+    cut_loose(&kept, request.stdio)?;
     request.cgroup.enter_rest()?;
     setns(container, every_namespace()).map_err(step("enter the container"))?;
     let plan = Plan {
@@ -157,7 +157,7 @@ fn become_command(
     wire: &Wire,
 ) -> Result<Infallible> {
     let spec = request.spec;
-    let proc = PrivateProc::open()?;
+    let proc = PrivateProc::of_processes()?;
     set_oom_score(&proc, spec.oom_score_adj)?;
     set_resource_limits(spec)?;
     let root = inside()?;
@@ -181,6 +181,7 @@ fn become_command(
         stdio,
         slave,
         bond: Bond::None,
+        birth: None,
     };
     last.execute(&proc, wire)
 }

@@ -24,8 +24,20 @@ pub(super) struct PrivateProc(OwnedFd);
 impl PrivateProc {
     /// Makes one for the caller's PID namespace, mounted nowhere.
     pub(super) fn open() -> Result<Self> {
-        let made =
-            Fs::open(c"proc").and_then(|fs| fs.mount(attr::NOSUID | attr::NODEV | attr::NOEXEC));
+        Self::make(false)
+    }
+    /// As [`PrivateProc::open`], of processes only: somebody who could take it finds no switch of the machine in it.
+    pub(super) fn of_processes() -> Result<Self> {
+        Self::make(true)
+    }
+    fn make(processes: bool) -> Result<Self> {
+        let made = Fs::open(c"proc").and_then(|fs| {
+            if processes {
+                // Linux 5.8.
+                fs.set(c"subset", c"pid")?;
+            }
+            fs.mount(attr::NOSUID | attr::NODEV | attr::NOEXEC)
+        });
         let proc = Self(made.map_err(step("mount a private proc"))?);
         let found = nix::sys::statfs::fstatfs(&proc.0).map_err(step("look at the private proc"))?;
         if found.filesystem_type() != nix::sys::statfs::PROC_SUPER_MAGIC {

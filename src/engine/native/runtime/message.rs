@@ -21,6 +21,10 @@ pub(super) enum Message {
     Terminal,
     /// The one in between to the parent, with a pidfd: the process that will run the command.
     Process(i32),
+    /// Child to parent: mounts are there, hooks of the host may run now. It waits for the next.
+    Hooks,
+    /// Parent to child: they have run.
+    GoOn,
     /// Child to parent: the next step is the execution. The end of the connection then means success.
     Ready,
     /// Child to parent: it will not run.

@@ -12,6 +12,7 @@ mod apparmor;
 mod child;
 mod dev;
 mod exec;
+pub mod hooks;
 mod identity;
 mod init;
 mod join;
@@ -27,12 +28,13 @@ mod tests;
 pub mod user;
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 
+use super::cdi::{Edits, Moment};
 use super::cgroup::Cgroup;
 use crate::engine::spec::{ContainerSpec, Propagation, Share};
 use crate::engine::{EngineError, Result};
@@ -63,7 +65,43 @@ pub struct Birth<'a> {
     pub stdio: BirthStdio<'a>,
     /// Whether PID 1 is ours: reaps, and passes signals on.
     pub init: bool,
+    /// What its devices bring along.
+    pub brought: Option<Brought<'a>>,
 }
+
+/// What devices bring along that are named by their full names; their mounts are among those of the birth.
+#[derive(Debug, Clone, Copy)]
+pub struct Brought<'a> {
+    /// The edits.
+    pub edits: &'a Edits,
+    /// The directory with `config.json` that hooks among them are told of.
+    pub bundle: &'a Path,
+}
+
+impl Birth<'_> {
+    fn edits(&self) -> Option<&Edits> {
+        self.brought.map(|brought| brought.edits)
+    }
+    fn has_hooks(&self, moments: &[Moment]) -> bool {
+        let mut hooks = self.edits().into_iter().flat_map(|edits| &edits.hooks);
+        hooks.any(|hook| moments.contains(&hook.moment))
+    }
+    /// Runs the hooks of some moments; `pid` is the container's process.
+    fn run_hooks(&self, moments: &[Moment], pid: i32) -> Result<()> {
+        let Some(Brought { edits, bundle }) = self.brought else {
+            return Ok(());
+        };
+        let told = hooks::Told {
+            spec: self.spec,
+            bundle,
+            pid,
+        };
+        hooks::run(&edits.hooks, moments, &told)
+    }
+}
+
+/// When hooks run that want the host's namespaces, and the container's in the making.
+const CREATE_RUNTIME: [Moment; 2] = [Moment::Prestart, Moment::CreateRuntime];
 
 /// The directories of a root file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +136,17 @@ pub enum BirthSource {
         propagation: Option<Propagation>,
         /// Whether mounts below come along.
         recursive: bool,
+    },
+    /// A path of the host as a device's description wants it.
+    Described {
+        /// Absolute.
+        path: PathBuf,
+        /// Recursively private when `None`.
+        propagation: Option<Propagation>,
+        /// Whether mounts below come along.
+        recursive: bool,
+        /// Attributes of `sys::mount::attr`.
+        attrs: u64,
     },
     /// A path inside a directory that others may have filled; the lookup can't leave it.
     Beneath {
@@ -141,7 +190,9 @@ impl std::fmt::Debug for BirthSource {
     /// Leaves contents out: they may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Path { path, .. } => f.debug_tuple("Path").field(path).finish(),
+            Self::Path { path, .. } | Self::Described { path, .. } => {
+                f.debug_tuple("Path").field(path).finish()
+            }
             Self::Beneath { root, path } => {
                 f.debug_tuple("Beneath").field(root).field(path).finish()
             }
@@ -243,7 +294,7 @@ enum Bond {
 fn born(birth: &Birth<'_>, bond: Bond) -> Result<Born> {
     let prepared = Prepared {
         identity: Identity::prepare(&birth.spec.security, false)?,
-        nodes: dev::nodes(birth.spec)?,
+        nodes: dev::nodes(birth.spec, birth.edits())?,
         bond,
     };
     let (ours, theirs) = Wire::pair()?;
@@ -262,7 +313,12 @@ fn born(birth: &Birth<'_>, bond: Bond) -> Result<Born> {
                 master: None,
                 made: Vec::new(),
             };
-            until_execution(&ours, Some(born)).map_err(bury)
+            let create = |pid| birth.run_hooks(&CREATE_RUNTIME, pid);
+            let born = until_execution(&ours, Some(born), &create).map_err(bury)?;
+            match birth.run_hooks(&[Moment::Poststart], born.pid) {
+                Ok(()) => Ok(born),
+                Err(error) => Err(bury((error, Some(born)))),
+            }
         }
     }
 }
@@ -312,8 +368,12 @@ fn in_pid_namespace(
 /// An error, and the process it is about.
 type Stillborn = (EngineError, Option<Born>);
 
-/// Follows a process until its program is executed.
-fn until_execution(wire: &Wire, mut born: Option<Born>) -> std::result::Result<Born, Stillborn> {
+/// Follows a process until its program is executed; `hooks` runs what it asks for on the way.
+fn until_execution(
+    wire: &Wire,
+    mut born: Option<Born>,
+    hooks: &dyn Fn(i32) -> Result<()>,
+) -> std::result::Result<Born, Stillborn> {
     let (mut master, mut made, mut ready) = (None, Vec::new(), false);
     loop {
         match wire.receive() {
@@ -328,6 +388,13 @@ fn until_execution(wire: &Wire, mut born: Option<Born>) -> std::result::Result<B
                     made: Vec::new(),
                 });
             }
+            Ok(Some((Message::Hooks, _))) => {
+                let pid = born.as_ref().map_or(0, |born| born.pid);
+                if let Err(error) = hooks(pid).and_then(|()| wire.send(&Message::GoOn, &[])) {
+                    return Err((error, born));
+                }
+            }
+            Ok(Some((Message::GoOn, _))) => {}
             Ok(Some((Message::Ready, _))) => ready = true,
             Ok(Some((Message::Failed(report), _))) => return Err((report.into(), born)),
             Ok(None) => break,

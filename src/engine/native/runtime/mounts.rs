@@ -75,6 +75,9 @@ fn clone_source(source: &BirthSource) -> Result<Option<OwnedFd>> {
     match source {
         BirthSource::Path {
             path, recursive, ..
+        }
+        | BirthSource::Described {
+            path, recursive, ..
         } => {
             let cloned = mount::clone_tree(AT_FDCWD, path, *recursive);
             cloned.map(Some).map_err(|errno| match errno {
@@ -244,6 +247,10 @@ pub(super) fn mount_users(
             BirthSource::Path {
                 propagation: Some(kind),
                 ..
+            }
+            | BirthSource::Described {
+                propagation: Some(kind),
+                ..
             } => *kind,
             _ => Propagation::Rprivate,
         };
@@ -251,14 +258,19 @@ pub(super) fn mount_users(
         let target = user_target(stage, &wanted.target, Kind::of(&found))?;
         set_propagation(&source, propagation)
             .map_err(step(format!("set the propagation of {}", wanted.target)))?;
-        if wanted.read_only {
+        let asked = match &wanted.source {
+            BirthSource::Described { attrs, .. } => *attrs,
+            _ => 0,
+        };
+        let set = asked | if wanted.read_only { attr::RDONLY } else { 0 };
+        if set != 0 {
             let change = Change {
-                set: attr::RDONLY,
+                set,
                 recursive: true,
                 ..Change::default()
             };
             mount::set_attr(&source, change)
-                .map_err(step(format!("make {} read-only", wanted.target)))?;
+                .map_err(step(format!("restrict {}", wanted.target)))?;
         }
         stage.attach(source, target, &wanted.target)?;
     }
@@ -346,9 +358,12 @@ fn make_source(stage: &Stage, wanted: &BirthMount) -> Result<OwnedFd> {
                     .map_err(step(format!("mount {}", wanted.target)))
             })
         }
-        BirthSource::Path { path, .. } | BirthSource::Beneath { path, .. } => Err(
-            EngineError::failed(format!("mount {}", path.display()), "not cloned"),
-        ),
+        BirthSource::Path { path, .. }
+        | BirthSource::Described { path, .. }
+        | BirthSource::Beneath { path, .. } => Err(EngineError::failed(
+            format!("mount {}", path.display()),
+            "not cloned",
+        )),
     }
 }
 
@@ -426,7 +441,7 @@ fn image_view(
     })
 }
 
-/// Hides and protects parts of `/proc` and `/sys`.
+/// Hides and protects parts of `/proc` and `/sys`. Runs where `/dev/null` is still the host's.
 pub(super) fn mask(stage: &Stage) -> Result<()> {
     let open = |path: &str| {
         openat2(
@@ -461,8 +476,8 @@ pub(super) fn mask(stage: &Stage) -> Result<()> {
             let options = [("nr_inodes", "1".to_owned()), ("mode", "755".to_owned())];
             new_mount(c"tmpfs", &options, QUIET | attr::RDONLY)?
         } else {
-            // One for each: before Linux 6.15 a detached mount can't be cloned.
-            mount::null_tree().map_err(step(format!("mask {path} with /dev/null")))?
+            // Made anew each time: before Linux 6.15 what is detached can't be copied.
+            mount::null_tree().map_err(step("mask with /dev/null"))?
         };
         stage.attach(cover, target, path)?;
     }

@@ -78,6 +78,7 @@ impl Place {
             cgroup: &self.cgroup,
             stdio,
             init: self.init,
+            brought: None,
         }
     }
     /// Output and exit code, or the error's text.
@@ -146,6 +147,7 @@ fn spec(id: &str, command: &[&str]) -> ContainerSpec {
         resources: Resources::default(),
         security: Security::default(),
         devices: Vec::new(),
+        named_devices: Default::default(),
         device_cgroup_rules: Vec::new(),
         sysctls: BTreeMap::new(),
         ulimits: BTreeMap::new(),
@@ -235,7 +237,7 @@ fn only_allowed_devices_can_be_opened_and_forbidden_calls_fail() {
         };
         place.spec.devices = vec![device];
         place.spec.device_cgroup_rules = vec!["c 200:* rw".into()];
-        let DeviceAccess::Listed(rules) = device_rules(&place.spec).unwrap() else {
+        let DeviceAccess::Listed(rules) = device_rules(&place.spec, None).unwrap() else {
             panic!("not all")
         };
         let shown: Vec<_> = rules.iter().map(ToString::to_string).collect();

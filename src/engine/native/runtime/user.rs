@@ -174,6 +174,9 @@ fn resolve(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<Us
             .groups
             .push(gid.ok_or_else(|| refused(format!("unable to find group {name}")))?);
     }
+    // Its own group among them: who may drop supplementary groups could else pass a mode that shuts a group out.
+    // As Docker since CVE-2022-36109.
+    found.groups.push(found.gid);
     found.groups.sort_unstable();
     found.groups.dedup();
     if found.home.is_empty() {
@@ -210,16 +213,16 @@ mod tests {
     fn users_are_found_by_name_and_number_as_docker_does() {
         let range = "uids and gids must be in range 0-2147483647";
         for (user, want) in [
-            ("", "0:0 [10] /root".to_owned()),
-            ("0", "0:0 [10] /root".into()),
-            ("0:", "0:0 [10] /root".into()),
-            ("ann", "1000:100 [10, 29] /home/ann".into()),
-            ("1000", "1000:100 [10, 29] /home/ann".into()),
-            ("1000:", "1000:100 [10, 29] /home/ann".into()),
-            ("ann:wheel", "1000:10 [] /home/ann".into()),
-            (":1000", "0:1000 [] /root".into()),
-            ("4242", "4242:0 [] /".into()),
-            ("4242:4243", "4242:4243 [] /".into()),
+            ("", "0:0 [0, 10] /root".to_owned()),
+            ("0", "0:0 [0, 10] /root".into()),
+            ("0:", "0:0 [0, 10] /root".into()),
+            ("ann", "1000:100 [10, 29, 100] /home/ann".into()),
+            ("1000", "1000:100 [10, 29, 100] /home/ann".into()),
+            ("1000:", "1000:100 [10, 29, 100] /home/ann".into()),
+            ("ann:wheel", "1000:10 [10] /home/ann".into()),
+            (":1000", "0:1000 [1000] /root".into()),
+            ("4242", "4242:0 [0] /".into()),
+            ("4242:4243", "4242:4243 [4243] /".into()),
             (
                 "bob",
                 "unable to find user bob: no matching entries in passwd file".into(),
@@ -240,7 +243,7 @@ mod tests {
         }
         assert_eq!(
             numbers("ann:users", &["audio", "7"]),
-            "1000:100 [7, 29] /home/ann"
+            "1000:100 [7, 29, 100] /home/ann"
         );
         assert_eq!(numbers("ann", &["nope"]), "unable to find group nope");
     }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::name::ContainerId;
+use crate::engine::native::cdi::{self, Edits, MountEdit};
 use crate::engine::native::dns::{Answerer, Upstream, Zone};
-use crate::engine::native::layout::Layout;
+use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::net::{
     self, Lease, LeaseRequest, Link, NetworkRecord, Networks, PublishRequest,
     files::{self, Hosts, Resolver},
@@ -308,7 +309,11 @@ fn write_etc(
 ///
 /// # Errors
 /// [`EngineError`] when a volume or bind source is missing.
-pub(super) fn mounts(layout: &Layout, spec: &ContainerSpec) -> Result<Vec<BirthMount>> {
+pub(super) fn mounts(
+    layout: &Layout,
+    spec: &ContainerSpec,
+    edits: Option<&Edits>,
+) -> Result<Vec<BirthMount>> {
     let owner = match &spec.network {
         NetworkMode::Container(other) => other,
         _ => &spec.id,
@@ -390,7 +395,84 @@ pub(super) fn mounts(layout: &Layout, spec: &ContainerSpec) -> Result<Vec<BirthM
             read_only: true,
         });
     }
+    for edit in edits.into_iter().flat_map(|edits| &edits.mounts) {
+        let mount = described(edit)?;
+        mounts.retain(|have| have.target != mount.target);
+        mounts.push(mount);
+    }
     Ok(mounts)
+}
+
+/// What devices of a container bring along that it names by their full names; `None` without any. Where hooks are
+/// among it, the bundle they read is written.
+///
+/// # Errors
+/// [`EngineError::Unsupported`] for a device that is not described or can't be had.
+pub(super) fn edits(dir: &ContainerDir, spec: &ContainerSpec) -> Result<Option<Edits>> {
+    let named = &spec.named_devices;
+    let edits = cdi::resolve(&named.dirs, &named.names)?;
+    if !edits.hooks.is_empty() {
+        runtime::hooks::write_bundle(&dir.bundle(), &dir.upper(), spec)?;
+    }
+    Ok((!edits.is_empty()).then_some(edits))
+}
+
+/// A mount as a device's description wants it. Options as `mount(8)`; a word that is none is refused.
+fn described(edit: &MountEdit) -> Result<BirthMount> {
+    use crate::engine::spec::Propagation as P;
+    use crate::sys::mount::attr;
+    let refused = |what: String| EngineError::Unsupported {
+        what: format!("mount of {} for a device: {what}", edit.host_path.display()),
+    };
+    let (target, read_only) = (edit.container_path.clone(), false);
+    if edit.kind == "tmpfs" {
+        let source = BirthSource::Tmpfs {
+            size: None,
+            mode: None,
+            options: edit.options.clone(),
+        };
+        return Ok(BirthMount {
+            target,
+            source,
+            read_only,
+        });
+    }
+    if !matches!(edit.kind.as_str(), "" | "bind" | "none") {
+        return Err(refused(format!(
+            "the type `{}` is none of bind and tmpfs",
+            edit.kind
+        )));
+    }
+    let (mut attrs, mut recursive, mut propagation) = (0, false, None);
+    for option in &edit.options {
+        match option.as_str() {
+            "ro" => attrs |= attr::RDONLY,
+            "nosuid" => attrs |= attr::NOSUID,
+            "nodev" => attrs |= attr::NODEV,
+            "noexec" => attrs |= attr::NOEXEC,
+            "rbind" => recursive = true,
+            "rw" | "bind" | "suid" | "dev" | "exec" | "relatime" | "" => {}
+            "private" => propagation = Some(P::Private),
+            "rprivate" => propagation = Some(P::Rprivate),
+            "shared" => propagation = Some(P::Shared),
+            "rshared" => propagation = Some(P::Rshared),
+            "slave" => propagation = Some(P::Slave),
+            "rslave" => propagation = Some(P::Rslave),
+            other => return Err(refused(format!("the option `{other}` is not known"))),
+        }
+    }
+    let path = edit.host_path.clone();
+    let source = BirthSource::Described {
+        path,
+        propagation,
+        recursive,
+        attrs,
+    };
+    Ok(BirthMount {
+        target,
+        source,
+        read_only,
+    })
 }
 
 /// The container's own user, who owns injected files that name no owner.

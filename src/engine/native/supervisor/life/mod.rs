@@ -15,13 +15,14 @@ use super::ready::Runner;
 use super::restart::{Cause, Rules};
 use super::streams::Streams;
 use crate::base::clock::Timestamp;
+use crate::engine::native::cdi::Edits;
 use crate::engine::native::cgroup::Cgroup;
 use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::logs::{LogWriter, Stream};
 use crate::engine::native::moment::Moment;
 use crate::engine::native::records::{self, Attempts, InitProcess, Record, Standing};
 use crate::engine::native::runtime::{
-    self, Birth, BirthStdio, JoinRequest, JoinedNamespaces, RootfsSpec,
+    self, Birth, BirthStdio, Brought, JoinRequest, JoinedNamespaces, RootfsSpec,
 };
 use crate::engine::spec::{ContainerSpec, Process};
 use crate::engine::state::{Exit, State};
@@ -60,6 +61,8 @@ pub(super) struct Life {
     streams: Streams,
     log: LogWriter,
     network: Option<Connected>,
+    /// What its devices bring along, while it runs.
+    edits: Option<Edits>,
     cgroup: Option<Cgroup>,
     init: Option<Init>,
     watch: Option<Watch>,
@@ -99,6 +102,7 @@ impl Life {
             standing,
             spec,
             network: None,
+            edits: None,
             cgroup: None,
             init: None,
             watch: None,
@@ -195,11 +199,13 @@ impl Life {
             let _ = old.remove();
         }
         let spec = &self.spec;
-        let devices = runtime::device_rules(spec)?;
+        self.edits = birth::edits(&self.dir, spec)?;
+        let edits = self.edits.as_ref();
+        let devices = runtime::device_rules(spec, edits)?;
         let parent = spec.resources.cgroup_parent.as_deref();
         let cgroup = Cgroup::create(spec.id.as_str(), parent, &spec.resources, &devices)?;
         let cgroup = self.cgroup.insert(cgroup);
-        let mounts = birth::mounts(&self.layout, spec)?;
+        let mounts = birth::mounts(&self.layout, spec, edits)?;
         let pid = birth::shared_processes(&self.layout, &spec.namespaces.pid)?;
         let ipc = birth::shared_ipc(&self.layout, &spec.namespaces.ipc)?;
         let ends = self
@@ -214,6 +220,7 @@ impl Life {
                 stderr: ends.error.as_fd(),
             },
         };
+        let bundle = self.dir.bundle();
         let born = runtime::give_birth(&Birth {
             spec,
             rootfs: RootfsSpec {
@@ -230,6 +237,10 @@ impl Life {
             cgroup,
             stdio,
             init: spec.init,
+            brought: edits.map(|edits| Brought {
+                edits,
+                bundle: &bundle,
+            }),
         })?;
         if let Some(master) = born.master {
             self.streams
@@ -282,6 +293,8 @@ impl Life {
         let pidfd = pidfd::open(init.pid)
             .map_err(|errno| EngineError::failed("adopt the container", errno))?;
         self.network = Some(birth::reconnect(&self.layout, &self.spec)?);
+        // Only what is to run after the end is still wanted; a description that is gone meanwhile has none.
+        self.edits = birth::edits(&self.dir, &self.spec).unwrap_or_default();
         let now = Instant::now();
         let started = now.checked_sub(age).unwrap_or(now);
         self.init = Some(Init {
@@ -356,7 +369,8 @@ impl Life {
         }
         self.init = None;
         self.drop_probes();
-        self.standing.process = None;
+        let process = self.standing.process.take();
+        self.run_last_hooks(process.map_or(0, |process| process.pid));
         self.standing.stopping = None;
         let cause = match renew {
             true => Cause::Unhealthy,
