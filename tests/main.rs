@@ -10,6 +10,7 @@ mod attacks;
 mod bad_input;
 mod effects;
 mod engine;
+mod faults;
 mod fuzz;
 mod harness;
 mod images;
@@ -52,28 +53,37 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::lifecycle::CASES,
         engine::dependencies::CASES,
         engine::hooks::CASES,
+        engine::replace::CASES,
         engine::commands_at_once::CASES,
         engine::attached::CASES,
         engine::exec::CASES,
+        engine::cp::CASES,
         engine::files::CASES,
         engine::networks::CASES,
         engine::identity::CASES,
         engine::isolation::CASES,
+        engine::apparmor::CASES,
         engine::resources::CASES,
+        engine::doctor::CASES,
         engine::devices::CASES,
         engine::provided::CASES,
         engine::process::CASES,
         engine::supervisor::CASES,
-        engine::health::CASES,
-        engine::dossier::CASES,
-        engine::restart::CASES,
+        faults::kill::CASES,
+        faults::errors::CASES,
         attacks::binary::CASES,
         attacks::calls::CASES,
+        attacks::copy::CASES,
         attacks::descriptors::CASES,
         attacks::logs::CASES,
         attacks::paths::CASES,
         attacks::rights::CASES,
         attacks::users::CASES,
+        engine::logging::CASES,
+        engine::health::CASES,
+        engine::dossier::CASES,
+        engine::restart::CASES,
+        engine::log_targets::CASES,
         bad_input::CASES,
         fuzz::CASES,
         bad_input::files::CASES,

@@ -121,6 +121,7 @@ fn probes(health: &Health) -> Vec<String> {
 fn last_lines(context: &Context, id: &ContainerId) -> Vec<String> {
     let query = LogQuery {
         tail: Some(LAST_LINES),
+        passing: true,
         ..LogQuery::default()
     };
     let mut lines = Vec::new();

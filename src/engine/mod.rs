@@ -4,6 +4,7 @@
 //! which backend is in use; a backend is found only through [`open`].
 //! Imports: `base`, `image`. Rules: DESIGN notes in `lib.rs`.
 
+pub mod files;
 pub mod host;
 pub mod native;
 pub mod sandbox;
@@ -21,6 +22,7 @@ use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
 use crate::image::store::Store;
+use files::Files;
 use host::Offers;
 use sandbox::Sandbox;
 use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
@@ -148,6 +150,8 @@ pub struct LogQuery {
     /// Go on with new lines until the container ends or is removed. With a container that is
     /// started again later, reading goes on.
     pub follow: bool,
+    /// Also what is not kept: the last lines, as one who is attached sees them (`driver: none`).
+    pub passing: bool,
 }
 
 /// A line (or part of one over 16 KiB) of a container's output.
@@ -168,7 +172,14 @@ pub trait LogStream: Send {
     /// # Errors
     /// [`LogEnd::TimedOut`] when nothing came in time, [`LogEnd::Failed`] when the log can't be read.
     fn next(&mut self, timeout: Duration) -> std::result::Result<Option<LogRecord>, LogEnd>;
+    /// What another thread calls to end a wait in [`LogStream::next`] before its time.
+    fn waker(&self) -> Option<Waker> {
+        None
+    }
 }
+
+/// Ends a wait for log lines early, also one that has not begun.
+pub type Waker = Box<dyn Fn() + Send>;
 
 /// Why [`LogStream::next`] gave no line.
 #[derive(Debug, thiserror::Error)]
@@ -329,6 +340,13 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::NotRunning`], [`EngineError::CannotRun`].
     fn exec(&self, id: &ContainerId, spec: &ExecSpec, io: ExecIo) -> Result<Box<dyn ExecSession>>;
+    /// Opens a container's files, whether it runs or not. While one that does not run has its files open, the
+    /// caller holds the project's lock, so that nobody starts it. `cancel` ends whatever is under way. The caller
+    /// ignores SIGPIPE.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Failed`].
+    fn files(&self, id: &ContainerId, cancel: &Cancel) -> Result<Box<dyn Files>>;
     /// Connects to a container's own streams. Allowed before the start: nothing is lost then.
     ///
     /// # Errors
@@ -401,6 +419,12 @@ pub struct Roots {
 /// [`EngineError::Failed`] when a directory can't be made.
 pub fn open(roots: &Roots, store: Arc<Store>) -> Result<Arc<dyn Engine>> {
     Ok(Arc::new(native::Native::open(roots, store)?))
+}
+
+/// Looks at what this machine offers containers; `device_dirs` are where devices are described. It needs no engine, and
+/// works for any user.
+pub fn examine(roots: &Roots, device_dirs: &[PathBuf]) -> Vec<host::Row> {
+    native::host::examine(roots, device_dirs)
 }
 
 /// Opens what runs build steps, over the same directories.

@@ -508,15 +508,27 @@ pub struct HttpProbe {
     pub headers: Vec<(String, String)>,
 }
 
-/// How a container's output is kept.
+/// How a container's output is kept, and where else it goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogConfig {
-    /// Whether it is kept at all (`driver: none` keeps nothing).
+    /// Whether it can be read later.
     pub keep: bool,
     /// A log file is rotated at this size in bytes; never when `None`.
     pub max_size: Option<u64>,
     /// So many files are kept, the current one included.
     pub max_files: u32,
+    /// Whether files that are full are compressed.
+    #[serde(default)]
+    pub compress: bool,
+    /// Whether lines are dropped rather than the container made to wait (`mode: non-blocking`).
+    #[serde(default)]
+    pub impatient: bool,
+    /// What stands beside each line: labels, variables, the tag.
+    #[serde(default)]
+    pub attributes: Labels,
+    /// Where lines are sent besides.
+    #[serde(default)]
+    pub target: Option<LogTarget>,
 }
 
 impl Default for LogConfig {
@@ -525,8 +537,64 @@ impl Default for LogConfig {
             keep: true,
             max_size: None,
             max_files: 1,
+            compress: false,
+            impatient: false,
+            attributes: Labels::new(),
+            target: None,
         }
     }
+}
+
+/// Where log lines are sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogTarget {
+    /// The journal of this host.
+    Journal {
+        /// `SYSLOG_IDENTIFIER` and `CONTAINER_TAG`.
+        tag: String,
+    },
+    /// A syslog server.
+    Syslog {
+        /// Where it is.
+        address: SyslogAddress,
+        /// Facility, 0 to 23.
+        facility: u8,
+        /// How a line is put.
+        format: SyslogFormat,
+        /// The program's name in each line.
+        tag: String,
+    },
+}
+
+/// Where a syslog server is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyslogAddress {
+    /// This host's own: `/dev/log` and its older names.
+    Local,
+    /// Host and port.
+    Udp(String, u16),
+    /// Host and port.
+    Tcp(String, u16),
+    /// A stream socket.
+    Unix(PathBuf),
+    /// A datagram socket.
+    Unixgram(PathBuf),
+}
+
+/// How a syslog line is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyslogFormat {
+    /// As programs do it on the host itself: no host name.
+    Unix,
+    /// RFC 3164.
+    Rfc3164,
+    /// RFC 5424.
+    Rfc5424,
+    /// RFC 5424 with microseconds.
+    Rfc5424Micro,
 }
 
 /// A small file put into a container: a config or a secret. It never lies in a layer.

@@ -268,6 +268,11 @@ impl Engine for Fake {
             what: "exec".into(),
         })
     }
+    fn files(&self, _: &ContainerId, _: &Cancel) -> Result<Box<dyn crate::engine::files::Files>> {
+        Err(EngineError::Unsupported {
+            what: "files".into(),
+        })
+    }
     fn attach(&self, _: &ContainerId) -> Result<AttachSession> {
         Err(EngineError::Unsupported {
             what: "attach".into(),

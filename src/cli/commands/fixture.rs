@@ -171,6 +171,9 @@ impl Engine for FakeEngine {
     fn exec(&self, _: &ContainerId, _: &ExecSpec, _: ExecIo) -> Result<Box<dyn ExecSession>> {
         unable()
     }
+    fn files(&self, _: &ContainerId, _: &Cancel) -> Result<Box<dyn crate::engine::files::Files>> {
+        unable()
+    }
     fn attach(&self, _: &ContainerId) -> Result<AttachSession> {
         unable()
     }

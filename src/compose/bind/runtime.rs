@@ -15,7 +15,7 @@ use crate::base::span::Spanned;
 use crate::base::term::{Protocol, RestartPace, RestartPolicy};
 use crate::compose::canon::read_range;
 use crate::compose::model::{
-    Condition, Dependency, HealthcheckSpec, Logging, NetworkModeSpec, Port, PullPolicy,
+    Condition, Dependency, HealthcheckSpec, LogOption, Logging, NetworkModeSpec, Port, PullPolicy,
     ServiceNetwork, TimingSpec,
 };
 use crate::compose::tree::{Node, Value};
@@ -68,8 +68,11 @@ impl Binder<'_, '_> {
         let span = node.get("pull_policy")?.span;
         let expected =
             "a pull policy; write always, never, missing, build, daily, weekly or every_12h";
+        let age = "a time; write it like 24h";
+        let refresh = self.parse(node, "pull_refresh_after", age, scalar::parse_duration);
         let policy = self.parse(node, "pull_policy", expected, |text| {
             Some(match text {
+                "refresh" if refresh.is_some() => PullPolicy::Every(refresh?),
                 "always" | "refresh" => PullPolicy::Always,
                 "never" => PullPolicy::Never,
                 "missing" | "if_not_present" => PullPolicy::Missing,
@@ -114,7 +117,20 @@ impl Binder<'_, '_> {
         let node = node.get("logging")?;
         Some(Logging {
             driver: spanned(node, "driver"),
-            options: labels(node, "options"),
+            options: node
+                .get("options")
+                .and_then(Node::entries)
+                .into_iter()
+                .flatten()
+                .map(|(key, node)| {
+                    let option = LogOption {
+                        value: node.scalar().unwrap_or_default(),
+                        span: node.span.into(),
+                        key_span: node.key_place().into(),
+                    };
+                    (key.clone(), option)
+                })
+                .collect(),
         })
     }
 

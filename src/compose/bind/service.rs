@@ -11,6 +11,7 @@ use super::limits::said;
 use super::privileges::cgroup;
 use super::storage::tmpfs;
 use super::{Binder, duration, flag, integer, labels, sorted_of, spanned, text, texts};
+use crate::base::diag::Diagnostic;
 use crate::base::name::ServiceName;
 use crate::base::scalar::Signal;
 use crate::base::span::Spanned;
@@ -181,12 +182,27 @@ impl Binder<'_, '_> {
         }
     }
 
-    /// `scale` or `deploy.replicas`, 1 when neither is said.
+    /// `scale` or `deploy.replicas`, 1 when neither is said, and with the modes that mean one a machine.
     fn scale(&mut self, node: &Node) -> u32 {
-        let replicas = || integer(node.get("deploy")?, "replicas");
+        let deploy = node.get("deploy");
+        let replicas = || integer(deploy?, "replicas");
         let Some(wanted) = integer(node, "scale").or_else(replicas) else {
             return 1;
         };
+        let mode = deploy.and_then(|deploy| deploy.get("mode"));
+        if let Some((mode, word @ ("global" | "global-job"))) =
+            mode.and_then(|mode| Some((mode, mode.as_text()?)))
+            && wanted != 1
+        {
+            let text = format!("`mode: {word}` means one container a machine, not {wanted}");
+            let place = mode.place();
+            self.session.diags.push(
+                Diagnostic::warning(text)
+                    .at(place)
+                    .hint("leave out `replicas`"),
+            );
+            return 1;
+        }
         match u32::try_from(wanted) {
             Ok(wanted) => wanted,
             Err(_) => {

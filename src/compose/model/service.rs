@@ -32,9 +32,9 @@ pub struct Service {
     pub pull_policy: Option<Spanned<PullPolicy>>,
     /// `platform`.
     pub platform: Option<Spanned<String>>,
-    /// `command`: `Some(empty)` resets the image's.
+    /// `command`; an empty one is as none.
     pub command: Option<Vec<String>>,
-    /// `entrypoint`: `Some(empty)` resets the image's.
+    /// `entrypoint`: `Some(empty)` takes the image's away.
     pub entrypoint: Option<Vec<String>>,
     /// `working_dir`.
     pub working_dir: Option<String>,
@@ -242,7 +242,18 @@ pub struct Logging {
     /// `driver`.
     pub driver: Option<Spanned<String>>,
     /// `options`.
-    pub options: BTreeMap<String, String>,
+    pub options: BTreeMap<String, LogOption>,
+}
+
+/// One of the options of `logging`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogOption {
+    /// What is given.
+    pub value: String,
+    /// Its place.
+    pub span: Option<Span>,
+    /// The place of the option's name.
+    pub key_span: Option<Span>,
 }
 
 /// A service's place on a network.

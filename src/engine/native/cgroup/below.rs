@@ -6,8 +6,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::tree::{collect_pids, directories};
-use super::{Cgroup, failed, fs};
+use super::tree::{collect_pids, directories, failed};
+use super::{Cgroup, fs};
 use crate::engine::Result;
 
 /// Beginning of the directories' names.
@@ -33,7 +33,7 @@ impl Cgroup {
     /// [`crate::engine::EngineError::Failed`].
     pub fn below(&self) -> Result<Below> {
         let mut whole = self.clone();
-        let freezer = |h: &super::Hierarchy| h.controllers.iter().any(|name| name == "freezer");
+        let freezer = |h: &super::Hierarchy| h.has("freezer");
         let at = self.hierarchies.iter().position(|h| h.unified);
         let at = at.or_else(|| self.hierarchies.iter().position(freezer));
         let at = at.unwrap_or(0);

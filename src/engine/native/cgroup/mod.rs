@@ -30,6 +30,7 @@ pub use device::{DeviceKind, DeviceRule};
 use limits::Write;
 pub use offers::offers;
 use tree::{Hierarchy, failed};
+pub use tree::{Version, version};
 pub use usage::Usage;
 
 /// Directory of all our cgroups when no other is asked for.
@@ -407,11 +408,13 @@ impl Cgroup {
     /// # Errors
     /// [`EngineError::Failed`] when it still has processes.
     pub fn remove(&self) -> Result<()> {
+        let mut outcome = Ok(());
         for hierarchy in &self.hierarchies {
-            tree::remove_levels(&hierarchy.dir)?;
+            // One that stays does not keep the others.
+            outcome = outcome.and(tree::remove_levels(&hierarchy.dir));
             tree::remove_parents(hierarchy);
         }
-        Ok(())
+        outcome
     }
 }
 

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use nix::fcntl::AT_FDCWD;
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 
 use super::child::{Last, cut_loose, host_name, inside, report};
@@ -20,6 +20,7 @@ use crate::engine::native::cgroup::Cgroup;
 use crate::engine::spec::{ContainerSpec, Process};
 use crate::engine::{EngineError, Result};
 use crate::sys::clone::{Plan, Side, clone};
+use crate::sys::fs::{Resolve, Root, openat2};
 use crate::sys::process::exit_now;
 use crate::sys::{mount, pidfd, socket};
 
@@ -64,6 +65,7 @@ pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
         flags: 0,
         cgroup: cgroup.as_ref().map(|fd| fd.as_fd()),
     };
+    let known = crate::sys::process::children();
     match clone(&plan).map_err(step("make a process"))? {
         Side::Child => {
             let Err(error) = enter(request, &identity, &process, &container, &theirs);
@@ -74,7 +76,23 @@ pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
             let born = until_execution(&ours, None, &|_| Ok(()));
             // It ends by itself as soon as its own child exists.
             pidfd::wait(&between).map_err(step("wait for the process in between"))?;
+            if matches!(born, Err((_, None))) {
+                // Killed between its child's birth and the word of it: ours is a child that nobody knows.
+                bury_all_but(&known);
+            }
             born.map_err(bury).map_err(worded)
+        }
+    }
+}
+
+/// Ends and reaps the caller's children that it did not have before. One that nobody waits for would keep the
+/// container's PID namespace, and with it the container's end, for ever.
+fn bury_all_but(known: &[i32]) {
+    let children = crate::sys::process::children();
+    for pid in children.into_iter().filter(|pid| !known.contains(pid)) {
+        if let Ok(child) = pidfd::open(pid) {
+            let _ = pidfd::send_signal(&child, libc::SIGKILL);
+            let _ = pidfd::wait(&child);
         }
     }
 }
@@ -186,13 +204,12 @@ fn become_command(
     last.execute(&proc, wire)
 }
 
-/// A copy of a running container's `/dev/shm`, for one that shares its IPC namespace. The caller is
-/// single-threaded.
+/// A copy of a running container's `/dev/shm`, for one that shares its IPC namespace; `container` is its first
+/// process. The caller is single-threaded.
 ///
 /// # Errors
 /// [`EngineError::Failed`].
-pub fn shared_memory(init_pid: i32) -> Result<OwnedFd> {
-    let container = pidfd::open(init_pid).map_err(step("open the other container"))?;
+pub fn shared_memory(container: BorrowedFd<'_>) -> Result<OwnedFd> {
     let (ours, theirs) = socket::pair().map_err(step("make a socket pair"))?;
     match clone(&Plan {
         flags: 0,
@@ -203,8 +220,12 @@ pub fn shared_memory(init_pid: i32) -> Result<OwnedFd> {
         Side::Child => {
             let copy = || {
                 nix::sys::prctl::set_dumpable(false)?;
-                setns(&container, CloneFlags::CLONE_NEWNS)?;
-                let tree = mount::clone_tree(AT_FDCWD, Path::new("/dev/shm"), false)?;
+                setns(container, CloneFlags::CLONE_NEWNS)?;
+                let root = Root::open(Path::new("/"))?;
+                let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+                // No link of the other container says what its memory is.
+                let shm = openat2(&root, Path::new("dev/shm"), flags, 0, Resolve::NoLinks)?;
+                let tree = mount::clone_tree(&shm, Path::new(""), false)?;
                 let fds: [BorrowedFd<'_>; 1] = [tree.as_fd()];
                 socket::send(&theirs, b"shm", &fds)
             };
@@ -212,9 +233,9 @@ pub fn shared_memory(init_pid: i32) -> Result<OwnedFd> {
         }
         Side::Parent { pidfd: child, .. } => {
             drop(theirs);
-            let got = socket::receive(&ours).map_err(step("share /dev/shm"))?;
+            let got = socket::receive(&ours).map_err(step("share /dev/shm"));
             let ended = pidfd::wait(&child).map_err(step("share /dev/shm"))?;
-            let tree = got.and_then(|(_, fds)| fds.into_iter().next());
+            let tree = got?.and_then(|(_, fds)| fds.into_iter().next());
             tree.ok_or_else(|| step("share /dev/shm")(nix::errno::Errno::from_raw(ended.code())))
         }
     }

@@ -25,7 +25,7 @@ use crate::sys::pidfd;
 const INPUT_SHARE: usize = 64 * 1024;
 
 /// Most bytes that wait for one attached client before the container's output is no longer read.
-const OUTPUT_LIMIT: usize = 1 << 20;
+const OUTPUT_LIMIT: usize = 256 * 1024;
 
 /// What a connection is for.
 #[derive(Debug)]

@@ -10,11 +10,8 @@ use nix::unistd::Pid;
 
 use super::Life;
 use crate::base::clock::Timestamp;
-use crate::engine::native::cdi::Moment;
 use crate::engine::native::cgroup::Cgroup;
-use crate::engine::native::logs::Stream;
 use crate::engine::native::records::LastRun;
-use crate::engine::native::runtime;
 use crate::engine::state::{Exit, State};
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::process;
@@ -46,25 +43,6 @@ impl Life {
             code,
             oom,
             at: Timestamp::now(),
-        }
-    }
-
-    /// Runs what devices want run after the container's end. That can't be undone: what goes wrong is in the log.
-    pub(super) fn run_last_hooks(&mut self, pid: i32) {
-        let Some(edits) = self.edits.take() else {
-            return;
-        };
-        let bundle = self.dir.bundle();
-        let told = runtime::hooks::Told {
-            spec: &self.spec,
-            bundle: &bundle,
-            pid,
-        };
-        if let Err(error) = runtime::hooks::run(&edits.hooks, &[Moment::Poststop], &told) {
-            let text = format!("hoist: {error}\n");
-            let _ = self
-                .log
-                .write(Stream::Err, text.as_bytes(), Timestamp::now());
         }
     }
 

@@ -9,15 +9,18 @@ mod stop;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::poll::PollFlags;
+
 use super::birth::{self, Connected};
 use super::health::{Kept, Watch};
 use super::ready::Runner;
 use super::restart::{Cause, Rules};
 use super::streams::Streams;
 use crate::base::clock::Timestamp;
-use crate::engine::native::cdi::Edits;
+use crate::engine::native::cdi::{self, Edits};
 use crate::engine::native::cgroup::Cgroup;
 use crate::engine::native::layout::{ContainerDir, Layout};
+use crate::engine::native::logs::forward::Forward;
 use crate::engine::native::logs::{LogWriter, Stream};
 use crate::engine::native::moment::Moment;
 use crate::engine::native::records::{self, Attempts, InitProcess, Record, Standing};
@@ -60,6 +63,8 @@ pub(super) struct Life {
     standing: Standing,
     streams: Streams,
     log: LogWriter,
+    /// Where log lines go besides.
+    forward: Option<Forward>,
     network: Option<Connected>,
     /// What its devices bring along, while it runs.
     edits: Option<Edits>,
@@ -77,6 +82,8 @@ pub(super) struct Life {
     restart_at: Option<Instant>,
     /// Ports published no more; whoever lets go of this waits for the kernel.
     withdrawn: Option<crate::engine::native::net::Withdrawn>,
+    /// Whether the last take-down has left something.
+    unclean: bool,
 }
 
 impl Life {
@@ -93,9 +100,11 @@ impl Life {
         let spec = record.spec;
         let standing = records::read(&dir.state())?.unwrap_or_else(|| Standing::created(&spec));
         let failed = |error| EngineError::failed("open the container's log and streams", error);
+        let log = LogWriter::open(&dir, &spec.log).map_err(failed)?;
         Ok(Self {
             streams: Streams::open(&dir, spec.stdio).map_err(failed)?,
-            log: LogWriter::open(dir.log(), spec.log.clone()).map_err(failed)?,
+            forward: Forward::new(&dir, &spec, &log),
+            log,
             rules: Rules::of(&spec),
             layout,
             dir,
@@ -113,6 +122,7 @@ impl Life {
             leave_down: false,
             restart_at: None,
             withdrawn: None,
+            unclean: false,
         })
     }
 
@@ -152,7 +162,8 @@ impl Life {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let stop = self.stopping.as_ref().and_then(Stopping::due);
         let probes = self.probe_deadlines().into_iter().flatten();
-        [stop, self.restart_at]
+        let sending = self.forward.as_ref().and_then(Forward::deadline);
+        [stop, self.restart_at, self.log.deadline(), sending]
             .into_iter()
             .flatten()
             .chain(probes)
@@ -163,11 +174,14 @@ impl Life {
         records::write(&self.dir.state(), &self.standing, Durability::Synced)
     }
 
-    /// Starts the container as the user asked for it: restarts are counted anew.
+    /// Starts the container as the user asked for it: restarts are counted anew, and who takes its log must be there.
     ///
     /// # Errors
     /// As [`Life::start_again`].
     pub(super) fn start(&mut self) -> Result<()> {
+        if let Some(forward) = &mut self.forward {
+            forward.connect(&self.standing.name)?;
+        }
         self.standing.restarts = 0;
         self.standing.attempts = Attempts::default();
         self.start_again()
@@ -324,22 +338,62 @@ impl Life {
         self.settle()
     }
 
-    /// Reads what the container has written; gives the bytes for attached clients.
-    pub(super) fn read(&mut self, stream: Stream) -> Vec<u8> {
-        let mut buffer = [0u8; 16 * 1024];
-        let mut all = Vec::new();
-        while let Some(length) = self.streams.read(stream, &mut buffer) {
-            let bytes = buffer.get(..length).unwrap_or_default();
-            // Before it is in the log: a line that is there counts.
-            self.feed_ready(usize::from(stream == Stream::Err), bytes);
-            // A full disk must not stop the container: its output is dropped, as the file tells.
-            let _ = self.log.write(stream, bytes, Timestamp::now());
-            all.extend_from_slice(bytes);
-            if all.len() >= 256 * 1024 {
-                break;
+    /// Takes a part of what the container has written into the log and gives it to `give`; whether there was any.
+    pub(super) fn read(&mut self, stream: Stream, give: &mut dyn FnMut(&[u8])) -> bool {
+        let awaits = usize::from(stream == Stream::Err);
+        let (seen, any);
+        if let Some(pipe) = self.streams.pipe(stream) {
+            let bytes = self.log.take(pipe, stream);
+            give(bytes);
+            let ready = self.ready.as_mut();
+            seen = ready.is_some_and(|ready| ready.feed(awaits, bytes));
+            any = !bytes.is_empty();
+        } else {
+            // The terminal of a container makes it wait, too; the log says when that was enough.
+            if stream == Stream::Err || self.log.is_held() && !self.log.gives_up() {
+                self.log.retry();
+                return false;
             }
+            let mut buffer = [0u8; 16 * 1024];
+            let Some(length) = self.streams.read_terminal(&mut buffer) else {
+                return false;
+            };
+            let bytes = buffer.get(..length).unwrap_or_default();
+            self.log.put(stream, bytes, Timestamp::now());
+            give(bytes);
+            let ready = self.ready.as_mut();
+            seen = ready.is_some_and(|ready| ready.feed(awaits, bytes));
+            any = true;
         }
-        all
+        if seen {
+            self.line_was_seen();
+        }
+        any
+    }
+    /// Writes beginnings of lines, since nothing more will come.
+    pub(super) fn flush_log(&mut self) {
+        self.log.flush(Timestamp::now());
+    }
+    /// Whether nothing should be read now, since it could not be kept.
+    pub(super) fn is_held(&self) -> bool {
+        self.log.is_held()
+    }
+    /// Looks after the log: what is compressed, and what is sent elsewhere.
+    pub(super) fn tend_log(&mut self) {
+        self.log.turn();
+        if let Some(forward) = &mut self.forward {
+            forward.pump(&mut self.log);
+        }
+    }
+    /// Whether log lines are still on their way to somebody who is there.
+    pub(super) fn is_sending(&self) -> bool {
+        self.forward
+            .as_ref()
+            .is_some_and(|f| f.is_connected() && !f.is_done(&self.log))
+    }
+    /// What sending log lines waits for.
+    pub(super) fn sending(&self) -> Option<(std::os::fd::BorrowedFd<'_>, PollFlags)> {
+        self.forward.as_ref()?.wants()
     }
 
     /// Looks whether the init or a probe has ended.
@@ -367,9 +421,9 @@ impl Life {
             // With the host's PID namespace its children outlive it.
             let _ = cgroup.kill();
         }
+        let process = self.standing.process.take();
         self.init = None;
         self.drop_probes();
-        let process = self.standing.process.take();
         self.run_last_hooks(process.map_or(0, |process| process.pid));
         self.standing.stopping = None;
         let cause = match renew {
@@ -392,13 +446,29 @@ impl Life {
         }
     }
 
+    /// Runs what devices want run after the container's end. That can't be undone: what goes wrong is in the log.
+    fn run_last_hooks(&mut self, pid: i32) {
+        let Some(edits) = self.edits.take() else {
+            return;
+        };
+        let bundle = self.dir.bundle();
+        let told = runtime::hooks::Told {
+            spec: &self.spec,
+            bundle: &bundle,
+            pid,
+        };
+        if let Err(error) = runtime::hooks::run(&edits.hooks, &[cdi::Moment::Poststop], &told) {
+            self.log.note(&error.to_string());
+        }
+    }
+
     /// Writes the standing that [`Life::reap`] has changed, after the last output was read.
     ///
     /// # Errors
     /// [`EngineError`].
     pub(super) fn settle(&mut self) -> Result<()> {
         if self.init.is_none() {
-            let _ = self.log.flush(Timestamp::now());
+            self.flush_log();
             self.streams.drop_master();
             if self.restart_at.is_none() {
                 self.take_down();
@@ -420,10 +490,8 @@ impl Life {
             turn = Turn::Changed;
             self.restart_at = None;
             if let Err(error) = self.start_again() {
-                let text = format!("hoist: cannot start the container again: {error}\n");
-                let _ = self
-                    .log
-                    .write(Stream::Err, text.as_bytes(), Timestamp::now());
+                self.log
+                    .note(&format!("cannot start the container again: {error}"));
                 let exit = Exit {
                     code: Some(128),
                     oom: false,
@@ -476,16 +544,23 @@ impl Life {
     /// it when that came into being but not into the record.
     pub(super) fn clear(&mut self) {
         self.cgroup = None;
-        super::clean_up(&self.layout, &self.spec);
+        self.unclean = super::clean_up(&self.layout, &self.spec).is_err();
+    }
+
+    /// Whether something of it is still in the kernel, so that what finds it again must stay.
+    pub(super) fn is_unclean(&self) -> bool {
+        self.unclean
     }
 
     /// Takes away what the container had in the kernel; goes on after a failure.
     fn take_down(&mut self) {
         self.network = None;
-        self.withdrawn = birth::disconnect(&self.layout, &self.spec);
-        if let Some(cgroup) = self.cgroup.take() {
-            let _ = cgroup.kill();
-            let _ = cgroup.remove();
-        }
+        let (withdrawn, network) = birth::disconnect(&self.layout, &self.spec);
+        self.withdrawn = withdrawn;
+        let cgroup = self.cgroup.take();
+        let cgroup = cgroup.map_or(Ok(()), |cgroup| {
+            cgroup.kill().and_then(|()| cgroup.remove())
+        });
+        self.unclean = network.and(cgroup).is_err();
     }
 }

@@ -307,18 +307,13 @@ impl Life {
         Ok(turn)
     }
 
-    /// Looks for the awaited log line in what the container has just written.
-    pub(super) fn feed_ready(&mut self, stream: usize, bytes: &[u8]) {
-        let now = Instant::now();
-        if let Some(ready) = &mut self.ready
-            && ready.feed(stream, bytes)
-        {
-            if let Some(watch) = &mut self.watch {
-                watch.hasten(Kind::Ready, now);
-            }
-            // The line may never come again: a successor must know of it.
-            let _ = self.write_health();
+    /// The awaited log line has come: the probe that looks for it is due now.
+    pub(super) fn line_was_seen(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.hasten(Kind::Ready, Instant::now());
         }
+        // The line may never come again: a successor must know of it.
+        let _ = self.write_health();
     }
 
     fn take_result(&mut self, kind: Kind, probe: Probe, began: Instant) -> Result<Turn> {
