@@ -313,7 +313,7 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::Failed`].
     fn stop(&self, id: &ContainerId, timeout: Option<Duration>) -> Result<()>;
-    /// Sends a signal to its process.
+    /// Sends a signal to its process; with KILL, returns when it has ended.
     ///
     /// # Errors
     /// [`EngineError::NotRunning`].

@@ -453,6 +453,7 @@ pub struct NamedDevices {
     /// Where the descriptions are; later directories win.
     pub dirs: Vec<PathBuf>,
 }
+
 /// A grace period that does not end.
 pub const FOREVER: Duration = Duration::MAX;
 

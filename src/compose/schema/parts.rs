@@ -242,7 +242,7 @@ shape! {
 shape! {
     /// A TCP port of the container.
     READY_TCP {
-        /// The port.
+        /// The container's port.
         "port": Natural,
     } requires "port"
 }

@@ -447,7 +447,16 @@ impl Engine for Native {
     }
 
     fn kill(&self, id: &ContainerId, signal: Signal) -> Result<()> {
-        Connection::open(&self.found(id)?)?.kill(signal)
+        let told = Connection::open(&self.found(id)?)?.kill(signal);
+        let lost = matches!(told, Err(EngineError::Failed { .. }));
+        if !lost || signal != Signal::KILL {
+            return told;
+        }
+        // Its supervisor died over it: if it is down, that is what was asked for.
+        match self.find(id)?.state().is_up() {
+            true => Connection::open(&self.found(id)?)?.kill(signal),
+            false => Ok(()),
+        }
     }
 
     fn remove(&self, id: &ContainerId, force: Force, anonymous: AnonymousVolumes) -> Result<()> {

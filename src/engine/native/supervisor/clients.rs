@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 
 use super::life::{Life, Turn};
 use super::wire::{self, Filled, Inbox, Reply, Request};
+use crate::base::scalar::Signal;
 use crate::engine::native::logs::Stream;
 use crate::engine::native::runtime::BirthStdio;
 use crate::engine::sandbox::frame;
@@ -280,6 +281,11 @@ impl Client {
             }
             Request::Kill(signal) => {
                 let outcome = life.signal(signal);
+                if signal == Signal::KILL && outcome.is_ok() {
+                    // As Docker: what is killed is down when the command says so.
+                    self.role = Role::Stopping;
+                    return outcome;
+                }
                 let turn = *outcome.as_ref().unwrap_or(&Turn::Same);
                 self.reply(outcome.map(drop));
                 return Ok(turn);
