@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let code = match words.get(1).and_then(|word| word.to_str()) {
         Some("__supervise") => own(native::supervisor::main, rest),
         Some("__pack") => own(native::pack_log, rest),
+        Some("__copy") => own(native::copy::main, rest),
         Some("__sandbox") => own(native::sandbox::main, rest),
         _ => {
             // A failure leaves the inherited state, with which everything still works.

@@ -10,7 +10,7 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::run::{Present, Run, tell};
-use super::{ApplyError, wait};
+use super::{ApplyError, report, wait};
 use crate::base::event::{Event, Kind, Status};
 use crate::base::name::{ContainerId, ServiceName};
 use crate::compose::model::RolloutOrder;
@@ -179,8 +179,9 @@ impl Run<'_> {
             drop(over);
             waited
         });
-        let fault =
-            |found: String| wait::with_log(self.context, &roll.who, id, ApplyError::new(found));
+        let fault = |found: String| {
+            report::of_failure(self.context, &roll.who, id, None, ApplyError::new(found))
+        };
         match waited {
             Err(error) if error.is_cancelled() && !self.waits.is_cancelled() => {
                 return Err(self.fault(roll, id).map_or(error, fault));

@@ -226,6 +226,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether the time that the user gave is over.
+    pub(super) fn is_expired(&self) -> bool {
+        self.expired.is_cancelled() && !self.context.cancel.is_cancelled()
+    }
+
     /// One error for the run: the first that is not only an end of waiting.
     fn verdict(&self, errors: Vec<ApplyError>, done: usize) -> Result<Outcome, ApplyError> {
         let (ended, mut real): (Vec<_>, Vec<_>) =
@@ -239,9 +244,9 @@ impl<'a> Run<'a> {
         }
         if self.expired.is_cancelled() {
             let limit = format_duration(self.plan.wait_timeout.unwrap_or_default());
-            return Err(ApplyError::new(format!(
-                "application not healthy after {limit}"
-            )));
+            let late = ended.into_iter().filter(|error| !error.notes().is_empty());
+            let error = ApplyError::new(format!("application not healthy after {limit}"));
+            return Err(error.with(late.map(|error| error.ending(false)).collect()));
         }
         match ended.into_iter().next() {
             Some(error) => Err(error),

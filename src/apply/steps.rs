@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::run::{Present, Run, tell};
-use super::{ApplyError, Context, images, provide, wait};
+use super::{ApplyError, Context, images, provide, report, wait};
 use crate::base::diag::Diagnostics;
 use crate::base::event::{Event, Kind, Status};
 use crate::base::name::ContainerId;
@@ -160,9 +160,10 @@ impl Run<'_> {
             _ => ("Removing", "Removed"),
         };
         self.told(Kind::Container, &who.name, words, None, || match action {
-            Action::Start { .. } => engine
-                .start(&id)
-                .map_err(|error| ApplyError::new(format!("container {}: {error}", who.name))),
+            Action::Start { .. } => engine.start(&id).map_err(|error| {
+                let error = ApplyError::new(format!("container {}: {error}", who.name));
+                report::of_failure(self.context, who, &id, None, error)
+            }),
             Action::Stop { timeout, .. } => Ok(engine.stop(&id, *timeout)?),
             Action::Kill { signal, .. } => {
                 engine.kill(&id, *signal)?;
@@ -454,6 +455,11 @@ impl Run<'_> {
             Ok(word) => {
                 self.tell(Kind::Container, &who.name, Status::Done(word), None);
                 Ok(())
+            }
+            Err(error) if error.is_cancelled() && self.is_expired() => {
+                let text = format!("container {} is not healthy yet", who.name);
+                let late = ApplyError::new(text);
+                Err(report::of_failure(self.context, who, &id, None, late).ending(true))
             }
             Err(error) if error.is_cancelled() => Err(error),
             Err(error) if !required => {

@@ -4,7 +4,7 @@
 //! containers and one thread a container. Imports: `base`, `engine`, `ui::logs`.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -25,6 +25,12 @@ const SELDOM: Duration = Duration::from_millis(600);
 
 /// How long a reader waits for a container that is silent: what happens wakes it.
 const SILENCE: Duration = Duration::from_secs(10);
+
+/// So many messages may wait: who reads logs faster than they are shown waits, too.
+pub const WAITING: usize = 1024;
+
+/// Text for standard output is written when so much has come together.
+const TOGETHER: usize = 32 * 1024;
 
 /// Something about one container.
 #[derive(Debug)]
@@ -152,13 +158,13 @@ impl Done {
 
 /// Follows all containers of a scope until `done`; the channel closes when everything has been told.
 pub fn follow(engine: Arc<dyn Engine>, scope: Scope, done: Done) -> Receiver<Message> {
-    let (sender, receiver) = channel();
+    let (sender, receiver) = sync_channel(WAITING);
     follow_into(engine, scope, done, sender);
     receiver
 }
 
 /// As [`follow`], into a channel that others use too.
-pub fn follow_into(engine: Arc<dyn Engine>, scope: Scope, done: Done, sender: Sender<Message>) {
+pub fn follow_into(engine: Arc<dyn Engine>, scope: Scope, done: Done, sender: SyncSender<Message>) {
     thread::spawn(move || discover(&engine, &scope, &done, &sender));
 }
 
@@ -167,7 +173,7 @@ pub struct HookLines {
     /// Takes the other events.
     pub beside: Arc<dyn EventSink>,
     /// Takes the lines.
-    pub lines: Sender<Message>,
+    pub lines: SyncSender<Message>,
 }
 
 impl std::fmt::Debug for HookLines {
@@ -195,7 +201,7 @@ impl EventSink for HookLines {
 }
 
 /// Starts a reader for each container that appears.
-fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Done, sender: &Sender<Message>) {
+fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Done, sender: &SyncSender<Message>) {
     let mut known: BTreeSet<ContainerId> = BTreeSet::new();
     let (mut first, mut pause) = (true, LOOK);
     loop {
@@ -263,7 +269,7 @@ impl Reader {
         }
     }
 
-    fn run(mut self, engine: &dyn Engine, sender: &Sender<Message>) {
+    fn run(mut self, engine: &dyn Engine, sender: &SyncSender<Message>) {
         // A channel that nobody reads any more means that the command ends.
         let _ = self.stream(engine, sender);
         let _ = sender.send(Message::Gone { name: self.name });
@@ -271,7 +277,7 @@ impl Reader {
 
     /// Reads until there is nothing more to wait for. A container that has ended may be started again, and its
     /// lines go on behind the last one then.
-    fn stream(&mut self, engine: &dyn Engine, sender: &Sender<Message>) -> Result<(), ()> {
+    fn stream(&mut self, engine: &dyn Engine, sender: &SyncSender<Message>) -> Result<(), ()> {
         let mut stream = match engine.logs(&self.id, &self.query) {
             Ok(stream) => stream,
             Err(EngineError::NotFound { .. }) => return Ok(()),
@@ -322,7 +328,7 @@ impl Reader {
     }
 
     /// Tells of an end that was not told yet; `false` when the container is gone.
-    fn look(&mut self, engine: &dyn Engine, sender: &Sender<Message>) -> Result<bool, ()> {
+    fn look(&mut self, engine: &dyn Engine, sender: &SyncSender<Message>) -> Result<bool, ()> {
         let Ok(container) = engine.container(&self.id) else {
             return Ok(false);
         };
@@ -340,7 +346,7 @@ impl Reader {
         Ok(true)
     }
 
-    fn send(&self, sender: &Sender<Message>, message: Message) -> Result<(), ()> {
+    fn send(&self, sender: &SyncSender<Message>, message: Message) -> Result<(), ()> {
         sender.send(message).map_err(drop)
     }
 }
@@ -351,6 +357,8 @@ pub struct Printer {
     lines: Lines,
     progress: Option<Arc<Progress>>,
     exits: bool,
+    /// Text for standard output that is not written yet.
+    held: Vec<u8>,
 }
 
 impl Printer {
@@ -360,6 +368,7 @@ impl Printer {
             lines,
             progress,
             exits,
+            held: Vec::new(),
         }
     }
     /// From now on lines are written above this display.
@@ -375,6 +384,14 @@ impl Printer {
     /// # Errors
     /// When standard output is closed.
     pub fn print(&mut self, message: &Message) -> std::io::Result<()> {
+        self.show(message)?;
+        self.flush()
+    }
+    /// Writes one message, at the latest with [`Printer::flush`].
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn show(&mut self, message: &Message) -> std::io::Result<()> {
         match message {
             Message::Line { name, record } => {
                 let text = self
@@ -399,14 +416,35 @@ impl Printer {
     /// # Errors
     /// When standard output is closed.
     pub fn say(&mut self, text: &str) -> std::io::Result<()> {
-        self.put(false, format!("{text}\n").as_bytes())
+        self.put(false, format!("{text}\n").as_bytes())?;
+        self.flush()
+    }
+    /// Writes what is still held.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn flush(&mut self) -> std::io::Result<()> {
+        let text = std::mem::take(&mut self.held);
+        self.write(false, &text)
     }
     fn rest(&mut self, name: &str) -> std::io::Result<()> {
         let (out, err) = self.lines.flush(name);
         self.put(false, &out)?;
         self.put(true, &err)
     }
-    fn put(&self, stderr: bool, text: &[u8]) -> std::io::Result<()> {
+    fn put(&mut self, stderr: bool, text: &[u8]) -> std::io::Result<()> {
+        if stderr {
+            // Each stream in its order, and one behind the other as they came.
+            self.flush()?;
+            return self.write(true, text);
+        }
+        self.held.extend_from_slice(text);
+        if self.held.len() < TOGETHER {
+            return Ok(());
+        }
+        self.flush()
+    }
+    fn write(&self, stderr: bool, text: &[u8]) -> std::io::Result<()> {
         if text.is_empty() {
             return Ok(());
         }

@@ -11,9 +11,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::base::device::DeviceName;
+use crate::base::line::LinePattern;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
-pub use crate::base::term::{Propagation, Protocol, RestartPolicy};
+pub use crate::base::term::{OnUnhealthy, Propagation, Protocol, RestartPace, RestartPolicy};
 use crate::image::digest::Digest;
 
 /// Labels, sorted by key.
@@ -79,12 +80,21 @@ pub struct ContainerSpec {
     pub oom_score_adj: Option<i32>,
     /// When it is started again.
     pub restart: RestartPolicy,
+    /// How restarts follow each other.
+    #[serde(default)]
+    pub restart_pace: RestartPace,
     /// The signal `stop` sends first.
     pub stop_signal: Signal,
-    /// How long `stop` waits before it kills.
+    /// How long `stop` waits before it kills; [`FOREVER`] never does.
     pub stop_grace: Duration,
     /// The probe, if any.
     pub healthcheck: Option<Healthcheck>,
+    /// The probe that needs nothing in the image, if any.
+    #[serde(default)]
+    pub ready: Option<Ready>,
+    /// What happens when a probe says unhealthy.
+    #[serde(default)]
+    pub on_unhealthy: OnUnhealthy,
     /// How its output is kept.
     pub log: LogConfig,
     /// Small files put into the container (configs and secrets), read-only.
@@ -443,12 +453,22 @@ pub struct NamedDevices {
     /// Where the descriptions are; later directories win.
     pub dirs: Vec<PathBuf>,
 }
+/// A grace period that does not end.
+pub const FOREVER: Duration = Duration::MAX;
 
 /// A probe that runs inside a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Healthcheck {
     /// What runs: `CMD-SHELL` is resolved to the image's shell already.
     pub command: Vec<String>,
+    /// When it runs, and what its failures mean.
+    #[serde(flatten)]
+    pub timing: Timing,
+}
+
+/// When a probe runs, and what its failures mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
     /// Time between the end of a probe and the next.
     pub interval: Duration,
     /// A probe that takes longer has failed.
@@ -459,6 +479,32 @@ pub struct Healthcheck {
     pub start_period: Duration,
     /// Time between probes during the start period.
     pub start_interval: Duration,
+}
+
+/// A probe that hoist makes itself, in the container's network or in its output; all parts that are there must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// An HTTP server answers well.
+    pub http: Option<HttpProbe>,
+    /// A TCP port takes connections.
+    pub tcp: Option<u16>,
+    /// A line was written since the start.
+    pub log: Option<LinePattern>,
+    /// When it is looked, and what failures mean.
+    pub timing: Timing,
+}
+
+/// A request to a container's own HTTP server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpProbe {
+    /// Its port.
+    pub port: u16,
+    /// Path and query, from the first `/`.
+    pub path: String,
+    /// The one good status; 200 to 399 when `None`.
+    pub status: Option<u16>,
+    /// Further header lines: name and value.
+    pub headers: Vec<(String, String)>,
 }
 
 /// How a container's output is kept, and where else it goes.

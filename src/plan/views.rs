@@ -489,7 +489,8 @@ pub fn kill(
     };
     for container in chosen(world, &policy.services) {
         let named = !policy.services.is_empty() || policy.orphans || !orphan(container);
-        if container.state.is_up() && named {
+        // One that waits to be started again counts as running, as for Compose.
+        if runs(container) && named {
             let action = Action::Kill {
                 who: who(container),
                 signal: policy.signal,

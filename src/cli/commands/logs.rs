@@ -80,12 +80,20 @@ fn go_on(engine: &Arc<dyn Engine>, scope: Scope, printer: &mut Printer) -> Outco
     let messages = follow(Arc::clone(engine), scope.clone(), done.clone());
     let mut pause = LOOK;
     loop {
-        match messages.recv_timeout(pause) {
+        // What is there is written together; nothing is held while nothing comes.
+        let next = match messages.try_recv() {
+            Ok(message) => Ok(message),
+            Err(_) => {
+                printer.flush()?;
+                messages.recv_timeout(pause)
+            }
+        };
+        match next {
             Ok(message) => {
                 if !matches!(message, Message::Line { .. }) {
                     pause = LOOK;
                 }
-                printer.print(&message)?;
+                printer.show(&message)?;
             }
             Err(RecvTimeoutError::Timeout) => {
                 // An end is told; this is for what happens unseen.
@@ -167,14 +175,15 @@ fn past(
             .min_by_key(|source| source.next.as_ref().map(|record| record.time));
         let Some(source) = earliest else { break };
         if let Some(record) = source.advance()? {
-            printer.print(&Message::Line {
+            printer.show(&Message::Line {
                 name: source.name.clone(),
                 record,
             })?;
         }
     }
     for source in sources {
-        printer.print(&Message::Gone { name: source.name })?;
+        printer.show(&Message::Gone { name: source.name })?;
     }
+    printer.flush()?;
     Ok(())
 }

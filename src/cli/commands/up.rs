@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::base::scalar::Signal;
 use crate::cli::app::{App, Deps, Work};
 use crate::cli::args::UpArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::follow::{Done, HookLines, Message, Printer, Scope, follow_into};
+use crate::cli::follow::{Done, HookLines, Message, Printer, Scope, WAITING, follow_into};
 use crate::cli::interrupts::ends;
 use crate::cli::parse;
 use crate::compose::model::{Project, Service};
@@ -120,7 +120,7 @@ fn shown_names(project: &Project, services: &BTreeSet<String>) -> Vec<String> {
 }
 
 /// The same context, with what hooks print among the containers' lines.
-fn with_hooks(context: &Context, lines: &Sender<Message>) -> Context {
+fn with_hooks(context: &Context, lines: &SyncSender<Message>) -> Context {
     context.telling(Arc::new(HookLines {
         beside: Arc::clone(&context.events),
         lines: lines.clone(),
@@ -169,7 +169,7 @@ impl Attached<'_> {
             },
             after: begun,
         };
-        let (sender, messages) = channel();
+        let (sender, messages) = sync_channel(WAITING);
         let lines = sender.clone();
         let engine = Arc::clone(&self.work.context.engine);
         follow_into(engine, scope, done.clone(), sender);
@@ -229,7 +229,7 @@ impl Attached<'_> {
     fn carry(
         &self,
         plan: &Plan,
-        (messages, lines): (&Receiver<Message>, &Sender<Message>),
+        (messages, lines): (&Receiver<Message>, &SyncSender<Message>),
         printer: &mut Printer,
         ended: &mut Option<Reason>,
     ) -> Result<(), Failure> {
@@ -329,7 +329,7 @@ impl Attached<'_> {
     fn stop(
         &self,
         reason: &Reason,
-        (messages, lines): (&Receiver<Message>, &Sender<Message>),
+        (messages, lines): (&Receiver<Message>, &SyncSender<Message>),
         printer: &mut Printer,
         interrupts: &Arc<AtomicU32>,
     ) -> Outcome {

@@ -2,6 +2,8 @@
 //!
 //! In: a canonical service. Out: [`Service`]. Imports: `base`, `model`, `tree`.
 
+use std::time::Duration;
+
 use indexmap::IndexMap;
 
 use super::build::hosts;
@@ -36,6 +38,8 @@ impl Binder<'_, '_> {
         };
         let environment = node.get("environment").and_then(Node::entries);
         let signal = "a signal; write SIGTERM or a number";
+        let (restart, restart_pace) = self.restart(node);
+        let own = self.own(node);
         Service {
             name: ServiceName::from(name),
             span: node.key,
@@ -72,13 +76,16 @@ impl Binder<'_, '_> {
                 node.get("attach").map(|n| &n.value),
                 Some(Value::Bool(false))
             ),
-            restart: self.restart(node),
+            restart,
+            restart_pace,
             stop_signal: self.parse(node, "stop_signal", signal, Signal::parse),
-            stop_grace_period: duration(node, "stop_grace_period"),
+            stop_grace_period: grace(node),
             depends_on: self.depends_on(node),
             healthcheck: self.healthcheck(node),
             logging: self.logging(node),
-            trust_host_ca: self.trust_host_ca(node),
+            trust_host_ca: own.trust_host_ca,
+            ready: own.ready,
+            on_unhealthy: own.on_unhealthy,
             ..Service::default()
         }
     }
@@ -212,6 +219,15 @@ impl Binder<'_, '_> {
             self.fault(node, format!("`{text}` is not an IP address"));
         }
         parsed
+    }
+}
+
+/// A grace period below zero does not end, as Docker has it.
+fn grace(node: &Node) -> Option<Duration> {
+    let text = node.text_of("stop_grace_period")?;
+    match text.starts_with('-') {
+        true => Some(Duration::MAX),
+        false => duration(node, "stop_grace_period"),
     }
 }
 

@@ -6,9 +6,13 @@
 
 pub mod cdi;
 pub mod cgroup;
+pub mod copy;
 pub mod dns;
+mod dossier;
+pub mod host;
 mod layout;
 mod logs;
+mod moment;
 pub mod net;
 mod records;
 pub mod runtime;
@@ -26,12 +30,13 @@ use std::time::Duration;
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::engine::files::Files;
 use crate::engine::host::Offers;
 use crate::engine::spec::{
     ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
 };
 use crate::engine::state::{
-    DeviceCatalog, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
+    DeviceCatalog, Dossier, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
     ObservedVolume, State,
 };
 use crate::engine::{
@@ -406,8 +411,7 @@ impl Engine for Native {
         // The name comes last: it is anybody's as long as no container of that id is there.
         records::reserve_name(&self.layout, &spec.name, &spec.project, &spec.id).inspect_err(|_| {
             let _ = fs::remove_tree(&dir.data);
-            let _ = std::fs::remove_dir(self.layout.containers(&spec.project));
-            let _ = std::fs::remove_dir(self.layout.projects().join(spec.project.as_str()));
+            self.leave(&spec.project);
         })
     }
 
@@ -531,6 +535,17 @@ impl Engine for Native {
         supervisor::exec_in(&found, spec, &io)
     }
 
+    fn files(&self, id: &ContainerId, cancel: &Cancel) -> Result<Box<dyn Files>> {
+        let found = self.found(id)?;
+        let session = copy::Session::open(
+            &self.layout,
+            &found.record.spec,
+            &found.standing.name,
+            cancel,
+        )?;
+        Ok(Box::new(session))
+    }
+
     fn attach(&self, id: &ContainerId) -> Result<AttachSession> {
         let socket = Connection::attach(&self.layout, &self.found(id)?)?;
         Ok(AttachSession { socket })
@@ -552,6 +567,21 @@ impl Engine for Native {
         Ok(Box::new(log))
     }
 
+    fn dossier(&self, id: &ContainerId, failure: &str) -> Result<Dossier> {
+        let query = LogQuery {
+            tail: Some(DOSSIER_LINES),
+            ..LogQuery::default()
+        };
+        let mut lines = Vec::new();
+        // A log that can't be read is one fact less.
+        if let Ok(mut log) = self.logs(id, &query) {
+            while let Ok(Some(record)) = log.next(DOSSIER_PATIENCE) {
+                lines.push(String::from_utf8_lossy(&record.line).trim_end().to_owned());
+            }
+        }
+        dossier::write(&self.layout, &self.find(id)?, failure, &lines)
+    }
+
     fn lock(
         &self,
         project: &ProjectName,
@@ -571,6 +601,12 @@ impl Engine for Native {
     }
 }
 
+/// Log lines in a dossier.
+const DOSSIER_LINES: usize = 100;
+
+/// How long the next of them may take: all are there already.
+const DOSSIER_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How often a stop is asked for when supervisors die over it.
 const STOP_TRIES: u32 = 1000;
 
@@ -582,14 +618,17 @@ const LOOK_FOR_CANCEL: Duration = Duration::from_millis(100);
 
 fn verdict(found: &Found, until: Until) -> Option<Waited> {
     let exited = |exit: Exit| Some(Waited::Exited(exit));
+    let process = found.standing.process.as_ref();
+    let age = || process.map_or(Duration::ZERO, records::InitProcess::age);
     match (found.standing.state, until) {
         // Only the supervisor's own word counts: it is alive here.
         (State::Exited { exit }, _) => exited(exit),
         (State::Removing, _) => Some(Waited::Gone),
-        (State::Running { since }, Until::Healthy | Until::Steady(_)) => {
+        (State::Running { .. }, Until::Healthy | Until::Steady(_)) => {
             match found.observed().health {
                 None => match until {
-                    Until::Steady(long) if since.until(Timestamp::now()) < long => None,
+                    // By the clock that nobody sets: the wall clock may have gone back since the start.
+                    Until::Steady(long) if age() < long => None,
                     _ => Some(Waited::Reached),
                 },
                 Some(health) => match health.status {
@@ -614,10 +653,17 @@ impl Native {
                 })?;
             }
         }
-        // Gone with the last container.
-        let _ = std::fs::remove_dir(&containers);
-        let _ = std::fs::remove_dir(self.layout.projects().join(project.as_str()));
+        self.leave(project);
         Ok(())
+    }
+
+    /// Takes the project's directory away after its last container; another command may be making one just now.
+    fn leave(&self, project: &ProjectName) {
+        let containers = self.layout.containers(project);
+        if std::fs::remove_dir(&containers).is_ok() || !containers.exists() {
+            let _ = fs::remove_tree(&self.layout.dossiers(project));
+            let _ = std::fs::remove_dir(self.layout.projects().join(project.as_str()));
+        }
     }
 
     /// Waits for stops that a killed command began: their containers run still, but must not be counted on.
@@ -658,9 +704,7 @@ impl Native {
         let doomed = self.layout.hidden(&spec.project, &spec.id);
         std::fs::rename(&found.dir.data, &doomed).map_err(failed)?;
         fs::remove_tree(&doomed).map_err(failed)?;
-        // Gone with the last container; another command may be making one just now.
-        let _ = std::fs::remove_dir(self.layout.containers(&spec.project));
-        let _ = std::fs::remove_dir(self.layout.projects().join(spec.project.as_str()));
+        self.leave(&spec.project);
         if anonymous == AnonymousVolumes::Remove {
             for (name, anonymous) in found.observed().volumes {
                 if anonymous {

@@ -142,6 +142,8 @@ impl Desired {
         devices::refusals(service, found);
         let named_devices = devices::named(service, &self.facts, &process.env, found);
         let image = replica.image;
+        // A container of `run` does one thing.
+        let lasting = replica.slug.is_none();
         let name = self
             .images
             .get(&service.name)
@@ -199,17 +201,16 @@ impl Desired {
                 .map(|(k, v)| (k.clone(), (limit(v.0), limit(v.1))))
                 .collect(),
             oom_score_adj: service.oom_score_adj,
-            restart: if replica.slug.is_some() {
-                Default::default()
-            } else {
-                service.restart
-            },
+            restart: lasting.then_some(service.restart).unwrap_or_default(),
+            restart_pace: service.restart_pace,
             stop_signal: service
                 .stop_signal
                 .or_else(|| image.run.stop_signal.as_deref().and_then(Signal::parse))
                 .unwrap_or(Signal::TERM),
             stop_grace: service.stop_grace_period.unwrap_or(STOP_GRACE),
             healthcheck: health::healthcheck(service, &image.run),
+            ready: health::ready(service),
+            on_unhealthy: lasting.then_some(service.on_unhealthy).unwrap_or_default(),
             log,
             files,
         }

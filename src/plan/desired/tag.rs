@@ -19,8 +19,11 @@ pub(super) struct About<'a> {
 /// Length of a short image id: Docker counts `sha256:` in.
 const SHORT: usize = 12;
 
+/// How to get a field.
+type Get = fn(&About<'_>) -> String;
+
 /// Fields and how to get them.
-pub(super) const KNOWN: [(&str, fn(&About<'_>) -> String); 8] = [
+pub(super) const KNOWN: [(&str, Get); 8] = [
     ("ID", |about| about.id.short().to_owned()),
     ("FullID", |about| about.id.to_string()),
     ("Name", |about| about.name.to_owned()),

@@ -171,6 +171,9 @@ impl Draft<'_> {
         let known = image
             .filter(|i| i.fetch.is_none())
             .and_then(|i| i.here.as_ref());
+        if other.ready.is_some() {
+            return;
+        }
         let own = other.healthcheck.as_ref();
         let off = own.is_some_and(|h| {
             h.disable

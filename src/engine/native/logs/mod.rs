@@ -11,6 +11,7 @@ pub(super) mod forward;
 mod pack;
 mod reader;
 mod spool;
+mod tail;
 mod writer;
 
 pub(super) use reader::FileLog;

@@ -280,7 +280,9 @@ impl Client {
             }
             Request::Kill(signal) => {
                 let outcome = life.signal(signal);
-                self.reply(outcome);
+                let turn = *outcome.as_ref().unwrap_or(&Turn::Same);
+                self.reply(outcome.map(drop));
+                return Ok(turn);
             }
             Request::Exec(spec) => self.exec(&spec, life),
             Request::ExecSignal(signal) => {

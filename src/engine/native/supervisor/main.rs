@@ -28,6 +28,9 @@ pub(super) const READY_FD: i32 = 3;
 /// How long attached clients have to read the last output after the container's end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// How long the last output waits for a disk that is full.
+const LAST_TRY: Duration = Duration::from_secs(2);
+
 /// Reads of one stream in one turn.
 const READS: usize = 4;
 
@@ -274,6 +277,9 @@ impl Supervisor {
                 .into_iter()
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
         );
+        if let Some((fd, wanted)) = self.life.ready_socket() {
+            fds.push(PollFd::new(fd, wanted));
+        }
         let sockets = self.clients.sockets(self.life.streams_ref().is_full());
         fds.extend(sockets.map(|(fd, wanted)| PollFd::new(fd, wanted)));
         fds.extend(
@@ -301,6 +307,12 @@ impl Supervisor {
 
     /// The container is down for good: last words, then everything in the run directory goes.
     fn end(mut self) -> i32 {
+        let deadline = Instant::now() + LAST_TRY;
+        while self.life.is_held() && Instant::now() < deadline {
+            let _ = poll(&mut [], 100u16);
+            self.read_output(true);
+            self.life.flush_log();
+        }
         let code = self.life.exit().map_or(0, |exit| exit.code());
         let _ = crate::sys::fs::remove_tree(&self.run_dir);
         self.clients.finish(code);

@@ -11,9 +11,8 @@ pub(super) struct Form {
     common: Vec<u8>,
     id: String,
     name: String,
-    /// Of each stream: number of the long line whose parts come, and of the next part.
-    long: [Option<(u64, u32)>; 2],
-    count: u64,
+    /// Of each stream: the long line whose parts come, and the number of the next part.
+    long: [Option<(String, u32)>; 2],
 }
 
 impl Form {
@@ -35,8 +34,7 @@ impl Form {
             common,
             id,
             name: spec.name.clone(),
-            long: [None; 2],
-            count: 0,
+            long: [None, None],
         }
     }
 
@@ -58,12 +56,9 @@ impl Form {
         if line.is_some() && long.is_none() {
             return;
         }
-        let (number, part) = *long.get_or_insert_with(|| {
-            self.count += 1;
-            (self.count, 1)
-        });
-        *long = line.is_none().then_some((number, part + 1));
-        let id = format!("{}-{}-{number}", self.id, record.time.0);
+        let stream = u8::from(record.stderr);
+        let new = || (format!("{}-{}-{stream}", self.id, record.time.0), 1);
+        let (id, part) = long.take().unwrap_or_else(new);
         field(out, "CONTAINER_PARTIAL_ID", id.as_bytes());
         field(
             out,
@@ -77,6 +72,7 @@ impl Form {
         );
         if line.is_none() {
             field(out, "CONTAINER_PARTIAL_MESSAGE", b"true");
+            *long = Some((id, part + 1));
         }
     }
 }
