@@ -10,6 +10,7 @@ mod attacks;
 mod bad_input;
 mod effects;
 mod engine;
+mod faults;
 mod fuzz;
 mod harness;
 mod images;
@@ -68,6 +69,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::provided::CASES,
         engine::process::CASES,
         engine::supervisor::CASES,
+        faults::kill::CASES,
+        faults::errors::CASES,
         attacks::binary::CASES,
         attacks::calls::CASES,
         attacks::copy::CASES,

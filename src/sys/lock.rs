@@ -1,21 +1,25 @@
 //! Locks on files.
 //!
-//! Order, everywhere: project lock, then store lock, then network lock. A lock that is held may only be
-//! followed by one further to the right. The lock of `image::kept` is waited for by nobody who holds another.
+//! Order, everywhere: project lock, then a volume's, then all volumes', then store lock, then network lock. A lock that
+//! is held may only be followed by one further to the right. The lock of `image::kept` is waited for by nobody who holds another.
 //! Imports: nothing of ours. Source: flock(2).
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-
 /// A lock that is held; dropping it lets go. The kernel lets go too when the process dies.
 #[derive(Debug)]
 pub struct Lock {
-    held: Flock<File>,
+    held: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing lets go as well, but not while a process that is just being started has the descriptor, too.
+        let _ = self.held.unlock();
+    }
 }
 
 /// Whether others may hold the lock at the same time.
@@ -43,16 +47,16 @@ impl Lock {
     /// # Errors
     /// The system's.
     pub fn acquire(path: &Path, hold: Hold) -> io::Result<Self> {
-        let arg = match hold {
-            Hold::Exclusive => FlockArg::LockExclusive,
-            Hold::Shared => FlockArg::LockShared,
-        };
-        let mut file = open(path)?;
+        let held = open(path)?;
         loop {
-            match Flock::lock(file, arg) {
-                Ok(held) => return Ok(Self { held }),
-                Err((back, Errno::EINTR)) => file = back,
-                Err((_, errno)) => return Err(errno.into()),
+            let locked = match hold {
+                Hold::Exclusive => held.lock(),
+                Hold::Shared => held.lock_shared(),
+            };
+            match locked {
+                Ok(()) => return Ok(Self { held }),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }
@@ -75,10 +79,10 @@ impl Lock {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             other => other?,
         };
-        match Flock::lock(file, FlockArg::LockSharedNonblock) {
-            Ok(_) => Ok(false),
-            Err((_, Errno::EWOULDBLOCK)) => Ok(true),
-            Err((_, errno)) => Err(errno.into()),
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
     /// Takes the lock if nobody holds it; `None` if somebody does.
@@ -86,14 +90,15 @@ impl Lock {
     /// # Errors
     /// The system's.
     pub fn try_acquire(path: &Path, hold: Hold) -> io::Result<Option<Self>> {
-        let arg = match hold {
-            Hold::Exclusive => FlockArg::LockExclusiveNonblock,
-            Hold::Shared => FlockArg::LockSharedNonblock,
+        let held = open(path)?;
+        let locked = match hold {
+            Hold::Exclusive => held.try_lock(),
+            Hold::Shared => held.try_lock_shared(),
         };
-        match Flock::lock(open(path)?, arg) {
-            Ok(held) => Ok(Some(Self { held })),
-            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(errno.into()),
+        match locked {
+            Ok(()) => Ok(Some(Self { held })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 }

@@ -47,6 +47,16 @@ pub fn start_time(pid: i32) -> io::Result<u64> {
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
+/// The caller's children, as long as it has one thread; none where the kernel does not tell.
+///
+/// Source: proc_tid_children(5).
+pub fn children() -> Vec<i32> {
+    let text = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    text.split_ascii_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
+}
+
 /// The status, as wait4(2) gives it, of a process that has ended and that nobody has waited for yet; `None` for
 /// every other one.
 ///

@@ -135,6 +135,15 @@ pub fn force(root: &Path, names: &Names) {
     for link in &names.links {
         drop(Command::new("ip").args(["link", "delete", link]).output());
     }
+    for line in tables(names) {
+        let words = line.split_whitespace().skip(1);
+        drop(
+            Command::new("nft")
+                .args(["delete", "table"])
+                .args(words)
+                .output(),
+        );
+    }
 }
 
 fn mounts(root: &Path) -> Vec<String> {

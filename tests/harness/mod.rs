@@ -43,6 +43,8 @@ pub enum Need {
     Program(&'static str),
     /// A kernel with AppArmor on, and the program that loads profiles.
     AppArmor,
+    /// To follow the system calls of other processes, on the one kind of processor whose registers the harness knows.
+    Tracing,
     /// The guest with cgroup v2 beside the repository.
     Guest,
     /// The schema of the Compose Specification beside the repository.
@@ -66,6 +68,8 @@ impl Need {
                     .is_ok_and(|text| text.starts_with(b"Y"));
                 (!on || program("apparmor_parser").is_none()).then(|| "needs AppArmor".into())
             }
+            Self::Tracing => (!cfg!(target_arch = "x86_64"))
+                .then(|| "follows system calls on x86-64 only".into()),
             Self::Guest => absent(guest()),
             Self::Specification => absent(specification()),
         }

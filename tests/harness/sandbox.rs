@@ -332,6 +332,31 @@ impl Sandbox {
         })
     }
 
+    /// What is there of the project's in the kernel, once what was just ended is gone.
+    pub fn leftovers(&self) -> Vec<String> {
+        let names = self.names.borrow();
+        let end = std::time::Instant::now() + Duration::from_secs(2);
+        loop {
+            let left = leftovers::find(&self.root, &names);
+            if left.is_empty() || std::time::Instant::now() > end {
+                return left;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    /// The processes that watch over containers of this sandbox.
+    pub fn supervisors(&self) -> Vec<i32> {
+        let root = self.root.to_string_lossy().into_owned();
+        let lines = children(Path::new("/proc")).into_iter().filter_map(|dir| {
+            let pid: i32 = dir.file_name()?.to_str()?.parse().ok()?;
+            let line = std::fs::read(dir.join("cmdline")).ok()?;
+            Some((pid, String::from_utf8_lossy(&line).into_owned()))
+        });
+        lines
+            .filter(|(_, line)| line.contains("__supervise") && line.contains(&root))
+            .map(|(pid, _)| pid)
+            .collect()
+    }
     /// Takes everything down and tells what is left.
     pub fn sweep(&self) -> Vec<String> {
         self.notice();
@@ -370,7 +395,9 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        let left = self.sweep();
+        // A panic on top of another would end the whole program.
+        let left = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.sweep()));
+        let left = left.unwrap_or_else(|_| vec!["a teardown that failed".to_owned()]);
         if left.is_empty() && std::env::var_os("HOIST_TEST_KEEP").is_none() {
             // Left for a look when it fails.
             let _ = std::fs::remove_dir_all(&self.root);

@@ -3,8 +3,8 @@
 //! ```text
 //! <data>/projects/<project>/containers/<id>/   record.json state.json upper/ work/ log/
 //! <data>/projects/<project>/dossiers/          (owner: `dossier`)
-//! <data>/names/<container name>                text: <project>/<id>
-//! <data>/volumes/<name>/                       volume.json _data/
+//! <data>/names/<container name>                link: <project>/<id>
+//! <data>/volumes/<name>/                       volume.json _data/ filling
 //! <data>/networks/<name>/                      (owner: `net`)
 //! <run>/locks/<project>.lock                   held by a command while it changes the project
 //! <run>/containers/<id>/                       lock sock stdin stdout stderr spool0 spool1 netns live.json health.json etc/
@@ -17,6 +17,9 @@ use std::path::PathBuf;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::Roots;
 use crate::image::digest::Digest;
+
+/// End of the name of a container's directory that is removed without its anonymous volumes.
+pub(super) const GONE: &str = ".gone";
 
 /// Paths below the two roots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,32 +52,45 @@ impl Layout {
     pub(super) fn container(&self, project: &ProjectName, id: &ContainerId) -> ContainerDir {
         ContainerDir {
             data: self.containers(project).join(id.as_str()),
-            run: self.roots.run.join("containers").join(id.as_str()),
+            run: self.run(id),
         }
     }
-    /// `<data>/projects/<project>/containers/.<id>`: while it is made or removed.
+    /// `<data>/projects/<project>/containers/.<id>`: while it is made, or removed with its anonymous volumes.
     pub(super) fn hidden(&self, project: &ProjectName, id: &ContainerId) -> PathBuf {
         self.containers(project).join(format!(".{id}"))
     }
+    /// `<data>/projects/<project>/containers/.<id>.gone`: while it is removed; its anonymous volumes stay. Every other
+    /// hidden directory goes with them.
+    pub(super) fn doomed(&self, project: &ProjectName, id: &ContainerId) -> PathBuf {
+        self.containers(project).join(format!(".{id}{GONE}"))
+    }
+    /// `<run>/containers`.
+    pub(super) fn runs(&self) -> PathBuf {
+        self.roots.run.join("containers")
+    }
+    /// `<run>/containers/<id>`, whoever's project it is.
+    pub(super) fn run(&self, id: &ContainerId) -> PathBuf {
+        self.runs().join(id.as_str())
+    }
     /// `<run>/containers/<id>/netns`, whoever's project it is.
     pub(super) fn netns(&self, id: &ContainerId) -> PathBuf {
-        self.roots
-            .run
-            .join("containers")
-            .join(id.as_str())
-            .join("netns")
+        self.run(id).join("netns")
     }
     /// `<run>/containers/<id>/etc`, whoever's project it is.
     pub(super) fn etc(&self, id: &ContainerId) -> PathBuf {
-        self.roots
-            .run
-            .join("containers")
-            .join(id.as_str())
-            .join("etc")
+        self.run(id).join("etc")
+    }
+    /// `<data>/names`.
+    pub(super) fn names(&self) -> PathBuf {
+        self.roots.data.join("names")
     }
     /// `<data>/names/<name>`: who has a container name.
     pub(super) fn name(&self, name: &str) -> PathBuf {
-        self.roots.data.join("names").join(name)
+        self.names().join(name)
+    }
+    /// `<run>/locks`.
+    pub(super) fn locks(&self) -> PathBuf {
+        self.roots.run.join("locks")
     }
     /// `<data>/volumes`.
     pub(super) fn volumes(&self) -> PathBuf {
@@ -90,7 +106,7 @@ impl Layout {
     }
     /// `<run>/locks/<project>.lock`.
     pub(super) fn project_lock(&self, project: &ProjectName) -> PathBuf {
-        self.roots.run.join("locks").join(format!("{project}.lock"))
+        self.locks().join(format!("{project}.lock"))
     }
 }
 

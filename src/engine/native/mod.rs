@@ -18,6 +18,7 @@ mod records;
 pub mod runtime;
 pub mod sandbox;
 pub mod supervisor;
+mod sweep;
 mod turn;
 mod volumes;
 
@@ -33,7 +34,7 @@ use crate::base::scalar::Signal;
 use crate::engine::files::Files;
 use crate::engine::host::Offers;
 use crate::engine::spec::{
-    ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
+    ContainerSpec, ExecSpec, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
 };
 use crate::engine::state::{
     DeviceCatalog, Dossier, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
@@ -61,6 +62,8 @@ pub struct Native {
     store: Arc<Store>,
     /// Projects of containers seen before, so that an id need not be looked for again.
     seen: Mutex<BTreeMap<ContainerId, ProjectName>>,
+    /// Whether `<run>` was empty, as it is after a reboot: what was under way then is known to nobody.
+    fresh: bool,
 }
 
 impl Native {
@@ -70,10 +73,9 @@ impl Native {
     /// [`EngineError::Failed`].
     pub fn open(roots: &Roots, store: Arc<Store>) -> Result<Self> {
         let layout = Layout::new(roots.clone());
-        let names = layout.name("");
-        let locks = roots.run.join("locks");
-        let containers = roots.run.join("containers");
-        for dir in [&roots.data, &roots.run, &names, &locks, &containers] {
+        let fresh = !layout.locks().exists();
+        let dirs = [layout.names(), layout.runs(), layout.locks()];
+        for dir in [&roots.data, &roots.run].into_iter().chain(&dirs) {
             fs::make_dirs(dir, 0o700)
                 .map_err(|error| EngineError::failed("make hoist's directories", error))?;
         }
@@ -81,6 +83,7 @@ impl Native {
             layout,
             store,
             seen: Mutex::default(),
+            fresh,
         })
     }
 
@@ -211,9 +214,10 @@ impl Native {
                     if *anonymous {
                         volumes::create(&self.layout, &anonymous_volume(spec, name))?;
                     }
-                    let place = volumes::path(&self.layout, name, None)?;
-                    if !nocopy && volumes::is_empty(&place) {
-                        self.fill(spec, mount, &place, &mut image)?;
+                    let volume = volumes::path(&self.layout, name, None)?;
+                    if !nocopy && volumes::needs_content(&self.layout, name, &volume) {
+                        let view = self.view(spec, &mut image)?;
+                        volumes::fill(&self.layout, name, &volume, view, &mount.target)?;
                     }
                 }
                 MountSource::Tmpfs { .. } | MountSource::Image { .. } => {}
@@ -222,24 +226,18 @@ impl Native {
         Ok(())
     }
 
-    fn fill(
-        &self,
-        spec: &ContainerSpec,
-        mount: &Mount,
-        place: &Path,
-        image: &mut Option<Root>,
-    ) -> Result<()> {
-        let view = match image {
-            Some(view) => view,
-            None => {
-                let view = self.store.layers().view(&spec.image.layers);
-                let view = view.map_err(|error| {
-                    EngineError::failed(format!("read image {}", spec.image.name), error)
-                })?;
-                image.insert(Root::from_fd(view))
-            }
-        };
-        volumes::copy_up(view, &mount.target, place)
+    /// The image's files, opened on first use.
+    fn view<'a>(&self, spec: &ContainerSpec, image: &'a mut Option<Root>) -> Result<&'a Root> {
+        if image.is_none() {
+            let view = self.store.layers().view(&spec.image.layers);
+            let view = view.map_err(|error| {
+                EngineError::failed(format!("read image {}", spec.image.name), error)
+            })?;
+            return Ok(image.insert(Root::from_fd(view)));
+        }
+        image
+            .as_ref()
+            .ok_or_else(|| EngineError::failed("read the image", "it was closed"))
     }
 }
 
@@ -358,7 +356,13 @@ impl Engine for Native {
     }
 
     fn remove_network(&self, name: &str) -> Result<()> {
-        Networks::open(self.layout.roots())?.remove(name, &[])
+        let is_there = |id: &ContainerId| {
+            !matches!(
+                records::locate(&self.layout, id),
+                Err(EngineError::NotFound { .. })
+            )
+        };
+        Networks::open(self.layout.roots())?.remove(name, &is_there)
     }
 
     fn create_volume(&self, spec: &VolumeSpec) -> Result<()> {
@@ -390,7 +394,6 @@ impl Engine for Native {
                 }
             }
         }
-        self.prepare_mounts(spec)?;
         let dir = self.layout.container(&spec.project, &spec.id);
         let failed = |error: io::Error| EngineError::failed("make the container's record", error);
         // Whole before it can be seen, as a command may be killed at any moment.
@@ -398,20 +401,26 @@ impl Engine for Native {
             data: self.layout.hidden(&spec.project, &spec.id),
             ..dir.clone()
         };
-        fs::make_dirs(&draft.data, 0o700).map_err(failed)?;
-        fs::make_dirs(&draft.upper(), 0o755).map_err(failed)?;
-        fs::make_dirs(&draft.work(), 0o700).map_err(failed)?;
-        let record = Record {
-            created: Timestamp::now(),
-            spec: spec.clone(),
+        let make = || -> Result<()> {
+            fs::make_dirs(&draft.data, 0o700).map_err(failed)?;
+            fs::make_dirs(&draft.upper(), 0o755).map_err(failed)?;
+            fs::make_dirs(&draft.work(), 0o700).map_err(failed)?;
+            let record = Record {
+                created: Timestamp::now(),
+                spec: spec.clone(),
+            };
+            records::write(&draft.record(), &record, Durability::Synced)?;
+            self.prepare_mounts(spec)?;
+            std::fs::rename(&draft.data, &dir.data).map_err(failed)?;
+            self.remember(&spec.id, &spec.project);
+            // The name comes last: it is anybody's as long as no container of that id is there.
+            records::reserve_name(&self.layout, &spec.name, &spec.project, &spec.id)
         };
-        records::write(&draft.record(), &record, Durability::Synced)?;
-        std::fs::rename(&draft.data, &dir.data).map_err(failed)?;
-        self.remember(&spec.id, &spec.project);
-        // The name comes last: it is anybody's as long as no container of that id is there.
-        records::reserve_name(&self.layout, &spec.name, &spec.project, &spec.id).inspect_err(|_| {
-            let _ = fs::remove_tree(&dir.data);
-            self.leave(&spec.project);
+        make().inspect_err(|_| {
+            // What can't be hidden is a draft still.
+            let _ = std::fs::rename(&dir.data, &draft.data);
+            let _ = sweep::discard(&self.layout, &draft.data);
+            sweep::prune(&self.layout, &spec.project);
         })
     }
 
@@ -589,15 +598,19 @@ impl Engine for Native {
         on_wait: &dyn Fn(&Holder),
     ) -> Result<Option<Box<dyn Send>>> {
         let path = self.layout.project_lock(project);
-        let Some(lock) = turn::take(&path, cancel, on_wait)
-            .map_err(|error| EngineError::failed(format!("lock project {project}"), error))?
-        else {
+        let failed = |error: io::Error| {
+            let step = format!("lock project {project} with {}", path.display());
+            EngineError::failed(step, error)
+        };
+        let Some(turn) = turn::take(&path, cancel, on_wait).map_err(failed)? else {
             return Ok(None);
         };
-        self.sweep(project)?;
-        Networks::open(self.layout.roots())?.sweep()?;
+        sweep::halves(&self.layout, project)?;
+        if turn.was_killed || self.fresh {
+            sweep::remains(&self.layout, project)?;
+        }
         self.await_stops(project)?;
-        Ok(Some(Box::new(lock)))
+        Ok(Some(Box::new(turn)))
     }
 }
 
@@ -643,29 +656,6 @@ fn verdict(found: &Found, until: Until) -> Option<Waited> {
 }
 
 impl Native {
-    /// Takes away what killed commands have half made or half removed of containers.
-    fn sweep(&self, project: &ProjectName) -> Result<()> {
-        let containers = self.layout.containers(project);
-        for name in records::entries(&containers)? {
-            if name.starts_with('.') {
-                fs::remove_tree(&containers.join(name)).map_err(|error| {
-                    EngineError::failed("remove what a command has left", error)
-                })?;
-            }
-        }
-        self.leave(project);
-        Ok(())
-    }
-
-    /// Takes the project's directory away after its last container; another command may be making one just now.
-    fn leave(&self, project: &ProjectName) {
-        let containers = self.layout.containers(project);
-        if std::fs::remove_dir(&containers).is_ok() || !containers.exists() {
-            let _ = fs::remove_tree(&self.layout.dossiers(project));
-            let _ = std::fs::remove_dir(self.layout.projects().join(project.as_str()));
-        }
-    }
-
     /// Waits for stops that a killed command began: their containers run still, but must not be counted on.
     fn await_stops(&self, project: &ProjectName) -> Result<()> {
         for id in records::ids(&self.layout, project)? {
@@ -675,7 +665,8 @@ impl Native {
                 && let Some(found) = Found::read(dir)?
                 && let Ok(connection) = Connection::open(&found)
             {
-                connection.stop(None)?;
+                // A supervisor that dies over it is replaced by whoever looks at its container next.
+                let _ = connection.stop(None);
             }
         }
         Ok(())
@@ -690,28 +681,23 @@ impl Native {
         if found.dir.run.exists() {
             // The supervisor may be on its way out; if it was killed, its leavings are ours.
             let lock = Lock::acquire(&found.dir.lock(), Hold::Exclusive);
-            supervisor::clean_up(&self.layout, spec);
+            supervisor::clean_up(&self.layout, spec)?;
             fs::remove_tree(&found.dir.run).map_err(failed)?;
             drop(lock);
+        } else if !matches!(found.standing.state, State::Exited { .. }) {
+            // After a reboot its addresses are still its own on disk.
+            supervisor::clean_up(&self.layout, spec)?;
         }
-        let standing = Standing {
-            state: State::Removing,
-            ..found.standing.clone()
+        // One rename, which needs no space, decides: before it the container is there, after it nothing can be seen.
+        let doomed = match anonymous {
+            AnonymousVolumes::Remove => self.layout.hidden(&spec.project, &spec.id),
+            AnonymousVolumes::Keep => self.layout.doomed(&spec.project, &spec.id),
         };
-        records::write(&found.dir.state(), &standing, Durability::Renamed)?;
+        std::fs::rename(&found.dir.data, &doomed).map_err(failed)?;
         records::release_name(&self.layout, &found.standing.name, &spec.project, &spec.id);
         records::release_name(&self.layout, &spec.name, &spec.project, &spec.id);
-        let doomed = self.layout.hidden(&spec.project, &spec.id);
-        std::fs::rename(&found.dir.data, &doomed).map_err(failed)?;
-        fs::remove_tree(&doomed).map_err(failed)?;
-        self.leave(&spec.project);
-        if anonymous == AnonymousVolumes::Remove {
-            for (name, anonymous) in found.observed().volumes {
-                if anonymous {
-                    self.remove_volume(&name)?;
-                }
-            }
-        }
+        sweep::discard(&self.layout, &doomed)?;
+        sweep::prune(&self.layout, &spec.project);
         Ok(())
     }
 }

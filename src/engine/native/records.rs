@@ -231,7 +231,7 @@ impl Found {
         };
         let standing = read(&dir.state())?.unwrap_or_else(|| Standing::created(&record.spec));
         let mut found = Self {
-            supervised: is_supervised(&dir),
+            supervised: is_supervised(&dir)?,
             dir,
             record,
             standing,
@@ -346,9 +346,14 @@ impl Found {
 }
 
 /// Whether a live supervisor holds the container's lock.
-fn is_supervised(dir: &ContainerDir) -> bool {
+///
+/// # Errors
+/// [`EngineError::Failed`]: a container must not get a second supervisor because a look at the first one failed.
+fn is_supervised(dir: &ContainerDir) -> Result<bool> {
     // Its file is only looked for, never made: the directory may be on its way out.
-    Lock::is_held(&dir.lock()).unwrap_or(false)
+    let lock = dir.lock();
+    Lock::is_held(&lock)
+        .map_err(|error| EngineError::failed(format!("look at {}", lock.display()), error))
 }
 
 /// Ids of a project's containers.
@@ -404,7 +409,7 @@ pub(super) fn locate(layout: &Layout, id: &ContainerId) -> Result<(ProjectName, 
     })
 }
 
-/// Takes a container name for an id, atomically.
+/// Takes a container name for an id, atomically: a symbolic link is made with its text or not at all.
 ///
 /// # Errors
 /// [`EngineError::NameInUse`] with the holder.
@@ -415,59 +420,53 @@ pub(super) fn reserve_name(
     id: &ContainerId,
 ) -> Result<()> {
     let path = layout.name(name);
-    let failed = |error: io::Error| EngineError::failed(format!("take the name {name}"), error);
-    let text = format!("{project}/{id}");
-    let draft = layout.name(&format!(".{id}"));
-    std::fs::write(&draft, &text).map_err(failed)?;
-    let outcome = loop {
-        match std::fs::hard_link(&draft, &path) {
-            Ok(()) => break Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let holder = std::fs::read_to_string(&path).unwrap_or_default();
-                if holder == text {
-                    break Ok(());
-                }
-                if !is_stale(layout, &holder, project) {
-                    let holder = holder.split_once('/').map_or(holder.as_str(), |(p, _)| p);
-                    let holder = format!("a container of project {holder}");
-                    break Err(EngineError::NameInUse {
-                        kind: "container",
-                        name: name.into(),
-                        holder,
-                    });
-                }
-                let _ = std::fs::remove_file(&path);
-            }
-            Err(error) => break Err(failed(error)),
-        }
+    let failed = |error: io::Error| {
+        EngineError::failed(format!("take the name {name} in {}", path.display()), error)
     };
-    let _ = std::fs::remove_file(&draft);
-    outcome
+    loop {
+        match std::os::unix::fs::symlink(format!("{project}/{id}"), &path) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let has = holder(&path);
+        if let Some((owner, other)) = &has {
+            if (owner, other) == (project, id) {
+                return Ok(());
+            }
+            // Its container was there before the name was: gone without it, it was removed by a killed command.
+            if layout.container(owner, other).data.exists() {
+                let holder = format!("a container of project {owner}");
+                return Err(EngineError::NameInUse {
+                    kind: "container",
+                    name: name.into(),
+                    holder,
+                });
+            }
+        }
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
 }
 
-/// Whether the container a name belongs to is gone or never came to be: a crash fell between the two removals, or
-/// between name and record. The latter can only be told in one's own project, whose lock the caller has; in another
-/// one the record may be about to be written.
-fn is_stale(layout: &Layout, holder: &str, asking: &ProjectName) -> bool {
-    let Some((project, id)) = holder.split_once('/') else {
-        return true;
+/// Who has the name that a file of `<data>/names` stands for; before names were links, the file held the text.
+pub(super) fn holder(path: &Path) -> Option<(ProjectName, ContainerId)> {
+    let text = match std::fs::read_link(path) {
+        Ok(target) => target.to_str()?.to_owned(),
+        Err(_) => std::fs::read_to_string(path).ok()?,
     };
-    let Ok(project) = ProjectName::new(project) else {
-        return true;
-    };
-    let dir = layout.container(&project, &ContainerId::new(id));
-    if project == *asking && dir.data.exists() && !dir.record().exists() {
-        // Nothing else of it is there; what can't be removed now is in nobody's way.
-        let _ = std::fs::remove_dir_all(&dir.data);
-        return true;
-    }
-    !dir.data.exists()
+    let (project, id) = text.split_once('/')?;
+    let plain = !id.is_empty() && !id.starts_with('.') && !id.contains('/');
+    let project = ProjectName::new(project).ok().filter(|_| plain)?;
+    Some((project, ContainerId::new(id)))
 }
 
 /// Gives a name back if the container has it.
 pub(super) fn release_name(layout: &Layout, name: &str, project: &ProjectName, id: &ContainerId) {
     let path = layout.name(name);
-    if std::fs::read_to_string(&path).is_ok_and(|holder| holder == format!("{project}/{id}")) {
+    if holder(&path).is_some_and(|(owner, held)| (&owner, &held) == (project, id)) {
         let _ = std::fs::remove_file(path);
     }
 }

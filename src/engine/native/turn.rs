@@ -1,10 +1,11 @@
 //! Whose turn it is: a project's lock, waited for in a way that Ctrl-C ends at once.
 //!
 //! The lock is the kernel's: whoever dies has let go of it. The process id in its file is a courtesy for those who wait.
+//! The file goes with the lock: one that is there and held by nobody tells that its command was killed.
 //! Imports: `engine`, `sys`. Source: flock(2), proc(5).
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -14,6 +15,22 @@ use crate::sys::lock::{Hold, Lock};
 /// How often one who waits looks whether its user has had enough.
 const LOOK_FOR_CANCEL: Duration = Duration::from_millis(20);
 
+/// The lock of a project, held.
+#[derive(Debug)]
+pub(super) struct Turn {
+    path: PathBuf,
+    _held: Lock,
+    /// Whether the last holder was killed, or may have been.
+    pub(super) was_killed: bool,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // While it is held: who has waited looks whether the file is there still.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 /// Takes the lock on `path`, after its holder if there is one; `None` when `cancel` was used before.
 ///
 /// # Errors
@@ -22,19 +39,34 @@ pub(super) fn take(
     path: &Path,
     cancel: &Cancel,
     on_wait: &dyn Fn(&Holder),
-) -> io::Result<Option<Lock>> {
-    let lock = match Lock::try_acquire(path, Hold::Exclusive)? {
-        Some(lock) => Some(lock),
-        None => {
-            on_wait(&holder(path));
-            queue(path, cancel)?
+) -> io::Result<Option<Turn>> {
+    let mut told = false;
+    loop {
+        let was_killed = path.exists();
+        let held = match Lock::try_acquire(path, Hold::Exclusive)? {
+            Some(held) => held,
+            None => {
+                if !told {
+                    on_wait(&holder(path));
+                    told = true;
+                }
+                match queue(path, cancel)? {
+                    Some(held) => held,
+                    None => return Ok(None),
+                }
+            }
+        };
+        // Its holder may have taken the file along.
+        if held.is_at(path) {
+            // The lock does not depend on it.
+            let _ = std::fs::write(path, std::process::id().to_string());
+            return Ok(Some(Turn {
+                path: path.to_owned(),
+                _held: held,
+                was_killed,
+            }));
         }
-    };
-    if lock.is_some() {
-        // The lock does not depend on it.
-        let _ = std::fs::write(path, std::process::id().to_string());
     }
-    Ok(lock)
 }
 
 /// Waits in the kernel's queue, on a thread of its own: nothing else ends a wait there. A lock that comes after the
@@ -113,6 +145,17 @@ mod tests {
             seen.borrow().pid,
             Some(i32::try_from(std::process::id()).expect("a process id"))
         );
-        let _ = std::fs::remove_file(&path);
+        drop(held);
+        assert!(!path.exists(), "the file goes with the lock");
+    }
+
+    #[test]
+    fn a_file_that_nobody_holds_tells_of_a_killed_command() {
+        let path = std::env::temp_dir().join(format!("hoist-killed-{}", std::process::id()));
+        let take = || take(&path, &Cancel::default(), &|_| {}).expect("nobody else is there");
+        assert!(take().is_some_and(|turn| !turn.was_killed));
+        std::fs::write(&path, "1").expect("the directory is writable");
+        assert!(take().is_some_and(|turn| turn.was_killed));
+        assert!(!path.exists());
     }
 }

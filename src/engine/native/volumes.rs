@@ -1,13 +1,16 @@
 //! Volumes: directories that outlive containers.
 //!
 //! `<data>/volumes/<name>/volume.json` says what it is, `_data` holds its files. A volume with
-//! `type: none, o: bind` lies where `device` says. Imports: `base`, `engine`, `image`, `sys`.
+//! `type: none, o: bind` lies where `device` says. What is half made or half removed has a hidden name; who makes or
+//! removes holds `<data>/volumes/.lock` with others. `filling` in a volume's directory says that the image's files are
+//! not all in it yet. Imports: `base`, `engine`, `image`, `sys`.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -20,6 +23,10 @@ use crate::base::clock::Timestamp;
 use crate::engine::spec::VolumeSpec;
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{self, Durability, Resolve, Root, openat2};
+use crate::sys::lock::{Hold, Lock};
+
+/// A file that no volume can be called.
+const LOCK: &str = ".lock";
 
 /// What is kept of a volume.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,14 +50,67 @@ pub(super) fn create(layout: &Layout, spec: &VolumeSpec) -> Result<()> {
     device(spec)?;
     let failed =
         |error: io::Error| EngineError::failed(format!("make volume {}", spec.name), error);
-    // 0711 lets processes of other users reach their files through a bind mount, but not list volumes.
-    fs::make_dirs(&dir.join("_data"), 0o711).map_err(failed)?;
-    set_mode(&dir.join("_data"), 0o755).map_err(failed)?;
+    let _held = lock(layout, Hold::Shared).map_err(failed)?;
     let content = VolumeRecord {
         created: Timestamp::now(),
         spec: spec.clone(),
     };
-    records::write(&record, &content, Durability::Synced)
+    if dir.exists() {
+        // Its record was lost; the files are somebody's.
+        make_data(&dir).map_err(failed)?;
+        return records::write(&record, &content, Durability::Synced);
+    }
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let draft = format!(".{}.{}.{serial}", spec.name, std::process::id());
+    let draft = layout.volumes().join(draft);
+    let made = make_data(&draft).map_err(failed).and_then(|()| {
+        records::write(&draft.join("volume.json"), &content, Durability::Synced)?;
+        match std::fs::rename(&draft, &dir) {
+            // Another command was faster.
+            Err(_) if record.exists() => fs::remove_tree(&draft).map_err(failed),
+            other => other.map_err(failed),
+        }
+    });
+    made.inspect_err(|_| {
+        let _ = fs::remove_tree(&draft);
+    })
+}
+
+/// 0711 lets processes of other users reach their files through a bind mount, but not list volumes.
+fn make_data(dir: &Path) -> io::Result<()> {
+    fs::make_dirs(&dir.join("_data"), 0o711)?;
+    set_mode(&dir.join("_data"), 0o755)
+}
+
+/// The lock of all volumes: shared while one is made or removed, alone to take away what was left of that.
+fn lock(layout: &Layout, hold: Hold) -> io::Result<Lock> {
+    fs::make_dirs(&layout.volumes(), 0o711)?;
+    Lock::acquire(&layout.volumes().join(LOCK), hold)
+}
+
+/// Takes away volumes that are half made or half removed, unless somebody is just making or removing one.
+///
+/// # Errors
+/// [`EngineError::Failed`].
+pub(super) fn sweep(layout: &Layout) -> Result<()> {
+    let names = records::entries(&layout.volumes())?;
+    let mut hidden = names
+        .iter()
+        .filter(|name| name.starts_with('.') && *name != LOCK)
+        .peekable();
+    if hidden.peek().is_none() {
+        return Ok(());
+    }
+    let failed = |error: io::Error| EngineError::failed("remove what is left of a volume", error);
+    let lock = layout.volumes().join(LOCK);
+    let Some(_held) = Lock::try_acquire(&lock, Hold::Exclusive).map_err(failed)? else {
+        return Ok(());
+    };
+    for name in hidden {
+        fs::remove_tree(&layout.volumes().join(name)).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
@@ -106,6 +166,7 @@ pub(super) fn list(layout: &Layout) -> Result<Vec<VolumeRecord>> {
     let names = records::entries(&layout.volumes())?;
     names
         .iter()
+        .filter(|name| !name.starts_with('.'))
         .filter_map(|name| get(layout, name).transpose())
         .collect()
 }
@@ -117,6 +178,11 @@ pub(super) fn list(layout: &Layout) -> Result<Vec<VolumeRecord>> {
 pub(super) fn remove(layout: &Layout, name: &str) -> Result<()> {
     let failed = |error: io::Error| EngineError::failed(format!("remove volume {name}"), error);
     let dir = layout.volumes().join(name);
+    if !dir.exists() {
+        return Ok(());
+    }
+    // A full disk takes no new file for the lock; a sweep is all that it would keep out.
+    let _held = lock(layout, Hold::Shared);
     // Renamed first: a crash half way leaves no volume that looks whole.
     let doomed = layout.volumes().join(format!(".{name}"));
     match std::fs::rename(&dir, &doomed) {
@@ -159,13 +225,28 @@ pub(super) fn path(layout: &Layout, name: &str, subpath: Option<&str>) -> Result
     std::fs::read_link(fs::fd_path(inside.as_fd())).map_err(|e| EngineError::failed(&step, e))
 }
 
-/// Fills an empty volume from what an image has at `target`: content, owners, modes. A volume with files is
-/// left alone, as is one whose target is missing in the image or no directory.
+/// Whether a volume is to be filled from an image: it is empty, or a command was killed while it filled it.
+pub(super) fn needs_content(layout: &Layout, name: &str, volume: &Path) -> bool {
+    is_empty(volume) || filling(layout, name).exists()
+}
+
+fn filling(layout: &Layout, name: &str) -> PathBuf {
+    layout.volumes().join(name).join("filling")
+}
+
+/// Fills a volume from what an image has at `target`: content, owners, modes. A volume that got files since
+/// [`needs_content`] is left alone, as is one whose target is missing in the image or no directory.
 ///
 /// # Errors
 /// [`EngineError::Failed`].
-pub(super) fn copy_up(image: &Root, target: &str, volume: &Path) -> Result<()> {
-    let step = format!("copy the image's {target} into its volume");
+pub(super) fn fill(
+    layout: &Layout,
+    name: &str,
+    volume: &Path,
+    image: &Root,
+    target: &str,
+) -> Result<()> {
+    let step = format!("copy the image's {target} into volume {name}");
     let failed = |error: Errno| EngineError::failed(&step, error);
     let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
     let from = match image.open_at(Path::new(target), flags, 0) {
@@ -173,12 +254,27 @@ pub(super) fn copy_up(image: &Root, target: &str, volume: &Path) -> Result<()> {
         Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(()),
         Err(errno) => return Err(failed(errno)),
     };
-    let to = Root::open(volume).map_err(failed)?;
-    copy_dir(from.as_fd(), to.as_fd()).map_err(failed)
+    let marker = filling(layout, name);
+    let system = |error: io::Error| EngineError::failed(&step, error);
+    // One at a time; who waited for another looks again.
+    let _held = loop {
+        let held = Lock::acquire(&marker, Hold::Exclusive).map_err(system)?;
+        if held.is_at(&marker) {
+            break held;
+        }
+    };
+    // The lock makes the file; only who copies writes into it, so that it says whether that came to its end.
+    let cut_short = std::fs::metadata(&marker).is_ok_and(|meta| meta.len() > 0);
+    if cut_short || is_empty(volume) {
+        std::fs::write(&marker, target).map_err(system)?;
+        let to = Root::open(volume).map_err(failed)?;
+        copy_dir(from.as_fd(), to.as_fd()).map_err(failed)?;
+    }
+    std::fs::remove_file(&marker).map_err(system)
 }
 
 /// Whether a directory has no entries.
-pub(super) fn is_empty(dir: &Path) -> bool {
+fn is_empty(dir: &Path) -> bool {
     std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
 }
 
@@ -210,6 +306,13 @@ fn copy_entry(
     name: &OsStr,
 ) -> std::result::Result<(), Errno> {
     let stat = fs::lstat_at(from, name)?;
+    if !fs::is_kind(&stat, libc::S_IFDIR) {
+        // What a copy that was cut short has made of it.
+        match nix::unistd::unlinkat(to, name, nix::unistd::UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
     let source = fs::entry_path(from, name);
     let mode = Mode::from_bits_truncate(stat.st_mode);
     match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {

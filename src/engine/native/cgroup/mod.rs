@@ -408,11 +408,13 @@ impl Cgroup {
     /// # Errors
     /// [`EngineError::Failed`] when it still has processes.
     pub fn remove(&self) -> Result<()> {
+        let mut outcome = Ok(());
         for hierarchy in &self.hierarchies {
-            tree::remove_levels(&hierarchy.dir)?;
+            // One that stays does not keep the others.
+            outcome = outcome.and(tree::remove_levels(&hierarchy.dir));
             tree::remove_parents(hierarchy);
         }
-        Ok(())
+        outcome
     }
 }
 

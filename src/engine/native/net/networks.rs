@@ -167,20 +167,25 @@ impl Networks {
             ipam::check(&spec.name, &spec.subnets, &taken)
         }
     }
-    /// Removes a network: its bridge, its rules, its record. A missing one is fine. `users` are the
-    /// names of containers that belong to it, running or not.
+    /// Removes a network: its bridge, its rules, its record. A missing one is fine. A container has its place as long as
+    /// `is_there` says so: a killed command, a reboot or a full disk may have kept it from being given back.
     ///
     /// # Errors
     /// [`EngineError::InUse`], [`EngineError::Failed`].
-    pub fn remove(&self, name: &str, users: &[String]) -> Result<()> {
+    pub fn remove(&self, name: &str, is_there: &dyn Fn(&ContainerId) -> bool) -> Result<()> {
         // The kernel takes some 30 ms for each, most of them waiting: removals may run side by side, as each
         // touches only what is its network's own and finds it gone when another was faster.
         let _held = self.lock_as(Hold::Shared)?;
-        self.remove_locked(name, users)
+        self.remove_locked(name, is_there)
     }
-    pub(super) fn remove_locked(&self, name: &str, users: &[String]) -> Result<()> {
-        let mut users = users.to_vec();
-        users.extend(self.leases(name)?.into_iter().map(|lease| lease.name));
+    pub(super) fn remove_locked(
+        &self,
+        name: &str,
+        is_there: &dyn Fn(&ContainerId) -> bool,
+    ) -> Result<()> {
+        let leases = self.leases(name)?.into_iter();
+        let users = leases.filter(|lease| is_there(&lease.container));
+        let mut users: Vec<String> = users.map(|lease| lease.name).collect();
         users.sort();
         users.dedup();
         if !users.is_empty() {

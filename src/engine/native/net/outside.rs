@@ -129,7 +129,7 @@ impl Networks {
     fn leave_locked(&self, container: &ContainerId) -> Result<()> {
         self.release_locked(NETWORK, container)?;
         self.forget_lost_steps()?;
-        match self.remove_locked(NETWORK, &[]) {
+        match self.remove_locked(NETWORK, &|_| true) {
             Err(EngineError::InUse { .. }) => Ok(()),
             other => other,
         }

@@ -65,6 +65,7 @@ pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
         flags: 0,
         cgroup: cgroup.as_ref().map(|fd| fd.as_fd()),
     };
+    let known = crate::sys::process::children();
     match clone(&plan).map_err(step("make a process"))? {
         Side::Child => {
             let Err(error) = enter(request, &identity, &process, &container, &theirs);
@@ -75,7 +76,23 @@ pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
             let born = until_execution(&ours, None, &|_| Ok(()));
             // It ends by itself as soon as its own child exists.
             pidfd::wait(&between).map_err(step("wait for the process in between"))?;
+            if matches!(born, Err((_, None))) {
+                // Killed between its child's birth and the word of it: ours is a child that nobody knows.
+                bury_all_but(&known);
+            }
             born.map_err(bury).map_err(worded)
+        }
+    }
+}
+
+/// Ends and reaps the caller's children that it did not have before. One that nobody waits for would keep the
+/// container's PID namespace, and with it the container's end, for ever.
+fn bury_all_but(known: &[i32]) {
+    let children = crate::sys::process::children();
+    for pid in children.into_iter().filter(|pid| !known.contains(pid)) {
+        if let Ok(child) = pidfd::open(pid) {
+            let _ = pidfd::send_signal(&child, libc::SIGKILL);
+            let _ = pidfd::wait(&child);
         }
     }
 }
@@ -216,9 +233,9 @@ pub fn shared_memory(container: BorrowedFd<'_>) -> Result<OwnedFd> {
         }
         Side::Parent { pidfd: child, .. } => {
             drop(theirs);
-            let got = socket::receive(&ours).map_err(step("share /dev/shm"))?;
+            let got = socket::receive(&ours).map_err(step("share /dev/shm"));
             let ended = pidfd::wait(&child).map_err(step("share /dev/shm"))?;
-            let tree = got.and_then(|(_, fds)| fds.into_iter().next());
+            let tree = got?.and_then(|(_, fds)| fds.into_iter().next());
             tree.ok_or_else(|| step("share /dev/shm")(nix::errno::Errno::from_raw(ended.code())))
         }
     }

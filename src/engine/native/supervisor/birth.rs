@@ -133,23 +133,31 @@ pub(super) fn reconnect(layout: &Layout, spec: &ContainerSpec) -> Result<Connect
     })
 }
 
-/// Takes the container's network away, as far as it is there; goes on after a failure. The kernel takes the
-/// devices with the namespace, whose last reference goes here. What comes back is best kept to the end.
-pub(super) fn disconnect(layout: &Layout, spec: &ContainerSpec) -> Option<net::Withdrawn> {
-    let mut withdrawn = None;
+/// Takes the container's network away, as far as it is there; goes on after a failure and gives the first. The kernel
+/// takes the devices with the namespace, whose last reference goes here. What comes back besides is best kept to the
+/// end.
+pub(super) fn disconnect(
+    layout: &Layout,
+    spec: &ContainerSpec,
+) -> (Option<net::Withdrawn>, Result<()>) {
     let dir = layout.container(&spec.project, &spec.id);
+    let mut withdrawn = Ok(None);
     if let NetworkMode::Networks(endpoints) = &spec.network {
         if !spec.ports.is_empty() {
-            withdrawn = net::unpublish(&spec.id).ok();
+            withdrawn = net::unpublish(&spec.id).map(Some);
         }
         if let Ok(networks) = Networks::open(layout.roots()) {
             for endpoint in endpoints {
+                // A place that can't be given back is nobody's once the container is gone.
                 let _ = networks.release(&endpoint.network, &spec.id);
             }
         }
     }
-    let _ = net::unpin(&dir.netns());
-    withdrawn
+    let unpinned = net::unpin(&dir.netns());
+    match withdrawn {
+        Ok(withdrawn) => (withdrawn, unpinned),
+        Err(error) => (None, Err(error)),
+    }
 }
 
 fn open_file(path: &Path) -> nix::Result<OwnedFd> {

@@ -144,7 +144,9 @@ fn begin(args: &[OsString]) -> Result<Option<Supervisor>> {
     match first {
         First::Start => {
             if let Err(error) = life.start() {
-                let _ = crate::sys::fs::remove_tree(&dir.run);
+                if !life.is_unclean() {
+                    let _ = crate::sys::fs::remove_tree(&dir.run);
+                }
                 return Err(error);
             }
         }
@@ -305,7 +307,8 @@ impl Supervisor {
         let _ = poll(&mut fds, timeout);
     }
 
-    /// The container is down for good: last words, then everything in the run directory goes.
+    /// The container is down for good: last words, then everything in the run directory goes, unless something is left
+    /// in the kernel: the directory tells the next command to try again.
     fn end(mut self) -> i32 {
         let deadline = Instant::now() + LAST_TRY;
         while self.life.is_held() && Instant::now() < deadline {
@@ -314,7 +317,9 @@ impl Supervisor {
             self.life.flush_log();
         }
         let code = self.life.exit().map_or(0, |exit| exit.code());
-        let _ = crate::sys::fs::remove_tree(&self.run_dir);
+        if !self.life.is_unclean() {
+            let _ = crate::sys::fs::remove_tree(&self.run_dir);
+        }
         self.clients.finish(code);
         let deadline = Instant::now() + LAST_WORDS;
         while (self.clients.has_output() || self.life.is_sending()) && Instant::now() < deadline {

@@ -24,15 +24,21 @@ pub use main::main;
 
 use super::cgroup::Cgroup;
 use super::layout::Layout;
+use crate::engine::Result;
 use crate::engine::spec::ContainerSpec;
 
-/// Takes away what a killed supervisor has left in the kernel for a container that does not run.
-pub(super) fn clean_up(layout: &Layout, spec: &ContainerSpec) {
-    drop(birth::disconnect(layout, spec));
+/// Takes away what a killed supervisor has left in the kernel for a container that does not run; goes on after a failure.
+///
+/// # Errors
+/// The first failure.
+pub(super) fn clean_up(layout: &Layout, spec: &ContainerSpec) -> Result<()> {
+    let (withdrawn, network) = birth::disconnect(layout, spec);
+    drop(withdrawn);
     // A namespace goes some time after its last user; a successor has the same addresses.
-    let _ = super::net::disconnect(&spec.id);
-    if let Some(cgroup) = Cgroup::find(spec.id.as_str(), spec.resources.cgroup_parent.as_deref()) {
-        let _ = cgroup.kill();
-        let _ = cgroup.remove();
-    }
+    let cables = super::net::disconnect(&spec.id);
+    let cgroup = Cgroup::find(spec.id.as_str(), spec.resources.cgroup_parent.as_deref());
+    let cgroup = cgroup.map_or(Ok(()), |cgroup| {
+        cgroup.kill().and_then(|()| cgroup.remove())
+    });
+    network.and(cables).and(cgroup)
 }

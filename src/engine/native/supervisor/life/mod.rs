@@ -82,6 +82,8 @@ pub(super) struct Life {
     restart_at: Option<Instant>,
     /// Ports published no more; whoever lets go of this waits for the kernel.
     withdrawn: Option<crate::engine::native::net::Withdrawn>,
+    /// Whether the last take-down has left something.
+    unclean: bool,
 }
 
 impl Life {
@@ -120,6 +122,7 @@ impl Life {
             leave_down: false,
             restart_at: None,
             withdrawn: None,
+            unclean: false,
         })
     }
 
@@ -541,16 +544,23 @@ impl Life {
     /// it when that came into being but not into the record.
     pub(super) fn clear(&mut self) {
         self.cgroup = None;
-        super::clean_up(&self.layout, &self.spec);
+        self.unclean = super::clean_up(&self.layout, &self.spec).is_err();
+    }
+
+    /// Whether something of it is still in the kernel, so that what finds it again must stay.
+    pub(super) fn is_unclean(&self) -> bool {
+        self.unclean
     }
 
     /// Takes away what the container had in the kernel; goes on after a failure.
     fn take_down(&mut self) {
         self.network = None;
-        self.withdrawn = birth::disconnect(&self.layout, &self.spec);
-        if let Some(cgroup) = self.cgroup.take() {
-            let _ = cgroup.kill();
-            let _ = cgroup.remove();
-        }
+        let (withdrawn, network) = birth::disconnect(&self.layout, &self.spec);
+        self.withdrawn = withdrawn;
+        let cgroup = self.cgroup.take();
+        let cgroup = cgroup.map_or(Ok(()), |cgroup| {
+            cgroup.kill().and_then(|()| cgroup.remove())
+        });
+        self.unclean = network.and(cgroup).is_err();
     }
 }

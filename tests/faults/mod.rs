@@ -1,0 +1,6 @@
+//! Faults: killed processes, full disks, broken state. Nothing acknowledged is lost, the next command goes on, `down` leaves nothing.
+
+pub mod errors;
+pub mod kill;
+mod trace;
+mod world;
