@@ -213,7 +213,11 @@ fn parallelism_and_delay_say_how_many_are_replaced_at_a_time() {
             "replicas: 3, update_config: {{order: start-first, {said}}}"
         ));
         up(&hoist, "1", WELL).ok();
-        eventually("all are up", || (take(&log).is_empty()).then_some(()));
+        eventually("all are up", || {
+            let text = std::fs::read_to_string(&log).ok()?;
+            (text.lines().count() == 3).then_some(())
+        });
+        take(&log);
         let begun = std::time::Instant::now();
         up(&hoist, "2", "sleep 0.3; touch /ok").ok();
         assert_eq!(take(&log), expected, "{said}");
