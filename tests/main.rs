@@ -67,6 +67,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::supervisor::CASES,
         faults::kill::CASES,
         faults::errors::CASES,
+        faults::state::CASES,
+        faults::disk::CASES,
         attacks::binary::CASES,
         attacks::calls::CASES,
         attacks::descriptors::CASES,

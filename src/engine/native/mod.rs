@@ -464,6 +464,34 @@ impl Engine for Native {
         self.forget(&found, anonymous)
     }
 
+    fn remove_damaged(&self, project: &ProjectName) -> Result<Vec<ContainerId>> {
+        let mut gone = Vec::new();
+        for id in records::ids(&self.layout, project)? {
+            let dir = self.layout.container(project, &id);
+            if !records::is_damaged(&dir) {
+                continue;
+            }
+            // Its supervisor, if it has one, needs no record to stop it.
+            if let Ok(connection) = Connection::to(&dir, id.short()) {
+                connection.stop(Some(Duration::ZERO))?;
+            }
+            if let Ok(Some(record)) = records::read::<Record>(&dir.record()) {
+                supervisor::clean_up(&self.layout, &record.spec)?;
+            }
+            sweep::stray(&self.layout, &id)?;
+            let doomed = self.layout.doomed(project, &id);
+            std::fs::rename(&dir.data, &doomed).map_err(|error| {
+                EngineError::failed(format!("remove container {}", id.short()), error)
+            })?;
+            gone.push(id);
+        }
+        if !gone.is_empty() {
+            sweep::halves(&self.layout, project)?;
+            sweep::remains(&self.layout, project)?;
+        }
+        Ok(gone)
+    }
+
     fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
         let found = self.found(id)?;
         let project = &found.record.spec.project;
