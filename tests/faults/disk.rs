@@ -1,9 +1,11 @@
 //! A data directory that is full, has no inodes left, or can't be written to.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use crate::harness::process::{Done, LIMIT, finish};
 use crate::harness::{ENGINE, Sandbox};
 
 crate::cases!(ENGINE;
@@ -24,11 +26,6 @@ impl Disk {
         let none = None::<&str>;
         mount(none, &at, Some("tmpfs"), MsFlags::empty(), Some(options)).expect("root may mount");
         Self { at }
-    }
-    fn set(&self, flags: MsFlags) {
-        let none = None::<&str>;
-        let flags = flags | MsFlags::MS_REMOUNT;
-        mount(none, &self.at, none, flags, none).expect("root may mount again");
     }
     /// Writes until nothing fits any more, and gives what was written.
     fn fill(&self) -> PathBuf {
@@ -67,13 +64,31 @@ fn goes_on(hoist: &Sandbox) {
     crate::harness::eventually("it goes on", || (last() != before).then_some(()));
 }
 
-fn is_told(hoist: &Sandbox, why: &str) {
-    let done = hoist.run("up -d --force-recreate -t 0");
+fn is_told(hoist: &Sandbox, done: Done, why: &str) {
     assert_ne!(done.code, 0, "{}", done.story());
     let data = hoist.data().display().to_string();
     assert!(!done.err.contains("panicked"), "{}", done.story());
     done.says(why).says(&data);
     goes_on(hoist);
+}
+
+const AGAIN: &str = "up -d --force-recreate -t 0";
+
+/// Runs a command that can't write to `<data>`, in a mount namespace of its own.
+fn read_only(hoist: &Sandbox, arguments: &str) -> Done {
+    let plain = hoist.command(&[]);
+    let mut command = Command::new("unshare");
+    let script = "mount --bind \"$0\" \"$0\" && mount -o remount,ro,bind \"$0\" && exec \"$@\"";
+    command.args(["-m", "sh", "-c", script]).arg(hoist.data());
+    command.arg(plain.get_program()).args(["-p", &hoist.name]);
+    command.args(arguments.split(' ')).current_dir(hoist.dir());
+    command.env_clear();
+    command.envs(
+        plain
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    finish(command, None, LIMIT)
 }
 
 fn on_a_full_disk_the_error_says_so_containers_go_on_and_down_works() {
@@ -83,7 +98,7 @@ fn on_a_full_disk_the_error_says_so_containers_go_on_and_down_works() {
     hoist.compose(PROJECT);
     hoist.ok("up -d");
     let filler = disk.fill();
-    is_told(&hoist, "No space left on device");
+    is_told(&hoist, hoist.run(AGAIN), "No space left on device");
     hoist.ok("down -v -t 0");
     hoist.is_gone();
     std::fs::remove_file(filler).expect("it is there");
@@ -105,7 +120,7 @@ fn without_inodes_the_error_says_so_containers_go_on_and_down_works() {
     while std::fs::File::create(fillers.join(count.to_string())).is_ok() {
         count += 1;
     }
-    is_told(&hoist, "No space left on device");
+    is_told(&hoist, hoist.run(AGAIN), "No space left on device");
     hoist.ok("down -v -t 0");
     hoist.is_gone();
     std::fs::remove_dir_all(fillers).expect("it is there");
@@ -115,19 +130,16 @@ fn without_inodes_the_error_says_so_containers_go_on_and_down_works() {
 }
 
 fn a_read_only_data_directory_is_named_and_containers_go_on() {
-    let mut hoist = Sandbox::empty();
-    let disk = Disk::new(&hoist, "size=12m");
-    hoist.import_tiny();
+    let hoist = Sandbox::new();
     hoist.compose(PROJECT);
     hoist.ok("up -d");
-    disk.set(MsFlags::MS_RDONLY);
-    is_told(&hoist, "Read-only file system");
-    hoist.ok("ps");
-    hoist.ok("logs");
-    let down = hoist.run("down -v -t 0");
+    let why = "Read-only file system";
+    is_told(&hoist, read_only(&hoist, AGAIN), why);
+    let _ = read_only(&hoist, "ps").ok();
+    let _ = read_only(&hoist, "logs").ok();
+    let down = read_only(&hoist, "down -v -t 0");
     assert_ne!(down.code, 0, "{}", down.story());
-    down.says("Read-only file system");
-    disk.set(MsFlags::empty());
+    let _ = down.says(why);
     hoist.ok("down -v -t 0");
     hoist.is_gone();
 }

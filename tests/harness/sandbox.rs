@@ -399,6 +399,7 @@ impl Sandbox {
             }
         }
         let names = self.names.borrow();
+        leftovers::remember(&names);
         let end = std::time::Instant::now() + Duration::from_secs(10);
         loop {
             let left = leftovers::find(&self.root, &names);
@@ -426,7 +427,7 @@ impl Drop for Sandbox {
         let story = left.join("\n  ");
         if std::thread::panicking() {
             if !left.is_empty() {
-                eprint_line(&format!(
+                super::complain(&format!(
                     "also left behind in {}:\n  {story}",
                     self.root.display()
                 ));
@@ -439,11 +440,4 @@ impl Drop for Sandbox {
             );
         }
     }
-}
-
-/// Tells what a panic on top of a panic can't.
-fn eprint_line(text: &str) {
-    use std::io::Write as _;
-    // Nobody to tell when standard error is gone.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

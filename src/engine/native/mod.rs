@@ -110,8 +110,12 @@ impl Native {
         if !found.is_orphaned() {
             return Ok(found);
         }
-        Connection::adopt(&self.layout, &found)?;
-        self.find(id)
+        match Connection::adopt(&self.layout, &found) {
+            // Of one that has ended there is nothing to look after: what kept its end from being written, a full disk
+            // for one, must not keep it from being seen or removed.
+            Err(_) if !found.state().is_up() => Ok(found),
+            adopted => adopted.and_then(|()| self.find(id)),
+        }
     }
 
     fn of_project(&self, project: &ProjectName) -> Result<Vec<Found>> {
