@@ -80,8 +80,6 @@
 //! | `__sandbox` | one build step | the step's process |
 //! | `__copy` | one `cp` | a way to one container's files, from which there is no way back |
 //! | `__pack` | one log file | the compressed form of a log file that is full |
-//! | `__pack` | one log file | the compressed form of a log file that is full |
-//! | `__copy` | one `cp` | a way to one container's files, from which there is no way back |
 //!
 //! What becomes a container is made by such a fresh, single-threaded process, never by the many-threaded command.
 //!

@@ -32,7 +32,15 @@ fn main() -> ExitCode {
     let trials = cases().map(harness::Case::trial).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     harness::image::clean_up();
-    conclusion.exit_code()
+    let left = harness::leftovers::of_the_run();
+    if left.is_empty() {
+        return conclusion.exit_code();
+    }
+    harness::complain(&format!(
+        "the host is not as it was before:\n  {}",
+        left.join("\n  ")
+    ));
+    ExitCode::FAILURE
 }
 
 /// All cases.
@@ -71,6 +79,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::supervisor::CASES,
         faults::kill::CASES,
         faults::errors::CASES,
+        faults::state::CASES,
+        faults::disk::CASES,
         attacks::binary::CASES,
         attacks::calls::CASES,
         attacks::copy::CASES,

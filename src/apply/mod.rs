@@ -142,6 +142,19 @@ pub fn plan_up(
     Ok(plan)
 }
 
+/// Removes the containers of a project whose records are lost or broken: no plan can be made of what can't be read, so
+/// `down` does this first.
+///
+/// # Errors
+/// Engine failures.
+pub fn remove_damaged(context: &Context, name: &ProjectName) -> Result<(), ApplyError> {
+    for id in context.engine.remove_damaged(name)? {
+        let text = format!("removed container {}, whose record was broken", id.short());
+        context.events.send(Event::Notice(text));
+    }
+    Ok(())
+}
+
 /// Plans `down`. Without a project the engine's labels say what belongs to it.
 ///
 /// # Errors

@@ -296,6 +296,16 @@ pub trait Engine: Send + Sync {
     /// [`EngineError::InUse`], [`EngineError::Failed`].
     fn remove_volume(&self, name: &str) -> Result<()>;
 
+    /// Removes what is left of a project's containers whose records are lost or broken, with their processes; gives
+    /// their ids. Every other method fails on such a container.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    fn remove_damaged(&self, project: &ProjectName) -> Result<Vec<ContainerId>> {
+        let _ = project;
+        Ok(Vec::new())
+    }
+
     /// Writes a container's record: it exists from then on, but no process does. Anonymous volumes it
     /// names are made; empty volumes are filled from the image.
     ///

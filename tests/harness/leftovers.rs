@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// Names by which the things of one sandbox are known.
 #[derive(Debug, Default)]
@@ -59,6 +60,47 @@ impl Names {
     fn in_text(&self, text: &str) -> bool {
         self.containers.iter().any(|id| text.contains(id.as_str()))
     }
+}
+
+/// All names of this run.
+static RUN: Mutex<Option<Names>> = Mutex::new(None);
+
+/// Keeps the names of a sandbox that ends, for [`of_the_run`].
+pub fn remember(names: &Names) {
+    let mut run = RUN.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = run.get_or_insert_default();
+    all.containers.extend(names.containers.iter().cloned());
+    all.networks.extend(names.networks.iter().cloned());
+    all.links.extend(names.links.iter().cloned());
+}
+
+/// What is left of the whole run when all cases have ended: others may work on this machine, so that only names that
+/// this run has made count, and the directories that no other program would call so.
+pub fn of_the_run() -> Vec<String> {
+    let run = RUN.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(names) = &*run else {
+        return Vec::new();
+    };
+    let root = std::env::temp_dir().join(format!("hst-{}-", std::process::id()));
+    let mut left = find(&root, names);
+    // The host's own directories were not meant, whatever a case has forgotten to set.
+    for root in [
+        "/var/lib/hoist/projects",
+        "/var/lib/hoist/volumes",
+        "/run/hoist/containers",
+    ] {
+        let mut open = vec![(PathBuf::from(root), 0)];
+        while let Some((dir, depth)) = open.pop() {
+            for path in children(&dir) {
+                if names.in_text(&base(&path)) {
+                    left.push(format!("file {}", path.display()));
+                } else if depth < 2 && !path.is_symlink() && path.is_dir() {
+                    open.push((path, depth + 1));
+                }
+            }
+        }
+    }
+    left
 }
 
 /// All that is left of a sandbox.
@@ -152,6 +194,8 @@ fn mounts(root: &Path) -> Vec<String> {
     table
         .lines()
         .filter(|line| line.contains(&*root))
+        // A data directory with a file system of its own is a case's doing, which takes it away itself.
+        .filter(|line| line.split(' ').nth(4) != Some(&format!("{root}/d")))
         .map(|line| format!("mount {line}"))
         .collect()
 }

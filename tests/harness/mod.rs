@@ -193,6 +193,13 @@ fn wait_until<T>(limit: Duration, what: &str, mut check: impl FnMut() -> Option<
     }
 }
 
+/// Tells what no case can.
+pub fn complain(text: &str) {
+    use std::io::Write as _;
+    // Nobody to tell when standard error is gone.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// The binary under test: the one built with this program, or what `HOIST_TEST_BINARY` names.
 pub fn hoist() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();

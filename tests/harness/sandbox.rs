@@ -344,6 +344,27 @@ impl Sandbox {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+    /// Requires that nothing is left of the project, in the kernel or among its files.
+    pub fn is_gone(&self) {
+        let mut left = self.leftovers();
+        for dir in ["projects", "names"].map(|name| self.data().join(name)) {
+            left.extend(children(&dir).iter().map(|path| path.display().to_string()));
+        }
+        for dir in ["containers", "locks"].map(|name| self.run_root().join(name)) {
+            left.extend(children(&dir).iter().map(|path| path.display().to_string()));
+        }
+        for dir in ["volumes", "networks"].map(|name| self.data().join(name)) {
+            let paths = children(&dir)
+                .into_iter()
+                .filter(|path| !path.ends_with(".lock"));
+            left.extend(paths.map(|path| path.display().to_string()));
+        }
+        assert!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
+    }
+    /// Takes everything of the project out of the kernel as a reboot does, without a word to hoist.
+    pub fn wipe_kernel(&self) {
+        leftovers::force(&self.root, &self.names.borrow());
+    }
     /// The processes that watch over containers of this sandbox.
     pub fn supervisors(&self) -> Vec<i32> {
         let root = self.root.to_string_lossy().into_owned();
@@ -378,6 +399,7 @@ impl Sandbox {
             }
         }
         let names = self.names.borrow();
+        leftovers::remember(&names);
         let end = std::time::Instant::now() + Duration::from_secs(10);
         loop {
             let left = leftovers::find(&self.root, &names);
@@ -405,7 +427,7 @@ impl Drop for Sandbox {
         let story = left.join("\n  ");
         if std::thread::panicking() {
             if !left.is_empty() {
-                eprint_line(&format!(
+                super::complain(&format!(
                     "also left behind in {}:\n  {story}",
                     self.root.display()
                 ));
@@ -418,11 +440,4 @@ impl Drop for Sandbox {
             );
         }
     }
-}
-
-/// Tells what a panic on top of a panic can't.
-fn eprint_line(text: &str) {
-    use std::io::Write as _;
-    // Nobody to tell when standard error is gone.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

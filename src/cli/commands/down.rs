@@ -32,6 +32,9 @@ pub(super) fn run(app: &App, args: &DownArgs) -> Outcome {
     };
     let work = app.work(false)?;
     let plan = app.carry_out(&work, &name, |context| {
+        if args.services.is_empty() && !app.globals.dry_run {
+            apply::remove_damaged(context, &name)?;
+        }
         apply::plan_down(context, &name, project.as_ref(), &options)
     })?;
     if plan.is_empty() && project.is_none() && !app.globals.dry_run {

@@ -117,8 +117,12 @@ impl Native {
         if !found.is_orphaned() {
             return Ok(found);
         }
-        Connection::adopt(&self.layout, &found)?;
-        self.find(id)
+        match Connection::adopt(&self.layout, &found) {
+            // Of one that has ended there is nothing to look after: what kept its end from being written, a full disk
+            // for one, must not keep it from being seen or removed.
+            Err(_) if !found.state().is_up() => Ok(found),
+            adopted => adopted.and_then(|()| self.find(id)),
+        }
     }
 
     fn of_project(&self, project: &ProjectName) -> Result<Vec<Found>> {
@@ -478,6 +482,34 @@ impl Engine for Native {
             self.stop(id, Some(Duration::ZERO))?;
         }
         self.forget(&found, anonymous)
+    }
+
+    fn remove_damaged(&self, project: &ProjectName) -> Result<Vec<ContainerId>> {
+        let mut gone = Vec::new();
+        for id in records::ids(&self.layout, project)? {
+            let dir = self.layout.container(project, &id);
+            if !records::is_damaged(&dir) {
+                continue;
+            }
+            // Its supervisor, if it has one, needs no record to stop it.
+            if let Ok(connection) = Connection::to(&dir, id.short()) {
+                connection.stop(Some(Duration::ZERO))?;
+            }
+            if let Ok(Some(record)) = records::read::<Record>(&dir.record()) {
+                supervisor::clean_up(&self.layout, &record.spec)?;
+            }
+            sweep::stray(&self.layout, &id)?;
+            let doomed = self.layout.doomed(project, &id);
+            std::fs::rename(&dir.data, &doomed).map_err(|error| {
+                EngineError::failed(format!("remove container {}", id.short()), error)
+            })?;
+            gone.push(id);
+        }
+        if !gone.is_empty() {
+            sweep::halves(&self.layout, project)?;
+            sweep::remains(&self.layout, project)?;
+        }
+        Ok(gone)
     }
 
     fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {

@@ -165,14 +165,27 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error.to_string())),
     };
-    let found: Versioned<T> = serde_json::from_slice(&bytes).map_err(|e| failed(e.to_string()))?;
-    if found.version > VERSION {
+    if let Some(version) = newer(&bytes) {
         return Err(failed(format!(
-            "it was written by a newer hoist (format {}, known is {VERSION})",
-            found.version
+            "it was written by a newer hoist (format {version}, known is {VERSION}); use that one"
         )));
     }
+    let found: Versioned<T> = serde_json::from_slice(&bytes).map_err(|error| {
+        failed(format!(
+            "it is broken ({error}); put a good copy in its place, or let `hoist down` take away what it belongs to"
+        ))
+    })?;
     Ok(Some(found.content))
+}
+
+/// The version of a file that a newer hoist has written, of which only this much is known.
+fn newer(bytes: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: u32,
+    }
+    let head: Head = serde_json::from_slice(bytes).ok()?;
+    (head.version > VERSION).then_some(head.version)
 }
 
 impl InitProcess {
@@ -343,6 +356,16 @@ impl Found {
                 .map(|init| init.pid),
         }
     }
+}
+
+/// Whether a container can't be used any more: its record is lost or broken. One of a newer version is neither.
+pub(super) fn is_damaged(dir: &ContainerDir) -> bool {
+    let is_broken = |path: &Path| std::fs::read(path).is_ok_and(|bytes| newer(&bytes).is_none());
+    let record = read::<Record>(&dir.record());
+    let standing = read::<Standing>(&dir.state());
+    (matches!(record, Ok(None)) && dir.data.exists())
+        || (record.is_err() && is_broken(&dir.record()))
+        || (standing.is_err() && is_broken(&dir.state()))
 }
 
 /// Whether a live supervisor holds the container's lock.

@@ -167,7 +167,9 @@ pub(super) fn list(layout: &Layout) -> Result<Vec<VolumeRecord>> {
     names
         .iter()
         .filter(|name| !name.starts_with('.'))
+        // Whose a broken record is nobody knows; who asks for it by name is told.
         .filter_map(|name| get(layout, name).transpose())
+        .filter(Result::is_ok)
         .collect()
 }
 

@@ -183,7 +183,8 @@ impl Networks {
         name: &str,
         is_there: &dyn Fn(&ContainerId) -> bool,
     ) -> Result<()> {
-        let leases = self.leases(name)?.into_iter();
+        // Broken ones hold nobody: whoever is on it is stopped by name, not by address.
+        let leases = self.leases(name).unwrap_or_default().into_iter();
         let users = leases.filter(|lease| is_there(&lease.container));
         let mut users: Vec<String> = users.map(|lease| lease.name).collect();
         users.sort();

@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::main::{First, READY_FD, await_ready};
 use super::wire::{self, Filled, Inbox, Reply, Request};
 use crate::base::scalar::Signal;
-use crate::engine::native::layout::Layout;
+use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::records::Found;
 use crate::engine::spec::ExecSpec;
 use crate::engine::{EngineError, ExecIo, ExecSession, Result};
@@ -42,7 +42,8 @@ fn launch(layout: &Layout, found: &Found, first: First) -> Result<()> {
         .append(true)
         .create(true)
         .open(found.dir.data.join("supervisor.log"))
-        .map_err(failed)?;
+        // A full or read-only disk must not keep a supervisor from stopping its container.
+        .ok();
     let roots = layout.roots();
     let (data, run) = (roots.data.to_string_lossy(), roots.run.to_string_lossy());
     let name = &found.standing.name;
@@ -56,7 +57,7 @@ fn launch(layout: &Layout, found: &Found, first: First) -> Result<()> {
         name,
     ];
     let pass = [(READY_FD, theirs.as_fd())];
-    let stdio = [None, None, Some(complaints.as_fd())];
+    let stdio = [None, None, complaints.as_ref().map(|file| file.as_fd())];
     process::spawn_self("hoist", &args, stdio, &pass, true).map_err(failed)?;
     drop(theirs);
     match await_ready(&ready) {
@@ -72,8 +73,16 @@ impl Connection {
     /// # Errors
     /// [`EngineError::NotRunning`] when there is none.
     pub(in crate::engine::native) fn open(found: &Found) -> Result<Self> {
-        let name = found.standing.name.clone();
-        match stream::connect_to(&found.dir.socket()) {
+        Self::to(&found.dir, &found.standing.name)
+    }
+
+    /// Connects to the supervisor of the container in `dir`, which `name` stands for in messages.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`] when there is none.
+    pub(in crate::engine::native) fn to(dir: &ContainerDir, name: &str) -> Result<Self> {
+        let name = name.to_owned();
+        match stream::connect_to(&dir.socket()) {
             Ok(socket) => Ok(Self {
                 socket,
                 inbox: Inbox::default(),
