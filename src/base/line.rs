@@ -47,7 +47,9 @@ impl LinePattern {
     pub fn matcher(&self) -> Result<LineMatcher, String> {
         match self {
             Self::Text(text) => Ok(LineMatcher::Text(text.clone().into_bytes())),
+            // Classes such as `\d` are ASCII's: those of Unicode take much of a supervisor's memory.
             Self::Regex(text) => regex::bytes::RegexBuilder::new(text)
+                .unicode(false)
                 .size_limit(ROOM)
                 .dfa_size_limit(ROOM)
                 .build()
