@@ -50,7 +50,7 @@
 //! cli            *
 //! ```
 //!
-//! `engine::open` and `engine::open_sandbox` are where a backend is chosen; nothing else of `engine` names one.
+//! `engine::open`, `engine::open_sandbox` and `engine::examine` are where a backend is chosen; nothing else of `engine` names one.
 //! `build` takes the error of `engine` besides, since its sandbox gives it.
 //!
 //! # Data flow
@@ -78,6 +78,8 @@
 //! | a command | one command | the terminal; the project's lock while it changes things |
 //! | `__supervise` | as long as its container should run | init as its child, streams, log, exit status, restarts, probes, name answers |
 //! | `__sandbox` | one build step | the step's process |
+//! | `__copy` | one `cp` | a way to one container's files, from which there is no way back |
+//! | `__pack` | one log file | the compressed form of a log file that is full |
 //!
 //! What becomes a container is made by such a fresh, single-threaded process, never by the many-threaded command.
 //!
@@ -94,7 +96,8 @@
 //! | `<data>/artifacts/<digest>/` | `cli::remote` | files of a compose project from a registry |
 //! | `<data>/volumes/<name>/` | `engine::native::volumes` | data and record |
 //! | `<data>/networks/<name>/` | `engine::native::net` | record, addresses handed out, names |
-//! | `<data>/projects/<name>/` | `engine::native::records` | lock, container records; below each its upper directory and logs |
+//! | `<data>/projects/<name>/` | `engine::native::records` | container records; below each its upper directory and logs |
+//! | `<data>/projects/<name>/dossiers/` | `engine::native::dossier` | what is known of the last containers that failed |
 //! | `<run>/` | `engine::native` | supervisors' sockets, process ids with start times, mounts |
 //!
 //! State is JSON with a version, written beside its place and renamed. Everything in `<run>` may be lost and is made

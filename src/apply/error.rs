@@ -96,6 +96,12 @@ impl ApplyError {
         self.inner.code = Some(code);
         self
     }
+    /// Says whether it only ends what was under way, so that another error tells what happened.
+    #[must_use]
+    pub fn ending(mut self, ending: bool) -> Self {
+        self.inner.cancelled = ending;
+        self
+    }
     /// Puts a name in front of the message: `Container demo-a-1: …`.
     #[must_use]
     pub fn on(mut self, what: &str) -> Self {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,6 +36,8 @@ const LAST_LINES: usize = 20;
 const LONGEST_LINE: u64 = 16 << 10;
 /// How often a hook that runs is asked for Ctrl-C.
 const LOOK_FOR_CANCEL: Duration = Duration::from_millis(100);
+/// How often a log that is followed is asked whether its container has ended.
+const LOOK: Duration = Duration::from_millis(20);
 /// What a hook left running in the background may hold its output open; that long the rest is waited for.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -258,14 +261,19 @@ impl Run<'_> {
         let output = Output::new(format!("{} ->", self.short(name)), &self.context.events);
         let engine = &self.context.engine;
         engine.start(id)?;
-        let over = read_log(Arc::clone(engine), id.clone(), output.clone());
-        let waited = engine.wait(id, Until::Exited, &self.waits)?;
-        let code = match waited {
+        let ended = AtomicBool::new(false);
+        let waited = std::thread::scope(|scope| {
+            let (output, ended) = (&output, &ended);
+            scope.spawn(move || follow(engine.as_ref(), id, output, ended));
+            let waited = engine.wait(id, Until::Exited, &self.waits);
+            ended.store(true, Ordering::SeqCst);
+            waited
+        });
+        let code = match waited? {
             Waited::Exited(exit) => exit.code(),
             Waited::Cancelled => return Err(ApplyError::cancelled()),
             _ => return Err(ApplyError::new(format!("container {name} is gone"))),
         };
-        let _ = over.recv_timeout(LAST_WORDS);
         if code == 0 {
             return Ok(());
         }
@@ -274,26 +282,24 @@ impl Run<'_> {
     }
 }
 
-/// Follows a container's log to its end on a thread of its own; the channel closes with it.
-fn read_log(engine: Arc<dyn Engine>, id: ContainerId, output: Output) -> Receiver<()> {
-    let (open, over) = channel::<()>();
-    std::thread::spawn(move || {
-        let query = LogQuery {
-            follow: true,
-            ..LogQuery::default()
-        };
-        if let Ok(mut log) = engine.logs(&id, &query) {
-            loop {
-                match log.next(LOOK_FOR_CANCEL) {
-                    Ok(Some(record)) => output.line(&record.line),
-                    Err(LogEnd::TimedOut) => {}
-                    Ok(None) | Err(LogEnd::Failed(_)) => break,
-                }
-            }
+/// Reads a container's log until it has ended. All it said is in the log before it is said to have ended.
+fn follow(engine: &dyn Engine, id: &ContainerId, output: &Output, ended: &AtomicBool) {
+    let query = LogQuery {
+        follow: true,
+        ..LogQuery::default()
+    };
+    let Ok(mut log) = engine.logs(id, &query) else {
+        return;
+    };
+    loop {
+        let last = ended.load(Ordering::SeqCst);
+        let patience = if last { Duration::ZERO } else { LOOK };
+        match log.next(patience) {
+            Ok(Some(record)) => output.line(&record.line),
+            Err(LogEnd::TimedOut) if !last => {}
+            _ => break,
         }
-        drop(open);
-    });
-    over
+    }
 }
 
 /// Why a hook has no exit code.

@@ -18,12 +18,13 @@ use crate::build::{
 use crate::compose::model::{BuildSpec, ContextRef, FileSource, Project, Service};
 use crate::engine::sandbox::SandboxNetwork;
 use crate::image::digest::Digest;
+use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::{PullError, PullOptions, pull as pull_image};
 use crate::image::store::Image;
 use crate::plan::Plan;
 use crate::plan::desired::host_address;
-use crate::plan::images::ImageFacts;
+use crate::plan::images::{ImageFacts, WantedImage};
 
 impl From<&Image> for ImageFacts {
     fn from(image: &Image) -> Self {
@@ -31,6 +32,7 @@ impl From<&Image> for ImageFacts {
             id: Some(image.id),
             layers: image.layers().to_vec(),
             run: image.config.config.clone(),
+            platform: (image.config.os.clone(), image.config.architecture.clone()),
         }
     }
 }
@@ -47,6 +49,37 @@ pub(super) fn resolve(context: &Context, name: &str) -> Result<Option<ImageFacts
         .resolve(&reference)
         .map_err(|error| failed(&error))?;
     Ok(found.as_ref().map(ImageFacts::from))
+}
+
+/// Whether an image is made for a platform. Variants of an architecture are the registry's affair.
+pub(super) fn fits(image: &ImageFacts, platform: &Platform) -> bool {
+    let (os, architecture) = &image.platform;
+    // An image that does not say what it is for was made here.
+    (os.is_empty() || *os == platform.os)
+        && (architecture.is_empty() || *architecture == platform.architecture)
+}
+
+/// Images that run nowhere but on another machine, and that nobody asked for as such. As Docker.
+pub(super) fn strange(
+    project: &Project,
+    images: &BTreeMap<ServiceName, WantedImage>,
+) -> Vec<String> {
+    let host = Platform::host();
+    let here = images
+        .iter()
+        .filter_map(|(name, image)| Some((name, image.here.as_ref()?)));
+    here.filter(|(name, image)| {
+        let asked = project.services.get(*name).is_some_and(|service| service.platform.is_some());
+        !asked && !fits(image, &host)
+    })
+    .map(|(name, image)| {
+        let (os, architecture) = &image.platform;
+        format!(
+            "service `{name}`: the requested image's platform ({os}/{architecture}) does not match the detected host platform \
+             ({host}) and no specific platform was requested"
+        )
+    })
+    .collect()
 }
 
 /// Where the time of an image's last pull is kept.

@@ -17,6 +17,8 @@ mod observe;
 pub mod oneoff;
 mod options;
 mod provide;
+mod report;
+mod rollout;
 mod run;
 mod steps;
 #[cfg(test)]
@@ -130,6 +132,9 @@ pub fn plan_up(
     options: &UpOptions,
 ) -> Result<Plan, ApplyError> {
     let desired = observe::desired(context, project, options)?;
+    for text in images::strange(project, &desired.images) {
+        context.events.send(Event::Warn(text));
+    }
     let world = observe::world(context, &project.name, Some(project))?;
     let mut plan = reconcile::reconcile(desired, &world, &options.policy)?;
     plan.quiet_pull = options.quiet_pull;

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use super::{ApplyError, Context, UpOptions, files, images, provide};
-use crate::base::diag::Diagnostics;
+use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::name::{ContainerId, ProjectName};
 use crate::compose::model::{
     NetworkModeSpec, Project, PullPolicy, Service, ShareSpec, VolumeSource,
 };
 use crate::engine::state::{DeviceCatalog, Observed};
+use crate::image::manifest::Platform;
 use crate::plan::World;
 use crate::plan::desired::{Desired, Facts, names_devices};
 use crate::plan::images::{Fetch, ImageFacts, WantedImage, image_name, wanted};
@@ -108,7 +109,15 @@ pub(super) fn desired(
                     .as_ref()
                     .and_then(|image| image.span)
                     .or(service.span);
-                faults.push(crate::base::diag::Diagnostic::error(error.message()).at(span));
+                faults.push(Diagnostic::error(error.message()).at(span));
+                continue;
+            }
+        };
+        let here = match platform(service) {
+            Ok(Some(platform)) => here.filter(|image| images::fits(image, &platform)),
+            Ok(None) => here,
+            Err(fault) => {
+                faults.push(*fault);
                 continue;
             }
         };
@@ -143,6 +152,21 @@ pub(super) fn desired(
         images: wanted_images,
         hashes,
         facts,
+    })
+}
+
+/// The platform a service asks for.
+fn platform(service: &Service) -> Result<Option<Platform>, Box<Diagnostic>> {
+    let Some(asked) = &service.platform else {
+        return Ok(None);
+    };
+    Platform::parse(&asked.value).map(Some).map_err(|_| {
+        let fault = Diagnostic::error(format!("`{}` is no platform", asked.value));
+        Box::new(
+            fault
+                .at(asked.span.or(service.span))
+                .hint("write it like linux/amd64 or linux/arm/v7"),
+        )
     })
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::provide::Variables;
+use super::rollout::Progress;
 use super::{ApplyError, Context, Plan};
 use crate::base::event::{Event, Kind, Status};
 use crate::base::name::{ContainerId, ServiceName};
@@ -63,6 +64,8 @@ pub(super) struct Run<'a> {
     pub(super) expired: Cancel,
     images: Mutex<BTreeMap<ServiceName, ImageFacts>>,
     mounts: Mutex<BTreeMap<String, ImageFacts>>,
+    /// How far replacements under a policy are.
+    pub(super) rollouts: Mutex<BTreeMap<ServiceName, Progress>>,
     present: Mutex<BTreeMap<(ServiceName, u32), Present>>,
     given: Mutex<BTreeMap<ServiceName, Variables>>,
 }
@@ -99,10 +102,7 @@ pub fn run(context: &Context, plan: &Plan) -> Result<Outcome, ApplyError> {
         parallel: context.parallel,
         on_failure,
     };
-    let waits = plan
-        .steps
-        .nodes()
-        .any(|(_, step)| matches!(step.action, Action::Wait { .. }));
+    let waits = plan.steps.nodes().any(|(_, step)| step.action.waits());
     let slots = std::thread::scope(|scope| {
         let (over, told) = channel::<()>();
         let run = &run;
@@ -184,6 +184,7 @@ impl<'a> Run<'a> {
             .nodes()
             .filter_map(|(_, step)| match &step.action {
                 Action::Replace { who, old, .. } => Some((who, &old.id)),
+                Action::Roll(roll) => Some((&roll.who, &roll.old.id)),
                 action => action.who().and_then(|who| Some((who, who.id.as_ref()?))),
             });
         for (who, id) in named {
@@ -201,6 +202,7 @@ impl<'a> Run<'a> {
             expired: Cancel::default(),
             images: Mutex::new(images),
             mounts: Mutex::new(mounts),
+            rollouts: Mutex::default(),
             present: Mutex::new(present),
             given: Mutex::new(BTreeMap::new()),
         }
@@ -224,6 +226,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether the time that the user gave is over.
+    pub(super) fn is_expired(&self) -> bool {
+        self.expired.is_cancelled() && !self.context.cancel.is_cancelled()
+    }
+
     /// One error for the run: the first that is not only an end of waiting.
     fn verdict(&self, errors: Vec<ApplyError>, done: usize) -> Result<Outcome, ApplyError> {
         let (ended, mut real): (Vec<_>, Vec<_>) =
@@ -237,9 +244,9 @@ impl<'a> Run<'a> {
         }
         if self.expired.is_cancelled() {
             let limit = format_duration(self.plan.wait_timeout.unwrap_or_default());
-            return Err(ApplyError::new(format!(
-                "application not healthy after {limit}"
-            )));
+            let late = ended.into_iter().filter(|error| !error.notes().is_empty());
+            let error = ApplyError::new(format!("application not healthy after {limit}"));
+            return Err(error.with(late.map(|error| error.ending(false)).collect()));
         }
         match ended.into_iter().next() {
             Some(error) => Err(error),

@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::run::{Present, Run, tell};
-use super::{ApplyError, Context, images, provide, wait};
+use super::{ApplyError, Context, images, provide, report, wait};
 use crate::base::diag::Diagnostics;
 use crate::base::event::{Event, Kind, Status};
 use crate::base::name::ContainerId;
+use crate::base::scalar::Signal;
 use crate::compose::model::Service;
 use crate::engine::spec::{ContainerSpec, Mount, MountSource};
-use crate::engine::{AnonymousVolumes, EngineError, Force};
+use crate::engine::{AnonymousVolumes, EngineError, Force, Until};
 use crate::image::store::{Removal, StoreError};
 use crate::plan::action::{Action, Old, Step, WaitFor, Who};
 use crate::plan::cause::Cause;
@@ -34,11 +35,35 @@ pub(super) fn new_id() -> Result<ContainerId, ApplyError> {
     ))
 }
 
+/// What is told of a dependency that may fail. As Compose words it.
+fn optional(who: &Who, error: &ApplyError) -> String {
+    let (text, service) = (error.message(), who.service.as_str());
+    let completed = format!("service \"{service}\" ");
+    if let Some(rest) = text.strip_prefix(&completed) {
+        return format!("optional dependency \"{service}\" {rest}");
+    }
+    let rest = text.strip_prefix("dependency failed to start: ");
+    format!(
+        "optional dependency \"{service}\" failed to start: {}",
+        rest.unwrap_or(text)
+    )
+}
+
+/// Why a container is replaced, as it is told once it is.
+fn change(cause: &Cause) -> String {
+    match cause {
+        Cause::ImagePending => "image changed".to_owned(),
+        cause => cause.to_string(),
+    }
+}
+
 impl Run<'_> {
     /// Does one step.
     pub(super) fn step(&self, step: &Step) -> Done {
         if !step.only_if.is_empty() && !settle::needed(step, &self.image_ids()) {
-            if let Action::Start { who } = &step.action {
+            if let (Action::Start { .. } | Action::Roll(_), Some(who)) =
+                (&step.action, step.action.who())
+            {
                 self.tell(Kind::Container, &who.name, Status::Done("Running"), None);
             }
             return Ok(());
@@ -91,10 +116,7 @@ impl Run<'_> {
                 anonymous,
                 timeout,
             } => {
-                let detail = match &step.cause {
-                    Cause::ImagePending => Some("image changed".to_owned()),
-                    cause => Some(cause.to_string()),
-                };
+                let detail = Some(change(&step.cause));
                 self.told(
                     Kind::Container,
                     &who.name,
@@ -107,6 +129,13 @@ impl Run<'_> {
                 let id = self.id(who)?;
                 Ok(self.context.engine.rename(&id, &who.name)?)
             }
+            Action::Roll(roll) => self.roll(roll, &change(&step.cause)),
+            Action::Conclude {
+                service,
+                total,
+                policy,
+                back,
+            } => self.conclude(service, *total, policy, back),
             Action::PreStart { who, at } => self.pre_start(who, *at),
             Action::Hook { who, hook } => self.hook(who, hook),
             Action::Wait {
@@ -131,11 +160,19 @@ impl Run<'_> {
             _ => ("Removing", "Removed"),
         };
         self.told(Kind::Container, &who.name, words, None, || match action {
-            Action::Start { .. } => engine
-                .start(&id)
-                .map_err(|error| ApplyError::new(format!("container {}: {error}", who.name))),
+            Action::Start { .. } => engine.start(&id).map_err(|error| {
+                let error = ApplyError::new(format!("container {}: {error}", who.name));
+                report::of_failure(self.context, who, &id, None, error)
+            }),
             Action::Stop { timeout, .. } => Ok(engine.stop(&id, *timeout)?),
-            Action::Kill { signal, .. } => Ok(engine.kill(&id, *signal)?),
+            Action::Kill { signal, .. } => {
+                engine.kill(&id, *signal)?;
+                if *signal == Signal::KILL {
+                    // As Docker: nobody can be told that it has ended before it has.
+                    engine.wait(&id, Until::Exited, &self.context.cancel)?;
+                }
+                Ok(())
+            }
             Action::Remove { volumes, .. } => {
                 let volumes = if *volumes {
                     AnonymousVolumes::Remove
@@ -312,7 +349,7 @@ impl Run<'_> {
     }
 
     /// Makes a container; `passing` is a name it has until it takes its own.
-    fn create(
+    pub(super) fn create(
         &self,
         who: &Who,
         anonymous: &BTreeMap<String, String>,
@@ -419,6 +456,11 @@ impl Run<'_> {
                 self.tell(Kind::Container, &who.name, Status::Done(word), None);
                 Ok(())
             }
+            Err(error) if error.is_cancelled() && self.is_expired() => {
+                let text = format!("container {} is not healthy yet", who.name);
+                let late = ApplyError::new(text);
+                Err(report::of_failure(self.context, who, &id, None, late).ending(true))
+            }
             Err(error) if error.is_cancelled() => Err(error),
             Err(error) if !required => {
                 self.tell(
@@ -427,11 +469,7 @@ impl Run<'_> {
                     Status::Warning(error.to_string()),
                     None,
                 );
-                let text = format!(
-                    "optional dependency \"{}\" failed to start: {error}",
-                    who.service
-                );
-                self.context.events.send(Event::Warn(text));
+                self.context.events.send(Event::Warn(optional(who, &error)));
                 Ok(())
             }
             Err(error) => {

@@ -14,6 +14,7 @@ pub mod event;
 pub mod gitref;
 pub mod kernel;
 pub mod key;
+pub mod line;
 pub mod name;
 pub mod scalar;
 pub mod span;

@@ -2,6 +2,8 @@
 //!
 //! Imports: nothing.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Mount propagation. Source: mount_namespaces(7).
@@ -58,4 +60,27 @@ pub enum RestartPolicy {
     UnlessStopped,
     /// When it fails, at most so many times.
     OnFailure(Option<u32>),
+}
+
+/// How restarts follow each other where `deploy.restart_policy` says it; what it leaves out is Docker's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RestartPace {
+    /// Time before each restart; `None` is 100 ms, doubled each time up to a minute.
+    pub delay: Option<Duration>,
+    /// A run that lasts so long has succeeded, and attempts are counted anew.
+    pub window: Option<Duration>,
+    /// At most so many restarts, whatever the policy; `None` is the policy's own number.
+    pub most: Option<u32>,
+}
+
+/// What happens to a container that has become unhealthy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnhealthy {
+    /// Nothing: its health is told, as Docker does.
+    #[default]
+    Tell,
+    /// It is stopped and started again.
+    Restart,
 }

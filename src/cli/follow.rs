@@ -4,8 +4,8 @@
 //! containers and one thread a container. Imports: `base`, `engine`, `ui::logs`.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -13,12 +13,24 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventSink};
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::state::{ObservedContainer, State};
-use crate::engine::{Cancel, Engine, EngineError, LogEnd, LogQuery, LogRecord};
+use crate::engine::{Engine, EngineError, LogEnd, LogQuery, LogRecord, Waker};
 use crate::ui::logs::Lines;
 use crate::ui::{Progress, write_err, write_out};
 
-/// Time between two looks for new containers, and between two looks at one that is silent.
+/// Time between two looks for new containers, and at one that has ended.
 const LOOK: Duration = Duration::from_millis(150);
+
+/// Time between two looks for new containers when none came for long.
+const SELDOM: Duration = Duration::from_millis(600);
+
+/// How long a reader waits for a container that is silent: what happens wakes it.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// So many messages may wait: who reads logs faster than they are shown waits, too.
+pub const WAITING: usize = 1024;
+
+/// Text for standard output is written when so much has come together.
+const TOGETHER: usize = 32 * 1024;
 
 /// Something about one container.
 #[derive(Debug)]
@@ -92,15 +104,67 @@ pub fn screen_name(project: &ProjectName, name: &str) -> String {
     name.strip_prefix(&prefix).unwrap_or(name).to_owned()
 }
 
+/// The word that it is over; it wakes whoever sleeps. Shared by clones.
+#[derive(Clone, Default)]
+pub struct Done(Arc<(Mutex<Told>, Condvar)>);
+
+#[derive(Default)]
+struct Told {
+    over: bool,
+    wakers: Vec<Waker>,
+}
+
+impl std::fmt::Debug for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Done").field(&self.is_told()).finish()
+    }
+}
+
+impl Done {
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing more is waited for: what is there is told, and that is all.
+    pub fn tell(&self) {
+        let mut told = self.told();
+        told.over = true;
+        told.wakers.iter().for_each(|wake| wake());
+        self.0.1.notify_all();
+    }
+
+    fn is_told(&self) -> bool {
+        self.told().over
+    }
+
+    /// Sleeps, at most until it is told.
+    fn sleep(&self, time: Duration) {
+        let told = self.told();
+        if !told.over {
+            // Whether it was told or the time is over makes no difference to who looks then.
+            drop(self.0.1.wait_timeout(told, time));
+        }
+    }
+
+    /// Has a stream woken when it is told.
+    fn wakes(&self, waker: Option<Waker>) {
+        let mut told = self.told();
+        if told.over {
+            waker.iter().for_each(|wake| wake());
+        }
+        told.wakers.extend(waker);
+    }
+}
+
 /// Follows all containers of a scope until `done`; the channel closes when everything has been told.
-pub fn follow(engine: Arc<dyn Engine>, scope: Scope, done: Cancel) -> Receiver<Message> {
-    let (sender, receiver) = channel();
+pub fn follow(engine: Arc<dyn Engine>, scope: Scope, done: Done) -> Receiver<Message> {
+    let (sender, receiver) = sync_channel(WAITING);
     follow_into(engine, scope, done, sender);
     receiver
 }
 
 /// As [`follow`], into a channel that others use too.
-pub fn follow_into(engine: Arc<dyn Engine>, scope: Scope, done: Cancel, sender: Sender<Message>) {
+pub fn follow_into(engine: Arc<dyn Engine>, scope: Scope, done: Done, sender: SyncSender<Message>) {
     thread::spawn(move || discover(&engine, &scope, &done, &sender));
 }
 
@@ -109,7 +173,7 @@ pub struct HookLines {
     /// Takes the other events.
     pub beside: Arc<dyn EventSink>,
     /// Takes the lines.
-    pub lines: Sender<Message>,
+    pub lines: SyncSender<Message>,
 }
 
 impl std::fmt::Debug for HookLines {
@@ -137,20 +201,25 @@ impl EventSink for HookLines {
 }
 
 /// Starts a reader for each container that appears.
-fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Cancel, sender: &Sender<Message>) {
+fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Done, sender: &SyncSender<Message>) {
     let mut known: BTreeSet<ContainerId> = BTreeSet::new();
-    let mut first = true;
+    let (mut first, mut pause) = (true, LOOK);
     loop {
         // The last look comes after `done`, so that what was there before is not missed.
-        let last = done.is_cancelled();
+        let last = done.is_told();
+        pause = (pause * 9 / 8).min(SELDOM);
         match engine.observe(&scope.project) {
             Ok(world) => {
                 for container in world.containers.iter().filter(|c| scope.covers(c)) {
                     if known.insert(container.id.clone()) {
+                        pause = LOOK;
                         let query = if first {
                             scope.query.clone()
                         } else {
-                            LogQuery::default()
+                            LogQuery {
+                                passing: scope.query.passing,
+                                ..LogQuery::default()
+                            }
                         };
                         let reader = Reader::new(container, scope, query, done.clone());
                         let (engine, sender) = (Arc::clone(engine), sender.clone());
@@ -167,7 +236,7 @@ fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Cancel, sender: &Sen
             return;
         }
         first = false;
-        thread::sleep(LOOK);
+        done.sleep(pause);
     }
 }
 
@@ -178,11 +247,11 @@ struct Reader {
     service: String,
     query: LogQuery,
     told: Timestamp,
-    done: Cancel,
+    done: Done,
 }
 
 impl Reader {
-    fn new(container: &ObservedContainer, scope: &Scope, query: LogQuery, done: Cancel) -> Self {
+    fn new(container: &ObservedContainer, scope: &Scope, query: LogQuery, done: Done) -> Self {
         Self {
             id: container.id.clone(),
             name: screen_name(&scope.project, &container.name),
@@ -200,33 +269,34 @@ impl Reader {
         }
     }
 
-    fn run(mut self, engine: &dyn Engine, sender: &Sender<Message>) {
+    fn run(mut self, engine: &dyn Engine, sender: &SyncSender<Message>) {
         // A channel that nobody reads any more means that the command ends.
-        while let Ok(true) = self.stream(engine, sender) {
-            if self.done.is_cancelled() {
-                break;
-            }
-            thread::sleep(LOOK);
-        }
+        let _ = self.stream(engine, sender);
         let _ = sender.send(Message::Gone { name: self.name });
     }
 
-    /// Reads until the stream ends; `false` when there is nothing more to wait for.
-    fn stream(&mut self, engine: &dyn Engine, sender: &Sender<Message>) -> Result<bool, ()> {
+    /// Reads until there is nothing more to wait for. A container that has ended may be started again, and its
+    /// lines go on behind the last one then.
+    fn stream(&mut self, engine: &dyn Engine, sender: &SyncSender<Message>) -> Result<(), ()> {
         let mut stream = match engine.logs(&self.id, &self.query) {
             Ok(stream) => stream,
-            Err(EngineError::NotFound { .. }) => return Ok(false),
+            Err(EngineError::NotFound { .. }) => return Ok(()),
             Err(error) => {
-                self.send(sender, Message::Problem(format!("{}: {error}", self.name)))?;
-                return Ok(false);
+                let text = match &error {
+                    // It names the container.
+                    EngineError::Unsupported { .. } => error.to_string(),
+                    _ => format!("{}: {error}", self.name),
+                };
+                return self.send(sender, Message::Problem(text));
             }
         };
+        self.done.wakes(stream.waker());
         loop {
-            match stream.next(LOOK) {
+            // Asked before it is read: what was there by then is shown.
+            let told = self.done.is_told();
+            let patience = if told { Duration::ZERO } else { SILENCE };
+            match stream.next(patience) {
                 Ok(Some(record)) => {
-                    // Reading goes on behind this line when the stream has to be opened again.
-                    self.query.since = Some(Timestamp(record.time.0.saturating_add(1)));
-                    self.query.tail = None;
                     self.send(
                         sender,
                         Message::Line {
@@ -235,10 +305,15 @@ impl Reader {
                         },
                     )?;
                 }
-                Ok(None) => return self.look(engine, sender),
+                Ok(None) => {
+                    if !self.look(engine, sender)? || told {
+                        return Ok(());
+                    }
+                    self.done.sleep(LOOK);
+                }
                 Err(LogEnd::TimedOut) => {
-                    if !self.look(engine, sender)? || self.done.is_cancelled() {
-                        return Ok(false);
+                    if !self.look(engine, sender)? || told {
+                        return Ok(());
                     }
                 }
                 Err(LogEnd::Failed(why)) => {
@@ -246,14 +321,14 @@ impl Reader {
                         sender,
                         Message::Problem(format!("{}: cannot read the log: {why}", self.name)),
                     )?;
-                    return Ok(false);
+                    return Ok(());
                 }
             }
         }
     }
 
     /// Tells of an end that was not told yet; `false` when the container is gone.
-    fn look(&mut self, engine: &dyn Engine, sender: &Sender<Message>) -> Result<bool, ()> {
+    fn look(&mut self, engine: &dyn Engine, sender: &SyncSender<Message>) -> Result<bool, ()> {
         let Ok(container) = engine.container(&self.id) else {
             return Ok(false);
         };
@@ -271,7 +346,7 @@ impl Reader {
         Ok(true)
     }
 
-    fn send(&self, sender: &Sender<Message>, message: Message) -> Result<(), ()> {
+    fn send(&self, sender: &SyncSender<Message>, message: Message) -> Result<(), ()> {
         sender.send(message).map_err(drop)
     }
 }
@@ -282,6 +357,8 @@ pub struct Printer {
     lines: Lines,
     progress: Option<Arc<Progress>>,
     exits: bool,
+    /// Text for standard output that is not written yet.
+    held: Vec<u8>,
 }
 
 impl Printer {
@@ -291,6 +368,7 @@ impl Printer {
             lines,
             progress,
             exits,
+            held: Vec::new(),
         }
     }
     /// From now on lines are written above this display.
@@ -306,6 +384,14 @@ impl Printer {
     /// # Errors
     /// When standard output is closed.
     pub fn print(&mut self, message: &Message) -> std::io::Result<()> {
+        self.show(message)?;
+        self.flush()
+    }
+    /// Writes one message, at the latest with [`Printer::flush`].
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn show(&mut self, message: &Message) -> std::io::Result<()> {
         match message {
             Message::Line { name, record } => {
                 let text = self
@@ -330,14 +416,35 @@ impl Printer {
     /// # Errors
     /// When standard output is closed.
     pub fn say(&mut self, text: &str) -> std::io::Result<()> {
-        self.put(false, format!("{text}\n").as_bytes())
+        self.put(false, format!("{text}\n").as_bytes())?;
+        self.flush()
+    }
+    /// Writes what is still held.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn flush(&mut self) -> std::io::Result<()> {
+        let text = std::mem::take(&mut self.held);
+        self.write(false, &text)
     }
     fn rest(&mut self, name: &str) -> std::io::Result<()> {
         let (out, err) = self.lines.flush(name);
         self.put(false, &out)?;
         self.put(true, &err)
     }
-    fn put(&self, stderr: bool, text: &[u8]) -> std::io::Result<()> {
+    fn put(&mut self, stderr: bool, text: &[u8]) -> std::io::Result<()> {
+        if stderr {
+            // Each stream in its order, and one behind the other as they came.
+            self.flush()?;
+            return self.write(true, text);
+        }
+        self.held.extend_from_slice(text);
+        if self.held.len() < TOGETHER {
+            return Ok(());
+        }
+        self.flush()
+    }
+    fn write(&self, stderr: bool, text: &[u8]) -> std::io::Result<()> {
         if text.is_empty() {
             return Ok(());
         }
@@ -392,7 +499,7 @@ mod tests {
             ]),
             lines: vec![b"one\n".to_vec(), b"two\n".to_vec()],
         });
-        let done = Cancel::default();
+        let done = Done::default();
         let messages = follow(
             Arc::clone(&engine) as Arc<dyn Engine>,
             scope(),
@@ -416,7 +523,7 @@ mod tests {
                 Message::Problem(text) => told.push(text),
             }
             if told.iter().filter(|text| text.starts_with("b-1")).count() == 2 {
-                done.cancel();
+                done.tell();
             }
         }
         let of = |name: &str| {

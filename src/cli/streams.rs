@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{read, write};
@@ -144,8 +145,14 @@ pub fn attached(socket: &OwnedFd, input: bool) -> io::Result<Option<i32>> {
     }
 }
 
-/// Copies this command's input to a pipe until either ends.
+/// Copies this command's input to a pipe until either ends. For a thread of its own: a process that reads no more must
+/// not end this command by a signal.
 pub fn input(pipe: &OwnedFd) {
+    let mut broken = SigSet::empty();
+    broken.add(Signal::SIGPIPE);
+    if broken.thread_block().is_err() {
+        return;
+    }
     let stdin = io::stdin();
     let mut buffer = vec![0; BLOCK];
     loop {

@@ -97,3 +97,80 @@ impl Offers {
         self.devices.get(path)
     }
 }
+
+/// How something of a host stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is there, and does all that hoist asks.
+    Ok,
+    /// It is there in part, or not at all and a part of what a compose file may say has no effect.
+    Degraded,
+    /// It is not there.
+    Missing,
+    /// The caller may not see it.
+    Unknown,
+}
+
+impl Standing {
+    /// One word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Missing => "missing",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What a host was asked for, and its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What it is, in few words.
+    pub name: &'static str,
+    /// How it stands.
+    pub standing: Standing,
+    /// Whether no container starts without it.
+    pub needed: bool,
+    /// What was found.
+    pub found: String,
+    /// What that means for a compose file.
+    pub means: String,
+    /// The command that mends it, where one does.
+    pub mend: Option<String>,
+}
+
+impl Row {
+    /// Something that is as it should be.
+    pub fn ok(name: &'static str, found: impl Into<String>, means: impl Into<String>) -> Self {
+        Self {
+            name,
+            standing: Standing::Ok,
+            needed: false,
+            found: found.into(),
+            means: means.into(),
+            mend: None,
+        }
+    }
+    /// The same with another standing.
+    #[must_use]
+    pub fn stands(self, standing: Standing) -> Self {
+        Self { standing, ..self }
+    }
+    /// The same, and no container starts without it.
+    #[must_use]
+    pub fn needed(self) -> Self {
+        Self {
+            needed: true,
+            ..self
+        }
+    }
+    /// The same with the command that mends it.
+    #[must_use]
+    pub fn mend(self, command: impl Into<String>) -> Self {
+        Self {
+            mend: Some(command.into()),
+            ..self
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! which backend is in use; a backend is found only through [`open`].
 //! Imports: `base`, `image`. Rules: DESIGN notes in `lib.rs`.
 
+pub mod files;
 pub mod host;
 pub mod native;
 pub mod sandbox;
@@ -21,10 +22,13 @@ use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
 use crate::image::store::Store;
+use files::Files;
 use host::Offers;
 use sandbox::Sandbox;
 use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
-use state::{DeviceCatalog, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume};
+use state::{
+    DeviceCatalog, Dossier, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume,
+};
 
 /// Why an engine could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -146,6 +150,8 @@ pub struct LogQuery {
     /// Go on with new lines until the container ends or is removed. With a container that is
     /// started again later, reading goes on.
     pub follow: bool,
+    /// Also what is not kept: the last lines, as one who is attached sees them (`driver: none`).
+    pub passing: bool,
 }
 
 /// A line (or part of one over 16 KiB) of a container's output.
@@ -166,7 +172,14 @@ pub trait LogStream: Send {
     /// # Errors
     /// [`LogEnd::TimedOut`] when nothing came in time, [`LogEnd::Failed`] when the log can't be read.
     fn next(&mut self, timeout: Duration) -> std::result::Result<Option<LogRecord>, LogEnd>;
+    /// What another thread calls to end a wait in [`LogStream::next`] before its time.
+    fn waker(&self) -> Option<Waker> {
+        None
+    }
 }
+
+/// Ends a wait for log lines early, also one that has not begun.
+pub type Waker = Box<dyn Fn() + Send>;
 
 /// Why [`LogStream::next`] gave no line.
 #[derive(Debug, thiserror::Error)]
@@ -337,6 +350,13 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::NotRunning`], [`EngineError::CannotRun`].
     fn exec(&self, id: &ContainerId, spec: &ExecSpec, io: ExecIo) -> Result<Box<dyn ExecSession>>;
+    /// Opens a container's files, whether it runs or not. While one that does not run has its files open, the
+    /// caller holds the project's lock, so that nobody starts it. `cancel` ends whatever is under way. The caller
+    /// ignores SIGPIPE.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Failed`].
+    fn files(&self, id: &ContainerId, cancel: &Cancel) -> Result<Box<dyn Files>>;
     /// Connects to a container's own streams. Allowed before the start: nothing is lost then.
     ///
     /// # Errors
@@ -347,6 +367,12 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::NotFound`].
     fn logs(&self, id: &ContainerId, query: &LogQuery) -> Result<Box<dyn LogStream>>;
+
+    /// Writes down all that is known of a container that failed; `failure` is what the user is told.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Failed`].
+    fn dossier(&self, id: &ContainerId, failure: &str) -> Result<Dossier>;
 
     /// The lock a command holds while it changes a project. Waits for another command's end;
     /// `on_wait` is called once if it has to. `None` when `cancel` was used before it had it.
@@ -403,6 +429,12 @@ pub struct Roots {
 /// [`EngineError::Failed`] when a directory can't be made.
 pub fn open(roots: &Roots, store: Arc<Store>) -> Result<Arc<dyn Engine>> {
     Ok(Arc::new(native::Native::open(roots, store)?))
+}
+
+/// Looks at what this machine offers containers; `device_dirs` are where devices are described. It needs no engine, and
+/// works for any user.
+pub fn examine(roots: &Roots, device_dirs: &[PathBuf]) -> Vec<host::Row> {
+    native::host::examine(roots, device_dirs)
 }
 
 /// Opens what runs build steps, over the same directories.

@@ -11,9 +11,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::base::device::DeviceName;
+use crate::base::line::LinePattern;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
-pub use crate::base::term::{Propagation, Protocol, RestartPolicy};
+pub use crate::base::term::{OnUnhealthy, Propagation, Protocol, RestartPace, RestartPolicy};
 use crate::image::digest::Digest;
 
 /// Labels, sorted by key.
@@ -79,12 +80,21 @@ pub struct ContainerSpec {
     pub oom_score_adj: Option<i32>,
     /// When it is started again.
     pub restart: RestartPolicy,
+    /// How restarts follow each other.
+    #[serde(default)]
+    pub restart_pace: RestartPace,
     /// The signal `stop` sends first.
     pub stop_signal: Signal,
-    /// How long `stop` waits before it kills.
+    /// How long `stop` waits before it kills; [`FOREVER`] never does.
     pub stop_grace: Duration,
     /// The probe, if any.
     pub healthcheck: Option<Healthcheck>,
+    /// The probe that needs nothing in the image, if any.
+    #[serde(default)]
+    pub ready: Option<Ready>,
+    /// What happens when a probe says unhealthy.
+    #[serde(default)]
+    pub on_unhealthy: OnUnhealthy,
     /// How its output is kept.
     pub log: LogConfig,
     /// Small files put into the container (configs and secrets), read-only.
@@ -443,12 +453,22 @@ pub struct NamedDevices {
     /// Where the descriptions are; later directories win.
     pub dirs: Vec<PathBuf>,
 }
+/// A grace period that does not end.
+pub const FOREVER: Duration = Duration::MAX;
 
 /// A probe that runs inside a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Healthcheck {
     /// What runs: `CMD-SHELL` is resolved to the image's shell already.
     pub command: Vec<String>,
+    /// When it runs, and what its failures mean.
+    #[serde(flatten)]
+    pub timing: Timing,
+}
+
+/// When a probe runs, and what its failures mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
     /// Time between the end of a probe and the next.
     pub interval: Duration,
     /// A probe that takes longer has failed.
@@ -461,15 +481,53 @@ pub struct Healthcheck {
     pub start_interval: Duration,
 }
 
-/// How a container's output is kept.
+/// A probe that hoist makes itself, in the container's network or in its output; all parts that are there must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// An HTTP server answers well.
+    pub http: Option<HttpProbe>,
+    /// A TCP port takes connections.
+    pub tcp: Option<u16>,
+    /// A line was written since the start.
+    pub log: Option<LinePattern>,
+    /// When it is looked, and what failures mean.
+    pub timing: Timing,
+}
+
+/// A request to a container's own HTTP server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpProbe {
+    /// Its port.
+    pub port: u16,
+    /// Path and query, from the first `/`.
+    pub path: String,
+    /// The one good status; 200 to 399 when `None`.
+    pub status: Option<u16>,
+    /// Further header lines: name and value.
+    pub headers: Vec<(String, String)>,
+}
+
+/// How a container's output is kept, and where else it goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogConfig {
-    /// Whether it is kept at all (`driver: none` keeps nothing).
+    /// Whether it can be read later.
     pub keep: bool,
     /// A log file is rotated at this size in bytes; never when `None`.
     pub max_size: Option<u64>,
     /// So many files are kept, the current one included.
     pub max_files: u32,
+    /// Whether files that are full are compressed.
+    #[serde(default)]
+    pub compress: bool,
+    /// Whether lines are dropped rather than the container made to wait (`mode: non-blocking`).
+    #[serde(default)]
+    pub impatient: bool,
+    /// What stands beside each line: labels, variables, the tag.
+    #[serde(default)]
+    pub attributes: Labels,
+    /// Where lines are sent besides.
+    #[serde(default)]
+    pub target: Option<LogTarget>,
 }
 
 impl Default for LogConfig {
@@ -478,8 +536,64 @@ impl Default for LogConfig {
             keep: true,
             max_size: None,
             max_files: 1,
+            compress: false,
+            impatient: false,
+            attributes: Labels::new(),
+            target: None,
         }
     }
+}
+
+/// Where log lines are sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogTarget {
+    /// The journal of this host.
+    Journal {
+        /// `SYSLOG_IDENTIFIER` and `CONTAINER_TAG`.
+        tag: String,
+    },
+    /// A syslog server.
+    Syslog {
+        /// Where it is.
+        address: SyslogAddress,
+        /// Facility, 0 to 23.
+        facility: u8,
+        /// How a line is put.
+        format: SyslogFormat,
+        /// The program's name in each line.
+        tag: String,
+    },
+}
+
+/// Where a syslog server is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyslogAddress {
+    /// This host's own: `/dev/log` and its older names.
+    Local,
+    /// Host and port.
+    Udp(String, u16),
+    /// Host and port.
+    Tcp(String, u16),
+    /// A stream socket.
+    Unix(PathBuf),
+    /// A datagram socket.
+    Unixgram(PathBuf),
+}
+
+/// How a syslog line is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyslogFormat {
+    /// As programs do it on the host itself: no host name.
+    Unix,
+    /// RFC 3164.
+    Rfc3164,
+    /// RFC 5424.
+    Rfc5424,
+    /// RFC 5424 with microseconds.
+    Rfc5424Micro,
 }
 
 /// A small file put into a container: a config or a secret. It never lies in a layer.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ use super::spec::{Labels, Protocol};
 use crate::base::clock::Timestamp;
 use crate::base::device::DeviceName;
 use crate::base::name::{ContainerId, ProjectName};
+use crate::base::scalar::Signal;
 use crate::image::digest::Digest;
 
 /// Everything of one project, taken at one time.
@@ -137,6 +139,11 @@ impl Exit {
     pub fn code(self) -> i32 {
         self.code.unwrap_or(255)
     }
+    /// The signal that a code above 128 stands for.
+    pub fn signal(self) -> Option<Signal> {
+        let number = self.code?.checked_sub(128)?;
+        (1..=64).contains(&number).then_some(Signal(number))
+    }
 }
 
 /// A container's health.
@@ -184,6 +191,25 @@ pub struct Probe {
     pub code: i32,
     /// The first 4 KiB of what it printed.
     pub output: String,
+}
+
+/// What a container that failed has used, and where everything about it is written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dossier {
+    /// The file.
+    pub path: PathBuf,
+    /// How long it ran.
+    pub ran: Option<Duration>,
+    /// Most memory at one time, in bytes.
+    pub memory_peak: Option<u64>,
+    /// What it might have used.
+    pub memory_limit: Option<u64>,
+    /// Most tasks at one time.
+    pub pids_peak: Option<u64>,
+    /// What it might have had; -1 is no limit.
+    pub pids_limit: Option<i64>,
+    /// Processor time.
+    pub cpu: Option<Duration>,
 }
 
 /// A container's place on a network.

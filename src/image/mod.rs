@@ -14,3 +14,4 @@ pub mod manifest;
 pub mod reference;
 pub mod registry;
 pub mod store;
+pub mod tree;

@@ -1,6 +1,6 @@
 //! What a plan consists of: actions with exactly the fields each needs, and what their edges wait for.
 //!
-//! Imports: `base`, `engine::spec`, `cause`, `hooks`.
+//! Imports: `base`, `engine::spec`, `cause`, `hooks`, `rollout`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::cause::Cause;
 use super::hooks::Hook;
+use super::rollout::{Policy, Roll};
 use crate::base::name::{ContainerId, ServiceName};
 use crate::base::scalar::Signal;
 use crate::engine::spec::{NetworkSpec, VolumeSpec};
@@ -159,6 +160,19 @@ pub enum Action {
         /// Replaces the old one's stop grace period.
         timeout: Option<Duration>,
     },
+    /// Replaces a container under a policy: the new one has to prove itself, or the old one serves on.
+    Roll(Box<Roll>),
+    /// Ends the replacements of a service under a policy, well or not.
+    Conclude {
+        /// The service.
+        service: ServiceName,
+        /// How many of its containers were to be replaced.
+        total: usize,
+        /// What failures mean.
+        policy: Policy,
+        /// How replaced ones are brought back.
+        back: Policy,
+    },
     /// Gives a container the name it should have.
     Rename {
         /// It, with the new name.
@@ -250,7 +264,8 @@ impl Action {
             | Self::RemoveVolume { .. }
             | Self::Remove { .. }
             | Self::RemoveImage { .. } => "remove",
-            Self::Replace { .. } => "replace",
+            Self::Replace { .. } | Self::Roll(_) => "replace",
+            Self::Conclude { .. } => "conclude",
             Self::Rename { .. } => "rename",
             Self::Start { .. } => "start",
             Self::PreStart { .. } => "pre_start",
@@ -262,12 +277,20 @@ impl Action {
             Self::Withdraw { .. } => "withdraw",
         }
     }
-    /// `image`, `network`, `volume`, `container`, `provider`, `model`.
+    /// Whether it may take long and be ended early.
+    pub fn waits(&self) -> bool {
+        matches!(
+            self,
+            Self::Wait { .. } | Self::PreStart { .. } | Self::Roll(_) | Self::Conclude { .. }
+        )
+    }
+    /// `image`, `network`, `volume`, `container`, `service`, `provider`, `model`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Pull { .. } | Self::Build { .. } | Self::RemoveImage { .. } => "image",
             Self::CreateNetwork(_) | Self::RemoveNetwork { .. } => "network",
             Self::CreateVolume(_) | Self::RemoveVolume { .. } => "volume",
+            Self::Conclude { .. } => "service",
             Self::Provide { .. } | Self::Withdraw { .. } => "provider",
             Self::Models { .. } => "model",
             _ => "container",
@@ -282,6 +305,7 @@ impl Action {
             Self::CreateNetwork(spec) => &spec.name,
             Self::CreateVolume(spec) => &spec.name,
             Self::RemoveNetwork { name } | Self::RemoveVolume { name } => name,
+            Self::Conclude { service, .. } => service.as_str(),
             Self::Provide { service, .. } | Self::Withdraw { service, .. } => service.as_str(),
             Self::Models { .. } => "models",
             _ => self.who().map_or("", |who| &who.name),
@@ -300,6 +324,7 @@ impl Action {
             | Self::Kill { who, .. }
             | Self::Remove { who, .. }
             | Self::Wait { who, .. } => Some(who),
+            Self::Roll(roll) => Some(&roll.who),
             _ => None,
         }
     }
@@ -308,6 +333,7 @@ impl Action {
         let hook = match self {
             Self::PreStart { at, .. } => format!(" [{at}]"),
             Self::Hook { hook, .. } => format!(" [{}]", hook.at),
+            Self::Roll(roll) => format!(" [{}]", roll.policy.word()),
             _ => String::new(),
         };
         match self.who() {

@@ -5,7 +5,7 @@
 //! | every key of the service in the canonical document | `build`, `pull_policy`, `scale`, `deploy.{replicas,update_config,rollback_config}`, `depends_on`, `profiles`, `attach`, `develop` |
 //! | full names of its networks and volumes | the image behind the name: its id is compared apart |
 //! | content of its configs and secrets, and of a seccomp profile | everything of other services |
-//! | `x-hoist.trust_host_ca` | |
+//! | `x-hoist.trust_host_ca`, `x-hoist.ready`, `x-hoist.on_unhealthy` | |
 //!
 //! Imports: `base`, `compose::model`, `image::digest`, `cause`.
 //! Source: Docker Compose, `pkg/compose/hash.go`; it does not hash the content of configs and secrets.
@@ -16,6 +16,8 @@ use serde_json::{Map, Value, json};
 
 use super::cause::Change;
 use super::desired::Facts;
+use crate::base::scalar::format_duration;
+use crate::base::term::OnUnhealthy;
 use crate::compose::model::{Project, Service, VolumeSource};
 use crate::image::digest::Digest;
 
@@ -130,7 +132,41 @@ fn resolved(project: &Project, service: &Service, facts: &Facts) -> Value {
     if service.trust_host_ca {
         all.insert("trust_host_ca".into(), Value::Bool(true));
     }
+    let own = own(service);
+    if !own.is_empty() {
+        all.insert("x-hoist".into(), Value::Object(own));
+    }
     Value::Object(all)
+}
+
+/// What `x-hoist` says and the canonical document leaves out: a supervisor reads it when its container is made.
+fn own(service: &Service) -> Map<String, Value> {
+    let mut all = Map::new();
+    if let Some(ready) = &service.ready {
+        let mut said = Map::new();
+        let mut say = |key: &str, value: Option<Value>| {
+            value.and_then(|value| said.insert(key.to_owned(), value));
+        };
+        let http = ready.http.as_ref().map(|http| {
+            let headers: BTreeMap<_, _> = http.headers.iter().cloned().collect();
+            json!({"port": http.port, "path": http.path, "status": http.status, "headers": headers})
+        });
+        let time = |time: Option<std::time::Duration>| time.map(|t| json!(format_duration(t)));
+        let timing = &ready.timing;
+        say("http", http);
+        say("tcp", ready.tcp.map(|port| json!({"port": port})));
+        say("log", ready.log.as_ref().map(|log| json!(log.to_string())));
+        say("interval", time(timing.interval));
+        say("timeout", time(timing.timeout));
+        say("retries", timing.retries.map(|retries| json!(retries)));
+        say("start_period", time(timing.start_period));
+        say("start_interval", time(timing.start_interval));
+        all.insert("ready".to_owned(), Value::Object(said));
+    }
+    if service.on_unhealthy != OnUnhealthy::default() {
+        all.insert("on_unhealthy".to_owned(), json!(service.on_unhealthy));
+    }
+    all
 }
 
 /// The value with sorted keys; `masked` puts digests in place of values that may be secrets.

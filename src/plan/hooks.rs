@@ -78,22 +78,23 @@ pub(super) fn of_container(
     }
 }
 
-/// The hooks before the stop of a container that is replaced: those it was made with. Its label keeps no secrets, so they
+/// The hooks of a container that is replaced: those it was made with. Its label keeps no secrets, so they
 /// are taken from the service where it says the same still; `document` is what that says now.
 pub(super) fn of_replaced(
     service: &Service,
     document: &str,
     container: &ObservedContainer,
+    moment: Moment,
 ) -> Vec<Hook> {
-    let key = Moment::PreStop.key();
+    let key = moment.key();
     let part = |text: &str| {
         let document: Value = serde_json::from_str(text).unwrap_or_default();
         document.get(key).cloned()
     };
     let was = container.labels.get(labels::SPEC).map(String::as_str);
     match part(was.unwrap_or_default()) == part(document) {
-        true => of_service(service, Moment::PreStop),
-        false => of_label(container, Moment::PreStop),
+        true => of_service(service, moment),
+        false => of_label(container, moment),
     }
 }
 

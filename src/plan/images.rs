@@ -22,6 +22,8 @@ pub struct ImageFacts {
     pub layers: Vec<Digest>,
     /// How containers of it run.
     pub run: RunConfig,
+    /// What it is made for: operating system and architecture.
+    pub platform: (String, String),
 }
 
 /// An image a service wants.

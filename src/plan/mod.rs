@@ -20,6 +20,7 @@ pub mod policy;
 mod pre_start;
 pub mod reconcile;
 mod resources;
+pub mod rollout;
 pub mod settle;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -70,6 +70,21 @@ impl Needs {
         self.0.get(service).map_or(&[], Vec::as_slice)
     }
 
+    /// The named services and all they need, directly or not; none named stays none.
+    pub(super) fn with_needs(&self, services: &[String]) -> Vec<String> {
+        let mut all: Vec<String> = services.to_vec();
+        let mut at = 0;
+        while let Some(name) = all.get(at).map(|name| ServiceName::new(name.as_str())) {
+            for need in self.of(&name) {
+                if !all.iter().any(|have| have == need.service.as_str()) {
+                    all.push(need.service.to_string());
+                }
+            }
+            at += 1;
+        }
+        all
+    }
+
     /// The services, needs first. Circles can only come from labels; they are cut.
     pub(super) fn order(
         &self,

@@ -1,5 +1,7 @@
 //! Rules of the plan as text. Services are written `name: image, word value, …`, with `|` between.
 
+mod replace;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -19,7 +21,8 @@ use crate::image::digest::Digest;
 
 /// A project of services as written above, all on the network `default`. Words: `after NAME
 /// [healthy|completed] [restart] [optional]`, `scale N`, `env K=V`, `net NAME` (its network namespace),
-/// `volume KEY`, `data` (an anonymous volume), `probe`, `build`, `restart`.
+/// `volume KEY`, `data` (an anonymous volume), `probe`, `build`, `pre [each]`, `post`, `stop` (hooks), `rolling [first]`
+/// (two at a time), `port`.
 pub(crate) fn project(text: &str) -> Project {
     let mut project = Project {
         name: ProjectName::new("demo").expect("a valid name"),
@@ -130,6 +133,37 @@ fn apply_word(project: &mut Project, service: &mut Service, document: &mut Value
             });
         }
         "build" => service.build = Some(BuildSpec::default()),
+        "pre" => {
+            let mut init = InitContainer {
+                per_replica: rest.contains(&"each"),
+                ..InitContainer::default()
+            };
+            init.run.command.push("init".into());
+            service.pre_start.push(Spanned::bare(init));
+        }
+        "post" => service.post_start.push(Spanned::bare(Hook::default())),
+        "stop" => service.pre_stop.push(Spanned::bare(Hook::default())),
+        "rolling" => {
+            let update = Rollout {
+                order: rest.contains(&"first").then_some(RolloutOrder::StartFirst),
+                parallelism: Some(2),
+                ..Rollout::default()
+            };
+            let update = Some(update);
+            service.deploy = Some(Deploy {
+                update,
+                ..Deploy::default()
+            });
+        }
+        "port" => service.ports.push(Spanned::bare(Port {
+            host_ip: None,
+            published: Some((80, 80)),
+            target: 80,
+            protocol: crate::base::term::Protocol::Tcp,
+            mode: None,
+            name: None,
+            app_protocol: None,
+        })),
         other => panic!("unknown word {other}"),
     }
 }

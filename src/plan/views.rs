@@ -172,7 +172,8 @@ pub fn start(
     policy: &StartPolicy,
 ) -> Result<Plan, PlanError> {
     known(project, &policy.services)?;
-    let mut containers = chosen(world, &policy.services);
+    let needs = Needs::read(project, &world.observed.containers);
+    let mut containers = chosen(world, &needs.with_needs(&policy.services));
     // As Compose: orphans, and services that are off by their profiles, stay as they are.
     containers.retain(|c| {
         let service = labels::service(c);
@@ -488,7 +489,8 @@ pub fn kill(
     };
     for container in chosen(world, &policy.services) {
         let named = !policy.services.is_empty() || policy.orphans || !orphan(container);
-        if container.state.is_up() && named {
+        // One that waits to be started again counts as running, as for Compose.
+        if runs(container) && named {
             let action = Action::Kill {
                 who: who(container),
                 signal: policy.signal,

@@ -431,6 +431,26 @@ pub fn set_xattr(path: &Path, name: &OsStr, value: &[u8]) -> Result<(), Errno> {
     Errno::result(done).map(drop)
 }
 
+/// An extended attribute of an open file or directory; `None` when it, or its file system, has none.
+///
+/// # Errors
+/// The kernel's.
+///
+/// Source: fgetxattr(2).
+pub fn fd_xattr(fd: impl AsFd, name: &CStr) -> Result<Option<Vec<u8>>, Errno> {
+    let raw = fd.as_fd().as_raw_fd();
+    let value = grow(|buffer| {
+        // SAFETY: the descriptor is open, the name NUL-terminated; pointer and length describe one live buffer
+        // that the kernel fills.
+        unsafe { libc::fgetxattr(raw, name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) }
+    });
+    match value {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Sets an extended attribute of an open file or directory.
 ///
 /// # Errors

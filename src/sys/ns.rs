@@ -75,6 +75,22 @@ pub fn new_net() -> Result<OwnedFd, Errno> {
     made
 }
 
+/// Runs `work` in the network namespace of a process, given by its pidfd, or in a given one, and comes back; sockets
+/// that it makes belong there for good. The caller is single-threaded.
+///
+/// # Errors
+/// The kernel's, and those of `work`.
+pub fn in_net_of<T>(
+    process: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let own = own("net")?;
+    setns(process, CloneFlags::CLONE_NEWNET)?;
+    let done = work();
+    setns(&own, CloneFlags::CLONE_NEWNET)?;
+    done
+}
+
 /// Brings the loopback device of the current network namespace up. Source: netdevice(7).
 fn loopback_up() -> Result<(), Errno> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};

@@ -16,6 +16,15 @@ pub fn default_pipe() -> Result<(), Errno> {
     unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map(drop)
 }
 
+/// Ignores SIGPIPE: who writes to somebody that has gone gets `EPIPE`.
+///
+/// # Errors
+/// The kernel's.
+pub fn ignore_pipe() -> Result<(), Errno> {
+    // SAFETY: ignoring runs no code of ours, so nothing of a handler's rules can be broken.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }.map(drop)
+}
+
 /// Lets every signal through to the calling thread: a process started by one that blocks some inherits that.
 ///
 /// # Errors

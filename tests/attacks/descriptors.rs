@@ -77,6 +77,7 @@ fn foreign(list: &str) -> Vec<&str> {
                 "",
                 "/probed",
                 "/built",
+                "/hooked",
                 "/tmp/list",
                 "/seen",
                 "/dev/tty",
@@ -98,7 +99,7 @@ fn no_process_of_a_container_has_a_descriptor_of_the_host() {
     let list = LIST.replace('$', "$$");
     hoist.compose(&format!(
         "services:\n  a: {{build: ., command: sleep 3600, stop_signal: SIGKILL, init: true, cap_add: [SYS_PTRACE], healthcheck: {{test: \
-         '{list} > /probed', interval: 1s, start_interval: 100ms, start_period: 60s}}}}\n  t: {{SLEEP, tty: true}}\n  s: {{SLEEP, \
+         '{list} > /probed', interval: 1s, start_interval: 100ms, start_period: 60s}}, post_start: [{{command: [sh, -c, '{list} > /hooked']}}]}}\n  t: {{SLEEP, tty: true}}\n  s: {{SLEEP, \
          stdin_open: true}}\n  h: {{SLEEP, network_mode: host, pid: host}}\n",
     ));
     hoist.ok("up -d --build");
@@ -113,6 +114,7 @@ fn no_process_of_a_container_has_a_descriptor_of_the_host() {
         (!text.is_empty()).then_some(text)
     });
     assert_eq!(foreign(&probed), [""; 0], "of a probe");
+    assert_eq!(foreign(&hoist.sh("a", "cat /hooked")), [""; 0], "of a hook");
     assert_eq!(
         foreign(&hoist.sh("a", "cat /built")),
         [""; 0],

@@ -5,6 +5,7 @@
 
 pub mod binary;
 pub mod calls;
+pub mod copy;
 pub mod descriptors;
 pub mod logs;
 pub mod paths;
@@ -12,7 +13,7 @@ pub mod rights;
 pub mod users;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -76,7 +77,8 @@ pub fn probe(hoist: &Sandbox) {
 /// Builds the probe.
 pub fn build() -> Vec<u8> {
     let out = std::env::temp_dir().join(format!("hst-{}-probe", std::process::id()));
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attacks/probe.c");
+    let source = out.with_extension("c");
+    std::fs::write(&source, include_str!("probe.c")).expect("the temporary directory is writable");
     let done = Command::new("cc")
         .args([
             "-O1",
@@ -96,8 +98,10 @@ pub fn build() -> Vec<u8> {
         String::from_utf8_lossy(&done.stderr)
     );
     let bytes = std::fs::read(&out).expect("just built");
-    // What is left of it is in memory.
-    let _ = std::fs::remove_file(&out);
+    for file in [&out, &source] {
+        // What is left of it is in memory.
+        let _ = std::fs::remove_file(file);
+    }
     bytes
 }
 

@@ -41,6 +41,8 @@ pub enum Need {
     Busybox,
     /// A program in `PATH`.
     Program(&'static str),
+    /// A kernel with AppArmor on, and the program that loads profiles.
+    AppArmor,
     /// To follow the system calls of other processes, on the one kind of processor whose registers the harness knows.
     Tracing,
     /// The guest with cgroup v2 beside the repository.
@@ -61,6 +63,11 @@ impl Need {
             Self::Program(name) => program(name)
                 .is_none()
                 .then(|| format!("needs {name} in PATH")),
+            Self::AppArmor => {
+                let on = std::fs::read("/sys/module/apparmor/parameters/enabled")
+                    .is_ok_and(|text| text.starts_with(b"Y"));
+                (!on || program("apparmor_parser").is_none()).then(|| "needs AppArmor".into())
+            }
             Self::Tracing => (!cfg!(target_arch = "x86_64"))
                 .then(|| "follows system calls on x86-64 only".into()),
             Self::Guest => absent(guest()),
@@ -200,6 +207,14 @@ pub fn hoist() -> &'static Path {
         let named = std::env::var_os("HOIST_TEST_BINARY");
         named.map_or_else(|| env!("CARGO_BIN_EXE_hoist").into(), PathBuf::from)
     })
+}
+
+/// Runs a program of the machine with something to read.
+pub fn with_input(name: &str, arguments: &[&str], stdin: &[u8]) -> process::Done {
+    let path = program(name).expect("asked for only where there is one");
+    let mut command = std::process::Command::new(path);
+    command.args(arguments);
+    process::finish(command, Some(stdin), patience() * 2)
 }
 
 /// The repository.

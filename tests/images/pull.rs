@@ -15,6 +15,7 @@ crate::cases!(&[Need::Root, Need::Busybox, Need::Program(REGISTRY), Need::Progra
     a_corrupted_layer_is_refused_and_nothing_of_it_kept,
     an_image_the_registry_does_not_have_is_named_in_the_error,
     up_pulls_what_is_missing_and_nothing_else,
+    pull_policies_decide_when_the_registry_is_asked,
 );
 
 /// A registry with its own storage; killed by its id when dropped.
@@ -247,4 +248,39 @@ fn up_pulls_what_is_missing_and_nothing_else() {
     drop(registry);
     hoist.ok("up -d --force-recreate");
     assert_eq!(hoist.state("a"), "running");
+}
+
+fn pull_policies_decide_when_the_registry_is_asked() {
+    let hoist = Sandbox::empty();
+    let registry = Registry::start(&hoist);
+    registry.push("app", &layer());
+    let name = registry.name("app");
+    let with = |policy: &str| {
+        hoist.compose(&format!(
+            "services:\n  a:\n    image: '{name}'\n    command: sleep 3600\n    stop_signal: SIGKILL\n{policy}"
+        ));
+    };
+    let pulled = || hoist.ok("up -d").all().contains("Pulled");
+    with("    pull_policy: never\n");
+    hoist.run("up -d").code(1).says("is not here");
+    with("    pull_policy: missing\n");
+    assert!(pulled() && !pulled());
+    with("    pull_policy: if_not_present\n");
+    assert!(!pulled());
+    with("    pull_policy: always\n");
+    assert!(pulled() && pulled());
+    with("    pull_policy: daily\n");
+    assert!(!pulled());
+    with("    pull_policy: every_1h\n");
+    assert!(!pulled());
+    with("    pull_policy: refresh\n    pull_refresh_after: 24h\n");
+    assert!(!pulled());
+    with("    pull_policy: refresh\n    pull_refresh_after: 1ms\n");
+    assert!(pulled());
+    with("    pull_policy: every_1ms\n");
+    assert!(pulled());
+    with("    pull_policy: refresh\n");
+    assert!(pulled());
+    with("    pull_policy: sometimes\n");
+    hoist.run("up -d").code(1).says("sometimes");
 }

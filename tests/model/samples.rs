@@ -61,6 +61,10 @@ pub fn siblings(path: &str, key: &str) -> Value {
         ("services.*.post_start[]" | "services.*.pre_stop[]" | "services.*.pre_start[]", _) => {
             json!({ "command": ["run"] })
         }
+        ("services.*.x-hoist.ready", _) => json!({ "tcp": { "port": 80 } }),
+        ("services.*.x-hoist.ready.http" | "services.*.x-hoist.ready.tcp", _) => {
+            json!({ "port": 80 })
+        }
         ("services.*.develop.watch[].exec", _) => json!({ "command": ["run"] }),
         ("services.*.env_file[]", _) => json!({ "path": "a.env" }),
         ("services.*.extends", _) => json!({ "service": "base", "file": "base.yaml" }),
@@ -191,6 +195,8 @@ fn whole(path: &str) -> Option<&'static str> {
         "services.*.pull_policy" | "services.*.restart" => "always",
         "services.*.deploy.restart_policy.condition" => "on-failure",
         "services.*.stop_signal" => "SIGINT",
+        "services.*.x-hoist.ready.http.path" => "/ok",
+        "services.*.x-hoist.ready.http.status" => "204",
         "services.*.tmpfs" | "services.*.tmpfs[]" => "/t",
         "services.*.volumes[]" => "data:/t",
         "services.*.volumes[].source" => "data",

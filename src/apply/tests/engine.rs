@@ -225,6 +225,17 @@ impl Engine for Fake {
         let mut model = self.call(format!("rename {name}"))?;
         with(&mut model, id, |c| c.name = name.to_owned())
     }
+    fn dossier(&self, id: &ContainerId, _: &str) -> Result<Dossier> {
+        Ok(Dossier {
+            path: format!("/dossiers/{}", self.name(id)).into(),
+            ran: None,
+            memory_peak: Some(1 << 20),
+            memory_limit: Some(2 << 20),
+            pids_peak: None,
+            pids_limit: None,
+            cpu: None,
+        })
+    }
     fn wait(&self, id: &ContainerId, _: Until, cancel: &Cancel) -> Result<Waited> {
         let container = self.container(id)?;
         if let Some(exit) = container.state.exit() {
@@ -255,6 +266,11 @@ impl Engine for Fake {
     fn exec(&self, _: &ContainerId, _: &ExecSpec, _: ExecIo) -> Result<Box<dyn ExecSession>> {
         Err(EngineError::Unsupported {
             what: "exec".into(),
+        })
+    }
+    fn files(&self, _: &ContainerId, _: &Cancel) -> Result<Box<dyn crate::engine::files::Files>> {
+        Err(EngineError::Unsupported {
+            what: "files".into(),
         })
     }
     fn attach(&self, _: &ContainerId) -> Result<AttachSession> {

@@ -230,6 +230,8 @@ fn an_unhealthy_dependency_fails_up_with_its_probe_and_its_last_words() {
     assert_eq!(error.exit_code(), 1);
     assert_eq!(error.notes()[0].lines, ["exit 1: connection refused"]);
     assert_eq!(error.notes()[1].lines, ["last words"]);
+    assert_eq!(error.notes()[2].lines, ["memory 1MiB of 2MiB at most"]);
+    assert_eq!(error.hints(), ["all about it is in /dossiers/demo-db-1"]);
     assert!(!bench.calls().contains(&"start demo-web-1".to_owned()));
 }
 

@@ -164,6 +164,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Run a command in a running container
     Exec(ExecArgs),
+    /// Copy files between a service's container and the host
+    Cp(CpArgs),
     /// List containers
     Ps(PsArgs),
     /// Show the output of containers
@@ -191,6 +193,8 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Work with images
     Image(ImageArgs),
+    /// Look at what this host offers containers, and what mends what is missing
+    Doctor(DoctorArgs),
     /// Show the version
     Version(VersionArgs),
 }
@@ -202,6 +206,7 @@ impl Command {
             Self::Config(args) => args.format == "json",
             Self::Ps(args) => args.format == "json",
             Self::Images(args) => args.format == "json",
+            Self::Doctor(args) => args.format == "json",
             _ => false,
         }
     }
@@ -523,6 +528,34 @@ pub struct ExecArgs {
     pub command: Vec<String>,
 }
 
+/// `cp`
+#[derive(Debug, Default, Args)]
+#[command(
+    override_usage = "hoist cp [OPTIONS] SERVICE:SRC_PATH DEST_PATH|-\n       hoist cp [OPTIONS] SRC_PATH|- SERVICE:DEST_PATH",
+    after_help = "`-` is a tar archive on standard input or output. A directory is copied into one that exists and as \
+                  one that does not; `SRC_PATH/.` is what lies in a directory."
+)]
+pub struct CpArgs {
+    /// Containers that `run` made, too (deprecated)
+    #[arg(long)]
+    pub all: bool,
+    /// Give copied files to the container's own user, if it has one
+    #[arg(short, long)]
+    pub archive: bool,
+    /// Copy what a link in the source leads to
+    #[arg(short = 'L', long)]
+    pub follow_link: bool,
+    /// Which of a service's containers, from 1; all (of the source, the first) when it is 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub index: u32,
+    /// `SERVICE:PATH`, `PATH` or `-`
+    #[arg(value_name = "SOURCE")]
+    pub source: std::ffi::OsString,
+    /// `PATH`, `-` or `SERVICE:PATH`
+    #[arg(value_name = "DESTINATION")]
+    pub destination: std::ffi::OsString,
+}
+
 /// `ps`
 #[derive(Debug, Default, Args)]
 pub struct PsArgs {
@@ -682,6 +715,14 @@ pub struct PullArgs {
     pub quiet: bool,
     /// Services; all when none is named
     pub services: Vec<String>,
+}
+
+/// `doctor`
+#[derive(Debug, Default, Args)]
+pub struct DoctorArgs {
+    /// `table` or `json`
+    #[arg(long, default_value = "table")]
+    pub format: String,
 }
 
 /// `version`

@@ -11,7 +11,7 @@ use crate::base::scalar::Signal;
 use crate::engine::host::Offers;
 use crate::engine::spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
 use crate::engine::state::{
-    Attachment, Observed, ObservedContainer, ObservedNetwork, ObservedVolume, State,
+    Attachment, Dossier, Observed, ObservedContainer, ObservedNetwork, ObservedVolume, State,
 };
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
@@ -104,6 +104,9 @@ impl Engine for FakeEngine {
             name: id.to_string(),
         })
     }
+    fn dossier(&self, _: &ContainerId, _: &str) -> Result<Dossier> {
+        unable()
+    }
     fn logs(&self, _: &ContainerId, query: &LogQuery) -> Result<Box<dyn LogStream>> {
         let since = query.since.map_or(0, |since| since.0);
         let records = self.lines.iter().enumerate().filter_map(|(at, line)| {
@@ -166,6 +169,9 @@ impl Engine for FakeEngine {
         unable()
     }
     fn exec(&self, _: &ContainerId, _: &ExecSpec, _: ExecIo) -> Result<Box<dyn ExecSession>> {
+        unable()
+    }
+    fn files(&self, _: &ContainerId, _: &Cancel) -> Result<Box<dyn crate::engine::files::Files>> {
         unable()
     }
     fn attach(&self, _: &ContainerId) -> Result<AttachSession> {

@@ -13,14 +13,17 @@ use crate::base::clock::Timestamp;
 use crate::cli::app::App;
 use crate::cli::args::LogsArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::follow::{Message, Printer, Scope, follow, screen_name};
+use crate::cli::follow::{Done, Message, Printer, Scope, follow, screen_name};
 use crate::cli::parse;
 use crate::engine::state::ObservedContainer;
-use crate::engine::{Cancel, Engine, LogEnd, LogQuery, LogRecord, LogStream};
+use crate::engine::{Engine, EngineError, LogEnd, LogQuery, LogRecord, LogStream};
 use crate::ui::logs::{Lines, Look};
 
-/// Time without a line after which it is looked whether anything still runs.
+/// Time without a line after which it is looked whether anything still runs, at first and when something ended.
 const LOOK: Duration = Duration::from_millis(300);
+
+/// The same when something runs.
+const SELDOM: Duration = Duration::from_secs(5);
 
 pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
     let now = Timestamp::now();
@@ -34,6 +37,7 @@ pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
         since: time(&args.since)?,
         until: time(&args.until)?,
         follow: args.follow,
+        passing: false,
     };
     let (project, loaded) = app.project_or_name()?;
     app.known(loaded.as_ref(), &args.services)?;
@@ -72,12 +76,28 @@ pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
 
 /// Prints lines as they come, until nothing of the scope runs any more.
 fn go_on(engine: &Arc<dyn Engine>, scope: Scope, printer: &mut Printer) -> Outcome {
-    let done = Cancel::default();
+    let done = Done::default();
     let messages = follow(Arc::clone(engine), scope.clone(), done.clone());
+    let mut pause = LOOK;
     loop {
-        match messages.recv_timeout(LOOK) {
-            Ok(message) => printer.print(&message)?,
+        // What is there is written together; nothing is held while nothing comes.
+        let next = match messages.try_recv() {
+            Ok(message) => Ok(message),
+            Err(_) => {
+                printer.flush()?;
+                messages.recv_timeout(pause)
+            }
+        };
+        match next {
+            Ok(message) => {
+                if !matches!(message, Message::Line { .. }) {
+                    pause = LOOK;
+                }
+                printer.show(&message)?;
+            }
             Err(RecvTimeoutError::Timeout) => {
+                // An end is told; this is for what happens unseen.
+                pause = SELDOM;
                 let world = engine.observe(&scope.project)?;
                 if !world
                     .containers
@@ -90,7 +110,7 @@ fn go_on(engine: &Arc<dyn Engine>, scope: Scope, printer: &mut Printer) -> Outco
             Err(RecvTimeoutError::Disconnected) => return Ok(0),
         }
     }
-    done.cancel();
+    done.tell();
     for message in messages {
         printer.print(&message)?;
     }
@@ -130,9 +150,18 @@ fn past(
 ) -> Result<(), Failure> {
     let mut sources = Vec::new();
     for container in containers {
-        let stream = engine.logs(&container.id, &scope.query)?;
+        let name = screen_name(&scope.project, &container.name);
+        let stream = match engine.logs(&container.id, &scope.query) {
+            Ok(stream) => stream,
+            // One that has no log must not keep the others' from being shown.
+            Err(error @ EngineError::Unsupported { .. }) => {
+                printer.print(&Message::Problem(error.to_string()))?;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         let mut source = Source {
-            name: screen_name(&scope.project, &container.name),
+            name,
             stream,
             next: None,
         };
@@ -146,14 +175,15 @@ fn past(
             .min_by_key(|source| source.next.as_ref().map(|record| record.time));
         let Some(source) = earliest else { break };
         if let Some(record) = source.advance()? {
-            printer.print(&Message::Line {
+            printer.show(&Message::Line {
                 name: source.name.clone(),
                 record,
             })?;
         }
     }
     for source in sources {
-        printer.print(&Message::Gone { name: source.name })?;
+        printer.show(&Message::Gone { name: source.name })?;
     }
+    printer.flush()?;
     Ok(())
 }

@@ -6,6 +6,8 @@ mod build;
 mod change;
 mod config;
 mod containers;
+mod cp;
+mod doctor;
 mod down;
 mod exec;
 mod explain;
@@ -46,6 +48,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Rm(args) => change::rm(app, &args),
         Command::Run(args) => run::run(app, &args),
         Command::Exec(args) => exec::run(app, &args),
+        Command::Cp(args) => cp::run(app, &args),
         Command::Ps(args) => ps::run(app, &args),
         Command::Logs(args) => logs::run(app, &args),
         Command::Top(args) => top::run(app, &args),
@@ -59,6 +62,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Graph(args) => graph::run(app, &args),
         Command::Schema(args) => schema::run(app, &args),
         Command::Image(args) => image::run(app, &args.command),
+        Command::Doctor(args) => doctor::run(app, &args),
         Command::Version(args) => version::run(&args),
     }
 }

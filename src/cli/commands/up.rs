@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::base::scalar::Signal;
 use crate::cli::app::{App, Deps, Work};
 use crate::cli::args::UpArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::follow::{HookLines, Message, Printer, Scope, follow_into};
+use crate::cli::follow::{Done, HookLines, Message, Printer, Scope, WAITING, follow_into};
 use crate::cli::interrupts::ends;
 use crate::cli::parse;
 use crate::compose::model::{Project, Service};
-use crate::engine::{Cancel, LogQuery};
+use crate::engine::LogQuery;
 use crate::ui::logs::{Lines, Look};
 
 /// How often an attached `up` looks whether anything still runs.
@@ -120,7 +120,7 @@ fn shown_names(project: &Project, services: &BTreeSet<String>) -> Vec<String> {
 }
 
 /// The same context, with what hooks print among the containers' lines.
-fn with_hooks(context: &Context, lines: &Sender<Message>) -> Context {
+fn with_hooks(context: &Context, lines: &SyncSender<Message>) -> Context {
     context.telling(Arc::new(HookLines {
         beside: Arc::clone(&context.events),
         lines: lines.clone(),
@@ -157,18 +157,19 @@ impl Attached<'_> {
         if !names.is_empty() {
             printer.say(&format!("Attaching to {}", names.join(", ")))?;
         }
-        let done = Cancel::default();
+        let done = Done::default();
         let scope = Scope {
             project: self.project.name.clone(),
             services: Some(shown),
             index: None,
             query: LogQuery {
                 since: Some(begun),
+                passing: true,
                 ..LogQuery::default()
             },
             after: begun,
         };
-        let (sender, messages) = channel();
+        let (sender, messages) = sync_channel(WAITING);
         let lines = sender.clone();
         let engine = Arc::clone(&self.work.context.engine);
         follow_into(engine, scope, done.clone(), sender);
@@ -184,7 +185,7 @@ impl Attached<'_> {
             Some(reason) => self.stop(reason, (&messages, &lines), &mut printer, &interrupts)?,
             None => 0,
         };
-        done.cancel();
+        done.tell();
         drop(lines);
         for message in messages {
             printer.print(&message)?;
@@ -228,7 +229,7 @@ impl Attached<'_> {
     fn carry(
         &self,
         plan: &Plan,
-        (messages, lines): (&Receiver<Message>, &Sender<Message>),
+        (messages, lines): (&Receiver<Message>, &SyncSender<Message>),
         printer: &mut Printer,
         ended: &mut Option<Reason>,
     ) -> Result<(), Failure> {
@@ -328,7 +329,7 @@ impl Attached<'_> {
     fn stop(
         &self,
         reason: &Reason,
-        (messages, lines): (&Receiver<Message>, &Sender<Message>),
+        (messages, lines): (&Receiver<Message>, &SyncSender<Message>),
         printer: &mut Printer,
         interrupts: &Arc<AtomicU32>,
     ) -> Outcome {

@@ -79,43 +79,8 @@ impl Binder<'_, '_> {
             provenance: text(node, "provenance").map(attestation),
             sbom: text(node, "sbom").map(attestation),
             isolation: spanned(node, "isolation"),
-            trust_host_ca: self.trust_host_ca(node),
+            trust_host_ca: self.own_of_build(node),
         }
-    }
-
-    /// `x-hoist.trust_host_ca` of a service or a build; other keys under `x-hoist` are refused.
-    pub(super) fn trust_host_ca(&mut self, node: &Node) -> bool {
-        let Some(own) = node.get("x-hoist") else {
-            return false;
-        };
-        self.under("x-hoist", |binder| {
-            let Some(entries) = own.entries() else {
-                binder.fault(
-                    own,
-                    format!("expected a mapping, but this is {}", own.kind()),
-                );
-                return false;
-            };
-            let mut on = false;
-            for (key, value) in entries {
-                match (key.as_str(), &value.value) {
-                    ("trust_host_ca", Value::Bool(value)) => on = *value,
-                    // What a variable stands for is text.
-                    ("trust_host_ca", Value::Text(text)) if text == "true" || text == "false" => {
-                        on = text == "true";
-                    }
-                    ("trust_host_ca", _) => {
-                        let fault = format!("expected a boolean, but this is {}", value.kind());
-                        binder.under(key, |binder| binder.fault(value, fault));
-                    }
-                    _ => binder.fault(
-                        value,
-                        format!("unknown key `{key}`; the key is trust_host_ca"),
-                    ),
-                }
-            }
-            on
-        })
     }
 }
 

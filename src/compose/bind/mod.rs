@@ -8,6 +8,7 @@ mod build;
 mod deploy;
 mod develop;
 mod limits;
+mod own;
 mod privileges;
 mod refs;
 mod resource;

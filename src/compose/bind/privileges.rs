@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::build::ulimits;
-use super::{Binder, labels, texts};
+use super::{Binder, labels, text, texts};
 use crate::base::diag::nearest;
 use crate::base::kernel::{
     CAPABILITIES, Scope, ULIMITS, capability, parameter_path, parameter_scope,
@@ -95,7 +95,8 @@ impl Binder<'_, '_> {
     pub(super) fn user_namespace(&mut self, node: &Node) -> Option<String> {
         let known = |text: &str| matches!(text, "" | "host").then(|| text.to_owned());
         let expected = "a user namespace that can be chosen; write host";
-        self.parse(node, "userns_mode", expected, known)
+        self.parse(node, "userns_mode", expected, known);
+        text(node, "userns_mode")
     }
 
     /// `cap_add`, `cap_drop`: as written, each of them known.

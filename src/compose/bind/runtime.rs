@@ -12,49 +12,67 @@ use crate::base::diag::Diagnostic;
 use crate::base::name::ServiceName;
 use crate::base::scalar;
 use crate::base::span::Spanned;
-use crate::base::term::{Protocol, RestartPolicy};
+use crate::base::term::{Protocol, RestartPace, RestartPolicy};
 use crate::compose::canon::read_range;
 use crate::compose::model::{
-    Condition, Dependency, HealthcheckSpec, Logging, NetworkModeSpec, Port, PullPolicy,
-    ServiceNetwork,
+    Condition, Dependency, HealthcheckSpec, LogOption, Logging, NetworkModeSpec, Port, PullPolicy,
+    ServiceNetwork, TimingSpec,
 };
 use crate::compose::tree::{Node, Value};
 
 impl Binder<'_, '_> {
-    /// `restart`, or what `deploy.restart_policy` says where `restart` is missing.
-    pub(super) fn restart(&mut self, node: &Node) -> RestartPolicy {
+    /// `restart`; what `deploy.restart_policy` says wins over it, as in Compose.
+    pub(super) fn restart(&mut self, node: &Node) -> (RestartPolicy, RestartPace) {
         let expected =
             "a restart policy; write no, always, unless-stopped, on-failure or on-failure:3";
-        if node.get("restart").is_some() {
-            return self
-                .parse(node, "restart", expected, restart)
-                .unwrap_or_default();
-        }
-        let Some(policy) = node
-            .get("deploy")
-            .and_then(|deploy| deploy.get("restart_policy"))
-        else {
-            return RestartPolicy::No;
+        let own = self.parse(node, "restart", expected, restart);
+        let deploy = node.get("deploy");
+        let Some(policy) = deploy.and_then(|deploy| deploy.get("restart_policy")) else {
+            return (own.unwrap_or_default(), RestartPace::default());
         };
         let most = integer(policy, "max_attempts").and_then(|n| u32::try_from(n).ok());
-        match policy.text_of("condition") {
-            Some("none") => RestartPolicy::No,
-            Some("on-failure") => RestartPolicy::OnFailure(most.filter(|most| *most > 0)),
-            None | Some("any") => RestartPolicy::Always,
+        let most = most.filter(|most| *most > 0);
+        let time = |key| duration(policy, key).filter(|time| !time.is_zero());
+        let mut pace = RestartPace {
+            delay: time("delay"),
+            window: time("window"),
+            most: None,
+        };
+        let words = "none, on-failure, any or unless-stopped";
+        let restart = match policy.text_of("condition") {
+            Some("none" | "no") => RestartPolicy::No,
+            Some("on-failure") => RestartPolicy::OnFailure(most),
+            Some("unless-stopped") => {
+                pace.most = most;
+                RestartPolicy::UnlessStopped
+            }
+            None | Some("any" | "always") => {
+                pace.most = most;
+                RestartPolicy::Always
+            }
             Some(other) => {
-                let fault = format!("`{other}` is not a condition; write none, on-failure or any");
-                self.under("deploy", |binder| binder.fault(policy, fault));
+                let fault = format!("`{other}` is not a condition; write {words}");
+                let place = policy.get("condition").unwrap_or(policy);
+                self.under("deploy", |binder| {
+                    binder.under("restart_policy", |binder| {
+                        binder.under("condition", |binder| binder.fault(place, fault));
+                    });
+                });
                 RestartPolicy::No
             }
-        }
+        };
+        (restart, pace)
     }
 
     pub(super) fn pull_policy(&mut self, node: &Node) -> Option<Spanned<PullPolicy>> {
         let span = node.get("pull_policy")?.span;
         let expected =
             "a pull policy; write always, never, missing, build, daily, weekly or every_12h";
+        let age = "a time; write it like 24h";
+        let refresh = self.parse(node, "pull_refresh_after", age, scalar::parse_duration);
         let policy = self.parse(node, "pull_policy", expected, |text| {
             Some(match text {
+                "refresh" if refresh.is_some() => PullPolicy::Every(refresh?),
                 "always" | "refresh" => PullPolicy::Always,
                 "never" => PullPolicy::Never,
                 "missing" | "if_not_present" => PullPolicy::Missing,
@@ -84,11 +102,13 @@ impl Binder<'_, '_> {
         }
         Some(HealthcheckSpec {
             test: if test.is_empty() { None } else { Some(test) },
-            interval: span("interval"),
-            timeout: span("timeout"),
-            retries: retries.and_then(|n| u32::try_from(n).ok()),
-            start_period: span("start_period"),
-            start_interval: span("start_interval"),
+            timing: TimingSpec {
+                interval: span("interval"),
+                timeout: span("timeout"),
+                retries: retries.and_then(|n| u32::try_from(n).ok()),
+                start_period: span("start_period"),
+                start_interval: span("start_interval"),
+            },
             disable: off,
         })
     }
@@ -97,7 +117,20 @@ impl Binder<'_, '_> {
         let node = node.get("logging")?;
         Some(Logging {
             driver: spanned(node, "driver"),
-            options: labels(node, "options"),
+            options: node
+                .get("options")
+                .and_then(Node::entries)
+                .into_iter()
+                .flatten()
+                .map(|(key, node)| {
+                    let option = LogOption {
+                        value: node.scalar().unwrap_or_default(),
+                        span: node.span.into(),
+                        key_span: node.key_place().into(),
+                    };
+                    (key.clone(), option)
+                })
+                .collect(),
         })
     }
 

@@ -2,6 +2,8 @@
 //!
 //! In: a canonical service. Out: [`Service`]. Imports: `base`, `model`, `tree`.
 
+use std::time::Duration;
+
 use indexmap::IndexMap;
 
 use super::build::hosts;
@@ -9,6 +11,7 @@ use super::limits::said;
 use super::privileges::cgroup;
 use super::storage::tmpfs;
 use super::{Binder, duration, flag, integer, labels, sorted_of, spanned, text, texts};
+use crate::base::diag::Diagnostic;
 use crate::base::name::ServiceName;
 use crate::base::scalar::Signal;
 use crate::base::span::Spanned;
@@ -35,6 +38,8 @@ impl Binder<'_, '_> {
         };
         let environment = node.get("environment").and_then(Node::entries);
         let signal = "a signal; write SIGTERM or a number";
+        let (restart, restart_pace) = self.restart(node);
+        let own = self.own(node);
         Service {
             name: ServiceName::from(name),
             span: node.key,
@@ -71,13 +76,16 @@ impl Binder<'_, '_> {
                 node.get("attach").map(|n| &n.value),
                 Some(Value::Bool(false))
             ),
-            restart: self.restart(node),
+            restart,
+            restart_pace,
             stop_signal: self.parse(node, "stop_signal", signal, Signal::parse),
-            stop_grace_period: duration(node, "stop_grace_period"),
+            stop_grace_period: grace(node),
             depends_on: self.depends_on(node),
             healthcheck: self.healthcheck(node),
             logging: self.logging(node),
-            trust_host_ca: self.trust_host_ca(node),
+            trust_host_ca: own.trust_host_ca,
+            ready: own.ready,
+            on_unhealthy: own.on_unhealthy,
             ..Service::default()
         }
     }
@@ -174,12 +182,27 @@ impl Binder<'_, '_> {
         }
     }
 
-    /// `scale` or `deploy.replicas`, 1 when neither is said.
+    /// `scale` or `deploy.replicas`, 1 when neither is said, and with the modes that mean one a machine.
     fn scale(&mut self, node: &Node) -> u32 {
-        let replicas = || integer(node.get("deploy")?, "replicas");
+        let deploy = node.get("deploy");
+        let replicas = || integer(deploy?, "replicas");
         let Some(wanted) = integer(node, "scale").or_else(replicas) else {
             return 1;
         };
+        let mode = deploy.and_then(|deploy| deploy.get("mode"));
+        if let Some((mode, word @ ("global" | "global-job"))) =
+            mode.and_then(|mode| Some((mode, mode.as_text()?)))
+            && wanted != 1
+        {
+            let text = format!("`mode: {word}` means one container a machine, not {wanted}");
+            let place = mode.place();
+            self.session.diags.push(
+                Diagnostic::warning(text)
+                    .at(place)
+                    .hint("leave out `replicas`"),
+            );
+            return 1;
+        }
         match u32::try_from(wanted) {
             Ok(wanted) => wanted,
             Err(_) => {
@@ -196,6 +219,15 @@ impl Binder<'_, '_> {
             self.fault(node, format!("`{text}` is not an IP address"));
         }
         parsed
+    }
+}
+
+/// A grace period below zero does not end, as Docker has it.
+fn grace(node: &Node) -> Option<Duration> {
+    let text = node.text_of("stop_grace_period")?;
+    match text.starts_with('-') {
+        true => Some(Duration::MAX),
+        false => duration(node, "stop_grace_period"),
     }
 }
 

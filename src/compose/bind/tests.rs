@@ -53,7 +53,8 @@ fn deploy_is_kept_in_full_beside_what_one_host_makes_of_it() {
         deploy.mode.map(|mode| mode.value).as_deref(),
         Some("global")
     );
-    assert_eq!((a.scale, deploy.replicas), (3, Some(3)));
+    // One machine, so one container.
+    assert_eq!((a.scale, deploy.replicas), (1, Some(3)));
     assert_eq!(deploy.labels["tier"], "web");
     let limits = Limits {
         cpus: Some(1.5),

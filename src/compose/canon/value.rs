@@ -426,7 +426,8 @@ impl Canon<'_, '_> {
         match parsed {
             Some(duration) => {
                 let sign = if duration.is_zero() { "" } else { sign };
-                if !sign.is_empty() {
+                // A grace period below zero has a meaning: it never ends.
+                if !sign.is_empty() && !self.path.matches("services.*.stop_grace_period") {
                     let text = "a duration below zero is ignored when the service runs";
                     let warning = Diagnostic::warning(text).at(node.place()).path(&self.path);
                     self.session.diags.push(warning);

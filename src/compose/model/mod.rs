@@ -8,6 +8,7 @@
 mod build;
 mod deploy;
 mod develop;
+mod health;
 mod job;
 mod limits;
 mod resources;
@@ -17,6 +18,7 @@ mod storage;
 pub use build::*;
 pub use deploy::*;
 pub use develop::*;
+pub use health::*;
 pub use job::*;
 pub use limits::*;
 pub use resources::*;

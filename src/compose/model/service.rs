@@ -7,13 +7,13 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::{
-    BuildSpec, Deploy, Develop, DeviceRequest, DeviceSpec, FileGrant, Hook, InitContainer, Labels,
-    ResourceLimits, VolumeMount, VolumesFrom,
+    BuildSpec, Deploy, Develop, DeviceRequest, DeviceSpec, FileGrant, HealthcheckSpec, Hook,
+    InitContainer, Labels, ReadySpec, ResourceLimits, VolumeMount, VolumesFrom,
 };
 use crate::base::name::ServiceName;
 use crate::base::scalar::Signal;
 use crate::base::span::{Span, Spanned};
-use crate::base::term::{Protocol, RestartPolicy};
+use crate::base::term::{OnUnhealthy, Protocol, RestartPace, RestartPolicy};
 
 /// A service as the files declare it. `None` and empty mean: not said.
 #[derive(Debug, Clone, Default)]
@@ -32,9 +32,9 @@ pub struct Service {
     pub pull_policy: Option<Spanned<PullPolicy>>,
     /// `platform`.
     pub platform: Option<Spanned<String>>,
-    /// `command`: `Some(empty)` resets the image's.
+    /// `command`; an empty one is as none.
     pub command: Option<Vec<String>>,
-    /// `entrypoint`: `Some(empty)` resets the image's.
+    /// `entrypoint`: `Some(empty)` takes the image's away.
     pub entrypoint: Option<Vec<String>>,
     /// `working_dir`.
     pub working_dir: Option<String>,
@@ -64,11 +64,13 @@ pub struct Service {
     pub scale: u32,
     /// `attach`; true when not said.
     pub attach: bool,
-    /// `restart`, or what `deploy.restart_policy` makes of it.
+    /// `restart`, or what `deploy.restart_policy` says instead.
     pub restart: RestartPolicy,
+    /// The rest of what `deploy.restart_policy` says.
+    pub restart_pace: RestartPace,
     /// `stop_signal`.
     pub stop_signal: Option<Signal>,
-    /// `stop_grace_period`.
+    /// `stop_grace_period`; one below zero, which never ends, is [`Duration::MAX`].
     pub stop_grace_period: Option<Duration>,
     /// `depends_on`, and what `links`, `volumes_from` and `network_mode: service:` imply.
     pub depends_on: IndexMap<ServiceName, Dependency>,
@@ -172,6 +174,10 @@ pub struct Service {
     pub use_api_socket: bool,
     /// `x-hoist.trust_host_ca` of the service.
     pub trust_host_ca: bool,
+    /// `x-hoist.ready`.
+    pub ready: Option<ReadySpec>,
+    /// `x-hoist.on_unhealthy`.
+    pub on_unhealthy: OnUnhealthy,
 }
 
 impl Default for ServiceName {
@@ -230,32 +236,24 @@ impl Condition {
     }
 }
 
-/// `healthcheck`; fields that are `None` come from the image or the defaults.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HealthcheckSpec {
-    /// `["CMD", …]`, `["CMD-SHELL", text]` or `["NONE"]`; `None` takes the image's.
-    pub test: Option<Vec<String>>,
-    /// `interval`.
-    pub interval: Option<Duration>,
-    /// `timeout`.
-    pub timeout: Option<Duration>,
-    /// `retries`.
-    pub retries: Option<u32>,
-    /// `start_period`.
-    pub start_period: Option<Duration>,
-    /// `start_interval`.
-    pub start_interval: Option<Duration>,
-    /// `disable`.
-    pub disable: bool,
-}
-
 /// `logging`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Logging {
     /// `driver`.
     pub driver: Option<Spanned<String>>,
     /// `options`.
-    pub options: BTreeMap<String, String>,
+    pub options: BTreeMap<String, LogOption>,
+}
+
+/// One of the options of `logging`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogOption {
+    /// What is given.
+    pub value: String,
+    /// Its place.
+    pub span: Option<Span>,
+    /// The place of the option's name.
+    pub key_span: Option<Span>,
 }
 
 /// A service's place on a network.

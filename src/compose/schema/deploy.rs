@@ -23,7 +23,7 @@ shape! {
         "replicas": Count,
         /// What the containers may use, and what is kept for them.
         "resources": Object(&RESOURCES),
-        /// What happens when a container ends; `restart` wins over it.
+        /// What happens when a container ends; it wins over `restart`.
         "restart_policy": Object(&RESTART),
         /// How a cluster takes back an update.
         "rollback_config": Object(&UPDATE),
@@ -116,13 +116,13 @@ shape! {
 shape! {
     /// What happens when a container ends.
     RESTART {
-        /// When it is started again: `none`, `on-failure` or `any`.
-        "condition": Text,
-        /// Time between attempts, such as `5s`.
+        /// When it is started again: `none`, `on-failure`, `any` or `unless-stopped`.
+        "condition": Text => "any",
+        /// Time between attempts, such as `5s`; where it is not said it doubles from 100ms to 1m.
         "delay": Duration,
         /// Number of attempts before it is given up.
         "max_attempts": Count,
-        /// Time that a container must run to count as started.
+        /// Time that a container must run to count as started; attempts are counted anew then.
         "window": Duration,
     }
 }

@@ -196,3 +196,53 @@ shape! {
         "trust_host_ca": Flag,
     }
 }
+shape! {
+    /// What hoist has beyond the specification for services.
+    SERVICE_HOIST: (&HOIST, &[]) => {
+        /// What happens to a container that is unhealthy: nothing, or it is stopped and started again.
+        "on_unhealthy": Choice(&["none", "restart"]) => "none",
+        /// What must hold for a container to be ready; it is looked from outside and needs nothing in the image.
+        "ready": Object(&READY),
+    }
+}
+shape! {
+    /// What must hold for a container to be healthy, beside its health check; all parts that are there.
+    READY {
+        /// An HTTP server of the container answers well.
+        "http": Object(&READY_HTTP),
+        /// Time between two probes; that of the health check, or 10s, where it is not said.
+        "interval": Duration,
+        /// Text that a line of the container's output has, or `/REGEX/` that it matches.
+        "log": Text,
+        /// Number of failures in a row that make a container unhealthy; that of the health check, or 3.
+        "retries": Count,
+        /// Time between two probes during `start_period`; that of the health check, or 200ms.
+        "start_interval": Duration,
+        /// Time after the start in which failures don't count; that of the health check, or 1m.
+        "start_period": Duration,
+        /// A port of the container takes TCP connections.
+        "tcp": Object(&READY_TCP),
+        /// Time after which a probe has failed; that of the health check, or 5s.
+        "timeout": Duration,
+    }
+}
+shape! {
+    /// A request to an HTTP server of the container.
+    READY_HTTP {
+        /// Header lines of the request, by name.
+        "headers": Options,
+        /// Path of the request, with its query.
+        "path": Text => "/",
+        /// The container's port.
+        "port": Natural,
+        /// The one good status of the answer; any from 200 to 399 where it is not said.
+        "status": Natural,
+    } requires "port"
+}
+shape! {
+    /// A TCP port of the container.
+    READY_TCP {
+        /// The port.
+        "port": Natural,
+    } requires "port"
+}

@@ -12,8 +12,8 @@ use super::build::BUILD;
 use super::deploy::DEPLOY;
 use super::develop::{DEVELOP, HOOK, PRE_START};
 use super::parts::{
-    ATTACHMENT, BLKIO, CREDENTIAL, DEPENDENCY, DEVICE, ENV_FILE, EXTENDS, GPU, HEALTHCHECK, HOIST,
-    LOGGING, MODEL_GRANT, PROVIDER,
+    ATTACHMENT, BLKIO, CREDENTIAL, DEPENDENCY, DEVICE, ENV_FILE, EXTENDS, GPU, HEALTHCHECK,
+    LOGGING, MODEL_GRANT, PROVIDER, SERVICE_HOIST,
 };
 use super::storage::{GRANT, MOUNT, PORT};
 use super::{Named, Short, shape};
@@ -208,6 +208,6 @@ shape! {
         /// Directory that the process starts in.
         "working_dir": Text,
         /// What hoist has beyond the specification.
-        "x-hoist": Own(&HOIST),
+        "x-hoist": Own(&SERVICE_HOIST),
     }
 }

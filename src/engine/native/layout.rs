@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! <data>/projects/<project>/containers/<id>/   record.json state.json upper/ work/ log/
+//! <data>/projects/<project>/dossiers/          (owner: `dossier`)
 //! <data>/names/<container name>                link: <project>/<id>
 //! <data>/volumes/<name>/                       volume.json _data/ filling
 //! <data>/networks/<name>/                      (owner: `net`)
 //! <run>/locks/<project>.lock                   held by a command while it changes the project
-//! <run>/containers/<id>/                       lock sock stdin stdout stderr netns live.json health.json etc/
+//! <run>/containers/<id>/                       lock sock stdin stdout stderr spool0 spool1 netns live.json health.json etc/
 //! ```
 //!
 //! Imports: `base`, `engine`, `image::digest`.
@@ -42,6 +43,10 @@ impl Layout {
     /// `<data>/projects/<project>/containers`.
     pub(super) fn containers(&self, project: &ProjectName) -> PathBuf {
         self.projects().join(project.as_str()).join("containers")
+    }
+    /// `<data>/projects/<project>/dossiers`.
+    pub(super) fn dossiers(&self, project: &ProjectName) -> PathBuf {
+        self.projects().join(project.as_str()).join("dossiers")
     }
     /// A container's place in `<data>`.
     pub(super) fn container(&self, project: &ProjectName, id: &ContainerId) -> ContainerDir {

@@ -6,9 +6,13 @@
 
 pub mod cdi;
 pub mod cgroup;
+pub mod copy;
 pub mod dns;
+mod dossier;
+pub mod host;
 mod layout;
 mod logs;
+mod moment;
 pub mod net;
 mod records;
 pub mod runtime;
@@ -27,12 +31,13 @@ use std::time::Duration;
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::engine::files::Files;
 use crate::engine::host::Offers;
 use crate::engine::spec::{
     ContainerSpec, ExecSpec, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
 };
 use crate::engine::state::{
-    DeviceCatalog, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
+    DeviceCatalog, Dossier, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
     ObservedVolume, State,
 };
 use crate::engine::{
@@ -47,6 +52,8 @@ use layout::{ContainerDir, Layout};
 use net::Networks;
 use records::{Found, Record, Standing};
 use supervisor::Connection;
+
+pub use logs::pack_main as pack_log;
 
 /// The embedded engine over its two directories.
 #[derive(Debug)]
@@ -569,6 +576,17 @@ impl Engine for Native {
         supervisor::exec_in(&found, spec, &io)
     }
 
+    fn files(&self, id: &ContainerId, cancel: &Cancel) -> Result<Box<dyn Files>> {
+        let found = self.found(id)?;
+        let session = copy::Session::open(
+            &self.layout,
+            &found.record.spec,
+            &found.standing.name,
+            cancel,
+        )?;
+        Ok(Box::new(session))
+    }
+
     fn attach(&self, id: &ContainerId) -> Result<AttachSession> {
         let socket = Connection::attach(&self.layout, &self.found(id)?)?;
         Ok(AttachSession { socket })
@@ -576,10 +594,33 @@ impl Engine for Native {
 
     fn logs(&self, id: &ContainerId, query: &LogQuery) -> Result<Box<dyn LogStream>> {
         let found = self.found(id)?;
+        if !found.record.spec.log.keep && !query.passing {
+            return Err(EngineError::Unsupported {
+                what: format!(
+                    "the logging driver of {} keeps nothing that could be read",
+                    found.standing.name
+                ),
+            });
+        }
         let log = logs::FileLog::open(found.dir, query.clone()).map_err(|error| {
             EngineError::failed(format!("read the log of {}", found.standing.name), error)
         })?;
         Ok(Box::new(log))
+    }
+
+    fn dossier(&self, id: &ContainerId, failure: &str) -> Result<Dossier> {
+        let query = LogQuery {
+            tail: Some(DOSSIER_LINES),
+            ..LogQuery::default()
+        };
+        let mut lines = Vec::new();
+        // A log that can't be read is one fact less.
+        if let Ok(mut log) = self.logs(id, &query) {
+            while let Ok(Some(record)) = log.next(DOSSIER_PATIENCE) {
+                lines.push(String::from_utf8_lossy(&record.line).trim_end().to_owned());
+            }
+        }
+        dossier::write(&self.layout, &self.find(id)?, failure, &lines)
     }
 
     fn lock(
@@ -605,6 +646,12 @@ impl Engine for Native {
     }
 }
 
+/// Log lines in a dossier.
+const DOSSIER_LINES: usize = 100;
+
+/// How long the next of them may take: all are there already.
+const DOSSIER_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How often a stop is asked for when supervisors die over it.
 const STOP_TRIES: u32 = 1000;
 
@@ -616,14 +663,17 @@ const LOOK_FOR_CANCEL: Duration = Duration::from_millis(100);
 
 fn verdict(found: &Found, until: Until) -> Option<Waited> {
     let exited = |exit: Exit| Some(Waited::Exited(exit));
+    let process = found.standing.process.as_ref();
+    let age = || process.map_or(Duration::ZERO, records::InitProcess::age);
     match (found.standing.state, until) {
         // Only the supervisor's own word counts: it is alive here.
         (State::Exited { exit }, _) => exited(exit),
         (State::Removing, _) => Some(Waited::Gone),
-        (State::Running { since }, Until::Healthy | Until::Steady(_)) => {
+        (State::Running { .. }, Until::Healthy | Until::Steady(_)) => {
             match found.observed().health {
                 None => match until {
-                    Until::Steady(long) if since.until(Timestamp::now()) < long => None,
+                    // By the clock that nobody sets: the wall clock may have gone back since the start.
+                    Until::Steady(long) if age() < long => None,
                     _ => Some(Waited::Reached),
                 },
                 Some(health) => match health.status {

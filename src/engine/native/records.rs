@@ -6,11 +6,13 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::layout::{ContainerDir, Layout};
+use super::moment::{Moment, boot_id};
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::spec::{ContainerSpec, MountSource};
@@ -53,6 +55,69 @@ pub(super) struct Standing {
     pub(super) restarts: u32,
     /// Whether the user stopped it, so that it stays down.
     pub(super) stopped: bool,
+    /// What counts towards the next restart.
+    #[serde(default)]
+    pub(super) attempts: Attempts,
+    /// When it is started again, while it is [`State::Restarting`].
+    #[serde(default)]
+    pub(super) again: Option<Moment>,
+    /// A stop that is under way.
+    #[serde(default)]
+    pub(super) stopping: Option<PendingStop>,
+    /// The last run, where it failed.
+    #[serde(default)]
+    pub(super) last: Option<LastRun>,
+}
+
+impl Standing {
+    /// Of a container that was never started.
+    pub(super) fn created(spec: &ContainerSpec) -> Self {
+        Self {
+            name: spec.name.clone(),
+            state: State::Created,
+            process: None,
+            restarts: 0,
+            stopped: false,
+            attempts: Attempts::default(),
+            again: None,
+            stopping: None,
+            last: None,
+        }
+    }
+}
+
+/// Restarts so far, as far as they decide about the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Attempts {
+    /// The last wait; zero before the first.
+    pub(super) wait: Duration,
+    /// Those that count towards the limit.
+    pub(super) made: u32,
+}
+
+/// A stop that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PendingStop {
+    /// When what still runs is killed; `None` is never.
+    pub(super) kill_at: Option<Moment>,
+    /// Whether it is started again afterwards, as it was unhealthy.
+    pub(super) renew: bool,
+}
+
+/// A run that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LastRun {
+    /// When it began.
+    pub(super) since: Timestamp,
+    /// How long it lasted.
+    pub(super) ran: Duration,
+    /// Most memory at one time, in bytes.
+    pub(super) memory_peak: Option<u64>,
+    /// Most tasks at one time.
+    pub(super) pids_peak: Option<u64>,
+    /// Processor time.
+    pub(super) cpu: Option<Duration>,
 }
 
 /// A process that can't be taken for another one.
@@ -123,13 +188,6 @@ fn newer(bytes: &[u8]) -> Option<u32> {
     (head.version > VERSION).then_some(head.version)
 }
 
-/// This boot's id. Source: random(4), `/proc/sys/kernel/random/boot_id`.
-pub(super) fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|text| text.trim().to_owned())
-        .unwrap_or_default()
-}
-
 impl InitProcess {
     /// A running process by its id; `None` when it is gone.
     pub(super) fn of(pid: i32) -> Option<Self> {
@@ -148,6 +206,10 @@ impl InitProcess {
         let status = crate::sys::process::status_of_zombie(self.pid).filter(|_| self.is_known())?;
         Some(Ended::from_wait_status(status).code())
     }
+    /// How long ago it began, on the clock that nobody can set.
+    pub(super) fn age(&self) -> Duration {
+        super::moment::age(self.start)
+    }
     fn is_known(&self) -> bool {
         crate::sys::process::start_time(self.pid).is_ok_and(|start| start == self.start)
             && self.boot == boot_id()
@@ -155,7 +217,7 @@ impl InitProcess {
 }
 
 fn has_ended(pidfd: &std::os::fd::OwnedFd) -> bool {
-    crate::sys::pidfd::has_ended(pidfd, Some(std::time::Duration::ZERO)).unwrap_or(false)
+    crate::sys::pidfd::has_ended(pidfd, Some(Duration::ZERO)).unwrap_or(false)
 }
 
 /// A container as read from disk.
@@ -180,13 +242,7 @@ impl Found {
         let Some(record) = read::<Record>(&dir.record())? else {
             return Ok(None);
         };
-        let standing = read::<Standing>(&dir.state())?.unwrap_or_else(|| Standing {
-            name: record.spec.name.clone(),
-            state: State::Created,
-            process: None,
-            restarts: 0,
-            stopped: false,
-        });
+        let standing = read(&dir.state())?.unwrap_or_else(|| Standing::created(&record.spec));
         let mut found = Self {
             supervised: is_supervised(&dir)?,
             dir,
@@ -213,6 +269,12 @@ impl Found {
                 .process
                 .as_ref()
                 .is_none_or(|init| init.boot == boot_id())
+            // A wait of before the reboot is over for good: the next command decides.
+            && self
+                .standing
+                .again
+                .as_ref()
+                .is_none_or(|again| again.remaining().is_some())
     }
     /// What it does, seen from outside: a process that ended unseen has an unknown exit code.
     pub(super) fn state(&self) -> State {

@@ -337,9 +337,12 @@ fn container(spec: &SandboxSpec) -> ContainerSpec {
         ulimits: BTreeMap::new(),
         oom_score_adj: None,
         restart: RestartPolicy::No,
+        restart_pace: Default::default(),
         stop_signal: scalar::Signal::KILL,
         stop_grace: Duration::ZERO,
         healthcheck: None,
+        ready: None,
+        on_unhealthy: Default::default(),
         log: LogConfig::default(),
         files: Vec::new(),
     }

@@ -50,8 +50,11 @@ pub(super) fn discard(layout: &Layout, hidden: &Path) -> Result<()> {
 /// Takes away the directories of a project that has no containers.
 pub(super) fn prune(layout: &Layout, project: &ProjectName) {
     // They go only when they are empty; another command may be making a container just now.
-    let _ = std::fs::remove_dir(layout.containers(project));
-    let _ = std::fs::remove_dir(layout.projects().join(project.as_str()));
+    let containers = layout.containers(project);
+    if std::fs::remove_dir(&containers).is_ok() || !containers.exists() {
+        let _ = fs::remove_tree(&layout.dossiers(project));
+        let _ = std::fs::remove_dir(layout.projects().join(project.as_str()));
+    }
 }
 
 /// Removes the anonymous volumes of a container that never came to be, or that was to go with them.

@@ -190,8 +190,14 @@ impl<R: Read> Members<R> {
             link,
             kind,
             mode: header.mode()? & 0o7777,
-            uid: id(said.number("uid")?, header.uid())?,
-            gid: id(said.number("gid")?, header.gid())?,
+            uid: id(
+                said.number("uid")?,
+                or_blank(header, 108..116, header.uid()),
+            )?,
+            gid: id(
+                said.number("gid")?,
+                or_blank(header, 116..124, header.gid()),
+            )?,
             size: if kind == EntryKind::File { stored } else { 0 },
             mtime: match said.get("mtime") {
                 Some(text) => time(text)?,
@@ -320,6 +326,19 @@ impl<R: Read> Members<R> {
             }
         }
         Ok(numbers)
+    }
+}
+
+/// A number of a header, which is 0 where its field is left blank. Source: Go `archive/tar`, `parseOctal`.
+fn or_blank(
+    header: &Header,
+    field: std::ops::Range<usize>,
+    value: io::Result<u64>,
+) -> io::Result<u64> {
+    let bytes = header.as_bytes().get(field).unwrap_or_default();
+    match bytes.iter().all(|byte| matches!(byte, 0 | b' ')) {
+        true => Ok(0),
+        false => value,
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Entry<'a> {
     pub device: (u64, u64),
     /// Extended attributes, sorted.
     pub xattrs: &'a [(Vec<u8>, Vec<u8>)],
+    /// Further records of the pax header, as they are.
+    pub records: &'a [(Vec<u8>, Vec<u8>)],
 }
 
 impl<'a> Entry<'a> {
@@ -66,6 +68,7 @@ impl<'a> Entry<'a> {
             mtime: 0,
             device: (0, 0),
             xattrs: &[],
+            records: &[],
         }
     }
     /// Writes the header, preceded by a pax header where ustar's fields are too small. The content,
@@ -99,6 +102,9 @@ impl<'a> Entry<'a> {
                 &[b"SCHILY.xattr.", name.as_slice()].concat(),
                 value,
             );
+        }
+        for (name, value) in self.records {
+            record(&mut pax, name, value);
         }
         if !pax.is_empty() {
             let extended = Entry {

@@ -9,11 +9,13 @@
 mod devices;
 mod health;
 mod init;
+mod logging;
 mod network;
 mod process;
 mod resources;
 mod security;
 mod storage;
+mod tag;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,12 +23,12 @@ use std::time::Duration;
 use super::hash::SpecHash;
 use super::images::{ImageFacts, WantedImage};
 use super::labels;
-use crate::base::diag::{Diagnostic, Diagnostics};
+use crate::base::diag::Diagnostics;
 use crate::base::name::{ContainerId, ServiceName};
-use crate::base::scalar::{Signal, parse_size};
+use crate::base::scalar::Signal;
 use crate::compose::model::{Condition, Project, Service};
 use crate::engine::host::Offers;
-use crate::engine::spec::{ContainerSpec, ImageRef, Labels, LogConfig, Stdio};
+use crate::engine::spec::{ContainerSpec, ImageRef, Labels, Stdio};
 use crate::engine::state::DeviceCatalog;
 use crate::image::digest::Digest;
 
@@ -140,22 +142,36 @@ impl Desired {
         devices::refusals(service, found);
         let named_devices = devices::named(service, &self.facts, &process.env, found);
         let image = replica.image;
+        // A container of `run` does one thing.
+        let lasting = replica.slug.is_none();
         let name = self
             .images
             .get(&service.name)
             .map(|image| image.name.clone())
             .unwrap_or_default();
+        let labels = self.labels(service, replica);
+        let process = process::process(service, replica, &self.hostname(service, replica), found);
+        let image_ref = ImageRef {
+            name,
+            id: image.id.unwrap_or_else(|| Digest::of(b"")),
+            layers: image.layers.clone(),
+        };
+        let about = tag::About {
+            id: &replica.id,
+            name: &replica.name,
+            image: &image_ref,
+            labels: &labels,
+            env: &process.env,
+            args: &process.args,
+        };
+        let log = logging::log(service, &about, found);
         ContainerSpec {
             id: replica.id.clone(),
             name: replica.name.clone(),
             project: self.project.name.clone(),
-            labels: self.labels(service, replica),
+            labels,
             annotations: service.annotations.clone(),
-            image: ImageRef {
-                name,
-                id: image.id.unwrap_or_else(|| Digest::of(b"")),
-                layers: image.layers.clone(),
-            },
+            image: image_ref,
             hostname: self.hostname(service, replica),
             domainname: service.domainname.clone(),
             process,
@@ -185,18 +201,17 @@ impl Desired {
                 .map(|(k, v)| (k.clone(), (limit(v.0), limit(v.1))))
                 .collect(),
             oom_score_adj: service.oom_score_adj,
-            restart: if replica.slug.is_some() {
-                Default::default()
-            } else {
-                service.restart
-            },
+            restart: lasting.then_some(service.restart).unwrap_or_default(),
+            restart_pace: service.restart_pace,
             stop_signal: service
                 .stop_signal
                 .or_else(|| image.run.stop_signal.as_deref().and_then(Signal::parse))
                 .unwrap_or(Signal::TERM),
             stop_grace: service.stop_grace_period.unwrap_or(STOP_GRACE),
             healthcheck: health::healthcheck(service, &image.run),
-            log: log(service, found),
+            ready: health::ready(service),
+            on_unhealthy: lasting.then_some(service.on_unhealthy).unwrap_or_default(),
+            log,
             files,
         }
     }
@@ -295,48 +310,4 @@ pub(super) fn parse_depends_on(label: &str) -> Vec<(ServiceName, Condition, bool
 /// `-1` is unlimited.
 fn limit(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
-}
-
-/// `json-file` and `local` keep what they say, `none` nothing; other drivers are not here.
-fn log(service: &Service, found: &mut Diagnostics) -> LogConfig {
-    let Some(logging) = &service.logging else {
-        return LogConfig::default();
-    };
-    let mut log = LogConfig::default();
-    if let Some(driver) = &logging.driver {
-        match driver.value.as_str() {
-            "" | "json-file" | "local" => {}
-            "none" => log.keep = false,
-            other => found.push(
-                Diagnostic::warning(format!("logging driver `{other}` is not available"))
-                    .at(driver.span)
-                    .hint("output is kept as with `json-file`"),
-            ),
-        }
-    }
-    let span = logging
-        .driver
-        .as_ref()
-        .and_then(|d| d.span)
-        .or(service.span);
-    let mut wrong = |key: &str, value: &str| {
-        let text = format!(
-            "service `{}`: logging option {key}: `{value}` is not valid",
-            service.name
-        );
-        found.push(Diagnostic::error(text).at(span));
-    };
-    if let Some(size) = logging.options.get("max-size").filter(|size| *size != "-1") {
-        match parse_size(size) {
-            Ok(size) if size.0 > 0 => log.max_size = Some(size.0),
-            _ => wrong("max-size", size),
-        }
-    }
-    if let Some(files) = logging.options.get("max-file") {
-        match files.parse() {
-            Ok(files) if files > 0 => log.max_files = files,
-            _ => wrong("max-file", files),
-        }
-    }
-    log
 }

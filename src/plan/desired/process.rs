@@ -45,19 +45,18 @@ pub(super) fn process(
     }
 }
 
-/// An entry point of the service drops the image's command; an empty one, or `[""]`, drops both.
+/// An entry point of the service drops the image's command. An empty one drops only the image's entry point, `[""]`
+/// both; an empty command is as none. As Docker, whatever compose-spec says of empty ones.
 fn args(service: &Service, image: &RunConfig) -> Vec<String> {
-    let clean = |list: &[String]| match list {
+    let own = service.entrypoint.as_deref();
+    let mut command = service.command.clone().unwrap_or_default();
+    if command.is_empty() && own.is_none_or(<[String]>::is_empty) {
+        command = image.cmd.clone().unwrap_or_default();
+    }
+    let mut args = match own.or(image.entrypoint.as_deref()).unwrap_or_default() {
         [only] if only.is_empty() => Vec::new(),
-        other => other.to_vec(),
+        entrypoint => entrypoint.to_vec(),
     };
-    let entrypoint = service.entrypoint.as_ref().or(image.entrypoint.as_ref());
-    let command = match (&service.command, &service.entrypoint) {
-        (Some(command), _) => command.clone(),
-        (None, Some(_)) => Vec::new(),
-        (None, None) => image.cmd.clone().unwrap_or_default(),
-    };
-    let mut args = entrypoint.map(|list| clean(list)).unwrap_or_default();
     args.extend(command);
     args
 }
@@ -122,6 +121,10 @@ mod tests {
         assert_eq!(of(list("/mine"), None), "/mine");
         assert_eq!(of(list("/mine"), list("x")), "/mine x");
         assert_eq!(of(Some(Vec::new()), list("x")), "x");
+        assert_eq!(of(Some(Vec::new()), None), "serve");
+        assert_eq!(of(Some(vec![String::new()]), list("x")), "x");
+        assert_eq!(of(Some(vec![String::new()]), None), "");
+        assert_eq!(of(None, Some(Vec::new())), "/entry serve");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::order::Needs;
 use super::policy::UpPolicy;
 use super::resources::{self, Resources};
 use super::{Plan, PlanError, World, labels};
-use crate::base::diag::{Diagnostics, Severity};
+use crate::base::diag::Diagnostics;
 use crate::base::name::{ContainerId, ServiceName};
 use crate::compose::model::Service;
 use crate::engine::state::{ObservedContainer, State};
@@ -36,6 +36,8 @@ pub(super) struct Fate {
     pub(super) made: Option<NodeId>,
     /// Whether, and on which condition, it is another container than before.
     pub(super) renewed: Renewed,
+    /// The step that replaces it under a policy, start included.
+    pub(super) rolled: Option<NodeId>,
     /// The step that stops it for the sake of a dependency, with that dependency.
     pub(super) stopped: Option<(NodeId, ServiceName, Vec<ImageChange>)>,
     /// What is there now, if it stays or is replaced.
@@ -265,7 +267,7 @@ impl Draft<'_> {
                 .init_spec(service, &init.value, &replica, &none, &mut found);
         }
         for item in found.iter() {
-            if item.severity == Severity::Error || !self.found.iter().any(|have| have == item) {
+            if !self.found.iter().any(|have| have == item) {
                 self.found.push(item.clone());
             }
         }

@@ -5,15 +5,17 @@
 use std::collections::BTreeMap;
 
 use super::{Draft, Fate, Now, Renewed, runs};
+use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::name::ServiceName;
 use crate::compose::model::{NetworkModeSpec, Service, ShareSpec, VolumeSource, VolumesFrom};
 use crate::engine::state::{Attachment, HealthStatus, ObservedContainer, State};
 use crate::graph::NodeId;
-use crate::plan::action::{Action, ImageChange, Old, Step, Who};
+use crate::plan::action::{Action, ImageChange, Old, Step, When, Who};
 use crate::plan::cause::Cause;
 use crate::plan::desired::container_name;
 use crate::plan::hooks::{self, Hook, Moment};
 use crate::plan::policy::Recreate;
+use crate::plan::rollout::{self, Hooks, Policy, Roll};
 use crate::plan::{hash, labels};
 
 impl Draft<'_> {
@@ -38,16 +40,31 @@ impl Draft<'_> {
                 }
             }
         }
+        self.check_ports(service);
+        let mut said = Diagnostics::default();
+        let update = match self.policy.create_only {
+            true => None,
+            false => rollout::update(service, &mut said),
+        };
         let mut fates = Vec::new();
         for number in 1..=service.scale {
             let found = by_number.remove(&number).unwrap_or_default();
-            fates.push(self.replica(service, number, &found));
+            fates.push(self.replica(service, number, &found, update.as_ref()));
+        }
+        if let Some(policy) = update {
+            self.conclude(service, &mut fates, policy, said);
         }
         self.fates.insert(service.name.clone(), fates);
     }
 
     /// One number: keeps the best of what is there, takes the rest away.
-    fn replica(&mut self, service: &Service, number: u32, found: &[&ObservedContainer]) -> Fate {
+    fn replica(
+        &mut self,
+        service: &Service,
+        number: u32,
+        found: &[&ObservedContainer],
+        update: Option<&Policy>,
+    ) -> Fate {
         let name = container_name(&self.desired.project, service, number);
         let new = Who {
             service: service.name.clone(),
@@ -65,7 +82,9 @@ impl Draft<'_> {
             .filter(|c| c.state != State::Removing)
             .max_by_key(|c| {
                 let fits = c.labels.get(labels::CONFIG_HASH).map(String::as_str) == wanted;
-                (fits, runs(c), c.created, std::cmp::Reverse(&c.id))
+                // One that has not proved itself yet must not be what stays.
+                let serves = update.is_some() && c.name == name && runs(c);
+                (serves, fits, runs(c), c.created, std::cmp::Reverse(&c.id))
             })
             .copied();
         let mut gone: Vec<NodeId> = Vec::new();
@@ -82,6 +101,7 @@ impl Draft<'_> {
                 who: new,
                 made: Some(node),
                 renewed: Renewed::Yes,
+                rolled: None,
                 stopped: None,
                 now: None,
             };
@@ -101,19 +121,160 @@ impl Draft<'_> {
                 who: kept,
                 made,
                 renewed: Renewed::No,
+                rolled: None,
                 stopped: None,
                 now,
             };
         };
         self.check(service, number, &name);
+        let rewired = |place: &Attachment| self.resources.rewired.contains_key(&place.network);
+        if let Some(policy) = update.filter(|_| runs(old) && !old.networks.iter().any(rewired)) {
+            let node = self.roll(service, new.clone(), old, (&renewed, cause), gone, policy);
+            return Fate {
+                who: new,
+                made: Some(node),
+                renewed,
+                rolled: Some(node),
+                stopped: None,
+                now,
+            };
+        }
         let node = self.renew(service, new.clone(), old, (&renewed, cause), gone);
         // On condition only: until then it may be the old one that is spoken of.
         Fate {
             who: new,
             made: Some(node),
             renewed,
+            rolled: None,
             stopped: None,
             now,
+        }
+    }
+
+    /// Each container needs a port of the host of its own.
+    fn check_ports(&mut self, service: &Service) {
+        for port in &service.ports {
+            let Some((first, last)) = port.value.published else {
+                continue;
+            };
+            let room = u32::from(last.saturating_sub(first)) + 1;
+            if room >= service.scale || first == 0 {
+                continue;
+            }
+            let range = match first == last {
+                true => format!("port {first}"),
+                false => format!("ports {first}-{last}"),
+            };
+            let text = format!(
+                "service `{}` has {} containers, but {range} of the host can be given to {room} only",
+                service.name, service.scale
+            );
+            let hint = format!(
+                "publish a range of {} ports, or only `{}` for any free port",
+                service.scale, port.value.target
+            );
+            let fault = Diagnostic::error(text).at(port.span.or(service.span));
+            self.found.push(fault.hint(hint));
+        }
+    }
+
+    /// Replaces a container under a policy.
+    fn roll(
+        &mut self,
+        service: &Service,
+        who: Who,
+        old: &ObservedContainer,
+        (renewed, cause): (&Renewed, Cause),
+        gone: Vec<NodeId>,
+        policy: &Policy,
+    ) -> NodeId {
+        let needs: Vec<NodeId> = self.before(service).into_iter().chain(gone).collect();
+        let roll = Roll {
+            who,
+            old: Old {
+                id: old.id.clone(),
+                name: old.name.clone(),
+            },
+            anonymous: self.handed_on(old),
+            timeout: self.policy.timeout,
+            policy: policy.clone(),
+            later: false,
+            total: 0,
+            job: rollout::is_job(service),
+            hooks: Hooks {
+                post_start: hooks::of_service(service, Moment::PostStart),
+                pre_stop: hooks::of_service(service, Moment::PreStop),
+            },
+            old_hooks: Hooks {
+                post_start: self.old_hooks(service, old, Moment::PostStart),
+                pre_stop: self.old_hooks(service, old, Moment::PreStop),
+            },
+        };
+        let step = Step {
+            action: Action::Roll(Box::new(roll)),
+            cause,
+            only_if: renewed.conditions(),
+        };
+        self.step(step, needs)
+    }
+
+    /// Puts the replacements of a service into groups, and a last step behind them.
+    fn conclude(
+        &mut self,
+        service: &Service,
+        fates: &mut [Fate],
+        policy: Policy,
+        said: Diagnostics,
+    ) {
+        let rolls: Vec<NodeId> = fates.iter().filter_map(|fate| fate.rolled).collect();
+        let total = rolls.len();
+        let many = if policy.parallelism == 0 {
+            total
+        } else {
+            policy.parallelism
+        };
+        let mut why = None;
+        let mut only_if: Option<Vec<ImageChange>> = None;
+        for (at, node) in rolls.iter().enumerate() {
+            if let Some(before) = at.checked_sub(many).and_then(|at| rolls.get(at)) {
+                self.plan.steps.need(*node, *before, When::Done);
+            }
+            let Some(step) = self.plan.steps.get_mut(*node) else {
+                continue;
+            };
+            why.get_or_insert_with(|| step.cause.clone());
+            // All or none of them are on a condition, as they have one image.
+            only_if.get_or_insert_with(|| step.only_if.clone());
+            if let Action::Roll(roll) = &mut step.action {
+                (roll.later, roll.total) = (at >= many, total);
+            }
+        }
+        let Some(cause) = why else { return };
+        for item in said.iter() {
+            self.found.push(item.clone());
+        }
+        let action = Action::Conclude {
+            service: service.name.clone(),
+            total,
+            back: rollout::rollback(service, &mut self.found),
+            policy,
+        };
+        let step = Step {
+            action,
+            cause,
+            only_if: only_if.unwrap_or_default(),
+        };
+        let last = self.step(step, rolls);
+        for fate in fates.iter_mut().filter(|fate| fate.rolled.is_some()) {
+            fate.made = Some(last);
+        }
+    }
+
+    /// Anonymous volumes that a container leaves to the one that replaces it.
+    fn handed_on(&self, old: &ObservedContainer) -> BTreeMap<String, String> {
+        match self.policy.renew_anonymous {
+            true => BTreeMap::new(),
+            false => old.anonymous.iter().cloned().collect(),
         }
     }
 
@@ -126,10 +287,7 @@ impl Draft<'_> {
         (renewed, cause): (&Renewed, Cause),
         gone: Vec<NodeId>,
     ) -> NodeId {
-        let anonymous: BTreeMap<String, String> = match self.policy.renew_anonymous {
-            true => BTreeMap::new(),
-            false => old.anonymous.iter().cloned().collect(),
-        };
+        let anonymous = self.handed_on(old);
         let rewired = |place: &Attachment| self.resources.rewired.contains_key(&place.network);
         if old.networks.iter().any(rewired) {
             let away = self.take_away(old, &cause);
@@ -139,7 +297,7 @@ impl Draft<'_> {
         let needs: Vec<NodeId> = self.before(service).into_iter().chain(gone).collect();
         // The old one is stopped on the way.
         let hook = runs(old).then(|| {
-            let hooks = self.last_hooks(service, old);
+            let hooks = self.old_hooks(service, old, Moment::PreStop);
             let why = (&cause, &renewed.conditions()[..]);
             self.plan.hooks(hooks, &super::who(old), why, &needs)
         });
@@ -161,11 +319,11 @@ impl Draft<'_> {
         self.step(step, needs.into_iter().chain(hook.flatten()))
     }
 
-    /// The hooks before the stop of a container that is replaced.
-    fn last_hooks(&self, service: &Service, old: &ObservedContainer) -> Vec<Hook> {
+    /// The hooks of a container that is replaced.
+    fn old_hooks(&self, service: &Service, old: &ObservedContainer, when: Moment) -> Vec<Hook> {
         let now = self.desired.hashes.get(&service.name);
         let document = now.map_or("", |hash| &hash.document);
-        hooks::of_replaced(service, document, old)
+        hooks::of_replaced(service, document, old, when)
     }
 
     fn create(
@@ -185,7 +343,7 @@ impl Draft<'_> {
     }
 
     /// Steps that must be done before a container of the service can be made.
-    fn before(&self, service: &Service) -> Vec<NodeId> {
+    pub(super) fn before(&self, service: &Service) -> Vec<NodeId> {
         let mut nodes = self.image_steps(&service.name);
         nodes.extend(
             service
@@ -340,10 +498,8 @@ impl Draft<'_> {
                 let hook = self.plan.hooks(hooks, &fate.who, why, &needs);
                 let stop = self.step(step, needs.into_iter().chain(hook));
                 for other in &replaced {
-                    if let Some(made) = other.made {
-                        self.plan
-                            .steps
-                            .need(made, stop, crate::plan::action::When::Done);
+                    if let Some(made) = other.rolled.or(other.made) {
+                        self.plan.steps.need(made, stop, When::Done);
                     }
                 }
                 fate.stopped = Some((stop, need.service.clone(), only_if));

@@ -22,19 +22,26 @@ impl Draft<'_> {
             return;
         };
         let reasons: Vec<_> = fates.iter().map(reason).collect();
-        let mut gates = Vec::new();
-        if reasons.iter().any(Option::is_some) {
-            gates = self.dependencies(service);
-        }
+        // As Compose: what runs already is up only when what it needs is as it should be.
+        let gates = match fates.is_empty() {
+            true => Vec::new(),
+            false => self.dependencies(service),
+        };
         let inits = self.pre_start(service, &fates, &reasons, &gates);
         for (at, (fate, reason)) in fates.iter().zip(reasons).enumerate() {
             let Some((cause, only_if)) = reason else {
                 self.plan.unchanged.push(fate.who.clone());
                 continue;
             };
-            let needs: Vec<NodeId> = before(fate)
-                .chain(inits.get(at).copied().flatten())
-                .collect();
+            let init = inits.get(at).copied().flatten();
+            if let (Some(roll), Some(made)) = (fate.rolled, fate.made) {
+                for (need, when) in gates.iter().copied().chain(init.map(|n| (n, When::Done))) {
+                    self.plan.steps.need(roll, need, when);
+                }
+                self.begun.insert(key(&fate.who), made);
+                continue;
+            }
+            let needs: Vec<NodeId> = before(fate).chain(init).collect();
             let step = Step {
                 action: Action::Start {
                     who: fate.who.clone(),
@@ -74,7 +81,10 @@ impl Draft<'_> {
                     .as_ref()
                     .map_or(Cause::New, |(cause, _)| cause.clone()),
                 first: first(fate),
-                needs: before(fate).collect(),
+                needs: match fate.rolled {
+                    Some(_) => self.before(service),
+                    None => before(fate).collect(),
+                },
             })
             .collect();
         let images: Vec<(String, Option<NodeId>)> = service
@@ -161,6 +171,9 @@ impl Draft<'_> {
         let known = image
             .filter(|i| i.fetch.is_none())
             .and_then(|i| i.here.as_ref());
+        if other.ready.is_some() {
+            return;
+        }
         let own = other.healthcheck.as_ref();
         let off = own.is_some_and(|h| {
             h.disable

@@ -139,7 +139,7 @@ fn a_file_or_directory_that_others_may_change_is_not_used() {
     let bench = Bench::new("guard");
     let path = bench.file("etc/a.yaml", &spec("v.com/c", "x", "1"));
     let mode = |path: &Path, mode| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap()
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
     assert_eq!(bench.names(), ["v.com/c=x"]);
     mode(&path, 0o666);

@@ -5,12 +5,14 @@
 //! Never: decides a limit. Imports: `engine`, `sys`. Rules: Linux admin-guide/cgroup-v1, cgroup-v2.rst; the
 //! conversions are named at each.
 
+mod below;
 mod device;
 mod io;
 mod limits;
 mod offers;
 mod realtime;
 mod tree;
+mod usage;
 
 use std::fs;
 use std::io::Write as _;
@@ -23,10 +25,13 @@ use nix::sys::stat::Mode;
 
 use crate::engine::spec::Resources;
 use crate::engine::{EngineError, Result};
+pub use below::Below;
 pub use device::{DeviceKind, DeviceRule};
 use limits::Write;
 pub use offers::offers;
 use tree::{Hierarchy, failed};
+pub use tree::{Version, version};
+pub use usage::Usage;
 
 /// Directory of all our cgroups when no other is asked for.
 const PARENT: &str = "hoist";

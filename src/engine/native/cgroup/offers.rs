@@ -213,43 +213,38 @@ fn lacking_v1(hierarchies: &[Hierarchy]) -> BTreeMap<Limit, Lack> {
             lacking.insert(limit, not_mounted(controller, &known));
             continue;
         };
-        if !shows(hierarchy, controller, files) {
+        if !shows(hierarchy, files) {
             lacking.insert(limit, no_file(files, mend));
         }
     }
     lacking
 }
 
-/// Whether the cgroups of a hierarchy have one of these files. Yes, where that can't be seen: a limit that can't be
-/// set is an error at the start then.
-fn shows(hierarchy: &Hierarchy, controller: &str, files: &[&str]) -> bool {
+/// Whether the cgroups of a hierarchy of version 1 have one of these files. Yes, where that can't be seen: a limit that
+/// can't be set is an error at the start then.
+fn shows(hierarchy: &Hierarchy, files: &[&str]) -> bool {
     let has = |dir: &Path| files.iter().any(|file| dir.join(file).exists());
     if has(&hierarchy.mount) {
         return true;
     }
-    // Some files are in none but the root.
-    sample(hierarchy, controller, |dir| has(dir)).unwrap_or(true)
+    // Some files are in all cgroups but the root.
+    let any = tree::directories(&hierarchy.mount).into_iter().next();
+    any.map(|dir| has(&dir))
+        .or_else(|| sample(hierarchy, has))
+        .unwrap_or(true)
 }
 
-/// Looks at a cgroup that is not the root: ours, made for the moment when it is not there.
-fn sample<T>(hierarchy: &Hierarchy, controller: &str, look: impl Fn(&Path) -> T) -> Option<T> {
-    let fits = |dir: &PathBuf| {
-        !hierarchy.unified || controllers(dir).iter().any(|held| held == controller)
-    };
-    let ours = hierarchy.dir.join(PARENT);
-    let found = Some(ours.clone()).filter(|dir| dir.is_dir() && fits(dir));
-    if let Some(dir) = found.or_else(|| tree::directories(&hierarchy.dir).into_iter().find(fits)) {
-        return Some(look(&dir));
-    }
-    let made = Hierarchy {
-        dir: ours,
+/// Looks at our directory, which is made for the moment when it is not there.
+fn sample<T>(hierarchy: &Hierarchy, look: impl Fn(&Path) -> T) -> Option<T> {
+    let ours = Hierarchy {
+        dir: hierarchy.dir.join(PARENT),
         ..hierarchy.clone()
     };
-    tree::make_levels(&made).ok()?;
-    let seen = fits(&made.dir).then(|| look(&made.dir));
-    // Containers may live there by now.
-    let _ = fs::remove_dir(&made.dir);
-    seen
+    tree::make_levels(&ours).ok()?;
+    let seen = look(&ours.dir);
+    // It stays where containers are in it, and comes back where one is about to be.
+    let _ = fs::remove_dir(&ours.dir);
+    Some(seen)
 }
 
 /// Controllers that a directory of version 2 has.
@@ -260,24 +255,48 @@ fn controllers(dir: &Path) -> Vec<String> {
 
 fn lacking_v2(hierarchy: &Hierarchy) -> BTreeMap<Limit, Lack> {
     let held = controllers(&hierarchy.dir);
+    // Not everybody can make one: what such a user's kernel lacks shows at the start.
+    let below = sample(hierarchy, |dir| (controllers(dir), names(dir)));
     let mut lacking = BTreeMap::new();
     for (limit, controller, files, mend) in V2 {
-        if files.is_empty() {
-            let what = "cgroup version 2 has no such limit".to_owned();
-            lacking.insert(
-                limit,
-                Lack {
-                    what,
-                    mend: mend.to_owned(),
-                },
-            );
-        } else if !held.iter().any(|held| held == controller) {
-            lacking.insert(limit, not_delegated(controller, &hierarchy.dir));
-        } else if !shows(hierarchy, controller, files) {
-            lacking.insert(limit, no_file(files, mend));
-        }
+        let has = |controllers: &[String]| controllers.iter().any(|held| held == controller);
+        let lack = match &below {
+            _ if files.is_empty() => Lack {
+                what: "cgroup version 2 has no such limit".to_owned(),
+                mend: mend.to_owned(),
+            },
+            _ if !has(&held) => not_delegated(controller, &hierarchy.dir),
+            Some((passed, _)) if !has(passed) => not_passed_on(controller, &hierarchy.dir),
+            Some((_, names)) if !files.iter().any(|file| names.contains(*file)) => {
+                no_file(files, mend)
+            }
+            _ => continue,
+        };
+        lacking.insert(limit, lack);
     }
     lacking
+}
+
+/// Names of the files of a directory.
+fn names(dir: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// A controller that the cgroups below our own can't have. Source: cgroup-v2.rst, "No Internal Process Constraint".
+fn not_passed_on(controller: &str, dir: &Path) -> Lack {
+    Lack {
+        what: format!(
+            "the cgroup controller `{controller}` can't be switched on below {}",
+            dir.display()
+        ),
+        mend: format!(
+            "move the processes of {0} to a cgroup below it, then `echo +{controller} > {0}/cgroup.subtree_control`",
+            dir.display()
+        ),
+    }
 }
 
 fn no_file(files: &[&str], mend: &str) -> Lack {

@@ -37,6 +37,32 @@ impl Hierarchy {
     }
 }
 
+/// Which version of cgroups has the controllers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// Version 1.
+    One,
+    /// Version 1, with a unified hierarchy without controllers beside it.
+    Both,
+    /// Version 2.
+    Two,
+}
+
+/// The version of this machine, and the root of its unified hierarchy if it has one.
+///
+/// # Errors
+/// [`EngineError::Unsupported`] when there is none.
+pub fn version() -> Result<(Version, Option<PathBuf>)> {
+    let all = hierarchies()?;
+    let unified = all.iter().find(|hierarchy| hierarchy.unified);
+    let version = match (unified, all.len()) {
+        (Some(_), 1) => Version::Two,
+        (Some(_), _) => Version::Both,
+        (None, _) => Version::One,
+    };
+    Ok((version, unified.map(|hierarchy| hierarchy.mount.clone())))
+}
+
 /// The hierarchies of this machine, each with the directory that ours are in.
 ///
 /// # Errors

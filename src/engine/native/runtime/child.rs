@@ -153,7 +153,7 @@ fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<O
         .map_err(step("cut mounts off from the host's"))?;
     let mut stage = Stage::new(&birth.rootfs)?;
     mounts::mount_defaults(&mut stage, birth)?;
-    mounts::mount_users(&mut stage, birth, cloned)?;
+    mounts::mount_users(&mut stage, &birth.mounts, cloned)?;
     dev::make_nodes(
         &mut stage,
         &prepared.nodes,

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use nix::fcntl::AT_FDCWD;
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 
 use super::child::{Last, cut_loose, host_name, inside, report};
@@ -20,6 +20,7 @@ use crate::engine::native::cgroup::Cgroup;
 use crate::engine::spec::{ContainerSpec, Process};
 use crate::engine::{EngineError, Result};
 use crate::sys::clone::{Plan, Side, clone};
+use crate::sys::fs::{Resolve, Root, openat2};
 use crate::sys::process::exit_now;
 use crate::sys::{mount, pidfd, socket};
 
@@ -203,13 +204,12 @@ fn become_command(
     last.execute(&proc, wire)
 }
 
-/// A copy of a running container's `/dev/shm`, for one that shares its IPC namespace. The caller is
-/// single-threaded.
+/// A copy of a running container's `/dev/shm`, for one that shares its IPC namespace; `container` is its first
+/// process. The caller is single-threaded.
 ///
 /// # Errors
 /// [`EngineError::Failed`].
-pub fn shared_memory(init_pid: i32) -> Result<OwnedFd> {
-    let container = pidfd::open(init_pid).map_err(step("open the other container"))?;
+pub fn shared_memory(container: BorrowedFd<'_>) -> Result<OwnedFd> {
     let (ours, theirs) = socket::pair().map_err(step("make a socket pair"))?;
     match clone(&Plan {
         flags: 0,
@@ -220,8 +220,12 @@ pub fn shared_memory(init_pid: i32) -> Result<OwnedFd> {
         Side::Child => {
             let copy = || {
                 nix::sys::prctl::set_dumpable(false)?;
-                setns(&container, CloneFlags::CLONE_NEWNS)?;
-                let tree = mount::clone_tree(AT_FDCWD, Path::new("/dev/shm"), false)?;
+                setns(container, CloneFlags::CLONE_NEWNS)?;
+                let root = Root::open(Path::new("/"))?;
+                let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+                // No link of the other container says what its memory is.
+                let shm = openat2(&root, Path::new("dev/shm"), flags, 0, Resolve::NoLinks)?;
+                let tree = mount::clone_tree(&shm, Path::new(""), false)?;
                 let fds: [BorrowedFd<'_>; 1] = [tree.as_fd()];
                 socket::send(&theirs, b"shm", &fds)
             };

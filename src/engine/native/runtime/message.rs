@@ -65,7 +65,9 @@ impl From<Report> for EngineError {
 }
 
 /// Makes a failed step of an error number, in the kernel's words.
-pub(super) fn step(what: impl Into<String>) -> impl FnOnce(Errno) -> EngineError {
+pub(in crate::engine::native) fn step(
+    what: impl Into<String>,
+) -> impl FnOnce(Errno) -> EngineError {
     move |errno| EngineError::failed(what, words(errno))
 }
 

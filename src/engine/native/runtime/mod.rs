@@ -26,6 +26,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 pub mod user;
+mod visit;
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -45,6 +46,7 @@ pub use dev::device_rules;
 use identity::Identity;
 pub use join::{JoinRequest, join, shared_memory};
 use message::{Message, Wire, step};
+pub use visit::visit;
 
 /// Everything that a container is born from.
 #[derive(Debug)]

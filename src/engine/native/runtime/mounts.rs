@@ -234,10 +234,10 @@ fn mount_sys(stage: &mut Stage, birth: &Birth<'_>) -> Result<()> {
 /// Mounts what the user asked for; `cloned` are the trees of [`clone_sources`].
 pub(super) fn mount_users(
     stage: &mut Stage,
-    birth: &Birth<'_>,
+    mounts: &[BirthMount],
     cloned: Vec<Option<OwnedFd>>,
 ) -> Result<()> {
-    for (wanted, cloned) in birth.mounts.iter().zip(cloned) {
+    for (wanted, cloned) in mounts.iter().zip(cloned) {
         let source = match cloned {
             Some(tree) => tree,
             None => make_source(stage, wanted)?,

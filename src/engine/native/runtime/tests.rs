@@ -153,9 +153,12 @@ fn spec(id: &str, command: &[&str]) -> ContainerSpec {
         ulimits: BTreeMap::new(),
         oom_score_adj: None,
         restart: RestartPolicy::No,
+        restart_pace: Default::default(),
         stop_signal: Signal::TERM,
         stop_grace: Duration::from_secs(1),
         healthcheck: None,
+        ready: None,
+        on_unhealthy: Default::default(),
         log: LogConfig::default(),
         files: Vec::new(),
     }
@@ -189,7 +192,7 @@ fn a_container_has_its_own_namespaces_and_the_rights_of_docker() {
         let (text, code) = place.run();
         assert_eq!(
             text,
-            "box\npid 1\nuid=0(root) gid=0(root)\nCapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\n\
+            "box\npid 1\nuid=0(root) gid=0(root) groups=0(root)\nCapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\n\
              CapEff:\t00000000a80425fb\nCapBnd:\t00000000a80425fb\nCapAmb:\t0000000000000000\n\
              NoNewPrivs:\t0\nSeccomp:\t2\n0\n1\n2\n3\n\
              /root /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin box\n/proc/1/root/bin/busybox\n"
@@ -283,7 +286,7 @@ fn users_groups_and_directories_are_the_containers_own() {
         let (text, _) = place.run();
         assert_eq!(
             text,
-            "uid=1000(ann) gid=100 groups=29(audio),77\n/new/dir\n/home/ann\n\
+            "uid=1000(ann) gid=100 groups=29(audio),77,100\n/new/dir\n/home/ann\n\
              CapEff:\t0000000000000000\n0022\n"
         );
         place.spec.process.user = "bob".into();
@@ -550,7 +553,7 @@ fn an_exec_is_inside_with_its_own_terminal_and_the_callers_child() {
         process.args = words(&["sh", "-c", "echo together > /dev/shm/note"]);
         let writer = ask(&process, quiet).unwrap();
         assert_eq!(pidfd::wait(&writer.pidfd).unwrap().code(), 0);
-        let shared = BirthSource::Tree(Arc::new(shared_memory(born.pid).unwrap()));
+        let shared = BirthSource::Tree(Arc::new(shared_memory(born.pidfd.as_fd()).unwrap()));
         let mut other = shell("shm", "cat /dev/shm/note");
         other.mounts = vec![BirthMount {
             target: "/dev/shm".into(),

@@ -19,7 +19,7 @@ use crate::engine::native::records::{self, InitProcess, Live, Record, Standing};
 use crate::engine::native::runtime::{self, BirthMount, BirthSource};
 use crate::engine::native::volumes;
 use crate::engine::spec::{
-    ContainerSpec, Endpoint, FileContent, Ipc, MountSource, NetworkMode, Share,
+    ContainerSpec, Endpoint, FileContent, Ipc, Mount, MountSource, NetworkMode, Share,
 };
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
@@ -339,43 +339,16 @@ pub(super) fn mounts(
         })
         .collect();
     for mount in &spec.mounts {
-        let source = match &mount.source {
-            MountSource::Bind {
-                path,
-                propagation,
-                recursive,
-                ..
-            } => BirthSource::Path {
-                path: path.clone(),
-                propagation: *propagation,
-                recursive: *recursive,
-            },
-            MountSource::Volume { name, subpath, .. } => {
-                bind(volumes::path(layout, name, subpath.as_deref())?)
-            }
-            MountSource::Tmpfs {
-                size,
-                mode,
-                options,
-            } => BirthSource::Tmpfs {
-                size: *size,
-                mode: *mode,
-                options: options.clone(),
-            },
-            MountSource::Image { image, subpath } => BirthSource::ImageView {
-                lower: layout.lower(&image.layers),
-                subpath: subpath.clone().unwrap_or_default().into(),
-            },
-        };
-        let read_only = mount.read_only;
-        mounts.push(BirthMount {
-            target: mount.target.clone(),
-            source,
-            read_only,
-        });
+        mounts.push(own_mount(layout, mount)?);
     }
     if let Ipc::Container(other) = &spec.namespaces.ipc {
-        let tree = runtime::shared_memory(init_of(layout, other)?.pid)?;
+        let process = init_of(layout, other)?;
+        let container = crate::sys::pidfd::open(process.pid)
+            .ok()
+            // Only now is it sure that the number was still that process's.
+            .filter(|_| process.is_alive())
+            .ok_or_else(|| not_running(other))?;
+        let tree = runtime::shared_memory(container.as_fd())?;
         let source = BirthSource::Tree(Arc::new(tree));
         mounts.push(BirthMount {
             target: "/dev/shm".to_owned(),
@@ -383,6 +356,64 @@ pub(super) fn mounts(
             read_only: false,
         });
     }
+    mounts.extend(injected(layout, spec)?);
+    for edit in edits.into_iter().flat_map(|edits| &edits.mounts) {
+        let mount = described(edit)?;
+        mounts.retain(|have| have.target != mount.target);
+        mounts.push(mount);
+    }
+    Ok(mounts)
+}
+
+/// A mount that the user has asked for.
+///
+/// # Errors
+/// [`EngineError`] when its volume is missing.
+pub(in crate::engine::native) fn own_mount(layout: &Layout, mount: &Mount) -> Result<BirthMount> {
+    let source = match &mount.source {
+        MountSource::Bind {
+            path,
+            propagation,
+            recursive,
+            ..
+        } => BirthSource::Path {
+            path: path.clone(),
+            propagation: *propagation,
+            recursive: *recursive,
+        },
+        MountSource::Volume { name, subpath, .. } => {
+            bind(volumes::path(layout, name, subpath.as_deref())?)
+        }
+        MountSource::Tmpfs {
+            size,
+            mode,
+            options,
+        } => BirthSource::Tmpfs {
+            size: *size,
+            mode: *mode,
+            options: options.clone(),
+        },
+        MountSource::Image { image, subpath } => BirthSource::ImageView {
+            lower: layout.lower(&image.layers),
+            subpath: subpath.clone().unwrap_or_default().into(),
+        },
+    };
+    Ok(BirthMount {
+        target: mount.target.clone(),
+        source,
+        read_only: mount.read_only,
+    })
+}
+
+/// Configs and secrets.
+///
+/// # Errors
+/// [`EngineError`] when one can't be read.
+pub(in crate::engine::native) fn injected(
+    layout: &Layout,
+    spec: &ContainerSpec,
+) -> Result<Vec<BirthMount>> {
+    let mut mounts = Vec::new();
     let owner = file_owner(layout, spec)?;
     for file in &spec.files {
         let (content, source_mode) = match &file.content {
@@ -402,11 +433,6 @@ pub(super) fn mounts(
             source,
             read_only: true,
         });
-    }
-    for edit in edits.into_iter().flat_map(|edits| &edits.mounts) {
-        let mount = described(edit)?;
-        mounts.retain(|have| have.target != mount.target);
-        mounts.push(mount);
     }
     Ok(mounts)
 }
@@ -539,9 +565,7 @@ pub(super) fn init_of(layout: &Layout, id: &ContainerId) -> Result<InitProcess> 
     records::read::<Standing>(&dir.state())?
         .and_then(|standing| standing.process)
         .filter(InitProcess::is_alive)
-        .ok_or_else(|| EngineError::NotRunning {
-            name: id.short().to_owned(),
-        })
+        .ok_or_else(|| not_running(id))
 }
 
 /// Opens the process namespace of another container; `None` when it is not shared with one.
@@ -584,7 +608,12 @@ fn namespace(layout: &Layout, id: &ContainerId, kind: &str) -> Result<OwnedFd> {
     if process.is_alive() {
         Ok(opened)
     } else {
-        let name = id.short().to_owned();
-        Err(EngineError::NotRunning { name })
+        Err(not_running(id))
+    }
+}
+
+fn not_running(id: &ContainerId) -> EngineError {
+    EngineError::NotRunning {
+        name: id.short().to_owned(),
     }
 }

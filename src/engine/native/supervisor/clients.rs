@@ -24,7 +24,7 @@ use crate::sys::pidfd;
 const INPUT_SHARE: usize = 64 * 1024;
 
 /// Most bytes that wait for one attached client before the container's output is no longer read.
-const OUTPUT_LIMIT: usize = 1 << 20;
+const OUTPUT_LIMIT: usize = 256 * 1024;
 
 /// What a connection is for.
 #[derive(Debug)]
@@ -280,7 +280,9 @@ impl Client {
             }
             Request::Kill(signal) => {
                 let outcome = life.signal(signal);
-                self.reply(outcome);
+                let turn = *outcome.as_ref().unwrap_or(&Turn::Same);
+                self.reply(outcome.map(drop));
+                return Ok(turn);
             }
             Request::Exec(spec) => self.exec(&spec, life),
             Request::ExecSignal(signal) => {

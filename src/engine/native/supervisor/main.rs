@@ -28,6 +28,12 @@ pub(super) const READY_FD: i32 = 3;
 /// How long attached clients have to read the last output after the container's end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// How long the last output waits for a disk that is full.
+const LAST_TRY: Duration = Duration::from_secs(2);
+
+/// Reads of one stream in one turn.
+const READS: usize = 4;
+
 /// How long a predecessor may take to begin or to end.
 const PREDECESSOR_LIMIT: Duration = Duration::from_secs(20);
 
@@ -217,6 +223,7 @@ impl Supervisor {
             if reaped == Turn::Changed {
                 let _ = self.life.settle();
             }
+            self.life.tend_log();
             self.clients.reap();
             let ticked = self.life.tick().unwrap_or(Turn::Same);
             if reaped == Turn::Changed || ticked == Turn::Changed {
@@ -239,15 +246,10 @@ impl Supervisor {
             return;
         }
         for stream in [Stream::Out, Stream::Err] {
-            loop {
-                let bytes = self.life.read(stream);
-                if bytes.is_empty() {
-                    break;
-                }
-                self.clients.give(stream, &bytes);
-                if !all {
-                    break;
-                }
+            let mut turns = 0;
+            let mut give = |bytes: &[u8]| self.clients.give(stream, bytes);
+            while (all || turns < READS) && self.life.read(stream, &mut give) {
+                turns += 1;
             }
         }
     }
@@ -262,7 +264,7 @@ impl Supervisor {
         readable.extend(self.life.pidfd());
         readable.extend(self.life.probe_output());
         readable.extend(answerer.map(|a| a.as_fd()));
-        if !self.clients.is_congested() {
+        if !self.clients.is_congested() && !self.life.is_held() {
             readable.extend(
                 self.life
                     .streams_ref()
@@ -277,8 +279,16 @@ impl Supervisor {
                 .into_iter()
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
         );
+        if let Some((fd, wanted)) = self.life.ready_socket() {
+            fds.push(PollFd::new(fd, wanted));
+        }
         let sockets = self.clients.sockets(self.life.streams_ref().is_full());
         fds.extend(sockets.map(|(fd, wanted)| PollFd::new(fd, wanted)));
+        fds.extend(
+            self.life
+                .sending()
+                .map(|(fd, wanted)| PollFd::new(fd, wanted)),
+        );
         if let Some(fd) = self.life.streams_ref().writer() {
             fds.push(PollFd::new(fd, PollFlags::POLLOUT));
         }
@@ -300,20 +310,29 @@ impl Supervisor {
     /// The container is down for good: last words, then everything in the run directory goes, unless something is left
     /// in the kernel: the directory tells the next command to try again.
     fn end(mut self) -> i32 {
+        let deadline = Instant::now() + LAST_TRY;
+        while self.life.is_held() && Instant::now() < deadline {
+            let _ = poll(&mut [], 100u16);
+            self.read_output(true);
+            self.life.flush_log();
+        }
         let code = self.life.exit().map_or(0, |exit| exit.code());
         if !self.life.is_unclean() {
             let _ = crate::sys::fs::remove_tree(&self.run_dir);
         }
         self.clients.finish(code);
         let deadline = Instant::now() + LAST_WORDS;
-        while self.clients.has_output() && Instant::now() < deadline {
+        while (self.clients.has_output() || self.life.is_sending()) && Instant::now() < deadline {
             let sockets = self.clients.sockets(false);
             let mut fds: Vec<PollFd<'_>> = sockets
-                .map(|(fd, _)| PollFd::new(fd, PollFlags::POLLOUT))
+                .map(|(fd, _)| fd)
+                .chain(self.life.sending().map(|(fd, _)| fd))
+                .map(|fd| PollFd::new(fd, PollFlags::POLLOUT))
                 .collect();
             let _ = poll(&mut fds, 100u16);
             drop(fds);
             self.clients.serve(&mut self.life);
+            self.life.tend_log();
         }
         0
     }

@@ -13,10 +13,12 @@ mod clients;
 mod health;
 mod life;
 mod main;
+mod ready;
 mod restart;
 mod streams;
 mod wire;
 
+pub(super) use birth::{injected, own_mount};
 pub(super) use client::{Connection, exec_in};
 pub use main::main;
 

@@ -141,14 +141,17 @@ impl Streams {
             ],
         }
     }
-    /// Reads once; `None` when nothing is there now.
-    pub(super) fn read(&mut self, stream: Stream, buffer: &mut [u8]) -> Option<usize> {
-        let from = match (&self.master, stream) {
-            (Some(master), _) => master.as_fd(),
-            (None, Stream::Out) => self.out.as_fd(),
-            (None, Stream::Err) => self.err.as_fd(),
-        };
-        match nix::unistd::read(from, buffer) {
+    /// The pipe of a stream; `None` when the container has a terminal.
+    pub(super) fn pipe(&self, stream: Stream) -> Option<BorrowedFd<'_>> {
+        match (&self.master, stream) {
+            (Some(_), _) => None,
+            (None, Stream::Out) => Some(self.out.as_fd()),
+            (None, Stream::Err) => Some(self.err.as_fd()),
+        }
+    }
+    /// Reads once from the container's terminal; `None` when nothing is there now.
+    pub(super) fn read_terminal(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        match nix::unistd::read(self.master.as_ref()?, buffer) {
             Ok(0) => None,
             Ok(length) => Some(length),
             // EIO: every process of the terminal is gone.

@@ -198,7 +198,7 @@ impl Asked<'_> {
             Some(None) => self.names.push(name),
             Some(Some(fault)) => self.wrong(span, format!("device `{name}`: {fault}"), None),
             None if self.of_kind(name.kind()).is_empty() => {
-                self.undescribed(name.kind(), Some(&name), span)
+                self.undescribed(name.kind(), Some(&name), span);
             }
             None => {
                 let all: Vec<String> = self
@@ -407,7 +407,7 @@ impl Asked<'_> {
                     {
                         Ok(name) => self.known(name, span),
                         Err(why) => {
-                            self.wrong(span, format!("NVIDIA_VISIBLE_DEVICES: {why}"), None)
+                            self.wrong(span, format!("NVIDIA_VISIBLE_DEVICES: {why}"), None);
                         }
                     }
                 }

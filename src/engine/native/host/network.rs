@@ -1,0 +1,151 @@
+//! Networks: bridges, firewall, forwarding, who else sets rules.
+
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use super::{is_root, number, text};
+use crate::engine::host::{Row, Standing};
+use crate::sys::netlink::netns;
+use crate::sys::netlink::route::{self, Route};
+use crate::sys::nft::{Batch, Nft};
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = vec![bridges(), nftables(), forwarding(), connections()];
+    rows.extend(neighbours());
+    rows
+}
+
+/// A row of something that root can try in a network namespace that goes away.
+fn tried(
+    name: &'static str,
+    found: &str,
+    means: &str,
+    mend: &str,
+    attempt: impl FnOnce() -> io::Result<()> + Send,
+) -> Row {
+    let row = Row::ok(name, found, means).needed();
+    if !is_root() {
+        let found = "only root can try it".to_owned();
+        return Row { found, ..row }.stands(Standing::Unknown);
+    }
+    match netns::create(attempt) {
+        Ok(_) => row,
+        Err(error) => Row {
+            found: format!("the kernel refuses: {error}"),
+            ..row
+        }
+        .stands(Standing::Missing)
+        .mend(mend),
+    }
+}
+
+fn bridges() -> Row {
+    let make = || {
+        let mut route = Route::open()?;
+        route.run(vec![route::bridge("probe", 1500, [2, 66, 0, 0, 0, 1])])?;
+        let bridge = route.link("probe")?.ok_or(Errno::ENODEV)?.index;
+        let netns = netns::current()?;
+        let ends = route::VethEnds {
+            name: "probe0",
+            peer: "probe1",
+            mtu: 1500,
+            mac: [2, 66, 0, 0, 0, 2],
+            bridge,
+            netns: std::os::fd::AsFd::as_fd(&netns),
+        };
+        route.run(vec![route::veth(&ends)])
+    };
+    let means = "`networks` are bridges of the host, with a cable to each container";
+    tried(
+        "bridge and veth",
+        "the kernel makes them",
+        means,
+        "modprobe bridge && modprobe veth",
+        make,
+    )
+}
+
+fn nftables() -> Row {
+    let make = || {
+        let mut batch = Batch::default();
+        batch.new_table("probe");
+        Nft::open()?.commit(batch)
+    };
+    let means = "`ports` are published and networks kept apart by rules in the kernel; no program `nft` is needed";
+    tried(
+        "nftables",
+        "the kernel takes rules",
+        means,
+        "modprobe nf_tables && modprobe nft_nat",
+        make,
+    )
+}
+
+fn forwarding() -> Row {
+    let on = number("/proc/sys/net/ipv4/ip_forward") == Some(1);
+    let row = Row::ok("IP forwarding", "on", "containers reach the outside");
+    match (on, Path::new("/proc/sys/net/ipv4/ip_forward").exists()) {
+        (true, _) => row,
+        (false, true) => Row {
+            found: "off".to_owned(),
+            means: "hoist switches it on with its first network; a `sysctl.d` file may switch it off again".to_owned(),
+            ..row
+        }
+        .mend("sysctl -w net.ipv4.ip_forward=1"),
+        (false, false) => row.stands(Standing::Unknown),
+    }
+}
+
+fn connections() -> Row {
+    let dir = Path::new("/proc/sys/net/netfilter");
+    let (used, most) = (
+        number(dir.join("nf_conntrack_count")),
+        number(dir.join("nf_conntrack_max")),
+    );
+    let means = "connections to published ports and to the outside are tracked";
+    match (used, most) {
+        (Some(used), Some(most)) if used.saturating_mul(10) >= most.saturating_mul(9) => {
+            let means =
+                "new connections to published ports and to the outside are dropped when it is full";
+            Row::ok("conntrack", format!("{used} of {most} connections"), means)
+                .stands(Standing::Degraded)
+                .mend(format!(
+                    "sysctl -w net.netfilter.nf_conntrack_max={}",
+                    most.saturating_mul(2)
+                ))
+        }
+        (Some(used), Some(most)) => {
+            Row::ok("conntrack", format!("{used} of {most} connections"), means)
+        }
+        // The first rule that needs it loads it.
+        _ => Row::ok("conntrack", "not in use yet", means),
+    }
+}
+
+/// Others that set rules for packets.
+fn neighbours() -> Vec<Row> {
+    let mut rows = Vec::new();
+    if Path::new("/run/docker.sock").exists() || Path::new("/var/run/docker.sock").exists() {
+        let means =
+            "both can run side by side: hoist's networks have rules of their own in DOCKER-USER";
+        rows.push(Row::ok("Docker", "beside us", means));
+    }
+    if text("/etc/ufw/ufw.conf")
+        .is_some_and(|conf| conf.lines().any(|line| line.trim() == "ENABLED=yes"))
+    {
+        let means =
+            "its rules for forwarding hold for published ports too: a port must be allowed there";
+        let row = Row::ok("ufw", "on", means).stands(Standing::Degraded);
+        rows.push(row.mend("ufw route allow proto tcp from any to any port PORT"));
+    }
+    if Path::new("/run/firewalld").exists() || Path::new("/run/firewalld.pid").exists() {
+        let means = "its zones hold for published ports too: hoist's bridges must be in a zone that forwards";
+        let row = Row::ok("firewalld", "on", means).stands(Standing::Degraded);
+        rows.push(row.mend(
+            "firewall-cmd --permanent --zone=trusted --add-interface=hs+ && firewall-cmd --reload",
+        ));
+    }
+    rows
+}

@@ -1,0 +1,168 @@
+//! Stops and signals: the stop signal, the grace period, the end of what does not listen.
+//!
+//! Imports: `base`, `engine`, `sys`; beside it the container's life. Source: as Docker, moby `daemon/stop.go`,
+//! `daemon/kill.go`.
+
+use std::time::{Duration, Instant};
+
+use super::{Life, Turn};
+use crate::base::scalar::Signal;
+use crate::engine::native::moment::Moment;
+use crate::engine::native::records::{self, PendingStop};
+use crate::engine::spec::Share;
+use crate::engine::state::State;
+use crate::engine::{EngineError, Result};
+use crate::sys::fs::Durability;
+use crate::sys::pidfd;
+
+/// A stop that was asked for.
+#[derive(Debug)]
+pub(super) struct Stopping {
+    /// When it is killed; `None` is never.
+    kill_at: Option<Instant>,
+    killed: bool,
+    /// Whether it is started again afterwards, as it was unhealthy.
+    pub(super) renew: bool,
+}
+
+impl Stopping {
+    /// When something is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.kill_at.filter(|_| !self.killed)
+    }
+}
+
+impl Life {
+    /// Begins to stop it for good: the stop signal now, KILL after `timeout`.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the standing can't be written.
+    pub(in super::super) fn stop(&mut self, timeout: Option<Duration>) -> Result<Turn> {
+        self.standing.stopped = true;
+        if self.cancel_restart()? {
+            return Ok(Turn::Changed);
+        }
+        self.begin_stop(timeout.unwrap_or(self.spec.stop_grace), false);
+        Ok(Turn::Same)
+    }
+
+    /// Leaves it down where it waits to be started again; `false` where it does not wait.
+    fn cancel_restart(&mut self) -> Result<bool> {
+        let waited = self.restart_at.take().is_some() && self.init.is_none();
+        if waited {
+            self.standing.again = None;
+            if let State::Restarting { exit } = self.standing.state {
+                self.standing.state = State::Exited { exit };
+            }
+            self.settle()?;
+        }
+        Ok(waited)
+    }
+
+    /// Stops it to start it again.
+    pub(super) fn renew(&mut self) {
+        if self.stopping.is_none() {
+            self.begin_stop(self.spec.stop_grace, true);
+        }
+    }
+
+    fn begin_stop(&mut self, timeout: Duration, renew: bool) {
+        let kill_at = Instant::now().checked_add(timeout);
+        let before = self.stopping.as_ref();
+        let stopping = Stopping {
+            // The earlier of two: who comes second may hurry it, not hold it up.
+            kill_at: [before.and_then(|s| s.kill_at), kill_at]
+                .into_iter()
+                .flatten()
+                .min(),
+            killed: before.is_some_and(|s| s.killed),
+            renew,
+        };
+        let known = before.is_some_and(|s| s.renew == renew && s.kill_at == stopping.kill_at);
+        self.stopping = Some(stopping);
+        if !known && self.init.is_some() {
+            let left = |at: Instant| Moment::after(at.saturating_duration_since(Instant::now()));
+            let kill_at = self.stopping.as_ref().and_then(|s| s.kill_at);
+            self.standing.stopping = Some(PendingStop {
+                kill_at: kill_at.and_then(left),
+                renew,
+            });
+            // Whoever finds it running must know that it will not for long; so must another supervisor.
+            let _ = records::write(&self.dir.state(), &self.standing, Durability::Renamed);
+        }
+        if timeout.is_zero() || self.spec.stop_signal == Signal::KILL {
+            self.kill_all();
+        } else {
+            self.send(self.spec.stop_signal);
+        }
+    }
+
+    /// Goes on with a stop that another supervisor has begun.
+    pub(super) fn resume_stop(&mut self) {
+        let Some(pending) = self.standing.stopping.clone() else {
+            return;
+        };
+        let now = Instant::now();
+        let left = pending.kill_at.as_ref().and_then(Moment::remaining);
+        self.stopping = Some(Stopping {
+            kill_at: left.and_then(|left| now.checked_add(left)),
+            killed: false,
+            renew: pending.renew,
+        });
+        // Whether the other one got that far is not known; a second signal says nothing new.
+        if self.spec.stop_signal == Signal::KILL {
+            self.kill_all();
+        } else {
+            self.send(self.spec.stop_signal);
+        }
+    }
+
+    /// Kills it when its time is over.
+    pub(super) fn stop_due(&mut self, now: Instant) {
+        let due = self.stopping.as_ref().and_then(Stopping::due);
+        if due.is_some_and(|at| now >= at) {
+            self.kill_all();
+        }
+    }
+
+    fn send(&self, signal: Signal) {
+        if let Some(init) = &self.init {
+            // One that has ended by now is what is wanted.
+            let _ = pidfd::send_signal(&init.pidfd, signal.0);
+        }
+    }
+
+    fn kill_all(&mut self) {
+        self.send(Signal::KILL);
+        if let Some(cgroup) = self
+            .cgroup
+            .as_ref()
+            .filter(|_| self.spec.namespaces.pid != Share::Own)
+        {
+            let _ = cgroup.kill();
+        }
+        if let Some(stopping) = &mut self.stopping {
+            stopping.killed = true;
+        }
+    }
+
+    /// Sends its process a signal. KILL and its own stop signal keep it from being started again.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`].
+    pub(in super::super) fn signal(&mut self, signal: Signal) -> Result<Turn> {
+        let ends = signal == Signal::KILL || signal == self.spec.stop_signal;
+        if ends && self.cancel_restart()? {
+            return Ok(Turn::Changed);
+        }
+        let Some(init) = &self.init else {
+            return Err(EngineError::NotRunning {
+                name: self.standing.name.clone(),
+            });
+        };
+        self.leave_down |= ends;
+        pidfd::send_signal(&init.pidfd, signal.0)
+            .map_err(|error| EngineError::failed(format!("send {signal}"), error))?;
+        Ok(Turn::Same)
+    }
+}
