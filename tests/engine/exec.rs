@@ -131,10 +131,7 @@ fn run_removes_its_container_and_gives_its_exit_code() {
         .code(6)
         .says("hello");
     assert_eq!(hoist.ps(), Vec::<serde_json::Value>::new());
-    assert_eq!(
-        crate::harness::leftovers::children(&hoist.data().join("volumes")),
-        Vec::<std::path::PathBuf>::new()
-    );
+    assert_eq!(hoist.volumes(), Vec::<std::path::PathBuf>::new());
     hoist.ok("run -T a true");
     assert_eq!(
         hoist.ok("ps -a -q").out.lines().count(),

@@ -125,10 +125,7 @@ fn anonymous_volumes_survive_recreation_until_they_are_renewed() {
     hoist.ok("up -d -V --force-recreate");
     assert_eq!(hoist.sh("a", "ls /anonymous"), "");
     hoist.ok("down -v -t 0");
-    assert_eq!(
-        crate::harness::leftovers::children(&hoist.data().join("volumes")),
-        Vec::<std::path::PathBuf>::new()
-    );
+    assert_eq!(hoist.volumes(), Vec::<std::path::PathBuf>::new());
 }
 
 fn binds_work_both_ways_and_read_only_ones_refuse_writes() {

@@ -92,6 +92,10 @@ struct Tracer {
 
 /// Runs `command` and lets `fault` happen at its call number `at`, counted from 0; at none without it. The processes in
 /// `others` are followed, too. Output goes through a file below `scratch`.
+#[expect(
+    clippy::zombie_processes,
+    reason = "the tracer waits for it, as for all that it follows"
+)]
 pub fn run(
     command: &Command,
     at: Option<(usize, Fault)>,

@@ -86,6 +86,12 @@ impl Sandbox {
     pub fn data(&self) -> PathBuf {
         self.root.join("d")
     }
+    /// Directories of its volumes, the lock beside them left out.
+    pub fn volumes(&self) -> Vec<PathBuf> {
+        let mut all = super::leftovers::children(&self.data().join("volumes"));
+        all.retain(|path| path.is_dir());
+        all
+    }
     /// `HOIST_RUN_ROOT`.
     pub fn run_root(&self) -> PathBuf {
         self.root.join("r")

@@ -147,9 +147,8 @@ pub(super) fn write(
 fn running(found: &Found) -> Option<LastRun> {
     let spec = &found.record.spec;
     let process = found.standing.process.as_ref()?;
-    let since = match found.standing.state {
-        crate::engine::state::State::Running { since } => since,
-        _ => return None,
+    let crate::engine::state::State::Running { since } = found.standing.state else {
+        return None;
     };
     let cgroup = Cgroup::find(spec.id.as_str(), spec.resources.cgroup_parent.as_deref())?;
     let used = cgroup.usage();

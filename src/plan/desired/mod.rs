@@ -201,7 +201,11 @@ impl Desired {
                 .map(|(k, v)| (k.clone(), (limit(v.0), limit(v.1))))
                 .collect(),
             oom_score_adj: service.oom_score_adj,
-            restart: lasting.then_some(service.restart).unwrap_or_default(),
+            restart: if lasting {
+                service.restart
+            } else {
+                Default::default()
+            },
             restart_pace: service.restart_pace,
             stop_signal: service
                 .stop_signal
@@ -210,7 +214,11 @@ impl Desired {
             stop_grace: service.stop_grace_period.unwrap_or(STOP_GRACE),
             healthcheck: health::healthcheck(service, &image.run),
             ready: health::ready(service),
-            on_unhealthy: lasting.then_some(service.on_unhealthy).unwrap_or_default(),
+            on_unhealthy: if lasting {
+                service.on_unhealthy
+            } else {
+                Default::default()
+            },
             log,
             files,
         }
