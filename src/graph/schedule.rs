@@ -82,12 +82,20 @@ pub fn run<N: Sync, E, T: Send, X: Send>(
                 if standing[id.0] != Standing::Open(0) {
                     continue;
                 }
+                let own = tell.clone();
+                let worker = move || {
+                    let _ = own.send((id, work(id, node)));
+                };
+                match thread::Builder::new().spawn_scoped(scope, worker) {
+                    Ok(_) => {}
+                    // No thread can be had: when one ends there may be room for another.
+                    Err(_) if running > 0 => break,
+                    Err(_) => {
+                        let _ = tell.send((id, work(id, node)));
+                    }
+                }
                 standing[id.0] = Standing::Running;
                 running += 1;
-                let tell = tell.clone();
-                scope.spawn(move || {
-                    let _ = tell.send((id, work(id, node)));
-                });
             }
             if running == 0 {
                 break;

@@ -701,9 +701,10 @@ impl Native {
     fn await_stops(&self, project: &ProjectName) -> Result<()> {
         for id in records::ids(&self.layout, project)? {
             let dir = self.layout.container(project, &id);
-            let standing = records::read::<Standing>(&dir.state())?;
+            // Who looks at a broken one is told; here it must not keep `down` from taking it away.
+            let standing = records::read::<Standing>(&dir.state()).ok().flatten();
             if standing.is_some_and(|standing| standing.stopped && standing.state.is_up())
-                && let Some(found) = Found::read(dir)?
+                && let Ok(Some(found)) = Found::read(dir)
                 && let Ok(connection) = Connection::open(&found)
             {
                 // A supervisor that dies over it is replaced by whoever looks at its container next.

@@ -156,14 +156,15 @@ pub(super) fn remove(bridge: &str, id: &str, network: &str) -> Result<()> {
     };
     // The kernel waits for all CPUs on both; waiting at the same time halves it.
     let (link, rules) = std::thread::scope(|scope| {
-        let rules = scope.spawn(|| rules::remove(id));
+        let beside = std::thread::Builder::new().spawn_scoped(scope, || rules::remove(id));
         let link = delete();
-        (
-            link,
-            rules
+        let rules = match beside {
+            Ok(thread) => thread
                 .join()
                 .unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))),
-        )
+            Err(_) => rules::remove(id),
+        };
+        (link, rules)
     });
     link.and(rules)
         .map_err(|error| EngineError::failed(format!("remove network {network}"), error))
