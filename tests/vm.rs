@@ -24,7 +24,8 @@ const IMAGE: [&str; 4] = [
     "strace,curl,gcc,libc6-dev,apparmor,nftables,iproute2,util-linux",
 ];
 
-/// Modules whose cases say nothing about containers.
+/// Modules that are left out: the first line's say nothing about containers; those of the others depend on the kernel
+/// in nothing that the rest does not see, and the guest is slow.
 const LEFT_OUT: &[&str] = &[
     "repo::",
     "effects::",
@@ -34,6 +35,24 @@ const LEFT_OUT: &[&str] = &[
     "fuzz::",
     "ml_workspace::",
     "vm::",
+    "engine::attached",
+    "engine::commands_at_once",
+    "engine::cp",
+    "engine::dependencies",
+    "engine::dossier",
+    "engine::exec",
+    "engine::files",
+    "engine::health",
+    "engine::hooks",
+    "engine::lifecycle",
+    "engine::log",
+    "engine::networks",
+    "engine::process",
+    "engine::provided",
+    "engine::replace",
+    "engine::restart",
+    "attacks::copy",
+    "faults::",
 ];
 
 /// Runs in the guest: the program under test lies on a disk that can hold overlays.
@@ -86,7 +105,7 @@ fn the_cases_about_containers_pass_on_cgroup_v2() {
                 .ok()
         })
         .unwrap_or(0u32);
-    assert!(done.code == 0 && passed >= 100, "{}", done.story());
+    assert!(done.code == 0 && passed >= 90, "{}", done.story());
 }
 
 /// Copies a program without its debug symbols, which only make the copy into the guest slower.
