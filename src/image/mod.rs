@@ -10,6 +10,7 @@ pub mod digest;
 pub mod git;
 pub mod kept;
 pub mod layer;
+mod listing;
 pub mod manifest;
 pub mod reference;
 pub mod registry;

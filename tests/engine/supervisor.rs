@@ -14,7 +14,6 @@ crate::cases!(ENGINE;
     an_up_killed_in_the_middle_is_completed_by_the_next,
     a_down_killed_in_the_middle_is_completed_by_the_next,
     a_container_survives_the_terminal_it_was_started_from,
-    a_supervisor_needs_at_most_three_mebibytes_of_its_own,
 );
 
 fn on_failure_restarts_so_many_times_and_no_more() {
@@ -191,22 +190,4 @@ fn a_container_survives_the_terminal_it_was_started_from() {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor), Signal::SIGHUP)
         .expect("it runs");
     assert_eq!(hoist.sh("a", "echo works"), "works");
-}
-
-fn a_supervisor_needs_at_most_three_mebibytes_of_its_own() {
-    let hoist = Sandbox::new();
-    hoist.compose("services:\n  a: {SLEEP, healthcheck: {test: 'true', interval: 200ms}}\n");
-    hoist.ok("up -d --wait");
-    let supervisor = hoist.supervisor("a");
-    let text = std::fs::read_to_string(format!("/proc/{supervisor}/smaps_rollup"))
-        .expect("root may read it");
-    // Clean pages are the program's own file: whether they count as private depends on who else runs it.
-    let kib: u64 = text
-        .lines()
-        .filter(|line| line.starts_with("Private_Dirty:"))
-        .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
-        .sum();
-    let limit = 3 * 1024;
-    assert!(kib > 0, "no figure in:\n{text}");
-    assert!(kib <= limit, "{kib} KiB:\n{text}");
 }

@@ -6,7 +6,7 @@
 //! Imports: `archive`, `whiteout`, `sys::fs`. Rules: OCI image spec, `layer.md`.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -18,6 +18,7 @@ use nix::sys::stat::{FileStat, Mode};
 
 use super::whiteout;
 use crate::image::archive::write::{Entry, EntryKind, end, pad};
+use crate::image::listing::level;
 use crate::sys::fs;
 
 /// What a layer's directory holds.
@@ -76,29 +77,6 @@ struct Writer<W> {
     links: BTreeMap<(u64, u64), Vec<u8>>,
     content: u64,
     buffer: Vec<u8>,
-}
-
-/// A directory whose entries are being written.
-struct Level {
-    dir: OwnedFd,
-    /// Names left, last first.
-    names: Vec<OsString>,
-    /// Length of its path within the path so far.
-    prefix: usize,
-}
-
-fn level(dir: OwnedFd, prefix: usize) -> io::Result<Level> {
-    let mut names = Vec::new();
-    let mut open = nix::dir::Dir::from_fd(dir.try_clone()?)?;
-    for entry in open.iter() {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(OsStr::from_bytes(name).to_owned());
-        }
-    }
-    names.sort_unstable_by(|a, b| b.cmp(a));
-    Ok(Level { dir, names, prefix })
 }
 
 impl<W: Write> Writer<W> {

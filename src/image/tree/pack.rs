@@ -19,6 +19,7 @@ use nix::sys::stat::{FileStat, Mode};
 
 use super::CAPABILITIES;
 use crate::image::archive::write::{Entry, EntryKind, end, pad};
+use crate::image::listing::level;
 use crate::sys::fs;
 
 /// Bytes read at once. A file that fits is as long as what was read, whatever its size was said to be.
@@ -99,29 +100,6 @@ struct Packer<W> {
     /// First path of files with several names.
     links: BTreeMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
-}
-
-/// A directory whose entries are being written.
-struct Level {
-    dir: OwnedFd,
-    /// Names left, last first.
-    names: Vec<OsString>,
-    /// Length of its path within the path so far.
-    prefix: usize,
-}
-
-fn level(dir: OwnedFd, prefix: usize) -> io::Result<Level> {
-    let mut names = Vec::new();
-    let mut open = nix::dir::Dir::from_fd(dir.try_clone()?)?;
-    for entry in open.iter() {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(OsStr::from_bytes(name).to_owned());
-        }
-    }
-    names.sort_unstable_by(|a, b| b.cmp(a));
-    Ok(Level { dir, names, prefix })
 }
 
 fn fault(path: &[u8]) -> impl Fn(io::Error) -> PackError + '_ {

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     fn written(path: &str) -> Written {
-        Written::new(Path::new(path), Path::new("/work"))
+        Written::new(Path::new(path), Path::new("/here"))
     }
 
     #[test]
@@ -222,18 +222,18 @@ mod tests {
     #[test]
     fn the_end_of_a_path_is_kept() {
         for (text, path, ending, base) in [
-            ("x", "/work/x", Ending::Plain, "x"),
-            ("x/", "/work/x", Ending::Slash, "x"),
-            ("x//", "/work/x", Ending::Slash, "x"),
-            ("x/.", "/work/x", Ending::Dot, "."),
-            ("x/./", "/work/x", Ending::Dot, "."),
-            (".", "/work", Ending::Dot, "."),
-            ("", "/work", Ending::Dot, "."),
+            ("x", "/here/x", Ending::Plain, "x"),
+            ("x/", "/here/x", Ending::Slash, "x"),
+            ("x//", "/here/x", Ending::Slash, "x"),
+            ("x/.", "/here/x", Ending::Dot, "."),
+            ("x/./", "/here/x", Ending::Dot, "."),
+            (".", "/here", Ending::Dot, "."),
+            ("", "/here", Ending::Dot, "."),
             ("..", "/", Ending::Plain, "."),
             ("/", "/", Ending::Slash, "."),
             ("/.", "/", Ending::Dot, "."),
             ("/a/../b", "/b", Ending::Plain, "b"),
-            ("x.", "/work/x.", Ending::Plain, "x."),
+            ("x.", "/here/x.", Ending::Plain, "x."),
         ] {
             let found = written(text);
             assert_eq!(found.path, Path::new(path), "{text}");
@@ -241,9 +241,9 @@ mod tests {
             assert_eq!(found.base(), base.as_bytes(), "{text}");
         }
         for (text, whole) in [
-            ("x", "/work/x"),
-            ("x/", "/work/x/"),
-            ("x/.", "/work/x/."),
+            ("x", "/here/x"),
+            ("x/", "/here/x/"),
+            ("x/.", "/here/x/."),
             ("/", "/"),
             ("/.", "/."),
         ] {
