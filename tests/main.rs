@@ -88,6 +88,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         attacks::logs::CASES,
         attacks::paths::CASES,
         attacks::rights::CASES,
+        attacks::signals::CASES,
         attacks::users::CASES,
         engine::logging::CASES,
         engine::health::CASES,

@@ -97,14 +97,16 @@ fn directories_exchanged_with_links_while_files_are_copied_out_lead_nowhere() {
         assert!(done.code <= 1, "{}", done.story());
         through += u32::from(done.code == 0);
         canary.sings();
-        let found = Command::new("grep")
-            .args(["-rs", "canary sings"])
-            .arg(hoist.dir().join("got"))
-            .output();
-        let found = String::from_utf8_lossy(&found.expect("grep runs").stdout).into_owned();
-        assert!(found.is_empty(), "{arguments}: {found}");
         let got = hoist.dir().join("got");
-        // A link that was copied is not what it leads to.
+        // A link that was copied is not what it leads to, and `grep` follows the one it is given.
+        if !got.is_symlink() {
+            let found = Command::new("grep")
+                .args(["-rs", "canary sings"])
+                .arg(&got)
+                .output();
+            let found = String::from_utf8_lossy(&found.expect("grep runs").stdout).into_owned();
+            assert!(found.is_empty(), "{arguments}: {found}");
+        }
         let _ = std::fs::remove_file(&got).or_else(|_| std::fs::remove_dir_all(&got));
     });
     assert!(through > 0, "no copy succeeded: the attack was not tried");

@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod logs;
 pub mod paths;
 pub mod rights;
+pub mod signals;
 pub mod users;
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
@@ -38,6 +39,10 @@ pub struct JoinRequest<'a> {
     /// Its streams.
     pub stdio: BirthStdio<'a>,
 }
+
+/// How long a process may take to enter a container, which is a matter of milliseconds. Once it is inside, others there
+/// may stop it, and with it a supervisor that waited for ever.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// All a container may have for itself; entering one we are in already changes nothing.
 fn every_namespace() -> CloneFlags {
@@ -73,7 +78,12 @@ pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
         }
         Side::Parent { pidfd: between, .. } => {
             drop(theirs);
+            ours.give_up_after(PATIENCE)?;
             let born = until_execution(&ours, None, &|_| Ok(()));
+            if born.is_err() {
+                // It may wait for what will never come.
+                let _ = pidfd::send_signal(&between, libc::SIGKILL);
+            }
             // It ends by itself as soon as its own child exists.
             pidfd::wait(&between).map_err(step("wait for the process in between"))?;
             if matches!(born, Err((_, None))) {

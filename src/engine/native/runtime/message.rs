@@ -4,8 +4,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{EngineError, Result};
@@ -91,9 +94,21 @@ impl Wire {
         let bytes = serde_json::to_vec(message).map_err(|e| EngineError::failed("encode", e))?;
         socket::send(&self.0, &bytes, fds).map_err(step("talk to the container's process"))
     }
+    /// Makes [`Wire::receive`] fail when nothing has come for so long.
+    pub(super) fn give_up_after(&self, limit: Duration) -> Result<()> {
+        let limit = TimeVal::milliseconds(i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
+        setsockopt(&self.0, sockopt::ReceiveTimeout, &limit)
+            .map_err(step("limit the wait for the container's process"))
+    }
     /// Waits for the next message; `None` at the end.
     pub(super) fn receive(&self) -> Result<Option<(Message, Vec<OwnedFd>)>> {
-        let got = socket::receive(&self.0).map_err(step("listen to the container's process"))?;
+        let got = match socket::receive(&self.0) {
+            Err(Errno::EAGAIN) => {
+                let cause = "it was held up on its way into the container";
+                return Err(EngineError::failed("run the command", cause));
+            }
+            other => other.map_err(step("listen to the container's process"))?,
+        };
         let Some((bytes, fds)) = got else {
             return Ok(None);
         };
