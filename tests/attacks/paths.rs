@@ -140,10 +140,12 @@ fn a_null_device_of_ones_own_does_not_become_a_mask() {
                 "{service}: {file} is {device}"
             );
             // Swallowed by the null device, or refused by AppArmor where the kernel has it.
-            hoist.exec(
-                service,
-                &format!("echo '|/evil' > {file}; test ! -s {file}"),
-            );
+            hoist
+                .exec(
+                    service,
+                    &format!("echo '|/evil' > {file}; test ! -s {file}"),
+                )
+                .ok();
         }
         let attack = "for f in /proc/sysrq-trigger /proc/sys/kernel/core_pattern /dev/null; do echo '|/evil' > $f; done 2>/dev/null; true";
         hoist.exec(service, attack).ok();
