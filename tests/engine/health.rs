@@ -177,7 +177,7 @@ fn a_probe_that_takes_too_long_is_ended_with_all_that_it_has_started() {
     // One in the background, one that has left its session, one that is waited for.
     hoist.compose(
         "services:\n  a: {SLEEP, healthcheck: {test: 'sleep 1111 & setsid sleep 1111 & sleep 1111 | cat', interval: 1h, \
-         start_interval: 100ms, start_period: 1s, timeout: 500ms, retries: 1}}\n",
+         start_interval: 100ms, start_period: 1s, timeout: 3s, retries: 1}}\n",
     );
     hoist.ok("up -d");
     let probes = || {
@@ -188,7 +188,7 @@ fn a_probe_that_takes_too_long_is_ended_with_all_that_it_has_started() {
     eventually("it has taken too long", || {
         let log = health_file(&hoist, "a")["log"].clone();
         let text = log.get(0)?["output"].as_str()?.to_owned();
-        text.contains("Health check exceeded timeout (500ms)")
+        text.contains("Health check exceeded timeout (3s)")
             .then_some(())
     });
     eventually("all of it is ended", || (probes() == 0).then_some(()));
