@@ -15,6 +15,15 @@ use super::write::EntryKind;
 const BLOCK: u64 = 512;
 /// Longest extended header and long name in bytes. Source: Go `archive/tar`, `maxSpecialFileSize`.
 const LONGEST_EXTENSION: u64 = 1 << 20;
+/// Why an entry's content could not be written.
+#[derive(Debug)]
+pub enum ContentError {
+    /// The archive is broken, or can't be read.
+    Archive(io::Error),
+    /// The file can't be written.
+    Machine(io::Error),
+}
+
 /// Most pieces of one sparse file.
 const MOST_PIECES: usize = 1 << 20;
 
@@ -100,6 +109,50 @@ impl<R: Read> Members<R> {
     /// The current entry's content as stored: without its holes.
     pub fn content(&mut self) -> Content<'_, R> {
         Content { members: self }
+    }
+    /// Writes the current entry's content into its file, with holes where `member` has them.
+    ///
+    /// # Errors
+    /// [`ContentError`] tells the archive's faults from the machine's.
+    pub fn write_content(
+        &mut self,
+        member: &Member,
+        mut file: &std::fs::File,
+        buffer: &mut [u8],
+    ) -> Result<(), ContentError> {
+        use std::io::Write as _;
+        use std::os::unix::fs::FileExt as _;
+        let mut content = self.content();
+        let Some(pieces) = &member.pieces else {
+            loop {
+                let read = content.read(buffer).map_err(ContentError::Archive)?;
+                if read == 0 {
+                    return Ok(());
+                }
+                file.write_all(&buffer[..read])
+                    .map_err(ContentError::Machine)?;
+            }
+        };
+        for (offset, length) in pieces {
+            let (mut at, end) = (*offset, offset + length);
+            while at < end {
+                let most = usize::try_from(end - at)
+                    .unwrap_or(usize::MAX)
+                    .min(buffer.len());
+                let read = content
+                    .read(&mut buffer[..most])
+                    .map_err(ContentError::Archive)?;
+                if read == 0 {
+                    return Err(ContentError::Archive(bad(
+                        "a sparse file's content is too short",
+                    )));
+                }
+                file.write_all_at(&buffer[..read], at)
+                    .map_err(ContentError::Machine)?;
+                at += read as u64;
+            }
+        }
+        file.set_len(member.size).map_err(ContentError::Machine)
     }
     /// The next entry; what was not read of the current one is skipped. `None` at the end.
     ///

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -22,7 +22,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{LinkatFlags, UnlinkatFlags};
 
 use super::whiteout::{self, Meaning};
-use crate::image::archive::read::{Member, Members};
+use crate::image::archive::read::{ContentError, Member, Members};
 use crate::image::archive::write::EntryKind;
 use crate::sys::fs::{self, Resolve, Root};
 
@@ -358,38 +358,15 @@ impl Unpacker<'_> {
     }
     fn content<R: Read>(
         &mut self,
-        mut file: &File,
+        file: &File,
         member: &Member,
         members: &mut Members<R>,
     ) -> io::Result<()> {
-        use std::os::unix::fs::FileExt as _;
-        // Reading errors are the archive's fault, writing errors the machine's.
-        let broken = |error: io::Error| hostile(&error.to_string());
-        let mut content = members.content();
-        let Some(pieces) = &member.pieces else {
-            loop {
-                let read = content.read(&mut self.buffer).map_err(broken)?;
-                if read == 0 {
-                    return Ok(());
-                }
-                file.write_all(&self.buffer[..read])?;
-            }
-        };
-        for (offset, length) in pieces {
-            let (mut at, end) = (*offset, offset + length);
-            while at < end {
-                let most = usize::try_from(end - at)
-                    .unwrap_or(usize::MAX)
-                    .min(self.buffer.len());
-                let read = content.read(&mut self.buffer[..most]).map_err(broken)?;
-                if read == 0 {
-                    return Err(hostile("a sparse file's content is too short"));
-                }
-                file.write_all_at(&self.buffer[..read], at)?;
-                at += read as u64;
-            }
-        }
-        file.set_len(member.size)
+        let written = members.write_content(member, file, &mut self.buffer);
+        written.map_err(|error| match error {
+            ContentError::Archive(error) => hostile(&error.to_string()),
+            ContentError::Machine(error) => error,
+        })
     }
     fn hard_link(
         &mut self,

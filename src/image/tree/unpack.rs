@@ -7,10 +7,9 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
@@ -20,7 +19,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{LinkatFlags, UnlinkatFlags};
 
-use crate::image::archive::read::{Member, Members};
+use crate::image::archive::read::{ContentError, Member, Members};
 use crate::image::archive::write::EntryKind;
 use crate::image::layer::keeps_attribute;
 use crate::sys::fs::{self, Resolve, Root, is_kind, openat2};
@@ -301,38 +300,15 @@ impl Unpacker<'_> {
     }
     fn content<R: Read>(
         &mut self,
-        mut file: &File,
+        file: &File,
         member: &Member,
         members: &mut Members<R>,
     ) -> Made<()> {
-        // Reading errors are the archive's fault, writing errors the machine's.
-        let broken = |error: io::Error| UnpackFault::Archive(error.to_string());
-        let mut content = members.content();
-        let Some(pieces) = &member.pieces else {
-            loop {
-                let read = content.read(&mut self.buffer).map_err(broken)?;
-                if read == 0 {
-                    return Ok(());
-                }
-                file.write_all(&self.buffer[..read])?;
-            }
-        };
-        for (offset, length) in pieces {
-            let (mut at, end) = (*offset, offset + length);
-            while at < end {
-                let most = usize::try_from(end - at)
-                    .unwrap_or(usize::MAX)
-                    .min(self.buffer.len());
-                let read = content.read(&mut self.buffer[..most]).map_err(broken)?;
-                if read == 0 {
-                    let text = "a sparse file's content is too short";
-                    return Err(UnpackFault::Archive(text.to_owned()).into());
-                }
-                file.write_all_at(&self.buffer[..read], at)?;
-                at += read as u64;
-            }
-        }
-        Ok(file.set_len(member.size)?)
+        let written = members.write_content(member, file, &mut self.buffer);
+        written.map_err(|error| match error {
+            ContentError::Archive(error) => UnpackFault::Archive(error.to_string()).into(),
+            ContentError::Machine(error) => error.into(),
+        })
     }
     fn hard_link(
         &mut self,
