@@ -11,27 +11,11 @@ crate::cases!(&[];
     each_key_that_shapes_a_container_names_the_cases_that_see_its_effect,
 );
 
-/// Keys of a service whose effects belong elsewhere: networking, storage, builds, watching.
-const ELSEWHERE: &[&str] = &[
-    "build",
-    "configs",
-    "develop",
-    "dns",
-    "dns_opt",
-    "dns_search",
-    "expose",
-    "external_links",
-    "extra_hosts",
-    "links",
-    "mac_address",
-    "network_mode",
-    "networks",
-    "ports",
-    "secrets",
-    "tmpfs",
-    "volumes",
-    "volumes_from",
-];
+/// Keys of a service whose effects belong elsewhere: builds, watching.
+const ELSEWHERE: &[&str] = &["build", "develop"];
+
+/// Keys of the top level whose entries shape what containers find; their rows begin with `/`.
+const TOP: &[&str] = &["networks", "volumes", "configs", "secrets"];
 
 /// A line: the path of a key, and cases or the reason why there are none.
 struct Row<'a> {
@@ -80,6 +64,10 @@ fn walk(schema: &Value, part: &Value, path: &str, found: &mut BTreeSet<String>) 
             found,
         );
     }
+    let patterns = part["patternProperties"].as_object().into_iter().flatten();
+    for (_, part) in patterns.filter(|(pattern, _)| !pattern.starts_with("^x-")) {
+        walk(schema, part, &format!("{path}.*"), found);
+    }
     for (key, part) in part["properties"].as_object().into_iter().flatten() {
         let path = match path {
             "" if ELSEWHERE.contains(&key.as_str()) => continue,
@@ -95,6 +83,10 @@ fn each_key_that_shapes_a_container_names_the_cases_that_see_its_effect() {
     let schema = hoist::compose::json_schema();
     let mut paths = BTreeSet::new();
     walk(&schema, &schema["$defs"]["service"], "", &mut paths);
+    for key in TOP {
+        let part = &schema["properties"][key];
+        walk(&schema, part, &format!("/{key}"), &mut paths);
+    }
     assert!(paths.len() > 150, "only {} keys", paths.len());
     let rows = rows();
     let cases: BTreeSet<&str> = crate::cases().map(|case| case.short_name()).collect();
