@@ -10,6 +10,7 @@ pub mod native;
 pub mod sandbox;
 pub mod spec;
 pub mod state;
+pub mod subnet;
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;

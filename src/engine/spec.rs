@@ -8,7 +8,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::base::device::DeviceName;
@@ -17,6 +16,8 @@ use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
 pub use crate::base::term::{OnUnhealthy, Propagation, Protocol, RestartPace, RestartPolicy};
 use crate::image::digest::Digest;
+
+pub use super::subnet::{Subnet, SubnetPart};
 
 /// Labels, sorted by key.
 pub type Labels = BTreeMap<String, String>;
@@ -659,19 +660,6 @@ pub struct NetworkSpec {
 /// What a record means that does not say.
 fn yes() -> bool {
     true
-}
-
-/// One address range of a network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subnet {
-    /// `10.5.0.0/16`.
-    pub cidr: IpNet,
-    /// The bridge's own address; the first one when `None`.
-    pub gateway: Option<IpAddr>,
-    /// Addresses are handed out of this part only.
-    pub ip_range: Option<IpNet>,
-    /// Names and addresses that are never handed out.
-    pub reserved: BTreeMap<String, IpAddr>,
 }
 
 /// One volume.

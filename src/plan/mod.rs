@@ -8,6 +8,7 @@
 //! Docker Compose v5 and mark the line "as Compose".
 
 pub mod action;
+mod addresses;
 pub mod cause;
 pub mod desired;
 pub mod down;

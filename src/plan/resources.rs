@@ -10,25 +10,14 @@ use serde_json::json;
 use super::action::{Action, Step, When};
 use super::cause::Cause;
 use super::desired::BRIDGE;
-use super::{Plan, World, hash, labels};
+use super::{Plan, World, addresses, hash, labels};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::compose::model::{Network, NetworkModeSpec, Project, Volume, VolumeSource};
-use crate::engine::spec::{NetworkSpec, Subnet, VolumeSpec};
+use crate::engine::spec::{NetworkSpec, VolumeSpec};
 use crate::graph::NodeId;
 
 /// What a network is made from.
 pub(super) fn network_spec(project: &Project, network: &Network) -> NetworkSpec {
-    let subnet = |config: &crate::compose::model::IpamConfig| {
-        Some(Subnet {
-            cidr: config.subnet.as_deref()?.parse().ok()?,
-            gateway: config.gateway,
-            ip_range: config
-                .ip_range
-                .as_deref()
-                .and_then(|range| range.parse().ok()),
-            reserved: config.aux_addresses.clone(),
-        })
-    };
     let mut spec = NetworkSpec {
         name: network.name.clone(),
         project: Some(project.name.clone()),
@@ -37,7 +26,11 @@ pub(super) fn network_spec(project: &Project, network: &Network) -> NetworkSpec 
             .clone()
             .unwrap_or_else(|| "bridge".to_owned()),
         options: network.driver_opts.clone(),
-        subnets: network.subnets.iter().filter_map(subnet).collect(),
+        subnets: network
+            .subnets
+            .iter()
+            .filter_map(addresses::subnet)
+            .collect(),
         internal: network.internal,
         ipv4: network.enable_ipv4.unwrap_or(true),
         ipv6: network.enable_ipv6,
@@ -104,6 +97,7 @@ pub(super) fn plan(
     faults: &mut Diagnostics,
 ) -> Resources {
     let mut made = Resources::default();
+    addresses::check(project, faults);
     let used: BTreeSet<&String> = project
         .services
         .values()

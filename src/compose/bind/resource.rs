@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::{Binder, flag, integer, labels, spanned, text, texts};
 use crate::base::key::KeyPath;
+use crate::base::span::Spanned;
 use crate::compose::model::{FileObject, FileSource, IpamConfig, Job, Model, Network, Volume};
 use crate::compose::tree::{Node, Value};
 
@@ -56,7 +57,9 @@ impl Binder<'_, '_> {
 
     fn pool(&mut self, node: &Node) -> Option<IpamConfig> {
         let address = |text: &str| text.parse::<IpAddr>().ok();
+        let place = |node: &Node, key: &str| node.get(key).map(|value| value.span);
         let gateway = self.parse(node, "gateway", "an IP address", address);
+        let gateway = gateway.map(|gateway| Spanned::new(gateway, place(node, "gateway")));
         let mut aux_addresses = BTreeMap::new();
         if let Some(entries) = node.get("aux_addresses") {
             self.under("aux_addresses", |binder| {
@@ -67,15 +70,16 @@ impl Binder<'_, '_> {
                     .map(|(name, _)| name)
                 {
                     if let Some(ip) = binder.parse(entries, name, "an IP address", address) {
+                        let ip = Spanned::new(ip, place(entries, name));
                         aux_addresses.insert(name.clone(), ip);
                     }
                 }
             });
         }
-        let (subnet, ip_range) = (text(node, "subnet"), text(node, "ip_range"));
         Some(IpamConfig {
-            subnet,
-            ip_range,
+            span: Some(node.place()),
+            subnet: spanned(node, "subnet"),
+            ip_range: spanned(node, "ip_range"),
             gateway,
             aux_addresses,
         })

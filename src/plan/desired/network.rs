@@ -103,12 +103,12 @@ fn endpoints(project: &Project, service: &Service, replica: &Replica<'_>) -> Vec
         aliases.push(replica.id.short().to_owned());
         let mut seen = std::collections::BTreeSet::new();
         aliases.retain(|alias| seen.insert(alias.clone()));
-        let mac = place.mac_address.clone();
+        let mac = place.mac_address.as_ref().map(|mac| mac.value.clone());
         endpoints.push(Endpoint {
             network: network.name.clone(),
             aliases,
-            ipv4: place.ipv4_address,
-            ipv6: place.ipv6_address,
+            ipv4: place.ipv4_address.as_ref().map(|address| address.value),
+            ipv6: place.ipv6_address.as_ref().map(|address| address.value),
             mac: mac.or_else(|| service.mac_address.clone().filter(|_| at == 0)),
             interface: place.interface_name.clone(),
             gw_priority: place.gw_priority,
