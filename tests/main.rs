@@ -74,6 +74,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::cp::CASES,
         engine::files::CASES,
         engine::networks::CASES,
+        engine::addresses::CASES,
         engine::ports::CASES,
         engine::identity::CASES,
         engine::isolation::CASES,

@@ -76,6 +76,10 @@ impl Layout {
     pub(super) fn netns(&self, id: &ContainerId) -> PathBuf {
         self.run(id).join("netns")
     }
+    /// `<run>/containers/<id>/joined`, whoever's project it is.
+    pub(super) fn joined(&self, id: &ContainerId) -> PathBuf {
+        self.run(id).join("joined")
+    }
     /// `<run>/containers/<id>/etc`, whoever's project it is.
     pub(super) fn etc(&self, id: &ContainerId) -> PathBuf {
         self.run(id).join("etc")
@@ -155,6 +159,10 @@ impl ContainerDir {
     /// Keeps its network namespace.
     pub(super) fn netns(&self) -> PathBuf {
         self.run.join("netns")
+    }
+    /// Is there when another container was let into its network namespace.
+    pub(super) fn joined(&self) -> PathBuf {
+        self.run.join("joined")
     }
     /// Addresses and ports of this run.
     pub(super) fn live(&self) -> PathBuf {

@@ -42,6 +42,8 @@ struct Host {
     networks: Vec<IpNet>,
     /// Its own addresses.
     addresses: Vec<IpNet>,
+    /// Networks of containers, of Docker or of another data directory.
+    bridged: Vec<IpNet>,
     /// Largest packet in bytes of the device that leads outside.
     mtu: u32,
 }
@@ -145,6 +147,8 @@ impl Networks {
             subnets,
             mtu,
             created: Timestamp::now(),
+            // One that is no project's goes with the last of its containers.
+            abandoned: spec.project.is_none(),
         };
         self.shelf.put(&record)?;
         if let Err(error) = bridge::ensure(&record) {
@@ -160,9 +164,11 @@ impl Networks {
             .iter()
             .flat_map(|record| &record.subnets)
             .map(|pool| pool.subnet);
-        // A subnet that was asked for may lie inside a route, but not hold an address of the host.
+        // A subnet that was asked for may lie inside a route, but not hold an address of the host, nor be another
+        // engine's.
+        let mine = host.addresses.iter().chain(&host.bridged).copied();
         let taken = Taken {
-            used: others.chain(host.addresses.iter().copied()).collect(),
+            used: others.chain(mine).collect(),
             known: host.networks.clone(),
         };
         let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
@@ -204,6 +210,20 @@ impl Networks {
             .map_or_else(|| bridge::bridge_name(&id), |found| found.bridge);
         bridge::remove(&bridge, &id, name)?;
         self.shelf.delete(name)
+    }
+    /// Notes that a network goes with the last of its containers, or no more; a missing one is fine.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn abandon(&self, name: &str, abandoned: bool) -> Result<()> {
+        let _held = self.lock()?;
+        match self.get(name)? {
+            Some(record) if record.abandoned != abandoned => self.shelf.put(&NetworkRecord {
+                abandoned,
+                ..record
+            }),
+            _ => Ok(()),
+        }
     }
     /// Gives a container a place on a network: the same again if it has one. From then on others find
     /// it by its names.
@@ -413,17 +433,25 @@ fn host() -> std::io::Result<Host> {
         .iter()
         .find(|route| route.destination.prefix_len() == 0)
         .and_then(|route| route.device);
-    let mtu = match outside {
-        Some(index) => route.links()?.into_iter().find(|link| link.index == index),
-        None => None,
+    let links = route.links()?;
+    let link = |index| links.iter().find(|link| link.index == index);
+    let of_containers = |index| {
+        let name = link(index).map_or("", |link| link.name.as_str());
+        ["hst", "br-", "docker"]
+            .iter()
+            .any(|start| name.starts_with(start))
     };
+    let bridged = addresses.iter().filter(|found| of_containers(found.device));
     Ok(Host {
         networks,
         addresses: addresses
             .iter()
             .map(|found| found.address.addr().into())
             .collect(),
-        mtu: mtu.map_or(ETHERNET, |link| link.mtu.clamp(576, ETHERNET)),
+        bridged: bridged.map(|found| found.address.trunc()).collect(),
+        mtu: outside
+            .and_then(link)
+            .map_or(ETHERNET, |link| link.mtu.clamp(576, ETHERNET)),
     })
 }
 

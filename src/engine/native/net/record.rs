@@ -41,6 +41,9 @@ pub struct NetworkRecord {
     pub mtu: u32,
     /// When it was made.
     pub created: Timestamp,
+    /// Whether its project has gone without it, as others use it: the last of them takes it along.
+    #[serde(default)]
+    pub abandoned: bool,
 }
 
 impl NetworkRecord {

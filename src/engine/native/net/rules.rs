@@ -1,6 +1,6 @@
 //! The firewall rules of a network: what leaves it, what may come in.
 //!
-//! Imports: `sys::nft`, `net::record`. As Docker's `bridge` driver, each rule says why it is there.
+//! Imports: `sys::nft`, `net::{ipam, record}`. As Docker's `bridge` driver, each rule says why it is there.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use ipnet::{IpNet, Ipv4Net};
 use nix::errno::Errno;
 
+use super::ipam::Pool;
 use super::record::NetworkRecord;
 use crate::sys::nft::{Batch, Direction, Family, Hook, Interface, Nft, Rule, Table};
 
@@ -30,24 +31,27 @@ fn table(id: &str) -> String {
     format!("hoist-{}", id.get(..12).unwrap_or(id))
 }
 
-/// Makes the rules of a network where they are missing.
+/// Makes the rules of a network where they are missing, all in one batch.
 pub(super) fn ensure(record: &NetworkRecord) -> io::Result<()> {
     let mut nft = Nft::open()?;
     let name = record.table();
+    let mut batch = Batch::default();
     if !nft.has_table(Table::inet(&name))? {
-        match nft.set_table(Table::inet(&name), |batch| fill(batch, record)) {
-            // Another container of the network was faster.
-            Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {}
-            other => drop(other?),
-        }
+        batch.new_table(Table::inet(&name));
+        fill(&mut batch, record);
     }
-    if !record.spec.internal {
-        // Best effort: without Docker there is nothing to do, and what it has may be unreadable.
-        for docker in DOCKER_TABLES {
-            let _ = beside_docker(&mut nft, docker, record);
-        }
+    let own = batch.clone();
+    for docker in DOCKER_TABLES {
+        // Without Docker there is nothing to do, and what it has may be unreadable.
+        let _ = beside_docker(&mut nft, &mut batch, docker, record);
     }
-    Ok(())
+    match nft.commit(batch) {
+        Ok(()) => Ok(()),
+        // Another container of the network was faster.
+        Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => Ok(()),
+        // Docker's chain may have gone at this moment.
+        Err(_) => nft.commit(own),
+    }
 }
 
 fn fill(batch: &mut Batch, record: &NetworkRecord) {
@@ -91,9 +95,19 @@ fn fill(batch: &mut Batch, record: &NetworkRecord) {
 }
 
 /// Docker sets the policy of `FORWARD` to drop, which no other table can take back. Its chain for
-/// others' rules ends in `return`, so that ours go to the head.
-fn beside_docker(nft: &mut Nft, docker: Table<'_>, record: &NetworkRecord) -> io::Result<()> {
-    if !nft.has_chain(docker, DOCKER_CHAIN)? {
+/// others' rules ends in `return`, so that ours go to the head. Frames from one port of a bridge to another pass
+/// there as well, where the kernel shows them to packet filters (`br_netfilter`).
+fn beside_docker(
+    nft: &mut Nft,
+    batch: &mut Batch,
+    docker: Table<'_>,
+    record: &NetworkRecord,
+) -> io::Result<()> {
+    let wanted = match docker.family {
+        Family::Ip6 => record.has_ipv6(),
+        _ => record.subnets.iter().any(Pool::is_ipv4),
+    };
+    if !wanted || !nft.has_chain(docker, DOCKER_CHAIN)? {
         return Ok(());
     }
     let name = record.table();
@@ -104,12 +118,19 @@ fn beside_docker(nft: &mut Nft, docker: Table<'_>, record: &NetworkRecord) -> io
     {
         return Ok(());
     }
-    let mut batch = Batch::default();
-    for direction in [Direction::In, Direction::Out] {
-        let rule = Rule::new().device(direction, Interface::Is(&record.bridge));
+    let bridge = Interface::Is(&record.bridge);
+    let rules = if record.spec.internal {
+        let within = Rule::new().device(Direction::In, bridge);
+        vec![within.device(Direction::Out, bridge)]
+    } else {
+        [Direction::In, Direction::Out]
+            .map(|direction| Rule::new().device(direction, bridge))
+            .into()
+    };
+    for rule in rules {
         batch.insert(docker, DOCKER_CHAIN, &rule.counted().accept().named(&name));
     }
-    nft.commit(batch)
+    Ok(())
 }
 
 /// Takes the rules of a network away; missing ones are fine.
