@@ -21,6 +21,7 @@
 mod bridge;
 mod cidr;
 pub mod files;
+mod guard;
 mod holder;
 mod ipam;
 mod networks;
