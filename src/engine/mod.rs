@@ -4,6 +4,7 @@
 //! which backend is in use; a backend is found only through [`open`].
 //! Imports: `base`, `image`. Rules: DESIGN notes in `lib.rs`.
 
+pub mod driver;
 pub mod files;
 pub mod host;
 pub mod native;

@@ -269,7 +269,7 @@ pub enum NetworkMode {
 }
 
 /// A container's place on one network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Full name of the network: `demo_default`.
     pub network: String,
@@ -287,6 +287,15 @@ pub struct Endpoint {
     pub gw_priority: i32,
     /// Extra names for other containers, seen from this one only: `alias` → container name (`links`).
     pub links: Vec<(String, String)>,
+    /// Addresses beside those of the network.
+    #[serde(default)]
+    pub extra: Vec<IpAddr>,
+    /// Settings of the device: paths below `/proc/sys/net` with `IFNAME` in its place, and values.
+    #[serde(default)]
+    pub sysctls: Vec<(String, String)>,
+    /// Whether it may send in the name of addresses that are not its own.
+    #[serde(default)]
+    pub forwards: bool,
 }
 
 /// Name resolution inside a container.

@@ -16,6 +16,7 @@ pub mod hash;
 pub mod hooks;
 pub mod images;
 pub mod labels;
+mod networks;
 mod order;
 pub mod policy;
 mod pre_start;

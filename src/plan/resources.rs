@@ -10,6 +10,7 @@ use serde_json::json;
 use super::action::{Action, Step, When};
 use super::cause::Cause;
 use super::desired::BRIDGE;
+use super::networks::bare;
 use super::{Plan, World, addresses, hash, labels};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::compose::model::{Network, NetworkModeSpec, Project, Volume, VolumeSource};
@@ -23,9 +24,9 @@ pub(super) fn network_spec(project: &Project, network: &Network) -> NetworkSpec 
         project: Some(project.name.clone()),
         driver: network
             .driver
-            .clone()
-            .unwrap_or_else(|| "bridge".to_owned()),
-        options: network.driver_opts.clone(),
+            .as_ref()
+            .map_or_else(|| "bridge".to_owned(), |driver| driver.value.clone()),
+        options: bare(&network.driver_opts),
         subnets: network
             .subnets
             .iter()

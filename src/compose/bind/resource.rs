@@ -36,8 +36,8 @@ impl Binder<'_, '_> {
             span: node.key,
             name: text(node, "name").unwrap_or_else(|| key.to_owned()),
             external: flag(node, "external"),
-            driver: text(node, "driver"),
-            driver_opts: labels(node, "driver_opts"),
+            driver: spanned(node, "driver"),
+            driver_opts: super::options(node, "driver_opts"),
             subnets,
             ipam_driver: node.get("ipam").and_then(|ipam| spanned(ipam, "driver")),
             ipam_options: node

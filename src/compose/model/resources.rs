@@ -21,9 +21,9 @@ pub struct Network {
     /// Whether it must exist already.
     pub external: bool,
     /// `driver`.
-    pub driver: Option<String>,
+    pub driver: Option<Spanned<String>>,
     /// `driver_opts`.
-    pub driver_opts: BTreeMap<String, String>,
+    pub driver_opts: BTreeMap<String, Spanned<String>>,
     /// `ipam.config`.
     pub subnets: Vec<IpamConfig>,
     /// `ipam.driver`.

@@ -21,6 +21,7 @@
 mod bridge;
 pub mod files;
 mod forwarding;
+mod guard;
 mod holder;
 mod ipam;
 mod networks;
