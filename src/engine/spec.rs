@@ -63,6 +63,9 @@ pub struct ContainerSpec {
     pub extra_hosts: Vec<(String, HostAddr)>,
     /// Ports published on the host.
     pub ports: Vec<PortMapping>,
+    /// Ports it is said to listen on.
+    #[serde(default)]
+    pub exposed: Vec<(u16, Protocol)>,
     /// Cgroup limits.
     pub resources: Resources,
     /// Capabilities, filters, masks.

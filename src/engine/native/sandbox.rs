@@ -328,6 +328,7 @@ fn container(spec: &SandboxSpec) -> ContainerSpec {
         dns: DnsConfig::default(),
         extra_hosts: spec.extra_hosts.clone(),
         ports: Vec::new(),
+        exposed: Vec::new(),
         resources: Resources::default(),
         security: Security::default(),
         devices: Vec::new(),

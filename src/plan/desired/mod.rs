@@ -12,6 +12,7 @@ mod health;
 mod init;
 mod logging;
 mod network;
+mod ports;
 mod process;
 mod resources;
 mod security;
@@ -189,7 +190,8 @@ impl Desired {
             network: network::mode(&self.project, service, replica, &self.facts, found),
             dns: network::dns(service),
             extra_hosts: network::extra_hosts(service, found),
-            ports: network::ports(service),
+            ports: ports::published(&self.project, service, found),
+            exposed: ports::exposed(service, &image.run, found),
             resources: resources::resources(service, &self.facts, found),
             security,
             devices: devices::nodes(service, &self.facts, found),

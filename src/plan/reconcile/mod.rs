@@ -6,6 +6,7 @@
 //! Source: Docker Compose, `pkg/compose/{convergence,reconcile,start}.go`.
 
 mod fetch;
+mod ports;
 pub(crate) mod provided;
 mod replicas;
 mod starts;
