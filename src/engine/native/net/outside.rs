@@ -88,9 +88,8 @@ impl Networks {
             let zone = Zone {
                 dir: self.dir().to_owned(),
                 networks: Vec::new(),
-                container: container.clone(),
                 links: Vec::new(),
-                gateway: Some(lease.gateway),
+                gateways: vec![lease.gateway.into()],
                 upstream: Upstream::File(PathBuf::from(RESOLVERS)),
             };
             let host = std::fs::read_to_string(RESOLVERS).unwrap_or_default();
