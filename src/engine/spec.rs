@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::base::device::DeviceName;
@@ -646,21 +647,29 @@ pub struct NetworkSpec {
     pub subnets: Vec<Subnet>,
     /// Whether nothing outside is reachable.
     pub internal: bool,
+    /// Whether it has IPv4.
+    #[serde(default = "yes")]
+    pub ipv4: bool,
     /// Whether it has IPv6.
     pub ipv6: bool,
     /// Labels.
     pub labels: Labels,
 }
 
+/// What a record means that does not say.
+fn yes() -> bool {
+    true
+}
+
 /// One address range of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
     /// `10.5.0.0/16`.
-    pub cidr: String,
+    pub cidr: IpNet,
     /// The bridge's own address; the first one when `None`.
     pub gateway: Option<IpAddr>,
     /// Addresses are handed out of this part only.
-    pub ip_range: Option<String>,
+    pub ip_range: Option<IpNet>,
     /// Names and addresses that are never handed out.
     pub reserved: BTreeMap<String, IpAddr>,
 }

@@ -20,9 +20,12 @@ use crate::graph::NodeId;
 pub(super) fn network_spec(project: &Project, network: &Network) -> NetworkSpec {
     let subnet = |config: &crate::compose::model::IpamConfig| {
         Some(Subnet {
-            cidr: config.subnet.clone()?,
+            cidr: config.subnet.as_deref()?.parse().ok()?,
             gateway: config.gateway,
-            ip_range: config.ip_range.clone(),
+            ip_range: config
+                .ip_range
+                .as_deref()
+                .and_then(|range| range.parse().ok()),
             reserved: config.aux_addresses.clone(),
         })
     };
@@ -36,13 +39,18 @@ pub(super) fn network_spec(project: &Project, network: &Network) -> NetworkSpec 
         options: network.driver_opts.clone(),
         subnets: network.subnets.iter().filter_map(subnet).collect(),
         internal: network.internal,
+        ipv4: network.enable_ipv4.unwrap_or(true),
         ipv6: network.enable_ipv6,
         labels: network.labels.clone(),
     };
-    let declared = json!({
+    let mut declared = json!({
         "driver": spec.driver, "options": spec.options, "subnets": spec.subnets,
         "internal": spec.internal, "ipv6": spec.ipv6, "labels": spec.labels,
     });
+    // What is new is told apart only where it is used: networks of before are not made anew for it.
+    if let (false, Some(declared)) = (spec.ipv4, declared.as_object_mut()) {
+        declared.insert("ipv4".into(), false.into());
+    }
     spec.labels
         .insert(labels::PROJECT.into(), project.name.to_string());
     spec.labels

@@ -197,7 +197,7 @@ impl Native {
                 .spec
                 .subnets
                 .into_iter()
-                .map(|subnet| subnet.cidr)
+                .map(|subnet| subnet.cidr.to_string())
                 .collect(),
             users,
         }))

@@ -452,7 +452,7 @@ fn connect(roots: &Roots, spec: &SandboxSpec) -> Result<Connection> {
             Ok(Connection {
                 netns: Some(netns),
                 resolv_conf: outside.resolv_conf,
-                gateway: Some(IpAddr::V4(outside.gateway)),
+                gateway: outside.gateway.map(IpAddr::V4),
                 answerer: Some(outside.answerer),
             })
         }

@@ -7,6 +7,7 @@
 //! `daemon/commit.go`, `merge`).
 
 mod devices;
+mod files;
 mod health;
 mod init;
 mod logging;
@@ -136,7 +137,7 @@ impl Desired {
         found: &mut Diagnostics,
     ) -> ContainerSpec {
         let security = security::security(service, &self.facts, found);
-        let files = storage::files(&self.project, service, found);
+        let files = files::files(&self.project, service, found);
         let mounts = storage::mounts(&self.project, service, replica, &files, found);
         let process = process::process(service, replica, &self.hostname(service, replica), found);
         devices::refusals(service, found);

@@ -18,7 +18,7 @@ use crate::engine::native::net::files::ANSWERER;
 use crate::engine::{EngineError, Result};
 use crate::sys::netlink::netns;
 use crate::sys::nft::conntrack::{self, Which};
-use crate::sys::nft::{Hook, Nft, Rule, Transport};
+use crate::sys::nft::{Hook, Nft, Rule, Table, Transport};
 
 /// Most questions that wait for resolvers at once.
 const PENDING: usize = 256;
@@ -422,11 +422,17 @@ fn sockets() -> io::Result<(UdpSocket, TcpListener)> {
         (Transport::Udp, packets.local_addr()?.port()),
         (Transport::Tcp, listener.local_addr()?.port()),
     ];
-    let there = Nft::open()?.set_table(TABLE, |batch| {
-        batch.chain(TABLE, "output", Hook::NatOutput);
+    let there = Nft::open()?.set_table(Table::ip(TABLE), |batch| {
+        batch.chain(Table::ip(TABLE), "output", Hook::NatOutput);
         for (transport, port) in ports {
-            let rule = Rule::new().to(ANSWERER, 32).port(transport, PORT);
-            batch.append(TABLE, "output", &rule.translate_to(ANSWERER, port));
+            let rule = Rule::new()
+                .to(std::net::IpAddr::V4(ANSWERER))
+                .port(transport, PORT);
+            batch.append(
+                Table::ip(TABLE),
+                "output",
+                &rule.translate_to(ANSWERER.into(), port),
+            );
         }
     })?;
     if there {

@@ -408,7 +408,7 @@ fn a_container_asks_its_answerer_over_udp_and_tcp_and_may_be_a_name_server_itsel
         })
         .unwrap();
         let far = (ResponseCode::NoError, vec![IpAddr::from([203, 0, 113, 7])]);
-        let near = (ResponseCode::NoError, db.lease.addresses.clone());
+        let near = (ResponseCode::NoError, db.lease.hosts().collect());
         for (name, wanted) in [("db.", &near), ("example.test.", &far)] {
             packets.send(&question(name, RecordType::A)).unwrap();
             let mut buffer = [0; 512];

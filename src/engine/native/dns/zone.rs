@@ -81,7 +81,7 @@ impl Neighbours {
                     .chain(&lease.aliases)
                     .map(|name| name.to_ascii_lowercase().into())
                     .collect(),
-                addresses: lease.lease.addresses,
+                addresses: lease.lease.hosts().collect(),
                 name: lease.name.into(),
             };
             self.all = leases.into_iter().map(one).collect();

@@ -68,10 +68,8 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
     };
     let netns = net::new_netns(Some(&dir.netns()))?;
     let places = places(layout, spec, endpoints)?;
-    // The default route: the highest gw_priority, the first of equals, never an internal network.
-    let best = (0..places.len())
-        .filter(|at| !places[*at].record.spec.internal)
-        .max_by_key(|at| (endpoints[*at].gw_priority, std::cmp::Reverse(*at)));
+    let best4 = way_out(&places, endpoints, |lease| lease.gateway4().is_some());
+    let best6 = way_out(&places, endpoints, |lease| lease.gateway6().is_some());
     let links: Vec<Link<'_>> = places
         .iter()
         .enumerate()
@@ -79,13 +77,14 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
             record: &place.record,
             lease: &place.lease,
             interface: place.interface.as_deref(),
-            default_route: best == Some(at),
+            default4: best4 == Some(at),
+            default6: best6 == Some(at),
         })
         .collect();
     if !links.is_empty() {
         net::connect(netns.as_fd(), &spec.id, &links)?;
     }
-    let best = best.and_then(|best| places.get(best));
+    let best = best4.or(best6).and_then(|best| places.get(best));
     write_etc(layout, spec, &places, best)?;
     let mut live = Live {
         networks: attachments(&places, endpoints),
@@ -104,6 +103,19 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
         answerer,
         live,
     })
+}
+
+/// The network that packets of one version of IP leave by: the highest `gw_priority`, the first of equals, never an
+/// internal network.
+fn way_out(
+    places: &[Place],
+    endpoints: &[Endpoint],
+    has_gateway: impl Fn(&Lease) -> bool,
+) -> Option<usize> {
+    let each = places.iter().zip(endpoints).enumerate();
+    each.filter(|(_, (place, _))| !place.record.spec.internal && has_gateway(&place.lease))
+        .max_by_key(|(at, (_, endpoint))| (endpoint.gw_priority, std::cmp::Reverse(*at)))
+        .map(|(at, _)| at)
 }
 
 /// Finds a running container's network again for a supervisor that adopts it.
@@ -202,22 +214,14 @@ fn attachments(places: &[Place], endpoints: &[Endpoint]) -> Vec<Attachment> {
     let each = places.iter().zip(endpoints);
     each.map(|(place, endpoint)| Attachment {
         network: endpoint.network.clone(),
-        addresses: place.lease.addresses.clone(),
+        addresses: place.lease.hosts().collect(),
         aliases: endpoint.aliases.clone(),
     })
     .collect()
 }
 
 fn publish(spec: &ContainerSpec, best: &Place) -> Result<net::Published> {
-    let ipv4 = best
-        .lease
-        .addresses
-        .iter()
-        .find_map(|address| match address {
-            IpAddr::V4(address) => Some(*address),
-            IpAddr::V6(_) => None,
-        });
-    let target = ipv4.ok_or_else(|| EngineError::Unsupported {
+    let target = best.lease.ipv4().ok_or_else(|| EngineError::Unsupported {
         what: format!(
             "container {} publishes ports but has no IPv4 address",
             spec.name
@@ -255,7 +259,9 @@ fn answerer(
             .first()
             .map(|endpoint| endpoint.links.clone())
             .unwrap_or_default(),
-        gateways: outside.map(gateways).unwrap_or_default(),
+        gateways: outside
+            .map(|place| place.lease.gateways.clone())
+            .unwrap_or_default(),
         upstream: match (outside, spec.dns.servers.as_slice()) {
             (None, []) => Upstream::Nobody,
             (Some(_), []) => Upstream::File(PathBuf::from("/etc/resolv.conf")),
@@ -267,11 +273,6 @@ fn answerer(
         },
     };
     Answerer::open(netns, zone).map(Some)
-}
-
-/// The host, as a container sees it from its place on a network.
-fn gateways(place: &Place) -> Vec<IpAddr> {
-    vec![IpAddr::V4(place.lease.gateway)]
 }
 
 /// Writes `hosts`, `hostname` and `resolv.conf`.
@@ -290,7 +291,7 @@ fn write_etc(
     let host_file = host.then(|| text("/etc/hosts"));
     let addresses: Vec<IpAddr> = places
         .iter()
-        .flat_map(|place| place.lease.addresses.clone())
+        .flat_map(|place| place.lease.hosts())
         .collect();
     let hosts = files::hosts(&Hosts {
         host: host_file.as_deref(),
@@ -299,7 +300,7 @@ fn write_etc(
         addresses: &addresses,
         extra: &spec.extra_hosts,
         gateways: &match best {
-            Some(best) => gateways(best),
+            Some(best) => best.lease.gateways.clone(),
             None if host => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             None => Vec::new(),
         },
