@@ -255,16 +255,21 @@ fn answerer(
             .iter()
             .map(|endpoint| endpoint.network.clone())
             .collect(),
-        container: spec.id.clone(),
         links: endpoints
-            .iter()
-            .flat_map(|endpoint| endpoint.links.clone())
-            .collect(),
-        gateway: outside.and_then(|place| place.lease.gateway4()),
+            .first()
+            .map(|endpoint| endpoint.links.clone())
+            .unwrap_or_default(),
+        gateways: outside
+            .map(|place| place.lease.gateways.clone())
+            .unwrap_or_default(),
         upstream: match (outside, spec.dns.servers.as_slice()) {
-            (None, _) => Upstream::Nobody,
+            (None, []) => Upstream::Nobody,
             (Some(_), []) => Upstream::File(PathBuf::from("/etc/resolv.conf")),
-            (Some(_), servers) => Upstream::Servers(servers.to_vec()),
+            // Asked from inside: who is on internal networks only gets no further by that.
+            (_, servers) => Upstream::Servers {
+                addresses: servers.to_vec(),
+                rotate: spec.dns.options.iter().any(|option| option == "rotate"),
+            },
         },
     };
     Answerer::open(netns, zone).map(Some)
@@ -294,9 +299,10 @@ fn write_etc(
         domainname: spec.domainname.as_deref(),
         addresses: &addresses,
         extra: &spec.extra_hosts,
-        gateway: match best {
-            Some(best) => best.lease.gateway4().map(IpAddr::V4),
-            None => host.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        gateways: &match best {
+            Some(best) => best.lease.gateways.clone(),
+            None if host => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            None => Vec::new(),
         },
     });
     let resolver = if places.is_empty() {
