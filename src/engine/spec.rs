@@ -3,6 +3,8 @@
 //! In: nothing. Out: values that serialise, so that a backend can keep them as records.
 //! Nothing here knows a backend, a compose file or a clock. Imports: `base`, `image`.
 
+pub mod volume;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;

@@ -25,6 +25,8 @@ pub mod attr {
     pub const NODEV: u64 = 0x4;
     /// Programs can't be executed.
     pub const NOEXEC: u64 = 0x8;
+    /// Access times are never updated.
+    pub const NOATIME: u64 = 0x10;
     /// Access times are always updated.
     pub const STRICTATIME: u64 = 0x20;
 }
@@ -100,7 +102,21 @@ impl Fs {
     /// # Errors
     /// The kernel's.
     pub fn mount(self, attrs: u64) -> Result<OwnedFd, Errno> {
-        self.command(FSCONFIG_CMD_CREATE, std::ptr::null())?;
+        self.create()?;
+        self.detached(attrs)
+    }
+    /// Makes the file system from its parameters.
+    ///
+    /// # Errors
+    /// The kernel's; [`Fs::complaint`] may say more.
+    pub fn create(&self) -> Result<(), Errno> {
+        self.command(FSCONFIG_CMD_CREATE, std::ptr::null())
+    }
+    /// A detached mount of the file system that was made, with [`attr`] bits.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn detached(&self, attrs: u64) -> Result<OwnedFd, Errno> {
         // SAFETY: plain numbers; 1 is FSMOUNT_CLOEXEC.
         fd(unsafe {
             libc::syscall(
@@ -323,11 +339,8 @@ pub fn overlay(layers: &Overlay<'_>) -> Result<OwnedFd, std::io::Error> {
             fs.set(key, value).map_err(told)?;
         }
     }
-    fs.command(FSCONFIG_CMD_CREATE, std::ptr::null())
-        .map_err(told)?;
-    // SAFETY: plain numbers; 1 is FSMOUNT_CLOEXEC.
-    let mount = unsafe { libc::syscall(libc::SYS_fsmount, fs.context.as_raw_fd(), 1u32, 0u32) };
-    Ok(fd(mount)?)
+    fs.create().map_err(told)?;
+    Ok(fs.detached(0)?)
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ use records::{Found, Record, Standing};
 use supervisor::Connection;
 
 pub use logs::pack_main as pack_log;
+pub use volumes::mount_main as mount_volume;
 
 /// The embedded engine over its two directories.
 #[derive(Debug)]
@@ -218,10 +219,8 @@ impl Native {
                     if *anonymous {
                         volumes::create(&self.layout, &anonymous_volume(spec, name))?;
                     }
-                    let volume = volumes::path(&self.layout, name, None)?;
-                    if !nocopy && volumes::needs_content(&self.layout, name, &volume) {
-                        let view = self.view(spec, &mut image)?;
-                        volumes::fill(&self.layout, name, &volume, view, &mount.target)?;
+                    if !nocopy {
+                        self.fill(spec, name, &mount.target, &mut image)?;
                     }
                 }
                 MountSource::Tmpfs { .. } | MountSource::Image { .. } => {}
@@ -230,14 +229,50 @@ impl Native {
         Ok(())
     }
 
+    /// Gives an empty volume what the image has at its place.
+    fn fill(
+        &self,
+        spec: &ContainerSpec,
+        name: &str,
+        target: &str,
+        image: &mut Option<volumes::Image>,
+    ) -> Result<()> {
+        let mounted = volumes::file_system(&self.layout, name)?;
+        if mounted.as_ref().is_some_and(|fs| fs.is_memory()) {
+            // It begins empty with its first user, whatever was put there now.
+            return Ok(());
+        }
+        if mounted.is_some() {
+            volumes::hold(&self.layout, name, &spec.id)?;
+        }
+        let filled = volumes::needs_content(&self.layout, name).and_then(|needed| {
+            if needed {
+                let image = self.view(spec, image)?;
+                volumes::fill(&self.layout, name, image, target)?;
+            }
+            Ok(())
+        });
+        match mounted {
+            Some(_) => filled.and(volumes::release(&self.layout, &spec.id)),
+            None => filled,
+        }
+    }
+
     /// The image's files, opened on first use.
-    fn view<'a>(&self, spec: &ContainerSpec, image: &'a mut Option<Root>) -> Result<&'a Root> {
+    fn view<'a>(
+        &self,
+        spec: &ContainerSpec,
+        image: &'a mut Option<volumes::Image>,
+    ) -> Result<&'a volumes::Image> {
         if image.is_none() {
             let view = self.store.layers().view(&spec.image.layers);
             let view = view.map_err(|error| {
                 EngineError::failed(format!("read image {}", spec.image.name), error)
             })?;
-            return Ok(image.insert(Root::from_fd(view)));
+            return Ok(image.insert(volumes::Image {
+                view: Root::from_fd(view),
+                layers: self.layout.lower(&spec.image.layers),
+            }));
         }
         image
             .as_ref()

@@ -1,7 +1,7 @@
 //! What is mounted into a container: `/proc`, `/dev`, `/sys`, the cgroup, the user's own mounts, and the
 //! masks over what must not be seen.
 //!
-//! Imports: `engine`, `sys`. Lists as Docker: `daemon/pkg/oci/defaults.go`. Runs in the child.
+//! Imports: `engine`, `volumes`, `sys`. Lists as Docker: `daemon/pkg/oci/defaults.go`. Runs in the child.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use nix::sys::stat::{Mode, fstat};
 use super::message::step;
 use super::rootfs::{Kind, Stage, new_mount};
 use super::{Birth, BirthMount, BirthSource};
+use crate::engine::native::volumes;
 use crate::engine::spec::{Ipc, Propagation, Share};
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{self, Resolve, Root, is_kind, openat2};
@@ -96,6 +97,18 @@ fn clone_source(source: &BirthSource) -> Result<Option<OwnedFd>> {
             let open = Root::open(root).and_then(|root| root.open_at(path, OFlag::O_PATH, 0));
             let cloned = open.and_then(|found| mount::clone_tree(found, Path::new(""), true));
             cloned.map(Some).map_err(step(format!("bind {}", name())))
+        }
+        BirthSource::Volume {
+            name,
+            place,
+            subpath,
+            ..
+        } => {
+            let found = volumes::open(name, place, subpath.as_deref())?;
+            let cloned = mount::clone_tree(found, Path::new(""), true);
+            cloned
+                .map(Some)
+                .map_err(step(format!("mount volume {name}")))
         }
         _ => Ok(None),
     }
@@ -259,7 +272,7 @@ pub(super) fn mount_users(
         set_propagation(&source, propagation)
             .map_err(step(format!("set the propagation of {}", wanted.target)))?;
         let asked = match &wanted.source {
-            BirthSource::Described { attrs, .. } => *attrs,
+            BirthSource::Described { attrs, .. } | BirthSource::Volume { attrs, .. } => *attrs,
             _ => 0,
         };
         let set = asked | if wanted.read_only { attr::RDONLY } else { 0 };
@@ -364,6 +377,10 @@ fn make_source(stage: &Stage, wanted: &BirthMount) -> Result<OwnedFd> {
             format!("mount {}", path.display()),
             "not cloned",
         )),
+        BirthSource::Volume { name, .. } => {
+            let step = format!("mount volume {name}");
+            Err(EngineError::failed(step, "not cloned"))
+        }
     }
 }
 

@@ -339,6 +339,9 @@ pub(super) fn mounts(
         })
         .collect();
     for mount in &spec.mounts {
+        if let MountSource::Volume { name, .. } = &mount.source {
+            volumes::hold(layout, name, &spec.id)?;
+        }
         mounts.push(own_mount(layout, mount)?);
     }
     if let Ipc::Container(other) = &spec.namespaces.ipc {
@@ -382,7 +385,7 @@ pub(in crate::engine::native) fn own_mount(layout: &Layout, mount: &Mount) -> Re
             recursive: *recursive,
         },
         MountSource::Volume { name, subpath, .. } => {
-            bind(volumes::path(layout, name, subpath.as_deref())?)
+            volumes::source(layout, name, subpath.as_deref())?
         }
         MountSource::Tmpfs {
             size,
