@@ -16,7 +16,9 @@ use crate::base::device::DeviceName;
 use crate::base::line::LinePattern;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
-pub use crate::base::term::{OnUnhealthy, Propagation, Protocol, RestartPace, RestartPolicy};
+pub use crate::base::term::{
+    IdMap, OnUnhealthy, Propagation, Protocol, RestartPace, RestartPolicy,
+};
 use crate::image::digest::Digest;
 
 /// Labels, sorted by key.
@@ -169,6 +171,12 @@ pub enum MountSource {
         propagation: Option<Propagation>,
         /// Whether mounts below `path` come along.
         recursive: bool,
+        /// Whether they stay writable where the mount itself is not.
+        #[serde(default)]
+        writable_below: bool,
+        /// Whose files on the host those of the container's user are.
+        #[serde(default)]
+        idmap: Option<IdMap>,
     },
     /// A named or anonymous volume.
     Volume {
@@ -180,6 +188,9 @@ pub enum MountSource {
         nocopy: bool,
         /// Whether the volume has no name in the compose file and goes with its container.
         anonymous: bool,
+        /// Labels of the volume, if it is anonymous.
+        #[serde(default)]
+        labels: Labels,
     },
     /// Memory.
     Tmpfs {

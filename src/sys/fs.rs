@@ -312,6 +312,44 @@ pub fn make_dirs(path: &Path, mode: u32) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
+/// Makes a directory and its missing parents, each with `mode` and owner. What is there is left as it is; who may write
+/// above can't have the owner of anything else changed.
+///
+/// # Errors
+/// The system's, with the path in the text.
+pub fn make_owned_dirs(path: &Path, mode: u32, owner: (u32, u32)) -> io::Result<()> {
+    let make = || -> Result<(), Errno> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(mode);
+        let mut there = path;
+        while !there.exists() {
+            there = there.parent().ok_or(Errno::ENOENT)?;
+        }
+        let mut here = nix::fcntl::open(there, flags, Mode::empty())?;
+        let missing = path.strip_prefix(there).map_err(|_| Errno::EINVAL)?;
+        for name in missing.components() {
+            let name = Path::new(name.as_os_str());
+            let made = nix::sys::stat::mkdirat(&here, name, mode);
+            here = match made {
+                Ok(()) => {
+                    let made = openat2(&here, name, flags, 0, Resolve::NoLinks)?;
+                    nix::sys::stat::fchmod(&made, mode)?;
+                    nix::unistd::fchown(&made, Some(owner.0.into()), Some(owner.1.into()))?;
+                    made
+                }
+                // Another command was faster.
+                Err(Errno::EEXIST) => openat2(&here, name, flags, 0, Resolve::NoLinks)?,
+                Err(errno) => return Err(errno),
+            };
+        }
+        Ok(())
+    };
+    make().map_err(|errno| {
+        let error = io::Error::from(errno);
+        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    })
+}
+
 /// Removes a tree without following links; a missing one is fine.
 ///
 /// # Errors

@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "the mount API has no safe binding")]
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -235,25 +235,41 @@ pub struct Change {
 /// # Errors
 /// The kernel's; `ENOSYS` before Linux 5.12.
 pub fn set_attr(mount: impl AsFd, change: Change) -> Result<(), Errno> {
-    #[repr(C)]
-    struct MountAttr {
-        set: u64,
-        clear: u64,
-        propagation: u64,
-        userns_fd: u64,
-    }
     let value = MountAttr {
         set: change.set,
         clear: change.clear,
         propagation: change.propagation,
         userns_fd: 0,
     };
-    let flags = libc::AT_EMPTY_PATH
-        | if change.recursive {
-            libc::AT_RECURSIVE
-        } else {
-            0
-        };
+    change_attr(mount, &value, change.recursive)
+}
+
+/// Maps users and groups of a detached mount as a user namespace does, and of the mounts below if `recursive`.
+///
+/// # Errors
+/// The kernel's; `EINVAL` for a file system that can't, or a mount that is mapped already.
+pub fn map_users(mount: impl AsFd, users: BorrowedFd<'_>, recursive: bool) -> Result<(), Errno> {
+    const IDMAP: u64 = 0x10_0000;
+    let value = MountAttr {
+        set: IDMAP,
+        clear: 0,
+        propagation: 0,
+        userns_fd: u64::try_from(users.as_raw_fd()).map_err(|_| Errno::EBADF)?,
+    };
+    change_attr(mount, &value, recursive)
+}
+
+/// `struct mount_attr`
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+fn change_attr(mount: impl AsFd, value: &MountAttr, recursive: bool) -> Result<(), Errno> {
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: `value` has the layout of struct mount_attr and lives during the call, which only reads it.
     let done = unsafe {
         libc::syscall(
@@ -261,7 +277,7 @@ pub fn set_attr(mount: impl AsFd, change: Change) -> Result<(), Errno> {
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const value,
+            std::ptr::from_ref(value),
             size_of::<MountAttr>(),
         )
     };

@@ -10,6 +10,7 @@ pub mod copy;
 pub mod dns;
 mod dossier;
 pub mod host;
+mod idmap;
 mod layout;
 mod logs;
 mod moment;
@@ -34,7 +35,7 @@ use crate::base::scalar::Signal;
 use crate::engine::files::Files;
 use crate::engine::host::Offers;
 use crate::engine::spec::{
-    ContainerSpec, ExecSpec, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
+    ContainerSpec, ExecSpec, Labels, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
 };
 use crate::engine::state::{
     DeviceCatalog, Dossier, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
@@ -209,15 +210,31 @@ impl Native {
         let mut image = None;
         for mount in &spec.mounts {
             match &mount.source {
-                MountSource::Bind { path, create, .. } => prepare_bind(spec, path, *create)?,
+                MountSource::Bind {
+                    path,
+                    create,
+                    idmap,
+                    ..
+                } => {
+                    if *create && !path.exists() {
+                        let owner = match idmap {
+                            // It is the container user's by its map.
+                            Some(map) => Some(idmap::owner_of_new(path, *map)?),
+                            None => idmap::service_user(&self.layout, spec)?,
+                        };
+                        make_source(path, owner)?;
+                    }
+                    bind_source(spec, path)?;
+                }
                 MountSource::Volume {
                     name,
                     anonymous,
                     nocopy,
+                    labels,
                     ..
                 } => {
                     if *anonymous {
-                        volumes::create(&self.layout, &anonymous_volume(spec, name))?;
+                        volumes::create(&self.layout, &anonymous_volume(spec, name, labels))?;
                     }
                     if !nocopy {
                         self.fill(spec, name, &mount.target, &mut image)?;
@@ -280,31 +297,39 @@ impl Native {
     }
 }
 
-fn anonymous_volume(spec: &ContainerSpec, name: &str) -> VolumeSpec {
+fn anonymous_volume(spec: &ContainerSpec, name: &str, labels: &Labels) -> VolumeSpec {
+    let mut labels = labels.clone();
+    labels.insert("com.docker.volume.anonymous".to_owned(), String::new());
     VolumeSpec {
         name: name.to_owned(),
         project: Some(spec.project.clone()),
         driver: "local".to_owned(),
         options: BTreeMap::new(),
-        labels: BTreeMap::from([("com.docker.volume.anonymous".to_owned(), String::new())]),
+        labels,
     }
 }
 
-fn prepare_bind(spec: &ContainerSpec, path: &Path, create: bool) -> Result<()> {
+/// Looks whether the source of a bind mount is there.
+fn bind_source(spec: &ContainerSpec, path: &Path) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
-    if !create {
-        let what = format!(
-            "container {}: bind source path does not exist: {}; make it, or set \
-             `bind: {{create_host_path: true}}`",
-            spec.name,
-            path.display()
-        );
-        return Err(EngineError::Unsupported { what });
-    }
-    fs::make_dirs(path, 0o755)
-        .map_err(|error| EngineError::failed(format!("make {}", path.display()), error))
+    let what = format!(
+        "container {}: bind source path does not exist: {}; make it, or set \
+         `bind: {{create_host_path: true}}`",
+        spec.name,
+        path.display()
+    );
+    Err(EngineError::Unsupported { what })
+}
+
+/// Makes the missing source of a bind mount, for the user who is to write there.
+fn make_source(path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+    let made = match owner.filter(|owner| *owner != (0, 0)) {
+        None => fs::make_dirs(path, 0o755),
+        Some(owner) => fs::make_owned_dirs(path, 0o755, owner),
+    };
+    made.map_err(|error| EngineError::failed(format!("make {}", path.display()), error))
 }
 
 fn names(found: Vec<Found>) -> Vec<String> {
@@ -366,6 +391,18 @@ impl Engine for Native {
 
     fn offers(&self, devices: &BTreeSet<PathBuf>) -> Result<Offers> {
         cgroup::offers(devices)
+    }
+
+    fn mounts(&self, id: &ContainerId) -> Result<Vec<Mount>> {
+        let mut mounts = self.find(id)?.record.spec.mounts;
+        mounts.retain(|mount| {
+            let source = &mount.source;
+            matches!(
+                source,
+                MountSource::Bind { .. } | MountSource::Volume { .. }
+            )
+        });
+        Ok(mounts)
     }
 
     fn volume(&self, name: &str) -> Result<Option<ObservedVolume>> {

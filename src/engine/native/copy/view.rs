@@ -67,7 +67,7 @@ fn assemble(layout: &Layout, spec: &ContainerSpec, found: &Found) -> Result<()> 
     let mut mounts = Vec::new();
     for mount in &spec.mounts {
         if is_lasting(layout, mount)? {
-            mounts.push(supervisor::own_mount(layout, mount)?);
+            mounts.push(supervisor::own_mount(layout, spec, mount)?);
         }
     }
     mounts.extend(supervisor::injected(layout, spec)?);

@@ -124,8 +124,19 @@ pub struct BirthMount {
     pub target: String,
     /// What is mounted.
     pub source: BirthSource,
-    /// Whether writes are refused, in mounts below too.
-    pub read_only: bool,
+    /// Whether writes are refused.
+    pub read_only: ReadOnly,
+}
+
+/// How much of a mount refuses writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOnly {
+    /// Nothing.
+    No,
+    /// The mount itself, but not those below.
+    Top,
+    /// All of it.
+    Whole,
 }
 
 /// What a [`BirthMount`] shows.
