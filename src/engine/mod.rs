@@ -27,7 +27,7 @@ use crate::image::store::Store;
 use files::Files;
 use host::Offers;
 use sandbox::Sandbox;
-use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
+use spec::{ContainerSpec, ExecSpec, Mount, NetworkSpec, VolumeSpec};
 use state::{
     DeviceCatalog, Dossier, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume,
 };
@@ -263,6 +263,11 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::Unsupported`] without cgroups, [`EngineError::Failed`].
     fn offers(&self, devices: &BTreeSet<PathBuf>) -> Result<Offers>;
+    /// What a container mounts of the host and of volumes, as it was decided when it was made.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Failed`].
+    fn mounts(&self, id: &ContainerId) -> Result<Vec<Mount>>;
     /// A volume of any project, by full name.
     ///
     /// # Errors

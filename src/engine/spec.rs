@@ -3,6 +3,8 @@
 //! In: nothing. Out: values that serialise, so that a backend can keep them as records.
 //! Nothing here knows a backend, a compose file or a clock. Imports: `base`, `image`.
 
+pub mod volume;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -14,7 +16,9 @@ use crate::base::device::DeviceName;
 use crate::base::line::LinePattern;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
-pub use crate::base::term::{OnUnhealthy, Propagation, Protocol, RestartPace, RestartPolicy};
+pub use crate::base::term::{
+    IdMap, OnUnhealthy, Propagation, Protocol, RestartPace, RestartPolicy,
+};
 use crate::image::digest::Digest;
 
 pub use super::subnet::{Subnet, SubnetPart};
@@ -172,6 +176,12 @@ pub enum MountSource {
         propagation: Option<Propagation>,
         /// Whether mounts below `path` come along.
         recursive: bool,
+        /// Whether they stay writable where the mount itself is not.
+        #[serde(default)]
+        writable_below: bool,
+        /// Whose files on the host those of the container's user are.
+        #[serde(default)]
+        idmap: Option<IdMap>,
     },
     /// A named or anonymous volume.
     Volume {
@@ -183,6 +193,9 @@ pub enum MountSource {
         nocopy: bool,
         /// Whether the volume has no name in the compose file and goes with its container.
         anonymous: bool,
+        /// Labels of the volume, if it is anonymous.
+        #[serde(default)]
+        labels: Labels,
     },
     /// Memory.
     Tmpfs {

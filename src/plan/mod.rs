@@ -28,6 +28,8 @@ pub mod settle;
 pub(crate) mod tests;
 pub mod views;
 
+pub(crate) use resources::volume_spec;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;

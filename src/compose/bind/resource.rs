@@ -86,6 +86,13 @@ impl Binder<'_, '_> {
     }
 
     pub(super) fn volume(&mut self, key: &str, node: &Node) -> Volume {
+        let options = node.get("driver_opts").and_then(Node::entries);
+        let options = options.into_iter().flatten();
+        let driver = node.get("driver").map(|entry| ("driver", entry));
+        let all = options
+            .map(|(key, entry)| (key.as_str(), entry))
+            .chain(driver);
+        let place = |(key, entry): (&str, &Node)| (key.to_owned(), entry.span);
         Volume {
             key: key.to_owned(),
             span: node.key,
@@ -93,6 +100,7 @@ impl Binder<'_, '_> {
             external: flag(node, "external"),
             driver: text(node, "driver"),
             driver_opts: labels(node, "driver_opts"),
+            places: all.map(place).collect(),
             labels: labels(node, "labels"),
         }
     }

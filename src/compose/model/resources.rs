@@ -72,6 +72,8 @@ pub struct Volume {
     pub driver: Option<String>,
     /// `driver_opts`.
     pub driver_opts: BTreeMap<String, String>,
+    /// Where `driver` and each of its options stand.
+    pub places: BTreeMap<String, Span>,
     /// `labels`.
     pub labels: Labels,
 }

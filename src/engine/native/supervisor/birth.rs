@@ -10,21 +10,20 @@ use std::sync::Arc;
 use crate::base::name::ContainerId;
 use crate::engine::native::cdi::{self, Edits, MountEdit};
 use crate::engine::native::dns::{Answerer, Upstream, Zone};
+use crate::engine::native::idmap;
 use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::net::{
     self, Lease, LeaseRequest, Link, NetworkRecord, Networks, PublishRequest,
     files::{self, Hosts, Resolver},
 };
 use crate::engine::native::records::{self, InitProcess, Live, Record, Standing};
-use crate::engine::native::runtime::{self, BirthMount, BirthSource};
+use crate::engine::native::runtime::{self, BirthMount, BirthSource, ReadOnly};
 use crate::engine::native::volumes;
 use crate::engine::spec::{
     ContainerSpec, Endpoint, FileContent, Ipc, Mount, MountSource, NetworkMode, Share,
 };
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
-use crate::sys::fs::Root;
-use crate::sys::mount::Overlay;
 
 /// What of the network lives in the supervisor while the container is up.
 #[derive(Debug, Default)]
@@ -345,11 +344,14 @@ pub(super) fn mounts(
         .map(|(target, path)| BirthMount {
             target,
             source: bind(path),
-            read_only: false,
+            read_only: ReadOnly::No,
         })
         .collect();
     for mount in &spec.mounts {
-        mounts.push(own_mount(layout, mount)?);
+        if let MountSource::Volume { name, .. } = &mount.source {
+            volumes::hold(layout, name, &spec.id)?;
+        }
+        mounts.push(own_mount(layout, spec, mount)?);
     }
     if let Ipc::Container(other) = &spec.namespaces.ipc {
         let process = init_of(layout, other)?;
@@ -363,7 +365,7 @@ pub(super) fn mounts(
         mounts.push(BirthMount {
             target: "/dev/shm".to_owned(),
             source,
-            read_only: false,
+            read_only: ReadOnly::No,
         });
     }
     mounts.extend(injected(layout, spec)?);
@@ -375,24 +377,40 @@ pub(super) fn mounts(
     Ok(mounts)
 }
 
-/// A mount that the user has asked for.
+/// A mount that the user has asked for. The caller is single-threaded.
 ///
 /// # Errors
 /// [`EngineError`] when its volume is missing.
-pub(in crate::engine::native) fn own_mount(layout: &Layout, mount: &Mount) -> Result<BirthMount> {
+pub(in crate::engine::native) fn own_mount(
+    layout: &Layout,
+    spec: &ContainerSpec,
+    mount: &Mount,
+) -> Result<BirthMount> {
+    let mut below = mount.read_only;
     let source = match &mount.source {
         MountSource::Bind {
             path,
             propagation,
             recursive,
+            writable_below,
+            idmap,
             ..
-        } => BirthSource::Path {
-            path: path.clone(),
-            propagation: *propagation,
-            recursive: *recursive,
-        },
+        } => {
+            below &= !writable_below;
+            match idmap {
+                Some(map) => {
+                    let tree = idmap::mapped(layout, spec, path, *recursive, *map)?;
+                    BirthSource::Tree(Arc::new(tree))
+                }
+                None => BirthSource::Path {
+                    path: path.clone(),
+                    propagation: *propagation,
+                    recursive: *recursive,
+                },
+            }
+        }
         MountSource::Volume { name, subpath, .. } => {
-            bind(volumes::path(layout, name, subpath.as_deref())?)
+            volumes::source(layout, name, subpath.as_deref())?
         }
         MountSource::Tmpfs {
             size,
@@ -411,7 +429,11 @@ pub(in crate::engine::native) fn own_mount(layout: &Layout, mount: &Mount) -> Re
     Ok(BirthMount {
         target: mount.target.clone(),
         source,
-        read_only: mount.read_only,
+        read_only: match (mount.read_only, below) {
+            (false, _) => ReadOnly::No,
+            (true, false) => ReadOnly::Top,
+            (true, true) => ReadOnly::Whole,
+        },
     })
 }
 
@@ -441,7 +463,7 @@ pub(in crate::engine::native) fn injected(
         mounts.push(BirthMount {
             target: file.target.clone(),
             source,
-            read_only: true,
+            read_only: ReadOnly::Whole,
         });
     }
     Ok(mounts)
@@ -468,7 +490,7 @@ fn described(edit: &MountEdit) -> Result<BirthMount> {
     let refused = |what: String| EngineError::Unsupported {
         what: format!("mount of {} for a device: {what}", edit.host_path.display()),
     };
-    let (target, read_only) = (edit.container_path.clone(), false);
+    let (target, read_only) = (edit.container_path.clone(), ReadOnly::No);
     if edit.kind == "tmpfs" {
         let source = BirthSource::Tmpfs {
             size: None,
@@ -525,17 +547,10 @@ fn file_owner(layout: &Layout, spec: &ContainerSpec) -> Result<(u32, u32)> {
         .files
         .iter()
         .any(|file| file.uid.is_none() || file.gid.is_none());
-    if !unsaid || matches!(spec.process.user.as_str(), "" | "root" | "0" | "0:0") {
-        return Ok((0, 0));
+    match unsaid {
+        true => idmap::container_user(layout, spec),
+        false => Ok((0, 0)),
     }
-    let layers = layout.lower(&spec.image.layers);
-    let view = crate::sys::mount::overlay(&Overlay {
-        lower: &layers,
-        upper: None,
-    })
-    .map_err(|error| EngineError::failed("read the image's users", error))?;
-    let user = runtime::user::lookup(&Root::from_fd(view), &spec.process.user, &[])?;
-    Ok((user.uid, user.gid))
 }
 
 fn bind(path: PathBuf) -> BirthSource {
