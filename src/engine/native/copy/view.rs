@@ -74,7 +74,11 @@ fn assemble(layout: &Layout, spec: &ContainerSpec, found: &Found) -> Result<()> 
     let mut mounts = mounts
         .map(|mount| supervisor::own_mount(layout, mount))
         .collect::<Result<Vec<_>>>()?;
-    mounts.extend(supervisor::injected(layout, spec)?);
+    mounts.extend(supervisor::injected(
+        layout,
+        spec,
+        supervisor::Missing::LeftOut,
+    )?);
     runtime::visit(&rootfs, &mounts, spec.read_only)
 }
 
