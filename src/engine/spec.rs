@@ -648,13 +648,19 @@ impl std::fmt::Debug for InjectedFile {
     }
 }
 
+/// Longest content of an [`InjectedFile`] that is copied into memory, in bytes; a longer file of the host is shown as it
+/// is. Memory is charged to the host.
+pub const LARGEST_FILE: u64 = 8 << 20;
+
 /// Where the content of an [`InjectedFile`] is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileContent {
-    /// A file of the host, read at each start.
+    /// A file of the host, read at each start, or a directory of it, shown as it is.
     Host(PathBuf),
-    /// The text itself.
+    /// What [`crate::engine::Engine::hold`] was given under this name: `secrets.db`. It is in no record.
+    Given(String),
+    /// The text itself: what records of before have.
     Inline(String),
 }
 

@@ -105,8 +105,10 @@ impl Binder<'_, '_> {
         }
     }
 
-    pub(super) fn file_object(&mut self, key: &str, node: &Node) -> FileObject {
-        self.path = KeyPath::root();
+    /// A config or secret of a section.
+    pub(super) fn file_object(&mut self, section: &str, key: &str, node: &Node) -> FileObject {
+        self.path = KeyPath::root().key(section).key(key);
+        let command = self.command_of(node);
         let source = if flag(node, "external") {
             FileSource::External
         } else if let Some(file) = text(node, "file") {
@@ -119,6 +121,8 @@ impl Binder<'_, '_> {
                 .map(|origin| origin.vars.clone());
             let value = vars.and_then(|vars| vars.get(&name).cloned());
             FileSource::Environment(name, value)
+        } else if let Some(command) = command {
+            FileSource::Command(command)
         } else {
             FileSource::Content(text(node, "content").unwrap_or_default())
         };

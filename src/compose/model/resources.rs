@@ -108,6 +108,8 @@ pub enum FileSource {
     Environment(String, Option<String>),
     /// `content`.
     Content(String),
+    /// `x-hoist.command`: a program of the host that prints it, with its arguments.
+    Command(Spanned<Vec<String>>),
     /// `external: true`.
     External,
 }
@@ -119,6 +121,7 @@ impl std::fmt::Debug for FileSource {
             Self::File(path) => write!(f, "File({})", path.display()),
             Self::Environment(name, _) => write!(f, "Environment({name})"),
             Self::Content(_) => f.write_str("Content"),
+            Self::Command(words) => write!(f, "Command({:?})", words.value),
             Self::External => f.write_str("External"),
         }
     }

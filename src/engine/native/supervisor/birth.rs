@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::files::{self, Missing};
 use crate::base::name::ContainerId;
 use crate::engine::native::cdi::{self, Edits, MountEdit};
 use crate::engine::native::dns::{Answerer, Upstream, Zone};
@@ -14,14 +15,12 @@ use crate::engine::native::idmap;
 use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::net::{
     self, Lease, LeaseRequest, Link, NetworkRecord, Networks, PublishRequest,
-    files::{self, Hosts, Resolver},
+    files::{Hosts, Resolver, hosts, resolv_conf},
 };
 use crate::engine::native::records::{self, InitProcess, Live, Record, Standing};
 use crate::engine::native::runtime::{self, BirthMount, BirthSource, ReadOnly};
 use crate::engine::native::volumes;
-use crate::engine::spec::{
-    ContainerSpec, Endpoint, FileContent, Ipc, Mount, MountSource, NetworkMode, Share,
-};
+use crate::engine::spec::{ContainerSpec, Endpoint, Ipc, Mount, MountSource, NetworkMode, Share};
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
 
@@ -292,7 +291,7 @@ fn write_etc(
         .iter()
         .flat_map(|place| place.lease.hosts())
         .collect();
-    let hosts = files::hosts(&Hosts {
+    let hosts_text = hosts(&Hosts {
         host: host_file.as_deref(),
         hostname: &spec.hostname,
         domainname: spec.domainname.as_deref(),
@@ -309,11 +308,11 @@ fn write_etc(
     } else {
         Resolver::Answerer
     };
-    let resolv_conf = files::resolv_conf(&text("/etc/resolv.conf"), &spec.dns, resolver);
+    let resolver_text = resolv_conf(&text("/etc/resolv.conf"), &spec.dns, resolver);
     let hostname = format!("{}\n", spec.hostname);
     for (name, text) in [
-        ("hosts", hosts),
-        ("resolv.conf", resolv_conf),
+        ("hosts", hosts_text),
+        ("resolv.conf", resolver_text),
         ("hostname", hostname),
     ] {
         write_atomic(&dir.join(name), text.as_bytes(), 0o644, Durability::Renamed)
@@ -368,7 +367,7 @@ pub(super) fn mounts(
             read_only: ReadOnly::No,
         });
     }
-    mounts.extend(injected(layout, spec)?);
+    mounts.extend(files::injected(layout, spec, Missing::Refused)?);
     for edit in edits.into_iter().flat_map(|edits| &edits.mounts) {
         let mount = described(edit)?;
         mounts.retain(|have| have.target != mount.target);
@@ -435,38 +434,6 @@ pub(in crate::engine::native) fn own_mount(
             (true, true) => ReadOnly::Whole,
         },
     })
-}
-
-/// Configs and secrets.
-///
-/// # Errors
-/// [`EngineError`] when one can't be read.
-pub(in crate::engine::native) fn injected(
-    layout: &Layout,
-    spec: &ContainerSpec,
-) -> Result<Vec<BirthMount>> {
-    let mut mounts = Vec::new();
-    let owner = file_owner(layout, spec)?;
-    for file in &spec.files {
-        let (content, source_mode) = match &file.content {
-            FileContent::Inline(text) => (text.clone().into_bytes(), 0o444),
-            FileContent::Host(path) => read_source(path)?,
-        };
-        let mode = file.mode.unwrap_or(source_mode);
-        let (uid, gid) = (file.uid.unwrap_or(owner.0), file.gid.unwrap_or(owner.1));
-        let source = BirthSource::Bytes {
-            content,
-            uid,
-            gid,
-            mode,
-        };
-        mounts.push(BirthMount {
-            target: file.target.clone(),
-            source,
-            read_only: ReadOnly::Whole,
-        });
-    }
-    Ok(mounts)
 }
 
 /// What devices of a container bring along that it names by their full names; `None` without any. Where hooks are
@@ -541,44 +508,12 @@ fn described(edit: &MountEdit) -> Result<BirthMount> {
     })
 }
 
-/// The container's own user, who owns injected files that name no owner.
-fn file_owner(layout: &Layout, spec: &ContainerSpec) -> Result<(u32, u32)> {
-    let unsaid = spec
-        .files
-        .iter()
-        .any(|file| file.uid.is_none() || file.gid.is_none());
-    match unsaid {
-        true => idmap::container_user(layout, spec),
-        false => Ok((0, 0)),
-    }
-}
-
-fn bind(path: PathBuf) -> BirthSource {
+pub(super) fn bind(path: PathBuf) -> BirthSource {
     BirthSource::Path {
         path,
         propagation: None,
         recursive: true,
     }
-}
-
-/// Longest config or secret, in bytes. As Swarm limits them; memory is charged to the host.
-const FILE_LIMIT: u64 = 8 << 20;
-
-fn read_source(path: &Path) -> Result<(Vec<u8>, u32)> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let step = format!("read {} for the container", path.display());
-    let failed = |error: std::io::Error| EngineError::failed(&step, error);
-    let meta = std::fs::metadata(path).map_err(failed)?;
-    if !meta.is_file() || meta.len() > FILE_LIMIT {
-        return Err(EngineError::failed(
-            &step,
-            "it must be a file of at most 8 MiB",
-        ));
-    }
-    Ok((
-        std::fs::read(path).map_err(failed)?,
-        meta.permissions().mode() & 0o7777,
-    ))
 }
 
 /// A running container's init, for sharing its namespaces.
