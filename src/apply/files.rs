@@ -14,7 +14,6 @@ use crate::base::span::Span;
 use crate::compose::model::{
     FileObject, FileSource, NetworkModeSpec, Project, Service, VolumeSource,
 };
-use crate::engine::Engine;
 use crate::engine::spec::volume::Backing;
 use crate::image::digest::{Digest, Hasher};
 use crate::plan::desired::files::{content_name, given};
