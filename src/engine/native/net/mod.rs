@@ -19,6 +19,7 @@
 //! must answer, or be translated.
 
 mod bridge;
+mod direct;
 pub mod files;
 mod forwarding;
 mod guard;

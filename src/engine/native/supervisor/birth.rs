@@ -70,11 +70,12 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
     let best6 = way_out(&places, endpoints, |lease| lease.gateway6().is_some());
     let links: Vec<Link<'_>> = places
         .iter()
+        .zip(endpoints)
         .enumerate()
-        .map(|(at, place)| Link {
+        .map(|(at, (place, endpoint))| Link {
             record: &place.record,
             lease: &place.lease,
-            interface: place.interface.as_deref(),
+            endpoint,
             default4: best4 == Some(at),
             default6: best6 == Some(at),
         })
@@ -89,7 +90,9 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
         ports: Vec::new(),
     };
     let mut held = Vec::new();
-    if let (Some(best), false) = (best, spec.ports.is_empty()) {
+    // Only a bridge publishes ports; the plan has warned.
+    let publishing = best.filter(|place| place.record.has_host());
+    if let (Some(best), false) = (publishing, spec.ports.is_empty()) {
         let published = publish(spec, best)?;
         held = published.held;
         live.ports = published.ports;
@@ -111,7 +114,7 @@ fn way_out(
     has_gateway: impl Fn(&Lease) -> bool,
 ) -> Option<usize> {
     let each = places.iter().zip(endpoints).enumerate();
-    each.filter(|(_, (place, _))| !place.record.spec.internal && has_gateway(&place.lease))
+    each.filter(|(_, (place, _))| place.record.leads_outside() && has_gateway(&place.lease))
         .max_by_key(|(at, (_, endpoint))| (endpoint.gw_priority, std::cmp::Reverse(*at)))
         .map(|(at, _)| at)
 }
@@ -180,7 +183,6 @@ fn open_file(path: &Path) -> nix::Result<OwnedFd> {
 struct Place {
     record: NetworkRecord,
     lease: Lease,
-    interface: Option<String>,
 }
 
 fn places(layout: &Layout, spec: &ContainerSpec, endpoints: &[Endpoint]) -> Result<Vec<Place>> {
@@ -198,12 +200,7 @@ fn places(layout: &Layout, spec: &ContainerSpec, endpoints: &[Endpoint]) -> Resu
             endpoint,
         };
         let lease = networks.lease(name, &request)?;
-        let interface = endpoint.interface.clone();
-        Ok(Place {
-            record,
-            lease,
-            interface,
-        })
+        Ok(Place { record, lease })
     };
     endpoints.iter().map(place).collect()
 }
@@ -247,6 +244,9 @@ fn answerer(
         return Ok(None);
     }
     let outside = places.iter().find(|place| !place.record.spec.internal);
+    let host = places
+        .iter()
+        .find(|place| !place.record.spec.internal && place.record.has_host());
     let zone = Zone {
         dir: layout.roots().data.join("networks"),
         networks: endpoints
@@ -257,7 +257,7 @@ fn answerer(
             .first()
             .map(|endpoint| endpoint.links.clone())
             .unwrap_or_default(),
-        gateways: outside
+        gateways: host
             .map(|place| place.lease.gateways.clone())
             .unwrap_or_default(),
         upstream: match (outside, spec.dns.servers.as_slice()) {
@@ -298,6 +298,7 @@ fn write_etc(
         addresses: &addresses,
         extra: &spec.extra_hosts,
         gateways: &match best {
+            Some(best) if !best.record.has_host() => Vec::new(),
             Some(best) => best.lease.gateways.clone(),
             None if host => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             None => Vec::new(),
