@@ -18,6 +18,7 @@ use super::wire::{self, Failure, Reply};
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::logs::Stream;
+use crate::engine::native::net;
 use crate::engine::{EngineError, Result, Roots};
 use crate::sys::lock::{Hold, Lock};
 use crate::sys::stream;
@@ -214,8 +215,11 @@ impl Supervisor {
             self.holding &= !self.life.is_live();
             self.life.streams().pump();
             self.life.read_probe();
-            if let Some(answerer) = self.life.network().and_then(|n| n.answerer.as_mut()) {
-                answerer.turn();
+            if let Some(network) = self.life.network() {
+                network.doors.turn();
+                if let Some(answerer) = &mut network.answerer {
+                    answerer.turn();
+                }
             }
             // Order matters: the end is seen first, then the last output is read, then the end is told.
             let reaped = self.life.reap().unwrap_or(Turn::Changed);
@@ -259,11 +263,14 @@ impl Supervisor {
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
         ];
-        let answerer = self.life.network_ref().and_then(|n| n.answerer.as_ref());
+        let network = self.life.network_ref();
+        let answerer = network.and_then(|network| network.answerer.as_ref());
+        let doors = network.map(|network| &network.doors);
         let mut readable: Vec<BorrowedFd<'_>> = Vec::new();
         readable.extend(self.life.pidfd());
         readable.extend(self.life.probe_output());
         readable.extend(answerer.map(|a| a.as_fd()));
+        readable.extend(doors.and_then(net::Doors::descriptor));
         if !self.clients.is_congested() && !self.life.is_held() {
             readable.extend(
                 self.life
@@ -296,7 +303,8 @@ impl Supervisor {
             .life
             .deadline()
             .map(|at| at.saturating_duration_since(Instant::now()));
-        let wait = [due, answerer.and_then(|a| a.deadline())]
+        let doors = doors.and_then(net::Doors::deadline);
+        let wait = [due, doors, answerer.and_then(|a| a.deadline())]
             .into_iter()
             .flatten()
             .min();
