@@ -105,6 +105,9 @@ impl Engine for FakeEngine {
             name: id.to_string(),
         })
     }
+    fn mounts(&self, _: &ContainerId) -> Result<Vec<crate::engine::spec::Mount>> {
+        unable()
+    }
     fn dossier(&self, _: &ContainerId, _: &str) -> Result<Dossier> {
         unable()
     }

@@ -22,7 +22,7 @@ use super::images::ImageFacts;
 use super::order::Needs;
 use super::policy::UpPolicy;
 use super::resources::{self, Resources};
-use super::{Plan, PlanError, World, labels};
+use super::{Plan, PlanError, World, labels, networks};
 use crate::base::diag::Diagnostics;
 use crate::base::name::{ContainerId, ServiceName};
 use crate::compose::model::Service;
@@ -123,7 +123,8 @@ pub fn reconcile(desired: Desired, world: &World, policy: &UpPolicy) -> Result<P
     draft.plan.wait_timeout = policy.wait_timeout;
     draft.fetch_all();
     let project = &desired.project;
-    draft.resources = resources::plan(&mut draft.plan, project, world, &mut draft.found);
+    draft.resources = resources::plan(&mut draft.plan, &desired, world, &mut draft.found);
+    networks::check(project, world, &mut draft.found);
     let order = draft.needs.order(project.services.keys().cloned());
     draft.models();
     for name in &order {

@@ -374,7 +374,12 @@ impl Draft<'_> {
         {
             let before = old.labels.get(labels::SPEC).map_or("", String::as_str);
             let changes = hash::changes(before, &wanted.document);
-            return Some((Renewed::Yes, Cause::SpecChanged(changes)));
+            let untold = &self.desired.facts.untold;
+            let told = hash::without_contents(&changes, untold);
+            // What nobody has asked for is no reason.
+            if told.len() == changes.len() || !told.is_empty() {
+                return Some((Renewed::Yes, Cause::SpecChanged(told)));
+            }
         }
         if recreate == Recreate::Force {
             return Some((Renewed::Yes, Cause::Forced));

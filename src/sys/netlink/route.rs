@@ -31,8 +31,8 @@ use super::Socket;
 /// One change to links, addresses or routes.
 #[derive(Debug, Clone)]
 pub struct Request {
-    message: RouteNetlinkMessage,
-    flags: u16,
+    pub(super) message: RouteNetlinkMessage,
+    pub(super) flags: u16,
 }
 
 /// The two ends of a [`veth`].

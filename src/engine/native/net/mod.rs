@@ -22,6 +22,7 @@ mod beside;
 mod bridge;
 pub mod files;
 mod forwarding;
+mod guard;
 mod holder;
 mod ipam;
 mod networks;

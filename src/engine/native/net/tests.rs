@@ -126,12 +126,7 @@ pub(in crate::engine::native) mod lab {
         Endpoint {
             network: network.to_owned(),
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
-            ipv4: None,
-            ipv6: None,
-            mac: None,
-            interface: None,
-            gw_priority: 0,
-            links: Vec::new(),
+            ..Endpoint::default()
         }
     }
 
