@@ -24,4 +24,5 @@ pub mod provided;
 pub mod replace;
 pub mod resources;
 pub mod restart;
+pub mod secrets;
 pub mod supervisor;

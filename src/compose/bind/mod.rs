@@ -72,12 +72,12 @@ pub(super) fn bind(canonical: &Canonical, frame: &Frame<'_>, session: &mut Sessi
     for (key, node) in sorted(&canonical.configs) {
         bound
             .configs
-            .insert(key.clone(), binder.file_object(key, node));
+            .insert(key.clone(), binder.file_object("configs", key, node));
     }
     for (key, node) in sorted(&canonical.secrets) {
         bound
             .secrets
-            .insert(key.clone(), binder.file_object(key, node));
+            .insert(key.clone(), binder.file_object("secrets", key, node));
     }
     for (key, node) in sorted(&canonical.models) {
         bound.models.insert(key.clone(), resource::model(key, node));

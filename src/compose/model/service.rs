@@ -264,9 +264,9 @@ pub struct ServiceNetwork {
     /// `aliases`.
     pub aliases: Vec<String>,
     /// `ipv4_address`.
-    pub ipv4_address: Option<Ipv4Addr>,
+    pub ipv4_address: Option<Spanned<Ipv4Addr>>,
     /// `ipv6_address`.
-    pub ipv6_address: Option<Ipv6Addr>,
+    pub ipv6_address: Option<Spanned<Ipv6Addr>>,
     /// `link_local_ips`.
     pub link_local_ips: Vec<IpAddr>,
     /// `driver_opts`.

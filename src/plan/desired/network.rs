@@ -1,4 +1,4 @@
-//! Where a container is reached: networks, names, ports, shared namespaces.
+//! Where a container is reached: networks, names, shared namespaces.
 //!
 //! Imports: `base`, `compose::model`, `engine::spec`. Source: compose-spec, `networks`, `network_mode`.
 
@@ -8,9 +8,7 @@ use crate::base::name::ContainerId;
 use crate::base::span::Span;
 use crate::compose::model::{CgroupSpec, NetworkModeSpec, Project, Service, ShareSpec};
 use crate::engine::driver;
-use crate::engine::spec::{
-    DnsConfig, Endpoint, HostAddr, Ipc, Namespaces, NetworkMode, PortMapping, Share,
-};
+use crate::engine::spec::{DnsConfig, Endpoint, HostAddr, Ipc, Namespaces, NetworkMode, Share};
 use crate::plan::networks::{bare, by_priority};
 
 /// The network of `network_mode: bridge`: one for the whole machine, without names.
@@ -96,8 +94,8 @@ fn endpoints(project: &Project, service: &Service, replica: &Replica<'_>) -> Vec
         endpoints.push(Endpoint {
             network: network.name.clone(),
             aliases,
-            ipv4: place.ipv4_address,
-            ipv6: place.ipv6_address,
+            ipv4: place.ipv4_address.as_ref().map(|address| address.value),
+            ipv6: place.ipv6_address.as_ref().map(|address| address.value),
             mac: mac.map(|mac| mac.value.clone()),
             interface: interface.or(options.interface),
             gw_priority: place.gw_priority,
@@ -229,14 +227,4 @@ pub(super) fn extra_hosts(service: &Service, found: &mut Diagnostics) -> Vec<(St
         }
     }
     hosts
-}
-
-pub(super) fn ports(service: &Service) -> Vec<PortMapping> {
-    let one = |port: &crate::compose::model::Port| PortMapping {
-        host_ip: port.host_ip,
-        host: port.published.unwrap_or((0, 0)),
-        container: port.target,
-        protocol: port.protocol,
-    };
-    service.ports.iter().map(|port| one(&port.value)).collect()
 }

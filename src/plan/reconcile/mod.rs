@@ -6,6 +6,7 @@
 //! Source: Docker Compose, `pkg/compose/{convergence,reconcile,start}.go`.
 
 mod fetch;
+mod ports;
 pub(crate) mod provided;
 mod replicas;
 mod starts;
@@ -122,7 +123,7 @@ pub fn reconcile(desired: Desired, world: &World, policy: &UpPolicy) -> Result<P
     draft.plan.wait_timeout = policy.wait_timeout;
     draft.fetch_all();
     let project = &desired.project;
-    draft.resources = resources::plan(&mut draft.plan, project, world, &mut draft.found);
+    draft.resources = resources::plan(&mut draft.plan, &desired, world, &mut draft.found);
     networks::check(project, world, &mut draft.found);
     let order = draft.needs.order(project.services.keys().cloned());
     draft.models();

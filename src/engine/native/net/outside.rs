@@ -84,9 +84,8 @@ impl Networks {
             let zone = Zone {
                 dir: self.dir().to_owned(),
                 networks: Vec::new(),
-                container: container.clone(),
                 links: Vec::new(),
-                gateway: lease.gateway4(),
+                gateways: lease.gateways.clone(),
                 upstream: Upstream::File(PathBuf::from(RESOLVERS)),
             };
             let host = std::fs::read_to_string(RESOLVERS).unwrap_or_default();
