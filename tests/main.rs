@@ -94,6 +94,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         attacks::copy::CASES,
         attacks::descriptors::CASES,
         attacks::logs::CASES,
+        attacks::networks::CASES,
+        attacks::networks::OUTSIDE,
         attacks::paths::CASES,
         attacks::rights::CASES,
         attacks::signals::CASES,
