@@ -45,7 +45,7 @@
 //! engine         base image
 //! engine::native base sys graph image engine
 //! build          base sys graph image engine::spec engine::sandbox engine::EngineError engine::Result
-//! plan           base graph compose::model engine::spec engine::state engine::host image::reference image::digest image::config
+//! plan           base graph compose::model engine::spec engine::state engine::host engine::driver image::reference image::digest image::config
 //! apply          base graph compose::model image build plan engine sys::process
 //! cli            *
 //! ```
@@ -79,6 +79,7 @@
 //! | `__supervise` | as long as its container should run | init as its child, streams, log, exit status, restarts, probes, name answers |
 //! | `__sandbox` | one build step | the step's process |
 //! | `__copy` | one `cp` | a way to one container's files, from which there is no way back |
+//! | `__mount` | one mount of a volume | a wait for a server or a disk, which can be ended |
 //! | `__pack` | one log file | the compressed form of a log file that is full |
 //!
 //! What becomes a container is made by such a fresh, single-threaded process, never by the many-threaded command.

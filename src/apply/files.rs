@@ -1,20 +1,24 @@
-//! Reads what decisions need of the host's files: contents of configs and secrets, seccomp profiles.
+//! Reads what decisions need of the host's files: contents of configs and secrets, seccomp profiles, sources of mounts.
 //!
 //! In: a project. Out: [`Facts`], faults with their places. It writes nothing.
 //! Imports: `base`, `compose::model`, `engine`, `plan`, `image::digest`, `secrets`.
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::secrets::{self, Answer};
 use super::{ApplyError, Context};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::span::Span;
-use crate::compose::model::{FileObject, FileSource, NetworkModeSpec, Project, Service};
+use crate::compose::model::{
+    FileObject, FileSource, NetworkModeSpec, Project, Service, VolumeSource,
+};
+use crate::engine::spec::volume::Backing;
 use crate::image::digest::{Digest, Hasher};
 use crate::plan::desired::files::{content_name, given};
 use crate::plan::desired::{Facts, asks_the_host, block_devices};
+use crate::plan::volume_spec;
 
 /// Longest seccomp profile that is read, in bytes; Docker's own has 12 000.
 const LONGEST_PROFILE: u64 = 4 << 20;
@@ -63,6 +67,7 @@ pub(super) fn facts(
                 Answer::None => {}
             }
         }
+        missing_sources(project, service, &mut facts);
         for device in &service.devices {
             let source = &device.value.source;
             if source.starts_with('/')
@@ -93,6 +98,35 @@ pub(super) fn facts(
         }
     }
     Ok(facts)
+}
+
+/// Notes what the mounts of a service need and this machine does not have.
+fn missing_sources(project: &Project, service: &Service, facts: &mut Facts) {
+    for mount in &service.volumes {
+        let needed = match &mount.value.source {
+            VolumeSource::Bind {
+                path,
+                create_host_path,
+                selinux,
+                ..
+            } => {
+                facts.selinux |= selinux.is_some() && Path::new("/sys/fs/selinux/enforce").exists();
+                (!create_host_path).then(|| path.clone())
+            }
+            VolumeSource::Volume { key: Some(key), .. } => {
+                let volume = project.volumes.get(key).filter(|volume| !volume.external);
+                // What is wrong with its options is told where it is planned.
+                let backing = volume.and_then(|volume| volume_spec(project, volume).backing().ok());
+                match backing {
+                    Some(Backing::Bind { dir, .. }) => Some(dir),
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        let absent = |path: &PathBuf| matches!(path.try_exists(), Ok(false));
+        facts.missing.extend(needed.filter(absent));
+    }
 }
 
 /// Why a path can't be handed in as a device. What lies in a directory is looked at when the container starts.

@@ -558,6 +558,8 @@ fn trust(spec: &mut ContainerSpec, bundle: PathBuf) {
         create: false,
         propagation: None,
         recursive: false,
+        writable_below: false,
+        idmap: None,
     };
     spec.mounts.push(Mount {
         target: PATH.to_owned(),

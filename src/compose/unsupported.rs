@@ -40,10 +40,6 @@ const KEYS: &[(&str, &str)] = &[
         "services.*.networks.*.link_local_ips",
         "the addresses are not added",
     ),
-    (
-        "services.*.volumes[].bind.selinux",
-        "the directory is not relabelled",
-    ),
     ("networks.*.ipam.options", "the options have no effect"),
 ];
 

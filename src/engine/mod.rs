@@ -4,12 +4,14 @@
 //! which backend is in use; a backend is found only through [`open`].
 //! Imports: `base`, `image`. Rules: DESIGN notes in `lib.rs`.
 
+pub mod driver;
 pub mod files;
 pub mod host;
 pub mod native;
 pub mod sandbox;
 pub mod spec;
 pub mod state;
+pub mod subnet;
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -27,7 +29,7 @@ use crate::image::store::Store;
 use files::Files;
 use host::Offers;
 use sandbox::Sandbox;
-use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
+use spec::{ContainerSpec, ExecSpec, Mount, NetworkSpec, VolumeSpec};
 use state::{
     DeviceCatalog, Dossier, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume,
 };
@@ -263,6 +265,11 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::Unsupported`] without cgroups, [`EngineError::Failed`].
     fn offers(&self, devices: &BTreeSet<PathBuf>) -> Result<Offers>;
+    /// What a container mounts of the host and of volumes, as it was decided when it was made.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Failed`].
+    fn mounts(&self, id: &ContainerId) -> Result<Vec<Mount>>;
     /// A volume of any project, by full name.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ pub mod lifecycle;
 pub mod log_targets;
 pub mod logging;
 pub mod networks;
+pub mod ports;
 pub mod process;
 pub mod provided;
 pub mod replace;

@@ -20,6 +20,7 @@ pub(super) use parts::{
 };
 pub(super) use project::{EXTERNAL, PROJECT};
 pub(super) use service::SERVICE;
+pub(super) use storage::MOUNT_HOIST;
 
 /// What a value may be, and by that what its canonical form is.
 #[derive(Debug)]

@@ -8,6 +8,7 @@
 //! <data>/networks/<name>/                      (owner: `net`)
 //! <data>/key                                   (owner: `held`)
 //! <run>/held/<id>/                             a file system in memory (owner: `held`)
+//! <run>/volumes/<name>/                        .lock, a file for each container that uses what is mounted there
 //! <run>/locks/<project>.lock                   held by a command while it changes the project
 //! <run>/containers/<id>/                       lock sock stdin stdout stderr spool0 spool1 netns live.json health.json etc/
 //! ```
@@ -109,6 +110,10 @@ impl Layout {
     /// `<data>/volumes`.
     pub(super) fn volumes(&self) -> PathBuf {
         self.roots.data.join("volumes")
+    }
+    /// `<run>/volumes`.
+    pub(super) fn mounted_volumes(&self) -> PathBuf {
+        self.roots.run.join("volumes")
     }
     /// Directories of unpacked layers, base first. Overlay takes no directory twice; of a layer that an image
     /// repeats the topmost counts, which shows the same files.

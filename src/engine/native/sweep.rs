@@ -66,6 +66,8 @@ fn anonymous_volumes(layout: &Layout, dir: &Path) {
     let Ok(Some(record)) = records::read::<Record>(&dir.join("record.json")) else {
         return;
     };
+    // A command that was killed while it filled one had it mounted.
+    let _ = volumes::release(layout, &record.spec.id);
     for mount in &record.spec.mounts {
         if let MountSource::Volume {
             name,
@@ -163,6 +165,7 @@ pub(super) fn stray(layout: &Layout, id: &ContainerId) -> Result<()> {
     drop(net::unpublish(id));
     let _ = net::unpin(&layout.netns(id));
     let _ = net::disconnect(id);
+    let _ = volumes::release(layout, id);
     if let Some(cgroup) = cgroup::Cgroup::find(id.as_str(), None) {
         let _ = cgroup.kill();
         let _ = cgroup.remove();

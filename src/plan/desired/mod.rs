@@ -12,6 +12,7 @@ mod health;
 mod init;
 mod logging;
 mod network;
+mod ports;
 mod process;
 mod resources;
 mod security;
@@ -19,6 +20,7 @@ mod storage;
 mod tag;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::hash::SpecHash;
@@ -30,7 +32,7 @@ use crate::base::scalar::Signal;
 use crate::base::secret::Contents;
 use crate::compose::model::{Condition, Project, Service};
 use crate::engine::host::Offers;
-use crate::engine::spec::{ContainerSpec, ImageRef, Labels, Stdio};
+use crate::engine::spec::{ContainerSpec, ImageRef, Labels, Mount, Stdio};
 use crate::engine::state::DeviceCatalog;
 use crate::image::digest::Digest;
 
@@ -63,6 +65,12 @@ pub struct Facts {
     pub offers: Offers,
     /// Sources of `devices` that can't be handed in, and why.
     pub absent: BTreeMap<String, String>,
+    /// Directories and files that mounts need and that are missing.
+    pub missing: BTreeSet<PathBuf>,
+    /// Mounts of the containers in `containers`, where `volumes_from` names one.
+    pub mounts_of: BTreeMap<String, Vec<Mount>>,
+    /// Whether SELinux guards this machine's files.
+    pub selinux: bool,
     /// Devices that have names; `None` where no service asks for one.
     pub devices: Option<DeviceCatalog>,
 }
@@ -143,7 +151,7 @@ impl Desired {
     ) -> ContainerSpec {
         let security = security::security(service, &self.facts, found);
         let files = files::files(&self.project, service, found);
-        let mounts = storage::mounts(&self.project, service, replica, &files, found);
+        let mounts = storage::mounts(self, service, replica, &files, found);
         let process = process::process(service, replica, &self.hostname(service, replica), found);
         devices::refusals(service, found);
         let named_devices = devices::named(service, &self.facts, &process.env, found);
@@ -194,7 +202,8 @@ impl Desired {
             network: network::mode(&self.project, service, replica, &self.facts, found),
             dns: network::dns(service),
             extra_hosts: network::extra_hosts(service, found),
-            ports: network::ports(service),
+            ports: ports::published(&self.project, service, found),
+            exposed: ports::exposed(service, &image.run, found),
             resources: resources::resources(service, &self.facts, found),
             security,
             devices: devices::nodes(service, &self.facts, found),

@@ -11,13 +11,14 @@ use super::files::{self, Missing};
 use crate::base::name::ContainerId;
 use crate::engine::native::cdi::{self, Edits, MountEdit};
 use crate::engine::native::dns::{Answerer, Upstream, Zone};
+use crate::engine::native::idmap;
 use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::net::{
     self, Lease, LeaseRequest, Link, NetworkRecord, Networks, PublishRequest,
     files::{Hosts, Resolver, hosts, resolv_conf},
 };
 use crate::engine::native::records::{self, InitProcess, Live, Record, Standing};
-use crate::engine::native::runtime::{self, BirthMount, BirthSource};
+use crate::engine::native::runtime::{self, BirthMount, BirthSource, ReadOnly};
 use crate::engine::native::volumes;
 use crate::engine::spec::{ContainerSpec, Endpoint, Ipc, Mount, MountSource, NetworkMode, Share};
 use crate::engine::state::Attachment;
@@ -65,10 +66,8 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
     };
     let netns = net::new_netns(Some(&dir.netns()))?;
     let places = places(layout, spec, endpoints)?;
-    // The default route: the highest gw_priority, the first of equals, never an internal network.
-    let best = (0..places.len())
-        .filter(|at| !places[*at].record.spec.internal)
-        .max_by_key(|at| (endpoints[*at].gw_priority, std::cmp::Reverse(*at)));
+    let best4 = way_out(&places, endpoints, |lease| lease.gateway4().is_some());
+    let best6 = way_out(&places, endpoints, |lease| lease.gateway6().is_some());
     let links: Vec<Link<'_>> = places
         .iter()
         .enumerate()
@@ -76,13 +75,14 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
             record: &place.record,
             lease: &place.lease,
             interface: place.interface.as_deref(),
-            default_route: best == Some(at),
+            default4: best4 == Some(at),
+            default6: best6 == Some(at),
         })
         .collect();
     if !links.is_empty() {
         net::connect(netns.as_fd(), &spec.id, &links)?;
     }
-    let best = best.and_then(|best| places.get(best));
+    let best = best4.or(best6).and_then(|best| places.get(best));
     write_etc(layout, spec, &places, best)?;
     let mut live = Live {
         networks: attachments(&places, endpoints),
@@ -101,6 +101,19 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
         answerer,
         live,
     })
+}
+
+/// The network that packets of one version of IP leave by: the highest `gw_priority`, the first of equals, never an
+/// internal network.
+fn way_out(
+    places: &[Place],
+    endpoints: &[Endpoint],
+    has_gateway: impl Fn(&Lease) -> bool,
+) -> Option<usize> {
+    let each = places.iter().zip(endpoints).enumerate();
+    each.filter(|(_, (place, _))| !place.record.spec.internal && has_gateway(&place.lease))
+        .max_by_key(|(at, (_, endpoint))| (endpoint.gw_priority, std::cmp::Reverse(*at)))
+        .map(|(at, _)| at)
 }
 
 /// Finds a running container's network again for a supervisor that adopts it.
@@ -199,22 +212,14 @@ fn attachments(places: &[Place], endpoints: &[Endpoint]) -> Vec<Attachment> {
     let each = places.iter().zip(endpoints);
     each.map(|(place, endpoint)| Attachment {
         network: endpoint.network.clone(),
-        addresses: place.lease.addresses.clone(),
+        addresses: place.lease.hosts().collect(),
         aliases: endpoint.aliases.clone(),
     })
     .collect()
 }
 
 fn publish(spec: &ContainerSpec, best: &Place) -> Result<net::Published> {
-    let ipv4 = best
-        .lease
-        .addresses
-        .iter()
-        .find_map(|address| match address {
-            IpAddr::V4(address) => Some(*address),
-            IpAddr::V6(_) => None,
-        });
-    let target = ipv4.ok_or_else(|| EngineError::Unsupported {
+    let target = best.lease.ipv4().ok_or_else(|| EngineError::Unsupported {
         what: format!(
             "container {} publishes ports but has no IPv4 address",
             spec.name
@@ -248,16 +253,21 @@ fn answerer(
             .iter()
             .map(|endpoint| endpoint.network.clone())
             .collect(),
-        container: spec.id.clone(),
         links: endpoints
-            .iter()
-            .flat_map(|endpoint| endpoint.links.clone())
-            .collect(),
-        gateway: outside.map(|place| place.lease.gateway),
+            .first()
+            .map(|endpoint| endpoint.links.clone())
+            .unwrap_or_default(),
+        gateways: outside
+            .map(|place| place.lease.gateways.clone())
+            .unwrap_or_default(),
         upstream: match (outside, spec.dns.servers.as_slice()) {
-            (None, _) => Upstream::Nobody,
+            (None, []) => Upstream::Nobody,
             (Some(_), []) => Upstream::File(PathBuf::from("/etc/resolv.conf")),
-            (Some(_), servers) => Upstream::Servers(servers.to_vec()),
+            // Asked from inside: who is on internal networks only gets no further by that.
+            (_, servers) => Upstream::Servers {
+                addresses: servers.to_vec(),
+                rotate: spec.dns.options.iter().any(|option| option == "rotate"),
+            },
         },
     };
     Answerer::open(netns, zone).map(Some)
@@ -279,7 +289,7 @@ fn write_etc(
     let host_file = host.then(|| text("/etc/hosts"));
     let addresses: Vec<IpAddr> = places
         .iter()
-        .flat_map(|place| place.lease.addresses.clone())
+        .flat_map(|place| place.lease.hosts())
         .collect();
     let hosts_text = hosts(&Hosts {
         host: host_file.as_deref(),
@@ -287,9 +297,10 @@ fn write_etc(
         domainname: spec.domainname.as_deref(),
         addresses: &addresses,
         extra: &spec.extra_hosts,
-        gateway: match best {
-            Some(best) => Some(IpAddr::V4(best.lease.gateway)),
-            None => host.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        gateways: &match best {
+            Some(best) => best.lease.gateways.clone(),
+            None if host => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            None => Vec::new(),
         },
     });
     let resolver = if places.is_empty() {
@@ -332,11 +343,14 @@ pub(super) fn mounts(
         .map(|(target, path)| BirthMount {
             target,
             source: bind(path),
-            read_only: false,
+            read_only: ReadOnly::No,
         })
         .collect();
     for mount in &spec.mounts {
-        mounts.push(own_mount(layout, mount)?);
+        if let MountSource::Volume { name, .. } = &mount.source {
+            volumes::hold(layout, name, &spec.id)?;
+        }
+        mounts.push(own_mount(layout, spec, mount)?);
     }
     if let Ipc::Container(other) = &spec.namespaces.ipc {
         let process = init_of(layout, other)?;
@@ -350,7 +364,7 @@ pub(super) fn mounts(
         mounts.push(BirthMount {
             target: "/dev/shm".to_owned(),
             source,
-            read_only: false,
+            read_only: ReadOnly::No,
         });
     }
     mounts.extend(files::injected(layout, spec, Missing::Refused)?);
@@ -362,24 +376,40 @@ pub(super) fn mounts(
     Ok(mounts)
 }
 
-/// A mount that the user has asked for.
+/// A mount that the user has asked for. The caller is single-threaded.
 ///
 /// # Errors
 /// [`EngineError`] when its volume is missing.
-pub(in crate::engine::native) fn own_mount(layout: &Layout, mount: &Mount) -> Result<BirthMount> {
+pub(in crate::engine::native) fn own_mount(
+    layout: &Layout,
+    spec: &ContainerSpec,
+    mount: &Mount,
+) -> Result<BirthMount> {
+    let mut below = mount.read_only;
     let source = match &mount.source {
         MountSource::Bind {
             path,
             propagation,
             recursive,
+            writable_below,
+            idmap,
             ..
-        } => BirthSource::Path {
-            path: path.clone(),
-            propagation: *propagation,
-            recursive: *recursive,
-        },
+        } => {
+            below &= !writable_below;
+            match idmap {
+                Some(map) => {
+                    let tree = idmap::mapped(layout, spec, path, *recursive, *map)?;
+                    BirthSource::Tree(Arc::new(tree))
+                }
+                None => BirthSource::Path {
+                    path: path.clone(),
+                    propagation: *propagation,
+                    recursive: *recursive,
+                },
+            }
+        }
         MountSource::Volume { name, subpath, .. } => {
-            bind(volumes::path(layout, name, subpath.as_deref())?)
+            volumes::source(layout, name, subpath.as_deref())?
         }
         MountSource::Tmpfs {
             size,
@@ -398,7 +428,11 @@ pub(in crate::engine::native) fn own_mount(layout: &Layout, mount: &Mount) -> Re
     Ok(BirthMount {
         target: mount.target.clone(),
         source,
-        read_only: mount.read_only,
+        read_only: match (mount.read_only, below) {
+            (false, _) => ReadOnly::No,
+            (true, false) => ReadOnly::Top,
+            (true, true) => ReadOnly::Whole,
+        },
     })
 }
 
@@ -423,7 +457,7 @@ fn described(edit: &MountEdit) -> Result<BirthMount> {
     let refused = |what: String| EngineError::Unsupported {
         what: format!("mount of {} for a device: {what}", edit.host_path.display()),
     };
-    let (target, read_only) = (edit.container_path.clone(), false);
+    let (target, read_only) = (edit.container_path.clone(), ReadOnly::No);
     if edit.kind == "tmpfs" {
         let source = BirthSource::Tmpfs {
             size: None,

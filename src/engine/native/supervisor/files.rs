@@ -8,13 +8,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::birth::bind;
-use crate::engine::native::held;
 use crate::engine::native::layout::Layout;
-use crate::engine::native::runtime::{self, BirthMount, BirthSource};
+use crate::engine::native::runtime::{BirthMount, BirthSource, ReadOnly};
+use crate::engine::native::{held, idmap};
 use crate::engine::spec::{ContainerSpec, FileContent, InjectedFile, LARGEST_FILE};
 use crate::engine::{EngineError, Result};
-use crate::sys::fs::Root;
-use crate::sys::mount::Overlay;
 
 /// What is made of a content that is not held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +47,7 @@ pub(in crate::engine::native) fn injected(
         mounts.push(BirthMount {
             target: file.target.clone(),
             source,
-            read_only: true,
+            read_only: ReadOnly::Whole,
         });
     }
     Ok(mounts)
@@ -94,15 +92,8 @@ fn owner(layout: &Layout, spec: &ContainerSpec) -> Result<(u32, u32)> {
         .files
         .iter()
         .any(|file| file.uid.is_none() || file.gid.is_none());
-    if !unsaid || matches!(spec.process.user.as_str(), "" | "root" | "0" | "0:0") {
-        return Ok((0, 0));
+    match unsaid {
+        true => idmap::container_user(layout, spec),
+        false => Ok((0, 0)),
     }
-    let layers = layout.lower(&spec.image.layers);
-    let view = crate::sys::mount::overlay(&Overlay {
-        lower: &layers,
-        upper: None,
-    })
-    .map_err(|error| EngineError::failed("read the image's users", error))?;
-    let user = runtime::user::lookup(&Root::from_fd(view), &spec.process.user, &[])?;
-    Ok((user.uid, user.gid))
 }

@@ -42,5 +42,6 @@ pub(super) fn clean_up(layout: &Layout, spec: &ContainerSpec) -> Result<()> {
     let cgroup = cgroup.map_or(Ok(()), |cgroup| {
         cgroup.kill().and_then(|()| cgroup.remove())
     });
-    network.and(cables).and(cgroup)
+    let volumes = super::volumes::release(layout, &spec.id);
+    network.and(cables).and(cgroup).and(volumes)
 }
