@@ -48,6 +48,15 @@ impl Binder<'_, '_> {
         own.unwrap_or_default()
     }
 
+    /// `x-hoist.idmap` of a mount.
+    pub(super) fn idmap(&mut self, node: &Node) -> Option<IdMap> {
+        let expected = "whose files they are on the host; write host-user, or a user and a group such as 1000:1000";
+        let own = self.part(node, KEY, &MOUNT_HOIST, |binder, node| {
+            binder.value(node, "idmap", expected, |value| idmap(&value.scalar()?))
+        });
+        own.flatten()
+    }
+
     /// `x-hoist.command` of a config or secret.
     pub(super) fn command_of(&mut self, node: &Node) -> Option<Spanned<Vec<String>>> {
         let own = self.part(node, KEY, &FILE_HOIST, |binder, node| {
@@ -62,15 +71,6 @@ impl Binder<'_, '_> {
             });
             let span = node.get("command").map_or(node.span, |value| value.span);
             words.map(|words| Spanned::new(words, span))
-        });
-        own.flatten()
-    }
-
-    /// `x-hoist.idmap` of a mount.
-    pub(super) fn idmap(&mut self, node: &Node) -> Option<IdMap> {
-        let expected = "whose files they are on the host; write host-user, or a user and a group such as 1000:1000";
-        let own = self.part(node, KEY, &MOUNT_HOIST, |binder, node| {
-            binder.value(node, "idmap", expected, |value| idmap(&value.scalar()?))
         });
         own.flatten()
     }

@@ -2,7 +2,7 @@
 //!
 //! What is small lies in memory of the container's own, with the owner and mode that were asked for; a directory, or a
 //! file too large for that, is shown as it lies on the host, as Compose does with each.
-//! Imports: `engine`, `sys`; beside it `birth`, `layout`, `held`, `runtime`.
+//! Imports: `engine`, `sys`; beside it `birth`, `layout`, `held`, `idmap`, `runtime`.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
