@@ -247,7 +247,10 @@ fn make(wanted: &FileSystem) -> std::result::Result<OwnedFd, String> {
     for (key, value) in &wanted.options {
         set(key, value.as_deref())?;
     }
-    made.create().map_err(|errno| told("", errno))?;
+    made.create().map_err(|errno| match errno {
+        Errno::ENOTBLK | Errno::ENOENT => words(errno, wanted),
+        errno => told("", errno),
+    })?;
     made.detached(attrs(wanted.words))
         .map_err(|errno| told("", errno))
 }
