@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use super::run::{Present, Run, tell};
 use super::{ApplyError, Context, images, provide, report, wait};
-use crate::base::diag::Diagnostics;
+use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::event::{Event, Kind, Status};
 use crate::base::name::ContainerId;
 use crate::base::scalar::Signal;
-use crate::compose::model::Service;
+use crate::compose::model::{Project, Service};
 use crate::engine::spec::{ContainerSpec, Mount, MountSource};
 use crate::engine::{AnonymousVolumes, EngineError, Force, Until};
 use crate::image::store::{Removal, StoreError};
@@ -161,7 +161,13 @@ impl Run<'_> {
         };
         self.told(Kind::Container, &who.name, words, None, || match action {
             Action::Start { .. } => engine.start(&id).map_err(|error| {
-                let error = ApplyError::new(format!("container {}: {error}", who.name));
+                let project = self.plan.desired.as_ref().map(|desired| &desired.project);
+                let error = match (error, project) {
+                    (error @ EngineError::VolumeUnavailable { .. }, Some(project)) => {
+                        placed(error, project)
+                    }
+                    (error, _) => ApplyError::new(format!("container {}: {error}", who.name)),
+                };
                 report::of_failure(self.context, who, &id, None, error)
             }),
             Action::Stop { timeout, .. } => Ok(engine.stop(&id, *timeout)?),
@@ -385,7 +391,8 @@ impl Run<'_> {
         );
         let name = passing.unwrap_or_else(|| who.name.clone());
         spec.name = name.clone();
-        self.context.engine.create_container(&spec)?;
+        let made = self.context.engine.create_container(&spec);
+        made.map_err(|error| placed(error, &desired.project))?;
         let anonymous = Some(anonymous_of(&spec));
         self.note(
             who,
@@ -519,6 +526,19 @@ pub(super) fn make(
     let sources = &desired.project.sources;
     let warnings = found.iter().map(|warning| warning.headline(sources));
     Ok((spec, warnings.collect()))
+}
+
+/// An error with the place in the file that it is about, as far as that is known.
+fn placed(error: EngineError, project: &Project) -> ApplyError {
+    let EngineError::VolumeUnavailable { name, .. } = &error else {
+        return error.into();
+    };
+    let Some(volume) = project.volumes.values().find(|volume| volume.name == *name) else {
+        return error.into();
+    };
+    let place = volume.places.get("device").copied().or(volume.span);
+    let fault = Diagnostic::error(error.to_string()).at(place);
+    ApplyError::faults(fault.into(), &project.sources)
 }
 
 /// Shows a container the host's CA bundle where its service asks for it.

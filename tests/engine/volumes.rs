@@ -12,6 +12,7 @@ crate::cases!(ENGINE;
     volumes_that_can_not_be_made_are_told_with_their_place_and_nothing_starts,
     a_volume_keeps_its_name_labels_and_data,
     a_volume_that_has_changed_keeps_its_data,
+    an_external_volume_is_found_by_either_form_of_its_name,
     a_volume_that_others_use_stays_and_down_goes_on,
     labels_of_an_anonymous_volume_are_its_own,
     a_subpath_is_a_part_of_a_volume_and_nothing_else,
@@ -141,6 +142,7 @@ fn a_server_that_does_not_answer_is_an_error_that_names_it() {
             .says(&format!("{}_far", hoist.name))
             .says(device)
             .says("server ")
+            .says("compose.yaml:3:")
             .says("nothing listens at 127.0.0.1");
         assert!(begun.elapsed().as_secs() < 30);
         assert_eq!(mounts_below(&hoist.data()), Vec::<String>::new());
@@ -214,6 +216,42 @@ fn a_volume_that_has_changed_keeps_its_data() {
         .says("exists but doesn't match configuration");
     assert_eq!(hoist.sh("a", "cat /v/f"), "kept");
     assert_eq!(hoist.id("a"), id);
+}
+
+fn an_external_volume_is_found_by_either_form_of_its_name() {
+    let hoist = Sandbox::new();
+    hoist.file(
+        "owner/compose.yaml",
+        format!(
+            "name: {0}own\nservices:\n  a: {{image: tiny, command: 'true', volumes: ['vol:/v']}}\nvolumes: {{vol: {{name: {0}-shared}}}}\n",
+            hoist.name
+        ),
+    );
+    let owner = |words: &[&str]| hoist.global(&[&["-f", "owner/compose.yaml"], words].concat());
+    owner(&["create"]).ok();
+    let name = format!("{}-shared", hoist.name);
+    for external in [
+        format!("{{external: true, name: {name}}}"),
+        format!("{{external: {{name: {name}}}}}"),
+    ] {
+        hoist.compose(&format!(
+            "services:\n  b: {{SLEEP, volumes: ['vol:/v']}}\nvolumes: {{vol: {external}}}\n"
+        ));
+        hoist.ok("up -d");
+        hoist.sh("b", "echo x >> /v/f");
+        hoist.ok("down -v -t 0");
+    }
+    let file = hoist.data().join(format!("volumes/{name}/_data/f"));
+    assert_eq!(read(file), "x\nx\n");
+    owner(&["down", "-v"]).ok();
+    hoist.compose(
+        "services:\n  b: {SLEEP, volumes: ['vol:/v']}\nvolumes: {vol: {external: true}}\n",
+    );
+    hoist
+        .run("up -d")
+        .code(1)
+        .says("compose.yaml:3:")
+        .says("declared as external, but could not be found");
 }
 
 fn a_volume_that_others_use_stays_and_down_goes_on() {

@@ -181,11 +181,9 @@ fn mount_apart(layout: &Layout, name: &str, wanted: &FileSystem) -> Result<()> {
         Some(server) => format!("{} of server {server}", wanted.device),
         None => wanted.device.clone(),
     };
-    Err(EngineError::Unsupported {
-        what: format!(
-            "volume {name}: cannot mount {from} ({}): {why}",
-            wanted.kind
-        ),
+    Err(EngineError::VolumeUnavailable {
+        name: name.to_owned(),
+        why: format!("cannot mount {from} ({}): {why}", wanted.kind),
     })
 }
 
