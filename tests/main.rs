@@ -27,6 +27,12 @@ fn main() -> ExitCode {
     {
         harness::ports::echo(port.parse().expect("a port number"));
     }
+    if let [_, word, rest @ ..] = &std::env::args().collect::<Vec<_>>()[..]
+        && word == harness::outside::SERVE
+    {
+        harness::outside::serve(rest);
+        return ExitCode::SUCCESS;
+    }
     harness::collect_panics();
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = cases().map(harness::Case::trial).collect();
@@ -71,7 +77,9 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::binds::CASES,
         engine::copy_up::CASES,
         engine::volume_devices::CASES,
+        engine::secrets::CASES,
         engine::networks::CASES,
+        engine::ports::CASES,
         engine::identity::CASES,
         engine::isolation::CASES,
         engine::apparmor::CASES,

@@ -85,7 +85,7 @@ pub(super) fn desired(
 ) -> Result<Desired, ApplyError> {
     let mut faults = Diagnostics::default();
     let policy = options.images;
-    let mut facts = files::facts(&*context.engine, project, &mut faults)?;
+    let mut facts = files::facts(context, project, options.ask, &mut faults)?;
     facts.containers = foreign_containers(context, project)?;
     facts.mounts_of = mounts_of(context, project, &facts.containers)?;
     facts.devices = devices(context, project);

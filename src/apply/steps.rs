@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::run::{Present, Run, tell};
-use super::{ApplyError, Context, images, provide, report, wait};
+use super::{ApplyError, Context, images, provide, report, secrets, wait};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::event::{Event, Kind, Status};
-use crate::base::name::ContainerId;
+use crate::base::name::{ContainerId, ServiceName};
 use crate::base::scalar::Signal;
 use crate::compose::model::{Project, Service};
 use crate::engine::spec::{ContainerSpec, Mount, MountSource};
@@ -160,16 +160,12 @@ impl Run<'_> {
             _ => ("Removing", "Removed"),
         };
         self.told(Kind::Container, &who.name, words, None, || match action {
-            Action::Start { .. } => engine.start(&id).map_err(|error| {
-                let project = self.plan.desired.as_ref().map(|desired| &desired.project);
-                let error = match (error, project) {
-                    (error @ EngineError::VolumeUnavailable { .. }, Some(project)) => {
-                        placed(error, project)
-                    }
-                    (error, _) => ApplyError::new(format!("container {}: {error}", who.name)),
-                };
-                report::of_failure(self.context, who, &id, None, error)
-            }),
+            Action::Start { .. } => {
+                self.supply(&who.service, &id)?;
+                engine
+                    .start(&id)
+                    .map_err(|error| self.not_started(who, &id, error))
+            }
             Action::Stop { timeout, .. } => Ok(engine.stop(&id, *timeout)?),
             Action::Kill { signal, .. } => {
                 engine.kill(&id, *signal)?;
@@ -215,6 +211,18 @@ impl Run<'_> {
             Err(error) => self.tell(kind, name, Status::Failed(error.to_string()), None),
         }
         result
+    }
+
+    /// Why a container did not start, with what is known of it.
+    fn not_started(&self, who: &Who, id: &ContainerId, error: EngineError) -> ApplyError {
+        let project = self.plan.desired.as_ref().map(|desired| &desired.project);
+        let error = match (error, project) {
+            (error @ EngineError::VolumeUnavailable { .. }, Some(project)) => {
+                placed(error, project)
+            }
+            (error, _) => ApplyError::new(format!("container {}: {error}", who.name)),
+        };
+        report::of_failure(self.context, who, id, None, error)
     }
 
     pub(super) fn id(&self, who: &Who) -> Result<ContainerId, ApplyError> {
@@ -393,6 +401,7 @@ impl Run<'_> {
         spec.name = name.clone();
         let made = self.context.engine.create_container(&spec);
         made.map_err(|error| placed(error, &desired.project))?;
+        self.supply(&who.service, &spec.id)?;
         let anonymous = Some(anonymous_of(&spec));
         self.note(
             who,
@@ -403,6 +412,19 @@ impl Run<'_> {
             },
         );
         Ok(())
+    }
+
+    /// Has the engine hold the configs and secrets of a service's container that live in memory only.
+    pub(super) fn supply(&self, service: &ServiceName, id: &ContainerId) -> Done {
+        let (project, known) = match (&self.plan.desired, &self.plan.files) {
+            (Some(desired), _) => (&desired.project, Some(&desired.facts.given)),
+            (None, Some(project)) => (project.as_ref(), None),
+            (None, None) => return Ok(()),
+        };
+        match project.services.get(service) {
+            Some(service) => secrets::supply(self.context, project, service, known, id),
+            None => Ok(()),
+        }
     }
 
     /// As Compose: the new one first, so that a fault in it leaves the old one running.

@@ -41,9 +41,6 @@ const KEYS: &[(&str, &str)] = &[
         "the addresses are not added",
     ),
     ("networks.*.ipam.options", "the options have no effect"),
-    ("configs.*.template_driver", "the content is used as it is"),
-    ("secrets.*.template_driver", "the content is used as it is"),
-    ("secrets.*.driver", "the secret has no content"),
 ];
 
 /// A row of the table whose path is looked for step by step.

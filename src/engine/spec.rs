@@ -21,6 +21,8 @@ pub use crate::base::term::{
 };
 use crate::image::digest::Digest;
 
+pub use super::subnet::{Subnet, SubnetPart};
+
 /// Labels, sorted by key.
 pub type Labels = BTreeMap<String, String>;
 
@@ -65,6 +67,9 @@ pub struct ContainerSpec {
     pub extra_hosts: Vec<(String, HostAddr)>,
     /// Ports published on the host.
     pub ports: Vec<PortMapping>,
+    /// Ports it is said to listen on.
+    #[serde(default)]
+    pub exposed: Vec<(u16, Protocol)>,
     /// Cgroup limits.
     pub resources: Resources,
     /// Capabilities, filters, masks.
@@ -280,7 +285,7 @@ pub enum NetworkMode {
 }
 
 /// A container's place on one network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Full name of the network: `demo_default`.
     pub network: String,
@@ -298,6 +303,15 @@ pub struct Endpoint {
     pub gw_priority: i32,
     /// Extra names for other containers, seen from this one only: `alias` → container name (`links`).
     pub links: Vec<(String, String)>,
+    /// Addresses beside those of the network.
+    #[serde(default)]
+    pub extra: Vec<IpAddr>,
+    /// Settings of the device: paths below `/proc/sys/net` with `IFNAME` in its place, and values.
+    #[serde(default)]
+    pub sysctls: Vec<(String, String)>,
+    /// Whether it may send in the name of addresses that are not its own.
+    #[serde(default)]
+    pub forwards: bool,
 }
 
 /// Name resolution inside a container.
@@ -634,13 +648,19 @@ impl std::fmt::Debug for InjectedFile {
     }
 }
 
+/// Longest content of an [`InjectedFile`] that is copied into memory, in bytes; a longer file of the host is shown as it
+/// is. Memory is charged to the host.
+pub const LARGEST_FILE: u64 = 8 << 20;
+
 /// Where the content of an [`InjectedFile`] is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileContent {
-    /// A file of the host, read at each start.
+    /// A file of the host, read at each start, or a directory of it, shown as it is.
     Host(PathBuf),
-    /// The text itself.
+    /// What [`crate::engine::Engine::hold`] was given under this name: `secrets.db`. It is in no record.
+    Given(String),
+    /// The text itself: what records of before have.
     Inline(String),
 }
 
@@ -659,23 +679,18 @@ pub struct NetworkSpec {
     pub subnets: Vec<Subnet>,
     /// Whether nothing outside is reachable.
     pub internal: bool,
+    /// Whether it has IPv4.
+    #[serde(default = "yes")]
+    pub ipv4: bool,
     /// Whether it has IPv6.
     pub ipv6: bool,
     /// Labels.
     pub labels: Labels,
 }
 
-/// One address range of a network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subnet {
-    /// `10.5.0.0/16`.
-    pub cidr: String,
-    /// The bridge's own address; the first one when `None`.
-    pub gateway: Option<IpAddr>,
-    /// Addresses are handed out of this part only.
-    pub ip_range: Option<String>,
-    /// Names and addresses that are never handed out.
-    pub reserved: BTreeMap<String, IpAddr>,
+/// What a record means that does not say.
+fn yes() -> bool {
+    true
 }
 
 /// One volume.

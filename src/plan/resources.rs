@@ -10,40 +10,42 @@ use serde_json::json;
 use super::action::{Action, Step, When};
 use super::cause::Cause;
 use super::desired::{BRIDGE, Desired};
-use super::{Plan, World, hash, labels};
+use super::networks::bare;
+use super::{Plan, World, addresses, hash, labels};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::compose::model::{Network, NetworkModeSpec, Project, Volume, VolumeSource};
 use crate::engine::spec::volume::Backing;
-use crate::engine::spec::{NetworkSpec, Subnet, VolumeSpec};
+use crate::engine::spec::{NetworkSpec, VolumeSpec};
 use crate::graph::NodeId;
 
 /// What a network is made from.
 pub(super) fn network_spec(project: &Project, network: &Network) -> NetworkSpec {
-    let subnet = |config: &crate::compose::model::IpamConfig| {
-        Some(Subnet {
-            cidr: config.subnet.clone()?,
-            gateway: config.gateway,
-            ip_range: config.ip_range.clone(),
-            reserved: config.aux_addresses.clone(),
-        })
-    };
     let mut spec = NetworkSpec {
         name: network.name.clone(),
         project: Some(project.name.clone()),
         driver: network
             .driver
-            .clone()
-            .unwrap_or_else(|| "bridge".to_owned()),
-        options: network.driver_opts.clone(),
-        subnets: network.subnets.iter().filter_map(subnet).collect(),
+            .as_ref()
+            .map_or_else(|| "bridge".to_owned(), |driver| driver.value.clone()),
+        options: bare(&network.driver_opts),
+        subnets: network
+            .subnets
+            .iter()
+            .filter_map(addresses::subnet)
+            .collect(),
         internal: network.internal,
+        ipv4: network.enable_ipv4.unwrap_or(true),
         ipv6: network.enable_ipv6,
         labels: network.labels.clone(),
     };
-    let declared = json!({
+    let mut declared = json!({
         "driver": spec.driver, "options": spec.options, "subnets": spec.subnets,
         "internal": spec.internal, "ipv6": spec.ipv6, "labels": spec.labels,
     });
+    // What is new is told apart only where it is used: networks of before are not made anew for it.
+    if let (false, Some(declared)) = (spec.ipv4, declared.as_object_mut()) {
+        declared.insert("ipv4".into(), false.into());
+    }
     spec.labels
         .insert(labels::PROJECT.into(), project.name.to_string());
     spec.labels
@@ -98,6 +100,7 @@ pub(super) fn plan(
 ) -> Resources {
     let project = &desired.project;
     let mut made = Resources::default();
+    addresses::check(project, faults);
     let used: BTreeSet<&String> = project
         .services
         .values()

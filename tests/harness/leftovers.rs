@@ -83,6 +83,7 @@ pub fn of_the_run() -> Vec<String> {
     };
     let root = std::env::temp_dir().join(format!("hst-{}-", std::process::id()));
     let mut left = find(&root, names);
+    left.extend(cables());
     // The host's own directories were not meant, whatever a case has forgotten to set.
     for root in [
         "/var/lib/hoist/projects",
@@ -101,6 +102,19 @@ pub fn of_the_run() -> Vec<String> {
         }
     }
     left
+}
+
+/// Cables of other machines that this run has made.
+fn cables() -> Vec<String> {
+    let ours = |link: &PathBuf| {
+        let alias = std::fs::read_to_string(link.join("ifalias"));
+        alias.is_ok_and(|alias| alias.trim() == super::outside::mark())
+    };
+    let links = children(Path::new("/sys/class/net")).into_iter();
+    links
+        .filter(ours)
+        .map(|link| format!("link {}", base(&link)))
+        .collect()
 }
 
 /// All that is left of a sandbox.

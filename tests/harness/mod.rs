@@ -6,6 +6,7 @@
 pub mod http;
 pub mod image;
 pub mod leftovers;
+pub mod outside;
 pub mod ports;
 pub mod process;
 pub mod sandbox;

@@ -51,6 +51,7 @@ pub(in crate::cli) fn container(
             aliases: vec![],
         }],
         ports: vec![],
+        exposed: vec![],
         volumes: vec![],
         anonymous: vec![],
         mounts: vec![],

@@ -10,10 +10,11 @@ use super::Binder;
 use crate::base::diag::nearest;
 use crate::base::line::LinePattern;
 use crate::base::scalar::parse_duration;
+use crate::base::span::Spanned;
 use crate::base::term::{IdMap, OnUnhealthy};
 use crate::compose::model::{ReadyHttp, ReadySpec, TimingSpec};
 use crate::compose::schema::{
-    HOIST, MOUNT_HOIST, READY, READY_HTTP, READY_TCP, SERVICE_HOIST, Shape,
+    FILE_HOIST, HOIST, MOUNT_HOIST, READY, READY_HTTP, READY_TCP, SERVICE_HOIST, Shape,
 };
 use crate::compose::tree::{Node, Value};
 
@@ -52,6 +53,24 @@ impl Binder<'_, '_> {
         let expected = "whose files they are on the host; write host-user, or a user and a group such as 1000:1000";
         let own = self.part(node, KEY, &MOUNT_HOIST, |binder, node| {
             binder.value(node, "idmap", expected, |value| idmap(&value.scalar()?))
+        });
+        own.flatten()
+    }
+
+    /// `x-hoist.command` of a config or secret.
+    pub(super) fn command_of(&mut self, node: &Node) -> Option<Spanned<Vec<String>>> {
+        let own = self.part(node, KEY, &FILE_HOIST, |binder, node| {
+            let words = binder.value(node, "command", "a command of one line", |value| {
+                let words = match value.items() {
+                    Some(items) => items.iter().map(Node::scalar).collect::<Option<Vec<_>>>()?,
+                    None => shell_words::split(&value.scalar()?).ok()?,
+                };
+                let named = words.first().is_some_and(|program| !program.is_empty());
+                let whole = words.iter().all(|word| !word.contains('\0'));
+                (named && whole).then_some(words)
+            });
+            let span = node.get("command").map_or(node.span, |value| value.span);
+            words.map(|words| Spanned::new(words, span))
         });
         own.flatten()
     }

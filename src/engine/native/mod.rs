@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod copy;
 pub mod dns;
 mod dossier;
+mod held;
 pub mod host;
 mod idmap;
 mod layout;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::base::secret::Contents;
 use crate::engine::files::Files;
 use crate::engine::host::Offers;
 use crate::engine::spec::{
@@ -199,7 +201,7 @@ impl Native {
                 .spec
                 .subnets
                 .into_iter()
-                .map(|subnet| subnet.cidr)
+                .map(|subnet| subnet.cidr.to_string())
                 .collect(),
             users,
         }))
@@ -498,6 +500,18 @@ impl Engine for Native {
             let _ = sweep::discard(&self.layout, &draft.data);
             sweep::prune(&self.layout, &spec.project);
         })
+    }
+
+    fn lacks(&self, id: &ContainerId) -> Result<Vec<String>> {
+        Ok(held::lacking(&self.layout, &self.find(id)?.record.spec))
+    }
+
+    fn hold(&self, id: &ContainerId, contents: &Contents) -> Result<()> {
+        held::hold(&self.layout, &self.find(id)?.record.spec, contents)
+    }
+
+    fn fingerprint(&self, content: Digest) -> Result<Digest> {
+        held::fingerprint(&self.layout, content)
     }
 
     fn start(&self, id: &ContainerId) -> Result<()> {
@@ -802,6 +816,7 @@ impl Native {
             // After a reboot its addresses are still its own on disk.
             supervisor::clean_up(&self.layout, spec)?;
         }
+        held::release(&self.layout, &spec.id)?;
         // One rename, which needs no space, decides: before it the container is there, after it nothing can be seen.
         let doomed = match anonymous {
             AnonymousVolumes::Remove => self.layout.hidden(&spec.project, &spec.id),

@@ -328,6 +328,7 @@ fn container(spec: &SandboxSpec) -> ContainerSpec {
         dns: DnsConfig::default(),
         extra_hosts: spec.extra_hosts.clone(),
         ports: Vec::new(),
+        exposed: Vec::new(),
         resources: Resources::default(),
         security: Security::default(),
         devices: Vec::new(),
@@ -455,7 +456,7 @@ fn connect(roots: &Roots, spec: &SandboxSpec) -> Result<Connection> {
             Ok(Connection {
                 netns: Some(netns),
                 resolv_conf: outside.resolv_conf,
-                gateway: Some(IpAddr::V4(outside.gateway)),
+                gateway: outside.gateway.map(IpAddr::V4),
                 answerer: Some(outside.answerer),
             })
         }

@@ -7,11 +7,12 @@
 //! `daemon/commit.go`, `merge`).
 
 mod devices;
-mod files;
+pub mod files;
 mod health;
 mod init;
 mod logging;
 mod network;
+mod ports;
 mod process;
 mod resources;
 mod security;
@@ -28,6 +29,7 @@ use super::labels;
 use crate::base::diag::Diagnostics;
 use crate::base::name::{ContainerId, ServiceName};
 use crate::base::scalar::Signal;
+use crate::base::secret::Contents;
 use crate::compose::model::{Condition, Project, Service};
 use crate::engine::host::Offers;
 use crate::engine::spec::{ContainerSpec, ImageRef, Labels, Mount, Stdio};
@@ -45,8 +47,12 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Things of the host that decisions need, read beforehand.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// Digests of contents: `configs.app`, `secrets.db` →.
+    /// Fingerprints of contents: `configs.app`, `secrets.db` →.
     pub contents: BTreeMap<String, Digest>,
+    /// Contents that no file of the host has, by the same names.
+    pub given: Contents,
+    /// Contents that were not asked for, as their programs are not to be run: they count as unchanged.
+    pub untold: BTreeSet<String>,
     /// Texts of seccomp profiles, by the `security_opt` entry that names them.
     pub profiles: BTreeMap<String, String>,
     /// Images that `type: image` mounts show and that containers of `pre_start` run, by name.
@@ -196,7 +202,8 @@ impl Desired {
             network: network::mode(&self.project, service, replica, &self.facts, found),
             dns: network::dns(service),
             extra_hosts: network::extra_hosts(service, found),
-            ports: network::ports(service),
+            ports: ports::published(&self.project, service, found),
+            exposed: ports::exposed(service, &image.run, found),
             resources: resources::resources(service, &self.facts, found),
             security,
             devices: devices::nodes(service, &self.facts, found),

@@ -8,6 +8,7 @@
 
 pub mod netns;
 pub mod route;
+pub mod traffic;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};

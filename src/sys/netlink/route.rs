@@ -4,14 +4,17 @@
 //! Source: rtnetlink(7), `include/uapi/linux/if_link.h`.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
+use ipnet::IpNet;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
     NetlinkMessage, NetlinkPayload,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope,
+};
 use netlink_packet_route::link::{
     InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
     LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
@@ -28,8 +31,8 @@ use super::Socket;
 /// One change to links, addresses or routes.
 #[derive(Debug, Clone)]
 pub struct Request {
-    message: RouteNetlinkMessage,
-    flags: u16,
+    pub(super) message: RouteNetlinkMessage,
+    pub(super) flags: u16,
 }
 
 /// The two ends of a [`veth`].
@@ -162,19 +165,35 @@ pub fn delete_group(group: u32) -> Request {
     }
 }
 
-/// Gives a device an address; one that is there already is replaced.
-pub fn address(index: u32, address: Ipv4Addr, prefix: u8) -> Request {
+fn family(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}
+
+/// Gives a device an address of a network; one that is there already is replaced. An IPv6 address is usable at once:
+/// nobody is asked first whether they have it (RFC 4862, 5.4), since whoever gives it out knows.
+pub fn address(index: u32, address: IpNet) -> Request {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
-    message.header.prefix_len = prefix;
+    message.header.family = family(address.addr());
+    message.header.prefix_len = address.prefix_len();
     message.header.index = index;
-    let host = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
-    let broadcast = Ipv4Addr::from_bits(address.to_bits() | host);
     message.attributes = vec![
-        AddressAttribute::Address(IpAddr::V4(address)),
-        AddressAttribute::Local(IpAddr::V4(address)),
-        AddressAttribute::Broadcast(broadcast),
+        AddressAttribute::Address(address.addr()),
+        AddressAttribute::Local(address.addr()),
     ];
+    match address {
+        IpNet::V4(address) => message
+            .attributes
+            .push(AddressAttribute::Broadcast(address.broadcast())),
+        IpNet::V6(address) => {
+            message.header.flags = AddressHeaderFlags::Nodad;
+            if address.addr().is_unicast_link_local() {
+                message.header.scope = AddressScope::Link;
+            }
+        }
+    }
     let flags = NLM_F_CREATE | NLM_F_REPLACE;
     Request {
         message: RouteNetlinkMessage::NewAddress(message),
@@ -182,22 +201,57 @@ pub fn address(index: u32, address: Ipv4Addr, prefix: u8) -> Request {
     }
 }
 
-/// Sets the default route.
-pub fn default_route(gateway: Ipv4Addr) -> Request {
+fn unicast_route(family: AddressFamily) -> RouteMessage {
     let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet;
+    message.header.address_family = family;
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = RouteProtocol::Static;
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
     message
-        .attributes
-        .push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
-    let flags = NLM_F_CREATE | NLM_F_REPLACE;
+}
+
+fn new_route(message: RouteMessage) -> Request {
     Request {
         message: RouteNetlinkMessage::NewRoute(message),
-        flags,
+        flags: NLM_F_CREATE | NLM_F_REPLACE,
     }
+}
+
+/// Sets the default route of the gateway's version of IP.
+pub fn default_route(gateway: IpAddr) -> Request {
+    let mut message = unicast_route(family(gateway));
+    message
+        .attributes
+        .push(RouteAttribute::Gateway(match gateway {
+            IpAddr::V4(gateway) => RouteAddress::Inet(gateway),
+            IpAddr::V6(gateway) => RouteAddress::Inet6(gateway),
+        }));
+    new_route(message)
+}
+
+/// Sets the route to a network: by a gateway, or straight out of a device where there is none.
+pub fn route_to(network: IpNet, gateway: Option<IpAddr>, device: u32) -> Request {
+    let mut message = unicast_route(family(network.addr()));
+    message.header.destination_prefix_length = network.prefix_len();
+    let address = |address| match address {
+        IpAddr::V4(address) => RouteAddress::Inet(address),
+        IpAddr::V6(address) => RouteAddress::Inet6(address),
+    };
+    if network.prefix_len() > 0 {
+        message
+            .attributes
+            .push(RouteAttribute::Destination(address(network.network())));
+    }
+    match gateway {
+        Some(gateway) => message
+            .attributes
+            .push(RouteAttribute::Gateway(address(gateway))),
+        None if network.addr().is_ipv4() => message.header.scope = RouteScope::Link,
+        None => {}
+    }
+    message.attributes.push(RouteAttribute::Oif(device));
+    new_route(message)
 }
 
 /// A device as found.
@@ -215,13 +269,26 @@ pub struct FoundLink {
     pub mac: Vec<u8>,
 }
 
-/// An IPv4 route as found.
+/// An address as found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoundAddress {
+    /// The address with the prefix length of its network.
+    pub address: IpNet,
+    /// The device that has it.
+    pub device: u32,
+    /// Whether it stays until somebody takes it away; one that a router has advertised does not.
+    pub permanent: bool,
+}
+
+/// A route as found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FoundRoute {
-    /// Where it leads; `0.0.0.0/0` for the default route.
-    pub destination: (Ipv4Addr, u8),
+    /// Where it leads; `0.0.0.0/0` or `::/0` for a default route.
+    pub destination: IpNet,
     /// The device it leaves by.
     pub device: Option<u32>,
+    /// Whether the kernel has it from a router's advertisement.
+    pub advertised: bool,
 }
 
 /// A socket for [`Request`]s and look-ups.
@@ -315,60 +382,70 @@ impl Route {
         )?;
         Ok(found.into_iter().filter_map(found_link).collect())
     }
-    /// All IPv4 addresses with their prefix lengths.
+    /// All addresses of both versions of IP.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn addresses(&mut self) -> io::Result<Vec<(Ipv4Addr, u8)>> {
-        let mut query = AddressMessage::default();
-        query.header.family = AddressFamily::Inet;
+    pub fn addresses(&mut self) -> io::Result<Vec<FoundAddress>> {
+        let query = AddressMessage::default();
         let found = self.ask(RouteNetlinkMessage::GetAddress(query), NLM_F_DUMP)?;
         let address = |message| {
             let RouteNetlinkMessage::NewAddress(message) = message else {
                 return None;
             };
-            let prefix = message.header.prefix_len;
-            message
-                .attributes
-                .into_iter()
-                .find_map(|attribute| match attribute {
-                    AddressAttribute::Address(IpAddr::V4(address)) => Some((address, prefix)),
-                    _ => None,
-                })
+            let header = message.header;
+            // On a cable between two, `Address` is the other end's.
+            let mut own = None;
+            for attribute in message.attributes {
+                match attribute {
+                    AddressAttribute::Local(address) => own = Some(address),
+                    AddressAttribute::Address(address) => own = own.or(Some(address)),
+                    _ => {}
+                }
+            }
+            Some(FoundAddress {
+                address: IpNet::new(own?, header.prefix_len).ok()?,
+                device: header.index,
+                permanent: header.flags.contains(AddressHeaderFlags::Permanent),
+            })
         };
         Ok(found.into_iter().filter_map(address).collect())
     }
-    /// All IPv4 routes of all tables but `local`.
+    /// All routes of both versions of IP, of all tables but `local`.
     ///
     /// # Errors
     /// The kernel's.
     pub fn routes(&mut self) -> io::Result<Vec<FoundRoute>> {
         const LOCAL: u8 = 255;
-        let mut query = RouteMessage::default();
-        query.header.address_family = AddressFamily::Inet;
+        let query = RouteMessage::default();
         let found = self.ask(RouteNetlinkMessage::GetRoute(query), NLM_F_DUMP)?;
         let route = |message| {
             let RouteNetlinkMessage::NewRoute(message) = message else {
                 return None;
             };
-            if message.header.table == LOCAL {
+            let header = message.header;
+            if header.table == LOCAL {
                 return None;
             }
-            let mut route = FoundRoute {
-                destination: (
-                    Ipv4Addr::UNSPECIFIED,
-                    message.header.destination_prefix_length,
-                ),
-                device: None,
+            let mut to = match header.address_family {
+                AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+                _ => return None,
             };
+            let mut device = None;
             for attribute in message.attributes {
                 match attribute {
-                    RouteAttribute::Destination(RouteAddress::Inet(to)) => route.destination.0 = to,
-                    RouteAttribute::Oif(index) => route.device = Some(index),
+                    RouteAttribute::Destination(RouteAddress::Inet(found)) => to = found.into(),
+                    RouteAttribute::Destination(RouteAddress::Inet6(found)) => to = found.into(),
+                    RouteAttribute::Oif(index) => device = Some(index),
                     _ => {}
                 }
             }
-            Some(route)
+            Some(FoundRoute {
+                destination: IpNet::new(to, header.destination_prefix_length).ok()?,
+                device,
+                advertised: header.protocol == RouteProtocol::Ra,
+            })
         };
         Ok(found.into_iter().filter_map(route).collect())
     }

@@ -3,12 +3,12 @@
 //! Imports: `sys::netlink`. Source: `include/uapi/linux/netfilter/nfnetlink_conntrack.h`.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use nix::errno::Errno;
 use nix::sys::socket::SockProtocol;
 
-use super::{ACK, DUMP, IPV4, REQUEST, Transport, generic};
+use super::{ACK, DUMP, Family, REQUEST, Transport, generic};
 use crate::sys::netlink::{Message, Socket, Writer, attributes};
 
 const SUBSYSTEM: u16 = 1;
@@ -19,6 +19,7 @@ const TUPLE_REPLY: u16 = 2;
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTO: u16 = 2;
 const IP_V4_SRC: u16 = 1;
+const IP_V6_SRC: u16 = 3;
 const PROTO_NUMBER: u16 = 1;
 const PROTO_DST_PORT: u16 = 3;
 const FILTER: u16 = 25;
@@ -29,7 +30,7 @@ const FILTER_IP_SRC: u32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
     /// Those an address answers.
-    Of(Ipv4Addr),
+    Of(IpAddr),
     /// Those opened to a port, of any address.
     To(Transport, u16),
 }
@@ -47,7 +48,12 @@ impl Which {
         let is =
             |path: &[u16], value: &[u8]| inner(entry, path).is_some_and(|found| found == value);
         match self {
-            Self::Of(address) => is(&[TUPLE_REPLY, TUPLE_IP, IP_V4_SRC], &address.octets()),
+            Self::Of(IpAddr::V4(address)) => {
+                is(&[TUPLE_REPLY, TUPLE_IP, IP_V4_SRC], &address.octets())
+            }
+            Self::Of(IpAddr::V6(address)) => {
+                is(&[TUPLE_REPLY, TUPLE_IP, IP_V6_SRC], &address.octets())
+            }
             Self::To(transport, port) => {
                 is(
                     &[TUPLE_ORIGINAL, TUPLE_PROTO, PROTO_NUMBER],
@@ -70,14 +76,18 @@ pub fn forget(which: Which) -> io::Result<usize> {
     let found = dump(&mut socket, which)?;
     let mut writer = Writer::default();
     let mut sequences = Vec::new();
-    for entry in found.iter().filter_map(|message| message.payload.get(4..)) {
+    for message in &found {
+        let (Some(family), Some(entry)) = (message.payload.first(), message.payload.get(4..))
+        else {
+            continue;
+        };
         let Some(tuple) = inner(entry, &[TUPLE_ORIGINAL]).filter(|_| which.fits(entry)) else {
             continue;
         };
         let sequence = socket.next_sequence();
         sequences.push(sequence);
         writer.message(SUBSYSTEM << 8 | DELETE, REQUEST | ACK, sequence, |w| {
-            generic(w, IPV4, 0);
+            generic(w, *family, 0);
             w.nest(TUPLE_ORIGINAL, |w| w.raw(&tuple));
         });
         // One datagram must stay below the socket's send buffer.
@@ -94,13 +104,22 @@ pub fn forget(which: Which) -> io::Result<usize> {
 
 /// All entries that may fit. Kernels before 5.8 do not filter, so that the caller looks again.
 fn dump(socket: &mut Socket, which: Which) -> io::Result<Vec<Message>> {
+    // Of both versions of IP when a port is meant.
+    let family = match which {
+        Which::Of(IpAddr::V4(_)) => Family::Ip.number(),
+        Which::Of(IpAddr::V6(_)) => Family::Ip6.number(),
+        Which::To(..) => 0,
+    };
     let sequence = socket.next_sequence();
     let mut writer = Writer::default();
     writer.message(SUBSYSTEM << 8 | GET, REQUEST | DUMP, sequence, |w| {
-        generic(w, IPV4, 0);
+        generic(w, family, 0);
         if let Which::Of(address) = which {
             w.nest(TUPLE_REPLY, |w| {
-                w.nest(TUPLE_IP, |w| w.put(IP_V4_SRC, &address.octets()));
+                w.nest(TUPLE_IP, |w| match address {
+                    IpAddr::V4(address) => w.put(IP_V4_SRC, &address.octets()),
+                    IpAddr::V6(address) => w.put(IP_V6_SRC, &address.octets()),
+                });
             });
             w.nest(FILTER, |w| {
                 w.put(FILTER_REPLY_FLAGS, &FILTER_IP_SRC.to_ne_bytes());

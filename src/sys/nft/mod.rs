@@ -1,12 +1,14 @@
 //! nf_tables spoken to directly: whole tables in one atomic batch, no helper program.
 //!
 //! In: tables, chains and [`Rule`]s as values. Out: acknowledged, or nothing has changed.
-//! Imports: `sys::netlink`. Source: `include/uapi/linux/netfilter/nf_tables.h`, nft(8).
+//! A table is named with its family: `inet` sees packets of IPv4 and IPv6 (translating chains in it need Linux 5.2),
+//! `bridge` sees the frames that pass a bridge. Imports: `sys::netlink`.
+//! Source: `include/uapi/linux/netfilter/nf_tables.h`, nft(8).
 
 pub mod conntrack;
 mod rule;
 
-pub use rule::{Direction, Interface, Rule, Transport};
+pub use rule::{Carried, Direction, Interface, Rule, Transport};
 
 use std::io;
 
@@ -26,8 +28,6 @@ const GET_CHAIN: u16 = 4;
 const NEW_RULE: u16 = 6;
 const GET_RULE: u16 = 7;
 const DEL_RULE: u16 = 8;
-/// `NFPROTO_IPV4`: all tables here are of the `ip` family.
-const IPV4: u8 = 2;
 const REQUEST: u16 = 1;
 const ACK: u16 = 4;
 const DUMP: u16 = 0x300;
@@ -48,25 +48,113 @@ const RULE_HANDLE: u16 = 3;
 const RULE_EXPRESSIONS: u16 = 4;
 const RULE_USERDATA: u16 = 7;
 
+/// What a table sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// Packets of IPv4 and IPv6.
+    Inet,
+    /// Packets of IPv4.
+    Ip,
+    /// Packets of IPv6.
+    Ip6,
+    /// Frames that pass a bridge, or come from or go to its own device.
+    Bridge,
+}
+
+impl Family {
+    /// `NFPROTO_*`.
+    fn number(self) -> u8 {
+        match self {
+            Self::Inet => 1,
+            Self::Ip => 2,
+            Self::Bridge => 7,
+            Self::Ip6 => 10,
+        }
+    }
+    fn from_number(number: u8) -> Option<Self> {
+        [Self::Inet, Self::Ip, Self::Ip6, Self::Bridge]
+            .into_iter()
+            .find(|family| family.number() == number)
+    }
+}
+
+/// A table: those of different families may have the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Table<'a> {
+    /// What it sees.
+    pub family: Family,
+    /// Its name.
+    pub name: &'a str,
+}
+
+impl<'a> Table<'a> {
+    /// A table of both versions of IP.
+    pub fn inet(name: &'a str) -> Self {
+        Self {
+            family: Family::Inet,
+            name,
+        }
+    }
+    /// A table of IPv4 only.
+    pub fn ip(name: &'a str) -> Self {
+        Self {
+            family: Family::Ip,
+            name,
+        }
+    }
+    /// A table of IPv6 only.
+    pub fn ip6(name: &'a str) -> Self {
+        Self {
+            family: Family::Ip6,
+            name,
+        }
+    }
+    /// A table of frames on bridges.
+    pub fn bridge(name: &'a str) -> Self {
+        Self {
+            family: Family::Bridge,
+            name,
+        }
+    }
+}
+
 /// Where a base chain hangs, in the order packets pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
+    /// Frames that come into a bridge.
+    BridgePrerouting,
+    /// Frames from a bridge to the host itself.
+    BridgeInput,
+    /// Frames from one port of a bridge to another.
+    BridgeForward,
+    /// Frames of the host itself that leave by a bridge.
+    BridgeOutput,
     /// Before connections are tracked.
     RawPrerouting,
     /// Destinations of arriving packets are changed here.
     NatPrerouting,
     /// Destinations of the host's own packets are changed here.
     NatOutput,
+    /// Packets to the host itself.
+    Input,
     /// Packets that go through the host.
     Forward,
+    /// The host's own packets, when they have been routed.
+    Output,
     /// Sources of leaving packets are changed here.
     NatPostrouting,
 }
 
 impl Hook {
-    /// Chain type, hook number, priority. Source: nft(8), "Standard priority names".
+    /// Chain type, hook number, priority. Source: nft(8), "Standard priority names" of each family.
     fn parts(self) -> (&'static str, u32, i32) {
         match self {
+            Self::BridgePrerouting => ("filter", 0, -200),
+            Self::BridgeInput => ("filter", 1, -200),
+            Self::BridgeForward => ("filter", 2, -200),
+            Self::BridgeOutput => ("filter", 3, -200),
+            Self::Input => ("filter", 1, 0),
+            Self::Output => ("filter", 3, 0),
             Self::RawPrerouting => ("filter", 0, -300),
             Self::NatPrerouting => ("nat", 0, -100),
             Self::Forward => ("filter", 2, 0),
@@ -79,6 +167,8 @@ impl Hook {
 /// A rule as found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundRule {
+    /// Family of its table.
+    pub family: Family,
     /// Its table.
     pub table: String,
     /// Its chain.
@@ -117,7 +207,7 @@ impl Batch {
         self.writer
             .message(kind, REQUEST, sequence, |body| generic(body, 0, SUBSYSTEM));
     }
-    fn push(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Writer)) {
+    fn push(&mut self, family: Family, kind: u16, flags: u16, body: impl FnOnce(&mut Writer)) {
         let sequence = u32::try_from(self.sequences.len())
             .unwrap_or(u32::MAX)
             .saturating_add(1);
@@ -125,27 +215,33 @@ impl Batch {
         let kind = SUBSYSTEM << 8 | kind;
         self.writer
             .message(kind, REQUEST | ACK | flags, sequence, |writer| {
-                generic(writer, IPV4, 0);
+                generic(writer, family.number(), 0);
                 body(writer);
             });
     }
     /// Makes a table; one that is there is kept.
-    pub fn table(&mut self, table: &str) {
-        self.push(NEW_TABLE, CREATE, |w| w.text(TABLE_NAME, table));
+    pub fn table(&mut self, table: Table<'_>) {
+        self.push(table.family, NEW_TABLE, CREATE, |w| {
+            w.text(TABLE_NAME, table.name)
+        });
     }
     /// Deletes a table with all in it; a missing one refuses the batch with `ENOENT`.
-    pub fn delete_table(&mut self, table: &str) {
-        self.push(DEL_TABLE, 0, |w| w.text(TABLE_NAME, table));
+    pub fn delete_table(&mut self, table: Table<'_>) {
+        self.push(table.family, DEL_TABLE, 0, |w| {
+            w.text(TABLE_NAME, table.name)
+        });
     }
     /// Makes a table; one that is there refuses the batch with `EEXIST`.
-    pub fn new_table(&mut self, table: &str) {
-        self.push(NEW_TABLE, CREATE | EXCLUSIVE, |w| w.text(TABLE_NAME, table));
+    pub fn new_table(&mut self, table: Table<'_>) {
+        self.push(table.family, NEW_TABLE, CREATE | EXCLUSIVE, |w| {
+            w.text(TABLE_NAME, table.name)
+        });
     }
     /// Makes a base chain that accepts what its rules do not decide.
-    pub fn chain(&mut self, table: &str, chain: &str, hook: Hook) {
+    pub fn chain(&mut self, table: Table<'_>, chain: &str, hook: Hook) {
         let (kind, number, priority) = hook.parts();
-        self.push(NEW_CHAIN, CREATE, |w| {
-            w.text(CHAIN_TABLE, table);
+        self.push(table.family, NEW_CHAIN, CREATE, |w| {
+            w.text(CHAIN_TABLE, table.name);
             w.text(CHAIN_NAME, chain);
             w.nest(CHAIN_HOOK, |w| {
                 w.be32(HOOK_NUMBER, number);
@@ -154,9 +250,9 @@ impl Batch {
             w.text(CHAIN_TYPE, kind);
         });
     }
-    fn rule(&mut self, table: &str, chain: &str, rule: &Rule, flags: u16) {
-        self.push(NEW_RULE, CREATE | flags, |w| {
-            w.text(RULE_TABLE, table);
+    fn rule(&mut self, table: Table<'_>, chain: &str, rule: &Rule, flags: u16) {
+        self.push(table.family, NEW_RULE, CREATE | flags, |w| {
+            w.text(RULE_TABLE, table.name);
             w.text(RULE_CHAIN, chain);
             w.nest(RULE_EXPRESSIONS, |w| w.append(rule.expressions()));
             if let Some(comment) = rule.comment() {
@@ -165,16 +261,16 @@ impl Batch {
         });
     }
     /// Adds a rule at a chain's end.
-    pub fn append(&mut self, table: &str, chain: &str, rule: &Rule) {
+    pub fn append(&mut self, table: Table<'_>, chain: &str, rule: &Rule) {
         self.rule(table, chain, rule, APPEND);
     }
     /// Adds a rule at a chain's head.
-    pub fn insert(&mut self, table: &str, chain: &str, rule: &Rule) {
+    pub fn insert(&mut self, table: Table<'_>, chain: &str, rule: &Rule) {
         self.rule(table, chain, rule, 0);
     }
     /// Deletes a rule.
     pub fn delete_rule(&mut self, rule: &FoundRule) {
-        self.push(DEL_RULE, 0, |w| {
+        self.push(rule.family, DEL_RULE, 0, |w| {
             w.text(RULE_TABLE, &rule.table);
             w.text(RULE_CHAIN, &rule.chain);
             w.put(RULE_HANDLE, &rule.handle.to_be_bytes());
@@ -246,23 +342,45 @@ impl Nft {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn delete_table(&mut self, table: &str) -> io::Result<bool> {
-        if !self.has_table(table)? {
-            return Ok(false);
-        }
+    pub fn delete_table(&mut self, table: Table<'_>) -> io::Result<bool> {
+        self.delete_tables(&[table])
+    }
+    /// Deletes tables in one batch; gives whether one was there. A deletion is waited for by the kernel, so that of
+    /// several tables in one batch costs once.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn delete_tables(&mut self, tables: &[Table<'_>]) -> io::Result<bool> {
         let mut batch = Batch::default();
-        batch.delete_table(table);
+        for table in tables {
+            if self.has_table(*table)? {
+                batch.delete_table(*table);
+            }
+        }
+        let there = !batch.is_empty();
         match self.commit(batch) {
-            Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(false),
+            Ok(()) => Ok(there),
+            // Somebody was faster with one of them: each for itself then.
+            Err(error) if is_missing(&error) => match tables {
+                [] | [_] => Ok(false),
+                several => several
+                    .iter()
+                    .try_fold(false, |there, table| Ok(there | self.delete_table(*table)?)),
+            },
             Err(error) => Err(error),
         }
     }
-    fn dump(&mut self, kind: u16, body: impl FnOnce(&mut Writer)) -> io::Result<Vec<Message>> {
+    /// All objects of a kind; of all families when `None`.
+    fn dump(
+        &mut self,
+        family: Option<Family>,
+        kind: u16,
+        body: impl FnOnce(&mut Writer),
+    ) -> io::Result<Vec<Message>> {
         let sequence = self.socket.next_sequence();
         let mut writer = Writer::default();
         writer.message(SUBSYSTEM << 8 | kind, REQUEST | DUMP, sequence, |w| {
-            generic(w, IPV4, 0);
+            generic(w, family.map_or(0, Family::number), 0);
             body(w);
         });
         self.socket.query(writer.whole()?, sequence)
@@ -275,27 +393,51 @@ impl Nft {
     ///
     /// # Errors
     /// The kernel's; nothing has changed then.
-    pub fn set_table(&mut self, table: &str, fill: impl FnOnce(&mut Batch)) -> io::Result<bool> {
-        let there = self.has_table(table)?;
+    pub fn set_table(
+        &mut self,
+        table: Table<'_>,
+        fill: impl FnOnce(&mut Batch),
+    ) -> io::Result<bool> {
+        self.set_tables(&[table], fill)
+    }
+    /// As [`Nft::set_table`], for several that change together.
+    ///
+    /// # Errors
+    /// The kernel's; nothing has changed then.
+    pub fn set_tables(
+        &mut self,
+        tables: &[Table<'_>],
+        fill: impl FnOnce(&mut Batch),
+    ) -> io::Result<bool> {
         let mut batch = Batch::default();
-        if there {
-            batch.delete_table(table);
+        for table in tables {
+            if self.has_table(*table)? {
+                batch.delete_table(*table);
+            }
         }
-        batch.new_table(table);
+        let there = !batch.is_empty();
+        for table in tables {
+            batch.new_table(*table);
+        }
         fill(&mut batch);
         self.commit(batch)?;
         Ok(there)
     }
-    fn has(&mut self, kind: u16, body: impl FnOnce(&mut Writer)) -> io::Result<bool> {
+    fn has(
+        &mut self,
+        family: Family,
+        kind: u16,
+        body: impl FnOnce(&mut Writer),
+    ) -> io::Result<bool> {
         let sequence = self.socket.next_sequence();
         let mut writer = Writer::default();
         writer.message(SUBSYSTEM << 8 | kind, REQUEST, sequence, |w| {
-            generic(w, IPV4, 0);
+            generic(w, family.number(), 0);
             body(w);
         });
         match self.socket.query(writer.whole()?, sequence) {
             Ok(_) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(false),
+            Err(error) if is_missing(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -303,31 +445,32 @@ impl Nft {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn has_table(&mut self, table: &str) -> io::Result<bool> {
-        self.has(GET_TABLE, |w| w.text(TABLE_NAME, table))
+    pub fn has_table(&mut self, table: Table<'_>) -> io::Result<bool> {
+        self.has(table.family, GET_TABLE, |w| w.text(TABLE_NAME, table.name))
     }
     /// Whether a chain is there.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn has_chain(&mut self, table: &str, chain: &str) -> io::Result<bool> {
-        self.has(GET_CHAIN, |w| {
-            w.text(CHAIN_TABLE, table);
+    pub fn has_chain(&mut self, table: Table<'_>, chain: &str) -> io::Result<bool> {
+        self.has(table.family, GET_CHAIN, |w| {
+            w.text(CHAIN_TABLE, table.name);
             w.text(CHAIN_NAME, chain);
         })
     }
-    /// Names of all `ip` tables that begin with `prefix`, sorted.
+    /// All tables of [our families](Family) whose names begin with `prefix`, sorted.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn tables(&mut self, prefix: &str) -> io::Result<Vec<String>> {
-        let found = self.dump(GET_TABLE, |_| {})?;
+    pub fn tables(&mut self, prefix: &str) -> io::Result<Vec<(Family, String)>> {
+        let found = self.dump(None, GET_TABLE, |_| {})?;
         let name = |message: &Message| {
             let (_, value) =
                 attributes(message.payload.get(4..)?).find(|(k, _)| *k == TABLE_NAME)?;
-            Some(text(value)).filter(|name| name.starts_with(prefix))
+            let family = Family::from_number(*message.payload.first()?)?;
+            Some((family, text(value))).filter(|(_, name)| name.starts_with(prefix))
         };
-        let mut names: Vec<String> = found.iter().filter_map(name).collect();
+        let mut names: Vec<(Family, String)> = found.iter().filter_map(name).collect();
         names.sort();
         Ok(names)
     }
@@ -335,28 +478,32 @@ impl Nft {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn rules(&mut self, table: &str, chain: Option<&str>) -> io::Result<Vec<FoundRule>> {
-        let found = self.dump(GET_RULE, |w| {
-            w.text(RULE_TABLE, table);
+    pub fn rules(&mut self, table: Table<'_>, chain: Option<&str>) -> io::Result<Vec<FoundRule>> {
+        let found = self.dump(Some(table.family), GET_RULE, |w| {
+            w.text(RULE_TABLE, table.name);
             if let Some(chain) = chain {
                 w.text(RULE_CHAIN, chain);
             }
         });
         let found = match found {
-            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {
-                return Ok(Vec::new());
-            }
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
             other => other?,
         };
         // Kernels that do not filter give the rules of all tables.
-        let wanted =
-            |rule: &FoundRule| rule.table == table && chain.is_none_or(|chain| chain == rule.chain);
+        let wanted = |rule: &FoundRule| {
+            rule.table == table.name && chain.is_none_or(|chain| chain == rule.chain)
+        };
         Ok(found.iter().filter_map(found_rule).filter(wanted).collect())
     }
 }
 
+fn is_missing(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ENOENT as i32)
+}
+
 fn found_rule(message: &Message) -> Option<FoundRule> {
     let mut rule = FoundRule {
+        family: Family::from_number(*message.payload.first()?)?,
         table: String::new(),
         chain: String::new(),
         handle: 0,
@@ -389,8 +536,8 @@ mod tests {
     fn a_batch_numbers_its_changes_and_stays_aligned() {
         let mut batch = Batch::default();
         assert!(batch.is_empty());
-        batch.new_table("t");
-        batch.chain("t", "c", Hook::Forward);
+        batch.new_table(Table::inet("t"));
+        batch.chain(Table::inet("t"), "c", Hook::Forward);
         assert_eq!(batch.sequences, [1, 2]);
         assert_eq!(batch.writer.bytes().len() % 4, 0);
     }

@@ -3,7 +3,9 @@
 //! Imports: `sys::netlink`. Source: `include/uapi/linux/netfilter/nf_tables.h`; the byte layouts are those
 //! nft(8) sends (`nft --debug=netlink`).
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use crate::sys::netlink::Writer;
 
@@ -16,9 +18,22 @@ const VERDICT_CODE: u16 = 1;
 const REG_VERDICT: u32 = 0;
 const REG_1: u32 = 1;
 const REG_2: u32 = 2;
+const META_PROTOCOL: u32 = 1;
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
+const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
+const META_BRI_IIFNAME: u32 = 17;
+const META_BRI_OIFNAME: u32 = 18;
+/// Where a payload is counted from.
+const LINK_HEADER: u32 = 0;
+const NETWORK_HEADER: u32 = 1;
+const TRANSPORT_HEADER: u32 = 2;
+/// `ETH_P_*`.
+const ETHER_IPV4: u16 = 0x0800;
+const ETHER_ARP: u16 = 0x0806;
+const ETHER_IPV6: u16 = 0x86dd;
+const ICMPV6: u8 = 58;
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
 const DROP: u32 = 0;
@@ -66,17 +81,47 @@ impl Transport {
     }
 }
 
-/// A rule being written; the methods add to its end.
+/// What a frame carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    /// IPv4.
+    Ipv4,
+    /// Questions and answers about hardware addresses.
+    Arp,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Carried {
+    fn number(self) -> u16 {
+        match self {
+            Self::Ipv4 => ETHER_IPV4,
+            Self::Arp => ETHER_ARP,
+            Self::Ipv6 => ETHER_IPV6,
+        }
+    }
+}
+
+/// A rule being written; the methods add to its end. All that it matches must hold.
 #[derive(Debug, Clone, Default)]
 pub struct Rule {
     expressions: Writer,
     comment: Option<String>,
+    /// Whether it is for a table of family `bridge`.
+    bridged: bool,
 }
 
 impl Rule {
-    /// An empty rule.
+    /// An empty rule for a table that sees packets.
     pub fn new() -> Self {
         Self::default()
+    }
+    /// An empty rule for a table of family `bridge`.
+    pub fn bridged() -> Self {
+        Self {
+            bridged: true,
+            ..Self::default()
+        }
     }
     pub(super) fn expressions(&self) -> &Writer {
         &self.expressions
@@ -151,27 +196,131 @@ impl Rule {
         };
         self.meta(key).compare(equal, &value)
     }
-    fn network(self, offset: u32, address: Ipv4Addr, prefix: u8) -> Self {
-        let mask = u32::MAX
-            .checked_shl(32 - u32::from(prefix.min(32)))
-            .unwrap_or(0);
-        let rule = self.payload(1, offset, 4);
-        let rule = if prefix < 32 {
-            rule.mask(&mask.to_be_bytes())
+    /// Matches the bridge that a frame came in by or leaves by; `device` is its port then.
+    #[must_use]
+    pub fn on_bridge(self, direction: Direction, name: &str) -> Self {
+        let key = match direction {
+            Direction::In => META_BRI_IIFNAME,
+            Direction::Out => META_BRI_OIFNAME,
+        };
+        let mut value = [name.as_bytes(), &[0]].concat();
+        value.truncate(16);
+        self.meta(key).compare(true, &value)
+    }
+    /// Matches packets of one version of IP only: what follows is read as of that version's header.
+    #[must_use]
+    pub fn version_of(self, address: IpAddr) -> Self {
+        const NFPROTO_IPV4: u8 = 2;
+        const NFPROTO_IPV6: u8 = 10;
+        match (self.bridged, address) {
+            (true, IpAddr::V4(_)) => self.carries(Carried::Ipv4),
+            (true, IpAddr::V6(_)) => self.carries(Carried::Ipv6),
+            (false, IpAddr::V4(_)) => self.meta(META_NFPROTO).compare(true, &[NFPROTO_IPV4]),
+            (false, IpAddr::V6(_)) => self.meta(META_NFPROTO).compare(true, &[NFPROTO_IPV6]),
+        }
+    }
+    /// Compares the bytes of an address in a header with a network.
+    fn bytes_of(self, header: u32, offset: u32, equal: bool, network: IpNet) -> Self {
+        let octets = |address| match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        let length = u32::from(network.max_prefix_len()) / 8;
+        let rule = self.payload(header, offset, length);
+        let rule = if network.prefix_len() < network.max_prefix_len() {
+            rule.mask(&octets(network.netmask()))
         } else {
             rule
         };
-        rule.compare(true, &(address.to_bits() & mask).to_be_bytes())
+        rule.compare(equal, &octets(network.network()))
     }
-    /// Matches the sender's network.
-    #[must_use]
-    pub fn from(self, address: Ipv4Addr, prefix: u8) -> Self {
-        self.network(12, address, prefix)
+    fn sender(self, equal: bool, network: IpNet) -> Self {
+        let offset = if network.addr().is_ipv4() { 12 } else { 8 };
+        self.version_of(network.addr())
+            .bytes_of(NETWORK_HEADER, offset, equal, network)
     }
-    /// Matches the receiver's network.
+    fn receiver(self, equal: bool, network: IpNet) -> Self {
+        let offset = if network.addr().is_ipv4() { 16 } else { 24 };
+        self.version_of(network.addr())
+            .bytes_of(NETWORK_HEADER, offset, equal, network)
+    }
+    /// Matches packets of the network's version of IP from the network, or from the one address.
     #[must_use]
-    pub fn to(self, address: Ipv4Addr, prefix: u8) -> Self {
-        self.network(16, address, prefix)
+    pub fn from(self, network: impl Into<IpNet>) -> Self {
+        self.sender(true, network.into())
+    }
+    /// Matches packets of the network's version of IP from anywhere else.
+    #[must_use]
+    pub fn not_from(self, network: impl Into<IpNet>) -> Self {
+        self.sender(false, network.into())
+    }
+    /// Matches packets of the network's version of IP to the network, or to the one address.
+    #[must_use]
+    pub fn to(self, network: impl Into<IpNet>) -> Self {
+        self.receiver(true, network.into())
+    }
+    /// Matches packets of the network's version of IP to anywhere else.
+    #[must_use]
+    pub fn not_to(self, network: impl Into<IpNet>) -> Self {
+        self.receiver(false, network.into())
+    }
+    /// Matches frames that carry this.
+    #[must_use]
+    pub fn carries(self, what: Carried) -> Self {
+        self.meta(META_PROTOCOL)
+            .compare(true, &what.number().to_be_bytes())
+    }
+    /// Matches frames that carry something else.
+    #[must_use]
+    pub fn carries_no(self, what: Carried) -> Self {
+        self.meta(META_PROTOCOL)
+            .compare(false, &what.number().to_be_bytes())
+    }
+    /// Matches frames whose sender has this hardware address.
+    #[must_use]
+    pub fn ether_from(self, mac: [u8; 6]) -> Self {
+        self.payload(LINK_HEADER, 6, 6).compare(true, &mac)
+    }
+    /// Matches frames whose sender has another hardware address.
+    #[must_use]
+    pub fn ether_not_from(self, mac: [u8; 6]) -> Self {
+        self.payload(LINK_HEADER, 6, 6).compare(false, &mac)
+    }
+    /// Matches ARP that names another hardware address than this as its sender's. Source: RFC 826.
+    #[must_use]
+    pub fn arp_not_of_ether(self, mac: [u8; 6]) -> Self {
+        self.carries(Carried::Arp)
+            .payload(NETWORK_HEADER, 8, 6)
+            .compare(false, &mac)
+    }
+    /// Matches ARP that names this address as its sender's.
+    #[must_use]
+    pub fn arp_of(self, address: std::net::Ipv4Addr) -> Self {
+        self.carries(Carried::Arp)
+            .payload(NETWORK_HEADER, 14, 4)
+            .compare(true, &address.octets())
+    }
+    /// Matches ARP that names another address than this as its sender's.
+    #[must_use]
+    pub fn arp_not_of(self, address: std::net::Ipv4Addr) -> Self {
+        self.carries(Carried::Arp)
+            .payload(NETWORK_HEADER, 14, 4)
+            .compare(false, &address.octets())
+    }
+    /// Matches ICMPv6 of a type: 134 is a router's advertisement, 136 a neighbour's, 137 a redirect. Source: RFC 4861.
+    #[must_use]
+    pub fn icmpv6(self, kind: u8) -> Self {
+        self.version_of(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED))
+            .meta(META_L4PROTO)
+            .compare(true, &[ICMPV6])
+            .payload(TRANSPORT_HEADER, 0, 1)
+            .compare(true, &[kind])
+    }
+    /// Matches the target that a neighbour's ICMPv6 advertisement or solicitation speaks of, where it is another than
+    /// this; to be used behind [`Rule::icmpv6`]. Source: RFC 4861, 4.3 and 4.4.
+    #[must_use]
+    pub fn neighbour_is_not(self, address: std::net::Ipv6Addr) -> Self {
+        self.bytes_of(TRANSPORT_HEADER, 8, false, IpAddr::V6(address).into())
     }
     /// Matches packets to any of the host's own addresses.
     #[must_use]
@@ -191,7 +340,7 @@ impl Rule {
     pub fn port(self, transport: Transport, port: u16) -> Self {
         self.meta(META_L4PROTO)
             .compare(true, &[transport.number()])
-            .payload(2, 2, 2)
+            .payload(TRANSPORT_HEADER, 2, 2)
             .compare(true, &port.to_be_bytes())
     }
     fn conntrack(self, key: u32, bits: u32) -> Self {
@@ -244,15 +393,19 @@ impl Rule {
     pub fn masquerade(self) -> Self {
         self.add("masq", |_| {})
     }
-    /// Ends with: the packet goes to this address and port.
+    /// Ends with: the packet goes to this address and port. Packets of the other version of IP are left alone.
     #[must_use]
-    pub fn translate_to(self, address: Ipv4Addr, port: u16) -> Self {
+    pub fn translate_to(self, address: IpAddr, port: u16) -> Self {
         const DNAT: u32 = 1;
-        self.immediate(REG_1, &address.octets())
+        let (octets, family) = match address {
+            IpAddr::V4(address) => (address.octets().to_vec(), super::Family::Ip),
+            IpAddr::V6(address) => (address.octets().to_vec(), super::Family::Ip6),
+        };
+        self.immediate(REG_1, &octets)
             .immediate(REG_2, &port.to_be_bytes())
             .add("nat", |w| {
                 w.be32(1, DNAT);
-                w.be32(2, u32::from(super::IPV4));
+                w.be32(2, u32::from(family.number()));
                 w.be32(3, REG_1);
                 w.be32(5, REG_2);
             })
@@ -293,12 +446,28 @@ mod tests {
 
     #[test]
     fn a_whole_address_is_compared_and_a_network_is_masked_first() {
-        let host = Rule::new().from(Ipv4Addr::new(10, 0, 0, 7), 32);
-        assert_eq!(shape(&host)[1], ("cmp".to_owned(), vec![10, 0, 0, 7]));
-        let network = Rule::new().from(Ipv4Addr::new(10, 1, 2, 3), 16);
-        let shape = shape(&network);
-        assert_eq!(shape[1], ("bitwise".to_owned(), vec![255, 255, 0, 0]));
-        assert_eq!(shape[2], ("cmp".to_owned(), vec![10, 1, 0, 0]));
+        let host = Rule::new().from(IpAddr::from([10, 0, 0, 7]));
+        assert_eq!(shape(&host)[1], ("cmp".to_owned(), vec![2]));
+        assert_eq!(shape(&host)[3], ("cmp".to_owned(), vec![10, 0, 0, 7]));
+        let network = Rule::new().from("10.1.2.3/16".parse::<IpNet>().unwrap());
+        let found = shape(&network);
+        assert_eq!(found[3], ("bitwise".to_owned(), vec![255, 255, 0, 0]));
+        assert_eq!(found[4], ("cmp".to_owned(), vec![10, 1, 0, 0]));
+        let v6 = Rule::new().to("fd00:1::/32".parse::<IpNet>().unwrap());
+        let found = shape(&v6);
+        assert_eq!(found[1].1, [10]);
+        assert_eq!(found[4].1[..4], [0xfd, 0, 0, 1]);
+        assert_eq!(found[4].1.len(), 16);
+    }
+
+    #[test]
+    fn a_frame_is_known_by_its_type_where_a_packet_is_by_its_version() {
+        let frame = Rule::bridged().not_from(IpAddr::from([10, 0, 0, 7]));
+        assert_eq!(shape(&frame)[1], ("cmp".to_owned(), vec![8, 0]));
+        let frame = Rule::bridged().icmpv6(134);
+        let values: Vec<Vec<u8>> = shape(&frame).into_iter().map(|(_, value)| value).collect();
+        assert_eq!(values[1], [0x86, 0xdd]);
+        assert_eq!((&values[3][..], &values[5][..]), (&[58][..], &[134][..]));
     }
 
     #[test]
@@ -313,7 +482,7 @@ mod tests {
     fn a_translation_loads_address_and_port_first() {
         let rule = Rule::new()
             .port(Transport::Tcp, 8080)
-            .translate_to(Ipv4Addr::LOCALHOST, 80);
+            .translate_to(IpAddr::from([127, 0, 0, 1]), 80);
         let names: Vec<String> = shape(&rule).into_iter().map(|(name, _)| name).collect();
         assert_eq!(
             names,

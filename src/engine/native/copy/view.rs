@@ -70,7 +70,11 @@ fn assemble(layout: &Layout, spec: &ContainerSpec, found: &Found) -> Result<()> 
             mounts.push(supervisor::own_mount(layout, spec, mount)?);
         }
     }
-    mounts.extend(supervisor::injected(layout, spec)?);
+    mounts.extend(supervisor::injected(
+        layout,
+        spec,
+        supervisor::Missing::LeftOut,
+    )?);
     runtime::visit(&rootfs, &mounts, spec.read_only)
 }
 

@@ -9,7 +9,7 @@ use super::{is_root, number, text};
 use crate::engine::host::{Row, Standing};
 use crate::sys::netlink::netns;
 use crate::sys::netlink::route::{self, Route};
-use crate::sys::nft::{Batch, Nft};
+use crate::sys::nft::{Batch, Nft, Table};
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = vec![bridges(), nftables(), forwarding(), connections()];
@@ -70,7 +70,7 @@ fn bridges() -> Row {
 fn nftables() -> Row {
     let make = || {
         let mut batch = Batch::default();
-        batch.new_table("probe");
+        batch.new_table(Table::inet("probe"));
         Nft::open()?.commit(batch)
     };
     let means = "`ports` are published and networks kept apart by rules in the kernel; no program `nft` is needed";

@@ -1,16 +1,19 @@
 //! Bridges, and containers' cables into them.
 //!
-//! Imports: `base`, `engine`, `sys::netlink`, `net::{record, rules}`. Source: veth(4), ip-link(8).
+//! Imports: `base`, `engine`, `sys::netlink`, `net::{forwarding, ipam, record, rules}`. Source: veth(4), ip-link(8).
 
 use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::{IpNet, Ipv6Net};
 use nix::errno::Errno;
 
+use super::ipam::Pool;
 use super::record::{Lease, NetworkRecord, hash};
-use super::rules;
+use super::{forwarding, rules};
 use crate::base::name::ContainerId;
 use crate::engine::{EngineError, Result};
 use crate::sys::netlink::netns;
@@ -28,8 +31,10 @@ pub struct Link<'a> {
     pub lease: &'a Lease,
     /// The device's name inside; `ethN` when `None`.
     pub interface: Option<&'a str>,
-    /// Whether packets to elsewhere leave by it; an internal network leads nowhere whatever this says.
-    pub default_route: bool,
+    /// Whether IPv4 packets to elsewhere leave by it; an internal network leads nowhere whatever this says.
+    pub default4: bool,
+    /// As `default4`, of IPv6.
+    pub default6: bool,
 }
 
 /// Whether a text may name a device: `IFNAMSIZ`, no slash, no space.
@@ -52,7 +57,7 @@ fn cable_name(container: &ContainerId, index: usize) -> String {
 }
 
 /// Writes a setting below `/proc/sys/net` of the calling thread's network namespace.
-fn sysctl(path: &str, value: &str) -> io::Result<()> {
+pub(super) fn sysctl(path: &str, value: &str) -> io::Result<()> {
     std::fs::write(format!("/proc/sys/net/{path}"), value)
 }
 
@@ -96,21 +101,38 @@ fn make_bridge(record: &NetworkRecord) -> io::Result<u32> {
         }
     };
     // Done each time: whoever made the bridge may have been killed before it came to this.
-    let addresses = record.subnets.iter();
-    let addresses =
-        addresses.map(|pool| route::address(link.index, pool.gateway, pool.subnet.prefix()));
-    route.run(addresses.collect())?;
-    // Without it a host that was not made for IPv6 could be reached over the bridge's link-local address.
-    let _ = sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), "1");
+    if record.has_ipv6() {
+        // Before there is a cable: a container must not tell the host where its routers are.
+        sysctl(&format!("ipv6/conf/{name}/accept_ra"), "0").map_err(no_ipv6)?;
+        sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), "0").map_err(no_ipv6)?;
+    } else {
+        // Without it a host that was not made for IPv6 could be reached over the bridge's link-local address.
+        let _ = sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), "1");
+    }
+    let own = record.subnets.iter().filter_map(Pool::gateway_net);
+    let own = own.chain(record.has_ipv6().then_some(LINK_LOCAL));
+    route.run(own.map(|own| route::address(link.index, own)).collect())?;
     // Lets a packet that the host sends to 127.0.0.1 go to a container; `rules` keeps containers out.
     sysctl(&format!("ipv4/conf/{name}/route_localnet"), "1")?;
     if !record.spec.internal {
-        let forward = "/proc/sys/net/ipv4/ip_forward";
-        if std::fs::read(forward)?.first() != Some(&b'1') {
-            std::fs::write(forward, "1")?;
-        }
+        forwarding::allow(&mut route, record)?;
     }
     Ok(link.index)
+}
+
+/// The bridge's address for whoever looks for a router on the link, as Docker's bridges have it.
+const LINK_LOCAL: IpNet = IpNet::V6(Ipv6Net::new_assert(
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1),
+    64,
+));
+
+fn no_ipv6(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => io::Error::other(
+            "this host's kernel has no IPv6 (`ipv6.disable=1`?); leave `enable_ipv6` out",
+        ),
+        _ => error,
+    }
 }
 
 /// A hardware address for the bridge of a network: of one station, made up here.
@@ -177,7 +199,7 @@ pub(super) fn remove(bridge: &str, id: &str, network: &str) -> Result<()> {
 /// [`EngineError::Failed`].
 pub fn new_netns(pin: Option<&Path>) -> Result<OwnedFd> {
     let made = netns::create(|| {
-        // Only IPv4 is set up: no half of IPv6 on devices to come.
+        // No half of IPv6 on devices to come; where a network has it, it is switched on.
         let _ = sysctl("ipv6/conf/default/disable_ipv6", "1");
         Route::open()?.run(vec![route::up("lo")])
     });
@@ -307,14 +329,22 @@ fn configure(links: &[Link<'_>]) -> io::Result<()> {
     for (at, link) in links.iter().enumerate() {
         let name = device(link, at);
         let index = route.link(&name)?.ok_or(Errno::ENODEV)?.index;
-        let Some(address) = link.lease.ipv4() else {
-            continue;
-        };
-        requests.push(route::address(index, address, link.lease.prefix));
-        requests.push(route::up(&name));
-        if link.default_route && !link.record.spec.internal {
-            routes.push(route::default_route(link.lease.gateway));
+        if link.lease.ipv6().is_some() {
+            // Its addresses and routes are given to it: nobody on the link has a say in them.
+            sysctl(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
+            sysctl(&format!("ipv6/conf/{name}/accept_dad"), "0")?;
+            sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), "0")?;
         }
+        let addresses = link.lease.addresses.iter();
+        requests.extend(addresses.map(|address| route::address(index, *address)));
+        requests.push(route::up(&name));
+        if link.record.spec.internal {
+            continue;
+        }
+        let gateway4 = link.lease.gateway4().filter(|_| link.default4);
+        let gateway6 = link.lease.gateway6().filter(|_| link.default6);
+        let gateways = [gateway4.map(IpAddr::V4), gateway6.map(IpAddr::V6)];
+        routes.extend(gateways.into_iter().flatten().map(route::default_route));
     }
     requests.extend(routes);
     route.run(requests)

@@ -6,21 +6,22 @@
 //! | object | name | made by | goes with |
 //! |---|---|---|---|
 //! | bridge | `hst<11 of network id>` | [`Networks::create`], again by [`connect`] | [`Networks::remove`] |
-//! | nftables table `ip` | `hoist-<12 of network id>` | with the bridge | [`Networks::remove`] |
-//! | two rules at the head of `ip filter DOCKER-USER` | comment `hoist-<12 of network id>` | with the bridge, when Docker is there | [`Networks::remove`] |
+//! | nftables table `inet` | `hoist-<12 of network id>` | with the bridge | [`Networks::remove`] |
+//! | two rules at the head of `DOCKER-USER` in `ip filter` and `ip6 filter` | comment `hoist-<12 of network id>` | with the bridge, when Docker is there | [`Networks::remove`] |
 //! | veth, host end | `hsv<10 of hash of container id><nn>` | [`connect`] | the container's namespace, or [`disconnect`] |
 //! | nftables table `ip` | `hoist-p-<12 of container id>` | [`publish`] | [`unpublish`] |
 //! | nftables table `ip`, in the container | `hoist-dns` | [`dns`](super::dns) | the container's namespace |
 //!
-//! IPv4 only: a network with IPv6 is refused. A host whose firewall is spoken to through the old
+//! Tables of an older hoist are of family `ip`; they are taken away as well. A host whose firewall is spoken to through the old
 //! `iptables-legacy` with a `FORWARD` policy of `DROP` needs a rule of its own for `hst+`.
 //!
 //! Imports: `base`, `engine`, `sys`. As Docker's `bridge` driver, but for isolation: packets into a bridge
 //! must answer, or be translated.
 
 mod bridge;
-mod cidr;
 pub mod files;
+mod forwarding;
+mod guard;
 mod holder;
 mod ipam;
 mod networks;
@@ -32,7 +33,6 @@ mod rules;
 pub(in crate::engine::native) mod tests;
 
 pub use bridge::{Link, connect, disconnect, new_netns, unpin};
-pub use cidr::{Cidr, CidrError};
 pub use ipam::Pool;
 pub use networks::{LeaseRequest, Networks};
 pub use outside::Outside;

@@ -4,12 +4,14 @@
 //! removed after it. Imports: `base`, `engine`, `sys::{lock, netlink}`, `net`.
 
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use ipnet::IpNet;
+
 use super::bridge;
-use super::cidr::Cidr;
-use super::ipam::{self, Pool};
-use super::record::{Lease, LeaseRecord, NetworkRecord, Shelf, is_name};
+use super::ipam::{self, Pool, Taken};
+use super::record::{Lease, LeaseRecord, NetworkRecord, Shelf, hash, is_name};
 use crate::base::clock::Timestamp;
 use crate::base::name::ContainerId;
 use crate::engine::spec::{Endpoint, NetworkSpec};
@@ -37,9 +39,9 @@ pub struct Networks {
 /// What the host uses already.
 struct Host {
     /// Networks it is on or has routes to.
-    networks: Vec<Cidr>,
+    networks: Vec<IpNet>,
     /// Its own addresses.
-    addresses: Vec<Cidr>,
+    addresses: Vec<IpNet>,
     /// Largest packet in bytes of the device that leads outside.
     mtu: u32,
 }
@@ -107,8 +109,8 @@ impl Networks {
     /// Makes a network: its record, its bridge, its rules.
     ///
     /// # Errors
-    /// [`EngineError::NameInUse`], [`EngineError::Unsupported`] for other drivers than `bridge` and for
-    /// IPv6, [`EngineError::Failed`] when no subnet is free or the kernel refuses.
+    /// [`EngineError::NameInUse`], [`EngineError::Unsupported`] for other drivers than `bridge`,
+    /// [`EngineError::Failed`] when no subnet is free or the kernel refuses.
     pub fn create(&self, spec: &NetworkSpec) -> Result<()> {
         let _held = self.lock()?;
         self.create_locked(spec).map(drop)
@@ -158,14 +160,14 @@ impl Networks {
             .iter()
             .flat_map(|record| &record.subnets)
             .map(|pool| pool.subnet);
-        if spec.subnets.is_empty() {
-            let taken: Vec<Cidr> = others.chain(host.networks.iter().copied()).collect();
-            ipam::choose(&spec.name, &taken).map(|pool| vec![pool])
-        } else {
-            // A subnet that was asked for may lie inside a route, but not hold an address of the host.
-            let taken: Vec<Cidr> = others.chain(host.addresses.iter().copied()).collect();
-            ipam::check(&spec.name, &spec.subnets, &taken)
-        }
+        // A subnet that was asked for may lie inside a route, but not hold an address of the host.
+        let taken = Taken {
+            used: others.chain(host.addresses.iter().copied()).collect(),
+            known: host.networks.clone(),
+        };
+        let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
+        let own = ipam::own_ipv6(&machine, self.dir().as_os_str().as_bytes());
+        ipam::pools(spec, &taken, own)
     }
     /// Removes a network: its bridge, its rules, its record. A missing one is fine. A container has its place as long as
     /// `is_there` says so: a killed command, a reboot or a full disk may have kept it from being given back.
@@ -207,8 +209,7 @@ impl Networks {
     /// it by its names.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`], [`EngineError::Failed`] when the address is taken or none is left,
-    /// [`EngineError::Unsupported`] for a fixed IPv6 address.
+    /// [`EngineError::NotFound`], [`EngineError::Failed`] when the address is taken or none is left.
     pub fn lease(&self, network: &str, request: &LeaseRequest<'_>) -> Result<Lease> {
         let _held = self.lock()?;
         self.lease_locked(network, request)
@@ -216,45 +217,13 @@ impl Networks {
     pub(super) fn lease_locked(&self, network: &str, request: &LeaseRequest<'_>) -> Result<Lease> {
         let record = self.need(network)?;
         let endpoint = request.endpoint;
-        if let Some(address) = endpoint.ipv6 {
-            let what = format!(
-                "network {network}: {} asks for IPv6 address {address}, which hoist cannot do yet",
-                request.name
-            );
-            return Err(EngineError::Unsupported { what });
-        }
         let mut leases = self.leases(network)?;
         let own = leases
             .iter()
             .position(|lease| lease.container == *request.container);
         let old = own.map(|at| leases.remove(at).lease);
-        let (address, pool) = {
-            let old = old
-                .as_ref()
-                .and_then(Lease::ipv4)
-                .filter(|old| record.subnets.iter().any(|pool| pool.subnet.contains(*old)));
-            let holder = |address| {
-                let has = |lease: &&LeaseRecord| lease.lease.ipv4() == Some(address);
-                leases.iter().find(has).map(|lease| lease.name.clone())
-            };
-            ipam::address(network, &record.subnets, endpoint.ipv4.or(old), &holder)?
-        };
-        let lease = Lease {
-            addresses: vec![IpAddr::V4(address)],
-            prefix: pool.subnet.prefix(),
-            gateway: pool.gateway,
-            mac: match &endpoint.mac {
-                Some(text) => parse_mac(text).ok_or_else(|| {
-                    let step = format!("connect {} to network {network}", request.name);
-                    EngineError::failed(step, format!("`{text}` is no hardware address"))
-                })?,
-                // As Docker: an address that comes back is known to its neighbours already.
-                None => {
-                    let [a, b, c, d] = address.octets();
-                    [0x02, 0x42, a, b, c, d]
-                }
-            },
-        };
+        let old = old.as_ref();
+        let lease = place(&record, request, old, &leases)?;
         leases.push(LeaseRecord {
             container: request.container.clone(),
             name: request.name.to_owned(),
@@ -311,6 +280,72 @@ impl Networks {
     }
 }
 
+/// An endpoint's addresses: those it asks for, else those it had, else the lowest free ones.
+fn place(
+    record: &NetworkRecord,
+    request: &LeaseRequest<'_>,
+    old: Option<&Lease>,
+    others: &[LeaseRecord],
+) -> Result<Lease> {
+    let (network, endpoint) = (&record.spec.name, request.endpoint);
+    let holder = |address| {
+        let has = |lease: &&LeaseRecord| lease.lease.hosts().any(|host| host == address);
+        others.iter().find(has).map(|lease| lease.name.clone())
+    };
+    let wanted = [
+        (
+            true,
+            endpoint.ipv4.map(IpAddr::V4),
+            old.and_then(Lease::ipv4).map(IpAddr::V4),
+        ),
+        (
+            false,
+            endpoint.ipv6.map(IpAddr::V6),
+            old.and_then(Lease::ipv6).map(IpAddr::V6),
+        ),
+    ];
+    let mut lease = Lease {
+        addresses: Vec::new(),
+        gateways: Vec::new(),
+        mac: [0; 6],
+    };
+    for (is_ipv4, fixed, old) in wanted {
+        let pools = record.subnets.iter();
+        let pools: Vec<&Pool> = pools.filter(|pool| pool.is_ipv4() == is_ipv4).collect();
+        if pools.is_empty() && fixed.is_none() {
+            continue;
+        }
+        let old = old.filter(|old| pools.iter().any(|pool| pool.subnet.contains(old)));
+        let (address, gateway) = ipam::address(network, &pools, fixed.or(old), &holder)?;
+        lease.addresses.push(address);
+        lease.gateways.extend(gateway);
+    }
+    lease.mac = match &endpoint.mac {
+        Some(text) => parse_mac(text).ok_or_else(|| {
+            let step = format!("connect {} to network {network}", request.name);
+            EngineError::failed(step, format!("`{text}` is no hardware address"))
+        })?,
+        None => own_mac(&lease, request.container),
+    };
+    Ok(lease)
+}
+
+/// A hardware address of an endpoint's own. As Docker's were: an address that comes back is known to its neighbours
+/// already.
+fn own_mac(lease: &Lease, container: &ContainerId) -> [u8; 6] {
+    let [a, b, c, d] = match lease.ipv4() {
+        Some(address) => address.octets(),
+        None => {
+            let digits = hash(&[b"mac", container.as_str().as_bytes()]);
+            let number = digits
+                .get(..8)
+                .and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            number.unwrap_or(0).to_be_bytes()
+        }
+    };
+    [0x02, 0x42, a, b, c, d]
+}
+
 fn supported(spec: &NetworkSpec) -> Result<()> {
     let name = &spec.name;
     if !is_name(name) {
@@ -323,8 +358,10 @@ fn supported(spec: &NetworkSpec) -> Result<()> {
              for the service",
             spec.driver
         )
-    } else if spec.ipv6 {
-        format!("network {name}: hoist cannot do IPv6 yet; leave `enable_ipv6` out")
+    } else if !spec.ipv4 && !spec.ipv6 {
+        format!(
+            "network {name}: neither IPv4 nor IPv6 is enabled; leave `enable_ipv4` out, or set `enable_ipv6: true`"
+        )
     } else {
         return Ok(());
     };
@@ -368,19 +405,13 @@ fn host() -> std::io::Result<Host> {
     let mut route = Route::open()?;
     let addresses = route.addresses()?;
     let routes = route.routes()?;
-    let mut networks: Vec<Cidr> = addresses
-        .iter()
-        .map(|(address, prefix)| Cidr::new(*address, *prefix))
-        .collect();
-    networks.extend(
-        routes
-            .iter()
-            .map(|route| Cidr::new(route.destination.0, route.destination.1))
-            .filter(|network| network.prefix() > 0),
-    );
+    let known = addresses.iter().map(|found| found.address.trunc());
+    let known = known.chain(routes.iter().map(|route| route.destination));
+    let networks = known.filter(|network| !ipam::is_the_world(network));
+    let networks = networks.collect();
     let outside = routes
         .iter()
-        .find(|route| route.destination.1 == 0)
+        .find(|route| route.destination.prefix_len() == 0)
         .and_then(|route| route.device);
     let mtu = match outside {
         Some(index) => route.links()?.into_iter().find(|link| link.index == index),
@@ -390,7 +421,7 @@ fn host() -> std::io::Result<Host> {
         networks,
         addresses: addresses
             .iter()
-            .map(|(address, _)| Cidr::new(*address, 32))
+            .map(|found| found.address.addr().into())
             .collect(),
         mtu: mtu.map_or(ETHERNET, |link| link.mtu.clamp(576, ETHERNET)),
     })

@@ -27,7 +27,7 @@ pub struct Outside {
     /// Its address.
     pub lease: Lease,
     /// The host, as it sees it: `host-gateway`.
-    pub gateway: Ipv4Addr,
+    pub gateway: Option<Ipv4Addr>,
     /// Its `/etc/resolv.conf`.
     pub resolv_conf: String,
     /// Its name server; whoever waits for the step must drive it.
@@ -42,6 +42,7 @@ fn spec() -> NetworkSpec {
         options: Default::default(),
         subnets: Vec::new(),
         internal: false,
+        ipv4: true,
         ipv6: false,
         labels: Default::default(),
     }
@@ -56,13 +57,7 @@ impl Networks {
         let container = ContainerId::from(id);
         let endpoint = Endpoint {
             network: NETWORK.to_owned(),
-            aliases: Vec::new(),
-            ipv4: None,
-            ipv6: None,
-            mac: None,
-            interface: None,
-            gw_priority: 0,
-            links: Vec::new(),
+            ..Endpoint::default()
         };
         let _held = self.lock()?;
         let record = match self.get(NETWORK)? {
@@ -82,20 +77,20 @@ impl Networks {
                 record: &record,
                 lease: &lease,
                 interface: None,
-                default_route: true,
+                default4: true,
+                default6: true,
             };
             bridge::connect(netns, &container, &[link])?;
             let zone = Zone {
                 dir: self.dir().to_owned(),
                 networks: Vec::new(),
-                container: container.clone(),
                 links: Vec::new(),
-                gateway: Some(lease.gateway),
+                gateways: lease.gateways.clone(),
                 upstream: Upstream::File(PathBuf::from(RESOLVERS)),
             };
             let host = std::fs::read_to_string(RESOLVERS).unwrap_or_default();
             Ok(Outside {
-                gateway: lease.gateway,
+                gateway: lease.gateway4(),
                 resolv_conf: files::resolv_conf(&host, &DnsConfig::default(), Resolver::Answerer),
                 answerer: Answerer::open(netns, zone)?,
                 lease: lease.clone(),

@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
+use ipnet::{IpNet, Ipv4Net};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrIn, bind, getsockname,
@@ -21,7 +22,10 @@ use crate::engine::spec::{PortMapping, Protocol};
 use crate::engine::state::PublishedPort;
 use crate::engine::{EngineError, Result};
 use crate::sys::nft::conntrack::{self, Which};
-use crate::sys::nft::{Batch, Direction, Hook, Interface, Nft, Rule, Transport};
+use crate::sys::nft::{Batch, Direction, Hook, Interface, Nft, Rule, Table, Transport};
+
+/// The host's own addresses for itself.
+const LOOPBACK: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
 
 /// What is to be published.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +91,7 @@ pub fn publish(request: &PublishRequest<'_>) -> Result<Published> {
         return Ok(published);
     }
     let set = Nft::open().and_then(|mut nft| {
-        nft.set_table(&table(request.container), |batch| {
+        nft.set_table(Table::inet(&table(request.container)), |batch| {
             fill(batch, request, &published.ports);
         })
     });
@@ -106,19 +110,20 @@ pub fn publish(request: &PublishRequest<'_>) -> Result<Published> {
 }
 
 fn fill(batch: &mut Batch, request: &PublishRequest<'_>, ports: &[PublishedPort]) {
-    let table = table(request.container);
-    let (target, bridge) = (request.target, request.network.bridge.as_str());
-    batch.chain(&table, "prerouting", Hook::NatPrerouting);
-    batch.chain(&table, "output", Hook::NatOutput);
-    batch.chain(&table, "postrouting", Hook::NatPostrouting);
+    let name = table(request.container);
+    let table = Table::inet(&name);
+    let (target, bridge) = (IpAddr::V4(request.target), request.network.bridge.as_str());
+    batch.chain(table, "prerouting", Hook::NatPrerouting);
+    batch.chain(table, "output", Hook::NatOutput);
+    batch.chain(table, "postrouting", Hook::NatPostrouting);
     for port in ports {
         let IpAddr::V4(host) = port.host_ip else {
             continue;
         };
         let rule = if host.is_unspecified() {
-            Rule::new().to_local()
+            Rule::new().version_of(port.host_ip).to_local()
         } else {
-            Rule::new().to(host, 32)
+            Rule::new().to(port.host_ip)
         };
         let rule = rule
             .port(transport(port.protocol), port.host)
@@ -128,23 +133,23 @@ fn fill(batch: &mut Batch, request: &PublishRequest<'_>, ports: &[PublishedPort]
                 transport_name(port.protocol),
                 request.name
             ));
-        batch.append(&table, "output", &rule);
+        batch.append(table, "output", &rule);
         if !host.is_loopback() {
-            batch.append(&table, "prerouting", &rule);
+            batch.append(table, "prerouting", &rule);
         }
     }
     // The container must answer to the host, not to 127.0.0.1, which is itself.
     let towards = || {
         Rule::new()
             .device(Direction::Out, Interface::Is(bridge))
-            .to(target, 32)
+            .to(target)
     };
-    let local = towards().from(Ipv4Addr::new(127, 0, 0, 0), 8).masquerade();
-    batch.append(&table, "postrouting", &local);
+    let local = towards().from(LOOPBACK).masquerade();
+    batch.append(table, "postrouting", &local);
     // Neighbours, and the container itself, must be answered through the host, which translates back.
-    for pool in &request.network.subnets {
-        let neighbour = towards().from(pool.subnet.first(), pool.subnet.prefix());
-        batch.append(&table, "postrouting", &neighbour.translated().masquerade());
+    for pool in request.network.subnets.iter().filter(|pool| pool.is_ipv4()) {
+        let neighbour = towards().from(pool.subnet);
+        batch.append(table, "postrouting", &neighbour.translated().masquerade());
     }
 }
 
@@ -210,7 +215,7 @@ fn hold(mapping: &PortMapping) -> Result<(Option<OwnedFd>, PublishedPort)> {
     let address = format!("{host}:{range}/{protocol}");
     Err(match errno {
         Errno::EADDRINUSE => {
-            let holder = holder::of(mapping.protocol, host, wanted)
+            let holder = holder::of(mapping.protocol, host.into(), wanted)
                 .unwrap_or_else(|| "another process".to_owned());
             EngineError::PortTaken { address, holder }
         }
@@ -279,17 +284,20 @@ pub fn unpublish(container: &ContainerId) -> Result<Withdrawn> {
     let table = table(container);
     let delete = || -> io::Result<Withdrawn> {
         let mut nft = Nft::open()?;
-        if !nft.has_table(&table)? {
+        // An older hoist's was of family `ip`.
+        let tables = [Table::inet(&table), Table::ip(&table)];
+        if !nft.has_table(tables[0])? && !nft.has_table(tables[1])? {
             return Ok(Withdrawn { _socket: nft });
         }
-        let rules = nft.rules(&table, Some("output"))?;
-        nft.delete_table(&table)?;
+        let mut rules = nft.rules(tables[0], Some("output"))?;
+        rules.extend(nft.rules(tables[1], Some("output"))?);
+        nft.delete_tables(&tables)?;
         let target = rules
             .iter()
             .find_map(|rule| udp_target(rule.comment.as_deref()?));
         if let Some(target) = target {
             // Best effort: an entry that stays runs out by itself.
-            let _ = conntrack::forget(Which::Of(target));
+            let _ = conntrack::forget(Which::Of(IpAddr::V4(target)));
         }
         Ok(Withdrawn { _socket: nft })
     };

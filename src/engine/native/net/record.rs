@@ -1,12 +1,13 @@
 //! What is kept of a network: its record and its leases, with their place on disk and their lock.
 //!
 //! `<data>/networks/<name>/network.json` is the network, `leases.json` beside it who has which address.
-//! Imports: `base`, `engine`, `sys::{fs, lock}`, `net::{cidr, ipam}`.
+//! Imports: `base`, `engine`, `sys::{fs, lock}`, `net::ipam`.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -47,21 +48,42 @@ impl NetworkRecord {
     pub fn table(&self) -> String {
         format!("hoist-{}", self.id.get(..12).unwrap_or(&self.id))
     }
-    /// The host's address on it, as its containers see the host.
-    pub fn gateway(&self) -> Option<Ipv4Addr> {
-        self.subnets.first().map(|pool| pool.gateway)
+    /// The host's IPv4 address on it, as its containers see the host.
+    pub fn gateway4(&self) -> Option<Ipv4Addr> {
+        first_v4(self.subnets.iter().filter_map(|pool| pool.gateway))
     }
+    /// The host's IPv6 address on it.
+    pub fn gateway6(&self) -> Option<Ipv6Addr> {
+        first_v6(self.subnets.iter().filter_map(|pool| pool.gateway))
+    }
+    /// Whether it has IPv6.
+    pub fn has_ipv6(&self) -> bool {
+        self.subnets.iter().any(|pool| !pool.is_ipv4())
+    }
+}
+
+fn first_v4(mut addresses: impl Iterator<Item = IpAddr>) -> Option<Ipv4Addr> {
+    addresses.find_map(|address| match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    })
+}
+
+fn first_v6(mut addresses: impl Iterator<Item = IpAddr>) -> Option<Ipv6Addr> {
+    addresses.find_map(|address| match address {
+        IpAddr::V6(address) => Some(address),
+        IpAddr::V4(_) => None,
+    })
 }
 
 /// What an endpoint was given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredLease")]
 pub struct Lease {
-    /// Its addresses; the first is IPv4.
-    pub addresses: Vec<IpAddr>,
-    /// The subnet's prefix length.
-    pub prefix: u8,
-    /// The bridge's address.
-    pub gateway: Ipv4Addr,
+    /// Its addresses with the length of the subnet's prefix, at most one of each version of IP, IPv4 first.
+    pub addresses: Vec<IpNet>,
+    /// The gateways of their subnets, where these have one.
+    pub gateways: Vec<IpAddr>,
     /// Hardware address.
     pub mac: [u8; 6],
 }
@@ -69,10 +91,62 @@ pub struct Lease {
 impl Lease {
     /// Its IPv4 address.
     pub fn ipv4(&self) -> Option<Ipv4Addr> {
-        self.addresses.iter().find_map(|address| match address {
-            IpAddr::V4(address) => Some(*address),
-            IpAddr::V6(_) => None,
-        })
+        first_v4(self.hosts())
+    }
+    /// Its IPv6 address.
+    pub fn ipv6(&self) -> Option<Ipv6Addr> {
+        first_v6(self.hosts())
+    }
+    /// Where IPv4 packets to elsewhere go.
+    pub fn gateway4(&self) -> Option<Ipv4Addr> {
+        first_v4(self.gateways.iter().copied())
+    }
+    /// Where IPv6 packets to elsewhere go.
+    pub fn gateway6(&self) -> Option<Ipv6Addr> {
+        first_v6(self.gateways.iter().copied())
+    }
+    /// Its addresses without the prefixes.
+    pub fn hosts(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().map(IpNet::addr)
+    }
+}
+
+/// A lease as it is on disk: before there was IPv6, the prefix length and the gateway were one of each.
+#[derive(Deserialize)]
+struct StoredLease {
+    addresses: Vec<StoredAddress>,
+    #[serde(default)]
+    gateways: Vec<IpAddr>,
+    mac: [u8; 6],
+    #[serde(default)]
+    prefix: Option<u8>,
+    #[serde(default)]
+    gateway: Option<IpAddr>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum StoredAddress {
+    Net(IpNet),
+    Bare(IpAddr),
+}
+
+impl From<StoredLease> for Lease {
+    fn from(stored: StoredLease) -> Self {
+        let whole = |address| match address {
+            StoredAddress::Net(address) => address,
+            StoredAddress::Bare(address) => stored
+                .prefix
+                .and_then(|prefix| IpNet::new(address, prefix).ok())
+                .unwrap_or_else(|| address.into()),
+        };
+        let mut gateways = stored.gateways;
+        gateways.extend(stored.gateway);
+        Self {
+            addresses: stored.addresses.into_iter().map(whole).collect(),
+            gateways,
+            mac: stored.mac,
+        }
     }
 }
 
@@ -251,6 +325,20 @@ mod tests {
         assert!(!is_name("a/b"));
         assert!(!is_name(".hidden"));
         assert!(!is_name(""));
+    }
+
+    #[test]
+    fn a_lease_of_before_there_was_ipv6_is_still_read() {
+        let old = r#"{"container": "c", "name": "n", "addresses": ["10.5.0.2"], "prefix": 16,
+            "gateway": "10.5.0.1", "mac": [2, 66, 10, 5, 0, 2], "aliases": []}"#;
+        let old: LeaseRecord = serde_json::from_str(old).unwrap();
+        assert_eq!(old.lease.addresses, ["10.5.0.2/16".parse().unwrap()]);
+        assert_eq!(old.lease.gateway4(), Some(Ipv4Addr::new(10, 5, 0, 1)));
+        let text = serde_json::to_string(&old).unwrap();
+        assert_eq!(serde_json::from_str::<LeaseRecord>(&text).unwrap(), old);
+        let old = r#"{"subnet": "10.5.0.0/16", "gateway": "10.5.0.1", "range": "10.5.0.0/16", "reserved": []}"#;
+        let old: Pool = serde_json::from_str(old).unwrap();
+        assert_eq!(old, Pool::whole("10.5.0.0/16".parse().unwrap()));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::engine::EngineError;
 use crate::engine::spec::{PortMapping, Protocol};
 use crate::sys::netlink::netns;
 use crate::sys::netlink::route::{self, Route};
-use crate::sys::nft::{Batch, Hook, Nft};
+use crate::sys::nft::{Batch, Hook, Nft, Table};
 
 pub(in crate::engine::native) mod lab {
     use std::io::{self, Read as _, Write as _};
@@ -79,7 +79,7 @@ pub(in crate::engine::native) mod lab {
         route.run(vec![route::bridge("up0", 1400, [2, 0, 0, 0, 0, 1])])?;
         let bridge = route.link("up0")?.unwrap().index;
         route.run(vec![
-            route::address(bridge, HOST, 24),
+            route::address(bridge, net(HOST.into(), 24)),
             route::veth(&VethEnds {
                 name: "up1",
                 bridge,
@@ -88,12 +88,15 @@ pub(in crate::engine::native) mod lab {
                 mac: [2, 0, 0, 0, 0, 2],
                 mtu: 1400,
             }),
-            route::default_route(OUTSIDE),
+            route::default_route(OUTSIDE.into()),
         ])?;
         netns::within(outside.as_fd(), || {
             let mut route = Route::open()?;
             let index = route.link("eth0")?.unwrap().index;
-            route.run(vec![route::address(index, OUTSIDE, 24), route::up("eth0")])
+            route.run(vec![
+                route::address(index, net(OUTSIDE.into(), 24)),
+                route::up("eth0"),
+            ])
         })?;
         while !(route.link("up1")?.unwrap().ready && route.link("up0")?.unwrap().ready) {
             std::thread::yield_now();
@@ -109,21 +112,21 @@ pub(in crate::engine::native) mod lab {
             options: Default::default(),
             subnets: Vec::new(),
             internal: false,
+            ipv4: true,
             ipv6: false,
             labels: Default::default(),
         }
+    }
+
+    pub(in crate::engine::native) fn net(address: std::net::IpAddr, prefix: u8) -> ipnet::IpNet {
+        ipnet::IpNet::new(address, prefix).unwrap()
     }
 
     pub(in crate::engine::native) fn endpoint(network: &str, aliases: &[&str]) -> Endpoint {
         Endpoint {
             network: network.to_owned(),
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
-            ipv4: None,
-            ipv6: None,
-            mac: None,
-            interface: None,
-            gw_priority: 0,
-            links: Vec::new(),
+            ..Endpoint::default()
         }
     }
 
@@ -146,7 +149,8 @@ pub(in crate::engine::native) mod lab {
                 record: &record,
                 lease: &lease,
                 interface: None,
-                default_route: true,
+                default4: true,
+                default6: true,
             };
             connect(netns.as_fd(), &id, &[link]).unwrap();
             Container { id, netns, lease }
@@ -211,9 +215,12 @@ fn neighbours_reach_each_other_and_the_outside_but_no_other_network() {
         assert_eq!(call(Some(&b.netns), target, 80), Some(own));
         assert_eq!(call(Some(&c.netns), target, 80), None);
         assert_eq!(call(Some(&c.netns), OUTSIDE, 80), Some(HOST.to_string()));
-        assert_eq!(call(None, target, 80), Some(a.lease.gateway.to_string()));
+        assert_eq!(
+            call(None, target, 80),
+            a.lease.gateway4().map(|gateway| gateway.to_string())
+        );
         // Somebody outside who knows the way is kept out all the same.
-        let way = || Route::open()?.run(vec![route::default_route(HOST)]);
+        let way = || Route::open()?.run(vec![route::default_route(HOST.into())]);
         netns::within(lab.outside.as_fd(), way).unwrap();
         assert_eq!(call(Some(&lab.outside), target, 80), None);
     });
@@ -235,8 +242,8 @@ fn an_internal_network_has_no_way_out_and_none_in() {
         assert_eq!(call(Some(&c.netns), target, 80), None);
         assert_eq!(call(Some(&a.netns), OUTSIDE, 80), None);
         // Not even with a route of its own making.
-        let gateway = a.lease.gateway;
-        let way = || Route::open()?.run(vec![route::default_route(gateway)]);
+        let gateway = a.lease.gateway4().unwrap();
+        let way = || Route::open()?.run(vec![route::default_route(gateway.into())]);
         netns::within(a.netns.as_fd(), way).unwrap();
         assert_eq!(call(Some(&a.netns), OUTSIDE, 80), None);
     });
@@ -312,10 +319,7 @@ fn a_published_port_is_reached_from_everywhere_until_it_is_withdrawn() {
         unpublish(&b.id).unwrap();
         unpublish(&c.id).unwrap();
         assert_eq!(call(None, Ipv4Addr::LOCALHOST, 8080), None);
-        assert_eq!(
-            Nft::open().unwrap().tables("hoist-p-").unwrap(),
-            Vec::<String>::new()
-        );
+        assert_eq!(Nft::open().unwrap().tables("hoist-p-").unwrap(), Vec::new());
     });
 }
 
@@ -410,13 +414,14 @@ fn a_container_cannot_reach_what_the_host_has_on_loopback() {
         netns::within(a.netns.as_fd(), || {
             std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1")?;
             let mut batch = Batch::default();
-            batch.table("t");
-            batch.chain("t", "output", Hook::NatOutput);
+            let table = Table::ip("t");
+            batch.table(table);
+            batch.chain(table, "output", Hook::NatOutput);
             let rule = crate::sys::nft::Rule::new()
-                .to(OUTSIDE, 32)
+                .to(std::net::IpAddr::V4(OUTSIDE))
                 .port(crate::sys::nft::Transport::Tcp, 5432)
-                .translate_to(Ipv4Addr::new(127, 0, 0, 2), 5432);
-            batch.append("t", "output", &rule);
+                .translate_to([127, 0, 0, 2].into(), 5432);
+            batch.append(table, "output", &rule);
             Nft::open()?.commit(batch)?;
             Route::open()?.run(vec![route::delete("lo")]).or(Ok(()))
         })
@@ -431,10 +436,11 @@ fn removing_a_network_leaves_nothing_and_is_refused_while_it_is_used() {
         // What Docker has: its chain, with a rule of somebody else.
         let mut nft = Nft::open().unwrap();
         let mut docker = Batch::default();
-        docker.table("filter");
-        docker.chain("filter", "DOCKER-USER", Hook::Forward);
+        let filter = Table::ip("filter");
+        docker.table(filter);
+        docker.chain(filter, "DOCKER-USER", Hook::Forward);
         docker.append(
-            "filter",
+            filter,
             "DOCKER-USER",
             &crate::sys::nft::Rule::new().counted().accept(),
         );
@@ -451,7 +457,7 @@ fn removing_a_network_leaves_nothing_and_is_refused_while_it_is_used() {
         let before = names();
 
         lab.networks.create(&spec("one")).unwrap();
-        assert_eq!(nft.rules("filter", Some("DOCKER-USER")).unwrap().len(), 3);
+        assert_eq!(nft.rules(filter, Some("DOCKER-USER")).unwrap().len(), 3);
         assert!(matches!(
             lab.networks.create(&spec("one")),
             Err(EngineError::NameInUse { .. })
@@ -467,8 +473,8 @@ fn removing_a_network_leaves_nothing_and_is_refused_while_it_is_used() {
         lab.networks.remove("one", &|_| true).unwrap();
         lab.networks.remove("one", &|_| true).unwrap();
         assert_eq!(names(), before);
-        assert_eq!(nft.tables("hoist-").unwrap(), Vec::<String>::new());
-        assert_eq!(nft.rules("filter", Some("DOCKER-USER")).unwrap().len(), 1);
+        assert_eq!(nft.tables("hoist-").unwrap(), Vec::new());
+        assert_eq!(nft.rules(filter, Some("DOCKER-USER")).unwrap().len(), 1);
         assert_eq!(lab.networks.list().unwrap(), Vec::new());
     });
 }
@@ -482,7 +488,13 @@ fn connecting_makes_the_bridge_and_the_rules_again_after_a_reboot() {
             .unwrap()
             .run(vec![route::delete(&record.bridge)])
             .unwrap();
-        Nft::open().unwrap().delete_table(&record.table()).unwrap();
+        let table = record.table();
+        assert!(
+            Nft::open()
+                .unwrap()
+                .delete_table(Table::inet(&table))
+                .unwrap()
+        );
         let (a, b) = (lab.container("a", "one"), lab.container("b", "one"));
         serve(&a.netns, 80);
         serve(&lab.outside, 80);
@@ -496,7 +508,7 @@ fn connecting_makes_the_bridge_and_the_rules_again_after_a_reboot() {
 fn subnets_avoid_the_hosts_and_other_networks_and_addresses_are_kept() {
     on_own_host(|lab| {
         let index = Route::open().unwrap().link("up0").unwrap().unwrap().index;
-        let address = route::address(index, Ipv4Addr::new(172, 18, 3, 1), 24);
+        let address = route::address(index, lab::net([172, 17, 0, 200].into(), 23));
         Route::open().unwrap().run(vec![address]).unwrap();
         for name in ["one", "two"] {
             lab.networks.create(&spec(name)).unwrap();
@@ -506,8 +518,8 @@ fn subnets_avoid_the_hosts_and_other_networks_and_addresses_are_kept() {
                 .subnet
                 .to_string()
         };
-        assert_eq!(subnet("one"), "172.17.0.0/16");
-        assert_eq!(subnet("two"), "172.19.0.0/16");
+        assert_eq!(subnet("one"), "172.17.2.0/24");
+        assert_eq!(subnet("two"), "172.17.3.0/24");
         let lease = |id: &str, ipv4| {
             let endpoint = crate::engine::spec::Endpoint {
                 ipv4,
@@ -522,11 +534,11 @@ fn subnets_avoid_the_hosts_and_other_networks_and_addresses_are_kept() {
             lab.networks.lease("one", &request)
         };
         let first = lease("a", None).unwrap();
-        assert_eq!(first.ipv4(), Some(Ipv4Addr::new(172, 17, 0, 2)));
+        assert_eq!(first.ipv4(), Some(Ipv4Addr::new(172, 17, 2, 2)));
         assert_eq!(lease("a", None).unwrap(), first);
         assert_eq!(
             lease("b", None).unwrap().ipv4(),
-            Some(Ipv4Addr::new(172, 17, 0, 3))
+            Some(Ipv4Addr::new(172, 17, 2, 3))
         );
         assert!(
             lease("c", first.ipv4())

@@ -17,6 +17,7 @@ mod identity;
 mod init;
 mod join;
 mod limits;
+mod memory;
 pub(super) mod message;
 mod mounts;
 mod profile;

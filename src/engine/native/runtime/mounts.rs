@@ -13,7 +13,7 @@ use nix::sys::stat::{Mode, fstat};
 
 use super::message::step;
 use super::rootfs::{Kind, Stage, new_mount};
-use super::{Birth, BirthMount, BirthSource, ReadOnly};
+use super::{Birth, BirthMount, BirthSource, ReadOnly, memory};
 use crate::engine::native::volumes;
 use crate::engine::spec::{Ipc, Propagation, Share};
 use crate::engine::{EngineError, Result};
@@ -284,8 +284,9 @@ pub(super) fn mount_users(
     mounts: &[BirthMount],
     cloned: Vec<Option<OwnedFd>>,
 ) -> Result<()> {
-    for (wanted, cloned) in mounts.iter().zip(cloned) {
-        let source = match cloned {
+    let written = memory::files(stage, mounts)?;
+    for ((wanted, cloned), written) in mounts.iter().zip(cloned).zip(written) {
+        let source = match cloned.or(written) {
             Some(tree) => tree,
             None => make_source(stage, wanted)?,
         };
@@ -384,37 +385,11 @@ fn make_source(stage: &Stage, wanted: &BirthMount) -> Result<OwnedFd> {
         BirthSource::ImageView { lower, subpath } => {
             image_view(stage, lower, subpath, wanted.read_only != ReadOnly::No)
         }
-        BirthSource::Bytes {
-            content,
-            uid,
-            gid,
-            mode,
-        } => {
-            // A file may be run only where its mode says so: heredoc scripts of a build.
-            let attrs = if mode & 0o111 == 0 {
-                QUIET
-            } else {
-                QUIET & !attr::NOEXEC
-            };
-            let memory = unswapped(attrs).map_err(step("make a memory file system"))?;
-            let write = || {
-                let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
-                let file = openat2(&memory, Path::new("file"), flags, 0o600, Resolve::NoLinks)?;
-                nix::unistd::fchown(&file, Some((*uid).into()), Some((*gid).into()))?;
-                nix::sys::stat::fchmod(&file, Mode::from_bits_truncate(*mode))?;
-                let wrote = std::io::Write::write_all(&mut std::fs::File::from(file), content);
-                wrote.map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
-            };
-            write().map_err(step(format!("write {}", wanted.target)))?;
-            stage.on_workbench(&memory, || {
-                mount::clone_tree(&memory, Path::new("file"), false)
-                    .map_err(step(format!("mount {}", wanted.target)))
-            })
-        }
-        BirthSource::Path { path, .. }
-        | BirthSource::Described { path, .. }
-        | BirthSource::Beneath { path, .. } => Err(EngineError::failed(
-            format!("mount {}", path.display()),
+        BirthSource::Path { .. }
+        | BirthSource::Described { .. }
+        | BirthSource::Beneath { .. }
+        | BirthSource::Bytes { .. } => Err(EngineError::failed(
+            format!("mount {}", wanted.target),
             "not cloned",
         )),
         BirthSource::Volume { name, .. } => {
@@ -422,15 +397,6 @@ fn make_source(stage: &Stage, wanted: &BirthMount) -> Result<OwnedFd> {
             Err(EngineError::failed(step, "not cloned"))
         }
     }
-}
-
-/// Memory that holds secrets: never written to swap where the kernel can promise it (Linux 6.4).
-fn unswapped(attrs: u64) -> std::result::Result<OwnedFd, Errno> {
-    let fs = mount::Fs::open(c"tmpfs")?;
-    fs.set(c"mode", c"0755")?;
-    // An older kernel refuses the word and goes on without.
-    let _ = fs.flag(c"noswap");
-    fs.mount(attrs)
 }
 
 /// Memory with the options of a `tmpfs` entry. As Docker: nosuid, nodev and noexec unless told otherwise.

@@ -144,6 +144,7 @@ fn spec(id: &str, command: &[&str]) -> ContainerSpec {
         dns: DnsConfig::default(),
         extra_hosts: Vec::new(),
         ports: Vec::new(),
+        exposed: Vec::new(),
         resources: Resources::default(),
         security: Security::default(),
         devices: Vec::new(),

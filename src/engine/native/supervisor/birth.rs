@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::files::{self, Missing};
 use crate::base::name::ContainerId;
 use crate::engine::native::cdi::{self, Edits, MountEdit};
 use crate::engine::native::dns::{Answerer, Upstream, Zone};
@@ -14,14 +15,12 @@ use crate::engine::native::idmap;
 use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::net::{
     self, Lease, LeaseRequest, Link, NetworkRecord, Networks, PublishRequest,
-    files::{self, Hosts, Resolver},
+    files::{Hosts, Resolver, hosts, resolv_conf},
 };
 use crate::engine::native::records::{self, InitProcess, Live, Record, Standing};
 use crate::engine::native::runtime::{self, BirthMount, BirthSource, ReadOnly};
 use crate::engine::native::volumes;
-use crate::engine::spec::{
-    ContainerSpec, Endpoint, FileContent, Ipc, Mount, MountSource, NetworkMode, Share,
-};
+use crate::engine::spec::{ContainerSpec, Endpoint, Ipc, Mount, MountSource, NetworkMode, Share};
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
 
@@ -67,10 +66,8 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
     };
     let netns = net::new_netns(Some(&dir.netns()))?;
     let places = places(layout, spec, endpoints)?;
-    // The default route: the highest gw_priority, the first of equals, never an internal network.
-    let best = (0..places.len())
-        .filter(|at| !places[*at].record.spec.internal)
-        .max_by_key(|at| (endpoints[*at].gw_priority, std::cmp::Reverse(*at)));
+    let best4 = way_out(&places, endpoints, |lease| lease.gateway4().is_some());
+    let best6 = way_out(&places, endpoints, |lease| lease.gateway6().is_some());
     let links: Vec<Link<'_>> = places
         .iter()
         .enumerate()
@@ -78,13 +75,14 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
             record: &place.record,
             lease: &place.lease,
             interface: place.interface.as_deref(),
-            default_route: best == Some(at),
+            default4: best4 == Some(at),
+            default6: best6 == Some(at),
         })
         .collect();
     if !links.is_empty() {
         net::connect(netns.as_fd(), &spec.id, &links)?;
     }
-    let best = best.and_then(|best| places.get(best));
+    let best = best4.or(best6).and_then(|best| places.get(best));
     write_etc(layout, spec, &places, best)?;
     let mut live = Live {
         networks: attachments(&places, endpoints),
@@ -103,6 +101,19 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
         answerer,
         live,
     })
+}
+
+/// The network that packets of one version of IP leave by: the highest `gw_priority`, the first of equals, never an
+/// internal network.
+fn way_out(
+    places: &[Place],
+    endpoints: &[Endpoint],
+    has_gateway: impl Fn(&Lease) -> bool,
+) -> Option<usize> {
+    let each = places.iter().zip(endpoints).enumerate();
+    each.filter(|(_, (place, _))| !place.record.spec.internal && has_gateway(&place.lease))
+        .max_by_key(|(at, (_, endpoint))| (endpoint.gw_priority, std::cmp::Reverse(*at)))
+        .map(|(at, _)| at)
 }
 
 /// Finds a running container's network again for a supervisor that adopts it.
@@ -201,22 +212,14 @@ fn attachments(places: &[Place], endpoints: &[Endpoint]) -> Vec<Attachment> {
     let each = places.iter().zip(endpoints);
     each.map(|(place, endpoint)| Attachment {
         network: endpoint.network.clone(),
-        addresses: place.lease.addresses.clone(),
+        addresses: place.lease.hosts().collect(),
         aliases: endpoint.aliases.clone(),
     })
     .collect()
 }
 
 fn publish(spec: &ContainerSpec, best: &Place) -> Result<net::Published> {
-    let ipv4 = best
-        .lease
-        .addresses
-        .iter()
-        .find_map(|address| match address {
-            IpAddr::V4(address) => Some(*address),
-            IpAddr::V6(_) => None,
-        });
-    let target = ipv4.ok_or_else(|| EngineError::Unsupported {
+    let target = best.lease.ipv4().ok_or_else(|| EngineError::Unsupported {
         what: format!(
             "container {} publishes ports but has no IPv4 address",
             spec.name
@@ -250,16 +253,21 @@ fn answerer(
             .iter()
             .map(|endpoint| endpoint.network.clone())
             .collect(),
-        container: spec.id.clone(),
         links: endpoints
-            .iter()
-            .flat_map(|endpoint| endpoint.links.clone())
-            .collect(),
-        gateway: outside.map(|place| place.lease.gateway),
+            .first()
+            .map(|endpoint| endpoint.links.clone())
+            .unwrap_or_default(),
+        gateways: outside
+            .map(|place| place.lease.gateways.clone())
+            .unwrap_or_default(),
         upstream: match (outside, spec.dns.servers.as_slice()) {
-            (None, _) => Upstream::Nobody,
+            (None, []) => Upstream::Nobody,
             (Some(_), []) => Upstream::File(PathBuf::from("/etc/resolv.conf")),
-            (Some(_), servers) => Upstream::Servers(servers.to_vec()),
+            // Asked from inside: who is on internal networks only gets no further by that.
+            (_, servers) => Upstream::Servers {
+                addresses: servers.to_vec(),
+                rotate: spec.dns.options.iter().any(|option| option == "rotate"),
+            },
         },
     };
     Answerer::open(netns, zone).map(Some)
@@ -281,17 +289,18 @@ fn write_etc(
     let host_file = host.then(|| text("/etc/hosts"));
     let addresses: Vec<IpAddr> = places
         .iter()
-        .flat_map(|place| place.lease.addresses.clone())
+        .flat_map(|place| place.lease.hosts())
         .collect();
-    let hosts = files::hosts(&Hosts {
+    let hosts_text = hosts(&Hosts {
         host: host_file.as_deref(),
         hostname: &spec.hostname,
         domainname: spec.domainname.as_deref(),
         addresses: &addresses,
         extra: &spec.extra_hosts,
-        gateway: match best {
-            Some(best) => Some(IpAddr::V4(best.lease.gateway)),
-            None => host.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        gateways: &match best {
+            Some(best) => best.lease.gateways.clone(),
+            None if host => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            None => Vec::new(),
         },
     });
     let resolver = if places.is_empty() {
@@ -299,11 +308,11 @@ fn write_etc(
     } else {
         Resolver::Answerer
     };
-    let resolv_conf = files::resolv_conf(&text("/etc/resolv.conf"), &spec.dns, resolver);
+    let resolver_text = resolv_conf(&text("/etc/resolv.conf"), &spec.dns, resolver);
     let hostname = format!("{}\n", spec.hostname);
     for (name, text) in [
-        ("hosts", hosts),
-        ("resolv.conf", resolv_conf),
+        ("hosts", hosts_text),
+        ("resolv.conf", resolver_text),
         ("hostname", hostname),
     ] {
         write_atomic(&dir.join(name), text.as_bytes(), 0o644, Durability::Renamed)
@@ -358,7 +367,7 @@ pub(super) fn mounts(
             read_only: ReadOnly::No,
         });
     }
-    mounts.extend(injected(layout, spec)?);
+    mounts.extend(files::injected(layout, spec, Missing::Refused)?);
     for edit in edits.into_iter().flat_map(|edits| &edits.mounts) {
         let mount = described(edit)?;
         mounts.retain(|have| have.target != mount.target);
@@ -425,38 +434,6 @@ pub(in crate::engine::native) fn own_mount(
             (true, true) => ReadOnly::Whole,
         },
     })
-}
-
-/// Configs and secrets.
-///
-/// # Errors
-/// [`EngineError`] when one can't be read.
-pub(in crate::engine::native) fn injected(
-    layout: &Layout,
-    spec: &ContainerSpec,
-) -> Result<Vec<BirthMount>> {
-    let mut mounts = Vec::new();
-    let owner = file_owner(layout, spec)?;
-    for file in &spec.files {
-        let (content, source_mode) = match &file.content {
-            FileContent::Inline(text) => (text.clone().into_bytes(), 0o444),
-            FileContent::Host(path) => read_source(path)?,
-        };
-        let mode = file.mode.unwrap_or(source_mode);
-        let (uid, gid) = (file.uid.unwrap_or(owner.0), file.gid.unwrap_or(owner.1));
-        let source = BirthSource::Bytes {
-            content,
-            uid,
-            gid,
-            mode,
-        };
-        mounts.push(BirthMount {
-            target: file.target.clone(),
-            source,
-            read_only: ReadOnly::Whole,
-        });
-    }
-    Ok(mounts)
 }
 
 /// What devices of a container bring along that it names by their full names; `None` without any. Where hooks are
@@ -531,44 +508,12 @@ fn described(edit: &MountEdit) -> Result<BirthMount> {
     })
 }
 
-/// The container's own user, who owns injected files that name no owner.
-fn file_owner(layout: &Layout, spec: &ContainerSpec) -> Result<(u32, u32)> {
-    let unsaid = spec
-        .files
-        .iter()
-        .any(|file| file.uid.is_none() || file.gid.is_none());
-    match unsaid {
-        true => idmap::container_user(layout, spec),
-        false => Ok((0, 0)),
-    }
-}
-
-fn bind(path: PathBuf) -> BirthSource {
+pub(super) fn bind(path: PathBuf) -> BirthSource {
     BirthSource::Path {
         path,
         propagation: None,
         recursive: true,
     }
-}
-
-/// Longest config or secret, in bytes. As Swarm limits them; memory is charged to the host.
-const FILE_LIMIT: u64 = 8 << 20;
-
-fn read_source(path: &Path) -> Result<(Vec<u8>, u32)> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let step = format!("read {} for the container", path.display());
-    let failed = |error: std::io::Error| EngineError::failed(&step, error);
-    let meta = std::fs::metadata(path).map_err(failed)?;
-    if !meta.is_file() || meta.len() > FILE_LIMIT {
-        return Err(EngineError::failed(
-            &step,
-            "it must be a file of at most 8 MiB",
-        ));
-    }
-    Ok((
-        std::fs::read(path).map_err(failed)?,
-        meta.permissions().mode() & 0o7777,
-    ))
 }
 
 /// A running container's init, for sharing its namespaces.
