@@ -218,6 +218,7 @@ mod tests {
             joins: Vec::new(),
             networks: Vec::new(),
             ports: Vec::new(),
+            exposed: Vec::new(),
             volumes: Vec::new(),
             anonymous: Vec::new(),
             mounts: Vec::new(),

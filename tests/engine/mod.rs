@@ -3,7 +3,9 @@
 pub mod addresses;
 pub mod apparmor;
 pub mod attached;
+pub mod binds;
 pub mod commands_at_once;
+pub mod copy_up;
 pub mod cp;
 pub mod dependencies;
 pub mod devices;
@@ -25,4 +27,7 @@ pub mod provided;
 pub mod replace;
 pub mod resources;
 pub mod restart;
+pub mod secrets;
 pub mod supervisor;
+pub mod volume_devices;
+pub mod volumes;

@@ -36,8 +36,8 @@ impl Binder<'_, '_> {
             span: node.key,
             name: text(node, "name").unwrap_or_else(|| key.to_owned()),
             external: flag(node, "external"),
-            driver: text(node, "driver"),
-            driver_opts: labels(node, "driver_opts"),
+            driver: spanned(node, "driver"),
+            driver_opts: super::options(node, "driver_opts"),
             subnets,
             ipam_driver: node.get("ipam").and_then(|ipam| spanned(ipam, "driver")),
             ipam_options: node
@@ -86,6 +86,13 @@ impl Binder<'_, '_> {
     }
 
     pub(super) fn volume(&mut self, key: &str, node: &Node) -> Volume {
+        let options = node.get("driver_opts").and_then(Node::entries);
+        let options = options.into_iter().flatten();
+        let driver = node.get("driver").map(|entry| ("driver", entry));
+        let all = options
+            .map(|(key, entry)| (key.as_str(), entry))
+            .chain(driver);
+        let place = |(key, entry): (&str, &Node)| (key.to_owned(), entry.span);
         Volume {
             key: key.to_owned(),
             span: node.key,
@@ -93,12 +100,15 @@ impl Binder<'_, '_> {
             external: flag(node, "external"),
             driver: text(node, "driver"),
             driver_opts: labels(node, "driver_opts"),
+            places: all.map(place).collect(),
             labels: labels(node, "labels"),
         }
     }
 
-    pub(super) fn file_object(&mut self, key: &str, node: &Node) -> FileObject {
-        self.path = KeyPath::root();
+    /// A config or secret of a section.
+    pub(super) fn file_object(&mut self, section: &str, key: &str, node: &Node) -> FileObject {
+        self.path = KeyPath::root().key(section).key(key);
+        let command = self.command_of(node);
         let source = if flag(node, "external") {
             FileSource::External
         } else if let Some(file) = text(node, "file") {
@@ -111,6 +121,8 @@ impl Binder<'_, '_> {
                 .map(|origin| origin.vars.clone());
             let value = vars.and_then(|vars| vars.get(&name).cloned());
             FileSource::Environment(name, value)
+        } else if let Some(command) = command {
+            FileSource::Command(command)
         } else {
             FileSource::Content(text(node, "content").unwrap_or_default())
         };

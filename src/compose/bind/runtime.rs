@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::{Binder, duration, flag, integer, labels, spanned, text, texts};
+use super::{Binder, duration, flag, integer, spanned, text, texts};
 use crate::base::diag::Diagnostic;
 use crate::base::name::ServiceName;
 use crate::base::scalar;
@@ -187,13 +187,14 @@ impl Binder<'_, '_> {
         let ipv4 = self.parse(node, "ipv4_address", "an IPv4 address", |t| t.parse().ok());
         let ipv6 = self.parse(node, "ipv6_address", "an IPv6 address", |t| t.parse().ok());
         ServiceNetwork {
+            span: node.key.or(Some(node.span)),
             aliases: texts(node, "aliases"),
             ipv4_address: ipv4.map(|address| Spanned::new(address, place("ipv4_address"))),
             ipv6_address: ipv6.map(|address| Spanned::new(address, place("ipv6_address"))),
             link_local_ips: self.items(node, "link_local_ips", Self::address),
-            driver_opts: labels(node, "driver_opts"),
+            driver_opts: super::options(node, "driver_opts"),
             mac_address: spanned(node, "mac_address"),
-            interface_name: text(node, "interface_name"),
+            interface_name: spanned(node, "interface_name"),
             priority: number("priority"),
             gw_priority: number("gw_priority"),
         }

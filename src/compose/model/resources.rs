@@ -21,9 +21,9 @@ pub struct Network {
     /// Whether it must exist already.
     pub external: bool,
     /// `driver`.
-    pub driver: Option<String>,
+    pub driver: Option<Spanned<String>>,
     /// `driver_opts`.
-    pub driver_opts: BTreeMap<String, String>,
+    pub driver_opts: BTreeMap<String, Spanned<String>>,
     /// `ipam.config`.
     pub subnets: Vec<IpamConfig>,
     /// `ipam.driver`.
@@ -72,6 +72,8 @@ pub struct Volume {
     pub driver: Option<String>,
     /// `driver_opts`.
     pub driver_opts: BTreeMap<String, String>,
+    /// Where `driver` and each of its options stand.
+    pub places: BTreeMap<String, Span>,
     /// `labels`.
     pub labels: Labels,
 }
@@ -106,6 +108,8 @@ pub enum FileSource {
     Environment(String, Option<String>),
     /// `content`.
     Content(String),
+    /// `x-hoist.command`: a program of the host that prints it, with its arguments.
+    Command(Spanned<Vec<String>>),
     /// `external: true`.
     External,
 }
@@ -117,6 +121,7 @@ impl std::fmt::Debug for FileSource {
             Self::File(path) => write!(f, "File({})", path.display()),
             Self::Environment(name, _) => write!(f, "Environment({name})"),
             Self::Content(_) => f.write_str("Content"),
+            Self::Command(words) => write!(f, "Command({:?})", words.value),
             Self::External => f.write_str("External"),
         }
     }

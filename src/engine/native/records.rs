@@ -341,6 +341,12 @@ impl Found {
             MountSource::Volume { name, .. } => Some(name.clone()),
             _ => None,
         };
+        let exposed = match &spec.network {
+            NetworkMode::Networks(places) if !places.is_empty() && state.is_up() => {
+                spec.exposed.clone()
+            }
+            _ => Vec::new(),
+        };
         ObservedContainer {
             id: spec.id.clone(),
             name: self.standing.name.clone(),
@@ -355,6 +361,7 @@ impl Found {
             joins: joins(spec),
             networks: live.networks,
             ports: live.ports,
+            exposed,
             volumes: volumes
                 .clone()
                 .map(|(_, name, anonymous)| (name, anonymous))

@@ -1,278 +1,234 @@
 //! One question on its way to the resolvers.
 //!
-//! Each has a socket, thus a port, and an id of its own, both random, and takes an answer only from the
-//! address it asked and to the question it asked. Imports: `sys` through `nix`. Source: RFC 5452.
+//! They are asked one after the other, each a moment after the one before, and all are listened to; the first
+//! good answer is taken. An answer that a name is not there waits for those that were asked before: resolvers
+//! of a private network know names that others do not. Each attempt has a socket, thus a port, and an id of its
+//! own, both random, and takes an answer only from the address it asked and to the question it asked.
+//!
+//! Imports: `dns::link`. Source: RFC 5452.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use hickory_proto::op::Message;
-use nix::errno::Errno;
-use nix::sys::epoll::EpollFlags;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
+use hickory_proto::op::{Message, ResponseCode};
 
-/// How long a resolver has while there is another one to ask.
-const TRY: Duration = Duration::from_secs(2);
-/// How long the last resolver has.
-const LAST_TRY: Duration = Duration::from_secs(5);
+use super::link::{Link, Origin, Way};
 
-/// How a question travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// One packet.
-    Udp,
-    /// A connection; messages have their length in front.
-    Tcp,
-}
+/// How long a resolver is waited for before the next one is asked too.
+const NEXT: Duration = Duration::from_millis(400);
+/// How long after the last one the first is asked again: packets get lost.
+const AGAIN: Duration = Duration::from_millis(1500);
+/// How long one is waited for that may know better, and after which it counts as silent.
+pub(super) const SILENT: Duration = Duration::from_secs(2);
+/// How long the whole may take.
+const ALL: Duration = Duration::from_secs(8);
+const HEADER: usize = 12;
 
+/// A question to one resolver.
 #[derive(Debug)]
-enum Channel {
-    Udp(UdpSocket),
-    Tcp {
-        stream: TcpStream,
-        output: Vec<u8>,
-        input: Vec<u8>,
-    },
+struct Attempt {
+    server: SocketAddr,
+    slot: u8,
+    id: [u8; 2],
+    link: Link,
+    since: Instant,
 }
 
 /// A forwarded question.
 #[derive(Debug)]
 pub(super) struct Exchange {
     question: Vec<u8>,
-    id: [u8; 2],
-    servers: std::vec::IntoIter<SocketAddr>,
     way: Way,
-    channel: Channel,
-    deadline: Instant,
+    /// Whom to ask yet.
+    plan: VecDeque<(SocketAddr, Way)>,
+    /// How many of those are to be asked for the first time.
+    fresh: usize,
+    open: Vec<Attempt>,
+    slots: u8,
+    /// What is answered if nothing better comes.
+    best: Option<Vec<u8>>,
+    /// When `best` is good enough, if it is an answer at all.
+    settled: Option<Instant>,
+    /// When the next one is asked.
+    turn: Instant,
+    end: Instant,
 }
 
-/// What has come of an exchange.
+/// What an exchange needs.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// Nothing yet.
-    Waiting,
-    /// This answer, with the asker's id.
-    Answer(Vec<u8>),
-    /// This resolver will not answer.
-    Lost,
+pub(super) enum Next {
+    /// To be asked again at its deadline.
+    Wait,
+    /// [`Exchange::ask`].
+    Ask,
+    /// To be finished with this answer, or with the news that there is none.
+    Over(Option<Vec<u8>>),
 }
 
 impl Exchange {
-    /// Asks the first of `servers` that can be asked.
-    pub(super) fn begin(
-        question: &[u8],
-        servers: Vec<SocketAddr>,
-        way: Way,
-        now: Instant,
-    ) -> Option<Self> {
-        let mut servers = servers.into_iter();
-        let id = Message::query().metadata.id.to_be_bytes();
-        let (channel, deadline) = next(&mut servers, question, id, way, now)?;
-        Some(Self {
+    /// A question for `servers`, in this order. Nothing is sent yet.
+    pub(super) fn new(question: &[u8], servers: &[SocketAddr], way: Way, now: Instant) -> Self {
+        let first = servers.iter().map(|server| (*server, way));
+        // Some resolvers answer packets only.
+        let second = servers.iter().map(|server| (*server, Way::Udp));
+        Self {
             question: question.to_vec(),
-            id,
-            servers,
             way,
-            channel,
-            deadline,
-        })
-    }
-    /// Asks the next resolver; `false` when there is none left.
-    pub(super) fn again(&mut self, now: Instant) -> bool {
-        self.id = Message::query().metadata.id.to_be_bytes();
-        match next(&mut self.servers, &self.question, self.id, self.way, now) {
-            Some((channel, deadline)) => {
-                self.channel = channel;
-                self.deadline = deadline;
-                true
-            }
-            None => false,
+            plan: first.chain(second).collect(),
+            fresh: servers.len(),
+            open: Vec::new(),
+            slots: 0,
+            best: None,
+            settled: None,
+            turn: now,
+            end: now + ALL,
         }
     }
     /// The question as the asker sent it.
     pub(super) fn question(&self) -> &[u8] {
         &self.question
     }
-    /// When the resolver's time is up.
+    /// How many sockets it has.
+    pub(super) fn sockets(&self) -> usize {
+        self.open.len()
+    }
+    /// When [`Exchange::next`] must be looked at.
     pub(super) fn deadline(&self) -> Instant {
-        self.deadline
+        let asks = self.settled.is_none() && !self.plan.is_empty();
+        let turn = asks.then_some(self.turn);
+        [turn, self.settled]
+            .into_iter()
+            .flatten()
+            .fold(self.end, Instant::min)
     }
-    /// What to wait for.
-    pub(super) fn interest(&self) -> EpollFlags {
-        match &self.channel {
-            Channel::Tcp { output, .. } if !output.is_empty() => EpollFlags::EPOLLOUT,
-            _ => EpollFlags::EPOLLIN,
+    /// What is to be done now.
+    pub(super) fn next(&mut self, now: Instant) -> Next {
+        let settled = self.settled.is_some_and(|at| at <= now);
+        let hopeless = self.open.is_empty() && self.plan.is_empty();
+        if settled || hopeless || now >= self.end {
+            return Next::Over(self.best.take());
         }
-    }
-    /// Goes on as far as it can without waiting.
-    pub(super) fn turn(&mut self) -> Progress {
-        let answers = match &mut self.channel {
-            Channel::Udp(socket) => receive(socket),
-            Channel::Tcp {
-                stream,
-                output,
-                input,
-            } => converse(stream, output, input),
-        };
-        match answers {
-            Ok(answers) => answers
-                .into_iter()
-                .find(|answer| fits(answer, &self.question, self.id))
-                .map_or(Progress::Waiting, |mut answer| {
-                    if let (Some(to), Some(from)) = (answer.get_mut(..2), self.question.get(..2)) {
-                        to.copy_from_slice(from);
-                    }
-                    Progress::Answer(answer)
-                }),
-            Err(_) => Progress::Lost,
+        let due = self.open.is_empty() || now >= self.turn;
+        if due && self.settled.is_none() && !self.plan.is_empty() {
+            return Next::Ask;
         }
+        Next::Wait
     }
-}
-
-impl AsFd for Exchange {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.channel {
-            Channel::Udp(socket) => socket.as_fd(),
-            Channel::Tcp { stream, .. } => stream.as_fd(),
-        }
+    /// Puts the next attempt off, for want of a socket.
+    pub(super) fn put_off(&mut self, now: Instant) {
+        self.turn = now + NEXT;
     }
-}
-
-fn next(
-    servers: &mut std::vec::IntoIter<SocketAddr>,
-    question: &[u8],
-    id: [u8; 2],
-    way: Way,
-    now: Instant,
-) -> Option<(Channel, Instant)> {
-    let mut message = question.to_vec();
-    message.get_mut(..2)?.copy_from_slice(&id);
-    while let Some(server) = servers.next() {
-        let channel = match way {
-            Way::Udp => ask(server, &message),
-            Way::Tcp => dial(server, &message),
-        };
-        if let Ok(channel) = channel {
-            let time = if servers.as_slice().is_empty() {
-                LAST_TRY
-            } else {
-                TRY
+    /// Asks the next resolver that can be asked; gives the attempt's number.
+    pub(super) fn ask(&mut self, origin: &mut Origin, now: Instant) -> Option<(u8, &Link)> {
+        let mut message = self.question.clone();
+        while let Some((server, way)) = self.plan.pop_front() {
+            self.fresh = self.fresh.saturating_sub(1);
+            let id = Message::query().metadata.id.to_be_bytes();
+            message.get_mut(..2)?.copy_from_slice(&id);
+            let Ok(link) = Link::open(origin, server, way, &message) else {
+                continue;
             };
-            return Some((channel, now + time));
+            self.turn = now + if self.fresh > 0 { NEXT } else { AGAIN };
+            let slot = self.slots;
+            self.slots += 1;
+            self.open.push(Attempt {
+                server,
+                slot,
+                id,
+                link,
+                since: now,
+            });
+            return self.open.last().map(|attempt| (slot, &attempt.link));
         }
+        None
     }
-    None
-}
-
-fn ask(server: SocketAddr, message: &[u8]) -> io::Result<Channel> {
-    let any: SocketAddr = match server {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any)?;
-    socket.set_nonblocking(true)?;
-    // Connected: the kernel lets only this server's packets in, and tells when nobody listens there.
-    socket.connect(server)?;
-    socket.send(message)?;
-    Ok(Channel::Udp(socket))
-}
-
-fn dial(server: SocketAddr, message: &[u8]) -> io::Result<Channel> {
-    let family = match server {
-        SocketAddr::V4(_) => AddressFamily::Inet,
-        SocketAddr::V6(_) => AddressFamily::Inet6,
-    };
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(family, SockType::Stream, flags, None)?;
-    match connect(fd.as_raw_fd(), &SockaddrStorage::from(server)) {
-        Ok(()) | Err(Errno::EINPROGRESS) => {}
-        Err(errno) => return Err(errno.into()),
+    /// The socket of an attempt.
+    pub(super) fn link(&self, slot: u8) -> Option<&Link> {
+        let attempt = self.open.iter().find(|attempt| attempt.slot == slot)?;
+        Some(&attempt.link)
     }
-    Ok(Channel::Tcp {
-        stream: fd.into(),
-        output: framed(message),
-        input: Vec::new(),
-    })
-}
-
-/// A message with its length in front, for TCP. Source: RFC 1035, 4.2.2.
-pub(super) fn framed(message: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
-    let message = message.get(..usize::from(length)).unwrap_or(message);
-    [&length.to_be_bytes(), message].concat()
-}
-
-/// Takes the first whole message out of received bytes.
-pub(super) fn unframe(input: &mut Vec<u8>) -> Option<Vec<u8>> {
-    let length = usize::from(u16::from_be_bytes(input.first_chunk::<2>().copied()?));
-    let message = input.get(2..2 + length)?.to_vec();
-    input.drain(..2 + length);
-    Some(message)
-}
-
-fn receive(socket: &UdpSocket) -> io::Result<Vec<Vec<u8>>> {
-    let mut buffer = vec![0; usize::from(u16::MAX)];
-    let mut answers = Vec::new();
-    // More than a few packets to one question are somebody's attempt to guess.
-    while answers.len() < 16 {
-        match socket.recv(&mut buffer) {
-            Ok(length) => answers.push(buffer.get(..length).unwrap_or_default().to_vec()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+    /// Goes on with an attempt as far as it can without waiting; gives the resolver if it has answered.
+    /// [`Exchange::next`] says what has come of it.
+    pub(super) fn progress(&mut self, slot: u8, now: Instant) -> Option<SocketAddr> {
+        let at = self.open.iter().position(|attempt| attempt.slot == slot)?;
+        let attempt = self.open.get_mut(at)?;
+        let answers = match attempt.link.turn() {
+            Ok(answers) => answers,
+            Err(_) => {
+                self.open.remove(at);
+                self.turn = now;
+                return None;
+            }
+        };
+        let id = attempt.id;
+        let fitting = |answer: &Vec<u8>| fits(answer, &self.question, id);
+        let mut answer = answers.into_iter().find(fitting)?;
+        if let (Some(to), Some(from)) = (answer.get_mut(..2), self.question.get(..2)) {
+            to.copy_from_slice(from);
         }
+        let attempt = self.open.remove(at);
+        // It would say the same again.
+        self.plan.retain(|(server, _)| *server != attempt.server);
+        self.weigh(answer, attempt.since, now);
+        Some(attempt.server)
     }
-    Ok(answers)
-}
-
-fn converse(
-    stream: &mut TcpStream,
-    output: &mut Vec<u8>,
-    input: &mut Vec<u8>,
-) -> io::Result<Vec<Vec<u8>>> {
-    while !output.is_empty() {
-        match stream.write(output) {
-            Ok(sent) => drop(output.drain(..sent)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Vec::new()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+    /// Decides whether an answer is good enough, or waits for another one.
+    fn weigh(&mut self, answer: Vec<u8>, since: Instant, now: Instant) {
+        let word = |at: usize| answer.get(at).copied().unwrap_or_default();
+        let code = ResponseCode::from_low(word(3) & 0xf);
+        let cut = word(2) & 0x02 != 0 && self.way == Way::Tcp;
+        let usable = matches!(code, ResponseCode::NoError | ResponseCode::NXDomain) && !cut;
+        if !usable {
+            // Told to the asker only if nobody knows better. A cut answer is of no use on a connection.
+            if self.best.is_none() && !cut {
+                self.best = Some(answer);
+            }
+            self.turn = now;
+            return;
         }
+        let empty = code == ResponseCode::NXDomain || (word(6), word(7)) == (0, 0);
+        let earlier = self.open.iter().filter(|other| other.since < since);
+        let wait = earlier.map(|other| other.since + SILENT).max();
+        self.settled = Some(wait.filter(|_| empty).unwrap_or(now));
+        self.best = Some(answer);
     }
-    let mut buffer = [0; 4096];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(length) => input.extend_from_slice(buffer.get(..length).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Vec::new()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-        if let Some(message) = unframe(input) {
-            return Ok(vec![message]);
-        }
+    /// Lets go of all but the attempts that have been waited for in vain, to learn whether they are answered
+    /// after all; gives whether there are any.
+    pub(super) fn linger(&mut self, now: Instant) -> bool {
+        self.plan.clear();
+        self.settled = None;
+        self.best = None;
+        self.open.retain(|attempt| attempt.since + NEXT <= now);
+        let since = self.open.iter().map(|attempt| attempt.since).max();
+        self.end = since.map_or(now, |since| since + SILENT);
+        !self.open.is_empty()
+    }
+    /// Resolvers that have not answered for long.
+    pub(super) fn silent(&self, now: Instant) -> Vec<SocketAddr> {
+        let silent = self.open.iter().filter(|open| open.since + SILENT <= now);
+        silent.map(|attempt| attempt.server).collect()
     }
 }
 
 /// Whether a message answers a question: the id, the answer bit, the question itself.
 fn fits(answer: &[u8], question: &[u8], id: [u8; 2]) -> bool {
-    const HEADER: usize = 12;
     let is_answer = answer.get(2).is_some_and(|flags| flags & 0x80 != 0);
     let Some(asked) = question.get(HEADER..question_end(question).unwrap_or(HEADER)) else {
         return false;
     };
     // Some servers leave the question out of an error.
+    let is_error = answer.get(3).is_some_and(|flags| flags & 0xf != 0);
     let repeats = answer
         .get(HEADER..HEADER + asked.len())
         .is_some_and(|found| found.eq_ignore_ascii_case(asked))
-        || answer.get(4..6) == Some(&[0, 0]);
-    answer.get(..2) == Some(&id) && is_answer && repeats
+        || (is_error && answer.get(4..6) == Some(&[0, 0]));
+    answer.len() >= HEADER && answer.get(..2) == Some(&id) && is_answer && repeats
 }
 
 /// Where the only question of a message ends.
 fn question_end(message: &[u8]) -> Option<usize> {
-    let mut at = 12;
+    let mut at = HEADER;
     loop {
         match *message.get(at)? {
             0 => return Some(at + 5).filter(|end| *end <= message.len()),
@@ -286,6 +242,7 @@ fn question_end(message: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::UdpSocket;
 
     const QUESTION: &[u8] =
         b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x00\x00\x01\x00\x01";
@@ -300,17 +257,114 @@ mod tests {
         answer[13] = b'x';
         assert!(!fits(&answer, QUESTION, [0x12, 0x34]));
         assert!(!fits(&[], QUESTION, [0x12, 0x34]));
+        // Without the question it may be an error only.
+        let mut bare = vec![0x12, 0x34, 0x81, 0x80, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert!(!fits(&bare, QUESTION, [0x12, 0x34]));
+        bare[3] = 0x82;
+        assert!(fits(&bare, QUESTION, [0x12, 0x34]));
+    }
+
+    /// A resolver that says what the test says.
+    struct Server(UdpSocket);
+
+    impl Server {
+        fn new() -> Self {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .unwrap();
+            Self(socket)
+        }
+        fn address(&self) -> SocketAddr {
+            self.0.local_addr().unwrap()
+        }
+        /// Answers one question with a code and so many records.
+        fn answer(&self, code: u8, records: u8) {
+            let mut bytes = [0; 512];
+            let (length, from) = self.0.recv_from(&mut bytes).unwrap();
+            (bytes[2], bytes[3], bytes[7]) = (0x81, 0x80 | code, records);
+            self.0.send_to(&bytes[..length], from).unwrap();
+        }
+    }
+
+    fn ask(exchange: &mut Exchange, now: Instant) -> u8 {
+        assert_eq!(exchange.next(now), Next::Ask);
+        exchange.ask(&mut Origin::Host, now).unwrap().0
+    }
+
+    fn hear(exchange: &mut Exchange, slot: u8, now: Instant) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while exchange.progress(slot, now).is_none() && exchange.link(slot).is_some() {
+            assert!(Instant::now() < end, "no answer came");
+        }
+    }
+
+    fn code(next: &Next) -> Option<u8> {
+        match next {
+            Next::Over(answer) => answer.as_ref().map(|answer| answer[3] & 0xf),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
-    fn messages_come_out_of_a_stream_whole() {
-        let mut input = framed(b"abc");
-        input.extend(framed(b"de"));
-        let last = input.pop();
-        assert_eq!(unframe(&mut input), Some(b"abc".to_vec()));
-        assert_eq!(unframe(&mut input), None);
-        input.extend(last);
-        assert_eq!(unframe(&mut input), Some(b"de".to_vec()));
-        assert!(input.is_empty());
+    fn a_failure_sends_the_question_to_the_next_one_at_once() {
+        let (bad, good) = (Server::new(), Server::new());
+        let now = Instant::now();
+        let servers = [bad.address(), good.address()];
+        let mut exchange = Exchange::new(QUESTION, &servers, Way::Udp, now);
+        let slot = ask(&mut exchange, now);
+        bad.answer(2, 0);
+        hear(&mut exchange, slot, now);
+        let slot = ask(&mut exchange, now);
+        good.answer(0, 1);
+        hear(&mut exchange, slot, now);
+        assert_eq!(code(&exchange.next(now)), Some(0));
+    }
+
+    #[test]
+    fn a_silent_one_is_left_behind_but_may_still_know_better() {
+        let (slow, fast) = (Server::new(), Server::new());
+        let now = Instant::now();
+        let servers = [slow.address(), fast.address()];
+        let mut exchange = Exchange::new(QUESTION, &servers, Way::Udp, now);
+        let first = ask(&mut exchange, now);
+        assert_eq!(exchange.next(now), Next::Wait);
+        let later = now + NEXT;
+        let second = ask(&mut exchange, later);
+        fast.answer(3, 0);
+        hear(&mut exchange, second, later);
+        assert_eq!(exchange.next(later), Next::Wait, "the first is waited for");
+        assert_eq!(exchange.deadline(), now + SILENT);
+        slow.answer(0, 1);
+        hear(&mut exchange, first, later);
+        assert_eq!(code(&exchange.next(later)), Some(0));
+    }
+
+    #[test]
+    fn what_nobody_knows_better_is_told_in_the_end() {
+        let (dead, fast) = (Server::new(), Server::new());
+        let now = Instant::now();
+        let servers = [dead.address(), fast.address()];
+        let mut exchange = Exchange::new(QUESTION, &servers, Way::Udp, now);
+        ask(&mut exchange, now);
+        let later = now + NEXT;
+        let second = ask(&mut exchange, later);
+        fast.answer(3, 0);
+        hear(&mut exchange, second, later);
+        assert_eq!(code(&exchange.next(now + SILENT)), Some(3));
+        assert!(exchange.linger(later));
+        assert_eq!(exchange.silent(later), []);
+        assert_eq!(exchange.silent(now + SILENT), [dead.address()]);
+    }
+
+    #[test]
+    fn a_refusal_of_all_is_passed_on() {
+        let only = Server::new();
+        let now = Instant::now();
+        let mut exchange = Exchange::new(QUESTION, &[only.address()], Way::Udp, now);
+        let slot = ask(&mut exchange, now);
+        only.answer(5, 0);
+        hear(&mut exchange, slot, now);
+        assert_eq!(code(&exchange.next(now)), Some(5));
     }
 }

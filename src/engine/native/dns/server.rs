@@ -1,6 +1,6 @@
 //! The sockets of an answerer and what happens on them.
 //!
-//! Imports: `engine`, `dns::{zone, exchange}`, `net::files`, `sys::{netlink, nft}`. Source: epoll(7).
+//! Imports: `engine`, `dns::{zone, exchange, link, resolvers}`, `net::files`, `sys::{netlink, nft}`. Source: epoll(7).
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::exchange::{Exchange, Progress, Way, framed, unframe};
+use super::exchange::{Exchange, Next};
+use super::link::{Origin, Way, framed, unframe};
+use super::resolvers::{Resolvers, Upstream};
 use super::zone::{Limit, Names, Step, Zone, server_failure};
 use crate::engine::native::net::files::ANSWERER;
 use crate::engine::{EngineError, Result};
@@ -20,6 +22,10 @@ use crate::sys::nft::{Hook, Nft, Rule, Table, Transport};
 
 /// Most questions that wait for resolvers at once.
 const PENDING: usize = 256;
+/// Most sockets to resolvers at once.
+const SOCKETS: usize = 256;
+/// Longest question in a packet, in bytes. Longer ones do not occur.
+const QUESTION: usize = 4096;
 /// Most connections of askers at once.
 const CONNECTIONS: usize = 32;
 /// How long a connection may say nothing.
@@ -30,11 +36,13 @@ const BACKLOG: usize = 256 * 1024;
 const EVENTS: usize = 64;
 const PACKETS: u64 = 0;
 const LISTENER: u64 = 1;
+/// Tokens of one exchange: the first, and one for each attempt after it.
+const ATTEMPTS: u64 = 16;
 /// The translation in the container's own namespace.
 const TABLE: &str = "hoist-dns";
 
 /// Who asked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asker {
     Packet(SocketAddr),
     Connection(u64),
@@ -56,7 +64,8 @@ struct Connection {
 impl Connection {
     fn interest(&self) -> EpollFlags {
         let mut flags = EpollFlags::empty();
-        flags.set(EpollFlags::EPOLLIN, !self.ended);
+        // Who does not read is not listened to.
+        flags.set(EpollFlags::EPOLLIN, !self.ended && self.output.is_empty());
         flags.set(EpollFlags::EPOLLOUT, !self.output.is_empty());
         flags
     }
@@ -65,8 +74,9 @@ impl Connection {
     }
     fn read(&mut self) -> io::Result<()> {
         let mut buffer = [0; 4096];
-        // A peer that sends faster than this is read again in the next turn.
-        for _ in 0..32 {
+        // A peer that sends faster than this is read again in the next turn, one that does not read not at all.
+        let turns = if self.output.is_empty() { 4 } else { 0 };
+        for _ in 0..turns {
             match self.stream.read(&mut buffer) {
                 Ok(0) => {
                     self.ended = true;
@@ -102,7 +112,10 @@ pub struct Answerer {
     packets: UdpSocket,
     listener: TcpListener,
     names: Names,
-    exchanges: BTreeMap<u64, (Exchange, Asker)>,
+    resolvers: Resolvers,
+    origin: Origin,
+    /// Questions on their way. Who asked; nobody once it has been answered, while one is only listened for.
+    exchanges: BTreeMap<u64, (Exchange, Option<Asker>)>,
     connections: BTreeMap<u64, Connection>,
     next: u64,
 }
@@ -122,14 +135,23 @@ impl Answerer {
             epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
             Ok(epoll)
         };
+        let resolvers = Resolvers::new(zone.upstream.clone());
+        let origin = match zone.upstream {
+            Upstream::Servers { .. } => {
+                Origin::container(netns.try_clone_to_owned().map_err(failed)?)
+            }
+            Upstream::File(_) | Upstream::Nobody => Origin::Host,
+        };
         Ok(Self {
             epoll: epoll().map_err(failed)?,
             packets,
             listener,
+            resolvers,
+            origin,
             names: Names::new(zone),
             exchanges: BTreeMap::new(),
             connections: BTreeMap::new(),
-            next: LISTENER + 1,
+            next: ATTEMPTS,
         })
     }
     /// How long [`Answerer::turn`] may be put off when nothing becomes readable.
@@ -147,34 +169,39 @@ impl Answerer {
     }
     /// Does what can be done without waiting.
     pub fn turn(&mut self) {
-        let mut events = [EpollEvent::empty(); EVENTS];
         let now = Instant::now();
+        // Packets first, without asking whether there are any: that is what nearly every turn is for.
+        self.packets(now);
+        let mut events = [EpollEvent::empty(); EVENTS];
         let count = self
             .epoll
             .wait(&mut events, EpollTimeout::ZERO)
             .unwrap_or(0);
         for event in events.iter().take(count) {
             match event.data() {
-                PACKETS => self.packets(now),
+                PACKETS => {}
                 LISTENER => self.accept(now),
-                token if self.exchanges.contains_key(&token) => self.progress(token, now),
-                token => self.serve(token, now),
+                token if token % ATTEMPTS == 0 => self.serve(token, now),
+                token => self.progress(token, now),
             }
         }
         self.expire(now);
     }
     fn token(&mut self) -> u64 {
-        self.next += 1;
+        self.next += ATTEMPTS;
         self.next
     }
     fn packets(&mut self, now: Instant) {
-        let mut buffer = vec![0; usize::from(u16::MAX)];
+        let mut buffer = [0; QUESTION];
         for _ in 0..EVENTS {
             let Ok((length, from)) = self.packets.recv_from(&mut buffer) else {
                 return;
             };
-            let question = buffer.get(..length).unwrap_or_default();
-            self.question(question, Asker::Packet(from), now);
+            // One that fills it was longer.
+            if length < QUESTION {
+                let question = buffer.get(..length).unwrap_or_default();
+                self.question(question, Asker::Packet(from), now);
+            }
         }
     }
     fn accept(&mut self, now: Instant) {
@@ -182,6 +209,9 @@ impl Answerer {
             let Ok((stream, _)) = self.listener.accept() else {
                 return;
             };
+            if self.connections.len() >= CONNECTIONS {
+                self.make_room();
+            }
             // One too many is closed at once.
             if self.connections.len() >= CONNECTIONS || stream.set_nonblocking(true).is_err() {
                 continue;
@@ -204,6 +234,16 @@ impl Answerer {
             }
         }
     }
+    /// Closes the connection that has said nothing for longest and waits for nothing.
+    fn make_room(&mut self) {
+        let idle = self.connections.iter().filter(|(_, one)| one.waiting == 0);
+        let longest = idle
+            .min_by_key(|(_, one)| one.deadline)
+            .map(|(token, _)| *token);
+        if let Some(token) = longest {
+            self.connections.remove(&token);
+        }
+    }
     fn question(&mut self, question: &[u8], asker: Asker, now: Instant) {
         let (limit, way) = match asker {
             Asker::Packet(_) => (Limit::UDP, Way::Udp),
@@ -212,31 +252,52 @@ impl Answerer {
         match self.names.decide(question, limit) {
             Step::Reply(answer) => self.reply(&answer, asker),
             Step::Ignore => {}
-            Step::Forward(servers) => {
-                let exchange = if self.exchanges.len() < PENDING {
-                    Exchange::begin(question, servers, way, now)
-                } else {
-                    None
-                };
-                let token = self.token();
-                match exchange {
-                    Some(exchange) if self.watch(&exchange, token) => {
-                        if let Asker::Connection(token) = asker
-                            && let Some(connection) = self.connections.get_mut(&token)
-                        {
-                            connection.waiting += 1;
-                        }
-                        self.exchanges.insert(token, (exchange, asker));
+            Step::Forward => self.forward(question, asker, way, now),
+        }
+    }
+    fn forward(&mut self, question: &[u8], asker: Asker, way: Way, now: Instant) {
+        let repeated = |(exchange, who): &(Exchange, Option<Asker>)| {
+            *who == Some(asker) && exchange.question() == question
+        };
+        if way == Way::Udp && self.exchanges.values().any(repeated) {
+            // Who asks again while the question is on its way waits on.
+            return;
+        }
+        let servers = self.resolvers.order(now);
+        if servers.is_empty() || self.exchanges.len() >= PENDING {
+            self.fail(question, asker);
+            return;
+        }
+        let token = self.token();
+        if let Asker::Connection(token) = asker
+            && let Some(connection) = self.connections.get_mut(&token)
+        {
+            connection.waiting += 1;
+        }
+        let exchange = Exchange::new(question, &servers, way, now);
+        self.exchanges.insert(token, (exchange, Some(asker)));
+        self.advance(token, now);
+    }
+    /// Does what an exchange needs now.
+    fn advance(&mut self, token: u64, now: Instant) {
+        loop {
+            let sockets: usize = self.exchanges.values().map(|(one, _)| one.sockets()).sum();
+            let Some((exchange, _)) = self.exchanges.get_mut(&token) else {
+                return;
+            };
+            match exchange.next(now) {
+                Next::Wait => return,
+                Next::Over(answer) => return self.finish(token, answer.as_deref(), now),
+                Next::Ask if sockets >= SOCKETS => return exchange.put_off(now),
+                Next::Ask => {
+                    if let Some((slot, link)) = exchange.ask(&mut self.origin, now) {
+                        let event = EpollEvent::new(link.interest(), token + 1 + u64::from(slot));
+                        // One that can't be watched goes unheard, and the next one is asked.
+                        let _ = self.epoll.add(link, event);
                     }
-                    _ => self.fail(question, asker),
                 }
             }
         }
-    }
-    fn watch(&self, exchange: &Exchange, token: u64) -> bool {
-        self.epoll
-            .add(exchange, EpollEvent::new(exchange.interest(), token))
-            .is_ok()
     }
     fn fail(&mut self, question: &[u8], asker: Asker) {
         if let Some(answer) = server_failure(question) {
@@ -273,51 +334,46 @@ impl Answerer {
         let Some(connection) = self.connections.get_mut(&token) else {
             return;
         };
-        if connection.read().is_err() {
+        if connection.write().is_err() || connection.read().is_err() {
             self.connections.remove(&token);
             return;
         }
         connection.deadline = now + IDLE;
-        let mut questions = Vec::new();
-        while let Some(question) = unframe(&mut connection.input) {
-            questions.push(question);
-        }
-        for question in questions {
+        // The rest of the questions waits until answers have been read.
+        while let Some(connection) = self.connections.get_mut(&token)
+            && connection.output.len() < BACKLOG / 2
+            && let Some(question) = unframe(&mut connection.input)
+        {
             self.question(&question, Asker::Connection(token), now);
         }
         self.flush(token);
     }
-    fn progress(&mut self, token: u64, now: Instant) {
+    fn progress(&mut self, event: u64, now: Instant) {
+        let slot = event % ATTEMPTS - 1;
+        let (token, Ok(slot)) = (event - slot - 1, u8::try_from(slot)) else {
+            return;
+        };
         let Some((exchange, _)) = self.exchanges.get_mut(&token) else {
             return;
         };
-        match exchange.turn() {
-            Progress::Waiting => {
-                let mut event = EpollEvent::new(exchange.interest(), token);
-                if self.epoll.modify(&*exchange, &mut event).is_err() {
-                    self.retry(token, now);
-                }
-            }
-            Progress::Answer(answer) => self.finish(token, Some(&answer)),
-            Progress::Lost => self.retry(token, now),
+        let heard = exchange.progress(slot, now);
+        if let Some(link) = exchange.link(slot) {
+            let mut event = EpollEvent::new(link.interest(), event);
+            let _ = self.epoll.modify(link, &mut event);
         }
+        if let Some(server) = heard {
+            self.resolvers.heard(server);
+        }
+        self.advance(token, now);
     }
-    fn retry(&mut self, token: u64, now: Instant) {
-        let Some((exchange, _)) = self.exchanges.get_mut(&token) else {
+    fn finish(&mut self, token: u64, answer: Option<&[u8]>, now: Instant) {
+        let Some((mut exchange, asker)) = self.exchanges.remove(&token) else {
             return;
         };
-        // The old socket is closed by this, and with that no longer watched.
-        let goes_on = exchange.again(now)
-            && self
-                .epoll
-                .add(&*exchange, EpollEvent::new(exchange.interest(), token))
-                .is_ok();
-        if !goes_on {
-            self.finish(token, None);
+        for server in exchange.silent(now) {
+            self.resolvers.silent(server, now);
         }
-    }
-    fn finish(&mut self, token: u64, answer: Option<&[u8]>) {
-        let Some((exchange, asker)) = self.exchanges.remove(&token) else {
+        let Some(asker) = asker else {
             return;
         };
         if let Asker::Connection(token) = asker
@@ -329,14 +385,17 @@ impl Answerer {
             Some(answer) => self.reply(answer, asker),
             None => self.fail(exchange.question(), asker),
         }
+        if self.exchanges.len() < PENDING / 2 && exchange.linger(now) {
+            self.exchanges.insert(token, (exchange, None));
+        }
     }
     fn expire(&mut self, now: Instant) {
-        let late = |(token, (exchange, _)): (&u64, &(Exchange, Asker))| {
+        let late = |(token, (exchange, _)): (&u64, &(Exchange, Option<Asker>))| {
             (exchange.deadline() <= now).then_some(*token)
         };
         let late: Vec<u64> = self.exchanges.iter().filter_map(late).collect();
         for token in late {
-            self.retry(token, now);
+            self.advance(token, now);
         }
         self.connections
             .retain(|_, connection| connection.waiting > 0 || connection.deadline > now);

@@ -1,51 +1,41 @@
 //! What is known without asking anybody: neighbours, links, the host.
 //!
 //! In: a question. Out: an answer, or that it must be forwarded. Files are read again only when they have
-//! changed. Imports: `base`, `net`. As Docker: `libnetwork/sandbox_dns_unix.go`, `resolver.go`.
+//! changed. Imports: `base`, `net`, `dns::resolvers`. As Docker: `libnetwork/sandbox_dns_unix.go`, `resolver.go`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
+use std::path::PathBuf;
 
-use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::{A, PTR};
+use hickory_proto::op::{
+    Edns, Header, Message, MessageType, Metadata, OpCode, Query, ResponseCode,
+};
+use hickory_proto::rr::rdata::PTR;
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use hickory_proto::serialize::binary::{BinDecodable as _, BinDecoder};
 
-use crate::base::name::ContainerId;
-use crate::engine::native::net::files::ResolvConf;
-use crate::engine::native::net::{LeaseRecord, leases_path, read_leases};
+use super::resolvers::{Stamp, Upstream, stamp};
+use crate::engine::native::net::{leases_path, read_leases};
 
 /// Seconds an answer may be kept: replicas come and go.
 const TTL: u32 = 5;
 /// Longest answer over UDP for those who do not say otherwise, in bytes. Source: RFC 1035, 4.2.1.
 const PLAIN: u16 = 512;
+/// Longest answer over UDP that is given, in bytes: no more fits into one packet everywhere.
+const LONGEST: u16 = 4096;
 /// Names of the host, as Docker Desktop has them.
 const HOST_NAMES: [&str; 2] = ["host.docker.internal", "gateway.docker.internal"];
-
-/// Who is asked about names that are not in the zone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Upstream {
-    /// The resolvers of this file, as it is at the time.
-    File(PathBuf),
-    /// These.
-    Servers(Vec<IpAddr>),
-    /// Nobody: all its networks are internal.
-    Nobody,
-}
 
 /// What a container's names are made of.
 #[derive(Debug, Clone)]
 pub struct Zone {
     /// The directory of all networks, [`Networks::dir`](crate::engine::native::net::Networks::dir).
     pub dir: PathBuf,
-    /// Its networks, in order.
+    /// Its networks, in order: the first that knows a name answers for it.
     pub networks: Vec<String>,
-    /// Its own id.
-    pub container: ContainerId,
     /// Its extra names for others: name → container name.
     pub links: Vec<(String, String)>,
-    /// The host, as it sees it.
-    pub gateway: Option<Ipv4Addr>,
+    /// The host, as it sees it; without any there is no way to it.
+    pub gateways: Vec<IpAddr>,
     /// Who knows the rest.
     pub upstream: Upstream,
 }
@@ -55,25 +45,57 @@ pub struct Zone {
 pub(super) enum Step {
     /// Send this back.
     Reply(Vec<u8>),
-    /// Ask these, in order.
-    Forward(Vec<SocketAddr>),
+    /// Ask resolvers.
+    Forward,
     /// It is no question.
     Ignore,
 }
 
-/// Tells whether a file is another one than before.
-type Stamp = (u64, i64, i64, u64);
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let found = std::fs::metadata(path).ok()?;
-    Some((found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
+/// A container on a network, as far as names go.
+#[derive(Debug)]
+struct Neighbour {
+    /// In small letters; the first is the container's own.
+    names: Vec<Box<str>>,
+    addresses: Vec<IpAddr>,
+    /// Its own name as it is written.
+    name: Box<str>,
 }
 
 #[derive(Debug)]
 struct Neighbours {
     network: String,
     stamp: Option<Stamp>,
-    leases: Vec<LeaseRecord>,
+    all: Vec<Neighbour>,
+}
+
+impl Neighbours {
+    fn refresh(&mut self, dir: &std::path::Path) {
+        let now = stamp(&leases_path(dir, &self.network));
+        if now == self.stamp && now.is_some() {
+            return;
+        }
+        // A file that can't be read leaves what was known.
+        if let Ok(leases) = read_leases(dir, &self.network) {
+            let one = |lease: crate::engine::native::net::LeaseRecord| Neighbour {
+                names: std::iter::once(&lease.name)
+                    .chain(&lease.aliases)
+                    .map(|name| name.to_ascii_lowercase().into())
+                    .collect(),
+                addresses: lease.lease.hosts().collect(),
+                name: lease.name.into(),
+            };
+            self.all = leases.into_iter().map(one).collect();
+            self.stamp = now;
+        }
+    }
+    /// `web` of `web.demo_default`, if this is `demo_default`.
+    fn inside<'n>(&self, name: &'n str) -> Option<&'n str> {
+        let at = name.len().checked_sub(self.network.len() + 1)?;
+        let (host, network) = (name.get(..at)?, name.get(at + 1..)?);
+        let is_here =
+            name.as_bytes().get(at) == Some(&b'.') && network.eq_ignore_ascii_case(&self.network);
+        is_here.then_some(host)
+    }
 }
 
 /// A [`Zone`] with what was read for it.
@@ -81,7 +103,6 @@ struct Neighbours {
 pub(super) struct Names {
     zone: Zone,
     neighbours: Vec<Neighbours>,
-    servers: (Option<Stamp>, Vec<SocketAddr>),
     turn: usize,
 }
 
@@ -90,159 +111,128 @@ impl Names {
         let neighbours = |network: &String| Neighbours {
             network: network.clone(),
             stamp: None,
-            leases: Vec::new(),
+            all: Vec::new(),
         };
         let neighbours = zone.networks.iter().map(neighbours).collect();
         Self {
             zone,
             neighbours,
-            servers: (None, Vec::new()),
             turn: 0,
-        }
-    }
-    fn refresh(&mut self) {
-        for neighbours in &mut self.neighbours {
-            let now = stamp(&leases_path(&self.zone.dir, &neighbours.network));
-            if now == neighbours.stamp && now.is_some() {
-                continue;
-            }
-            // A file that can't be read leaves what was known.
-            if let Ok(leases) = read_leases(&self.zone.dir, &neighbours.network) {
-                neighbours.leases = leases;
-                neighbours.stamp = now;
-            }
-        }
-    }
-    fn servers(&mut self) -> Vec<SocketAddr> {
-        const PORT: u16 = 53;
-        let addresses = |servers: &[IpAddr]| -> Vec<SocketAddr> {
-            servers
-                .iter()
-                .take(3)
-                .map(|server| SocketAddr::new(*server, PORT))
-                .collect()
-        };
-        match &self.zone.upstream {
-            Upstream::Nobody => Vec::new(),
-            Upstream::Servers(servers) => addresses(servers),
-            Upstream::File(path) => {
-                let now = stamp(path);
-                if now != self.servers.0 || now.is_none() {
-                    let text = std::fs::read_to_string(path).unwrap_or_default();
-                    self.servers = (now, addresses(&ResolvConf::parse(&text).servers));
-                }
-                self.servers.1.clone()
-            }
         }
     }
     /// Decides about one question. `limit` is the longest answer the transport can carry.
     pub(super) fn decide(&mut self, question: &[u8], limit: Limit) -> Step {
-        let Ok(query) = Message::from_vec(question) else {
+        let mut decoder = BinDecoder::new(question);
+        let Ok(header) = Header::read(&mut decoder) else {
             return Step::Ignore;
         };
-        if query.metadata.message_type != MessageType::Query {
+        if header.metadata.message_type != MessageType::Query {
             return Step::Ignore;
         }
-        if query.metadata.op_code != OpCode::Query {
-            return reply(&refuse(&query, ResponseCode::NotImp), limit);
+        let plain = |code| reply(&mut empty(&header.metadata, None, code), limit, None);
+        if header.metadata.op_code != OpCode::Query {
+            return plain(ResponseCode::NotImp);
         }
-        if query.queries.len() != 1 {
-            return reply(&refuse(&query, ResponseCode::FormErr), limit);
-        }
-        self.refresh();
-        if let Some(answer) = self.answer(&query) {
-            return reply(&answer, limit.of(&query));
-        }
-        let servers = self.servers();
-        if servers.is_empty() {
-            return reply(&refuse(&query, ResponseCode::ServFail), limit);
-        }
-        Step::Forward(servers)
+        let asked = match Query::read(&mut decoder) {
+            Ok(asked) if header.counts.queries == 1 => asked,
+            _ => return plain(ResponseCode::FormErr),
+        };
+        let known = if asked.query_class() == DNSClass::IN {
+            self.answer(&header.metadata, &asked)
+        } else {
+            None
+        };
+        let Some(mut answer) = known else {
+            return Step::Forward;
+        };
+        let edns = match header.counts.additionals {
+            0 => None,
+            _ => match Message::from_vec(question) {
+                Ok(query) => query.edns,
+                Err(_) => return plain(ResponseCode::FormErr),
+            },
+        };
+        reply(&mut answer, limit, edns.as_ref())
     }
-    fn answer(&mut self, query: &Message) -> Option<Message> {
-        let asked = query.queries.first()?;
-        if asked.query_class() != DNSClass::IN {
-            return None;
-        }
-        let mut answer = refuse(query, ResponseCode::NoError);
-        let mut add = |data| {
-            answer.add_answer(Record::from_rdata(asked.name().clone(), TTL, data));
-        };
-        if asked.query_type() == RecordType::PTR {
+    /// What is known about a name; `None` when others must be asked.
+    fn answer(&mut self, about: &Metadata, asked: &Query) -> Option<Message> {
+        let found = if asked.query_type() == RecordType::PTR {
             let net = asked.name().parse_arpa_name().ok()?;
-            let IpAddr::V4(address) = net.addr() else {
-                return None;
-            };
-            if net.prefix_len() != 32 {
+            if net.prefix_len() != net.max_prefix_len() {
                 return None;
             }
-            add(RData::PTR(PTR(self.name_of(address)?)));
+            vec![RData::PTR(PTR(self.name_of(net.addr())?))]
         } else {
             let name = asked.name().to_ascii().to_ascii_lowercase();
-            let addresses = self.addresses(name.trim_end_matches('.'))?;
-            if matches!(asked.query_type(), RecordType::A | RecordType::ANY) {
-                for address in addresses {
-                    add(RData::A(A(address)));
-                }
+            let name = name.trim_end_matches('.');
+            if HOST_NAMES.contains(&name) && self.zone.gateways.is_empty() {
+                return Some(empty(about, Some(asked), ResponseCode::NXDomain));
             }
+            self.addresses(name, asked.query_type())?
+        };
+        let mut answer = empty(about, Some(asked), ResponseCode::NoError);
+        for data in found {
+            answer.add_answer(Record::from_rdata(asked.name().clone(), TTL, data));
         }
         Some(answer)
     }
-    /// The addresses of a known name, each time beginning with another one.
-    fn addresses(&mut self, name: &str) -> Option<Vec<Ipv4Addr>> {
+    /// The addresses of a known name, each time beginning with another one. As Docker: the first network that
+    /// has one of the wanted kind. Without any of that kind the name is known nevertheless.
+    fn addresses(&mut self, name: &str, kind: RecordType) -> Option<Vec<RData>> {
+        let fits = |address: &&IpAddr| match kind {
+            RecordType::A => address.is_ipv4(),
+            RecordType::AAAA => address.is_ipv6(),
+            kind => kind == RecordType::ANY,
+        };
+        let data = |address: &IpAddr| RData::from(*address);
         if HOST_NAMES.contains(&name) {
-            return self.zone.gateway.map(|gateway| vec![gateway]);
+            return Some(self.zone.gateways.iter().filter(fits).map(data).collect());
         }
-        let link = self
-            .zone
-            .links
-            .iter()
-            .find(|(alias, _)| alias.eq_ignore_ascii_case(name));
-        let wanted = link.map_or(name, |(_, container)| container.as_str());
-        let mut found: Vec<Ipv4Addr> = Vec::new();
-        for neighbours in &self.neighbours {
-            // `web.demo_default` is `web` on that network only.
-            let inside = wanted
-                .len()
-                .checked_sub(neighbours.network.len() + 1)
-                .filter(|at| wanted.as_bytes().get(*at) == Some(&b'.'))
-                .filter(|at| {
-                    wanted
-                        .get(at + 1..)
-                        .is_some_and(|n| n.eq_ignore_ascii_case(&neighbours.network))
-                })
-                .and_then(|at| wanted.get(..at));
-            for lease in &neighbours.leases {
-                let has = |name: &str| {
-                    lease.name.eq_ignore_ascii_case(name)
-                        || lease
-                            .aliases
-                            .iter()
-                            .any(|alias| alias.eq_ignore_ascii_case(name))
-                };
-                if has(wanted) || inside.is_some_and(has) {
-                    found.extend(lease.lease.ipv4());
+        let mut known = false;
+        for neighbours in &mut self.neighbours {
+            neighbours.refresh(&self.zone.dir);
+            let inside = neighbours.inside(name);
+            let is_link = |alias: &str| {
+                alias.eq_ignore_ascii_case(name)
+                    || inside.is_some_and(|name| alias.eq_ignore_ascii_case(name))
+            };
+            let links = &self.zone.links;
+            let linked: Vec<&str> = links
+                .iter()
+                .filter(|(alias, _)| is_link(alias))
+                .map(|(_, container)| container.as_str())
+                .collect();
+            let is_meant = |one: &&Neighbour| {
+                if linked.is_empty() {
+                    let has = |name: &str| one.names.iter().any(|own| **own == *name);
+                    has(name) || inside.is_some_and(has)
+                } else {
+                    linked.contains(&&*one.name)
                 }
+            };
+            let mut found = Vec::new();
+            for one in neighbours.all.iter().filter(is_meant) {
+                known = true;
+                found.extend(one.addresses.iter().filter(fits).map(data));
+            }
+            if !found.is_empty() {
+                self.turn = self.turn.wrapping_add(1);
+                let by = self.turn % found.len();
+                found.rotate_left(by);
+                return Some(found);
             }
         }
-        if found.is_empty() {
-            return None;
-        }
-        self.turn = self.turn.wrapping_add(1);
-        let by = self.turn % found.len();
-        found.rotate_left(by);
-        Some(found)
+        known.then(Vec::new)
     }
-    fn name_of(&self, address: Ipv4Addr) -> Option<Name> {
-        if Some(address) == self.zone.gateway {
+    fn name_of(&mut self, address: IpAddr) -> Option<Name> {
+        if self.zone.gateways.contains(&address) {
             return Name::from_ascii(format!("{}.", HOST_NAMES[0])).ok();
         }
-        self.neighbours.iter().find_map(|neighbours| {
-            let lease = neighbours
-                .leases
-                .iter()
-                .find(|lease| lease.lease.ipv4() == Some(address))?;
-            Name::from_ascii(format!("{}.{}.", lease.name, neighbours.network)).ok()
+        self.neighbours.iter_mut().find_map(|neighbours| {
+            neighbours.refresh(&self.zone.dir);
+            let has = |one: &&Neighbour| one.addresses.contains(&address);
+            let one = neighbours.all.iter().find(has)?;
+            Name::from_ascii(format!("{}.{}.", one.name, neighbours.network)).ok()
         })
     }
 }
@@ -256,29 +246,41 @@ impl Limit {
     pub(super) const UDP: Self = Self(PLAIN);
     /// All that a length in front can tell.
     pub(super) const TCP: Self = Self(u16::MAX);
-    fn of(self, query: &Message) -> Self {
-        let said = query.edns.as_ref().map_or(PLAIN, |edns| edns.max_payload());
-        Self(self.0.max(said.min(4096)))
+    fn of(self, edns: Option<&Edns>) -> Self {
+        let said = edns.map_or(PLAIN, Edns::max_payload);
+        Self(self.0.max(said.min(LONGEST)))
     }
 }
 
 /// An answer without records.
-fn refuse(query: &Message, code: ResponseCode) -> Message {
-    let mut answer = Message::error_msg(query.metadata.id, query.metadata.op_code, code);
-    answer.metadata.recursion_desired = query.metadata.recursion_desired;
+fn empty(about: &Metadata, asked: Option<&Query>, code: ResponseCode) -> Message {
+    let mut answer = Message::error_msg(about.id, about.op_code, code);
+    answer.metadata.recursion_desired = about.recursion_desired;
+    answer.metadata.checking_disabled = about.checking_disabled;
     answer.metadata.recursion_available = true;
-    answer.add_queries(query.queries.iter().cloned());
+    answer.add_queries(asked.cloned());
     answer
 }
 
-fn reply(answer: &Message, limit: Limit) -> Step {
+/// Finishes an answer: who speaks EDNS is answered in kind, and what is too long says so.
+fn reply(answer: &mut Message, limit: Limit, edns: Option<&Edns>) -> Step {
+    if let Some(asked) = edns {
+        let mut own = Edns::new();
+        own.set_max_payload(LONGEST);
+        own.set_dnssec_ok(asked.flags().dnssec_ok);
+        answer.set_edns(own);
+        if asked.version() > 0 {
+            answer.metadata.response_code = ResponseCode::BADVERS;
+            answer.answers.clear();
+        }
+    }
+    let limit = usize::from(limit.of(edns).0);
     match answer.to_vec() {
-        Ok(bytes) if bytes.len() <= usize::from(limit.0) => Step::Reply(bytes),
+        Ok(bytes) if bytes.len() <= limit => Step::Reply(bytes),
         Ok(_) => {
-            let mut short = answer.clone();
-            short.answers.clear();
-            short.metadata.truncation = true;
-            short.to_vec().map_or(Step::Ignore, Step::Reply)
+            answer.answers.clear();
+            answer.metadata.truncation = true;
+            answer.to_vec().map_or(Step::Ignore, Step::Reply)
         }
         Err(_) => Step::Ignore,
     }
@@ -286,6 +288,9 @@ fn reply(answer: &Message, limit: Limit) -> Step {
 
 /// The answer that nothing could be learned, to a question that was forwarded.
 pub(super) fn server_failure(question: &[u8]) -> Option<Vec<u8>> {
-    let query = Message::from_vec(question).ok()?;
-    refuse(&query, ResponseCode::ServFail).to_vec().ok()
+    let mut decoder = BinDecoder::new(question);
+    let header = Header::read(&mut decoder).ok()?;
+    let asked = Query::read(&mut decoder).ok();
+    let failure = empty(&header.metadata, asked.as_ref(), ResponseCode::ServFail);
+    failure.to_vec().ok()
 }

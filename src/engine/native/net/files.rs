@@ -20,11 +20,49 @@ pub enum Resolver {
     Host,
 }
 
+/// A resolver as a resolv.conf names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nameserver {
+    /// Its address.
+    pub address: IpAddr,
+    /// The link it is on, by name or number: `eth0` of `fe80::1%eth0`.
+    pub scope: Option<String>,
+}
+
+impl From<IpAddr> for Nameserver {
+    fn from(address: IpAddr) -> Self {
+        Self {
+            address,
+            scope: None,
+        }
+    }
+}
+
+impl Nameserver {
+    fn parse(text: &str) -> Option<Self> {
+        let (address, scope) = match text.split_once('%') {
+            Some((address, scope)) => (address, Some(scope.to_owned())),
+            None => (text, None),
+        };
+        let address = address.parse().ok()?;
+        Some(Self { address, scope })
+    }
+}
+
+impl std::fmt::Display for Nameserver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.scope {
+            Some(scope) => write!(f, "{}%{scope}", self.address),
+            None => write!(f, "{}", self.address),
+        }
+    }
+}
+
 /// What a resolv.conf says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResolvConf {
     /// Resolvers in order.
-    pub servers: Vec<IpAddr>,
+    pub servers: Vec<Nameserver>,
     /// Search domains in order.
     pub search: Vec<String>,
     /// Options in order.
@@ -32,8 +70,7 @@ pub struct ResolvConf {
 }
 
 impl ResolvConf {
-    /// Reads a text; lines it does not know are passed over. Resolvers with a scope (`fe80::1%eth0`)
-    /// are left out.
+    /// Reads a text; lines it does not know are passed over.
     pub fn parse(text: &str) -> Self {
         let mut conf = Self::default();
         for line in text.lines() {
@@ -41,7 +78,7 @@ impl ResolvConf {
             match words.next() {
                 Some("nameserver") => {
                     conf.servers
-                        .extend(words.next().and_then(|word| word.parse::<IpAddr>().ok()));
+                        .extend(words.next().and_then(Nameserver::parse));
                 }
                 // The last one counts.
                 Some("search" | "domain") => {
@@ -89,7 +126,7 @@ pub fn resolv_conf(host: &str, dns: &DnsConfig, resolver: Resolver) -> String {
     }
     match resolver {
         Resolver::Answerer => {
-            conf.servers = vec![IpAddr::V4(ANSWERER)];
+            conf.servers = vec![IpAddr::V4(ANSWERER).into()];
             // What speaks of the host's own resolver does not hold for ours.
             conf.options
                 .retain(|option| !matches!(option.as_str(), "trust-ad" | "edns0"));
@@ -101,7 +138,9 @@ pub fn resolv_conf(host: &str, dns: &DnsConfig, resolver: Resolver) -> String {
                 conf.options.push("ndots:0".to_owned());
             }
         }
-        Resolver::Host if !dns.servers.is_empty() => conf.servers.clone_from(&dns.servers),
+        Resolver::Host if !dns.servers.is_empty() => {
+            conf.servers = dns.servers.iter().copied().map(Nameserver::from).collect();
+        }
         Resolver::Host => {}
     }
     conf.text()
@@ -120,8 +159,8 @@ pub struct Hosts<'a> {
     pub addresses: &'a [IpAddr],
     /// Extra names.
     pub extra: &'a [(String, HostAddr)],
-    /// What `host-gateway` stands for; names that need it are left out when `None`.
-    pub gateway: Option<IpAddr>,
+    /// What `host-gateway` stands for; names that need it are left out when there is none.
+    pub gateways: &'a [IpAddr],
 }
 
 /// A container's hosts file.
@@ -134,11 +173,11 @@ pub fn hosts(wanted: &Hosts<'_>) -> String {
             .to_owned(),
     };
     for (name, address) in wanted.extra {
-        let address = match address {
-            HostAddr::Ip(address) => Some(*address),
-            HostAddr::Gateway => wanted.gateway,
+        let addresses = match address {
+            HostAddr::Ip(address) => std::slice::from_ref(address),
+            HostAddr::Gateway => wanted.gateways,
         };
-        if let Some(address) = address {
+        for address in addresses {
             let _ = writeln!(text, "{address}\t{name}");
         }
     }
@@ -208,12 +247,12 @@ mod tests {
             domainname: Some("example.test"),
             addresses: &[IpAddr::from([10, 5, 0, 2])],
             extra: &extra,
-            gateway: Some(IpAddr::from([10, 5, 0, 1])),
+            gateways: &[IpAddr::from([10, 5, 0, 1]), "fd05::1".parse().unwrap()],
         });
         assert!(text.starts_with("127.0.0.1\tlocalhost\n"));
         assert!(
             text.ends_with(
-                "10.0.0.9\tdb.test\n10.5.0.1\tup.test\n10.5.0.2\tweb.example.test web\n"
+                "10.0.0.9\tdb.test\n10.5.0.1\tup.test\nfd05::1\tup.test\n10.5.0.2\tweb.example.test web\n"
             )
         );
     }

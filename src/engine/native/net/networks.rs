@@ -1,6 +1,6 @@
 //! The networks of a data directory: made, found, leased from, removed.
 //!
-//! Every change happens under `<data>/networks/.lock`, which no network can be called. A record is on disk before its bridge is made and is
+//! Every choice is made under `<data>/networks/.lock`, which no network can be called. A record is on disk before its bridge is made and is
 //! removed after it. Imports: `base`, `engine`, `sys::{lock, netlink}`, `net`.
 
 use std::net::IpAddr;
@@ -9,13 +9,16 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::bridge;
 use super::ipam::{self, Pool, Taken};
 use super::record::{Lease, LeaseRecord, NetworkRecord, Shelf, hash, is_name};
+use super::{bridge, direct};
 use crate::base::clock::Timestamp;
 use crate::base::name::ContainerId;
+use crate::engine::driver::{self, Driver, Reading};
 use crate::engine::spec::{Endpoint, NetworkSpec};
+use crate::engine::subnet::overlap;
 use crate::engine::{EngineError, Result, Roots};
+use crate::sys::fs::Durability;
 use crate::sys::lock::{Hold, Lock};
 use crate::sys::netlink::route::Route;
 
@@ -114,10 +117,43 @@ impl Networks {
     /// [`EngineError::NameInUse`], [`EngineError::Unsupported`] for other drivers than `bridge`,
     /// [`EngineError::Failed`] when no subnet is free or the kernel refuses.
     pub fn create(&self, spec: &NetworkSpec) -> Result<()> {
-        let _held = self.lock()?;
-        self.create_locked(spec).map(drop)
+        for _ in 0..ATTEMPTS {
+            let held = self.lock()?;
+            let record = self.draft(spec)?;
+            // Only what is chosen is chosen one after another: the disk and the kernel take their time, for many
+            // networks at once. Devices of the host are another matter, as several networks may have one.
+            let held = Some(held).filter(|_| !record.has_host());
+            self.build(&record)?;
+            drop(held);
+            if !collides(&record)? {
+                return Ok(());
+            }
+            // Another engine has chosen the same at this moment: now both see what the other has.
+            self.unmake(&record)?;
+            self.shelf.delete(&spec.name)?;
+        }
+        Err(EngineError::failed(
+            format!("make network {}", spec.name),
+            "another program takes each subnet that is free at the same moment; give it one with `ipam.config.subnet`",
+        ))
     }
     pub(super) fn create_locked(&self, spec: &NetworkSpec) -> Result<NetworkRecord> {
+        let record = self.draft(spec)?;
+        self.build(&record)?;
+        Ok(record)
+    }
+    /// Makes what a record says, or takes the record back.
+    fn build(&self, record: &NetworkRecord) -> Result<()> {
+        let name = &record.spec.name;
+        let built = self.shelf.sync(name).and_then(|()| bridge::ensure(record));
+        if built.is_err() {
+            let _ = self.unmake(record);
+            let _ = self.shelf.delete(name);
+        }
+        built.map(drop)
+    }
+    /// Decides about a network and notes it down, so that what it takes is taken. Nothing is made yet.
+    fn draft(&self, spec: &NetworkSpec) -> Result<NetworkRecord> {
         supported(spec)?;
         if let Some(there) = self.get(&spec.name)? {
             let holder = there.spec.project.map_or_else(
@@ -131,14 +167,27 @@ impl Networks {
             });
         }
         let id = self.shelf.id(&spec.name);
-        let bridge = bridge_for(spec, &id)?;
+        let driver = read_driver(spec)?;
+        let bridge = match &driver {
+            Driver::Bridge(options) => bridge_for(spec, options.name.as_ref(), &id)?,
+            Driver::Macvlan(_) | Driver::Ipvlan(_) => direct::parent_for(&spec.name, &driver, &id)?,
+        };
         let host = host().map_err(|error| EngineError::failed("read the host's routes", error))?;
-        let subnets = self.subnets(spec, &host)?;
-        let mtu = spec
-            .options
-            .get("com.docker.network.driver.mtu")
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(host.mtu);
+        let others = self.list()?;
+        if let Some(other) = others
+            .iter()
+            .find(|other| other.has_host() && other.bridge == bridge)
+        {
+            return Err(EngineError::failed(
+                format!("make network {}", spec.name),
+                format!(
+                    "network {} has the bridge `{bridge}`; choose another bridge name",
+                    other.spec.name
+                ),
+            ));
+        }
+        let subnets = self.subnets(spec, &host, &others)?;
+        let mtu = driver.mtu().unwrap_or(host.mtu);
         let record = NetworkRecord {
             version: Shelf::version(),
             spec: spec.clone(),
@@ -150,23 +199,26 @@ impl Networks {
             // One that is no project's goes with the last of its containers.
             abandoned: spec.project.is_none(),
         };
-        self.shelf.put(&record)?;
-        if let Err(error) = bridge::ensure(&record) {
-            let _ = bridge::remove(&record.bridge, &record.id, &spec.name);
-            let _ = self.shelf.delete(&spec.name);
-            return Err(error);
-        }
+        self.shelf.put(&record, Durability::Renamed)?;
         Ok(record)
     }
-    fn subnets(&self, spec: &NetworkSpec, host: &Host) -> Result<Vec<Pool>> {
-        let others = self.list()?;
+    fn subnets(
+        &self,
+        spec: &NetworkSpec,
+        host: &Host,
+        others: &[NetworkRecord],
+    ) -> Result<Vec<Pool>> {
         let others = others
             .iter()
             .flat_map(|record| &record.subnets)
             .map(|pool| pool.subnet);
         // A subnet that was asked for may lie inside a route, but not hold an address of the host, nor be another
-        // engine's.
-        let mine = host.addresses.iter().chain(&host.bridged).copied();
+        // engine's. Networks on a device of the host are the host's own, addresses and all.
+        let mine = host.addresses.iter().chain(&host.bridged);
+        let mine: Vec<IpNet> = match Driver::read(&spec.driver, &spec.options).driver {
+            Driver::Bridge(_) => mine.copied().collect(),
+            Driver::Macvlan(_) | Driver::Ipvlan(_) => Vec::new(),
+        };
         let taken = Taken {
             used: others.chain(mine).collect(),
             known: host.networks.clone(),
@@ -204,11 +256,13 @@ impl Networks {
                 users,
             });
         }
-        let id = self.shelf.id(name);
-        let bridge = self
-            .get(name)?
-            .map_or_else(|| bridge::bridge_name(&id), |found| found.bridge);
-        bridge::remove(&bridge, &id, name)?;
+        match self.get(name)? {
+            Some(record) => self.unmake(&record)?,
+            None => {
+                let id = self.shelf.id(name);
+                bridge::remove(&bridge::bridge_name(&id), &id, name)?;
+            }
+        }
         self.shelf.delete(name)
     }
     /// Notes that a network goes with the last of its containers, or no more; a missing one is fine.
@@ -218,12 +272,27 @@ impl Networks {
     pub fn abandon(&self, name: &str, abandoned: bool) -> Result<()> {
         let _held = self.lock()?;
         match self.get(name)? {
-            Some(record) if record.abandoned != abandoned => self.shelf.put(&NetworkRecord {
-                abandoned,
-                ..record
-            }),
+            Some(record) if record.abandoned != abandoned => {
+                let record = NetworkRecord {
+                    abandoned,
+                    ..record
+                };
+                self.shelf.put(&record, Durability::Synced)
+            }
             _ => Ok(()),
         }
+    }
+    /// Takes away what was made in the kernel.
+    fn unmake(&self, record: &NetworkRecord) -> Result<()> {
+        if record.has_host() {
+            return bridge::remove(&record.bridge, &record.id, &record.spec.name);
+        }
+        let others = self.list()?;
+        let heir = |other: &&NetworkRecord| {
+            other.id != record.id && other.bridge == record.bridge && !other.has_host()
+        };
+        let heir = others.iter().find(heir);
+        direct::remove(record, heir.map(|other| other.id.as_str()))
     }
     /// Gives a container a place on a network: the same again if it has one. From then on others find
     /// it by its names.
@@ -341,7 +410,7 @@ fn place(
         lease.gateways.extend(gateway);
     }
     lease.mac = match &endpoint.mac {
-        Some(text) => parse_mac(text).ok_or_else(|| {
+        Some(text) => driver::mac(text).ok_or_else(|| {
             let step = format!("connect {} to network {network}", request.name);
             EngineError::failed(step, format!("`{text}` is no hardware address"))
         })?,
@@ -372,13 +441,7 @@ fn supported(spec: &NetworkSpec) -> Result<()> {
         let cause = "its name must begin with a letter or digit and hold only those and `_.-`";
         return Err(EngineError::failed(format!("make network {name}"), cause));
     }
-    let what = if !matches!(spec.driver.as_str(), "bridge" | "default" | "") {
-        format!(
-            "network {name}: hoist has no driver `{}`; use `bridge`, or `network_mode: host` or `none` \
-             for the service",
-            spec.driver
-        )
-    } else if !spec.ipv4 && !spec.ipv6 {
+    let what = if !spec.ipv4 && !spec.ipv6 {
         format!(
             "network {name}: neither IPv4 nor IPv6 is enabled; leave `enable_ipv4` out, or set `enable_ipv6: true`"
         )
@@ -388,19 +451,29 @@ fn supported(spec: &NetworkSpec) -> Result<()> {
     Err(EngineError::Unsupported { what })
 }
 
+/// The driver and its options, when nothing is wrong with them: a plan has told all that is.
+fn read_driver(spec: &NetworkSpec) -> Result<Driver> {
+    let Reading { driver, faults, .. } = Driver::read(&spec.driver, &spec.options);
+    match faults.first() {
+        None => Ok(driver),
+        Some(fault) => {
+            let hint = fault.hint.as_deref().unwrap_or_default();
+            let what = format!("network {}: {}; {hint}", spec.name, fault.text);
+            Err(EngineError::Unsupported { what })
+        }
+    }
+}
+
 /// The name of a new network's bridge, which nobody has.
-fn bridge_for(spec: &NetworkSpec, id: &str) -> Result<String> {
+fn bridge_for(spec: &NetworkSpec, name: Option<&String>, id: &str) -> Result<String> {
     let refuse = |cause: String| EngineError::failed(format!("make network {}", spec.name), cause);
-    match spec.options.get("com.docker.network.bridge.name") {
+    match name {
         None => {
             let name = bridge::bridge_name(id);
             // What a lost record may have left would count as taken.
             bridge::remove(&name, id, &spec.name)?;
             Ok(name)
         }
-        Some(name) if !bridge::is_device_name(name) => Err(refuse(format!(
-            "`{name}` is no device name of at most 15 characters"
-        ))),
         Some(name) if bridge::exists(name)? => Err(refuse(format!(
             "device `{name}` exists already; choose another bridge name"
         ))),
@@ -408,15 +481,31 @@ fn bridge_for(spec: &NetworkSpec, id: &str) -> Result<String> {
     }
 }
 
-/// Parses `02:42:ac:11:00:02`; `-` may stand for `:`. Group addresses are refused.
-fn parse_mac(text: &str) -> Option<[u8; 6]> {
-    let mut mac = [0; 6];
-    let mut parts = text.split([':', '-']);
-    for byte in &mut mac {
-        let part = parts.next().filter(|part| matches!(part.len(), 1 | 2))?;
-        *byte = u8::from_str_radix(part, 16).ok()?;
+/// So many times a subnet is chosen that somebody else takes at the same moment.
+const ATTEMPTS: u32 = 8;
+
+/// Whether another device of the host has addresses of a subnet that was chosen for a network.
+fn collides(record: &NetworkRecord) -> Result<bool> {
+    let given = |is_ipv4: bool| {
+        let mut subnets = record.spec.subnets.iter();
+        subnets.any(|subnet| subnet.cidr.addr().is_ipv4() == is_ipv4)
+    };
+    let pools = record.subnets.iter();
+    let chosen: Vec<&Pool> = pools.filter(|pool| !given(pool.is_ipv4())).collect();
+    if chosen.is_empty() || !record.has_host() {
+        return Ok(false);
     }
-    (parts.next().is_none() && mac[0] & 1 == 0).then_some(mac)
+    let look = || -> std::io::Result<bool> {
+        let mut route = Route::open()?;
+        let own = route.link(&record.bridge)?.map(|link| link.index);
+        let others = route.addresses()?.into_iter();
+        let mut others = others.filter(|found| Some(found.device) != own);
+        Ok(others.any(|found| {
+            let network = found.address.trunc();
+            chosen.iter().any(|pool| overlap(&network, &pool.subnet))
+        }))
+    };
+    look().map_err(|error| EngineError::failed("read the host's addresses", error))
 }
 
 /// What is not to be used for a new network, and how large packets may be.
@@ -453,24 +542,4 @@ fn host() -> std::io::Result<Host> {
             .and_then(link)
             .map_or(ETHERNET, |link| link.mtu.clamp(576, ETHERNET)),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hardware_addresses_are_six_bytes_of_one_station() {
-        assert_eq!(
-            parse_mac("02:42:ac:11:00:02"),
-            Some([2, 0x42, 0xac, 0x11, 0, 2])
-        );
-        assert_eq!(
-            parse_mac("02-42-AC-11-0-2"),
-            Some([2, 0x42, 0xac, 0x11, 0, 2])
-        );
-        assert_eq!(parse_mac("01:42:ac:11:00:02"), None);
-        assert_eq!(parse_mac("02:42:ac:11:00"), None);
-        assert_eq!(parse_mac("02:42:ac:11:00:02:03"), None);
-    }
 }

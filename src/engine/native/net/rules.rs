@@ -1,29 +1,22 @@
 //! The firewall rules of a network: what leaves it, what may come in.
 //!
-//! Imports: `sys::nft`, `net::{ipam, record}`. As Docker's `bridge` driver, each rule says why it is there.
+//! Imports: `engine::driver`, `sys::nft`, `net::{beside, ipam, record}`. As Docker's `bridge` driver, each rule says why it is there.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use nix::errno::Errno;
 
+use super::beside;
 use super::ipam::Pool;
 use super::record::NetworkRecord;
-use crate::sys::nft::{Batch, Direction, Family, Hook, Interface, Nft, Rule, Table};
+use crate::engine::driver::{self, GatewayMode};
+use crate::sys::nft::{Batch, Direction, Hook, Interface, Nft, Rule, Table};
 
-/// Docker's tables, and its chain for others' rules in each.
-const DOCKER_TABLES: [Table<'_>; 2] = [
-    Table {
-        family: Family::Ip,
-        name: "filter",
-    },
-    Table {
-        family: Family::Ip6,
-        name: "filter",
-    },
-];
-const DOCKER_CHAIN: &str = "DOCKER-USER";
+/// What `ping` speaks, and all that IPv6 needs to tell a sender.
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
 /// What the host keeps for itself.
 const LOOPBACK: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
 
@@ -31,27 +24,19 @@ fn table(id: &str) -> String {
     format!("hoist-{}", id.get(..12).unwrap_or(id))
 }
 
-/// Makes the rules of a network where they are missing, all in one batch.
+/// Makes the rules of a network where they are missing.
 pub(super) fn ensure(record: &NetworkRecord) -> io::Result<()> {
     let mut nft = Nft::open()?;
     let name = record.table();
-    let mut batch = Batch::default();
     if !nft.has_table(Table::inet(&name))? {
-        batch.new_table(Table::inet(&name));
-        fill(&mut batch, record);
+        match nft.set_table(Table::inet(&name), |batch| fill(batch, record)) {
+            // Another container of the network was faster.
+            Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {}
+            other => drop(other?),
+        }
     }
-    let own = batch.clone();
-    for docker in DOCKER_TABLES {
-        // Without Docker there is nothing to do, and what it has may be unreadable.
-        let _ = beside_docker(&mut nft, &mut batch, docker, record);
-    }
-    match nft.commit(batch) {
-        Ok(()) => Ok(()),
-        // Another container of the network was faster.
-        Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => Ok(()),
-        // Docker's chain may have gone at this moment.
-        Err(_) => nft.commit(own),
-    }
+    beside::ensure(&mut nft, record);
+    Ok(())
 }
 
 fn fill(batch: &mut Batch, record: &NetworkRecord) {
@@ -64,10 +49,23 @@ fn fill(batch: &mut Batch, record: &NetworkRecord) {
         .device(Direction::In, Interface::Is(bridge))
         .to(LOOPBACK);
     batch.append(table, "raw", &local.drop());
+    let driver = record.driver();
+    let default = driver::Bridge::default();
+    let options = driver.bridge().unwrap_or(&default);
+    if record.spec.internal {
+        // Of the host, only its address here is on this network; a route of the container's own leads to no other.
+        let from = || Rule::new().device(Direction::In, Interface::Is(bridge));
+        for pool in &record.subnets {
+            batch.append(table, "raw", &from().to(pool.subnet).accept());
+        }
+        batch.append(table, "raw", &from().to_local().drop());
+    }
     batch.chain(table, "forward", Hook::Forward);
     let into = || Rule::new().device(Direction::Out, Interface::Is(bridge));
     let within = into().device(Direction::In, Interface::Is(bridge));
-    batch.append(table, "forward", &within.accept());
+    if options.between {
+        batch.append(table, "forward", &within.accept());
+    }
     if record.spec.internal {
         batch.append(table, "forward", &into().drop());
         let out = Rule::new().device(Direction::In, Interface::Is(bridge));
@@ -76,61 +74,47 @@ fn fill(batch: &mut Batch, record: &NetworkRecord) {
         batch.append(table, "forward", &into().established().accept());
         // Published ports; all else from other networks and from outside ends here.
         batch.append(table, "forward", &into().translated().accept());
-        batch.append(table, "forward", &into().drop());
-        let masquerade = record
-            .spec
-            .options
-            .get("com.docker.network.bridge.enable_ip_masquerade");
-        if masquerade.is_none_or(|value| value != "false") {
-            batch.chain(table, "postrouting", Hook::NatPostrouting);
-            for pool in &record.subnets {
-                let rule = Rule::new()
-                    .from(pool.subnet)
-                    .device(Direction::Out, Interface::IsNot(bridge))
-                    .masquerade();
-                batch.append(table, "postrouting", &rule);
+        for pool in &record.subnets {
+            let to = into().to(pool.subnet);
+            match options.mode(pool.is_ipv4()) {
+                GatewayMode::NatUnprotected => batch.append(table, "forward", &to.accept()),
+                GatewayMode::Routed => {
+                    let ping = to.protocol(if pool.is_ipv4() { ICMP } else { ICMPV6 });
+                    batch.append(table, "forward", &ping.accept());
+                }
+                GatewayMode::Nat | GatewayMode::Isolated => {}
             }
         }
+        batch.append(table, "forward", &into().drop());
+        leave(batch, table, record, options);
     }
 }
 
-/// Docker sets the policy of `FORWARD` to drop, which no other table can take back. Its chain for
-/// others' rules ends in `return`, so that ours go to the head. Frames from one port of a bridge to another pass
-/// there as well, where the kernel shows them to packet filters (`br_netfilter`).
-fn beside_docker(
-    nft: &mut Nft,
-    batch: &mut Batch,
-    docker: Table<'_>,
-    record: &NetworkRecord,
-) -> io::Result<()> {
-    let wanted = match docker.family {
-        Family::Ip6 => record.has_ipv6(),
-        _ => record.subnets.iter().any(Pool::is_ipv4),
+/// What leaves gets a source that answers come back to.
+fn leave(batch: &mut Batch, table: Table<'_>, record: &NetworkRecord, options: &driver::Bridge) {
+    let translated = |pool: &&Pool| {
+        let mode = options.mode(pool.is_ipv4());
+        options.masquerade && matches!(mode, GatewayMode::Nat | GatewayMode::NatUnprotected)
     };
-    if !wanted || !nft.has_chain(docker, DOCKER_CHAIN)? {
-        return Ok(());
+    let pools: Vec<&Pool> = record.subnets.iter().filter(translated).collect();
+    if pools.is_empty() {
+        return;
     }
-    let name = record.table();
-    let there = nft.rules(docker, Some(DOCKER_CHAIN))?;
-    if there
-        .iter()
-        .any(|rule| rule.comment.as_deref() == Some(&name))
-    {
-        return Ok(());
+    batch.chain(table, "postrouting", Hook::NatPostrouting);
+    for pool in pools {
+        let rule = Rule::new()
+            .from(pool.subnet)
+            .device(Direction::Out, Interface::IsNot(&record.bridge));
+        let source = match pool.is_ipv4() {
+            true => options.source_v4.map(IpAddr::V4),
+            false => options.source_v6.map(IpAddr::V6),
+        };
+        let rule = match source {
+            Some(source) => rule.translate_from(source),
+            None => rule.masquerade(),
+        };
+        batch.append(table, "postrouting", &rule);
     }
-    let bridge = Interface::Is(&record.bridge);
-    let rules = if record.spec.internal {
-        let within = Rule::new().device(Direction::In, bridge);
-        vec![within.device(Direction::Out, bridge)]
-    } else {
-        [Direction::In, Direction::Out]
-            .map(|direction| Rule::new().device(direction, bridge))
-            .into()
-    };
-    for rule in rules {
-        batch.insert(docker, DOCKER_CHAIN, &rule.counted().accept().named(&name));
-    }
-    Ok(())
 }
 
 /// Takes the rules of a network away; missing ones are fine.
@@ -138,30 +122,26 @@ pub(super) fn remove(id: &str) -> io::Result<()> {
     let name = table(id);
     let mut nft = Nft::open()?;
     // An older hoist's was of family `ip`.
-    nft.delete_tables(&[Table::inet(&name), Table::ip(&name)])?;
-    for docker in DOCKER_TABLES {
-        withdraw(&mut nft, docker, &name)?;
-    }
-    Ok(())
-}
-
-/// Takes the rules of a network out of Docker's chain.
-fn withdraw(nft: &mut Nft, docker: Table<'_>, name: &str) -> io::Result<()> {
-    if !nft.has_chain(docker, DOCKER_CHAIN).unwrap_or(false) {
-        return Ok(());
-    }
-    let Ok(rules) = nft.rules(docker, Some(DOCKER_CHAIN)) else {
-        return Ok(());
-    };
+    let tables = [Table::inet(&name), Table::ip(&name)];
+    // The kernel makes whoever deletes wait, but for a batch only once.
     let mut batch = Batch::default();
-    for rule in rules
-        .iter()
-        .filter(|rule| rule.comment.as_deref() == Some(name))
-    {
-        batch.delete_rule(rule);
+    for table in tables {
+        if nft.has_table(table)? {
+            batch.delete_table(table);
+        }
     }
+    beside::withdraw(&mut nft, &mut batch, &name);
     match nft.commit(batch) {
-        Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(()),
+        // Somebody was faster with one of them: each for itself then.
+        Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {
+            nft.delete_tables(&tables)?;
+            let mut rest = Batch::default();
+            beside::withdraw(&mut nft, &mut rest, &name);
+            match nft.commit(rest) {
+                Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(()),
+                other => other,
+            }
+        }
         other => other,
     }
 }

@@ -126,12 +126,7 @@ pub(in crate::engine::native) mod lab {
         Endpoint {
             network: network.to_owned(),
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
-            ipv4: None,
-            ipv6: None,
-            mac: None,
-            interface: None,
-            gw_priority: 0,
-            links: Vec::new(),
+            ..Endpoint::default()
         }
     }
 
@@ -153,7 +148,7 @@ pub(in crate::engine::native) mod lab {
             let link = Link {
                 record: &record,
                 lease: &lease,
-                interface: None,
+                endpoint: &endpoint,
                 default4: true,
                 default6: true,
             };
@@ -272,12 +267,14 @@ fn a_published_port_is_reached_from_everywhere_until_it_is_withdrawn() {
             container: &a.id,
             name: "demo-a-1",
             ports: &[tcp((8080, 8080), 80), local, tcp((0, 0), 80)],
-            network: &network,
-            target,
+            ways: &[Way {
+                network: &network,
+                target: target.into(),
+            }],
         };
         let published = publish(&request).unwrap();
-        assert_eq!(published.held.len(), 3);
-        assert_ne!(published.ports[2].host, 0);
+        assert_eq!(published.doors.len(), 5);
+        assert_ne!(published.ports[3].host, 0);
         // From outside the caller's own address is seen.
         assert_eq!(
             call(Some(&lab.outside), HOST, 8080),
@@ -288,7 +285,7 @@ fn a_published_port_is_reached_from_everywhere_until_it_is_withdrawn() {
             "host, loopback"
         );
         assert!(call(None, HOST, 8080).is_some(), "host, own address");
-        assert!(call(None, Ipv4Addr::LOCALHOST, published.ports[2].host).is_some());
+        assert!(call(None, Ipv4Addr::LOCALHOST, published.ports[3].host).is_some());
         assert!(call(Some(&b.netns), HOST, 8080).is_some(), "neighbour");
         assert!(call(Some(&a.netns), HOST, 8080).is_some(), "itself");
         assert!(call(Some(&c.netns), HOST, 8080).is_some(), "other network");
@@ -354,8 +351,10 @@ fn packets_to_a_published_port_follow_it_to_another_container() {
                 container: &container.id,
                 name,
                 ports: &[port],
-                network: &network,
-                target,
+                ways: &[Way {
+                    network: &network,
+                    target: target.into(),
+                }],
             })
             .unwrap();
             caller.send(b"?").unwrap();
@@ -438,17 +437,16 @@ fn a_container_cannot_reach_what_the_host_has_on_loopback() {
 #[test]
 fn removing_a_network_leaves_nothing_and_is_refused_while_it_is_used() {
     on_own_host(|lab| {
-        // What Docker has: its chain, with a rule of somebody else.
+        // What Docker has: its chains, with a rule of somebody else in each.
         let mut nft = Nft::open().unwrap();
         let mut docker = Batch::default();
         let filter = Table::ip("filter");
         docker.table(filter);
-        docker.chain(filter, "DOCKER-USER", Hook::Forward);
-        docker.append(
-            filter,
-            "DOCKER-USER",
-            &crate::sys::nft::Rule::new().counted().accept(),
-        );
+        for chain in ["FORWARD", "DOCKER-USER"] {
+            docker.chain(filter, chain, Hook::Forward);
+            let rule = crate::sys::nft::Rule::new().counted().accept();
+            docker.append(filter, chain, &rule);
+        }
         nft.commit(docker).unwrap();
         let names = || -> Vec<String> {
             Route::open()
@@ -462,7 +460,8 @@ fn removing_a_network_leaves_nothing_and_is_refused_while_it_is_used() {
         let before = names();
 
         lab.networks.create(&spec("one")).unwrap();
-        assert_eq!(nft.rules(filter, Some("DOCKER-USER")).unwrap().len(), 3);
+        let mut rules = |chain| nft.rules(filter, Some(chain)).unwrap().len();
+        assert_eq!([rules("FORWARD"), rules("DOCKER-USER")], [2, 2]);
         assert!(matches!(
             lab.networks.create(&spec("one")),
             Err(EngineError::NameInUse { .. })
@@ -479,7 +478,8 @@ fn removing_a_network_leaves_nothing_and_is_refused_while_it_is_used() {
         lab.networks.remove("one", &|_| true).unwrap();
         assert_eq!(names(), before);
         assert_eq!(nft.tables("hoist-").unwrap(), Vec::new());
-        assert_eq!(nft.rules(filter, Some("DOCKER-USER")).unwrap().len(), 1);
+        let mut rules = |chain| nft.rules(filter, Some(chain)).unwrap().len();
+        assert_eq!([rules("FORWARD"), rules("DOCKER-USER")], [1, 1]);
         assert_eq!(lab.networks.list().unwrap(), Vec::new());
     });
 }
@@ -515,6 +515,20 @@ fn subnets_avoid_the_hosts_and_other_networks_and_addresses_are_kept() {
         let index = Route::open().unwrap().link("up0").unwrap().unwrap().index;
         let address = route::address(index, lab::net([172, 17, 0, 200].into(), 23));
         Route::open().unwrap().run(vec![address]).unwrap();
+        // As VPNs do it: a table of their own, and halves of the world in place of a default route.
+        let add = |route: &str| {
+            let mut ip = std::process::Command::new("ip");
+            let words = route.split(' ');
+            let done = ip
+                .args(["route", "add"])
+                .args(words)
+                .args(["dev", "up0"])
+                .status();
+            done.is_ok_and(|status| status.success())
+        };
+        add("0.0.0.0/1");
+        add("128.0.0.0/1");
+        let policy = add("172.17.3.0/24 table 777");
         for name in ["one", "two"] {
             lab.networks.create(&spec(name)).unwrap();
         }
@@ -524,7 +538,12 @@ fn subnets_avoid_the_hosts_and_other_networks_and_addresses_are_kept() {
                 .to_string()
         };
         assert_eq!(subnet("one"), "172.17.2.0/24");
-        assert_eq!(subnet("two"), "172.17.3.0/24");
+        let second = if policy {
+            "172.17.4.0/24"
+        } else {
+            "172.17.3.0/24"
+        };
+        assert_eq!(subnet("two"), second);
         let lease = |id: &str, ipv4| {
             let endpoint = crate::engine::spec::Endpoint {
                 ipv4,
@@ -555,10 +574,13 @@ fn subnets_avoid_the_hosts_and_other_networks_and_addresses_are_kept() {
             .release("one", &ContainerId::from("a"))
             .unwrap();
         assert_eq!(lease("d", None).unwrap().ipv4(), first.ipv4());
-        let mut macvlan = spec("three");
-        macvlan.driver = "macvlan".to_owned();
-        let error = lab.networks.create(&macvlan).unwrap_err().to_string();
-        assert!(error.contains("no driver `macvlan`"), "{error}");
+        let mut unknown = spec("three");
+        unknown.driver = "macvlam".to_owned();
+        let error = lab.networks.create(&unknown).unwrap_err().to_string();
+        assert!(
+            error.contains("no network driver `macvlam`; did you mean `macvlan`?"),
+            "{error}"
+        );
     });
 }
 

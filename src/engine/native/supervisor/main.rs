@@ -18,6 +18,7 @@ use super::wire::{self, Failure, Reply};
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::logs::Stream;
+use crate::engine::native::net;
 use crate::engine::{EngineError, Result, Roots};
 use crate::sys::lock::{Hold, Lock};
 use crate::sys::stream;
@@ -39,6 +40,18 @@ const PREDECESSOR_LIMIT: Duration = Duration::from_secs(20);
 
 /// How often is looked whether it has.
 const GLANCE: Duration = Duration::from_millis(2);
+
+/// Place of the container's name server among what is waited for: after signals and clients.
+const ANSWERER: usize = 2;
+
+/// What has ended a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// Questions for names, and nothing else: they are answered at once.
+    ByNamesOnly,
+    /// Anything.
+    ByMore,
+}
 
 /// What a supervisor does first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,7 +216,10 @@ impl Supervisor {
             if !self.life.is_live() && !self.keeps_holding(seen_client) {
                 return self.end();
             }
-            self.wait();
+            if self.wait() == Woken::ByNamesOnly {
+                self.answer();
+                continue;
+            }
             while let Ok(Some(_)) = self.signals.read_signal() {}
             while let Ok(Some(socket)) = stream::accept(self.listener.as_fd()) {
                 seen_client = true;
@@ -214,9 +230,7 @@ impl Supervisor {
             self.holding &= !self.life.is_live();
             self.life.streams().pump();
             self.life.read_probe();
-            if let Some(answerer) = self.life.network().and_then(|n| n.answerer.as_mut()) {
-                answerer.turn();
-            }
+            self.answer();
             // Order matters: the end is seen first, then the last output is read, then the end is told.
             let reaped = self.life.reap().unwrap_or(Turn::Changed);
             self.read_output(reaped == Turn::Changed);
@@ -233,6 +247,17 @@ impl Supervisor {
                 self.clients.changed();
             }
         }
+    }
+
+    /// Answers questions for names, and passes on what has come to published ports.
+    fn answer(&mut self) {
+        let Some(network) = self.life.network() else {
+            return;
+        };
+        if let Some(answerer) = &mut network.answerer {
+            answerer.turn();
+        }
+        network.doors.turn();
     }
 
     /// Whether it waits for a start that may still come.
@@ -254,16 +279,20 @@ impl Supervisor {
         }
     }
 
-    fn wait(&self) {
+    fn wait(&self) -> Woken {
         let mut fds = vec![
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
         ];
-        let answerer = self.life.network_ref().and_then(|n| n.answerer.as_ref());
+        let network = self.life.network_ref();
+        let answerer = network.and_then(|network| network.answerer.as_ref());
+        let doors = network.map(|network| &network.doors);
         let mut readable: Vec<BorrowedFd<'_>> = Vec::new();
+        // First, for its place is looked at below.
+        readable.extend(answerer.map(|a| a.as_fd()));
         readable.extend(self.life.pidfd());
         readable.extend(self.life.probe_output());
-        readable.extend(answerer.map(|a| a.as_fd()));
+        readable.extend(doors.and_then(net::Doors::descriptor));
         if !self.clients.is_congested() && !self.life.is_held() {
             readable.extend(
                 self.life
@@ -292,11 +321,10 @@ impl Supervisor {
         if let Some(fd) = self.life.streams_ref().writer() {
             fds.push(PollFd::new(fd, PollFlags::POLLOUT));
         }
-        let due = self
-            .life
-            .deadline()
-            .map(|at| at.saturating_duration_since(Instant::now()));
-        let wait = [due, answerer.and_then(|a| a.deadline())]
+        let due = self.life.deadline();
+        let left = due.map(|at| at.saturating_duration_since(Instant::now()));
+        let doors = doors.and_then(net::Doors::deadline);
+        let wait = [left, doors, answerer.and_then(|a| a.deadline())]
             .into_iter()
             .flatten()
             .min();
@@ -304,7 +332,14 @@ impl Supervisor {
         let timeout = wait.map_or(PollTimeout::NONE, |wait| {
             PollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
         });
-        let _ = poll(&mut fds, timeout);
+        let ready = poll(&mut fds, timeout).unwrap_or(0);
+        let names = fds.get(ANSWERER).and_then(PollFd::any);
+        let on_time = due.is_none_or(|at| at > Instant::now());
+        if answerer.is_some() && ready == 1 && names == Some(true) && on_time {
+            Woken::ByNamesOnly
+        } else {
+            Woken::ByMore
+        }
     }
 
     /// The container is down for good: last words, then everything in the run directory goes, unless something is left

@@ -27,6 +27,7 @@ use crate::engine::native::records::{self, Attempts, InitProcess, Record, Standi
 use crate::engine::native::runtime::{
     self, Birth, BirthStdio, Brought, JoinRequest, JoinedNamespaces, RootfsSpec,
 };
+use crate::engine::native::volumes;
 use crate::engine::spec::{ContainerSpec, Process};
 use crate::engine::state::{Exit, State};
 use crate::engine::{EngineError, Result};
@@ -554,13 +555,17 @@ impl Life {
 
     /// Takes away what the container had in the kernel; goes on after a failure.
     fn take_down(&mut self) {
-        self.network = None;
+        // The ports are let go of last: as long as a rule takes its packets, nobody else can use one.
+        let doors = self.network.take().map(|network| network.doors);
         let (withdrawn, network) = birth::disconnect(&self.layout, &self.spec);
+        drop(doors);
         self.withdrawn = withdrawn;
         let cgroup = self.cgroup.take();
         let cgroup = cgroup.map_or(Ok(()), |cgroup| {
             cgroup.kill().and_then(|()| cgroup.remove())
         });
-        self.unclean = network.and(cgroup).is_err();
+        // After its processes: what is still open in a file system keeps that alive.
+        let volumes = volumes::release(&self.layout, &self.spec.id);
+        self.unclean = network.and(cgroup).and(volumes).is_err();
     }
 }
