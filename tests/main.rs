@@ -76,6 +76,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::secrets::CASES,
         engine::networks::CASES,
         engine::ports::CASES,
+        engine::firewalls::CASES,
         engine::identity::CASES,
         engine::isolation::CASES,
         engine::apparmor::CASES,

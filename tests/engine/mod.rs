@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod dossier;
 pub mod exec;
 pub mod files;
+pub mod firewalls;
 pub mod health;
 pub mod hooks;
 pub mod identity;

@@ -48,6 +48,8 @@ pub enum Need {
     Tracing,
     /// The guest with cgroup v2 beside the repository.
     Guest,
+    /// A running Docker engine beside the repository.
+    Peer,
     /// The schema of the Compose Specification beside the repository.
     Specification,
 }
@@ -72,6 +74,13 @@ impl Need {
             Self::Tracing => (!cfg!(target_arch = "x86_64"))
                 .then(|| "follows system calls on x86-64 only".into()),
             Self::Guest => absent(guest()),
+            Self::Peer => absent(peer()).or_else(|| {
+                let asked = std::process::Command::new(peer())
+                    .args(["run", "docker version"])
+                    .output();
+                let runs = asked.is_ok_and(|done| done.status.success());
+                (!runs).then(|| "needs Docker's engine running".into())
+            }),
             Self::Specification => absent(specification()),
         }
     }
@@ -226,6 +235,11 @@ pub fn repository() -> &'static Path {
 /// The program that runs a command in a guest with cgroup v2.
 pub fn guest() -> PathBuf {
     repository().join("../shared/vm/vm")
+}
+
+/// The program that runs Docker's engine in a root of its own.
+pub fn peer() -> PathBuf {
+    repository().join("../shared/peer/peer")
 }
 
 /// Where the schema of the Compose Specification is, if it is there.

@@ -19,6 +19,8 @@ use crate::engine::{EngineError, Result};
 use crate::sys::netlink::netns;
 use crate::sys::netlink::route::{self, Route, VethEnds};
 
+/// Names of cables' ends on the host begin so.
+const CABLE: &str = "hsv";
 /// Most networks of one container.
 const CABLES: usize = 32;
 
@@ -53,7 +55,7 @@ pub(super) fn bridge_name(id: &str) -> String {
 
 fn cable_name(container: &ContainerId, index: usize) -> String {
     let hash = hash(&[container.as_str().as_bytes()]);
-    format!("hsv{}{index:02}", hash.get(..10).unwrap_or(&hash))
+    format!("{CABLE}{}{index:02}", hash.get(..10).unwrap_or(&hash))
 }
 
 /// Writes a setting below `/proc/sys/net` of the calling thread's network namespace.
@@ -170,7 +172,12 @@ pub(super) fn remove(bridge: &str, id: &str, network: &str) -> Result<()> {
         let mut route = Route::open()?;
         // The kernel waits some 40 ms for its readers after each deletion, but only once for a whole group:
         // of several removals side by side the first takes all that are in the group by then.
-        if route.run(vec![route::group(bridge, DOOMED)]).is_ok() {
+        let mut doomed = vec![route::group(bridge, DOOMED)];
+        doomed.extend(cables(bridge).map(|cable| route::group(&cable, DOOMED)));
+        if route
+            .try_all(doomed)
+            .is_ok_and(|done| done.first() == Some(&Ok(())))
+        {
             std::thread::sleep(MUSTER);
             let _ = route.run(vec![route::delete_group(DOOMED)]);
         }
@@ -190,6 +197,16 @@ pub(super) fn remove(bridge: &str, id: &str, network: &str) -> Result<()> {
     });
     link.and(rules)
         .map_err(|error| EngineError::failed(format!("remove network {network}"), error))
+}
+
+/// Cables that are in a bridge still, although their containers are gone: a connection that was cut and whose other end
+/// does not answer keeps a namespace for minutes.
+fn cables(bridge: &str) -> impl Iterator<Item = String> {
+    let ports = std::fs::read_dir(format!("/sys/class/net/{bridge}/brif"));
+    let names = ports.into_iter().flatten().flatten();
+    names
+        .filter_map(|port| port.file_name().into_string().ok())
+        .filter(|name| name.starts_with(CABLE))
 }
 
 /// Makes a network namespace with its loopback device up. With `pin` it is kept by that file until
