@@ -8,16 +8,18 @@
 //! |---|---|---|
 //! | Docker | head of `DOCKER-USER`, its place for others | in `FORWARD` behind Docker's own, which keep its networks apart |
 //! | others: a policy, or rules | head of `FORWARD` | head of `FORWARD` |
+//! | firewalld | a zone ([`zones`]) | the same |
 //! | nothing | | |
 //!
 //! Never: touches a rule of another's. All is best effort: what is there may be unreadable, and `hoist doctor` says what
-//! it does to a published port. Imports: `sys::nft`, `net::record`. As Docker, which is not stopped by ufw either.
+//! it does to a published port. Imports: `sys::nft`, `net::{record, zones}`. As Docker, which is not stopped by ufw either.
 
 use std::io;
 
 use nix::errno::Errno;
 
 use super::record::NetworkRecord;
+use super::zones;
 use crate::sys::nft::{Batch, Direction, Family, FoundRule, Interface, Nft, Policy, Rule, Table};
 
 /// The table of iptables, of each version of IP.
@@ -42,6 +44,7 @@ pub(super) fn ensure(nft: &mut Nft, record: &NetworkRecord) {
             let _ = let_through(nft, table, record);
         }
     }
+    zones::bind(nft, &record.bridge);
 }
 
 fn is_ours(rule: &FoundRule, name: &str) -> bool {
@@ -82,7 +85,8 @@ fn let_through(nft: &mut Nft, table: Table<'_>, record: &NetworkRecord) -> io::R
 }
 
 /// Takes a network's rules out again; missing ones are fine.
-pub(super) fn withdraw(nft: &mut Nft, name: &str) -> io::Result<()> {
+pub(super) fn withdraw(nft: &mut Nft, name: &str, bridge: &str) -> io::Result<()> {
+    zones::release(nft, bridge);
     let mut batch = Batch::default();
     for table in TABLES {
         if !nft.has_chain(table, FORWARD).unwrap_or(false) {

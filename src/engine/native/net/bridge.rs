@@ -185,13 +185,13 @@ pub(super) fn remove(bridge: &str, id: &str, network: &str) -> Result<()> {
     };
     // The kernel waits for all CPUs on both; waiting at the same time halves it.
     let (link, rules) = std::thread::scope(|scope| {
-        let beside = std::thread::Builder::new().spawn_scoped(scope, || rules::remove(id));
+        let beside = std::thread::Builder::new().spawn_scoped(scope, || rules::remove(id, bridge));
         let link = delete();
         let rules = match beside {
             Ok(thread) => thread
                 .join()
                 .unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))),
-            Err(_) => rules::remove(id),
+            Err(_) => rules::remove(id, bridge),
         };
         (link, rules)
     });

@@ -33,6 +33,7 @@ mod relay;
 mod rules;
 #[cfg(test)]
 pub(in crate::engine::native) mod tests;
+pub(in crate::engine::native) mod zones;
 
 pub use bridge::{Link, connect, disconnect, new_netns, unpin};
 pub use ipam::Pool;

@@ -77,10 +77,10 @@ fn fill(batch: &mut Batch, record: &NetworkRecord) {
 }
 
 /// Takes the rules of a network away; missing ones are fine.
-pub(super) fn remove(id: &str) -> io::Result<()> {
+pub(super) fn remove(id: &str, bridge: &str) -> io::Result<()> {
     let name = table(id);
     let mut nft = Nft::open()?;
     // An older hoist's was of family `ip`.
     nft.delete_tables(&[Table::inet(&name), Table::ip(&name)])?;
-    beside::withdraw(&mut nft, &name)
+    beside::withdraw(&mut nft, &name, bridge)
 }
