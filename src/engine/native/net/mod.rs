@@ -20,6 +20,7 @@
 
 mod beside;
 mod bridge;
+mod direct;
 pub mod files;
 mod forwarding;
 mod guard;

@@ -66,11 +66,12 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
     let best6 = way_out(&places, endpoints, |lease| lease.gateway6().is_some());
     let links: Vec<Link<'_>> = places
         .iter()
+        .zip(endpoints)
         .enumerate()
-        .map(|(at, place)| Link {
+        .map(|(at, (place, endpoint))| Link {
             record: &place.record,
             lease: &place.lease,
-            interface: place.interface.as_deref(),
+            endpoint,
             default4: best4 == Some(at),
             default6: best6 == Some(at),
         })
@@ -104,10 +105,11 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
     })
 }
 
-/// How published ports reach the container: over the network that it answers by, of each version of IP.
+/// How published ports reach the container: over the network that it answers by, of each version of IP. Only a bridge
+/// publishes ports; the plan has warned of others.
 fn ways(places: &[Place], best4: Option<usize>, best6: Option<usize>) -> Vec<net::Way<'_>> {
     let way = |best: Option<usize>, target: fn(&Lease) -> Option<IpAddr>| {
-        let place = places.get(best?)?;
+        let place = places.get(best?).filter(|place| place.record.has_host())?;
         Some(net::Way {
             network: &place.record,
             target: target(&place.lease)?,
@@ -126,7 +128,7 @@ fn way_out(
     has_gateway: impl Fn(&Lease) -> bool,
 ) -> Option<usize> {
     let each = places.iter().zip(endpoints).enumerate();
-    each.filter(|(_, (place, _))| !place.record.spec.internal && has_gateway(&place.lease))
+    each.filter(|(_, (place, _))| place.record.leads_outside() && has_gateway(&place.lease))
         .max_by_key(|(at, (_, endpoint))| (endpoint.gw_priority, std::cmp::Reverse(*at)))
         .map(|(at, _)| at)
 }
@@ -201,7 +203,6 @@ fn open_file(path: &Path) -> nix::Result<OwnedFd> {
 struct Place {
     record: NetworkRecord,
     lease: Lease,
-    interface: Option<String>,
 }
 
 fn places(layout: &Layout, spec: &ContainerSpec, endpoints: &[Endpoint]) -> Result<Vec<Place>> {
@@ -219,12 +220,7 @@ fn places(layout: &Layout, spec: &ContainerSpec, endpoints: &[Endpoint]) -> Resu
             endpoint,
         };
         let lease = networks.lease(name, &request)?;
-        let interface = endpoint.interface.clone();
-        Ok(Place {
-            record,
-            lease,
-            interface,
-        })
+        Ok(Place { record, lease })
     };
     endpoints.iter().map(place).collect()
 }
@@ -252,6 +248,9 @@ fn answerer(
         return Ok(None);
     }
     let outside = places.iter().find(|place| !place.record.spec.internal);
+    let host = places
+        .iter()
+        .find(|place| !place.record.spec.internal && place.record.has_host());
     let zone = Zone {
         dir: layout.roots().data.join("networks"),
         networks: endpoints
@@ -262,7 +261,7 @@ fn answerer(
             .first()
             .map(|endpoint| endpoint.links.clone())
             .unwrap_or_default(),
-        gateways: outside
+        gateways: host
             .map(|place| place.lease.gateways.clone())
             .unwrap_or_default(),
         upstream: match (outside, spec.dns.servers.as_slice()) {
@@ -303,6 +302,7 @@ fn write_etc(
         addresses: &addresses,
         extra: &spec.extra_hosts,
         gateways: &match best {
+            Some(best) if !best.record.has_host() => Vec::new(),
             Some(best) => best.lease.gateways.clone(),
             None if host => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             None => Vec::new(),
