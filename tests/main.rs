@@ -81,6 +81,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::networks::CASES,
         engine::ports::CASES,
         engine::firewalls::CASES,
+        engine::walls::CASES,
         engine::identity::CASES,
         engine::isolation::CASES,
         engine::apparmor::CASES,

@@ -31,3 +31,4 @@ pub mod secrets;
 pub mod supervisor;
 pub mod volume_devices;
 pub mod volumes;
+pub mod walls;

@@ -50,6 +50,8 @@ pub enum Need {
     Guest,
     /// A running Docker engine beside the repository.
     Peer,
+    /// A machine that is thrown away afterwards: `HOIST_TEST_THROWAWAY` is `1`.
+    Throwaway,
     /// The schema of the Compose Specification beside the repository.
     Specification,
 }
@@ -74,6 +76,11 @@ impl Need {
             Self::Tracing => (!cfg!(target_arch = "x86_64"))
                 .then(|| "follows system calls on x86-64 only".into()),
             Self::Guest => absent(guest()),
+            Self::Throwaway => {
+                let said = std::env::var_os("HOIST_TEST_THROWAWAY");
+                (said.is_none_or(|value| value != "1"))
+                    .then(|| "needs a machine that is thrown away".into())
+            }
             Self::Peer => absent(peer()).or_else(|| {
                 let asked = std::process::Command::new(peer())
                     .args(["run", "docker version"])

@@ -5,6 +5,7 @@
 //! | Docker | `FORWARD` of iptables, a policy of drop | rules of ours (`net::beside`) |
 //! | ufw | the same | the same, so that it does not stop published ports, as it does not stop Docker's |
 //! | firewalld | a table of its own | a zone (`net::zones`) |
+//! | one of these, started after a network | the same | told here |
 //! | rules by hand in nftables | a chain with a policy of drop | told here |
 //! | iptables-legacy | rules that nothing else sees | told here |
 //!
@@ -15,7 +16,7 @@ use std::path::Path;
 use super::{is_root, text};
 use crate::engine::host::{Row, Standing};
 use crate::engine::native::net::zones;
-use crate::sys::nft::{Family, Gate, Nft, Policy};
+use crate::sys::nft::{Family, Gate, Nft, Policy, Table};
 
 /// One row for each that is there; none where nobody else sets rules.
 pub(super) fn rows() -> Vec<Row> {
@@ -26,6 +27,7 @@ pub(super) fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = [docker(), ufw(), legacy()].into_iter().flatten().collect();
     rows.extend(firewalld(nft.as_mut()));
     if let Some(nft) = &mut nft {
+        rows.extend(iptables(nft));
         rows.extend(gates(&nft.gates().unwrap_or_default()));
     }
     rows
@@ -46,6 +48,33 @@ fn ufw() -> Option<Row> {
                  this machine may reach. What containers want of the machine itself it does stop; to open a port \
                  to them: ufw allow from 172.16.0.0/12 to any port PORT";
     on.then(|| Row::ok("ufw", "on", means))
+}
+
+/// A chain of iptables that drops, and was not there when a network was made.
+fn iptables(nft: &mut Nft) -> Option<Row> {
+    let table = Table::ip("filter");
+    if nft.policy(table, "FORWARD").ok()?? != Policy::Drop {
+        return None;
+    }
+    let rules = nft.rules(table, None).ok()?;
+    let lost = bridges().into_iter().find(|bridge| {
+        let id = bridge.trim_start_matches("hst");
+        let ours = |comment: &str| comment.trim_start_matches("hoist-").starts_with(id);
+        !rules
+            .iter()
+            .any(|rule| rule.comment.as_deref().is_some_and(ours))
+    })?;
+    let means = "a firewall was started after the network: published ports of it are closed, and its containers \
+                 can't get out";
+    let row = Row::ok(
+        "iptables",
+        format!("FORWARD drops packets of {lost}"),
+        means,
+    );
+    Some(
+        row.stands(Standing::Degraded)
+            .mend("hoist -p PROJECT restart"),
+    )
 }
 
 /// What the old iptables has set can neither be seen nor changed over nftables.
