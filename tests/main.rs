@@ -74,6 +74,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::cp::CASES,
         engine::files::CASES,
         engine::networks::CASES,
+        engine::names::CASES,
+        engine::resolvers::CASES,
         engine::ports::CASES,
         engine::identity::CASES,
         engine::isolation::CASES,
