@@ -347,6 +347,8 @@ fn large(question: &Message, way: Way) -> Message {
             RData::A(A(v4(last).into())),
         ));
     }
+    // Without it the C library takes an empty answer for that of a server that knows nothing.
+    answer.metadata.recursion_available = true;
     answer.edns = question.edns.clone();
     let room = match way {
         Way::Udp => question
@@ -381,10 +383,11 @@ fn questions_and_answers_pass_unchanged_whatever_their_size() {
     assert!(short.metadata.truncation && short.answers.is_empty());
     assert_eq!(exchange(&asked, Way::Tcp).answers.len(), 120);
     // The library inside asks again by itself.
+    let found = hoist.exec("c", "ping -c1 -W1 big.test").all();
     assert!(
-        hoist
-            .sh("c", "ping -c1 -W1 big.test || true")
-            .contains("(192.0.2.")
+        found.contains("(192.0.2."),
+        "{found} {:?}",
+        resolver.asked()
     );
     let mut edns = Edns::new();
     edns.set_max_payload(4096).set_dnssec_ok(true);
