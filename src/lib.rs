@@ -45,8 +45,8 @@
 //! engine         base image
 //! engine::native base sys graph image engine
 //! build          base sys graph image engine::spec engine::sandbox engine::EngineError engine::Result
-//! plan           base graph compose::model engine::spec engine::state engine::host image::reference image::digest image::config
-//! apply          base graph compose::model image build plan engine
+//! plan           base graph compose::model engine::spec engine::state engine::host engine::driver image::reference image::digest image::config
+//! apply          base graph compose::model image build plan engine sys::process
 //! cli            *
 //! ```
 //!
@@ -79,6 +79,7 @@
 //! | `__supervise` | as long as its container should run | init as its child, streams, log, exit status, restarts, probes, name answers |
 //! | `__sandbox` | one build step | the step's process |
 //! | `__copy` | one `cp` | a way to one container's files, from which there is no way back |
+//! | `__mount` | one mount of a volume | a wait for a server or a disk, which can be ended |
 //! | `__pack` | one log file | the compressed form of a log file that is full |
 //!
 //! What becomes a container is made by such a fresh, single-threaded process, never by the many-threaded command.
@@ -98,6 +99,8 @@
 //! | `<data>/networks/<name>/` | `engine::native::net` | record, addresses handed out, names |
 //! | `<data>/projects/<name>/` | `engine::native::records` | container records; below each its upper directory and logs |
 //! | `<data>/projects/<name>/dossiers/` | `engine::native::dossier` | what is known of the last containers that failed |
+//! | `<data>/key` | `engine::native::held` | what fingerprints of secrets are made with |
+//! | `<run>/held/<id>/` | `engine::native::held` | contents of configs and secrets, in memory only |
 //! | `<run>/` | `engine::native` | supervisors' sockets, process ids with start times, mounts |
 //!
 //! State is JSON with a version, written beside its place and renamed. Everything in `<run>` may be lost and is made

@@ -12,6 +12,7 @@ fn main() -> ExitCode {
     let rest = words.get(2..).unwrap_or_default();
     let code = match words.get(1).and_then(|word| word.to_str()) {
         Some("__supervise") => own(native::supervisor::main, rest),
+        Some("__mount") => own(native::mount_volume, rest),
         Some("__pack") => own(native::pack_log, rest),
         Some("__copy") => own(native::copy::main, rest),
         Some("__sandbox") => own(native::sandbox::main, rest),

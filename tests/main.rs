@@ -73,6 +73,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::exec::CASES,
         engine::cp::CASES,
         engine::files::CASES,
+        engine::secrets::CASES,
         engine::networks::CASES,
         engine::names::CASES,
         engine::resolvers::CASES,

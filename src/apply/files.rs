@@ -1,59 +1,73 @@
-//! Reads what decisions need of the host's files: contents of configs and secrets, seccomp profiles.
+//! Reads what decisions need of the host's files: contents of configs and secrets, seccomp profiles, sources of mounts.
 //!
 //! In: a project. Out: [`Facts`], faults with their places. It writes nothing.
-//! Imports: `base`, `compose::model`, `engine`, `plan`, `image::digest`.
+//! Imports: `base`, `compose::model`, `engine`, `plan`, `image::digest`, `secrets`.
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::ApplyError;
+use super::secrets::{self, Answer};
+use super::{ApplyError, Context};
 use crate::base::diag::{Diagnostic, Diagnostics};
-use crate::compose::model::{FileObject, FileSource, NetworkModeSpec, Project};
-use crate::engine::Engine;
+use crate::base::span::Span;
+use crate::compose::model::{
+    FileObject, FileSource, NetworkModeSpec, Project, Service, VolumeSource,
+};
+use crate::engine::spec::volume::Backing;
 use crate::image::digest::{Digest, Hasher};
+use crate::plan::desired::files::{content_name, given};
 use crate::plan::desired::{Facts, asks_the_host, block_devices};
+use crate::plan::volume_spec;
 
 /// Longest seccomp profile that is read, in bytes; Docker's own has 12 000.
 const LONGEST_PROFILE: u64 = 4 << 20;
 
-/// Reads the files that the project's services use, and asks the engine about the host where a service has limits.
+/// Reads the files that the project's services use, runs the programs that know contents if `ask` says so, and asks the engine about the host where a service has limits.
 ///
 /// # Errors
 /// The engine's.
 pub(super) fn facts(
-    engine: &dyn Engine,
+    context: &Context,
     project: &Project,
+    ask: bool,
     faults: &mut Diagnostics,
 ) -> Result<Facts, ApplyError> {
+    let engine = context.engine.as_ref();
     let mut facts = Facts::default();
     if project.services.values().any(asks_the_host) {
         let devices = project.services.values().flat_map(block_devices);
         facts.offers = engine.offers(&devices.map(Path::to_owned).collect())?;
     }
     for service in project.services.values() {
-        let configs = service
-            .configs
-            .iter()
-            .map(|grant| ("configs", grant, &project.configs));
-        let secrets = service
-            .secrets
-            .iter()
-            .map(|grant| ("secrets", grant, &project.secrets));
-        for (kind, grant, objects) in configs.chain(secrets) {
-            let name = format!("{kind}.{}", grant.value.source);
-            let Some(object) = objects.get(&grant.value.source) else {
-                continue;
-            };
-            if facts.contents.contains_key(&name) {
-                continue;
-            }
-            match content(object) {
-                Ok(Some(digest)) => drop(facts.contents.insert(name, digest)),
-                Ok(None) => {}
-                Err(fault) => faults.push(fault.at(object.span.or(grant.span))),
+        for (name, object, span) in granted(project, service) {
+            if let FileSource::File(path) = &object.source
+                && !facts.contents.contains_key(&name)
+            {
+                match of_file(path) {
+                    Ok(Some(digest)) => {
+                        facts.contents.insert(name, engine.fingerprint(digest)?);
+                    }
+                    Ok(None) => {}
+                    Err(fault) => faults.push(fault.at(object.span.or(span))),
+                }
             }
         }
+        for (name, kind, object) in given(project, service) {
+            if facts.given.contains_key(&name) {
+                continue;
+            }
+            match secrets::content(context, project, (&name, kind, object), ask)? {
+                Answer::Content(content) => {
+                    let digest = engine.fingerprint(Digest::of(content.bytes()))?;
+                    facts.contents.insert(name.clone(), digest);
+                    facts.given.insert(name, content);
+                }
+                Answer::Untold => drop(facts.untold.insert(name)),
+                Answer::None => {}
+            }
+        }
+        missing_sources(project, service, &mut facts);
         for device in &service.devices {
             let source = &device.value.source;
             if source.starts_with('/')
@@ -84,6 +98,35 @@ pub(super) fn facts(
         }
     }
     Ok(facts)
+}
+
+/// Notes what the mounts of a service need and this machine does not have.
+fn missing_sources(project: &Project, service: &Service, facts: &mut Facts) {
+    for mount in &service.volumes {
+        let needed = match &mount.value.source {
+            VolumeSource::Bind {
+                path,
+                create_host_path,
+                selinux,
+                ..
+            } => {
+                facts.selinux |= selinux.is_some() && Path::new("/sys/fs/selinux/enforce").exists();
+                (!create_host_path).then(|| path.clone())
+            }
+            VolumeSource::Volume { key: Some(key), .. } => {
+                let volume = project.volumes.get(key).filter(|volume| !volume.external);
+                // What is wrong with its options is told where it is planned.
+                let backing = volume.and_then(|volume| volume_spec(project, volume).backing().ok());
+                match backing {
+                    Some(Backing::Bind { dir, .. }) => Some(dir),
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        let absent = |path: &PathBuf| matches!(path.try_exists(), Ok(false));
+        facts.missing.extend(needed.filter(absent));
+    }
 }
 
 /// Why a path can't be handed in as a device. What lies in a directory is looked at when the container starts.
@@ -119,30 +162,48 @@ fn read_text(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// The digest of what a config or secret holds; `None` where that is not known before the start.
-fn content(object: &FileObject) -> Result<Option<Digest>, Box<Diagnostic>> {
-    match &object.source {
-        FileSource::Content(text) => Ok(Some(Digest::of(text.as_bytes()))),
-        FileSource::Environment(_, value) => Ok(value.as_ref().map(|v| Digest::of(v.as_bytes()))),
-        FileSource::External => Ok(None),
-        FileSource::File(path) => {
-            let failed = |error: std::io::Error| {
-                let fault = Diagnostic::error(format!("cannot read {}: {error}", path.display()));
-                Box::new(fault.hint("make the file, or change `file`"))
-            };
-            let mut file = File::open(path).map_err(failed)?;
-            if file.metadata().map_err(failed)?.is_dir() {
-                // A directory can be given to a container too; its content is not compared.
-                return Ok(None);
-            }
-            let mut hasher = Hasher::default();
-            let mut buffer = vec![0; 64 * 1024];
-            loop {
-                match file.read(&mut buffer).map_err(failed)? {
-                    0 => return Ok(Some(hasher.finish())),
-                    read => hasher.update(buffer.get(..read).unwrap_or_default()),
-                }
-            }
+/// Configs and secrets that a service is granted: names, declarations, places of the grants.
+fn granted<'p>(
+    project: &'p Project,
+    service: &'p Service,
+) -> impl Iterator<Item = (String, &'p FileObject, Option<Span>)> {
+    let configs = service
+        .configs
+        .iter()
+        .map(|grant| ("config", grant, &project.configs));
+    let secrets = service
+        .secrets
+        .iter()
+        .map(|grant| ("secret", grant, &project.secrets));
+    configs.chain(secrets).filter_map(|(kind, grant, objects)| {
+        let object = objects.get(&grant.value.source)?;
+        Some((content_name(kind, &object.key), object, grant.span))
+    })
+}
+
+/// The digest of a file; `None` of a directory, which is shown as it is and not compared.
+fn of_file(path: &Path) -> Result<Option<Digest>, Box<Diagnostic>> {
+    let failed = |error: std::io::Error| {
+        let fault = Diagnostic::error(format!("cannot read {}: {error}", path.display()));
+        Box::new(fault.hint("make the file, or change `file`"))
+    };
+    let meta = std::fs::metadata(path).map_err(failed)?;
+    if meta.is_dir() {
+        return Ok(None);
+    }
+    if !meta.is_file() {
+        // A FIFO would be waited for.
+        return Err(failed(std::io::Error::other(
+            "it is neither a file nor a directory",
+        )));
+    }
+    let mut file = File::open(path).map_err(failed)?;
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => return Ok(Some(hasher.finish())),
+            read => hasher.update(buffer.get(..read).unwrap_or_default()),
         }
     }
 }

@@ -233,6 +233,7 @@ impl Run<'_> {
         spec.image.id = image.id.unwrap_or_else(|| Digest::of(b""));
         steps::trust_host(self.context, service, &mut spec)?;
         self.context.engine.create_container(&spec)?;
+        self.supply(&who.service, &id)?;
         Ok(id)
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::secrets::{self, Answer};
 use super::{ApplyError, Context};
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventSink, Silent};
@@ -23,6 +24,7 @@ use crate::image::reference::Reference;
 use crate::image::registry::{PullError, PullOptions, pull as pull_image};
 use crate::image::store::Image;
 use crate::plan::Plan;
+use crate::plan::desired::files::content_name;
 use crate::plan::desired::host_address;
 use crate::plan::images::{ImageFacts, WantedImage};
 
@@ -316,7 +318,7 @@ fn request(
         args,
         labels: spec.labels.clone(),
         tags,
-        secrets: secrets(project, spec, &fault)?,
+        secrets: secrets(context, project, spec, &fault)?,
         no_cache: spec.no_cache || plan.tweaks.no_cache,
         pull: spec.pull || plan.tweaks.pull,
         network,
@@ -349,6 +351,7 @@ pub(super) fn host_ca(context: &Context, service: &Service) -> Result<PathBuf, A
 type Fault<'a> = &'a dyn Fn(String, Option<crate::base::span::Span>) -> ApplyError;
 
 fn secrets(
+    context: &Context,
     project: &Project,
     spec: &BuildSpec,
     fault: Fault<'_>,
@@ -365,6 +368,13 @@ fn secrets(
             FileSource::File(path) => SecretSource::File(path.clone()),
             FileSource::Content(text) | FileSource::Environment(_, Some(text)) => {
                 SecretSource::Bytes(text.clone().into_bytes())
+            }
+            FileSource::Command(_) => {
+                let name = content_name("secret", &object.key);
+                match secrets::content(context, project, (&name, "secret", object), true)? {
+                    Answer::Content(content) => SecretSource::Bytes(content.bytes().to_vec()),
+                    Answer::Untold | Answer::None => continue,
+                }
             }
             FileSource::Environment(name, None) => {
                 let text = format!(

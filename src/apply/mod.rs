@@ -20,6 +20,7 @@ mod provide;
 mod report;
 mod rollout;
 mod run;
+mod secrets;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ pub use options::{
     StopOptions, UpOptions,
 };
 pub use run::{Final, Outcome, run};
+pub use secrets::Told;
 
 /// What every command works with.
 pub struct Context {
@@ -72,6 +74,8 @@ pub struct Context {
     pub host_ca: Option<PathBuf>,
     /// Whether every build trusts it, asked or not.
     pub trust_host_ca: bool,
+    /// What programs have told that know configs and secrets, so that each is asked once.
+    pub told: Arc<Told>,
 }
 
 impl std::fmt::Debug for Context {
@@ -98,6 +102,7 @@ impl Context {
             parallel: self.parallel,
             host_ca: self.host_ca.clone(),
             trust_host_ca: self.trust_host_ca,
+            told: Arc::clone(&self.told),
         }
     }
 }
@@ -265,6 +270,8 @@ fn wanted(
     project: Option<&Project>,
     mut plan: Plan,
 ) -> Result<Plan, ApplyError> {
+    // A container that starts may need contents that only the files tell.
+    plan.files = project.map(|project| Arc::new(project.clone()));
     let makes = |action: &Action| matches!(action, Action::PreStart { .. });
     if let Some(project) = project
         && plan.steps.nodes().any(|(_, step)| makes(&step.action))

@@ -9,8 +9,9 @@ use super::{ApplyError, Context, UpOptions, files, images, provide};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::name::ProjectName;
 use crate::compose::model::{
-    NetworkModeSpec, Project, PullPolicy, Service, ShareSpec, VolumeSource,
+    NetworkModeSpec, Project, PullPolicy, Service, ShareSpec, VolumeSource, VolumesFrom,
 };
+use crate::engine::spec::Mount;
 use crate::engine::state::{DeviceCatalog, Observed};
 use crate::image::manifest::Platform;
 use crate::plan::World;
@@ -84,8 +85,9 @@ pub(super) fn desired(
 ) -> Result<Desired, ApplyError> {
     let mut faults = Diagnostics::default();
     let policy = options.images;
-    let mut facts = files::facts(&*context.engine, project, &mut faults)?;
+    let mut facts = files::facts(context, project, options.ask, &mut faults)?;
     facts.containers = foreign_containers(context, project)?;
+    facts.mounts_of = mounts_of(context, project, &facts.containers)?;
     facts.devices = devices(context, project);
     let mut known: BTreeMap<String, Option<ImageFacts>> = BTreeMap::new();
     let mut resolve = |name: &str| -> Result<Option<ImageFacts>, ApplyError> {
@@ -209,6 +211,29 @@ fn mount_images(
     Ok(())
 }
 
+/// Containers whose volumes a service wants.
+fn volume_givers(service: &Service) -> impl Iterator<Item = &String> {
+    service.volumes_from.iter().filter_map(|from| match from {
+        VolumesFrom::Container(name, _) => Some(name),
+        VolumesFrom::Service(..) => None,
+    })
+}
+
+/// What the containers mount whose volumes a service wants.
+fn mounts_of(
+    context: &Context,
+    project: &Project,
+    known: &BTreeMap<String, Foreign>,
+) -> Result<BTreeMap<String, Vec<Mount>>, ApplyError> {
+    let mut all = BTreeMap::new();
+    for name in project.services.values().flat_map(volume_givers) {
+        if let Some(other) = known.get(name) {
+            all.insert(name.clone(), context.engine.mounts(&other.id)?);
+        }
+    }
+    Ok(all)
+}
+
 /// Containers of any project that this one names by `container:NAME` or in `external_links`. Looks only if it
 /// names one.
 fn foreign_containers(
@@ -228,6 +253,7 @@ fn foreign_containers(
                 names.push(name);
             }
         }
+        names.extend(volume_givers(service));
     }
     let mut found = BTreeMap::new();
     if names.is_empty() {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::run::tell;
 use super::{
     ApplyError, Context, Outcome, RunOptions, UpOptions, files, images, observe, provide, run,
-    steps,
+    secrets, steps,
 };
 use crate::base::event::{Kind, Status};
 use crate::base::name::ContainerId;
@@ -79,6 +79,7 @@ fn plan(
         service.scale = 0;
     }
     let up = UpOptions {
+        ask: true,
         policy: UpPolicy {
             services: vec![asked.name.to_string()],
             remove_orphans: options.remove_orphans,
@@ -208,7 +209,7 @@ fn create(
     before: &Outcome,
 ) -> Result<(ContainerId, String, Vec<String>), ApplyError> {
     let mut faults = crate::base::diag::Diagnostics::default();
-    let mut facts = files::facts(&*context.engine, project, &mut faults)?;
+    let mut facts = files::facts(context, project, true, &mut faults)?;
     facts.devices = observe::devices(context, project);
     if faults.has_errors() {
         return Err(ApplyError::faults(faults, &project.sources));
@@ -264,6 +265,10 @@ fn create(
         None,
     );
     let made = context.engine.create_container(&spec);
+    let made = made.map_err(ApplyError::from).and_then(|()| {
+        let given = Some(&desired.facts.given);
+        secrets::supply(context, project, one, given, &spec.id)
+    });
     let status = match &made {
         Ok(()) => Status::Done("Created"),
         Err(error) => Status::Failed(error.to_string()),

@@ -21,6 +21,8 @@ pub struct UpOptions {
     pub quiet_pull: bool,
     /// No output of build steps.
     pub quiet_build: bool,
+    /// Whether programs that know configs and secrets are run. Without them their contents count as unchanged.
+    pub ask: bool,
 }
 
 /// What `build` was asked.

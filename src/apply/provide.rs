@@ -2,7 +2,7 @@
 //!
 //! In: a step of the plan. Out: variables for the containers of those who depend on it. A program is one of the docker
 //! command's plugins or of `PATH`; the user's own file names it, and a project from elsewhere only with consent.
-//! Imports: `base`, `compose::model`, `engine::spec`, `image::digest`, `plan`, `run`.
+//! Imports: `base`, `compose::model`, `engine::spec`, `image::digest`, `plan`, `run`, `sys::process`.
 //! Source: Compose, `pkg/compose/{plugins,model}.go`, `docs/extension.md`.
 
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ use crate::compose::model::{Project, Provider, Service};
 use crate::engine::spec::ContainerSpec;
 use crate::image::digest::Digest;
 use crate::plan::{Programs, labels, reconcile::provided};
+use crate::sys::process::unblock;
 
 /// How often is looked whether the user ended the run.
 const TICK: Duration = Duration::from_millis(50);
@@ -461,6 +462,7 @@ fn attend(
     body: impl FnOnce(&mut Child) -> Result<(), ApplyError>,
 ) -> Result<(ExitStatus, Vec<u8>), ApplyError> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    unblock(&mut command);
     let name = command.get_program().to_string_lossy().into_owned();
     let failed = |error: std::io::Error| ApplyError::new(format!("cannot run {name}: {error}"));
     let mut child = command.spawn().map_err(failed)?;

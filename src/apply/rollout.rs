@@ -151,6 +151,7 @@ impl Run<'_> {
         self.note(&roll.who, before);
         let up = |old: ObservedContainer| old.state.is_up();
         if !engine.container(&roll.old.id).is_ok_and(up) {
+            self.supply(&roll.who.service, &roll.old.id)?;
             engine.start(&roll.old.id)?;
             self.all_hooks(&old(roll), &roll.old_hooks.post_start)?;
         }
@@ -321,6 +322,7 @@ impl Run<'_> {
             Ok(engine.stop(&rolled.id, roll.timeout)?)
         };
         let start = || -> Done {
+            self.supply(&roll.who.service, &roll.old.id)?;
             engine.start(&roll.old.id)?;
             self.all_hooks(&old(roll), &roll.old_hooks.post_start)
         };

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::run::{Present, Run, tell};
-use super::{ApplyError, Context, images, provide, report, wait};
+use super::{ApplyError, Context, images, provide, report, secrets, wait};
 use crate::base::diag::Diagnostics;
 use crate::base::event::{Event, Kind, Status};
-use crate::base::name::ContainerId;
+use crate::base::name::{ContainerId, ServiceName};
 use crate::base::scalar::Signal;
 use crate::compose::model::Service;
 use crate::engine::spec::{ContainerSpec, Mount, MountSource};
@@ -160,10 +160,13 @@ impl Run<'_> {
             _ => ("Removing", "Removed"),
         };
         self.told(Kind::Container, &who.name, words, None, || match action {
-            Action::Start { .. } => engine.start(&id).map_err(|error| {
-                let error = ApplyError::new(format!("container {}: {error}", who.name));
-                report::of_failure(self.context, who, &id, None, error)
-            }),
+            Action::Start { .. } => {
+                self.supply(&who.service, &id)?;
+                engine.start(&id).map_err(|error| {
+                    let error = ApplyError::new(format!("container {}: {error}", who.name));
+                    report::of_failure(self.context, who, &id, None, error)
+                })
+            }
             Action::Stop { timeout, .. } => Ok(engine.stop(&id, *timeout)?),
             Action::Kill { signal, .. } => {
                 engine.kill(&id, *signal)?;
@@ -386,6 +389,7 @@ impl Run<'_> {
         let name = passing.unwrap_or_else(|| who.name.clone());
         spec.name = name.clone();
         self.context.engine.create_container(&spec)?;
+        self.supply(&who.service, &spec.id)?;
         let anonymous = Some(anonymous_of(&spec));
         self.note(
             who,
@@ -396,6 +400,19 @@ impl Run<'_> {
             },
         );
         Ok(())
+    }
+
+    /// Has the engine hold the configs and secrets of a service's container that live in memory only.
+    pub(super) fn supply(&self, service: &ServiceName, id: &ContainerId) -> Done {
+        let (project, known) = match (&self.plan.desired, &self.plan.files) {
+            (Some(desired), _) => (&desired.project, Some(&desired.facts.given)),
+            (None, Some(project)) => (project.as_ref(), None),
+            (None, None) => return Ok(()),
+        };
+        match project.services.get(service) {
+            Some(service) => secrets::supply(self.context, project, service, known, id),
+            None => Ok(()),
+        }
     }
 
     /// As Compose: the new one first, so that a fault in it leaves the old one running.
@@ -541,6 +558,8 @@ fn trust(spec: &mut ContainerSpec, bundle: PathBuf) {
         create: false,
         propagation: None,
         recursive: false,
+        writable_below: false,
+        idmap: None,
     };
     spec.mounts.push(Mount {
         target: PATH.to_owned(),

@@ -17,5 +17,6 @@ pub mod key;
 pub mod line;
 pub mod name;
 pub mod scalar;
+pub mod secret;
 pub mod span;
 pub mod term;

@@ -251,6 +251,15 @@ impl fmt::Display for Signal {
     }
 }
 
+/// The words that Go's `strconv.ParseBool` takes, which is what Docker reads options with.
+pub fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,21 @@ pub enum Propagation {
     Rslave,
 }
 
+/// Whom the files of a bind mount belong to on the host, where the container's user sees them as its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdMap {
+    /// The owner of what is mounted.
+    HostUser,
+    /// A user and a group of the host.
+    Ids {
+        /// The user's number.
+        uid: u32,
+        /// The group's number.
+        gid: u32,
+    },
+}
+
 /// Transport of a published port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -283,6 +283,7 @@ impl App {
             parallel: self.parallel(),
             trust_host_ca: self.trusted_ca()?.is_some(),
             host_ca: roots::host_ca(&self.env).ok(),
+            told: Arc::default(),
         };
         Ok(Work {
             context,

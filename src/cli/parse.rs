@@ -228,6 +228,7 @@ pub fn volume(text: &str, env: &Env) -> Result<VolumeMount, Failure> {
         propagation: None,
         recursive: Recursion::Enabled,
         selinux: None,
+        idmap: None,
     };
     let named = |key| VolumeSource::Volume {
         key,

@@ -39,14 +39,7 @@ const KEYS: &[(&str, &str)] = &[
         "services.*.networks.*.link_local_ips",
         "the addresses are not added",
     ),
-    (
-        "services.*.volumes[].bind.selinux",
-        "the directory is not relabelled",
-    ),
     ("networks.*.ipam.options", "the options have no effect"),
-    ("configs.*.template_driver", "the content is used as it is"),
-    ("secrets.*.template_driver", "the content is used as it is"),
-    ("secrets.*.driver", "the secret has no content"),
 ];
 
 /// A row of the table whose path is looked for step by step.

@@ -4,12 +4,14 @@
 //! which backend is in use; a backend is found only through [`open`].
 //! Imports: `base`, `image`. Rules: DESIGN notes in `lib.rs`.
 
+pub mod driver;
 pub mod files;
 pub mod host;
 pub mod native;
 pub mod sandbox;
 pub mod spec;
 pub mod state;
+pub mod subnet;
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -21,11 +23,13 @@ pub use crate::base::cancel::Cancel;
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::base::secret::Contents;
+use crate::image::digest::Digest;
 use crate::image::store::Store;
 use files::Files;
 use host::Offers;
 use sandbox::Sandbox;
-use spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
+use spec::{ContainerSpec, ExecSpec, Mount, NetworkSpec, VolumeSpec};
 use state::{
     DeviceCatalog, Dossier, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume,
 };
@@ -261,6 +265,11 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::Unsupported`] without cgroups, [`EngineError::Failed`].
     fn offers(&self, devices: &BTreeSet<PathBuf>) -> Result<Offers>;
+    /// What a container mounts of the host and of volumes, as it was decided when it was made.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Failed`].
+    fn mounts(&self, id: &ContainerId) -> Result<Vec<Mount>>;
     /// A volume of any project, by full name.
     ///
     /// # Errors
@@ -270,7 +279,7 @@ pub trait Engine: Send + Sync {
     ///
     /// # Errors
     /// As [`Engine::observe`].
-    fn images_in_use(&self) -> Result<Vec<crate::image::digest::Digest>>;
+    fn images_in_use(&self) -> Result<Vec<Digest>>;
 
     /// Devices that these directories describe (Container Device Interface); later ones win.
     fn devices(&self, dirs: &[PathBuf]) -> DeviceCatalog;
@@ -312,6 +321,31 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::NameInUse`], [`EngineError::NotFound`] (a network or volume), [`EngineError::Failed`].
     fn create_container(&self, spec: &ContainerSpec) -> Result<()>;
+    /// Names of contents ([`spec::FileContent::Given`]) that a container needs and that are not held for it.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Failed`].
+    fn lacks(&self, id: &ContainerId) -> Result<Vec<String>> {
+        let _ = id;
+        Ok(Vec::new())
+    }
+    /// Holds contents for a container, in memory only, until it is removed or the machine starts anew. The caller has
+    /// the project's lock.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    fn hold(&self, id: &ContainerId, contents: &Contents) -> Result<()> {
+        let _ = (id, contents);
+        Ok(())
+    }
+    /// What tells of a content, given by its digest, whether it is the same as before, and tells nothing else to who
+    /// has not this engine's key: of a short one all digests could be tried.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    fn fingerprint(&self, content: Digest) -> Result<Digest> {
+        Ok(content)
+    }
     /// Starts a container that does not run; one that runs is left alone.
     ///
     /// # Errors

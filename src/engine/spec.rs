@@ -3,20 +3,25 @@
 //! In: nothing. Out: values that serialise, so that a backend can keep them as records.
 //! Nothing here knows a backend, a compose file or a clock. Imports: `base`, `image`.
 
+pub mod volume;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::base::device::DeviceName;
 use crate::base::line::LinePattern;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
-pub use crate::base::term::{OnUnhealthy, Propagation, Protocol, RestartPace, RestartPolicy};
+pub use crate::base::term::{
+    IdMap, OnUnhealthy, Propagation, Protocol, RestartPace, RestartPolicy,
+};
 use crate::image::digest::Digest;
+
+pub use super::subnet::{Subnet, SubnetPart};
 
 /// Labels, sorted by key.
 pub type Labels = BTreeMap<String, String>;
@@ -62,6 +67,9 @@ pub struct ContainerSpec {
     pub extra_hosts: Vec<(String, HostAddr)>,
     /// Ports published on the host.
     pub ports: Vec<PortMapping>,
+    /// Ports it is said to listen on.
+    #[serde(default)]
+    pub exposed: Vec<(u16, Protocol)>,
     /// Cgroup limits.
     pub resources: Resources,
     /// Capabilities, filters, masks.
@@ -168,6 +176,12 @@ pub enum MountSource {
         propagation: Option<Propagation>,
         /// Whether mounts below `path` come along.
         recursive: bool,
+        /// Whether they stay writable where the mount itself is not.
+        #[serde(default)]
+        writable_below: bool,
+        /// Whose files on the host those of the container's user are.
+        #[serde(default)]
+        idmap: Option<IdMap>,
     },
     /// A named or anonymous volume.
     Volume {
@@ -179,6 +193,9 @@ pub enum MountSource {
         nocopy: bool,
         /// Whether the volume has no name in the compose file and goes with its container.
         anonymous: bool,
+        /// Labels of the volume, if it is anonymous.
+        #[serde(default)]
+        labels: Labels,
     },
     /// Memory.
     Tmpfs {
@@ -268,7 +285,7 @@ pub enum NetworkMode {
 }
 
 /// A container's place on one network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Full name of the network: `demo_default`.
     pub network: String,
@@ -286,6 +303,15 @@ pub struct Endpoint {
     pub gw_priority: i32,
     /// Extra names for other containers, seen from this one only: `alias` → container name (`links`).
     pub links: Vec<(String, String)>,
+    /// Addresses beside those of the network.
+    #[serde(default)]
+    pub extra: Vec<IpAddr>,
+    /// Settings of the device: paths below `/proc/sys/net` with `IFNAME` in its place, and values.
+    #[serde(default)]
+    pub sysctls: Vec<(String, String)>,
+    /// Whether it may send in the name of addresses that are not its own.
+    #[serde(default)]
+    pub forwards: bool,
 }
 
 /// Name resolution inside a container.
@@ -622,13 +648,19 @@ impl std::fmt::Debug for InjectedFile {
     }
 }
 
+/// Longest content of an [`InjectedFile`] that is copied into memory, in bytes; a longer file of the host is shown as it
+/// is. Memory is charged to the host.
+pub const LARGEST_FILE: u64 = 8 << 20;
+
 /// Where the content of an [`InjectedFile`] is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileContent {
-    /// A file of the host, read at each start.
+    /// A file of the host, read at each start, or a directory of it, shown as it is.
     Host(PathBuf),
-    /// The text itself.
+    /// What [`crate::engine::Engine::hold`] was given under this name: `secrets.db`. It is in no record.
+    Given(String),
+    /// The text itself: what records of before have.
     Inline(String),
 }
 
@@ -659,19 +691,6 @@ pub struct NetworkSpec {
 /// What a record means that does not say.
 fn yes() -> bool {
     true
-}
-
-/// One address range of a network.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subnet {
-    /// `10.5.0.0/16`.
-    pub cidr: IpNet,
-    /// The bridge's own address; the first one when `None`.
-    pub gateway: Option<IpAddr>,
-    /// Addresses are handed out of this part only.
-    pub ip_range: Option<IpNet>,
-    /// Names and addresses that are never handed out.
-    pub reserved: BTreeMap<String, IpAddr>,
 }
 
 /// One volume.

@@ -54,6 +54,8 @@ pub struct ObservedContainer {
     pub networks: Vec<Attachment>,
     /// Ports published on the host now; empty unless it runs.
     pub ports: Vec<PublishedPort>,
+    /// Ports it is said to listen on; empty unless it runs on networks of its own.
+    pub exposed: Vec<(u16, Protocol)>,
     /// Full names of the volumes it mounts; `true` for anonymous ones.
     pub volumes: Vec<(String, bool)>,
     /// Anonymous volumes by target, to hand on when it is recreated.

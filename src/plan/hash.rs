@@ -4,13 +4,13 @@
 //! |---|---|
 //! | every key of the service in the canonical document | `build`, `pull_policy`, `scale`, `deploy.{replicas,update_config,rollback_config}`, `depends_on`, `profiles`, `attach`, `develop` |
 //! | full names of its networks and volumes | the image behind the name: its id is compared apart |
-//! | content of its configs and secrets, and of a seccomp profile | everything of other services |
+//! | content of its configs and secrets (by fingerprint), and of a seccomp profile | everything of other services |
 //! | `x-hoist.trust_host_ca`, `x-hoist.ready`, `x-hoist.on_unhealthy` | |
 //!
 //! Imports: `base`, `compose::model`, `image::digest`, `cause`.
 //! Source: Docker Compose, `pkg/compose/hash.go`; it does not hash the content of configs and secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -94,10 +94,16 @@ fn resolved(project: &Project, service: &Service, facts: &Facts) -> Value {
         })
         .collect();
     let digest = |kind: &str, key: &str| {
-        facts
-            .contents
-            .get(&format!("{kind}.{key}"))
-            .map(|d| Value::String(d.to_string()))
+        let name = format!("{kind}.{key}");
+        let told = facts.contents.get(&name);
+        // A content that was not asked for has a place in the document, so that only this differs.
+        let untold = || {
+            facts
+                .untold
+                .contains(&name)
+                .then(|| Value::String("untold".into()))
+        };
+        told.map(|d| Value::String(d.to_string())).or_else(untold)
     };
     let configs: BTreeMap<&str, Value> = service
         .configs
@@ -273,6 +279,15 @@ fn differ(
             found.push(Change { path, was, now });
         }
     }
+}
+
+/// The changes without those of these contents: `secrets.db`.
+pub(super) fn without_contents(changes: &[Change], names: &BTreeSet<String>) -> Vec<Change> {
+    let other = |change: &&Change| {
+        let path = change.path.strip_prefix("content of ");
+        path.is_none_or(|name| !names.contains(name))
+    };
+    changes.iter().filter(other).cloned().collect()
 }
 
 /// `configs.app` → `content of configs.app`.

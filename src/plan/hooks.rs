@@ -217,6 +217,7 @@ mod tests {
             health: None,
             networks: Vec::new(),
             ports: Vec::new(),
+            exposed: Vec::new(),
             volumes: Vec::new(),
             anonymous: Vec::new(),
             mounts: Vec::new(),

@@ -8,6 +8,7 @@
 //! Docker Compose v5 and mark the line "as Compose".
 
 pub mod action;
+mod addresses;
 pub mod cause;
 pub mod desired;
 pub mod down;
@@ -15,6 +16,7 @@ pub mod hash;
 pub mod hooks;
 pub mod images;
 pub mod labels;
+mod networks;
 mod order;
 pub mod policy;
 mod pre_start;
@@ -25,6 +27,8 @@ pub mod settle;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod views;
+
+pub(crate) use resources::volume_spec;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

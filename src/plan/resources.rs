@@ -9,35 +9,30 @@ use serde_json::json;
 
 use super::action::{Action, Step, When};
 use super::cause::Cause;
-use super::desired::BRIDGE;
-use super::{Plan, World, hash, labels};
+use super::desired::{BRIDGE, Desired};
+use super::networks::bare;
+use super::{Plan, World, addresses, hash, labels};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::compose::model::{Network, NetworkModeSpec, Project, Volume, VolumeSource};
-use crate::engine::spec::{NetworkSpec, Subnet, VolumeSpec};
+use crate::engine::spec::volume::Backing;
+use crate::engine::spec::{NetworkSpec, VolumeSpec};
 use crate::graph::NodeId;
 
 /// What a network is made from.
 pub(super) fn network_spec(project: &Project, network: &Network) -> NetworkSpec {
-    let subnet = |config: &crate::compose::model::IpamConfig| {
-        Some(Subnet {
-            cidr: config.subnet.as_deref()?.parse().ok()?,
-            gateway: config.gateway,
-            ip_range: config
-                .ip_range
-                .as_deref()
-                .and_then(|range| range.parse().ok()),
-            reserved: config.aux_addresses.clone(),
-        })
-    };
     let mut spec = NetworkSpec {
         name: network.name.clone(),
         project: Some(project.name.clone()),
         driver: network
             .driver
-            .clone()
-            .unwrap_or_else(|| "bridge".to_owned()),
-        options: network.driver_opts.clone(),
-        subnets: network.subnets.iter().filter_map(subnet).collect(),
+            .as_ref()
+            .map_or_else(|| "bridge".to_owned(), |driver| driver.value.clone()),
+        options: bare(&network.driver_opts),
+        subnets: network
+            .subnets
+            .iter()
+            .filter_map(addresses::subnet)
+            .collect(),
         internal: network.internal,
         ipv4: network.enable_ipv4.unwrap_or(true),
         ipv6: network.enable_ipv6,
@@ -63,7 +58,7 @@ pub(super) fn network_spec(project: &Project, network: &Network) -> NetworkSpec 
 }
 
 /// What a volume is made from.
-pub(super) fn volume_spec(project: &Project, volume: &Volume) -> VolumeSpec {
+pub(crate) fn volume_spec(project: &Project, volume: &Volume) -> VolumeSpec {
     let mut spec = VolumeSpec {
         name: volume.name.clone(),
         project: Some(project.name.clone()),
@@ -99,11 +94,13 @@ pub(super) struct Resources {
 /// Plans the networks and volumes that the project's services use.
 pub(super) fn plan(
     plan: &mut Plan,
-    project: &Project,
+    desired: &Desired,
     world: &World,
     faults: &mut Diagnostics,
 ) -> Resources {
+    let project = &desired.project;
     let mut made = Resources::default();
+    addresses::check(project, faults);
     let used: BTreeSet<&String> = project
         .services
         .values()
@@ -152,7 +149,7 @@ pub(super) fn plan(
         .values()
         .filter(|volume| used.contains(&volume.key))
     {
-        plan_volume(plan, project, volume, world, &mut made, faults);
+        plan_volume(plan, desired, volume, world, &mut made, faults);
     }
     made
 }
@@ -221,7 +218,7 @@ fn plan_network(
 
 fn plan_volume(
     plan: &mut Plan,
-    project: &Project,
+    desired: &Desired,
     volume: &Volume,
     world: &World,
     made: &mut Resources,
@@ -235,7 +232,12 @@ fn plan_volume(
         }
         return;
     }
+    let project = &desired.project;
     let spec = volume_spec(project, volume);
+    if let Some(fault) = volume_fault(desired, volume, &spec) {
+        faults.push(fault);
+        return;
+    }
     match found {
         None => {
             let step = Step::new(Action::CreateVolume(Box::new(spec)), Cause::Missing);
@@ -257,6 +259,28 @@ fn plan_volume(
                 ));
             }
         }
+    }
+}
+
+/// What of a volume can't be had: its driver, an option, a directory of the host.
+fn volume_fault(desired: &Desired, volume: &Volume, spec: &VolumeSpec) -> Option<Diagnostic> {
+    match spec.backing() {
+        Err(refusal) => {
+            let place = refusal.key.and_then(|key| volume.places.get(&key).copied());
+            let fault = Diagnostic::error(refusal.what).at(place.or(volume.span));
+            Some(fault.hint(refusal.hint))
+        }
+        Ok(Backing::Bind { dir, .. }) if desired.facts.missing.contains(&dir) => {
+            let shown = dir.display();
+            let text = format!(
+                "volume `{}` lies in {shown}, which does not exist",
+                spec.name
+            );
+            let place = volume.places.get("device").copied();
+            let fault = Diagnostic::error(text).at(place.or(volume.span));
+            Some(fault.hint(format!("make it with `mkdir -p {shown}`")))
+        }
+        Ok(_) => None,
     }
 }
 

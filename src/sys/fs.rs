@@ -312,6 +312,44 @@ pub fn make_dirs(path: &Path, mode: u32) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
+/// Makes a directory and its missing parents, each with `mode` and owner. What is there is left as it is; who may write
+/// above can't have the owner of anything else changed.
+///
+/// # Errors
+/// The system's, with the path in the text.
+pub fn make_owned_dirs(path: &Path, mode: u32, owner: (u32, u32)) -> io::Result<()> {
+    let make = || -> Result<(), Errno> {
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(mode);
+        let mut there = path;
+        while !there.exists() {
+            there = there.parent().ok_or(Errno::ENOENT)?;
+        }
+        let mut here = nix::fcntl::open(there, flags, Mode::empty())?;
+        let missing = path.strip_prefix(there).map_err(|_| Errno::EINVAL)?;
+        for name in missing.components() {
+            let name = Path::new(name.as_os_str());
+            let made = nix::sys::stat::mkdirat(&here, name, mode);
+            here = match made {
+                Ok(()) => {
+                    let made = openat2(&here, name, flags, 0, Resolve::NoLinks)?;
+                    nix::sys::stat::fchmod(&made, mode)?;
+                    nix::unistd::fchown(&made, Some(owner.0.into()), Some(owner.1.into()))?;
+                    made
+                }
+                // Another command was faster.
+                Err(Errno::EEXIST) => openat2(&here, name, flags, 0, Resolve::NoLinks)?,
+                Err(errno) => return Err(errno),
+            };
+        }
+        Ok(())
+    };
+    make().map_err(|errno| {
+        let error = io::Error::from(errno);
+        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    })
+}
+
 /// Removes a tree without following links; a missing one is fine.
 ///
 /// # Errors
@@ -325,19 +363,61 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
-/// Copies a file's content: shared blocks where the file system can, else inside the kernel.
+/// Makes an empty file share all blocks of another one.
+///
+/// # Errors
+/// The system's: `EOPNOTSUPP`, `EXDEV` or `EINVAL` where the file systems can't.
+///
+/// Source: ioctl_ficlonerange(2).
+pub fn share_content(from: &File, to: &File) -> io::Result<()> {
+    // SAFETY: both descriptors are open; FICLONE takes the source descriptor as its plain argument.
+    match unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONE, from.as_raw_fd()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Copies a file's content into an empty one: shared blocks where the file system can, else inside the kernel; holes
+/// stay holes.
 ///
 /// # Errors
 /// The system's.
 ///
-/// Source: ioctl_ficlonerange(2), copy_file_range(2).
+/// Source: copy_file_range(2), lseek(2) (`SEEK_DATA`).
 pub fn copy_content(from: &File, to: &File) -> io::Result<()> {
-    // SAFETY: both descriptors are open; FICLONE takes the source descriptor as its plain argument.
-    if unsafe { libc::ioctl(to.as_raw_fd(), libc::FICLONE, from.as_raw_fd()) } == 0 {
+    if share_content(from, to).is_ok() {
         return Ok(());
     }
+    let stat = nix::sys::stat::fstat(from)?;
     let (mut from, mut to) = (from, to);
+    if stat.st_blocks.saturating_mul(512) < stat.st_size && copy_pieces(from, to, stat.st_size)? {
+        return Ok(());
+    }
     io::copy(&mut from, &mut to).map(drop)
+}
+
+/// Copies what lies between holes; `false` where the file system does not tell, and nothing was done.
+fn copy_pieces(from: &File, mut to: &File, size: i64) -> io::Result<bool> {
+    use std::io::Read as _;
+
+    use nix::unistd::{Whence, lseek};
+    let mut at = 0;
+    while at < size {
+        let begin = match lseek(from, at, Whence::SeekData) {
+            Ok(begin) => begin,
+            // A hole up to the end.
+            Err(Errno::ENXIO) => break,
+            Err(Errno::EINVAL) if at == 0 => return Ok(false),
+            Err(errno) => return Err(errno.into()),
+        };
+        at = lseek(from, begin, Whence::SeekHole)?;
+        lseek(from, begin, Whence::SeekSet)?;
+        lseek(to, begin, Whence::SeekSet)?;
+        let length = u64::try_from(at.saturating_sub(begin)).unwrap_or(0);
+        io::copy(&mut from.take(length), &mut to)?;
+    }
+    to.set_len(u64::try_from(size).unwrap_or(0))?;
+    Ok(true)
 }
 
 /// Path of a descriptor for calls that take only paths.
@@ -527,6 +607,30 @@ mod tests {
             root.mkdir_all(Path::new("file/x"), 0o755, None).err(),
             Some(Errno::ENOTDIR)
         );
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_copy_keeps_holes_and_content() {
+        use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+        let dir = scratch("holes");
+        let from = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(dir.join("a"))
+            .unwrap();
+        from.write_all_at(b"begin", 0).unwrap();
+        from.write_all_at(b"middle", 40 << 20).unwrap();
+        from.set_len(80 << 20).unwrap();
+        copy_content(&from, &File::create(dir.join("b")).unwrap()).unwrap();
+        let copy = File::open(dir.join("b")).unwrap();
+        let meta = copy.metadata().unwrap();
+        assert_eq!(meta.len(), 80 << 20);
+        assert!(meta.blocks() * 512 < 1 << 20, "{} blocks", meta.blocks());
+        let mut word = [0; 6];
+        copy.read_exact_at(&mut word, 40 << 20).unwrap();
+        assert_eq!(&word, b"middle");
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -9,6 +9,7 @@ pub mod clone;
 pub mod fs;
 pub mod lock;
 pub mod mount;
+pub mod mountinfo;
 pub mod netlink;
 pub mod nft;
 pub mod ns;

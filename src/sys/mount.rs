@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "the mount API has no safe binding")]
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,8 @@ pub mod attr {
     pub const NODEV: u64 = 0x4;
     /// Programs can't be executed.
     pub const NOEXEC: u64 = 0x8;
+    /// Access times are never updated.
+    pub const NOATIME: u64 = 0x10;
     /// Access times are always updated.
     pub const STRICTATIME: u64 = 0x20;
 }
@@ -100,7 +102,21 @@ impl Fs {
     /// # Errors
     /// The kernel's.
     pub fn mount(self, attrs: u64) -> Result<OwnedFd, Errno> {
-        self.command(FSCONFIG_CMD_CREATE, std::ptr::null())?;
+        self.create()?;
+        self.detached(attrs)
+    }
+    /// Makes the file system from its parameters.
+    ///
+    /// # Errors
+    /// The kernel's; [`Fs::complaint`] may say more.
+    pub fn create(&self) -> Result<(), Errno> {
+        self.command(FSCONFIG_CMD_CREATE, std::ptr::null())
+    }
+    /// A detached mount of the file system that was made, with [`attr`] bits.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn detached(&self, attrs: u64) -> Result<OwnedFd, Errno> {
         // SAFETY: plain numbers; 1 is FSMOUNT_CLOEXEC.
         fd(unsafe {
             libc::syscall(
@@ -219,25 +235,41 @@ pub struct Change {
 /// # Errors
 /// The kernel's; `ENOSYS` before Linux 5.12.
 pub fn set_attr(mount: impl AsFd, change: Change) -> Result<(), Errno> {
-    #[repr(C)]
-    struct MountAttr {
-        set: u64,
-        clear: u64,
-        propagation: u64,
-        userns_fd: u64,
-    }
     let value = MountAttr {
         set: change.set,
         clear: change.clear,
         propagation: change.propagation,
         userns_fd: 0,
     };
-    let flags = libc::AT_EMPTY_PATH
-        | if change.recursive {
-            libc::AT_RECURSIVE
-        } else {
-            0
-        };
+    change_attr(mount, &value, change.recursive)
+}
+
+/// Maps users and groups of a detached mount as a user namespace does, and of the mounts below if `recursive`.
+///
+/// # Errors
+/// The kernel's; `EINVAL` for a file system that can't, or a mount that is mapped already.
+pub fn map_users(mount: impl AsFd, users: BorrowedFd<'_>, recursive: bool) -> Result<(), Errno> {
+    const IDMAP: u64 = 0x10_0000;
+    let value = MountAttr {
+        set: IDMAP,
+        clear: 0,
+        propagation: 0,
+        userns_fd: u64::try_from(users.as_raw_fd()).map_err(|_| Errno::EBADF)?,
+    };
+    change_attr(mount, &value, recursive)
+}
+
+/// `struct mount_attr`
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+fn change_attr(mount: impl AsFd, value: &MountAttr, recursive: bool) -> Result<(), Errno> {
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: `value` has the layout of struct mount_attr and lives during the call, which only reads it.
     let done = unsafe {
         libc::syscall(
@@ -245,7 +277,7 @@ pub fn set_attr(mount: impl AsFd, change: Change) -> Result<(), Errno> {
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const value,
+            std::ptr::from_ref(value),
             size_of::<MountAttr>(),
         )
     };
@@ -323,11 +355,8 @@ pub fn overlay(layers: &Overlay<'_>) -> Result<OwnedFd, std::io::Error> {
             fs.set(key, value).map_err(told)?;
         }
     }
-    fs.command(FSCONFIG_CMD_CREATE, std::ptr::null())
-        .map_err(told)?;
-    // SAFETY: plain numbers; 1 is FSMOUNT_CLOEXEC.
-    let mount = unsafe { libc::syscall(libc::SYS_fsmount, fs.context.as_raw_fd(), 1u32, 0u32) };
-    Ok(fd(mount)?)
+    fs.create().map_err(told)?;
+    Ok(fs.detached(0)?)
 }
 
 #[cfg(test)]

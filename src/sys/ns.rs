@@ -91,6 +91,57 @@ pub fn in_net_of<T>(
     done
 }
 
+/// Makes a user namespace with these maps and stays in the old one: each line is the number inside, the one outside, and
+/// how many. The caller is single-threaded.
+///
+/// # Errors
+/// The kernel's; `ENOSPC` when the host allows no more of them.
+///
+/// Source: user_namespaces(7).
+pub fn mapped_users(
+    users: &[(u32, u32, u32)],
+    groups: &[(u32, u32, u32)],
+) -> Result<OwnedFd, Errno> {
+    use super::clone::{Plan, Side, clone};
+    let plan = Plan {
+        flags: CloneFlags::CLONE_NEWUSER.bits() as u64,
+        cgroup: None,
+    };
+    match clone(&plan)? {
+        Side::Child => loop {
+            // It only holds the namespace until it is killed, or whoever made it is.
+            let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+            nix::unistd::pause();
+        },
+        Side::Parent { pid, pidfd } => {
+            let made = name_users(pid, users, groups);
+            let _ = super::pidfd::send_signal(&pidfd, libc::SIGKILL);
+            super::pidfd::wait(&pidfd)?;
+            made
+        }
+    }
+}
+
+fn name_users(
+    pid: i32,
+    users: &[(u32, u32, u32)],
+    groups: &[(u32, u32, u32)],
+) -> Result<OwnedFd, Errno> {
+    for (file, lines) in [("uid_map", users), ("gid_map", groups)] {
+        let line =
+            |(inside, outside, count): &(u32, u32, u32)| format!("{inside} {outside} {count}\n");
+        let text: String = lines.iter().map(line).collect();
+        std::fs::write(format!("/proc/{pid}/{file}"), text)
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(
+        format!("/proc/{pid}/ns/user").as_str(),
+        flags,
+        Mode::empty(),
+    )
+}
+
 /// Brings the loopback device of the current network namespace up. Source: netdevice(7).
 fn loopback_up() -> Result<(), Errno> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};

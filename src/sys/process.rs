@@ -26,6 +26,15 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Has a program begin with no signal blocked, as any program expects it, whatever the caller blocks: the mask is passed
+/// on otherwise, and neither Ctrl-C nor a request to end would reach it.
+pub fn unblock(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    let unblock = || Ok(nix::sys::signal::SigSet::empty().thread_set_mask()?);
+    // SAFETY: between fork and execution it only sets the signal mask, which any thread may do at any time.
+    unsafe { command.pre_exec(unblock) };
+}
+
 /// Whether the caller has no other thread.
 ///
 /// Source: unshare(2), `CLONE_THREAD`: changes nothing, and fails beside other threads.

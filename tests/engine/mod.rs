@@ -26,4 +26,5 @@ pub mod replace;
 pub mod resolvers;
 pub mod resources;
 pub mod restart;
+pub mod secrets;
 pub mod supervisor;

@@ -73,6 +73,7 @@ pub fn siblings(path: &str, key: &str) -> Value {
         ("networks.*.ipam.config[]", _) => json!({ "subnet": "10.0.0.0/24" }),
         ("models.*", _) => json!({ "model": "ai/x" }),
         ("include[]", _) => json!({ "path": "inc.yaml" }),
+        ("configs.*" | "secrets.*", "x-hoist") => json!({}),
         ("configs.*", "file" | "environment") => json!({}),
         ("configs.*", _) => json!({ "content": "b" }),
         ("secrets.*", "file") => json!({}),

@@ -96,6 +96,9 @@ impl Engine for Fake {
     fn network(&self, _: &str) -> Result<Option<ObservedNetwork>> {
         Ok(None)
     }
+    fn mounts(&self, _: &ContainerId) -> Result<Vec<crate::engine::spec::Mount>> {
+        Ok(Vec::new())
+    }
     fn volume(&self, _: &str) -> Result<Option<ObservedVolume>> {
         Ok(None)
     }

@@ -96,6 +96,7 @@ impl Bench {
             parallel: 1,
             host_ca: None,
             trust_host_ca: false,
+            told: Arc::default(),
         };
         Self {
             context,

@@ -48,6 +48,8 @@ pub(super) fn make_options(
         return Err(Failure::new(text));
     }
     Ok(UpOptions {
+        // Nothing on the host is run for a picture of what would be done.
+        ask: !app.globals.dry_run,
         policy: UpPolicy {
             services: args.services.clone(),
             declared,

@@ -3,11 +3,14 @@
 //! In: observed containers and the time. Out: text. Imports: `base`, `engine::state`.
 //! As Docker: `docker ps`; the seconds are counted down to whole ones as there.
 
+use std::net::IpAddr;
+
 use crate::base::clock::{Timestamp, human_duration};
 use crate::base::name::ContainerId;
 use crate::cli::app::App;
 use crate::cli::exit::Failure;
 use crate::engine::Engine;
+use crate::engine::spec::Protocol;
 use crate::engine::state::{ObservedContainer, PublishedPort, State};
 
 /// A `com.docker.compose.` label; empty when there is none.
@@ -48,30 +51,105 @@ pub(super) fn status(container: &ObservedContainer, now: Timestamp) -> String {
     }
 }
 
-/// `0.0.0.0:8080->80/tcp, [::]:8080->80/tcp`.
-pub(super) fn ports(ports: &[PublishedPort]) -> String {
-    let one = |port: &PublishedPort| {
-        let ip = match port.host_ip {
-            std::net::IpAddr::V4(ip) => ip.to_string(),
-            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-        };
-        format!(
-            "{ip}:{}->{}/{}",
-            port.host,
-            port.container,
-            port.protocol.as_str()
-        )
-    };
-    let mut sorted = ports.to_vec();
-    sorted.sort_by_key(|port| {
-        (
-            port.container,
-            port.protocol.as_str(),
-            port.host_ip,
-            port.host,
-        )
+/// A port as `ps` shows it: one that is published, or one that a container is only said to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ShownPort {
+    /// The container's port.
+    pub container: u16,
+    /// The host's address; `None` for one that is not published.
+    pub address: Option<IpAddr>,
+    /// The host's port; 0 for one that is not published.
+    pub host: u16,
+    /// Transport.
+    pub protocol: Protocol,
+}
+
+/// The ports of a container in the order of Docker: by the container's port, then by the host's address as text.
+pub(super) fn shown_ports(container: &ObservedContainer) -> Vec<ShownPort> {
+    let published = container.ports.iter().map(|port| ShownPort {
+        container: port.container,
+        address: Some(port.host_ip),
+        host: port.host,
+        protocol: port.protocol,
     });
-    sorted.iter().map(one).collect::<Vec<_>>().join(", ")
+    let said = |(port, protocol): &(u16, Protocol)| {
+        let same = |p: &PublishedPort| p.container == *port && p.protocol == *protocol;
+        (!container.ports.iter().any(same)).then_some(ShownPort {
+            container: *port,
+            address: None,
+            host: 0,
+            protocol: *protocol,
+        })
+    };
+    let mut all: Vec<ShownPort> = published
+        .chain(container.exposed.iter().filter_map(said))
+        .collect();
+    all.sort_by_cached_key(|port| {
+        let address = port.address.map(|address| address.to_string());
+        (port.container, address, port.host, port.protocol)
+    });
+    all
+}
+
+/// `80/tcp, 0.0.0.0:9000-9001->9000-9001/tcp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp`.
+///
+/// As Docker: ports in a row that are the same on both sides are one range, and come before those that are not.
+/// Source: docker/cli, `cli/command/formatter`, `DisplayablePorts`.
+pub(super) fn ports(container: &ObservedContainer) -> String {
+    struct Row {
+        address: Option<IpAddr>,
+        protocol: Protocol,
+        first: u16,
+        last: u16,
+    }
+    let bracketed = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
+    let show = |row: &Row| {
+        let range = match row.first == row.last {
+            true => row.first.to_string(),
+            false => format!("{}-{}", row.first, row.last),
+        };
+        let protocol = row.protocol.as_str();
+        match row.address {
+            Some(address) => format!("{}:{range}->{range}/{protocol}", bracketed(address)),
+            None => format!("{range}/{protocol}"),
+        }
+    };
+    let (mut done, mut rows, mut moved) = (Vec::new(), Vec::<Row>::new(), Vec::new());
+    for port in shown_ports(container) {
+        if let Some(address) = port.address
+            && port.host != port.container
+        {
+            let (address, protocol) = (bracketed(address), port.protocol.as_str());
+            moved.push(format!(
+                "{address}:{}->{}/{protocol}",
+                port.host, port.container
+            ));
+            continue;
+        }
+        let same = |row: &&mut Row| row.address == port.address && row.protocol == port.protocol;
+        let new = Row {
+            address: port.address,
+            protocol: port.protocol,
+            first: port.container,
+            last: port.container,
+        };
+        match rows.iter_mut().find(same) {
+            Some(row) if row.last.checked_add(1) == Some(port.container) => {
+                row.last = port.container;
+            }
+            Some(row) => {
+                done.push(show(row));
+                *row = new;
+            }
+            None => rows.push(new),
+        }
+    }
+    done.extend(rows.iter().map(show));
+    done.extend(moved);
+    done.join(", ")
 }
 
 /// Text cut to `width` characters, the last of them an ellipsis.

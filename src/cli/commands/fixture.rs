@@ -51,6 +51,7 @@ pub(in crate::cli) fn container(
             aliases: vec![],
         }],
         ports: vec![],
+        exposed: vec![],
         volumes: vec![],
         anonymous: vec![],
         mounts: vec![],
@@ -103,6 +104,9 @@ impl Engine for FakeEngine {
             kind: "container",
             name: id.to_string(),
         })
+    }
+    fn mounts(&self, _: &ContainerId) -> Result<Vec<crate::engine::spec::Mount>> {
+        unable()
     }
     fn dossier(&self, _: &ContainerId, _: &str) -> Result<Dossier> {
         unable()

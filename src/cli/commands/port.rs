@@ -26,7 +26,7 @@ pub(super) fn run(app: &App, args: &PortArgs) -> Outcome {
             "no port {number}/{protocol} for container {}",
             container.name
         );
-        let all = super::containers::ports(&container.ports);
+        let all = super::containers::ports(&container);
         let hint = if all.is_empty() {
             "it publishes no port".to_owned()
         } else {

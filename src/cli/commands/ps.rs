@@ -4,7 +4,9 @@
 
 use serde_json::{Value, json};
 
-use super::containers::{cut, id, is_oneoff, label, ports, status, will_print};
+use super::containers::{
+    ShownPort, cut, id, is_oneoff, label, ports, shown_ports, status, will_print,
+};
 use crate::base::clock::{Timestamp, human_duration};
 use crate::cli::app::App;
 use crate::cli::args::PsArgs;
@@ -123,7 +125,7 @@ fn text(world: &Observed, args: &PsArgs, json: bool, now: Timestamp) -> String {
             label(c, "service").to_owned(),
             format!("{} ago", human_duration(c.created.until(now))),
             status(c, now),
-            ports(&c.ports),
+            ports(c),
         ]);
     }
     table.text()
@@ -162,16 +164,14 @@ fn object(c: &ObservedContainer, whole: bool, now: Timestamp) -> Value {
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
     let networks: Vec<&str> = c.networks.iter().map(|n| n.network.as_str()).collect();
-    let publishers: Vec<Value> = c
-        .ports
-        .iter()
-        .map(|p| {
-            json!({
-                "URL": p.host_ip.to_string(), "TargetPort": p.container, "PublishedPort": p.host,
-                "Protocol": p.protocol.as_str(),
-            })
+    let publisher = |port: ShownPort| {
+        let address = port.address.map(|address| address.to_string());
+        json!({
+            "URL": address.unwrap_or_default(), "TargetPort": port.container,
+            "PublishedPort": port.host, "Protocol": port.protocol.as_str(),
         })
-        .collect();
+    };
+    let publishers: Vec<Value> = shown_ports(c).into_iter().map(publisher).collect();
     json!({
         "Command": command(c, whole),
         "CreatedAt": created_at(c.created),
@@ -185,7 +185,7 @@ fn object(c: &ObservedContainer, whole: bool, now: Timestamp) -> Value {
         "Name": c.name,
         "Names": c.name,
         "Networks": networks.join(","),
-        "Ports": ports(&c.ports),
+        "Ports": ports(c),
         "Project": c.project.as_str(),
         "Publishers": publishers,
         "RunningFor": format!("{} ago", human_duration(c.created.until(now))),
@@ -238,6 +238,11 @@ mod tests {
             port("::", 18080, 80, Protocol::Tcp),
             port("127.0.0.1", 18081, 81, Protocol::Udp),
         ];
+        web.exposed = vec![
+            (80, Protocol::Tcp),
+            (9000, Protocol::Tcp),
+            (9001, Protocol::Tcp),
+        ];
         web.volumes = vec![("cref_data".into(), false)];
         web.mounts = vec!["cref_data".into(), "/tmp/cref".into()];
         let exit = Exit {
@@ -258,7 +263,7 @@ mod tests {
             "NAME         IMAGE     COMMAND                  SERVICE   CREATED         STATUS                     PORTS\n",
             "cref-job-1   busybox   \"sh -c 'exit 3'\"         job       3 seconds ago   Exited (3) 2 seconds ago   \n",
             "cref-web-1   busybox   \"sh -c 'echo hello; …\"   web       3 seconds ago   Up 2 seconds (healthy)     ",
-            "0.0.0.0:18080->80/tcp, [::]:18080->80/tcp, 127.0.0.1:18081->81/udp\n",
+            "9000-9001/tcp, 0.0.0.0:18080->80/tcp, [::]:18080->80/tcp, 127.0.0.1:18081->81/udp\n",
         );
         assert_eq!(text(&world(), &PsArgs::default(), false, at(3)), want);
         let empty = "NAME      IMAGE     COMMAND   SERVICE   CREATED   STATUS    PORTS\n";
@@ -278,10 +283,12 @@ mod tests {
             r#""Labels":"com.docker.compose.container-number=1,com.docker.compose.oneoff=False,"#,
             r#"com.docker.compose.project=cref,com.docker.compose.service=web","LocalVolumes":"1","#,
             r#""Mounts":"cref_data,/tmp/cref","Name":"cref-web-1","Names":"cref-web-1","Networks":"cref_default","#,
-            r#""Ports":"0.0.0.0:18080->80/tcp, [::]:18080->80/tcp, 127.0.0.1:18081->81/udp","Project":"cref","#,
+            r#""Ports":"9000-9001/tcp, 0.0.0.0:18080->80/tcp, [::]:18080->80/tcp, 127.0.0.1:18081->81/udp","Project":"cref","#,
             r#""Publishers":[{"URL":"0.0.0.0","TargetPort":80,"PublishedPort":18080,"Protocol":"tcp"},"#,
             r#"{"URL":"::","TargetPort":80,"PublishedPort":18080,"Protocol":"tcp"},"#,
-            r#"{"URL":"127.0.0.1","TargetPort":81,"PublishedPort":18081,"Protocol":"udp"}],"#,
+            r#"{"URL":"127.0.0.1","TargetPort":81,"PublishedPort":18081,"Protocol":"udp"},"#,
+            r#"{"URL":"","TargetPort":9000,"PublishedPort":0,"Protocol":"tcp"},"#,
+            r#"{"URL":"","TargetPort":9001,"PublishedPort":0,"Protocol":"tcp"}],"#,
             r#""RunningFor":"3 seconds ago","Service":"web","Size":"0B","State":"running","#,
             r#""Status":"Up 2 seconds (healthy)"}"#,
         );

@@ -72,12 +72,12 @@ pub(super) fn bind(canonical: &Canonical, frame: &Frame<'_>, session: &mut Sessi
     for (key, node) in sorted(&canonical.configs) {
         bound
             .configs
-            .insert(key.clone(), binder.file_object(key, node));
+            .insert(key.clone(), binder.file_object("configs", key, node));
     }
     for (key, node) in sorted(&canonical.secrets) {
         bound
             .secrets
-            .insert(key.clone(), binder.file_object(key, node));
+            .insert(key.clone(), binder.file_object("secrets", key, node));
     }
     for (key, node) in sorted(&canonical.models) {
         bound.models.insert(key.clone(), resource::model(key, node));
@@ -259,7 +259,16 @@ fn spanned_texts(node: &Node, key: &str) -> Vec<Spanned<String>> {
 
 /// A mapping to texts; entries without a value are empty.
 fn labels(node: &Node, key: &str) -> std::collections::BTreeMap<String, String> {
+    let bare = |(key, value): (String, Spanned<String>)| (key, value.value);
+    options(node, key).into_iter().map(bare).collect()
+}
+
+/// The entries of a key as texts with their places, sorted.
+fn options(node: &Node, key: &str) -> std::collections::BTreeMap<String, Spanned<String>> {
     let entries = node.get(key).and_then(Node::entries);
-    let pair = |(key, value): (&String, &Node)| (key.clone(), value.scalar().unwrap_or_default());
+    let pair = |(key, value): (&String, &Node)| {
+        let text = value.scalar().unwrap_or_default();
+        (key.clone(), Spanned::new(text, value.place()))
+    };
     entries.into_iter().flatten().map(pair).collect()
 }

@@ -10,9 +10,12 @@ use super::Binder;
 use crate::base::diag::nearest;
 use crate::base::line::LinePattern;
 use crate::base::scalar::parse_duration;
-use crate::base::term::OnUnhealthy;
+use crate::base::span::Spanned;
+use crate::base::term::{IdMap, OnUnhealthy};
 use crate::compose::model::{ReadyHttp, ReadySpec, TimingSpec};
-use crate::compose::schema::{HOIST, READY, READY_HTTP, READY_TCP, SERVICE_HOIST, Shape};
+use crate::compose::schema::{
+    FILE_HOIST, HOIST, MOUNT_HOIST, READY, READY_HTTP, READY_TCP, SERVICE_HOIST, Shape,
+};
 use crate::compose::tree::{Node, Value};
 
 /// The key.
@@ -43,6 +46,33 @@ impl Binder<'_, '_> {
             binder.truth(node, "trust_host_ca")
         });
         own.unwrap_or_default()
+    }
+
+    /// `x-hoist.idmap` of a mount.
+    pub(super) fn idmap(&mut self, node: &Node) -> Option<IdMap> {
+        let expected = "whose files they are on the host; write host-user, or a user and a group such as 1000:1000";
+        let own = self.part(node, KEY, &MOUNT_HOIST, |binder, node| {
+            binder.value(node, "idmap", expected, |value| idmap(&value.scalar()?))
+        });
+        own.flatten()
+    }
+
+    /// `x-hoist.command` of a config or secret.
+    pub(super) fn command_of(&mut self, node: &Node) -> Option<Spanned<Vec<String>>> {
+        let own = self.part(node, KEY, &FILE_HOIST, |binder, node| {
+            let words = binder.value(node, "command", "a command of one line", |value| {
+                let words = match value.items() {
+                    Some(items) => items.iter().map(Node::scalar).collect::<Option<Vec<_>>>()?,
+                    None => shell_words::split(&value.scalar()?).ok()?,
+                };
+                let named = words.first().is_some_and(|program| !program.is_empty());
+                let whole = words.iter().all(|word| !word.contains('\0'));
+                (named && whole).then_some(words)
+            });
+            let span = node.get("command").map_or(node.span, |value| value.span);
+            words.map(|words| Spanned::new(words, span))
+        });
+        own.flatten()
     }
 
     /// A mapping under a key, of which only known keys are read.
@@ -251,4 +281,17 @@ fn whole<T: TryFrom<i64>>(value: &Node) -> Option<T> {
 fn is_token(name: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     !name.is_empty() && name.chars().all(good)
+}
+
+/// `host-user`, `1000` or `1000:100`.
+fn idmap(text: &str) -> Option<IdMap> {
+    if text == "host-user" {
+        return Some(IdMap::HostUser);
+    }
+    let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+    let id = |text: &str| text.parse().ok().filter(|id| *id != u32::MAX);
+    Some(IdMap::Ids {
+        uid: id(uid)?,
+        gid: id(gid)?,
+    })
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::{Binder, flag, integer, labels, spanned, text, texts};
 use crate::base::key::KeyPath;
+use crate::base::span::Spanned;
 use crate::compose::model::{FileObject, FileSource, IpamConfig, Job, Model, Network, Volume};
 use crate::compose::tree::{Node, Value};
 
@@ -35,8 +36,8 @@ impl Binder<'_, '_> {
             span: node.key,
             name: text(node, "name").unwrap_or_else(|| key.to_owned()),
             external: flag(node, "external"),
-            driver: text(node, "driver"),
-            driver_opts: labels(node, "driver_opts"),
+            driver: spanned(node, "driver"),
+            driver_opts: super::options(node, "driver_opts"),
             subnets,
             ipam_driver: node.get("ipam").and_then(|ipam| spanned(ipam, "driver")),
             ipam_options: node
@@ -56,7 +57,9 @@ impl Binder<'_, '_> {
 
     fn pool(&mut self, node: &Node) -> Option<IpamConfig> {
         let address = |text: &str| text.parse::<IpAddr>().ok();
+        let place = |node: &Node, key: &str| node.get(key).map(|value| value.span);
         let gateway = self.parse(node, "gateway", "an IP address", address);
+        let gateway = gateway.map(|gateway| Spanned::new(gateway, place(node, "gateway")));
         let mut aux_addresses = BTreeMap::new();
         if let Some(entries) = node.get("aux_addresses") {
             self.under("aux_addresses", |binder| {
@@ -67,21 +70,29 @@ impl Binder<'_, '_> {
                     .map(|(name, _)| name)
                 {
                     if let Some(ip) = binder.parse(entries, name, "an IP address", address) {
+                        let ip = Spanned::new(ip, place(entries, name));
                         aux_addresses.insert(name.clone(), ip);
                     }
                 }
             });
         }
-        let (subnet, ip_range) = (text(node, "subnet"), text(node, "ip_range"));
         Some(IpamConfig {
-            subnet,
-            ip_range,
+            span: Some(node.place()),
+            subnet: spanned(node, "subnet"),
+            ip_range: spanned(node, "ip_range"),
             gateway,
             aux_addresses,
         })
     }
 
     pub(super) fn volume(&mut self, key: &str, node: &Node) -> Volume {
+        let options = node.get("driver_opts").and_then(Node::entries);
+        let options = options.into_iter().flatten();
+        let driver = node.get("driver").map(|entry| ("driver", entry));
+        let all = options
+            .map(|(key, entry)| (key.as_str(), entry))
+            .chain(driver);
+        let place = |(key, entry): (&str, &Node)| (key.to_owned(), entry.span);
         Volume {
             key: key.to_owned(),
             span: node.key,
@@ -89,12 +100,15 @@ impl Binder<'_, '_> {
             external: flag(node, "external"),
             driver: text(node, "driver"),
             driver_opts: labels(node, "driver_opts"),
+            places: all.map(place).collect(),
             labels: labels(node, "labels"),
         }
     }
 
-    pub(super) fn file_object(&mut self, key: &str, node: &Node) -> FileObject {
-        self.path = KeyPath::root();
+    /// A config or secret of a section.
+    pub(super) fn file_object(&mut self, section: &str, key: &str, node: &Node) -> FileObject {
+        self.path = KeyPath::root().key(section).key(key);
+        let command = self.command_of(node);
         let source = if flag(node, "external") {
             FileSource::External
         } else if let Some(file) = text(node, "file") {
@@ -107,6 +121,8 @@ impl Binder<'_, '_> {
                 .map(|origin| origin.vars.clone());
             let value = vars.and_then(|vars| vars.get(&name).cloned());
             FileSource::Environment(name, value)
+        } else if let Some(command) = command {
+            FileSource::Command(command)
         } else {
             FileSource::Content(text(node, "content").unwrap_or_default())
         };

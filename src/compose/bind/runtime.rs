@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::{Binder, duration, flag, integer, labels, spanned, text, texts};
+use super::{Binder, duration, flag, integer, spanned, text, texts};
 use crate::base::diag::Diagnostic;
 use crate::base::name::ServiceName;
 use crate::base::scalar;
@@ -183,14 +183,18 @@ impl Binder<'_, '_> {
                 .and_then(|n| i32::try_from(n).ok())
                 .unwrap_or(0)
         };
+        let place = |key: &str| node.get(key).map(|value| value.span);
+        let ipv4 = self.parse(node, "ipv4_address", "an IPv4 address", |t| t.parse().ok());
+        let ipv6 = self.parse(node, "ipv6_address", "an IPv6 address", |t| t.parse().ok());
         ServiceNetwork {
+            span: node.key.or(Some(node.span)),
             aliases: texts(node, "aliases"),
-            ipv4_address: self.parse(node, "ipv4_address", "an IPv4 address", |t| t.parse().ok()),
-            ipv6_address: self.parse(node, "ipv6_address", "an IPv6 address", |t| t.parse().ok()),
+            ipv4_address: ipv4.map(|address| Spanned::new(address, place("ipv4_address"))),
+            ipv6_address: ipv6.map(|address| Spanned::new(address, place("ipv6_address"))),
             link_local_ips: self.items(node, "link_local_ips", Self::address),
-            driver_opts: labels(node, "driver_opts"),
-            mac_address: text(node, "mac_address"),
-            interface_name: text(node, "interface_name"),
+            driver_opts: super::options(node, "driver_opts"),
+            mac_address: spanned(node, "mac_address"),
+            interface_name: spanned(node, "interface_name"),
             priority: number("priority"),
             gw_priority: number("gw_priority"),
         }

@@ -107,7 +107,7 @@ impl Binder<'_, '_> {
                 .iter()
                 .map(|link| split_link(link))
                 .collect(),
-            mac_address: text(node, "mac_address"),
+            mac_address: spanned(node, "mac_address"),
             volumes: self.items(node, "volumes", Self::mount),
             tmpfs: self.items(node, "tmpfs", |_, item| tmpfs(item)),
             volumes_from: self.items(node, "volumes_from", Self::volumes_from),

@@ -66,6 +66,7 @@ impl Binder<'_, '_> {
                         Some("Z") => Some(Relabel::Private),
                         _ => None,
                     },
+                    idmap: self.idmap(node),
                 })
             }
             "volume" => {

@@ -352,6 +352,7 @@ impl Canon<'_, '_> {
 
     /// A config or secret says in exactly one way where its content is.
     fn content(&mut self, section: &str, entries: &Entries, place: Span, external: bool) {
+        let own = entries.get("x-hoist").and_then(|own| own.get("command"));
         let ways: &[&str] = match section {
             "configs" => &["file", "environment", "content"],
             _ => &["file", "environment"],
@@ -360,6 +361,7 @@ impl Canon<'_, '_> {
             .iter()
             .copied()
             .filter(|way| entries.contains_key(*way))
+            .chain(own.map(|_| "x-hoist.command"))
             .collect();
         if self.session.diags.is_faulty(&self.path) {
             return;
@@ -373,6 +375,7 @@ impl Canon<'_, '_> {
             && !self.as_written
             && !external
             && !says("file")
+            && own.is_none()
             && bare("environment");
         let fault = match said.len() {
             _ if sourceless => "one of the keys file, environment must be set".to_owned(),

@@ -21,9 +21,9 @@ pub struct Network {
     /// Whether it must exist already.
     pub external: bool,
     /// `driver`.
-    pub driver: Option<String>,
+    pub driver: Option<Spanned<String>>,
     /// `driver_opts`.
-    pub driver_opts: BTreeMap<String, String>,
+    pub driver_opts: BTreeMap<String, Spanned<String>>,
     /// `ipam.config`.
     pub subnets: Vec<IpamConfig>,
     /// `ipam.driver`.
@@ -42,17 +42,19 @@ pub struct Network {
     pub labels: Labels,
 }
 
-/// One entry of `ipam.config`.
+/// One entry of `ipam.config`. What is no network stays a text: it matters only to who makes the network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IpamConfig {
+    /// Where it is.
+    pub span: Option<Span>,
     /// `subnet`.
-    pub subnet: Option<String>,
+    pub subnet: Option<Spanned<String>>,
     /// `ip_range`.
-    pub ip_range: Option<String>,
+    pub ip_range: Option<Spanned<String>>,
     /// `gateway`.
-    pub gateway: Option<IpAddr>,
+    pub gateway: Option<Spanned<IpAddr>>,
     /// `aux_addresses`.
-    pub aux_addresses: BTreeMap<String, IpAddr>,
+    pub aux_addresses: BTreeMap<String, Spanned<IpAddr>>,
 }
 
 /// One entry of `volumes`.
@@ -70,6 +72,8 @@ pub struct Volume {
     pub driver: Option<String>,
     /// `driver_opts`.
     pub driver_opts: BTreeMap<String, String>,
+    /// Where `driver` and each of its options stand.
+    pub places: BTreeMap<String, Span>,
     /// `labels`.
     pub labels: Labels,
 }
@@ -104,6 +108,8 @@ pub enum FileSource {
     Environment(String, Option<String>),
     /// `content`.
     Content(String),
+    /// `x-hoist.command`: a program of the host that prints it, with its arguments.
+    Command(Spanned<Vec<String>>),
     /// `external: true`.
     External,
 }
@@ -115,6 +121,7 @@ impl std::fmt::Debug for FileSource {
             Self::File(path) => write!(f, "File({})", path.display()),
             Self::Environment(name, _) => write!(f, "Environment({name})"),
             Self::Content(_) => f.write_str("Content"),
+            Self::Command(words) => write!(f, "Command({:?})", words.value),
             Self::External => f.write_str("External"),
         }
     }

@@ -97,7 +97,7 @@ pub struct Service {
     /// `links`: service and alias.
     pub links: Vec<(ServiceName, String)>,
     /// `mac_address`.
-    pub mac_address: Option<String>,
+    pub mac_address: Option<Spanned<String>>,
     /// `volumes`.
     pub volumes: Vec<Spanned<VolumeMount>>,
     /// `tmpfs`: path and options.
@@ -259,20 +259,22 @@ pub struct LogOption {
 /// A service's place on a network.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ServiceNetwork {
+    /// Where it is declared; `None` for an implied `default`.
+    pub span: Option<Span>,
     /// `aliases`.
     pub aliases: Vec<String>,
     /// `ipv4_address`.
-    pub ipv4_address: Option<Ipv4Addr>,
+    pub ipv4_address: Option<Spanned<Ipv4Addr>>,
     /// `ipv6_address`.
-    pub ipv6_address: Option<Ipv6Addr>,
+    pub ipv6_address: Option<Spanned<Ipv6Addr>>,
     /// `link_local_ips`.
     pub link_local_ips: Vec<IpAddr>,
     /// `driver_opts`.
-    pub driver_opts: BTreeMap<String, String>,
+    pub driver_opts: BTreeMap<String, Spanned<String>>,
     /// `mac_address`.
-    pub mac_address: Option<String>,
+    pub mac_address: Option<Spanned<String>>,
     /// `interface_name`.
-    pub interface_name: Option<String>,
+    pub interface_name: Option<Spanned<String>>,
     /// `priority`.
     pub priority: i32,
     /// `gw_priority`.

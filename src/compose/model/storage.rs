@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::Labels;
 use crate::base::name::ServiceName;
 use crate::base::scalar::ByteSize;
-use crate::base::term::Propagation;
+use crate::base::term::{IdMap, Propagation};
 
 /// One entry of `volumes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub enum VolumeSource {
         recursive: Recursion,
         /// `bind.selinux`.
         selinux: Option<Relabel>,
+        /// `x-hoist.idmap`.
+        idmap: Option<IdMap>,
     },
     /// `type: volume`
     Volume {

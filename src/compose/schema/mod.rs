@@ -15,9 +15,12 @@ mod storage;
 
 pub(super) use build::BUILD;
 pub(super) use deploy::DEPLOY;
-pub(super) use parts::{HEALTHCHECK, HOIST, READY, READY_HTTP, READY_TCP, SERVICE_HOIST, ULIMIT};
+pub(super) use parts::{
+    FILE_HOIST, HEALTHCHECK, HOIST, READY, READY_HTTP, READY_TCP, SERVICE_HOIST, ULIMIT,
+};
 pub(super) use project::{EXTERNAL, PROJECT};
 pub(super) use service::SERVICE;
+pub(super) use storage::MOUNT_HOIST;
 
 /// What a value may be, and by that what its canonical form is.
 #[derive(Debug)]

@@ -206,6 +206,14 @@ shape! {
     }
 }
 shape! {
+    /// What hoist has beyond the specification for configs and secrets.
+    FILE_HOIST {
+        /// Program that prints the content, such as a password manager, with its arguments; run on the host by commands
+        /// that make or start containers.
+        "command": Test,
+    }
+}
+shape! {
     /// What must hold for a container to be healthy, beside its health check; all parts that are there.
     READY {
         /// An HTTP server of the container answers well.

@@ -3,10 +3,11 @@
 //! In: nothing. Out: shapes. Imports: its siblings.
 
 use super::Rule::{
-    Bool, Each, External, Flag, Int, Labels, List, Nullable, Object, Options, Short as ShortOf,
-    Strict, Text, TextMap, TextOrUnique, Texts,
+    Bool, Each, External, Flag, Int, Labels, List, Nullable, Object, Options, Own,
+    Short as ShortOf, Strict, Text, TextMap, TextOrUnique, Texts,
 };
 use super::job::JOB;
+use super::parts::FILE_HOIST;
 use super::service::SERVICE;
 use super::{Short, shape};
 
@@ -127,6 +128,8 @@ shape! {
         "name": Text,
         /// Driver that fills in the content as a template.
         "template_driver": Text,
+        /// What hoist has beyond the specification.
+        "x-hoist": Own(&FILE_HOIST),
     }
 }
 shape! {
@@ -148,6 +151,8 @@ shape! {
         "name": Text,
         /// Driver that fills in the content as a template.
         "template_driver": Text,
+        /// What hoist has beyond the specification.
+        "x-hoist": Own(&FILE_HOIST),
     }
 }
 shape! {

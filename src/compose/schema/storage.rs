@@ -3,7 +3,7 @@
 //! In: nothing. Out: shapes. Imports: its siblings.
 
 use super::Rule::{
-    Bits, Bool, Choice, Flag, Labels, Mode, Natural, Object, Text, TextOrNumber, WholeBytes,
+    Bits, Bool, Choice, Flag, Labels, Mode, Natural, Object, Own, Text, TextOrNumber, WholeBytes,
 };
 use super::shape;
 
@@ -47,7 +47,17 @@ shape! {
         "type": Choice(&["bind", "volume", "tmpfs", "cluster", "npipe", "image"]),
         /// What only volume mounts have.
         "volume": Object(&VOLUME_MOUNT),
+        /// What hoist has beyond the specification.
+        "x-hoist": Own(&MOUNT_HOIST),
     } requires "type"
+}
+shape! {
+    /// What hoist has beyond the specification for mounts.
+    MOUNT_HOIST {
+        /// Owner on the host of what the container's user owns in a bind mount: `host-user` is the owner of what is
+        /// mounted, `1000:1000` a user and a group by number.
+        "idmap": Text,
+    }
 }
 shape! {
     /// What only bind mounts have.

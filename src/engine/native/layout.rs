@@ -6,6 +6,9 @@
 //! <data>/names/<container name>                link: <project>/<id>
 //! <data>/volumes/<name>/                       volume.json _data/ filling
 //! <data>/networks/<name>/                      (owner: `net`)
+//! <data>/key                                   (owner: `held`)
+//! <run>/held/<id>/                             a file system in memory (owner: `held`)
+//! <run>/volumes/<name>/                        .lock, a file for each container that uses what is mounted there
 //! <run>/locks/<project>.lock                   held by a command while it changes the project
 //! <run>/containers/<id>/                       lock sock stdin stdout stderr spool0 spool1 netns live.json health.json etc/
 //! ```
@@ -92,9 +95,25 @@ impl Layout {
     pub(super) fn locks(&self) -> PathBuf {
         self.roots.run.join("locks")
     }
+    /// `<data>/key`: what fingerprints of contents are made with.
+    pub(super) fn key(&self) -> PathBuf {
+        self.roots.data.join("key")
+    }
+    /// `<run>/held`.
+    pub(super) fn all_held(&self) -> PathBuf {
+        self.roots.run.join("held")
+    }
+    /// `<run>/held/<id>`: contents that are held for a container.
+    pub(super) fn held(&self, id: &ContainerId) -> PathBuf {
+        self.all_held().join(id.as_str())
+    }
     /// `<data>/volumes`.
     pub(super) fn volumes(&self) -> PathBuf {
         self.roots.data.join("volumes")
+    }
+    /// `<run>/volumes`.
+    pub(super) fn mounted_volumes(&self) -> PathBuf {
+        self.roots.run.join("volumes")
     }
     /// Directories of unpacked layers, base first. Overlay takes no directory twice; of a layer that an image
     /// repeats the topmost counts, which shows the same files.

@@ -9,7 +9,9 @@ pub mod cgroup;
 pub mod copy;
 pub mod dns;
 mod dossier;
+mod held;
 pub mod host;
+mod idmap;
 mod layout;
 mod logs;
 mod moment;
@@ -31,10 +33,11 @@ use std::time::Duration;
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
+use crate::base::secret::Contents;
 use crate::engine::files::Files;
 use crate::engine::host::Offers;
 use crate::engine::spec::{
-    ContainerSpec, ExecSpec, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
+    ContainerSpec, ExecSpec, Labels, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
 };
 use crate::engine::state::{
     DeviceCatalog, Dossier, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
@@ -54,6 +57,7 @@ use records::{Found, Record, Standing};
 use supervisor::Connection;
 
 pub use logs::pack_main as pack_log;
+pub use volumes::mount_main as mount_volume;
 
 /// The embedded engine over its two directories.
 #[derive(Debug)]
@@ -208,20 +212,34 @@ impl Native {
         let mut image = None;
         for mount in &spec.mounts {
             match &mount.source {
-                MountSource::Bind { path, create, .. } => prepare_bind(spec, path, *create)?,
+                MountSource::Bind {
+                    path,
+                    create,
+                    idmap,
+                    ..
+                } => {
+                    if *create && !path.exists() {
+                        let owner = match idmap {
+                            // It is the container user's by its map.
+                            Some(map) => Some(idmap::owner_of_new(path, *map)?),
+                            None => idmap::service_user(&self.layout, spec)?,
+                        };
+                        make_source(path, owner)?;
+                    }
+                    bind_source(spec, path)?;
+                }
                 MountSource::Volume {
                     name,
                     anonymous,
                     nocopy,
+                    labels,
                     ..
                 } => {
                     if *anonymous {
-                        volumes::create(&self.layout, &anonymous_volume(spec, name))?;
+                        volumes::create(&self.layout, &anonymous_volume(spec, name, labels))?;
                     }
-                    let volume = volumes::path(&self.layout, name, None)?;
-                    if !nocopy && volumes::needs_content(&self.layout, name, &volume) {
-                        let view = self.view(spec, &mut image)?;
-                        volumes::fill(&self.layout, name, &volume, view, &mount.target)?;
+                    if !nocopy {
+                        self.fill(spec, name, &mount.target, &mut image)?;
                     }
                 }
                 MountSource::Tmpfs { .. } | MountSource::Image { .. } => {}
@@ -230,14 +248,50 @@ impl Native {
         Ok(())
     }
 
+    /// Gives an empty volume what the image has at its place.
+    fn fill(
+        &self,
+        spec: &ContainerSpec,
+        name: &str,
+        target: &str,
+        image: &mut Option<volumes::Image>,
+    ) -> Result<()> {
+        let mounted = volumes::file_system(&self.layout, name)?;
+        if mounted.as_ref().is_some_and(|fs| fs.is_memory()) {
+            // It begins empty with its first user, whatever was put there now.
+            return Ok(());
+        }
+        if mounted.is_some() {
+            volumes::hold(&self.layout, name, &spec.id)?;
+        }
+        let filled = volumes::needs_content(&self.layout, name).and_then(|needed| {
+            if needed {
+                let image = self.view(spec, image)?;
+                volumes::fill(&self.layout, name, image, target)?;
+            }
+            Ok(())
+        });
+        match mounted {
+            Some(_) => filled.and(volumes::release(&self.layout, &spec.id)),
+            None => filled,
+        }
+    }
+
     /// The image's files, opened on first use.
-    fn view<'a>(&self, spec: &ContainerSpec, image: &'a mut Option<Root>) -> Result<&'a Root> {
+    fn view<'a>(
+        &self,
+        spec: &ContainerSpec,
+        image: &'a mut Option<volumes::Image>,
+    ) -> Result<&'a volumes::Image> {
         if image.is_none() {
             let view = self.store.layers().view(&spec.image.layers);
             let view = view.map_err(|error| {
                 EngineError::failed(format!("read image {}", spec.image.name), error)
             })?;
-            return Ok(image.insert(Root::from_fd(view)));
+            return Ok(image.insert(volumes::Image {
+                view: Root::from_fd(view),
+                layers: self.layout.lower(&spec.image.layers),
+            }));
         }
         image
             .as_ref()
@@ -245,31 +299,39 @@ impl Native {
     }
 }
 
-fn anonymous_volume(spec: &ContainerSpec, name: &str) -> VolumeSpec {
+fn anonymous_volume(spec: &ContainerSpec, name: &str, labels: &Labels) -> VolumeSpec {
+    let mut labels = labels.clone();
+    labels.insert("com.docker.volume.anonymous".to_owned(), String::new());
     VolumeSpec {
         name: name.to_owned(),
         project: Some(spec.project.clone()),
         driver: "local".to_owned(),
         options: BTreeMap::new(),
-        labels: BTreeMap::from([("com.docker.volume.anonymous".to_owned(), String::new())]),
+        labels,
     }
 }
 
-fn prepare_bind(spec: &ContainerSpec, path: &Path, create: bool) -> Result<()> {
+/// Looks whether the source of a bind mount is there.
+fn bind_source(spec: &ContainerSpec, path: &Path) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
-    if !create {
-        let what = format!(
-            "container {}: bind source path does not exist: {}; make it, or set \
-             `bind: {{create_host_path: true}}`",
-            spec.name,
-            path.display()
-        );
-        return Err(EngineError::Unsupported { what });
-    }
-    fs::make_dirs(path, 0o755)
-        .map_err(|error| EngineError::failed(format!("make {}", path.display()), error))
+    let what = format!(
+        "container {}: bind source path does not exist: {}; make it, or set \
+         `bind: {{create_host_path: true}}`",
+        spec.name,
+        path.display()
+    );
+    Err(EngineError::Unsupported { what })
+}
+
+/// Makes the missing source of a bind mount, for the user who is to write there.
+fn make_source(path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
+    let made = match owner.filter(|owner| *owner != (0, 0)) {
+        None => fs::make_dirs(path, 0o755),
+        Some(owner) => fs::make_owned_dirs(path, 0o755, owner),
+    };
+    made.map_err(|error| EngineError::failed(format!("make {}", path.display()), error))
 }
 
 fn names(found: Vec<Found>) -> Vec<String> {
@@ -331,6 +393,18 @@ impl Engine for Native {
 
     fn offers(&self, devices: &BTreeSet<PathBuf>) -> Result<Offers> {
         cgroup::offers(devices)
+    }
+
+    fn mounts(&self, id: &ContainerId) -> Result<Vec<Mount>> {
+        let mut mounts = self.find(id)?.record.spec.mounts;
+        mounts.retain(|mount| {
+            let source = &mount.source;
+            matches!(
+                source,
+                MountSource::Bind { .. } | MountSource::Volume { .. }
+            )
+        });
+        Ok(mounts)
     }
 
     fn volume(&self, name: &str) -> Result<Option<ObservedVolume>> {
@@ -426,6 +500,18 @@ impl Engine for Native {
             let _ = sweep::discard(&self.layout, &draft.data);
             sweep::prune(&self.layout, &spec.project);
         })
+    }
+
+    fn lacks(&self, id: &ContainerId) -> Result<Vec<String>> {
+        Ok(held::lacking(&self.layout, &self.find(id)?.record.spec))
+    }
+
+    fn hold(&self, id: &ContainerId, contents: &Contents) -> Result<()> {
+        held::hold(&self.layout, &self.find(id)?.record.spec, contents)
+    }
+
+    fn fingerprint(&self, content: Digest) -> Result<Digest> {
+        held::fingerprint(&self.layout, content)
     }
 
     fn start(&self, id: &ContainerId) -> Result<()> {
@@ -730,6 +816,7 @@ impl Native {
             // After a reboot its addresses are still its own on disk.
             supervisor::clean_up(&self.layout, spec)?;
         }
+        held::release(&self.layout, &spec.id)?;
         // One rename, which needs no space, decides: before it the container is there, after it nothing can be seen.
         let doomed = match anonymous {
             AnonymousVolumes::Remove => self.layout.hidden(&spec.project, &spec.id),

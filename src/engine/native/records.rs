@@ -15,7 +15,7 @@ use super::layout::{ContainerDir, Layout};
 use super::moment::{Moment, boot_id};
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
-use crate::engine::spec::{ContainerSpec, MountSource};
+use crate::engine::spec::{ContainerSpec, MountSource, NetworkMode};
 use crate::engine::state::{Attachment, Exit, Health, ObservedContainer, PublishedPort, State};
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{Durability, write_atomic};
@@ -324,6 +324,12 @@ impl Found {
             MountSource::Volume { name, .. } => Some(name.clone()),
             _ => None,
         };
+        let exposed = match &spec.network {
+            NetworkMode::Networks(places) if !places.is_empty() && state.is_up() => {
+                spec.exposed.clone()
+            }
+            _ => Vec::new(),
+        };
         ObservedContainer {
             id: spec.id.clone(),
             name: self.standing.name.clone(),
@@ -337,6 +343,7 @@ impl Found {
             health,
             networks: live.networks,
             ports: live.ports,
+            exposed,
             volumes: volumes
                 .clone()
                 .map(|(_, name, anonymous)| (name, anonymous))

@@ -25,7 +25,7 @@ use super::layout::Layout;
 use super::net::{self, Networks};
 use super::runtime::message::Report;
 use super::runtime::{
-    Birth, BirthMount, BirthSource, BirthStdio, Born, JoinedNamespaces, RootfsSpec,
+    Birth, BirthMount, BirthSource, BirthStdio, Born, JoinedNamespaces, ReadOnly, RootfsSpec,
     give_birth_bound,
 };
 use crate::base::name::{ContainerId, ProjectName};
@@ -328,6 +328,7 @@ fn container(spec: &SandboxSpec) -> ContainerSpec {
         dns: DnsConfig::default(),
         extra_hosts: spec.extra_hosts.clone(),
         ports: Vec::new(),
+        exposed: Vec::new(),
         resources: Resources::default(),
         security: Security::default(),
         devices: Vec::new(),
@@ -358,7 +359,7 @@ fn mounts(order: &Order, network: &Connection) -> Vec<BirthMount> {
             gid: 0,
             mode: 0o644,
         },
-        read_only: true,
+        read_only: ReadOnly::Whole,
     };
     let mut all = vec![
         file("/etc/resolv.conf", network.resolv_conf.clone()),
@@ -412,7 +413,10 @@ fn birth_mount(mount: &SandboxMount, layout: &Layout) -> BirthMount {
     BirthMount {
         target: mount.target.clone(),
         source,
-        read_only: mount.read_only,
+        read_only: match mount.read_only {
+            true => ReadOnly::Whole,
+            false => ReadOnly::No,
+        },
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::layout::{GONE, Layout};
 use super::net::{self, Networks};
 use super::records::{self, Record, Standing};
-use super::{cgroup, volumes};
+use super::{cgroup, held, volumes};
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::spec::MountSource;
 use crate::engine::{EngineError, Result};
@@ -66,6 +66,8 @@ fn anonymous_volumes(layout: &Layout, dir: &Path) {
     let Ok(Some(record)) = records::read::<Record>(&dir.join("record.json")) else {
         return;
     };
+    // A command that was killed while it filled one had it mounted.
+    let _ = volumes::release(layout, &record.spec.id);
     for mount in &record.spec.mounts {
         if let MountSource::Volume {
             name,
@@ -109,7 +111,8 @@ fn is_used(layout: &Layout, volume: &str) -> bool {
 /// [`EngineError::Failed`].
 pub(super) fn remains(layout: &Layout, project: &ProjectName) -> Result<()> {
     names(layout, project)?;
-    for id in records::entries(&layout.runs())? {
+    let held = records::entries(&layout.all_held())?;
+    for id in records::entries(&layout.runs())?.into_iter().chain(held) {
         let id = ContainerId::new(id);
         let missing = matches!(
             records::locate(layout, &id),
@@ -153,8 +156,8 @@ fn names(layout: &Layout, project: &ProjectName) -> Result<()> {
 /// [`EngineError::Failed`].
 pub(super) fn stray(layout: &Layout, id: &ContainerId) -> Result<()> {
     let run = layout.run(id);
-    let held = match Lock::try_acquire(&run.join("lock"), Hold::Exclusive) {
-        Ok(Some(held)) => Some(held),
+    let alone = match Lock::try_acquire(&run.join("lock"), Hold::Exclusive) {
+        Ok(Some(lock)) => Some(lock),
         // It lives, and will find that it has nothing to do.
         Ok(None) => return Ok(()),
         Err(_) => None,
@@ -162,11 +165,12 @@ pub(super) fn stray(layout: &Layout, id: &ContainerId) -> Result<()> {
     drop(net::unpublish(id));
     let _ = net::unpin(&layout.netns(id));
     let _ = net::disconnect(id);
+    let _ = volumes::release(layout, id);
     if let Some(cgroup) = cgroup::Cgroup::find(id.as_str(), None) {
         let _ = cgroup.kill();
         let _ = cgroup.remove();
     }
     fs::remove_tree(&run).map_err(left)?;
-    drop(held);
-    Ok(())
+    drop(alone);
+    held::release(layout, id)
 }

@@ -29,11 +29,7 @@ pub(super) fn files(
                 Ok(content) => files.push(file(&grant.value, content)),
                 Err(fault) => {
                     let asked = format!("service `{}` asks for it", service.name);
-                    found.push(
-                        fault
-                            .at(object.span.or(grant.span))
-                            .related(grant.span, asked),
-                    );
+                    found.push(fault.related(grant.span, asked));
                 }
             }
         }
@@ -51,23 +47,77 @@ fn file(grant: &FileGrant, content: FileContent) -> InjectedFile {
     }
 }
 
+/// The name of a content: `secrets.db`.
+pub fn content_name(kind: &str, key: &str) -> String {
+    format!("{kind}s.{key}")
+}
+
+/// Configs and secrets of a service whose content no file of the host has: their names, the kind, the declaration.
+pub fn given<'p>(
+    project: &'p Project,
+    service: &'p Service,
+) -> impl Iterator<Item = (String, &'static str, &'p FileObject)> {
+    let configs = service
+        .configs
+        .iter()
+        .map(|grant| ("config", grant, &project.configs));
+    let secrets = service
+        .secrets
+        .iter()
+        .map(|grant| ("secret", grant, &project.secrets));
+    configs.chain(secrets).filter_map(|(kind, grant, objects)| {
+        let object = objects.get(&grant.value.source)?;
+        let name = content_name(kind, &object.key);
+        (!matches!(object.source, FileSource::File(_))).then_some((name, kind, object))
+    })
+}
+
+/// The fault of a config or secret whose variable is not set.
+pub fn unset(kind: &str, object: &FileObject, variable: &str) -> Diagnostic {
+    Diagnostic::error(format!(
+        "environment variable `{variable}` required by {kind} `{}` is not set",
+        object.key
+    ))
+    .at(object.span)
+}
+
 fn content(kind: &str, object: &FileObject) -> Result<FileContent, Box<Diagnostic>> {
+    let none = "there is no store outside the project";
+    let hint = "give it `file`, `environment` or `x-hoist: {command: […]}`";
+    let drivers = [
+        ("driver", &object.driver),
+        ("template_driver", &object.template_driver),
+    ];
+    let driver = drivers
+        .iter()
+        .find_map(|(key, driver)| Some((key, driver.as_ref()?)));
+    if let Some((key, driver)) = driver.filter(|(_, driver)| !driver.value.is_empty()) {
+        let why = match *key {
+            "driver" => none,
+            _ => "contents are taken as they are",
+        };
+        let text = format!(
+            "{key} `{}` of {kind} `{}` is not available: {why}",
+            driver.value, object.key
+        );
+        let fault = Diagnostic::error(text).at(driver.span);
+        return Err(Box::new(fault.hint(match *key {
+            "driver" => hint,
+            _ => "remove it, and write `content` with variables instead",
+        })));
+    }
     match &object.source {
         FileSource::File(path) => Ok(FileContent::Host(path.clone())),
-        FileSource::Content(text) => Ok(FileContent::Inline(text.clone())),
-        FileSource::Environment(_, Some(text)) => Ok(FileContent::Inline(text.clone())),
-        FileSource::Environment(name, None) => Err(Box::new(Diagnostic::error(format!(
-            "environment variable `{name}` required by {kind} `{}` is not set",
-            object.key
-        )))),
+        FileSource::Content(_) | FileSource::Environment(_, Some(_)) | FileSource::Command(_) => {
+            Ok(FileContent::Given(content_name(kind, &object.key)))
+        }
+        FileSource::Environment(name, None) => Err(Box::new(unset(kind, object, name))),
         FileSource::External => {
             let fault = Diagnostic::error(format!(
-                "external {kind} `{}` is not available: there is no store outside the project",
+                "unsupported external {kind} `{}`: {none}",
                 object.key
             ));
-            Err(Box::new(
-                fault.hint("give it `file`, `environment` or `content`"),
-            ))
+            Err(Box::new(fault.at(object.span).hint(hint)))
         }
     }
 }

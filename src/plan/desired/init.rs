@@ -50,6 +50,7 @@ impl Desired {
                     subpath: None,
                     nocopy: true,
                     anonymous: false,
+                    labels: BTreeMap::new(),
                 },
                 read_only: false,
             });

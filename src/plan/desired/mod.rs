@@ -7,18 +7,20 @@
 //! `daemon/commit.go`, `merge`).
 
 mod devices;
-mod files;
+pub mod files;
 mod health;
 mod init;
 mod logging;
 mod network;
+mod ports;
 mod process;
 mod resources;
 mod security;
 mod storage;
 mod tag;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::hash::SpecHash;
@@ -27,9 +29,10 @@ use super::labels;
 use crate::base::diag::Diagnostics;
 use crate::base::name::{ContainerId, ServiceName};
 use crate::base::scalar::Signal;
+use crate::base::secret::Contents;
 use crate::compose::model::{Condition, Project, Service};
 use crate::engine::host::Offers;
-use crate::engine::spec::{ContainerSpec, ImageRef, Labels, Stdio};
+use crate::engine::spec::{ContainerSpec, ImageRef, Labels, Mount, Stdio};
 use crate::engine::state::DeviceCatalog;
 use crate::image::digest::Digest;
 
@@ -44,8 +47,12 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Things of the host that decisions need, read beforehand.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// Digests of contents: `configs.app`, `secrets.db` →.
+    /// Fingerprints of contents: `configs.app`, `secrets.db` →.
     pub contents: BTreeMap<String, Digest>,
+    /// Contents that no file of the host has, by the same names.
+    pub given: Contents,
+    /// Contents that were not asked for, as their programs are not to be run: they count as unchanged.
+    pub untold: BTreeSet<String>,
     /// Texts of seccomp profiles, by the `security_opt` entry that names them.
     pub profiles: BTreeMap<String, String>,
     /// Images that `type: image` mounts show and that containers of `pre_start` run, by name.
@@ -58,6 +65,12 @@ pub struct Facts {
     pub offers: Offers,
     /// Sources of `devices` that can't be handed in, and why.
     pub absent: BTreeMap<String, String>,
+    /// Directories and files that mounts need and that are missing.
+    pub missing: BTreeSet<PathBuf>,
+    /// Mounts of the containers in `containers`, where `volumes_from` names one.
+    pub mounts_of: BTreeMap<String, Vec<Mount>>,
+    /// Whether SELinux guards this machine's files.
+    pub selinux: bool,
     /// Devices that have names; `None` where no service asks for one.
     pub devices: Option<DeviceCatalog>,
 }
@@ -149,7 +162,7 @@ impl Desired {
     ) -> ContainerSpec {
         let security = security::security(service, &self.facts, found);
         let files = files::files(&self.project, service, found);
-        let mounts = storage::mounts(&self.project, service, replica, &files, found);
+        let mounts = storage::mounts(self, service, replica, &files, found);
         let process = process::process(service, replica, &self.hostname(service, replica), found);
         devices::refusals(service, found);
         let named_devices = devices::named(service, &self.facts, &process.env, found);
@@ -200,7 +213,8 @@ impl Desired {
             network: network::mode(&self.project, service, replica, &self.facts, found),
             dns: network::dns(service, found),
             extra_hosts: network::extra_hosts(service, found),
-            ports: network::ports(service),
+            ports: ports::published(&self.project, service, found),
+            exposed: ports::exposed(service, &image.run, found),
             resources: resources::resources(service, &self.facts, found),
             security,
             devices: devices::nodes(service, &self.facts, found),

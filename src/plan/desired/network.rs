@@ -1,4 +1,4 @@
-//! Where a container is reached: networks, names, ports, shared namespaces.
+//! Where a container is reached: networks, names, shared namespaces.
 //!
 //! Imports: `base`, `compose::model`, `engine::spec`. Source: compose-spec, `networks`, `network_mode`.
 
@@ -6,12 +6,10 @@ use super::{Facts, Replica, container_name};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::name::ContainerId;
 use crate::base::span::{Span, Spanned};
-use crate::compose::model::{
-    CgroupSpec, NetworkModeSpec, Project, Service, ServiceNetwork, ShareSpec,
-};
-use crate::engine::spec::{
-    DnsConfig, Endpoint, HostAddr, Ipc, Namespaces, NetworkMode, PortMapping, Share,
-};
+use crate::compose::model::{CgroupSpec, NetworkModeSpec, Project, Service, ShareSpec};
+use crate::engine::driver;
+use crate::engine::spec::{DnsConfig, Endpoint, HostAddr, Ipc, Namespaces, NetworkMode, Share};
+use crate::plan::networks::{bare, by_priority};
 
 /// The network of `network_mode: bridge`: one for the whole machine, without names.
 pub(crate) const BRIDGE: &str = "bridge";
@@ -33,7 +31,8 @@ pub(super) fn mode(
         NetworkModeSpec::Bridge => NetworkMode::Networks(vec![Endpoint {
             network: BRIDGE.to_owned(),
             links: links(project, service, &[BRIDGE], facts, found),
-            ..empty_endpoint()
+            forwards: forwards(project, service),
+            ..Endpoint::default()
         }]),
         NetworkModeSpec::Service(name) => {
             NetworkMode::Container(peer_id(name.as_str(), replica, mode.span, found))
@@ -41,19 +40,6 @@ pub(super) fn mode(
         NetworkModeSpec::Container(name) => {
             NetworkMode::Container(foreign_id(name, facts, mode.span, found))
         }
-    }
-}
-
-fn empty_endpoint() -> Endpoint {
-    Endpoint {
-        network: String::new(),
-        aliases: Vec::new(),
-        ipv4: None,
-        ipv6: None,
-        mac: None,
-        interface: None,
-        gw_priority: 0,
-        links: Vec::new(),
     }
 }
 
@@ -136,15 +122,13 @@ fn endpoints(
     facts: &Facts,
     found: &mut Diagnostics,
 ) -> Vec<Endpoint> {
-    let mut places: Vec<(&String, &ServiceNetwork)> = service.networks.iter().collect();
-    places.sort_by(|a, b| b.1.priority.cmp(&a.1.priority).then(a.0.cmp(b.0)));
-    let keys = places
-        .iter()
-        .filter_map(|(key, _)| project.networks.get(*key));
-    let networks: Vec<&str> = keys.map(|network| network.name.as_str()).collect();
+    let keys = service.networks.keys();
+    let places = keys.filter_map(|key| project.networks.get(key));
+    let networks: Vec<&str> = places.map(|network| network.name.as_str()).collect();
     let links = links(project, service, &networks, facts, found);
+    let forwards = forwards(project, service);
     let mut endpoints = Vec::new();
-    for (at, (key, place)) in places.into_iter().enumerate() {
+    for (at, (key, place)) in by_priority(service).into_iter().enumerate() {
         let Some(network) = project.networks.get(key) else {
             continue;
         };
@@ -160,19 +144,47 @@ fn endpoints(
         aliases.push(replica.id.short().to_owned());
         let mut seen = std::collections::BTreeSet::new();
         aliases.retain(|alias| seen.insert(alias.clone()));
-        let mac = place.mac_address.clone();
+        let (options, ..) = driver::endpoint(&bare(&place.driver_opts));
+        let main = service.mac_address.as_ref().filter(|_| at == 0);
+        let mac = place.mac_address.as_ref().or(main);
+        let interface = place.interface_name.as_ref().map(|name| name.value.clone());
         endpoints.push(Endpoint {
             network: network.name.clone(),
             aliases,
-            ipv4: place.ipv4_address,
-            ipv6: place.ipv6_address,
-            mac: mac.or_else(|| service.mac_address.clone().filter(|_| at == 0)),
-            interface: place.interface_name.clone(),
+            ipv4: place.ipv4_address.as_ref().map(|address| address.value),
+            ipv6: place.ipv6_address.as_ref().map(|address| address.value),
+            mac: mac.map(|mac| mac.value.clone()),
+            interface: interface.or(options.interface),
             gw_priority: place.gw_priority,
             links: links.clone(),
+            extra: place.link_local_ips.clone(),
+            sysctls: options.sysctls,
+            forwards,
         });
     }
     endpoints
+}
+
+/// Whether what a service sends may have addresses that nobody here knows of: it, or who shares its network, configures
+/// the network or is told to forward.
+fn forwards(project: &Project, service: &Service) -> bool {
+    let shares = |other: &&Service| match other.network_mode.as_ref().map(|mode| &mode.value) {
+        Some(NetworkModeSpec::Service(name)) => *name == service.name,
+        _ => false,
+    };
+    let mut all = project.services.values().filter(shares);
+    let routes = |service: &Service| {
+        let grants = |name: &String| matches!(name.as_str(), "NET_ADMIN" | "ALL");
+        service.privileged
+            || super::security::capabilities(&service.cap_add)
+                .iter()
+                .any(grants)
+            || service.sysctls.iter().any(|(name, value)| {
+                let forwarding = name.ends_with(".forwarding") || name == "net.ipv4.ip_forward";
+                forwarding && value.trim() != "0"
+            })
+    };
+    routes(service) || all.any(routes)
 }
 
 /// Names a service has for others: alias → container. `networks` are the full names of those it is on.
@@ -329,14 +341,4 @@ pub(super) fn extra_hosts(service: &Service, found: &mut Diagnostics) -> Vec<(St
         }
     }
     hosts
-}
-
-pub(super) fn ports(service: &Service) -> Vec<PortMapping> {
-    let one = |port: &crate::compose::model::Port| PortMapping {
-        host_ip: port.host_ip,
-        host: port.published.unwrap_or((0, 0)),
-        container: port.target,
-        protocol: port.protocol,
-    };
-    service.ports.iter().map(|port| one(&port.value)).collect()
 }

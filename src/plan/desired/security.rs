@@ -6,6 +6,7 @@
 use super::Facts;
 use crate::base::diag::{Diagnostic, Diagnostics, nearest};
 use crate::base::kernel::capability;
+use crate::base::scalar::parse_bool;
 use crate::base::span::Spanned;
 use crate::compose::model::Service;
 use crate::engine::spec::{Seccomp, Security};
@@ -37,18 +38,9 @@ pub(super) fn security(service: &Service, facts: &Facts, found: &mut Diagnostics
 
 /// Capabilities in one spelling. Unknown ones have been refused where they were written, and what a command line
 /// names is refused by the engine.
-fn capabilities(names: &[String]) -> Vec<String> {
+pub(super) fn capabilities(names: &[String]) -> Vec<String> {
     let one = |name: &String| capability(name).map_or_else(|| name.clone(), str::to_owned);
     names.iter().map(one).collect()
-}
-
-/// The words that Go's `strconv.ParseBool` takes, which is what Docker reads such options with.
-fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 fn apply(

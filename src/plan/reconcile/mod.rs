@@ -6,6 +6,7 @@
 //! Source: Docker Compose, `pkg/compose/{convergence,reconcile,start}.go`.
 
 mod fetch;
+mod ports;
 pub(crate) mod provided;
 mod replicas;
 mod starts;
@@ -21,7 +22,7 @@ use super::images::ImageFacts;
 use super::order::Needs;
 use super::policy::UpPolicy;
 use super::resources::{self, Resources};
-use super::{Plan, PlanError, World, labels};
+use super::{Plan, PlanError, World, labels, networks};
 use crate::base::diag::Diagnostics;
 use crate::base::name::{ContainerId, ServiceName};
 use crate::compose::model::Service;
@@ -122,7 +123,8 @@ pub fn reconcile(desired: Desired, world: &World, policy: &UpPolicy) -> Result<P
     draft.plan.wait_timeout = policy.wait_timeout;
     draft.fetch_all();
     let project = &desired.project;
-    draft.resources = resources::plan(&mut draft.plan, project, world, &mut draft.found);
+    draft.resources = resources::plan(&mut draft.plan, &desired, world, &mut draft.found);
+    networks::check(project, world, &mut draft.found);
     let order = draft.needs.order(project.services.keys().cloned());
     draft.models();
     for name in &order {

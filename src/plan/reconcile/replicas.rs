@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Draft, Fate, Now, Renewed, runs};
-use crate::base::diag::{Diagnostic, Diagnostics};
+use super::{Draft, Fate, Now, Renewed, ports, runs};
+use crate::base::diag::Diagnostics;
 use crate::base::name::ServiceName;
 use crate::compose::model::{NetworkModeSpec, Service, ShareSpec, VolumeSource, VolumesFrom};
 use crate::engine::state::{Attachment, HealthStatus, ObservedContainer, State};
@@ -40,7 +40,9 @@ impl Draft<'_> {
                 }
             }
         }
-        self.check_ports(service);
+        let services = &self.desired.project.services;
+        let before = self.fates.keys().filter_map(|name| services.get(name));
+        ports::faults(service, before, &mut self.found);
         let mut said = Diagnostics::default();
         let update = match self.policy.create_only {
             true => None,
@@ -148,33 +150,6 @@ impl Draft<'_> {
             rolled: None,
             stopped: None,
             now,
-        }
-    }
-
-    /// Each container needs a port of the host of its own.
-    fn check_ports(&mut self, service: &Service) {
-        for port in &service.ports {
-            let Some((first, last)) = port.value.published else {
-                continue;
-            };
-            let room = u32::from(last.saturating_sub(first)) + 1;
-            if room >= service.scale || first == 0 {
-                continue;
-            }
-            let range = match first == last {
-                true => format!("port {first}"),
-                false => format!("ports {first}-{last}"),
-            };
-            let text = format!(
-                "service `{}` has {} containers, but {range} of the host can be given to {room} only",
-                service.name, service.scale
-            );
-            let hint = format!(
-                "publish a range of {} ports, or only `{}` for any free port",
-                service.scale, port.value.target
-            );
-            let fault = Diagnostic::error(text).at(port.span.or(service.span));
-            self.found.push(fault.hint(hint));
         }
     }
 
@@ -399,7 +374,12 @@ impl Draft<'_> {
         {
             let before = old.labels.get(labels::SPEC).map_or("", String::as_str);
             let changes = hash::changes(before, &wanted.document);
-            return Some((Renewed::Yes, Cause::SpecChanged(changes)));
+            let untold = &self.desired.facts.untold;
+            let told = hash::without_contents(&changes, untold);
+            // What nobody has asked for is no reason.
+            if told.len() == changes.len() || !told.is_empty() {
+                return Some((Renewed::Yes, Cause::SpecChanged(told)));
+            }
         }
         if recreate == Recreate::Force {
             return Some((Renewed::Yes, Cause::Forced));

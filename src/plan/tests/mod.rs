@@ -262,6 +262,7 @@ pub(crate) fn seen(spec: &ContainerSpec, state: State) -> ObservedContainer {
         }),
         networks,
         ports: Vec::new(),
+        exposed: Vec::new(),
         volumes: volumes
             .iter()
             .map(|(_, name, anonymous)| (name.clone(), *anonymous))

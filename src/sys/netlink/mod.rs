@@ -6,8 +6,10 @@
 //!
 //! Imports: nothing of ours. Source: netlink(7), rtnetlink(7), Documentation/userspace-api/netlink.
 
+pub mod device;
 pub mod netns;
 pub mod route;
+pub mod traffic;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};

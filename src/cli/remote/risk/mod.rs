@@ -257,6 +257,10 @@ impl List<'_> {
                     FileSource::Environment(name, _) => {
                         self.add(&who, format!("the variable {name} of your environment"));
                     }
+                    FileSource::Command(words) => {
+                        let words = words.value.join(" ");
+                        self.add(&who, format!("runs `{words}` on this machine"));
+                    }
                     _ => {}
                 }
             }

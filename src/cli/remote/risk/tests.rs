@@ -83,6 +83,7 @@ configs:
   c: {file: /etc/passwd}
 secrets:
   s: {environment: TOKEN}
+  t: {x-hoist: {command: [curl, 'http://h/']}}
 ";
     let found = listed("all", remote, "include: ['git://h/r']\n");
     assert_eq!(
@@ -110,6 +111,7 @@ secrets:
             "b: runs the program anything on this machine",
             "config c: the file /etc/passwd",
             "secret s: the variable TOKEN of your environment",
+            "secret t: runs `curl http://h/` on this machine",
             "volume old: the existing volume old",
             "volume vol: mount of /root",
             "network n: the existing network n",

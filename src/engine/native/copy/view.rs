@@ -11,7 +11,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use crate::engine::native::layout::Layout;
 use crate::engine::native::records::{Found, InitProcess};
 use crate::engine::native::runtime::{self, RootfsSpec, message::step};
-use crate::engine::native::supervisor;
+use crate::engine::native::{supervisor, volumes};
 use crate::engine::spec::{ContainerSpec, Mount, MountSource};
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::Root;
@@ -64,18 +64,38 @@ fn assemble(layout: &Layout, spec: &ContainerSpec, found: &Found) -> Result<()> 
         upper: found.dir.upper(),
         work: found.dir.work(),
     };
-    let lasting = |mount: &&Mount| match &mount.source {
+    let mut mounts = Vec::new();
+    for mount in &spec.mounts {
+        if is_lasting(layout, mount)? {
+            mounts.push(supervisor::own_mount(layout, spec, mount)?);
+        }
+    }
+    mounts.extend(supervisor::injected(
+        layout,
+        spec,
+        supervisor::Missing::LeftOut,
+    )?);
+    runtime::visit(&rootfs, &mounts, spec.read_only)
+}
+
+/// Whether a mount shows something also while its container does not run.
+fn is_lasting(layout: &Layout, mount: &Mount) -> Result<bool> {
+    Ok(match &mount.source {
         MountSource::Tmpfs { .. } => false,
         // What is gone from the host need not keep anybody from the rest.
         MountSource::Bind { path, .. } => path.exists(),
-        MountSource::Volume { .. } | MountSource::Image { .. } => true,
-    };
-    let mounts = spec.mounts.iter().filter(lasting);
-    let mut mounts = mounts
-        .map(|mount| supervisor::own_mount(layout, mount))
-        .collect::<Result<Vec<_>>>()?;
-    mounts.extend(supervisor::injected(layout, spec)?);
-    runtime::visit(&rootfs, &mounts, spec.read_only)
+        MountSource::Image { .. } => true,
+        MountSource::Volume { name, .. } => match volumes::file_system(layout, name)? {
+            None => true,
+            Some(fs) if fs.is_memory() => false,
+            Some(_) => {
+                let what = format!(
+                    "volume {name} is mounted only while a container uses it: start the container first"
+                );
+                return Err(EngineError::Unsupported { what });
+            }
+        },
+    })
 }
 
 /// From here on no device can be opened and nothing executed or loaded from any mount.

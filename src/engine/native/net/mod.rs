@@ -19,8 +19,10 @@
 //! must answer, or be translated.
 
 mod bridge;
+mod direct;
 pub mod files;
 mod forwarding;
+mod guard;
 mod holder;
 mod ipam;
 mod networks;

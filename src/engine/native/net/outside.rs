@@ -57,13 +57,7 @@ impl Networks {
         let container = ContainerId::from(id);
         let endpoint = Endpoint {
             network: NETWORK.to_owned(),
-            aliases: Vec::new(),
-            ipv4: None,
-            ipv6: None,
-            mac: None,
-            interface: None,
-            gw_priority: 0,
-            links: Vec::new(),
+            ..Endpoint::default()
         };
         let _held = self.lock()?;
         let record = match self.get(NETWORK)? {
@@ -82,7 +76,7 @@ impl Networks {
             let link = Link {
                 record: &record,
                 lease: &lease,
-                interface: None,
+                endpoint: &endpoint,
                 default4: true,
                 default6: true,
             };

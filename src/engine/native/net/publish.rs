@@ -215,7 +215,7 @@ fn hold(mapping: &PortMapping) -> Result<(Option<OwnedFd>, PublishedPort)> {
     let address = format!("{host}:{range}/{protocol}");
     Err(match errno {
         Errno::EADDRINUSE => {
-            let holder = holder::of(mapping.protocol, host, wanted)
+            let holder = holder::of(mapping.protocol, host.into(), wanted)
                 .unwrap_or_else(|| "another process".to_owned());
             EngineError::PortTaken { address, holder }
         }

@@ -126,12 +126,7 @@ pub(in crate::engine::native) mod lab {
         Endpoint {
             network: network.to_owned(),
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
-            ipv4: None,
-            ipv6: None,
-            mac: None,
-            interface: None,
-            gw_priority: 0,
-            links: Vec::new(),
+            ..Endpoint::default()
         }
     }
 
@@ -153,7 +148,7 @@ pub(in crate::engine::native) mod lab {
             let link = Link {
                 record: &record,
                 lease: &lease,
-                interface: None,
+                endpoint: &endpoint,
                 default4: true,
                 default6: true,
             };
@@ -555,10 +550,13 @@ fn subnets_avoid_the_hosts_and_other_networks_and_addresses_are_kept() {
             .release("one", &ContainerId::from("a"))
             .unwrap();
         assert_eq!(lease("d", None).unwrap().ipv4(), first.ipv4());
-        let mut macvlan = spec("three");
-        macvlan.driver = "macvlan".to_owned();
-        let error = lab.networks.create(&macvlan).unwrap_err().to_string();
-        assert!(error.contains("no driver `macvlan`"), "{error}");
+        let mut unknown = spec("three");
+        unknown.driver = "macvlam".to_owned();
+        let error = lab.networks.create(&unknown).unwrap_err().to_string();
+        assert!(
+            error.contains("no network driver `macvlam`; did you mean `macvlan`?"),
+            "{error}"
+        );
     });
 }
 

@@ -17,6 +17,7 @@ mod identity;
 mod init;
 mod join;
 mod limits;
+mod memory;
 pub(super) mod message;
 mod mounts;
 mod profile;
@@ -37,6 +38,7 @@ use nix::sched::{CloneFlags, setns};
 
 use super::cdi::{Edits, Moment};
 use super::cgroup::Cgroup;
+use super::volumes::Place;
 use crate::engine::spec::{ContainerSpec, Propagation, Share};
 use crate::engine::{EngineError, Result};
 use crate::sys::clone::{Plan, Side, clone};
@@ -123,8 +125,19 @@ pub struct BirthMount {
     pub target: String,
     /// What is mounted.
     pub source: BirthSource,
-    /// Whether writes are refused, in mounts below too.
-    pub read_only: bool,
+    /// Whether writes are refused.
+    pub read_only: ReadOnly,
+}
+
+/// How much of a mount refuses writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOnly {
+    /// Nothing.
+    No,
+    /// The mount itself, but not those below.
+    Top,
+    /// All of it.
+    Whole,
 }
 
 /// What a [`BirthMount`] shows.
@@ -156,6 +169,17 @@ pub enum BirthSource {
         root: PathBuf,
         /// The path inside.
         path: PathBuf,
+    },
+    /// What a container sees of a volume.
+    Volume {
+        /// The volume's name, for what is told.
+        name: String,
+        /// Where its files are.
+        place: Place,
+        /// A path inside it.
+        subpath: Option<PathBuf>,
+        /// Attributes of `sys::mount::attr`.
+        attrs: u64,
     },
     /// A detached mount, such as another container's `/dev/shm` from [`shared_memory`].
     Tree(Arc<OwnedFd>),
@@ -197,6 +221,9 @@ impl std::fmt::Debug for BirthSource {
             }
             Self::Beneath { root, path } => {
                 f.debug_tuple("Beneath").field(root).field(path).finish()
+            }
+            Self::Volume { name, subpath, .. } => {
+                f.debug_tuple("Volume").field(name).field(subpath).finish()
             }
             Self::Tree(_) => f.write_str("Tree"),
             Self::Tmpfs { .. } => f.write_str("Tmpfs"),

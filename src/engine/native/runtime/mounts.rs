@@ -1,7 +1,7 @@
 //! What is mounted into a container: `/proc`, `/dev`, `/sys`, the cgroup, the user's own mounts, and the
 //! masks over what must not be seen.
 //!
-//! Imports: `engine`, `sys`. Lists as Docker: `daemon/pkg/oci/defaults.go`. Runs in the child.
+//! Imports: `engine`, `volumes`, `sys`. Lists as Docker: `daemon/pkg/oci/defaults.go`. Runs in the child.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -13,11 +13,13 @@ use nix::sys::stat::{Mode, fstat};
 
 use super::message::step;
 use super::rootfs::{Kind, Stage, new_mount};
-use super::{Birth, BirthMount, BirthSource};
+use super::{Birth, BirthMount, BirthSource, ReadOnly, memory};
+use crate::engine::native::volumes;
 use crate::engine::spec::{Ipc, Propagation, Share};
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{self, Resolve, Root, is_kind, openat2};
 use crate::sys::mount::{self, Change, Overlay, attr};
+use crate::sys::mountinfo;
 
 /// Hidden behind an empty file or directory.
 const MASKED: [&str; 12] = [
@@ -74,11 +76,17 @@ pub(super) fn clone_sources(mounts: &[BirthMount]) -> Result<Vec<Option<OwnedFd>
 fn clone_source(source: &BirthSource) -> Result<Option<OwnedFd>> {
     match source {
         BirthSource::Path {
-            path, recursive, ..
+            path,
+            recursive,
+            propagation,
         }
         | BirthSource::Described {
-            path, recursive, ..
+            path,
+            recursive,
+            propagation,
+            ..
         } => {
+            spreads(path, *propagation)?;
             let cloned = mount::clone_tree(AT_FDCWD, path, *recursive);
             cloned.map(Some).map_err(|errno| match errno {
                 Errno::ENOENT => EngineError::Unsupported {
@@ -97,7 +105,46 @@ fn clone_source(source: &BirthSource) -> Result<Option<OwnedFd>> {
             let cloned = open.and_then(|found| mount::clone_tree(found, Path::new(""), true));
             cloned.map(Some).map_err(step(format!("bind {}", name())))
         }
+        BirthSource::Volume {
+            name,
+            place,
+            subpath,
+            ..
+        } => {
+            let found = volumes::open(name, place, subpath.as_deref())?;
+            let cloned = mount::clone_tree(found, Path::new(""), true);
+            cloned
+                .map(Some)
+                .map_err(step(format!("mount volume {name}")))
+        }
         _ => Ok(None),
+    }
+}
+
+/// Looks whether mounts can spread to or from where a path lies. As Docker: `daemon/oci_linux.go`, `ensureShared`.
+fn spreads(path: &Path, wanted: Option<Propagation>) -> Result<()> {
+    let (kind, needs_shared) = match wanted {
+        Some(Propagation::Shared | Propagation::Rshared) => ("shared", true),
+        Some(Propagation::Slave | Propagation::Rslave) => ("slave", false),
+        _ => return Ok(()),
+    };
+    let shown = path.display();
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let found = nix::fcntl::open(path, flags, Mode::empty());
+    let found = found.map_err(step(format!("open {shown}")))?;
+    let point = mountinfo::of(&found)
+        .map_err(|error| EngineError::failed(format!("look where {shown} is mounted"), error))?;
+    match point {
+        Some(point) if !point.shared && (needs_shared || !point.slave) => {
+            let at = point.at.display();
+            Err(EngineError::Unsupported {
+                what: format!(
+                    "the propagation of {shown} is to be {kind}, but it lies on the mount {at}, which is not shared: \
+                     run `mount --make-shared {at}`"
+                ),
+            })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -237,8 +284,9 @@ pub(super) fn mount_users(
     mounts: &[BirthMount],
     cloned: Vec<Option<OwnedFd>>,
 ) -> Result<()> {
-    for (wanted, cloned) in mounts.iter().zip(cloned) {
-        let source = match cloned {
+    let written = memory::files(stage, mounts)?;
+    for ((wanted, cloned), written) in mounts.iter().zip(cloned).zip(written) {
+        let source = match cloned.or(written) {
             Some(tree) => tree,
             None => make_source(stage, wanted)?,
         };
@@ -259,18 +307,24 @@ pub(super) fn mount_users(
         set_propagation(&source, propagation)
             .map_err(step(format!("set the propagation of {}", wanted.target)))?;
         let asked = match &wanted.source {
-            BirthSource::Described { attrs, .. } => *attrs,
+            BirthSource::Described { attrs, .. } | BirthSource::Volume { attrs, .. } => *attrs,
             _ => 0,
         };
-        let set = asked | if wanted.read_only { attr::RDONLY } else { 0 };
-        if set != 0 {
+        let (top, whole) = match wanted.read_only {
+            ReadOnly::No => (0, 0),
+            ReadOnly::Top => (attr::RDONLY, 0),
+            ReadOnly::Whole => (0, attr::RDONLY),
+        };
+        for (set, recursive) in [(asked | whole, true), (top, false)] {
             let change = Change {
                 set,
-                recursive: true,
+                recursive,
                 ..Change::default()
             };
-            mount::set_attr(&source, change)
-                .map_err(step(format!("restrict {}", wanted.target)))?;
+            if set != 0 {
+                mount::set_attr(&source, change)
+                    .map_err(step(format!("restrict {}", wanted.target)))?;
+            }
         }
         stage.attach(source, target, &wanted.target)?;
     }
@@ -329,51 +383,20 @@ fn make_source(stage: &Stage, wanted: &BirthMount) -> Result<OwnedFd> {
             options,
         } => tmpfs(*size, *mode, options),
         BirthSource::ImageView { lower, subpath } => {
-            image_view(stage, lower, subpath, wanted.read_only)
+            image_view(stage, lower, subpath, wanted.read_only != ReadOnly::No)
         }
-        BirthSource::Bytes {
-            content,
-            uid,
-            gid,
-            mode,
-        } => {
-            // A file may be run only where its mode says so: heredoc scripts of a build.
-            let attrs = if mode & 0o111 == 0 {
-                QUIET
-            } else {
-                QUIET & !attr::NOEXEC
-            };
-            let memory = unswapped(attrs).map_err(step("make a memory file system"))?;
-            let write = || {
-                let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
-                let file = openat2(&memory, Path::new("file"), flags, 0o600, Resolve::NoLinks)?;
-                nix::unistd::fchown(&file, Some((*uid).into()), Some((*gid).into()))?;
-                nix::sys::stat::fchmod(&file, Mode::from_bits_truncate(*mode))?;
-                let wrote = std::io::Write::write_all(&mut std::fs::File::from(file), content);
-                wrote.map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
-            };
-            write().map_err(step(format!("write {}", wanted.target)))?;
-            stage.on_workbench(&memory, || {
-                mount::clone_tree(&memory, Path::new("file"), false)
-                    .map_err(step(format!("mount {}", wanted.target)))
-            })
-        }
-        BirthSource::Path { path, .. }
-        | BirthSource::Described { path, .. }
-        | BirthSource::Beneath { path, .. } => Err(EngineError::failed(
-            format!("mount {}", path.display()),
+        BirthSource::Path { .. }
+        | BirthSource::Described { .. }
+        | BirthSource::Beneath { .. }
+        | BirthSource::Bytes { .. } => Err(EngineError::failed(
+            format!("mount {}", wanted.target),
             "not cloned",
         )),
+        BirthSource::Volume { name, .. } => {
+            let step = format!("mount volume {name}");
+            Err(EngineError::failed(step, "not cloned"))
+        }
     }
-}
-
-/// Memory that holds secrets: never written to swap where the kernel can promise it (Linux 6.4).
-fn unswapped(attrs: u64) -> std::result::Result<OwnedFd, Errno> {
-    let fs = mount::Fs::open(c"tmpfs")?;
-    fs.set(c"mode", c"0755")?;
-    // An older kernel refuses the word and goes on without.
-    let _ = fs.flag(c"noswap");
-    fs.mount(attrs)
 }
 
 /// Memory with the options of a `tmpfs` entry. As Docker: nosuid, nodev and noexec unless told otherwise.

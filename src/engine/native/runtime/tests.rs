@@ -144,6 +144,7 @@ fn spec(id: &str, command: &[&str]) -> ContainerSpec {
         dns: DnsConfig::default(),
         extra_hosts: Vec::new(),
         ports: Vec::new(),
+        exposed: Vec::new(),
         resources: Resources::default(),
         security: Security::default(),
         devices: Vec::new(),
@@ -356,7 +357,7 @@ fn links_of_an_image_do_not_lead_out() {
         place.mounts.push(BirthMount {
             target: "/etc/inner/given".into(),
             source: bytes,
-            read_only: true,
+            read_only: ReadOnly::Whole,
         });
         let (text, _) = place.run();
         assert!(text.starts_with("inside\n"), "{text}");
@@ -370,7 +371,7 @@ fn links_of_an_image_do_not_lead_out() {
         place.mounts = vec![BirthMount {
             target: "/proc/sys".into(),
             source: tmpfs,
-            read_only: false,
+            read_only: ReadOnly::No,
         }];
         let want = "mount target `/proc/sys` is inside /proc: refused";
         assert_eq!(place.run(), (want.to_owned(), -1));
@@ -393,7 +394,10 @@ fn mounts_show_what_they_should_and_leave_the_host_alone() {
         let mount = |target: &str, source, read_only| BirthMount {
             target: target.into(),
             source,
-            read_only,
+            read_only: match read_only {
+                true => ReadOnly::Whole,
+                false => ReadOnly::No,
+            },
         };
         let path = BirthSource::Path {
             path: host.clone(),
@@ -558,7 +562,7 @@ fn an_exec_is_inside_with_its_own_terminal_and_the_callers_child() {
         other.mounts = vec![BirthMount {
             target: "/dev/shm".into(),
             source: shared,
-            read_only: false,
+            read_only: ReadOnly::No,
         }];
         assert_eq!(other.run().0, "together\n");
         pidfd::send_signal(&born.pidfd, libc::SIGKILL).unwrap();

@@ -7,24 +7,22 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::files::{self, Missing};
 use crate::base::name::ContainerId;
 use crate::engine::native::cdi::{self, Edits, MountEdit};
 use crate::engine::native::dns::{Answerer, Upstream, Zone};
+use crate::engine::native::idmap;
 use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::net::{
     self, Lease, LeaseRequest, Link, NetworkRecord, Networks, PublishRequest,
-    files::{self, Hosts, Resolver},
+    files::{Hosts, Resolver, hosts, resolv_conf},
 };
 use crate::engine::native::records::{self, InitProcess, Live, Record, Standing};
-use crate::engine::native::runtime::{self, BirthMount, BirthSource};
+use crate::engine::native::runtime::{self, BirthMount, BirthSource, ReadOnly};
 use crate::engine::native::volumes;
-use crate::engine::spec::{
-    ContainerSpec, Endpoint, FileContent, Ipc, Mount, MountSource, NetworkMode, Share,
-};
+use crate::engine::spec::{ContainerSpec, Endpoint, Ipc, Mount, MountSource, NetworkMode, Share};
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
-use crate::sys::fs::Root;
-use crate::sys::mount::Overlay;
 
 /// What of the network lives in the supervisor while the container is up.
 #[derive(Debug, Default)]
@@ -72,11 +70,12 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
     let best6 = way_out(&places, endpoints, |lease| lease.gateway6().is_some());
     let links: Vec<Link<'_>> = places
         .iter()
+        .zip(endpoints)
         .enumerate()
-        .map(|(at, place)| Link {
+        .map(|(at, (place, endpoint))| Link {
             record: &place.record,
             lease: &place.lease,
-            interface: place.interface.as_deref(),
+            endpoint,
             default4: best4 == Some(at),
             default6: best6 == Some(at),
         })
@@ -91,7 +90,9 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
         ports: Vec::new(),
     };
     let mut held = Vec::new();
-    if let (Some(best), false) = (best, spec.ports.is_empty()) {
+    // Only a bridge publishes ports; the plan has warned.
+    let publishing = best.filter(|place| place.record.has_host());
+    if let (Some(best), false) = (publishing, spec.ports.is_empty()) {
         let published = publish(spec, best)?;
         held = published.held;
         live.ports = published.ports;
@@ -113,7 +114,7 @@ fn way_out(
     has_gateway: impl Fn(&Lease) -> bool,
 ) -> Option<usize> {
     let each = places.iter().zip(endpoints).enumerate();
-    each.filter(|(_, (place, _))| !place.record.spec.internal && has_gateway(&place.lease))
+    each.filter(|(_, (place, _))| place.record.leads_outside() && has_gateway(&place.lease))
         .max_by_key(|(at, (_, endpoint))| (endpoint.gw_priority, std::cmp::Reverse(*at)))
         .map(|(at, _)| at)
 }
@@ -182,7 +183,6 @@ fn open_file(path: &Path) -> nix::Result<OwnedFd> {
 struct Place {
     record: NetworkRecord,
     lease: Lease,
-    interface: Option<String>,
 }
 
 fn places(layout: &Layout, spec: &ContainerSpec, endpoints: &[Endpoint]) -> Result<Vec<Place>> {
@@ -200,12 +200,7 @@ fn places(layout: &Layout, spec: &ContainerSpec, endpoints: &[Endpoint]) -> Resu
             endpoint,
         };
         let lease = networks.lease(name, &request)?;
-        let interface = endpoint.interface.clone();
-        Ok(Place {
-            record,
-            lease,
-            interface,
-        })
+        Ok(Place { record, lease })
     };
     endpoints.iter().map(place).collect()
 }
@@ -249,6 +244,9 @@ fn answerer(
         return Ok(None);
     }
     let outside = places.iter().find(|place| !place.record.spec.internal);
+    let host = places
+        .iter()
+        .find(|place| !place.record.spec.internal && place.record.has_host());
     let zone = Zone {
         dir: layout.roots().data.join("networks"),
         networks: endpoints
@@ -259,7 +257,7 @@ fn answerer(
             .first()
             .map(|endpoint| endpoint.links.clone())
             .unwrap_or_default(),
-        gateways: outside
+        gateways: host
             .map(|place| place.lease.gateways.clone())
             .unwrap_or_default(),
         upstream: match (outside, spec.dns.servers.as_slice()) {
@@ -293,13 +291,14 @@ fn write_etc(
         .iter()
         .flat_map(|place| place.lease.hosts())
         .collect();
-    let hosts = files::hosts(&Hosts {
+    let hosts_text = hosts(&Hosts {
         host: host_file.as_deref(),
         hostname: &spec.hostname,
         domainname: spec.domainname.as_deref(),
         addresses: &addresses,
         extra: &spec.extra_hosts,
         gateways: &match best {
+            Some(best) if !best.record.has_host() => Vec::new(),
             Some(best) => best.lease.gateways.clone(),
             None if host => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             None => Vec::new(),
@@ -310,11 +309,11 @@ fn write_etc(
     } else {
         Resolver::Answerer
     };
-    let resolv_conf = files::resolv_conf(&text("/etc/resolv.conf"), &spec.dns, resolver);
+    let resolver_text = resolv_conf(&text("/etc/resolv.conf"), &spec.dns, resolver);
     let hostname = format!("{}\n", spec.hostname);
     for (name, text) in [
-        ("hosts", hosts),
-        ("resolv.conf", resolv_conf),
+        ("hosts", hosts_text),
+        ("resolv.conf", resolver_text),
         ("hostname", hostname),
     ] {
         write_atomic(&dir.join(name), text.as_bytes(), 0o644, Durability::Renamed)
@@ -345,11 +344,14 @@ pub(super) fn mounts(
         .map(|(target, path)| BirthMount {
             target,
             source: bind(path),
-            read_only: false,
+            read_only: ReadOnly::No,
         })
         .collect();
     for mount in &spec.mounts {
-        mounts.push(own_mount(layout, mount)?);
+        if let MountSource::Volume { name, .. } = &mount.source {
+            volumes::hold(layout, name, &spec.id)?;
+        }
+        mounts.push(own_mount(layout, spec, mount)?);
     }
     if let Ipc::Container(other) = &spec.namespaces.ipc {
         let process = init_of(layout, other)?;
@@ -363,10 +365,10 @@ pub(super) fn mounts(
         mounts.push(BirthMount {
             target: "/dev/shm".to_owned(),
             source,
-            read_only: false,
+            read_only: ReadOnly::No,
         });
     }
-    mounts.extend(injected(layout, spec)?);
+    mounts.extend(files::injected(layout, spec, Missing::Refused)?);
     for edit in edits.into_iter().flat_map(|edits| &edits.mounts) {
         let mount = described(edit)?;
         mounts.retain(|have| have.target != mount.target);
@@ -375,24 +377,40 @@ pub(super) fn mounts(
     Ok(mounts)
 }
 
-/// A mount that the user has asked for.
+/// A mount that the user has asked for. The caller is single-threaded.
 ///
 /// # Errors
 /// [`EngineError`] when its volume is missing.
-pub(in crate::engine::native) fn own_mount(layout: &Layout, mount: &Mount) -> Result<BirthMount> {
+pub(in crate::engine::native) fn own_mount(
+    layout: &Layout,
+    spec: &ContainerSpec,
+    mount: &Mount,
+) -> Result<BirthMount> {
+    let mut below = mount.read_only;
     let source = match &mount.source {
         MountSource::Bind {
             path,
             propagation,
             recursive,
+            writable_below,
+            idmap,
             ..
-        } => BirthSource::Path {
-            path: path.clone(),
-            propagation: *propagation,
-            recursive: *recursive,
-        },
+        } => {
+            below &= !writable_below;
+            match idmap {
+                Some(map) => {
+                    let tree = idmap::mapped(layout, spec, path, *recursive, *map)?;
+                    BirthSource::Tree(Arc::new(tree))
+                }
+                None => BirthSource::Path {
+                    path: path.clone(),
+                    propagation: *propagation,
+                    recursive: *recursive,
+                },
+            }
+        }
         MountSource::Volume { name, subpath, .. } => {
-            bind(volumes::path(layout, name, subpath.as_deref())?)
+            volumes::source(layout, name, subpath.as_deref())?
         }
         MountSource::Tmpfs {
             size,
@@ -411,40 +429,12 @@ pub(in crate::engine::native) fn own_mount(layout: &Layout, mount: &Mount) -> Re
     Ok(BirthMount {
         target: mount.target.clone(),
         source,
-        read_only: mount.read_only,
+        read_only: match (mount.read_only, below) {
+            (false, _) => ReadOnly::No,
+            (true, false) => ReadOnly::Top,
+            (true, true) => ReadOnly::Whole,
+        },
     })
-}
-
-/// Configs and secrets.
-///
-/// # Errors
-/// [`EngineError`] when one can't be read.
-pub(in crate::engine::native) fn injected(
-    layout: &Layout,
-    spec: &ContainerSpec,
-) -> Result<Vec<BirthMount>> {
-    let mut mounts = Vec::new();
-    let owner = file_owner(layout, spec)?;
-    for file in &spec.files {
-        let (content, source_mode) = match &file.content {
-            FileContent::Inline(text) => (text.clone().into_bytes(), 0o444),
-            FileContent::Host(path) => read_source(path)?,
-        };
-        let mode = file.mode.unwrap_or(source_mode);
-        let (uid, gid) = (file.uid.unwrap_or(owner.0), file.gid.unwrap_or(owner.1));
-        let source = BirthSource::Bytes {
-            content,
-            uid,
-            gid,
-            mode,
-        };
-        mounts.push(BirthMount {
-            target: file.target.clone(),
-            source,
-            read_only: true,
-        });
-    }
-    Ok(mounts)
 }
 
 /// What devices of a container bring along that it names by their full names; `None` without any. Where hooks are
@@ -468,7 +458,7 @@ fn described(edit: &MountEdit) -> Result<BirthMount> {
     let refused = |what: String| EngineError::Unsupported {
         what: format!("mount of {} for a device: {what}", edit.host_path.display()),
     };
-    let (target, read_only) = (edit.container_path.clone(), false);
+    let (target, read_only) = (edit.container_path.clone(), ReadOnly::No);
     if edit.kind == "tmpfs" {
         let source = BirthSource::Tmpfs {
             size: None,
@@ -519,51 +509,12 @@ fn described(edit: &MountEdit) -> Result<BirthMount> {
     })
 }
 
-/// The container's own user, who owns injected files that name no owner.
-fn file_owner(layout: &Layout, spec: &ContainerSpec) -> Result<(u32, u32)> {
-    let unsaid = spec
-        .files
-        .iter()
-        .any(|file| file.uid.is_none() || file.gid.is_none());
-    if !unsaid || matches!(spec.process.user.as_str(), "" | "root" | "0" | "0:0") {
-        return Ok((0, 0));
-    }
-    let layers = layout.lower(&spec.image.layers);
-    let view = crate::sys::mount::overlay(&Overlay {
-        lower: &layers,
-        upper: None,
-    })
-    .map_err(|error| EngineError::failed("read the image's users", error))?;
-    let user = runtime::user::lookup(&Root::from_fd(view), &spec.process.user, &[])?;
-    Ok((user.uid, user.gid))
-}
-
-fn bind(path: PathBuf) -> BirthSource {
+pub(super) fn bind(path: PathBuf) -> BirthSource {
     BirthSource::Path {
         path,
         propagation: None,
         recursive: true,
     }
-}
-
-/// Longest config or secret, in bytes. As Swarm limits them; memory is charged to the host.
-const FILE_LIMIT: u64 = 8 << 20;
-
-fn read_source(path: &Path) -> Result<(Vec<u8>, u32)> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let step = format!("read {} for the container", path.display());
-    let failed = |error: std::io::Error| EngineError::failed(&step, error);
-    let meta = std::fs::metadata(path).map_err(failed)?;
-    if !meta.is_file() || meta.len() > FILE_LIMIT {
-        return Err(EngineError::failed(
-            &step,
-            "it must be a file of at most 8 MiB",
-        ));
-    }
-    Ok((
-        std::fs::read(path).map_err(failed)?,
-        meta.permissions().mode() & 0o7777,
-    ))
 }
 
 /// A running container's init, for sharing its namespaces.

@@ -10,6 +10,7 @@
 mod birth;
 mod client;
 mod clients;
+mod files;
 mod health;
 mod life;
 mod main;
@@ -18,8 +19,9 @@ mod restart;
 mod streams;
 mod wire;
 
-pub(super) use birth::{injected, own_mount};
+pub(super) use birth::own_mount;
 pub(super) use client::{Connection, exec_in};
+pub(super) use files::{Missing, injected};
 pub use main::main;
 
 use super::cgroup::Cgroup;
@@ -40,5 +42,6 @@ pub(super) fn clean_up(layout: &Layout, spec: &ContainerSpec) -> Result<()> {
     let cgroup = cgroup.map_or(Ok(()), |cgroup| {
         cgroup.kill().and_then(|()| cgroup.remove())
     });
-    network.and(cables).and(cgroup)
+    let volumes = super::volumes::release(layout, &spec.id);
+    network.and(cables).and(cgroup).and(volumes)
 }

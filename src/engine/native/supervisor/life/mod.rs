@@ -27,6 +27,7 @@ use crate::engine::native::records::{self, Attempts, InitProcess, Record, Standi
 use crate::engine::native::runtime::{
     self, Birth, BirthStdio, Brought, JoinRequest, JoinedNamespaces, RootfsSpec,
 };
+use crate::engine::native::volumes;
 use crate::engine::spec::{ContainerSpec, Process};
 use crate::engine::state::{Exit, State};
 use crate::engine::{EngineError, Result};
@@ -561,6 +562,8 @@ impl Life {
         let cgroup = cgroup.map_or(Ok(()), |cgroup| {
             cgroup.kill().and_then(|()| cgroup.remove())
         });
-        self.unclean = network.and(cgroup).is_err();
+        // After its processes: what is still open in a file system keeps that alive.
+        let volumes = volumes::release(&self.layout, &self.spec.id);
+        self.unclean = network.and(cgroup).and(volumes).is_err();
     }
 }
