@@ -11,8 +11,8 @@ use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::{RData, Record, RecordType};
 
 use crate::harness::resolver::{
-    ANSWERER, Resolver, Way, addresses, ask, at, in_order, inside, no_such_name, question,
-    read_framed, send, with_address, write_framed,
+    ANSWERER, Resolver, Way, addresses, ask, at, found_inside, in_order, inside, no_such_name,
+    question, read_framed, send, with_address, write_framed,
 };
 use crate::harness::{ENGINE, Sandbox, eventually};
 
@@ -327,7 +327,7 @@ fn search_domains_and_options_are_those_asked_for() {
     );
     // A service is found whatever is searched.
     for service in ["plain", "own", "none", "many"] {
-        hoist.sh(service, "ping -c1 -W2 one");
+        found_inside(&hoist, service, "one");
     }
 }
 
@@ -383,12 +383,8 @@ fn questions_and_answers_pass_unchanged_whatever_their_size() {
     assert!(short.metadata.truncation && short.answers.is_empty());
     assert_eq!(exchange(&asked, Way::Tcp).answers.len(), 120);
     // The library inside asks again by itself.
-    let found = hoist.exec("c", "ping -c1 -W1 big.test").all();
-    assert!(
-        found.contains("(192.0.2."),
-        "{found} {:?}",
-        resolver.asked()
-    );
+    let found = found_inside(&hoist, "c", "big.test").to_string();
+    assert!(found.starts_with("192.0.2."), "{found}");
     let mut edns = Edns::new();
     edns.set_max_payload(4096).set_dnssec_ok(true);
     let cookie = EdnsOption::Unknown(EdnsCode::Cookie.into(), vec![1, 2, 3, 4, 5, 6, 7, 8]);

@@ -15,7 +15,7 @@ use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use nix::sched::{CloneFlags, setns};
 
-use super::{eventually, patience};
+use super::{Sandbox, eventually, patience};
 
 /// Where a container asks.
 pub const ANSWERER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
@@ -96,6 +96,21 @@ pub fn addresses(pid: i32, name: &str, kind: RecordType) -> Vec<IpAddr> {
     let mut found = in_order(&ask(pid, name, kind));
     found.sort();
     found
+}
+
+/// The address that the C library finds for a name inside a service's container. Whether anybody answers there is another
+/// matter: two cases at once may have the same subnet.
+///
+/// # Panics
+/// When it finds none.
+pub fn found_inside(hoist: &Sandbox, service: &str, name: &str) -> IpAddr {
+    let said = hoist.exec(service, &format!("ping -c1 -W1 {name}")).all();
+    let address = said
+        .split_once('(')
+        .and_then(|(_, rest)| rest.split_once(')'));
+    address
+        .and_then(|(address, _)| address.parse().ok())
+        .unwrap_or_else(|| panic!("no address of {name}: {said}"))
 }
 
 /// The addresses in an answer.
