@@ -14,7 +14,7 @@ use crate::harness::resolver::{
     ANSWERER, Resolver, Way, addresses, ask, at, found_inside, in_order, inside, no_such_name,
     question, read_framed, send, with_address, write_framed,
 };
-use crate::harness::{ENGINE, Sandbox, eventually};
+use crate::harness::{ENGINE, Sandbox, eventually, patience, slowness};
 
 crate::cases!(ENGINE;
     the_hosts_resolvers_are_followed_when_they_change,
@@ -79,7 +79,7 @@ fn the_hosts_resolvers_are_followed_when_they_change() {
             .iter()
             .all(|address| *address != std::net::IpAddr::from(v4(3)))
     );
-    assert!(began.elapsed() < Duration::from_secs(20));
+    assert!(began.elapsed() < Duration::from_secs(20) * slowness());
     replace(&conf, &line(&one));
     assert!(is(pid, "a.test", 1), "after a file came back");
     assert_eq!(
@@ -165,14 +165,14 @@ fn a_dead_resolver_delays_neither_neighbours_nor_many_questions() {
     assert!(is(pid, "a.test", 1));
     let first = began.elapsed();
     assert!(
-        first < Duration::from_secs(2),
+        first < Duration::from_secs(2) * slowness(),
         "the next one was asked after {first:?}"
     );
     // Once it has been silent for long it is asked last.
     eventually("the dead one is passed over", || {
         let began = Instant::now();
         assert!(is(pid, "b.test", 1));
-        (began.elapsed() < Duration::from_millis(200)).then_some(())
+        (began.elapsed() < Duration::from_millis(200) * slowness()).then_some(())
     });
     drop(alive);
     replace(
@@ -197,11 +197,14 @@ fn a_dead_resolver_delays_neither_neighbours_nor_many_questions() {
         })
         .collect();
     times.sort();
-    assert!(times[10] < Duration::from_millis(200), "{times:?}");
+    assert!(
+        times[10] < Duration::from_millis(200) * slowness(),
+        "{times:?}"
+    );
     hoist.sh("c", "true");
     // Those that were too many are told so at once.
     flood
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(patience()))
         .expect("a time limit");
     let mut bytes = [0; 512];
     let length = flood.recv(&mut bytes).expect("an answer");
@@ -228,12 +231,18 @@ fn a_resolver_that_fails_sends_the_question_to_the_next_one() {
             &conf,
             &format!("nameserver {address}\nnameserver {}\n", alive.address),
         );
-        let began = Instant::now();
-        assert!(is(pid, "a.test", 1), "{address}");
+        let times: Vec<Duration> = (0..5)
+            .map(|_| {
+                let began = Instant::now();
+                assert!(is(pid, "a.test", 1), "{address}");
+                began.elapsed()
+            })
+            .collect();
+        // Sooner than one that says nothing is given up.
+        let quick = Duration::from_millis(300) * slowness();
         assert!(
-            began.elapsed() < Duration::from_millis(300),
-            "{:?}",
-            began.elapsed()
+            times.iter().any(|time| *time < quick),
+            "{address}: {times:?}"
         );
     }
     // One that only knows less than the one before it is not believed first.
@@ -263,7 +272,7 @@ fn a_resolver_that_fails_sends_the_question_to_the_next_one() {
         ResponseCode::ServFail
     );
     assert!(
-        began.elapsed() < Duration::from_secs(1),
+        began.elapsed() < Duration::from_secs(1) * slowness(),
         "nobody is there, which is known at once"
     );
 }
@@ -413,7 +422,7 @@ fn questions_and_answers_pass_unchanged_whatever_their_size() {
         inside(pid, || UdpSocket::bind((Ipv4Addr::LOCALHOST, 53)).ok())
     });
     packets
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(patience()))
         .expect("a time limit");
     let server = std::thread::spawn(move || {
         let mut bytes = [0; 512];
@@ -507,7 +516,7 @@ fn nonsense_and_floods_leave_the_name_server_and_its_container_alive() {
     let began = Instant::now();
     assert_eq!(addresses(pid, "a", RecordType::A).len(), 1);
     hoist.sh("c", "true");
-    assert!(began.elapsed() < Duration::from_secs(10));
+    assert!(began.elapsed() < Duration::from_secs(10) * slowness());
     assert_eq!(hoist.state("c"), "running");
 }
 
@@ -527,7 +536,7 @@ fn slow_clients_do_not_keep_others_out() {
         }
         let mut stream = connect();
         stream
-            .set_read_timeout(Some(Duration::from_secs(5)))
+            .set_read_timeout(Some(patience()))
             .expect("a time limit");
         write_framed(&mut stream, &bytes).expect("it is sent");
         let answer = read_framed(&mut stream).expect("an answer in spite of the others");
@@ -556,7 +565,7 @@ fn slow_clients_do_not_keep_others_out() {
         // Who says nothing for long is let go.
         let mut end = [0; 1];
         stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
+            .set_read_timeout(Some(patience() * 2))
             .expect("a time limit");
         assert_eq!(stream.read(&mut end).expect("an end"), 0);
     });
