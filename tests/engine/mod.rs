@@ -2,7 +2,9 @@
 
 pub mod apparmor;
 pub mod attached;
+pub mod binds;
 pub mod commands_at_once;
+pub mod copy_up;
 pub mod cp;
 pub mod dependencies;
 pub mod devices;
@@ -28,3 +30,5 @@ pub mod resources;
 pub mod restart;
 pub mod secrets;
 pub mod supervisor;
+pub mod volume_devices;
+pub mod volumes;
