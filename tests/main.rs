@@ -79,6 +79,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::volume_devices::CASES,
         engine::secrets::CASES,
         engine::networks::CASES,
+        engine::names::CASES,
+        engine::resolvers::CASES,
         engine::ports::CASES,
         engine::firewalls::CASES,
         engine::walls::CASES,
