@@ -74,6 +74,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::cp::CASES,
         engine::files::CASES,
         engine::secrets::CASES,
+        engine::damage::CASES,
+        engine::damage::tools::CASES,
         engine::networks::CASES,
         engine::ports::CASES,
         engine::identity::CASES,

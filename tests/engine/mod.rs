@@ -4,6 +4,7 @@ pub mod apparmor;
 pub mod attached;
 pub mod commands_at_once;
 pub mod cp;
+pub mod damage;
 pub mod dependencies;
 pub mod devices;
 pub mod doctor;

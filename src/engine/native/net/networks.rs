@@ -13,7 +13,8 @@ use super::bridge;
 use super::ipam::{self, Pool, Taken};
 use super::record::{Lease, LeaseRecord, NetworkRecord, Shelf, hash, is_name};
 use crate::base::clock::Timestamp;
-use crate::base::name::ContainerId;
+use crate::base::name::{ContainerId, ProjectName};
+use crate::engine::native::owner;
 use crate::engine::spec::{Endpoint, NetworkSpec};
 use crate::engine::{EngineError, Result, Roots};
 use crate::sys::lock::{Hold, Lock};
@@ -99,6 +100,26 @@ impl Networks {
                 .map_err(|error| EngineError::failed("remove what a command has left", error))?;
         }
         Ok(())
+    }
+    /// Networks of a project whose records are lost or broken, by name.
+    pub fn damaged(&self, project: &ProjectName) -> Vec<String> {
+        let mut names = self.shelf.damaged();
+        names.retain(|name| owner::is_of(&self.dir().join(name), project));
+        names
+    }
+    /// Takes away what is in the kernel of a network of which nothing is left on disk; one that is there stays.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn discard_lost(&self, name: &str) -> Result<()> {
+        if self.dir().join(name).exists() {
+            return Ok(());
+        }
+        let _held = self.lock()?;
+        match self.dir().join(name).exists() {
+            true => Ok(()),
+            false => self.remove_locked(name, &|_| false),
+        }
     }
     fn need(&self, name: &str) -> Result<NetworkRecord> {
         self.get(name)?.ok_or_else(|| EngineError::NotFound {
@@ -199,9 +220,13 @@ impl Networks {
             });
         }
         let id = self.shelf.id(name);
-        let bridge = self
-            .get(name)?
-            .map_or_else(|| bridge::bridge_name(&id), |found| found.bridge);
+        let found = match self.get(name) {
+            // Its names follow from its own.
+            Err(_) if self.shelf.is_damaged(name) => None,
+            found => found?,
+        };
+        let bridge = found.map_or_else(|| bridge::bridge_name(&id), |found| found.bridge);
+        let bridge = bridge::called(&bridge, &id)?;
         bridge::remove(&bridge, &id, name)?;
         self.shelf.delete(name)
     }
