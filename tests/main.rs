@@ -78,6 +78,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::copy_up::CASES,
         engine::volume_devices::CASES,
         engine::secrets::CASES,
+        engine::damage::CASES,
+        engine::damage::tools::CASES,
         engine::networks::CASES,
         engine::names::CASES,
         engine::resolvers::CASES,

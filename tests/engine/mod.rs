@@ -6,6 +6,7 @@ pub mod binds;
 pub mod commands_at_once;
 pub mod copy_up;
 pub mod cp;
+pub mod damage;
 pub mod dependencies;
 pub mod devices;
 pub mod doctor;

@@ -309,6 +309,15 @@ impl Sandbox {
             .borrow_mut()
             .notice(&self.data(), &self.run_root());
     }
+    /// Counts a link as the project's from now on, whatever it is called.
+    pub fn expect_link(&self, name: &str) {
+        self.names.borrow_mut().links.insert(name.to_owned());
+    }
+    /// Firewall tables of the project as `nft` lists them: `table ip hoist-0123456789ab`.
+    pub fn tables(&self) -> Vec<String> {
+        self.notice();
+        leftovers::tables(&self.names.borrow())
+    }
     /// Cgroup directories of a service's container.
     pub fn cgroups(&self, service: &str) -> Vec<PathBuf> {
         let id = self.id(service);
