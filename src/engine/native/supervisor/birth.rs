@@ -52,6 +52,8 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
             let netns = open_file(&layout.netns(other)).map_err(|_| EngineError::NotRunning {
                 name: other.short().to_owned(),
             })?;
+            std::fs::write(layout.joined(other), "")
+                .map_err(|error| EngineError::failed("join a network namespace", error))?;
             return Ok(Connected {
                 netns: Some(netns),
                 ..Connected::default()
@@ -203,7 +205,11 @@ pub(super) fn disconnect(
             }
         }
     }
-    let unpinned = net::unpin(&dir.netns());
+    let mut unpinned = net::unpin(&dir.netns());
+    // Whoever was let in keeps the namespace, but its addresses are others' from now on.
+    if std::fs::remove_file(dir.joined()).is_ok() {
+        unpinned = unpinned.and(net::disconnect(&spec.id));
+    }
     match withdrawn {
         Ok(withdrawn) => (withdrawn, unpinned),
         Err(error) => (None, Err(error)),
