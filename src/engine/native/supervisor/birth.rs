@@ -195,8 +195,8 @@ pub(super) fn disconnect(
             withdrawn = net::unpublish(&spec.id);
         }
         if let Ok(Some(live)) = records::read::<Live>(&dir.live()) {
-            let addresses = live.networks.into_iter().map(|place| place.addresses);
-            net::forget(addresses.flatten());
+            let places = live.networks.into_iter();
+            net::forget(&places.flat_map(|place| place.addresses).collect::<Vec<_>>());
         }
         if let Ok(networks) = Networks::open(layout.roots()) {
             for endpoint in endpoints {
