@@ -8,6 +8,7 @@ pub mod calls;
 pub mod copy;
 pub mod descriptors;
 pub mod logs;
+pub mod networks;
 pub mod paths;
 pub mod rights;
 pub mod signals;

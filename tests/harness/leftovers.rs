@@ -231,7 +231,7 @@ pub fn cgroups(names: &Names) -> Vec<PathBuf> {
 }
 
 /// Tables of nftables named for a container or a network; nothing where there is no `nft` to ask.
-fn tables(names: &Names) -> Vec<String> {
+pub fn tables(names: &Names) -> Vec<String> {
     let Some(nft) = super::program("nft") else {
         return Vec::new();
     };

@@ -16,8 +16,10 @@ mod layout;
 mod logs;
 mod moment;
 pub mod net;
+mod owner;
 mod prepare;
 mod records;
+mod removal;
 pub mod runtime;
 pub mod sandbox;
 pub mod supervisor;
@@ -51,7 +53,6 @@ use crate::engine::{
 use crate::image::digest::Digest;
 use crate::image::store::Store;
 use crate::sys::fs::{self, Durability};
-use crate::sys::lock::{Hold, Lock};
 use layout::{ContainerDir, Layout};
 use net::Networks;
 use records::{Found, Record, Standing};
@@ -140,7 +141,9 @@ impl Native {
                 Err(EngineError::NotFound {
                     kind: "container", ..
                 }) => {}
-                Err(error) => return Err(error),
+                // One that can be read and not be looked after, as what it needs for that is lost: it can be seen, and
+                // ended by force.
+                Err(error) => all.push(self.find(&id).map_err(|_| error)?),
             }
         }
         all.sort_by(|a, b| a.standing.name.cmp(&b.standing.name));
@@ -188,11 +191,9 @@ impl Native {
         let Some(record) = networks.get(name)? else {
             return Ok(None);
         };
-        let users = networks
-            .leases(name)?
-            .into_iter()
-            .map(|lease| lease.container)
-            .collect();
+        // Of broken ones nobody is known; whoever wants a place is told.
+        let leases = networks.leases(name).unwrap_or_default();
+        let users = leases.into_iter().map(|lease| lease.container).collect();
         Ok(Some(ObservedNetwork {
             name: name.to_owned(),
             project: record.spec.project,
@@ -232,6 +233,8 @@ impl Engine for Native {
                     .push(Self::observed_volume(record, &containers));
             }
         }
+        observed.broken_networks = networks.damaged(project);
+        observed.broken_volumes = volumes::damaged(&self.layout, project)?;
         observed.containers = containers.iter().map(Found::observed).collect();
         Ok(observed)
     }
@@ -399,7 +402,10 @@ impl Engine for Native {
 
     fn stop(&self, id: &ContainerId, timeout: Option<Duration>) -> Result<()> {
         for _ in 0..STOP_TRIES {
-            let found = self.found(id)?;
+            let found = match self.found(id) {
+                Err(EngineError::Failed { .. }) => return self.end_by_force(id),
+                found => found?,
+            };
             let told = Connection::open(&found).and_then(|connection| connection.stop(timeout));
             if matches!(told, Ok(true)) || !self.find(id)?.state().is_up() {
                 return Ok(());
@@ -430,6 +436,10 @@ impl Engine for Native {
             Err(EngineError::NotFound {
                 kind: "container", ..
             }) => return Ok(()),
+            Err(EngineError::Failed { .. }) if force == Force::Yes => {
+                self.end_by_force(id)?;
+                self.find(id)?
+            }
             Err(error) => return Err(error),
         };
         if found.supervised {
@@ -446,31 +456,7 @@ impl Engine for Native {
     }
 
     fn remove_damaged(&self, project: &ProjectName) -> Result<Vec<ContainerId>> {
-        let mut gone = Vec::new();
-        for id in records::ids(&self.layout, project)? {
-            let dir = self.layout.container(project, &id);
-            if !records::is_damaged(&dir) {
-                continue;
-            }
-            // Its supervisor, if it has one, needs no record to stop it.
-            if let Ok(connection) = Connection::to(&dir, id.short()) {
-                connection.stop(Some(Duration::ZERO))?;
-            }
-            if let Ok(Some(record)) = records::read::<Record>(&dir.record()) {
-                supervisor::clean_up(&self.layout, &record.spec)?;
-            }
-            sweep::stray(&self.layout, &id)?;
-            let doomed = self.layout.doomed(project, &id);
-            std::fs::rename(&dir.data, &doomed).map_err(|error| {
-                EngineError::failed(format!("remove container {}", id.short()), error)
-            })?;
-            gone.push(id);
-        }
-        if !gone.is_empty() {
-            sweep::halves(&self.layout, project)?;
-            sweep::remains(&self.layout, project)?;
-        }
-        Ok(gone)
+        self.take_damaged(project)
     }
 
     fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
@@ -654,54 +640,5 @@ fn verdict(found: &Found, until: Until) -> Option<Waited> {
             }
         }
         _ => None,
-    }
-}
-
-impl Native {
-    /// Waits for stops that a killed command began: their containers run still, but must not be counted on.
-    fn await_stops(&self, project: &ProjectName) -> Result<()> {
-        for id in records::ids(&self.layout, project)? {
-            let dir = self.layout.container(project, &id);
-            // Who looks at a broken one is told; here it must not keep `down` from taking it away.
-            let standing = records::read::<Standing>(&dir.state()).ok().flatten();
-            if standing.is_some_and(|standing| standing.stopped && standing.state.is_up())
-                && let Ok(Some(found)) = Found::read(dir)
-                && let Ok(connection) = Connection::open(&found)
-            {
-                // A supervisor that dies over it is replaced by whoever looks at its container next.
-                let _ = connection.stop(None);
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes away what is left of a container that does not run.
-    fn forget(&self, found: &Found, anonymous: AnonymousVolumes) -> Result<()> {
-        let spec = &found.record.spec;
-        let failed = |error: io::Error| {
-            EngineError::failed(format!("remove container {}", found.standing.name), error)
-        };
-        if found.dir.run.exists() {
-            // The supervisor may be on its way out; if it was killed, its leavings are ours.
-            let lock = Lock::acquire(&found.dir.lock(), Hold::Exclusive);
-            supervisor::clean_up(&self.layout, spec)?;
-            fs::remove_tree(&found.dir.run).map_err(failed)?;
-            drop(lock);
-        } else if !matches!(found.standing.state, State::Exited { .. }) {
-            // After a reboot its addresses are still its own on disk.
-            supervisor::clean_up(&self.layout, spec)?;
-        }
-        held::release(&self.layout, &spec.id)?;
-        // One rename, which needs no space, decides: before it the container is there, after it nothing can be seen.
-        let doomed = match anonymous {
-            AnonymousVolumes::Remove => self.layout.hidden(&spec.project, &spec.id),
-            AnonymousVolumes::Keep => self.layout.doomed(&spec.project, &spec.id),
-        };
-        std::fs::rename(&found.dir.data, &doomed).map_err(failed)?;
-        records::release_name(&self.layout, &found.standing.name, &spec.project, &spec.id);
-        records::release_name(&self.layout, &spec.name, &spec.project, &spec.id);
-        sweep::discard(&self.layout, &doomed)?;
-        sweep::prune(&self.layout, &spec.project);
-        Ok(())
     }
 }
