@@ -19,6 +19,7 @@ pub mod health;
 pub mod hooks;
 pub mod identity;
 pub mod isolation;
+pub mod leaks;
 pub mod lifecycle;
 pub mod log_targets;
 pub mod logging;
