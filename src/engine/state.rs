@@ -25,6 +25,10 @@ pub struct Observed {
     pub networks: Vec<ObservedNetwork>,
     /// Volumes with the project's label, by name.
     pub volumes: Vec<ObservedVolume>,
+    /// Networks of the project whose records are lost or broken: nothing is known of them but their names.
+    pub broken_networks: Vec<String>,
+    /// Volumes of it of which the same is true.
+    pub broken_volumes: Vec<String>,
 }
 
 /// A container as it is now.

@@ -385,12 +385,16 @@ impl Found {
 
 /// Whether a container can't be used any more: its record is lost or broken. One of a newer version is neither.
 pub(super) fn is_damaged(dir: &ContainerDir) -> bool {
-    let is_broken = |path: &Path| std::fs::read(path).is_ok_and(|bytes| newer(&bytes).is_none());
-    let record = read::<Record>(&dir.record());
-    let standing = read::<Standing>(&dir.state());
-    (matches!(record, Ok(None)) && dir.data.exists())
-        || (record.is_err() && is_broken(&dir.record()))
-        || (standing.is_err() && is_broken(&dir.state()))
+    let lost = is_broken::<Record>(&dir.record()) && dir.data.exists();
+    lost || dir.state().exists() && is_broken::<Standing>(&dir.state())
+}
+
+/// Whether a file that [`write`] has written is lost, or can't be read and is of no newer version.
+pub(super) fn is_broken<T: DeserializeOwned>(path: &Path) -> bool {
+    match read::<T>(path) {
+        Ok(found) => found.is_none(),
+        Err(_) => std::fs::read(path).is_ok_and(|bytes| newer(&bytes).is_none()),
+    }
 }
 
 /// Whether a live supervisor holds the container's lock.

@@ -8,16 +8,18 @@
 //! |---|---|---|
 //! | Docker | head of `DOCKER-USER`, its place for others | in `FORWARD` behind Docker's own, which keep its networks apart |
 //! | others: a policy, or rules | head of `FORWARD` | head of `FORWARD` |
+//! | firewalld | a zone ([`zones`]) | the same |
 //! | nothing | | |
 //!
 //! An internal network has one rule instead, for packets that come from it and go to it.
 //!
 //! Never: touches a rule of another's. All is best effort: what is there may be unreadable, and `hoist doctor` says what
-//! it does to a published port. Imports: `sys::nft`, `net::record`. As Docker, which is not stopped by ufw either.
+//! it does to a published port. Imports: `sys::nft`, `net::{record, zones}`. As Docker, which is not stopped by ufw either.
 
 use std::io;
 
 use super::record::NetworkRecord;
+use super::zones;
 use crate::sys::nft::{Batch, Direction, Family, FoundRule, Interface, Nft, Policy, Rule, Table};
 
 /// The table of iptables, of each version of IP.
@@ -42,6 +44,7 @@ pub(super) fn ensure(nft: &mut Nft, record: &NetworkRecord) {
             let _ = let_through(nft, table, record);
         }
     }
+    zones::bind(nft, &record.bridge);
 }
 
 fn is_ours(rule: &FoundRule, name: &str) -> bool {
@@ -90,6 +93,11 @@ fn let_through(nft: &mut Nft, table: Table<'_>, record: &NetworkRecord) -> io::R
         batch.insert(table, FORWARD, &rule(Direction::Out));
     }
     nft.commit(batch)
+}
+
+/// Takes a network's bridge out of its zone again, where there is one.
+pub(super) fn release(nft: &mut Nft, bridge: &str) {
+    zones::release(nft, bridge);
 }
 
 /// Adds to a batch what takes a network's rules out again; missing ones are fine.

@@ -13,8 +13,9 @@ use super::ipam::{self, Pool, Taken};
 use super::record::{Lease, LeaseRecord, NetworkRecord, Shelf, hash, is_name};
 use super::{bridge, direct};
 use crate::base::clock::Timestamp;
-use crate::base::name::ContainerId;
+use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::driver::{self, Driver, Reading};
+use crate::engine::native::owner;
 use crate::engine::spec::{Endpoint, NetworkSpec};
 use crate::engine::subnet::overlap;
 use crate::engine::{EngineError, Result, Roots};
@@ -104,6 +105,26 @@ impl Networks {
                 .map_err(|error| EngineError::failed("remove what a command has left", error))?;
         }
         Ok(())
+    }
+    /// Networks of a project whose records are lost or broken, by name.
+    pub fn damaged(&self, project: &ProjectName) -> Vec<String> {
+        let mut names = self.shelf.damaged();
+        names.retain(|name| owner::is_of(&self.dir().join(name), project));
+        names
+    }
+    /// Takes away what is in the kernel of a network of which nothing is left on disk; one that is there stays.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn discard_lost(&self, name: &str) -> Result<()> {
+        if self.dir().join(name).exists() {
+            return Ok(());
+        }
+        let _held = self.lock()?;
+        match self.dir().join(name).exists() {
+            true => Ok(()),
+            false => self.remove_locked(name, &|_| false),
+        }
     }
     fn need(&self, name: &str) -> Result<NetworkRecord> {
         self.get(name)?.ok_or_else(|| EngineError::NotFound {
@@ -256,11 +277,17 @@ impl Networks {
                 users,
             });
         }
-        match self.get(name)? {
+        let found = match self.get(name) {
+            // Its names follow from its own.
+            Err(_) if self.shelf.is_damaged(name) => None,
+            found => found?,
+        };
+        match found {
             Some(record) => self.unmake(&record)?,
             None => {
                 let id = self.shelf.id(name);
-                bridge::remove(&bridge::bridge_name(&id), &id, name)?;
+                let bridge = bridge::called(&bridge::bridge_name(&id), &id)?;
+                bridge::remove(&bridge, &id, name)?;
             }
         }
         self.shelf.delete(name)
@@ -285,7 +312,8 @@ impl Networks {
     /// Takes away what was made in the kernel.
     fn unmake(&self, record: &NetworkRecord) -> Result<()> {
         if record.has_host() {
-            return bridge::remove(&record.bridge, &record.id, &record.spec.name);
+            let bridge = bridge::called(&record.bridge, &record.id)?;
+            return bridge::remove(&bridge, &record.id, &record.spec.name);
         }
         let others = self.list()?;
         let heir = |other: &&NetworkRecord| {

@@ -118,10 +118,11 @@ fn leave(batch: &mut Batch, table: Table<'_>, record: &NetworkRecord, options: &
 }
 
 /// Takes the rules of a network away; missing ones are fine.
-pub(super) fn remove(id: &str) -> io::Result<()> {
+pub(super) fn remove(id: &str, bridge: &str) -> io::Result<()> {
     let name = table(id);
     let mut nft = Nft::open()?;
     // An older hoist's was of family `ip`.
+    beside::release(&mut nft, bridge);
     let tables = [Table::inet(&name), Table::ip(&name)];
     // The kernel makes whoever deletes wait, but for a batch only once.
     let mut batch = Batch::default();
