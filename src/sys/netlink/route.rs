@@ -338,6 +338,9 @@ impl Route {
     /// # Errors
     /// The kernel's for the sending itself.
     pub fn try_all(&mut self, requests: Vec<Request>) -> io::Result<Vec<Result<(), Errno>>> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut batch = Vec::new();
         let mut sequences = Vec::new();
         for request in requests {

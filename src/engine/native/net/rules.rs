@@ -1,6 +1,6 @@
 //! The firewall rules of a network: what leaves it, what may come in.
 //!
-//! Imports: `engine::driver`, `sys::nft`, `net::{ipam, record}`. As Docker's `bridge` driver, each rule says why it is there.
+//! Imports: `base`, `engine`, `sys::nft`, `net::{beside, ipam, record}`. As Docker's `bridge` driver, each rule says why it is there.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,26 +8,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 use nix::errno::Errno;
 
+use super::beside;
 use super::ipam::Pool;
 use super::record::NetworkRecord;
 use crate::engine::driver::{self, GatewayMode};
-use crate::sys::nft::{Batch, Direction, Family, Hook, Interface, Nft, Rule, Table};
+use crate::sys::nft::{Batch, Direction, Hook, Interface, Nft, Rule, Table};
 
-/// Docker's tables, and its chain for others' rules in each.
-const DOCKER_TABLES: [Table<'_>; 2] = [
-    Table {
-        family: Family::Ip,
-        name: "filter",
-    },
-    Table {
-        family: Family::Ip6,
-        name: "filter",
-    },
-];
 /// What `ping` speaks, and all that IPv6 needs to tell a sender.
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
-const DOCKER_CHAIN: &str = "DOCKER-USER";
 /// What the host keeps for itself.
 const LOOPBACK: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
 
@@ -47,10 +36,7 @@ pub(super) fn ensure(record: &NetworkRecord) -> io::Result<()> {
         }
     }
     if !record.spec.internal {
-        // Best effort: without Docker there is nothing to do, and what it has may be unreadable.
-        for docker in DOCKER_TABLES {
-            let _ = beside_docker(&mut nft, docker, record);
-        }
+        beside::ensure(&mut nft, record);
     }
     Ok(())
 }
@@ -133,57 +119,11 @@ fn leave(batch: &mut Batch, table: Table<'_>, record: &NetworkRecord, options: &
     }
 }
 
-/// Docker sets the policy of `FORWARD` to drop, which no other table can take back. Its chain for
-/// others' rules ends in `return`, so that ours go to the head.
-fn beside_docker(nft: &mut Nft, docker: Table<'_>, record: &NetworkRecord) -> io::Result<()> {
-    if !nft.has_chain(docker, DOCKER_CHAIN)? {
-        return Ok(());
-    }
-    let name = record.table();
-    let there = nft.rules(docker, Some(DOCKER_CHAIN))?;
-    if there
-        .iter()
-        .any(|rule| rule.comment.as_deref() == Some(&name))
-    {
-        return Ok(());
-    }
-    let mut batch = Batch::default();
-    for direction in [Direction::In, Direction::Out] {
-        let rule = Rule::new().device(direction, Interface::Is(&record.bridge));
-        batch.insert(docker, DOCKER_CHAIN, &rule.counted().accept().named(&name));
-    }
-    nft.commit(batch)
-}
-
 /// Takes the rules of a network away; missing ones are fine.
 pub(super) fn remove(id: &str) -> io::Result<()> {
     let name = table(id);
     let mut nft = Nft::open()?;
     // An older hoist's was of family `ip`.
     nft.delete_tables(&[Table::inet(&name), Table::ip(&name)])?;
-    for docker in DOCKER_TABLES {
-        withdraw(&mut nft, docker, &name)?;
-    }
-    Ok(())
-}
-
-/// Takes the rules of a network out of Docker's chain.
-fn withdraw(nft: &mut Nft, docker: Table<'_>, name: &str) -> io::Result<()> {
-    if !nft.has_chain(docker, DOCKER_CHAIN).unwrap_or(false) {
-        return Ok(());
-    }
-    let Ok(rules) = nft.rules(docker, Some(DOCKER_CHAIN)) else {
-        return Ok(());
-    };
-    let mut batch = Batch::default();
-    for rule in rules
-        .iter()
-        .filter(|rule| rule.comment.as_deref() == Some(name))
-    {
-        batch.delete_rule(rule);
-    }
-    match nft.commit(batch) {
-        Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(()),
-        other => other,
-    }
+    beside::withdraw(&mut nft, &name)
 }

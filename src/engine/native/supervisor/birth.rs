@@ -20,7 +20,9 @@ use crate::engine::native::net::{
 use crate::engine::native::records::{self, InitProcess, Live, Record, Standing};
 use crate::engine::native::runtime::{self, BirthMount, BirthSource, ReadOnly};
 use crate::engine::native::volumes;
-use crate::engine::spec::{ContainerSpec, Endpoint, Ipc, Mount, MountSource, NetworkMode, Share};
+use crate::engine::spec::{
+    ContainerSpec, Endpoint, Ipc, Mount, MountSource, NetworkMode, PortMapping, Share,
+};
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
 
@@ -29,12 +31,8 @@ use crate::engine::{EngineError, Result};
 pub(super) struct Connected {
     /// The namespace to be born in; `None` is the host's.
     pub netns: Option<OwnedFd>,
-    /// Sockets that hold the published ports.
-    #[expect(
-        dead_code,
-        reason = "nobody reads them; they hold the ports as long as they live"
-    )]
-    pub held: Vec<OwnedFd>,
+    /// Hold the published ports.
+    pub doors: net::Doors,
     /// Answers the container's name look-ups, on networks of its own.
     pub answerer: Option<Answerer>,
     /// Addresses and ports.
@@ -89,21 +87,55 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
         networks: attachments(&places, endpoints),
         ports: Vec::new(),
     };
-    let mut held = Vec::new();
-    // Only a bridge publishes ports; the plan has warned.
-    let publishing = best.filter(|place| place.record.has_host());
-    if let (Some(best), false) = (publishing, spec.ports.is_empty()) {
-        let published = publish(spec, best)?;
-        held = published.held;
+    let mut doors = net::Doors::default();
+    if !spec.ports.is_empty() {
+        let mut ways = ways(&places, best4, best6);
+        net::open(&spec.id, &ways, &spec.ports)?;
+        ways.retain(|way| !net::is_routed(way.network, way.target.is_ipv4()));
+        let published = net::publish(&PublishRequest {
+            container: &spec.id,
+            name: &spec.name,
+            ports: &bound(&spec.ports, &ways),
+            ways: &ways,
+        })?;
+        doors = published.doors;
         live.ports = published.ports;
     }
     let answerer = answerer(layout, spec, netns.as_fd(), &places)?;
     Ok(Connected {
         netns: Some(netns),
-        held,
+        doors,
         answerer,
         live,
     })
+}
+
+/// Ports that name no address of the host are those of the one that their network says.
+fn bound(ports: &[PortMapping], ways: &[net::Way<'_>]) -> Vec<PortMapping> {
+    let binding = ways.iter().find_map(|way| {
+        let driver = way.network.driver();
+        driver.bridge().and_then(|options| options.host_binding)
+    });
+    let one = |port: &PortMapping| PortMapping {
+        host_ip: port.host_ip.or(binding),
+        ..port.clone()
+    };
+    ports.iter().map(one).collect()
+}
+
+/// How published ports reach the container: over the network that it answers by, of each version of IP.
+fn ways(places: &[Place], best4: Option<usize>, best6: Option<usize>) -> Vec<net::Way<'_>> {
+    let way = |best: Option<usize>, target: fn(&Lease) -> Option<IpAddr>| {
+        // Only a bridge publishes ports; the plan has warned.
+        let place = places.get(best?).filter(|place| place.record.has_host())?;
+        Some(net::Way {
+            network: &place.record,
+            target: target(&place.lease)?,
+        })
+    };
+    let v4 = way(best4, |lease| lease.ipv4().map(IpAddr::V4));
+    let v6 = way(best6, |lease| lease.ipv6().map(IpAddr::V6));
+    v4.into_iter().chain(v6).collect()
 }
 
 /// The network that packets of one version of IP leave by: the highest `gw_priority`, the first of equals, never an
@@ -136,11 +168,13 @@ pub(super) fn reconnect(layout: &Layout, spec: &ContainerSpec) -> Result<Connect
         .map_err(|error| EngineError::failed("find the container's network namespace", error))?;
     let places = places(layout, spec, endpoints)?;
     // The rules are in the kernel still; only the sockets that hold the ports went with their owner.
-    let held = net::hold_again(&live.ports)?;
+    let best4 = way_out(&places, endpoints, |lease| lease.gateway4().is_some());
+    let best6 = way_out(&places, endpoints, |lease| lease.gateway6().is_some());
+    let doors = net::hold_again(&live.ports, &ways(&places, best4, best6))?;
     let answerer = answerer(layout, spec, netns.as_fd(), &places)?;
     Ok(Connected {
         netns: Some(netns),
-        held,
+        doors,
         answerer,
         live,
     })
@@ -155,16 +189,31 @@ pub(super) fn disconnect(
 ) -> (Option<net::Withdrawn>, Result<()>) {
     let dir = layout.container(&spec.project, &spec.id);
     let mut withdrawn = Ok(None);
+    let mut direct = false;
     if let NetworkMode::Networks(endpoints) = &spec.network {
         if !spec.ports.is_empty() {
-            withdrawn = net::unpublish(&spec.id).map(Some);
+            withdrawn = net::unpublish(&spec.id);
+        }
+        if let Ok(Some(live)) = records::read::<Live>(&dir.live()) {
+            let addresses = live.networks.into_iter().map(|place| place.addresses);
+            net::forget(addresses.flatten());
         }
         if let Ok(networks) = Networks::open(layout.roots()) {
             for endpoint in endpoints {
+                let record = networks.get(&endpoint.network).ok().flatten();
+                if let (Some(record), false) = (&record, spec.ports.is_empty()) {
+                    // A rule that stays leads to an address that nobody has; it goes with the network.
+                    let _ = net::close(&spec.id, record);
+                }
+                direct |= record.is_some_and(|record| !record.has_host());
                 // A place that can't be given back is nobody's once the container is gone.
                 let _ = networks.release(&endpoint.network, &spec.id);
             }
         }
+    }
+    if direct && let Ok(netns) = open_file(&dir.netns()) {
+        // Their hardware addresses are needed again at once where the container is started again.
+        let _ = net::empty(netns.as_fd());
     }
     let unpinned = net::unpin(&dir.netns());
     match withdrawn {
@@ -213,22 +262,6 @@ fn attachments(places: &[Place], endpoints: &[Endpoint]) -> Vec<Attachment> {
         aliases: endpoint.aliases.clone(),
     })
     .collect()
-}
-
-fn publish(spec: &ContainerSpec, best: &Place) -> Result<net::Published> {
-    let target = best.lease.ipv4().ok_or_else(|| EngineError::Unsupported {
-        what: format!(
-            "container {} publishes ports but has no IPv4 address",
-            spec.name
-        ),
-    })?;
-    net::publish(&PublishRequest {
-        container: &spec.id,
-        name: &spec.name,
-        ports: &spec.ports,
-        network: &best.record,
-        target,
-    })
 }
 
 fn answerer(
