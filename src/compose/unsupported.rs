@@ -32,14 +32,6 @@ const KEYS: &[(&str, &str)] = &[
     ),
     ("services.*.external_links", "the names do not resolve"),
     ("services.*.isolation", "it is for Windows only"),
-    (
-        "services.*.networks.*.driver_opts",
-        "the options have no effect",
-    ),
-    (
-        "services.*.networks.*.link_local_ips",
-        "the addresses are not added",
-    ),
     ("networks.*.ipam.options", "the options have no effect"),
 ];
 
