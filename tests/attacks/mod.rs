@@ -13,6 +13,7 @@ pub mod paths;
 pub mod rights;
 pub mod signals;
 pub mod users;
+pub mod volumes;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;

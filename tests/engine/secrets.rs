@@ -292,7 +292,10 @@ fn no_disk_no_list_and_no_command_line_ever_has_a_secret() {
     std::fs::create_dir_all(hoist.data()).expect("ours");
     let bait = hoist.data().join("bait");
     std::fs::write(&bait, format!("x{}x", PLANTED[2])).expect("ours");
-    assert_eq!(holders(&hoist.data(), &PLANTED), [bait.clone()]);
+    assert_eq!(
+        holders(&hoist.data(), &PLANTED),
+        std::slice::from_ref(&bait)
+    );
     std::fs::remove_file(bait).expect("ours");
 
     let quiet = |line: &str| {

@@ -35,8 +35,9 @@ mod relay;
 mod rules;
 #[cfg(test)]
 pub(in crate::engine::native) mod tests;
+pub(in crate::engine::native) mod zones;
 
-pub use bridge::{Link, connect, disconnect, new_netns, unpin};
+pub use bridge::{Link, connect, disconnect, new_netns, pin, unpin};
 pub use direct::empty;
 pub use direct_ports::{close, is_routed, open};
 pub use ipam::Pool;
