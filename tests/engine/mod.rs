@@ -1,11 +1,13 @@
 //! Containers: what starts, stops, is recreated, and what a process finds inside.
 
+pub mod addresses;
 pub mod apparmor;
 pub mod attached;
 pub mod binds;
 pub mod commands_at_once;
 pub mod copy_up;
 pub mod cp;
+pub mod damage;
 pub mod dependencies;
 pub mod devices;
 pub mod doctor;
@@ -17,14 +19,17 @@ pub mod health;
 pub mod hooks;
 pub mod identity;
 pub mod isolation;
+pub mod leaks;
 pub mod lifecycle;
 pub mod log_targets;
 pub mod logging;
+pub mod names;
 pub mod networks;
 pub mod ports;
 pub mod process;
 pub mod provided;
 pub mod replace;
+pub mod resolvers;
 pub mod resources;
 pub mod restart;
 pub mod secrets;

@@ -3,12 +3,14 @@
 //! In: functions and what they need. Out: trials whose skips are counted as ignored, with the reason.
 //! Imports: nothing of hoist; the binary is driven from outside.
 
+pub mod host;
 pub mod http;
 pub mod image;
 pub mod leftovers;
 pub mod outside;
 pub mod ports;
 pub mod process;
+pub mod resolver;
 pub mod sandbox;
 pub mod server;
 
@@ -122,7 +124,11 @@ impl Case {
                 .filter_map(|need| need.missing())
                 .collect();
             if missing.is_empty() {
-                return run(self.run)
+                let outcome = match leftovers::is_alone() {
+                    true => leftovers::around(|| run(self.run)),
+                    false => run(self.run),
+                };
+                return outcome
                     .map(|()| Completion::Completed)
                     .map_err(Failed::from);
             }

@@ -163,6 +163,20 @@ pub(super) fn exists(name: &str) -> Result<bool> {
         .map_err(|error| EngineError::failed(format!("look for device {name}"), error))
 }
 
+/// What the bridge of a network is called now: somebody may have given it another name, but not its hardware address.
+pub(super) fn called(name: &str, id: &str) -> Result<String> {
+    let look = || -> io::Result<String> {
+        let mut route = Route::open()?;
+        if route.link(name)?.is_some() {
+            return Ok(name.to_owned());
+        }
+        let mac = bridge_mac(id);
+        let found = route.links()?.into_iter().find(|link| link.mac == mac);
+        Ok(found.map_or_else(|| name.to_owned(), |link| link.name))
+    };
+    look().map_err(|error| EngineError::failed(format!("look for device {name}"), error))
+}
+
 /// Group of bridges that are about to be deleted, whoever deletes them. Groups mean nothing to the kernel; this
 /// number is as unlikely as any in use elsewhere: the letters `hst` and a zero.
 const DOOMED: u32 = u32::from_be_bytes(*b"hst\0");
@@ -236,6 +250,15 @@ pub fn new_netns(pin: Option<&Path>) -> Result<OwnedFd> {
         Ok(made)
     });
     made.map_err(|error| EngineError::failed("make a network namespace", error))
+}
+
+/// Keeps a namespace by a file until [`unpin`].
+///
+/// # Errors
+/// [`EngineError::Failed`].
+pub fn pin(netns: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    netns::pin(netns, path)
+        .map_err(|error| EngineError::failed(format!("hold on to {}", path.display()), error))
 }
 
 /// Lets a namespace go that [`new_netns`] has pinned; a missing one is fine.
