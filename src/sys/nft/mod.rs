@@ -250,19 +250,19 @@ impl Batch {
     /// Makes a table; one that is there is kept.
     pub fn table(&mut self, table: Table<'_>) {
         self.push(table.family, NEW_TABLE, CREATE, |w| {
-            w.text(TABLE_NAME, table.name)
+            w.text(TABLE_NAME, table.name);
         });
     }
     /// Deletes a table with all in it; a missing one refuses the batch with `ENOENT`.
     pub fn delete_table(&mut self, table: Table<'_>) {
         self.push(table.family, DEL_TABLE, 0, |w| {
-            w.text(TABLE_NAME, table.name)
+            w.text(TABLE_NAME, table.name);
         });
     }
     /// Makes a table; one that is there refuses the batch with `EEXIST`.
     pub fn new_table(&mut self, table: Table<'_>) {
         self.push(table.family, NEW_TABLE, CREATE | EXCLUSIVE, |w| {
-            w.text(TABLE_NAME, table.name)
+            w.text(TABLE_NAME, table.name);
         });
     }
     /// Makes a base chain that accepts what its rules do not decide.
