@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod bus;
 pub mod caps;
 pub mod clone;
+pub mod datagram;
 pub mod fs;
 pub mod lock;
 pub mod mount;

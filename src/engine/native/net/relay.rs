@@ -5,7 +5,7 @@
 //! else as long as somebody has cleared the rules. It never waits, has no threads, and costs nothing while nobody calls.
 //!
 //! In: bound sockets and addresses of the container. Out: connections and datagrams at the container, which sees its
-//! gateway as their sender. Must not know: rules, records. Imports: `sys` nothing; std and epoll(7) only.
+//! gateway as their sender. Must not know: rules, records. Imports: `sys::datagram`. Source: epoll(7).
 //! As Docker's `docker-proxy`, whose 90 s for a silent sender of datagrams are kept.
 
 use std::collections::BTreeMap;
@@ -19,6 +19,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
 };
+
+use crate::sys::datagram::{self, Local};
 
 /// Most connections at once, of two descriptors each; more wait in the kernel.
 const CONNECTIONS: usize = 256;
@@ -201,10 +203,17 @@ impl Call {
 /// A sender of datagrams, and the socket that answers to it come back to.
 #[derive(Debug)]
 struct Sender {
-    door: usize,
-    address: SocketAddr,
+    caller: Caller,
     socket: UdpSocket,
     heard: Instant,
+}
+
+/// Who has sent a datagram, and to which address of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Caller {
+    door: usize,
+    address: SocketAddr,
+    local: Option<Local>,
 }
 
 /// Starts to connect, without waiting for it.
@@ -242,7 +251,7 @@ impl Doors {
                     epoll.add(listener, event)?;
                 }
                 Holder::Udp(socket) => {
-                    socket.set_nonblocking(true)?;
+                    datagram::watch(socket)?;
                     epoll.add(socket, event)?;
                 }
             }
@@ -399,14 +408,20 @@ impl Doors {
                 return;
             };
             let target = *target;
-            let Ok((length, address)) = socket.recv_from(&mut buffer) else {
+            let Ok((length, address, local)) = datagram::receive(socket, &mut buffer) else {
                 return;
             };
-            let known = |(token, sender): (&u64, &Sender)| {
-                (sender.door == door && sender.address == address).then_some(*token)
+            let caller = Caller {
+                door,
+                address,
+                local,
             };
-            let known = self.senders.iter().find_map(known);
-            let Some(token) = known.or_else(|| self.sender(door, address, target, now)) else {
+            let known = self
+                .senders
+                .iter()
+                .find(|(_, sender)| sender.caller == caller);
+            let known = known.map(|(token, _)| *token);
+            let Some(token) = known.or_else(|| self.sender(caller, target, now)) else {
                 continue;
             };
             if let Some(sender) = self.senders.get_mut(&token) {
@@ -417,13 +432,7 @@ impl Doors {
         }
     }
 
-    fn sender(
-        &mut self,
-        door: usize,
-        address: SocketAddr,
-        target: SocketAddr,
-        now: Instant,
-    ) -> Option<u64> {
+    fn sender(&mut self, caller: Caller, target: SocketAddr, now: Instant) -> Option<u64> {
         if self.senders.len() >= SENDERS {
             let (oldest, _) = self.senders.iter().min_by_key(|(_, sender)| sender.heard)?;
             let oldest = *oldest;
@@ -441,8 +450,7 @@ impl Doors {
         let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
         self.epoll.as_ref()?.add(&socket, event).ok()?;
         let sender = Sender {
-            door,
-            address,
+            caller,
             socket,
             heard: now,
         };
@@ -454,7 +462,7 @@ impl Doors {
         let Some(sender) = self.senders.get_mut(&token) else {
             return;
         };
-        let Some((Holder::Udp(door), _)) = self.doors.get(sender.door) else {
+        let Some((Holder::Udp(door), _)) = self.doors.get(sender.caller.door) else {
             return;
         };
         let mut buffer = vec![0; usize::from(u16::MAX)];
@@ -462,7 +470,9 @@ impl Doors {
             match sender.socket.recv(&mut buffer) {
                 Ok(length) => {
                     sender.heard = now;
-                    let _ = door.send_to(buffer.get(..length).unwrap_or_default(), sender.address);
+                    let bytes = buffer.get(..length).unwrap_or_default();
+                    let Caller { address, local, .. } = sender.caller;
+                    let _ = datagram::send(door, bytes, address, local);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 // Nobody listens inside: the next datagram is tried again.
