@@ -2,7 +2,8 @@
 //!
 //! Cases that start containers need root and a static busybox; where something is missing they are counted as
 //! ignored, with the reason. `HOIST_TEST_STRICT=1` makes each skip a failure, `HOIST_TEST_KEEP=1` keeps the
-//! directories of the cases. Cases observe state, wait for conditions, and leave nothing behind, which each checks.
+//! directories of the cases, and `HOIST_TEST_ALONE=1`, for a machine where nothing else runs and with one
+//! thread, compares the whole host before and after each. Cases observe state, wait for conditions, and leave nothing behind, which each checks.
 
 #![expect(unreachable_pub, reason = "a program has nobody who could reach in")]
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     harness::collect_panics();
+    harness::leftovers::begin();
     let arguments = libtest_mimic::Arguments::from_args();
     let trials = cases().map(harness::Case::trial).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
@@ -78,10 +80,16 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::copy_up::CASES,
         engine::volume_devices::CASES,
         engine::secrets::CASES,
+        engine::leaks::CASES,
+        engine::damage::CASES,
+        engine::damage::tools::CASES,
         engine::networks::CASES,
         engine::names::CASES,
         engine::resolvers::CASES,
+        engine::addresses::CASES,
         engine::ports::CASES,
+        engine::firewalls::CASES,
+        engine::walls::CASES,
         engine::identity::CASES,
         engine::isolation::CASES,
         engine::apparmor::CASES,

@@ -41,7 +41,9 @@ pub(super) fn world(
         return Ok(world);
     };
     world.programs = provide::programs(&context.env, project);
-    for network in project.networks.values() {
+    let broken = world.observed.broken_networks.clone();
+    let whole = |name: &String| !broken.contains(name);
+    for network in project.networks.values().filter(|n| whole(&n.name)) {
         if !world
             .observed
             .networks
@@ -63,7 +65,9 @@ pub(super) fn world(
     {
         world.networks.insert(found.name.clone(), found);
     }
-    for volume in project.volumes.values() {
+    let broken = world.observed.broken_volumes.clone();
+    let whole = |name: &String| !broken.contains(name);
+    for volume in project.volumes.values().filter(|v| whole(&v.name)) {
         if !world
             .observed
             .volumes

@@ -25,6 +25,10 @@ pub struct Observed {
     pub networks: Vec<ObservedNetwork>,
     /// Volumes with the project's label, by name.
     pub volumes: Vec<ObservedVolume>,
+    /// Networks of the project whose records are lost or broken: nothing is known of them but their names.
+    pub broken_networks: Vec<String>,
+    /// Volumes of it of which the same is true.
+    pub broken_volumes: Vec<String>,
 }
 
 /// A container as it is now.
@@ -50,6 +54,8 @@ pub struct ObservedContainer {
     pub state: State,
     /// Health, if it has a probe.
     pub health: Option<Health>,
+    /// Containers whose namespaces it was made to join.
+    pub joins: Vec<ContainerId>,
     /// Networks and addresses it has (or will have again).
     pub networks: Vec<Attachment>,
     /// Ports published on the host now; empty unless it runs.

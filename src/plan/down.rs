@@ -61,10 +61,9 @@ pub fn down(
                 plan.steps.need(node, *need, When::Done);
             }
         };
-        for network in &world.observed.networks {
-            after(Action::RemoveNetwork {
-                name: network.name.clone(),
-            });
+        let whole = world.observed.networks.iter().map(|network| &network.name);
+        for name in whole.chain(&world.observed.broken_networks) {
+            after(Action::RemoveNetwork { name: name.clone() });
         }
         if policy.volumes {
             for volume in volumes(project, world) {
@@ -159,7 +158,8 @@ fn volumes(project: Option<&Project>, world: &World) -> BTreeSet<String> {
         .volumes
         .iter()
         .map(|volume| volume.name.clone());
-    ours.filter(|name| !external.contains(name.as_str()))
+    ours.chain(world.observed.broken_volumes.iter().cloned())
+        .filter(|name| !external.contains(name.as_str()))
         .collect()
 }
 

@@ -56,6 +56,20 @@ pub fn start_time(pid: i32) -> io::Result<u64> {
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
+/// The parent of a process.
+///
+/// # Errors
+/// The system's; `NotFound` when there is no such process.
+///
+/// Source: proc_pid_stat(5), field 4.
+pub fn parent(pid: i32) -> io::Result<i32> {
+    let fields = stat(pid)?;
+    let field = fields.split_ascii_whitespace().nth(1);
+    field
+        .and_then(|pid| pid.parse().ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
 /// The caller's children, as long as it has one thread; none where the kernel does not tell.
 ///
 /// Source: proc_tid_children(5).

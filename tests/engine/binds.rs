@@ -286,6 +286,12 @@ fn users_are_mapped_to_those_of_the_host() {
     // To the user of another number the directory is a stranger's.
     assert_eq!(hoist.sh("n", "stat -c '%u %g' /d"), "4321 4322");
     hoist.exec("n", "touch /d/by-another").code(1);
+    hoist.compose("services:\n  a: {SLEEP, volumes: [{type: tmpfs, target: /d, x-hoist: {idmap: host-user}}]}\n");
+    hoist
+        .run("up -d")
+        .code(1)
+        .says("compose.yaml:2:")
+        .says("is for mounts of type `bind`");
     for (map, why) in [("nobody", "compose.yaml:2:"), ("1:2:3", "compose.yaml:2:")] {
         hoist.compose(&format!("services:\n  a: {}\n", service("app", map)));
         hoist.run("up -d").code(1).says(why).says("host-user");

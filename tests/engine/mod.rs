@@ -1,21 +1,25 @@
 //! Containers: what starts, stops, is recreated, and what a process finds inside.
 
+pub mod addresses;
 pub mod apparmor;
 pub mod attached;
 pub mod binds;
 pub mod commands_at_once;
 pub mod copy_up;
 pub mod cp;
+pub mod damage;
 pub mod dependencies;
 pub mod devices;
 pub mod doctor;
 pub mod dossier;
 pub mod exec;
 pub mod files;
+pub mod firewalls;
 pub mod health;
 pub mod hooks;
 pub mod identity;
 pub mod isolation;
+pub mod leaks;
 pub mod lifecycle;
 pub mod log_targets;
 pub mod logging;
@@ -32,3 +36,4 @@ pub mod secrets;
 pub mod supervisor;
 pub mod volume_devices;
 pub mod volumes;
+pub mod walls;

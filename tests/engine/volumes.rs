@@ -11,7 +11,7 @@ crate::cases!(ENGINE;
     a_server_that_does_not_answer_is_an_error_that_names_it,
     volumes_that_can_not_be_made_are_told_with_their_place_and_nothing_starts,
     a_volume_keeps_its_name_labels_and_data,
-    a_volume_that_has_changed_keeps_its_data,
+    a_volume_that_has_changed_keeps_its_data_unless_it_is_made_anew,
     an_external_volume_is_found_by_either_form_of_its_name,
     a_volume_that_others_use_stays_and_down_goes_on,
     labels_of_an_anonymous_volume_are_its_own,
@@ -199,7 +199,7 @@ fn a_volume_keeps_its_name_labels_and_data() {
     assert!(!dir.exists());
 }
 
-fn a_volume_that_has_changed_keeps_its_data() {
+fn a_volume_that_has_changed_keeps_its_data_unless_it_is_made_anew() {
     let hoist = Sandbox::new();
     let file = |colour: &str| {
         format!(
@@ -215,6 +215,17 @@ fn a_volume_that_has_changed_keeps_its_data() {
         .ok("up -d")
         .says("exists but doesn't match configuration");
     assert_eq!(hoist.sh("a", "cat /v/f"), "kept");
+    assert_eq!(hoist.id("a"), id);
+    // Who answers every question with yes has it made anew.
+    hoist.ok("up -d -y");
+    assert_eq!(hoist.sh("a", "ls /v"), "");
+    assert_ne!(hoist.id("a"), id);
+    let file = hoist
+        .data()
+        .join(format!("volumes/{}_vv/volume.json", hoist.name));
+    assert!(read(file).contains("blue"));
+    let id = hoist.id("a");
+    hoist.ok("up -d -y");
     assert_eq!(hoist.id("a"), id);
 }
 

@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::host::Host;
 
 /// Names by which the things of one sandbox are known.
 #[derive(Debug, Default)]
@@ -17,6 +20,8 @@ pub struct Names {
     pub networks: BTreeSet<String>,
     /// Bridges and the hosts' ends of cables.
     pub links: BTreeSet<String>,
+    /// Address ranges of networks.
+    pub subnets: BTreeSet<String>,
 }
 
 impl Names {
@@ -45,6 +50,9 @@ impl Names {
                 .extend(record["id"].as_str().map(str::to_owned));
             self.links
                 .extend(record["bridge"].as_str().map(str::to_owned));
+            let pools = record["subnets"].as_array().into_iter().flatten();
+            self.subnets
+                .extend(pools.filter_map(|pool| pool["subnet"].as_str().map(str::to_owned)));
         }
         for link in children(Path::new("/sys/class/net")) {
             let master = std::fs::read_link(link.join("master"))
@@ -54,6 +62,31 @@ impl Names {
                 self.links.insert(base(&link));
             }
         }
+    }
+
+    /// Whether a line of the host is ours: it has one of our names in it, or an address of ours that nobody else's
+    /// network has now.
+    fn has_made(&self, line: &str, root: &Path, taken: &[(std::net::IpAddr, u8)]) -> bool {
+        let ids = self.containers.iter().chain(&self.networks);
+        let mut ids = ids.filter_map(|id| id.get(..12));
+        let word = |name: &str| {
+            let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c));
+            words.any(|word| word == name)
+        };
+        // What has a name of hoist's that is none of ours is another run's, whatever its addresses.
+        let marked = ["hst", "hsv", "hoist-"]
+            .iter()
+            .any(|mark| line.contains(mark));
+        ids.any(|id| line.contains(id))
+            || self.links.iter().any(|link| word(link))
+            || is_below(line, &root.to_string_lossy())
+            || !marked
+                && addresses(line).iter().any(|address| {
+                    let within =
+                        |(net, length): &(std::net::IpAddr, u8)| covers(*net, *length, *address);
+                    let ours = self.subnets.iter().filter_map(|subnet| range(subnet));
+                    ours.into_iter().any(|range| within(&range)) && !taken.iter().any(within)
+                })
     }
 
     /// Whether a text carries the id of a container.
@@ -72,6 +105,122 @@ pub fn remember(names: &Names) {
     all.containers.extend(names.containers.iter().cloned());
     all.networks.extend(names.networks.iter().cloned());
     all.links.extend(names.links.iter().cloned());
+    all.subnets.extend(names.subnets.iter().cloned());
+}
+
+/// Whether a line names a path or what lies below it; `/tmp/hst-1-1` is not `/tmp/hst-1-10`.
+fn is_below(line: &str, path: &str) -> bool {
+    let mut rest = line
+        .match_indices(path)
+        .map(|(at, _)| &line[at + path.len()..]);
+    rest.any(|rest| path.ends_with('-') || !rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// `10.1.2.0/24` as an address and a length.
+fn range(text: &str) -> Option<(std::net::IpAddr, u8)> {
+    let (address, length) = text.split_once('/')?;
+    Some((address.parse().ok()?, length.parse().ok()?))
+}
+
+fn covers(net: std::net::IpAddr, length: u8, address: std::net::IpAddr) -> bool {
+    use std::net::IpAddr::{V4, V6};
+    let same = |a: u128, b: u128, bits: u32| {
+        let shift = bits.saturating_sub(u32::from(length));
+        shift >= 128 || a >> shift == b >> shift
+    };
+    match (net, address) {
+        (V4(a), V4(b)) => same(u32::from(a).into(), u32::from(b).into(), 32),
+        (V6(a), V6(b)) => same(a.into(), b.into(), 128),
+        _ => false,
+    }
+}
+
+/// All addresses in a line.
+fn addresses(line: &str) -> Vec<std::net::IpAddr> {
+    let words = line.split(|c: char| !c.is_ascii_hexdigit() && c != '.' && c != ':');
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
+/// Address ranges of the links that there are now.
+fn taken(host: &Host) -> Vec<(std::net::IpAddr, u8)> {
+    let lines = host.lines().filter(|line| line.starts_with("address "));
+    let words = lines.flat_map(|line| line.split(' ').filter_map(range));
+    // Loopback, and whole versions of IP, are nobody's network.
+    words
+        .filter(|(address, length)| *length > 0 && !address.is_loopback())
+        .collect()
+}
+
+/// Lines of the host that one who has these names has made, with the host's own directories and those below `root`.
+pub fn of_host(root: &Path, names: &Names, host: &Host) -> Vec<String> {
+    let taken = taken(host);
+    let lines = host
+        .lines()
+        .filter(|line| names.has_made(line, root, &taken));
+    // The directory itself goes last of all.
+    let root = format!("file {}", root.display());
+    lines
+        .filter(|line| *line != root)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The host before the first case.
+static BEFORE: Mutex<Option<Host>> = Mutex::new(None);
+
+/// Takes a picture of the host, to compare with in [`of_the_run`].
+pub fn begin() {
+    *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Host::named());
+}
+
+/// Whether nothing else runs on this machine: then the whole host must be as it was, after each case.
+pub fn is_alone() -> bool {
+    std::env::var_os("HOIST_TEST_ALONE").is_some_and(|value| value == "1")
+}
+
+/// Runs a case with the whole host looked at before and after it.
+///
+/// # Errors
+/// The case's own; what is different.
+pub fn around(case: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    let before = Host::now();
+    case()?;
+    let end = Instant::now() + super::patience();
+    loop {
+        let now = Host::now();
+        let run = RUN.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = before
+            .differs(&now)
+            .into_iter()
+            .filter(|line| counts(line, run.as_ref()));
+        let left: Vec<String> = left.collect();
+        drop(run);
+        if left.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            return Err(format!(
+                "the host is not as it was before:\n  {}",
+                left.join("\n  ")
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Whether a difference is one: connections of others come and go, and the files of the whole run stay until its end.
+fn counts(line: &str, run: Option<&Names>) -> bool {
+    let line = &line[2..];
+    if line.starts_with("connection ") {
+        let subnets = || run.into_iter().flat_map(|names| &names.subnets);
+        let ours = |address: &std::net::IpAddr| {
+            let mut ranges = subnets().filter_map(|subnet| range(subnet));
+            ranges.any(|(net, length)| covers(net, length, *address))
+        };
+        return addresses(line).iter().any(ours);
+    }
+    let kept = format!("hst-{}-tiny", std::process::id());
+    !line.contains(&kept)
 }
 
 /// What is left of the whole run when all cases have ended: others may work on this machine, so that only names that
@@ -83,6 +232,24 @@ pub fn of_the_run() -> Vec<String> {
     };
     let root = std::env::temp_dir().join(format!("hst-{}-", std::process::id()));
     let mut left = find(&root, names);
+    let now = Host::named();
+    let picture = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
+    let picture = picture.clone().unwrap_or_default();
+    let before: BTreeSet<&str> = picture.lines().collect();
+    let others = picture
+        .differs(&now)
+        .into_iter()
+        .filter(|line| match is_alone() {
+            true => counts(line, Some(names)),
+            // Docker's own bridge and what leads to it are nobody's to touch.
+            false => line.starts_with("- ") && line.contains("docker0"),
+        });
+    left.extend(others);
+    let lines = of_host(&root, names, &now);
+    let kept = std::env::var_os("HOIST_TEST_KEEP").is_some();
+    let is_new =
+        |line: &String| !before.contains(line.as_str()) && !(kept && line.starts_with("file "));
+    left.extend(lines.into_iter().filter(is_new));
     left.extend(cables());
     // The host's own directories were not meant, whatever a case has forgotten to set.
     for root in [
@@ -231,7 +398,7 @@ pub fn cgroups(names: &Names) -> Vec<PathBuf> {
 }
 
 /// Tables of nftables named for a container or a network; nothing where there is no `nft` to ask.
-fn tables(names: &Names) -> Vec<String> {
+pub fn tables(names: &Names) -> Vec<String> {
     let Some(nft) = super::program("nft") else {
         return Vec::new();
     };

@@ -4,6 +4,7 @@
 //! [`crate::engine::state`] values about them. It never decides what should run and never prints.
 //! Imports: `engine`, `image`, `sys`, `graph`, `base`.
 
+mod abandoned;
 pub mod cdi;
 pub mod cgroup;
 pub mod copy;
@@ -16,7 +17,10 @@ mod layout;
 mod logs;
 mod moment;
 pub mod net;
+mod owner;
+mod prepare;
 mod records;
+mod removal;
 pub mod runtime;
 pub mod sandbox;
 pub mod supervisor;
@@ -26,7 +30,7 @@ mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,9 +40,7 @@ use crate::base::scalar::Signal;
 use crate::base::secret::Contents;
 use crate::engine::files::Files;
 use crate::engine::host::Offers;
-use crate::engine::spec::{
-    ContainerSpec, ExecSpec, Labels, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
-};
+use crate::engine::spec::{ContainerSpec, ExecSpec, Mount, MountSource, NetworkSpec, VolumeSpec};
 use crate::engine::state::{
     DeviceCatalog, Dossier, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
     ObservedVolume, State,
@@ -49,8 +51,7 @@ use crate::engine::{
 };
 use crate::image::digest::Digest;
 use crate::image::store::Store;
-use crate::sys::fs::{self, Durability, Root};
-use crate::sys::lock::{Hold, Lock};
+use crate::sys::fs::{self, Durability};
 use layout::{ContainerDir, Layout};
 use net::Networks;
 use records::{Found, Record, Standing};
@@ -139,7 +140,9 @@ impl Native {
                 Err(EngineError::NotFound {
                     kind: "container", ..
                 }) => {}
-                Err(error) => return Err(error),
+                // One that can be read and not be looked after, as what it needs for that is lost: it can be seen, and
+                // ended by force.
+                Err(error) => all.push(self.find(&id).map_err(|_| error)?),
             }
         }
         all.sort_by(|a, b| a.standing.name.cmp(&b.standing.name));
@@ -187,11 +190,9 @@ impl Native {
         let Some(record) = networks.get(name)? else {
             return Ok(None);
         };
-        let users = networks
-            .leases(name)?
-            .into_iter()
-            .map(|lease| lease.container)
-            .collect();
+        // Of broken ones nobody is known; whoever wants a place is told.
+        let leases = networks.leases(name).unwrap_or_default();
+        let users = leases.into_iter().map(|lease| lease.container).collect();
         Ok(Some(ObservedNetwork {
             name: name.to_owned(),
             project: record.spec.project,
@@ -206,132 +207,6 @@ impl Native {
             users,
         }))
     }
-
-    /// Makes what a container's mounts need on the host: volumes, missing bind sources, copied content.
-    fn prepare_mounts(&self, spec: &ContainerSpec) -> Result<()> {
-        let mut image = None;
-        for mount in &spec.mounts {
-            match &mount.source {
-                MountSource::Bind {
-                    path,
-                    create,
-                    idmap,
-                    ..
-                } => {
-                    if *create && !path.exists() {
-                        let owner = match idmap {
-                            // It is the container user's by its map.
-                            Some(map) => Some(idmap::owner_of_new(path, *map)?),
-                            None => idmap::service_user(&self.layout, spec)?,
-                        };
-                        make_source(path, owner)?;
-                    }
-                    bind_source(spec, path)?;
-                }
-                MountSource::Volume {
-                    name,
-                    anonymous,
-                    nocopy,
-                    labels,
-                    ..
-                } => {
-                    if *anonymous {
-                        volumes::create(&self.layout, &anonymous_volume(spec, name, labels))?;
-                    }
-                    if !nocopy {
-                        self.fill(spec, name, &mount.target, &mut image)?;
-                    }
-                }
-                MountSource::Tmpfs { .. } | MountSource::Image { .. } => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives an empty volume what the image has at its place.
-    fn fill(
-        &self,
-        spec: &ContainerSpec,
-        name: &str,
-        target: &str,
-        image: &mut Option<volumes::Image>,
-    ) -> Result<()> {
-        let mounted = volumes::file_system(&self.layout, name)?;
-        if mounted.as_ref().is_some_and(|fs| fs.is_memory()) {
-            // It begins empty with its first user, whatever was put there now.
-            return Ok(());
-        }
-        if mounted.is_some() {
-            volumes::hold(&self.layout, name, &spec.id)?;
-        }
-        let filled = volumes::needs_content(&self.layout, name).and_then(|needed| {
-            if needed {
-                let image = self.view(spec, image)?;
-                volumes::fill(&self.layout, name, image, target)?;
-            }
-            Ok(())
-        });
-        match mounted {
-            Some(_) => filled.and(volumes::release(&self.layout, &spec.id)),
-            None => filled,
-        }
-    }
-
-    /// The image's files, opened on first use.
-    fn view<'a>(
-        &self,
-        spec: &ContainerSpec,
-        image: &'a mut Option<volumes::Image>,
-    ) -> Result<&'a volumes::Image> {
-        if image.is_none() {
-            let view = self.store.layers().view(&spec.image.layers);
-            let view = view.map_err(|error| {
-                EngineError::failed(format!("read image {}", spec.image.name), error)
-            })?;
-            return Ok(image.insert(volumes::Image {
-                view: Root::from_fd(view),
-                layers: self.layout.lower(&spec.image.layers),
-            }));
-        }
-        image
-            .as_ref()
-            .ok_or_else(|| EngineError::failed("read the image", "it was closed"))
-    }
-}
-
-fn anonymous_volume(spec: &ContainerSpec, name: &str, labels: &Labels) -> VolumeSpec {
-    let mut labels = labels.clone();
-    labels.insert("com.docker.volume.anonymous".to_owned(), String::new());
-    VolumeSpec {
-        name: name.to_owned(),
-        project: Some(spec.project.clone()),
-        driver: "local".to_owned(),
-        options: BTreeMap::new(),
-        labels,
-    }
-}
-
-/// Looks whether the source of a bind mount is there.
-fn bind_source(spec: &ContainerSpec, path: &Path) -> Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    let what = format!(
-        "container {}: bind source path does not exist: {}; make it, or set \
-         `bind: {{create_host_path: true}}`",
-        spec.name,
-        path.display()
-    );
-    Err(EngineError::Unsupported { what })
-}
-
-/// Makes the missing source of a bind mount, for the user who is to write there.
-fn make_source(path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
-    let made = match owner.filter(|owner| *owner != (0, 0)) {
-        None => fs::make_dirs(path, 0o755),
-        Some(owner) => fs::make_owned_dirs(path, 0o755, owner),
-    };
-    made.map_err(|error| EngineError::failed(format!("make {}", path.display()), error))
 }
 
 fn names(found: Vec<Found>) -> Vec<String> {
@@ -357,6 +232,8 @@ impl Engine for Native {
                     .push(Self::observed_volume(record, &containers));
             }
         }
+        observed.broken_networks = networks.damaged(project);
+        observed.broken_volumes = volumes::damaged(&self.layout, project)?;
         observed.containers = containers.iter().map(Found::observed).collect();
         Ok(observed)
     }
@@ -434,13 +311,13 @@ impl Engine for Native {
     }
 
     fn remove_network(&self, name: &str) -> Result<()> {
-        let is_there = |id: &ContainerId| {
-            !matches!(
-                records::locate(&self.layout, id),
-                Err(EngineError::NotFound { .. })
-            )
-        };
-        Networks::open(self.layout.roots())?.remove(name, &is_there)
+        match self.take_network(name) {
+            Err(error @ EngineError::InUse { .. }) => {
+                Networks::open(self.layout.roots())?.abandon(name, true)?;
+                Err(error)
+            }
+            other => other,
+        }
     }
 
     fn create_volume(&self, spec: &VolumeSpec) -> Result<()> {
@@ -460,18 +337,7 @@ impl Engine for Native {
     }
 
     fn create_container(&self, spec: &ContainerSpec) -> Result<()> {
-        if let NetworkMode::Networks(endpoints) = &spec.network {
-            let networks = Networks::open(self.layout.roots())?;
-            for endpoint in endpoints {
-                let name = &endpoint.network;
-                if networks.get(name)?.is_none() {
-                    return Err(EngineError::NotFound {
-                        kind: "network",
-                        name: name.clone(),
-                    });
-                }
-            }
-        }
+        self.claim_networks(spec)?;
         let dir = self.layout.container(&spec.project, &spec.id);
         let failed = |error: io::Error| EngineError::failed("make the container's record", error);
         // Whole before it can be seen, as a command may be killed at any moment.
@@ -524,7 +390,10 @@ impl Engine for Native {
 
     fn stop(&self, id: &ContainerId, timeout: Option<Duration>) -> Result<()> {
         for _ in 0..STOP_TRIES {
-            let found = self.found(id)?;
+            let found = match self.found(id) {
+                Err(EngineError::Failed { .. }) => return self.end_by_force(id),
+                found => found?,
+            };
             let told = Connection::open(&found).and_then(|connection| connection.stop(timeout));
             if matches!(told, Ok(true)) || !self.find(id)?.state().is_up() {
                 return Ok(());
@@ -555,6 +424,10 @@ impl Engine for Native {
             Err(EngineError::NotFound {
                 kind: "container", ..
             }) => return Ok(()),
+            Err(EngineError::Failed { .. }) if force == Force::Yes => {
+                self.end_by_force(id)?;
+                self.find(id)?
+            }
             Err(error) => return Err(error),
         };
         if found.supervised {
@@ -567,35 +440,12 @@ impl Engine for Native {
             }
             self.stop(id, Some(Duration::ZERO))?;
         }
-        self.forget(&found, anonymous)
+        self.forget(&found, anonymous)?;
+        self.leave_networks(&found.record.spec)
     }
 
     fn remove_damaged(&self, project: &ProjectName) -> Result<Vec<ContainerId>> {
-        let mut gone = Vec::new();
-        for id in records::ids(&self.layout, project)? {
-            let dir = self.layout.container(project, &id);
-            if !records::is_damaged(&dir) {
-                continue;
-            }
-            // Its supervisor, if it has one, needs no record to stop it.
-            if let Ok(connection) = Connection::to(&dir, id.short()) {
-                connection.stop(Some(Duration::ZERO))?;
-            }
-            if let Ok(Some(record)) = records::read::<Record>(&dir.record()) {
-                supervisor::clean_up(&self.layout, &record.spec)?;
-            }
-            sweep::stray(&self.layout, &id)?;
-            let doomed = self.layout.doomed(project, &id);
-            std::fs::rename(&dir.data, &doomed).map_err(|error| {
-                EngineError::failed(format!("remove container {}", id.short()), error)
-            })?;
-            gone.push(id);
-        }
-        if !gone.is_empty() {
-            sweep::halves(&self.layout, project)?;
-            sweep::remains(&self.layout, project)?;
-        }
-        Ok(gone)
+        self.take_damaged(project)
     }
 
     fn rename(&self, id: &ContainerId, name: &str) -> Result<()> {
@@ -779,54 +629,5 @@ fn verdict(found: &Found, until: Until) -> Option<Waited> {
             }
         }
         _ => None,
-    }
-}
-
-impl Native {
-    /// Waits for stops that a killed command began: their containers run still, but must not be counted on.
-    fn await_stops(&self, project: &ProjectName) -> Result<()> {
-        for id in records::ids(&self.layout, project)? {
-            let dir = self.layout.container(project, &id);
-            // Who looks at a broken one is told; here it must not keep `down` from taking it away.
-            let standing = records::read::<Standing>(&dir.state()).ok().flatten();
-            if standing.is_some_and(|standing| standing.stopped && standing.state.is_up())
-                && let Ok(Some(found)) = Found::read(dir)
-                && let Ok(connection) = Connection::open(&found)
-            {
-                // A supervisor that dies over it is replaced by whoever looks at its container next.
-                let _ = connection.stop(None);
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes away what is left of a container that does not run.
-    fn forget(&self, found: &Found, anonymous: AnonymousVolumes) -> Result<()> {
-        let spec = &found.record.spec;
-        let failed = |error: io::Error| {
-            EngineError::failed(format!("remove container {}", found.standing.name), error)
-        };
-        if found.dir.run.exists() {
-            // The supervisor may be on its way out; if it was killed, its leavings are ours.
-            let lock = Lock::acquire(&found.dir.lock(), Hold::Exclusive);
-            supervisor::clean_up(&self.layout, spec)?;
-            fs::remove_tree(&found.dir.run).map_err(failed)?;
-            drop(lock);
-        } else if !matches!(found.standing.state, State::Exited { .. }) {
-            // After a reboot its addresses are still its own on disk.
-            supervisor::clean_up(&self.layout, spec)?;
-        }
-        held::release(&self.layout, &spec.id)?;
-        // One rename, which needs no space, decides: before it the container is there, after it nothing can be seen.
-        let doomed = match anonymous {
-            AnonymousVolumes::Remove => self.layout.hidden(&spec.project, &spec.id),
-            AnonymousVolumes::Keep => self.layout.doomed(&spec.project, &spec.id),
-        };
-        std::fs::rename(&found.dir.data, &doomed).map_err(failed)?;
-        records::release_name(&self.layout, &found.standing.name, &spec.project, &spec.id);
-        records::release_name(&self.layout, &spec.name, &spec.project, &spec.id);
-        sweep::discard(&self.layout, &doomed)?;
-        sweep::prune(&self.layout, &spec.project);
-        Ok(())
     }
 }

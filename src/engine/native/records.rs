@@ -15,7 +15,7 @@ use super::layout::{ContainerDir, Layout};
 use super::moment::{Moment, boot_id};
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
-use crate::engine::spec::{ContainerSpec, MountSource, NetworkMode};
+use crate::engine::spec::{ContainerSpec, Ipc, MountSource, NetworkMode, Share};
 use crate::engine::state::{Attachment, Exit, Health, ObservedContainer, PublishedPort, State};
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{Durability, write_atomic};
@@ -233,6 +233,23 @@ pub(super) struct Found {
     pub(super) supervised: bool,
 }
 
+/// Containers whose namespaces a container joins.
+fn joins(spec: &ContainerSpec) -> Vec<ContainerId> {
+    let network = match &spec.network {
+        NetworkMode::Container(id) => Some(id),
+        _ => None,
+    };
+    let pid = match &spec.namespaces.pid {
+        Share::Container(id) => Some(id),
+        _ => None,
+    };
+    let ipc = match &spec.namespaces.ipc {
+        Ipc::Container(id) => Some(id),
+        _ => None,
+    };
+    [network, pid, ipc].into_iter().flatten().cloned().collect()
+}
+
 impl Found {
     /// Reads one container; `None` when it has no record (never finished, or gone).
     ///
@@ -341,6 +358,7 @@ impl Found {
             created: self.record.created,
             state,
             health,
+            joins: joins(spec),
             networks: live.networks,
             ports: live.ports,
             exposed,
@@ -367,12 +385,16 @@ impl Found {
 
 /// Whether a container can't be used any more: its record is lost or broken. One of a newer version is neither.
 pub(super) fn is_damaged(dir: &ContainerDir) -> bool {
-    let is_broken = |path: &Path| std::fs::read(path).is_ok_and(|bytes| newer(&bytes).is_none());
-    let record = read::<Record>(&dir.record());
-    let standing = read::<Standing>(&dir.state());
-    (matches!(record, Ok(None)) && dir.data.exists())
-        || (record.is_err() && is_broken(&dir.record()))
-        || (standing.is_err() && is_broken(&dir.state()))
+    let lost = is_broken::<Record>(&dir.record()) && dir.data.exists();
+    lost || dir.state().exists() && is_broken::<Standing>(&dir.state())
+}
+
+/// Whether a file that [`write`] has written is lost, or can't be read and is of no newer version.
+pub(super) fn is_broken<T: DeserializeOwned>(path: &Path) -> bool {
+    match read::<T>(path) {
+        Ok(found) => found.is_none(),
+        Err(_) => std::fs::read(path).is_ok_and(|bytes| newer(&bytes).is_none()),
+    }
 }
 
 /// Whether a live supervisor holds the container's lock.

@@ -8,7 +8,7 @@ use super::{Draft, Fate, Now, Renewed, ports, runs};
 use crate::base::diag::Diagnostics;
 use crate::base::name::ServiceName;
 use crate::compose::model::{NetworkModeSpec, Service, ShareSpec, VolumeSource, VolumesFrom};
-use crate::engine::state::{Attachment, HealthStatus, ObservedContainer, State};
+use crate::engine::state::{HealthStatus, ObservedContainer, State};
 use crate::graph::NodeId;
 use crate::plan::action::{Action, ImageChange, Old, Step, When, Who};
 use crate::plan::cause::Cause;
@@ -129,8 +129,7 @@ impl Draft<'_> {
             };
         };
         self.check(service, number, &name);
-        let rewired = |place: &Attachment| self.resources.rewired.contains_key(&place.network);
-        if let Some(policy) = update.filter(|_| runs(old) && !old.networks.iter().any(rewired)) {
+        if let Some(policy) = update.filter(|_| runs(old) && self.made_anew(old).is_none()) {
             let node = self.roll(service, new.clone(), old, (&renewed, cause), gone, policy);
             return Fate {
                 who: new,
@@ -263,8 +262,7 @@ impl Draft<'_> {
         gone: Vec<NodeId>,
     ) -> NodeId {
         let anonymous = self.handed_on(old);
-        let rewired = |place: &Attachment| self.resources.rewired.contains_key(&place.network);
-        if old.networks.iter().any(rewired) {
+        if self.made_anew(old).is_some() {
             let away = self.take_away(old, &cause);
             let needs = gone.into_iter().chain([away]).collect();
             return self.create(service, who, anonymous, cause, needs);
@@ -353,17 +351,8 @@ impl Draft<'_> {
 
     /// Whether a container must be replaced, and why; `None` keeps it.
     fn verdict(&self, service: &Service, old: &ObservedContainer) -> Option<(Renewed, Cause)> {
-        let rewired = old
-            .networks
-            .iter()
-            .find(|p| self.resources.rewired.contains_key(&p.network));
-        if let Some(place) = rewired {
-            return Some((
-                Renewed::Yes,
-                Cause::Rewired {
-                    name: place.network.clone(),
-                },
-            ));
+        if let Some(name) = self.made_anew(old) {
+            return Some((Renewed::Yes, Cause::Rewired { name }));
         }
         let recreate = self.policy.recreate(service.name.as_str());
         if recreate == Recreate::Never {
@@ -409,7 +398,10 @@ impl Draft<'_> {
             });
         }
         for other in shared(service) {
-            let renewed = self.renewed(other);
+            let mut renewed = self.renewed(other);
+            if renewed == Renewed::No && self.has_moved_on(service, other, old) {
+                renewed = Renewed::Yes;
+            }
             if renewed == Renewed::No {
                 continue;
             }
@@ -422,6 +414,20 @@ impl Draft<'_> {
             });
         }
         verdict
+    }
+
+    /// Whether a container joins one of another service that is there no more: that was replaced alone.
+    fn has_moved_on(
+        &self,
+        service: &Service,
+        other: &ServiceName,
+        old: &ObservedContainer,
+    ) -> bool {
+        let fates = self.fates.get(other).map_or(&[][..], Vec::as_slice);
+        let mut now = fates.iter().filter_map(|fate| fate.who.id.as_ref());
+        joined(service).contains(&other)
+            && !old.joins.is_empty()
+            && !now.any(|id| old.joins.contains(id))
     }
 
     /// Whether any container of a service is replaced.
@@ -491,17 +497,23 @@ impl Draft<'_> {
 
 /// Services whose containers this one shares something with, by id.
 fn shared(service: &Service) -> Vec<&ServiceName> {
+    let mut all = joined(service);
+    for from in &service.volumes_from {
+        if let VolumesFrom::Service(name, _) = from {
+            all.push(name);
+        }
+    }
+    all
+}
+
+/// Services whose containers' namespaces this one joins.
+fn joined(service: &Service) -> Vec<&ServiceName> {
     let mut all: Vec<&ServiceName> = Vec::new();
     if let Some(NetworkModeSpec::Service(name)) = service.network_mode.as_ref().map(|m| &m.value) {
         all.push(name);
     }
     for share in [&service.pid, &service.ipc].into_iter().flatten() {
         if let ShareSpec::Service(name) = &share.value {
-            all.push(name);
-        }
-    }
-    for from in &service.volumes_from {
-        if let VolumesFrom::Service(name, _) = from {
             all.push(name);
         }
     }

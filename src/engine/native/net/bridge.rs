@@ -22,6 +22,8 @@ use crate::sys::netlink::netns;
 use crate::sys::netlink::route::{self, Route, VethEnds};
 use crate::sys::netlink::traffic;
 
+/// Names of cables' ends on the host begin so.
+const CABLE: &str = "hsv";
 /// Most networks of one container.
 const CABLES: usize = 32;
 
@@ -47,7 +49,7 @@ pub(super) fn bridge_name(id: &str) -> String {
 
 fn cable_name(container: &ContainerId, index: usize) -> String {
     let hash = hash(&[container.as_str().as_bytes()]);
-    format!("hsv{}{index:02}", hash.get(..10).unwrap_or(&hash))
+    format!("{CABLE}{}{index:02}", hash.get(..10).unwrap_or(&hash))
 }
 
 /// Writes a setting below `/proc/sys/net` of the calling thread's network namespace.
@@ -161,6 +163,20 @@ pub(super) fn exists(name: &str) -> Result<bool> {
         .map_err(|error| EngineError::failed(format!("look for device {name}"), error))
 }
 
+/// What the bridge of a network is called now: somebody may have given it another name, but not its hardware address.
+pub(super) fn called(name: &str, id: &str) -> Result<String> {
+    let look = || -> io::Result<String> {
+        let mut route = Route::open()?;
+        if route.link(name)?.is_some() {
+            return Ok(name.to_owned());
+        }
+        let mac = bridge_mac(id);
+        let found = route.links()?.into_iter().find(|link| link.mac == mac);
+        Ok(found.map_or_else(|| name.to_owned(), |link| link.name))
+    };
+    look().map_err(|error| EngineError::failed(format!("look for device {name}"), error))
+}
+
 /// Group of bridges that are about to be deleted, whoever deletes them. Groups mean nothing to the kernel; this
 /// number is as unlikely as any in use elsewhere: the letters `hst` and a zero.
 const DOOMED: u32 = u32::from_be_bytes(*b"hst\0");
@@ -178,7 +194,12 @@ pub(super) fn remove(bridge: &str, id: &str, network: &str) -> Result<()> {
         let mut route = Route::open()?;
         // The kernel waits some 40 ms for its readers after each deletion, but only once for a whole group:
         // of several removals side by side the first takes all that are in the group by then.
-        if route.run(vec![route::group(bridge, DOOMED)]).is_ok() {
+        let mut doomed = vec![route::group(bridge, DOOMED)];
+        doomed.extend(cables(bridge).map(|cable| route::group(&cable, DOOMED)));
+        if route
+            .try_all(doomed)
+            .is_ok_and(|done| done.first() == Some(&Ok(())))
+        {
             std::thread::sleep(MUSTER);
             let _ = route.run(vec![route::delete_group(DOOMED)]);
         }
@@ -186,18 +207,28 @@ pub(super) fn remove(bridge: &str, id: &str, network: &str) -> Result<()> {
     };
     // The kernel waits for all CPUs on both; waiting at the same time halves it.
     let (link, rules) = std::thread::scope(|scope| {
-        let beside = std::thread::Builder::new().spawn_scoped(scope, || rules::remove(id));
+        let beside = std::thread::Builder::new().spawn_scoped(scope, || rules::remove(id, bridge));
         let link = delete();
         let rules = match beside {
             Ok(thread) => thread
                 .join()
                 .unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))),
-            Err(_) => rules::remove(id),
+            Err(_) => rules::remove(id, bridge),
         };
         (link, rules)
     });
     link.and(rules)
         .map_err(|error| EngineError::failed(format!("remove network {network}"), error))
+}
+
+/// Cables that are in a bridge still, although their containers are gone: a connection that was cut and whose other end
+/// does not answer keeps a namespace for minutes.
+fn cables(bridge: &str) -> impl Iterator<Item = String> {
+    let ports = std::fs::read_dir(format!("/sys/class/net/{bridge}/brif"));
+    let names = ports.into_iter().flatten().flatten();
+    names
+        .filter_map(|port| port.file_name().into_string().ok())
+        .filter(|name| name.starts_with(CABLE))
 }
 
 /// Makes a network namespace with its loopback device up. With `pin` it is kept by that file until
@@ -219,6 +250,15 @@ pub fn new_netns(pin: Option<&Path>) -> Result<OwnedFd> {
         Ok(made)
     });
     made.map_err(|error| EngineError::failed("make a network namespace", error))
+}
+
+/// Keeps a namespace by a file until [`unpin`].
+///
+/// # Errors
+/// [`EngineError::Failed`].
+pub fn pin(netns: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    netns::pin(netns, path)
+        .map_err(|error| EngineError::failed(format!("hold on to {}", path.display()), error))
 }
 
 /// Lets a namespace go that [`new_netns`] has pinned; a missing one is fine.

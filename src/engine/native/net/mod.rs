@@ -34,8 +34,9 @@ mod relay;
 mod rules;
 #[cfg(test)]
 pub(in crate::engine::native) mod tests;
+pub(in crate::engine::native) mod zones;
 
-pub use bridge::{Link, connect, disconnect, new_netns, unpin};
+pub use bridge::{Link, connect, disconnect, new_netns, pin, unpin};
 pub use ipam::Pool;
 pub use networks::{LeaseRequest, Networks};
 pub use outside::Outside;

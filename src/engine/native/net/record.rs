@@ -16,6 +16,7 @@ use super::ipam::Pool;
 use crate::base::clock::Timestamp;
 use crate::base::name::ContainerId;
 use crate::engine::driver::Driver;
+use crate::engine::native::owner;
 use crate::engine::spec::NetworkSpec;
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{Durability, write_atomic};
@@ -42,6 +43,9 @@ pub struct NetworkRecord {
     pub mtu: u32,
     /// When it was made.
     pub created: Timestamp,
+    /// Whether its project has gone without it, as others use it: the last of them takes it along.
+    #[serde(default)]
+    pub abandoned: bool,
 }
 
 impl NetworkRecord {
@@ -221,9 +225,11 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     match std::fs::read(path) {
         // Written without a sync: a power cut may have left it empty, and ended all containers.
         Ok(bytes) if bytes.is_empty() => Ok(None),
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| failed(error.to_string())),
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            failed(format!(
+                "it is broken ({error}); let `hoist down` take it away"
+            ))
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(error.to_string())),
     }
@@ -288,19 +294,54 @@ impl Shelf {
         let found = names.iter().filter_map(|name| self.get(name).transpose());
         found.filter(Result::is_ok).collect()
     }
-    /// Directories without a record: a command was killed while it made the network.
+    /// Names whose record is there no more, or can't be read and is of no newer version.
+    pub(super) fn damaged(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let dirs = entries.filter(|entry| entry.path().is_dir());
+        let names = dirs.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> = names.filter(|name| self.is_damaged(name)).collect();
+        names.sort();
+        names
+    }
+    /// Whether a network's record is there no more, or can't be read and is of no newer version.
+    pub(super) fn is_damaged(&self, name: &str) -> bool {
+        if !is_name(name) {
+            return false;
+        }
+        match self.get(name) {
+            Ok(found) => found.is_none(),
+            Err(_) => {
+                let bytes = std::fs::read(self.dir.join(name).join(NETWORK)).unwrap_or_default();
+                let value = serde_json::from_slice::<serde_json::Value>(&bytes).ok();
+                let version = value.and_then(|value| value.get("version")?.as_u64());
+                version.is_none_or(|version| version <= u64::from(VERSION))
+            }
+        }
+    }
+    /// Directories without a record and without leases: a command was killed while it made the network.
     pub(super) fn unfinished(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let dirs = entries
             .map(|entry| entry.path())
             .filter(|path| path.is_dir());
-        dirs.filter(|dir| !dir.join(NETWORK).exists()).collect()
+        let has = |dir: &Path, file| dir.join(file).exists();
+        dirs.filter(|dir| !has(dir, NETWORK) && !has(dir, LEASES))
+            .collect()
     }
-    pub(super) fn put(&self, record: &NetworkRecord) -> Result<()> {
+    pub(super) fn put(&self, record: &NetworkRecord, how: Durability) -> Result<()> {
         let dir = self.dir.join(&record.spec.name);
         crate::sys::fs::make_dirs(&dir, 0o700)
             .map_err(|error| EngineError::failed("make a directory", error))?;
-        write(&dir.join(NETWORK), record, Durability::Synced)
+        owner::note(&dir, record.spec.project.as_ref())
+            .map_err(|error| EngineError::failed("note whose the network is", error))?;
+        write(&dir.join(NETWORK), record, how)
+    }
+    /// Waits until a record is safe on the disk.
+    pub(super) fn sync(&self, name: &str) -> Result<()> {
+        let path = self.dir.join(name).join(NETWORK);
+        std::fs::File::open(&path)
+            .and_then(|file| file.sync_data())
+            .map_err(|error| EngineError::failed(format!("write {}", path.display()), error))
     }
     pub(super) fn delete(&self, name: &str) -> Result<()> {
         if !is_name(name) {

@@ -52,6 +52,8 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
             let netns = open_file(&layout.netns(other)).map_err(|_| EngineError::NotRunning {
                 name: other.short().to_owned(),
             })?;
+            std::fs::write(layout.joined(other), "")
+                .map_err(|error| EngineError::failed("join a network namespace", error))?;
             return Ok(Connected {
                 netns: Some(netns),
                 ..Connected::default()
@@ -139,15 +141,16 @@ fn way_out(
 /// [`EngineError`].
 pub(super) fn reconnect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected> {
     let dir = layout.container(&spec.project, &spec.id);
-    let live = records::read::<Live>(&dir.live())?.unwrap_or_default();
+    // A loss of it is a loss of words in lists, and of the sockets that hold ports.
+    let live = records::read::<Live>(&dir.live()).ok().flatten();
+    let live = live.unwrap_or_default();
     let NetworkMode::Networks(endpoints) = &spec.network else {
         return Ok(Connected {
             live,
             ..Connected::default()
         });
     };
-    let netns = open_file(&dir.netns())
-        .map_err(|error| EngineError::failed("find the container's network namespace", error))?;
+    let netns = own_netns(layout, &dir, &spec.id)?;
     let places = places(layout, spec, endpoints)?;
     // The rules are in the kernel still; only the sockets that hold the ports went with their owner.
     let best4 = way_out(&places, endpoints, |lease| lease.gateway4().is_some());
@@ -160,6 +163,22 @@ pub(super) fn reconnect(layout: &Layout, spec: &ContainerSpec) -> Result<Connect
         answerer,
         live,
     })
+}
+
+/// A running container's network namespace: what was pinned, or where somebody has taken the pin off, that of its
+/// process, which is pinned again.
+fn own_netns(layout: &Layout, dir: &ContainerDir, id: &ContainerId) -> Result<OwnedFd> {
+    const NSFS: nix::sys::statfs::FsType = nix::sys::statfs::FsType(0x6e73_6673);
+    let pinned = open_file(&dir.netns()).ok().filter(|found| {
+        nix::sys::statfs::fstatfs(found).is_ok_and(|found| found.filesystem_type() == NSFS)
+    });
+    if let Some(pinned) = pinned {
+        return Ok(pinned);
+    }
+    let found = namespace(layout, id, "net")?;
+    net::unpin(&dir.netns())?;
+    net::pin(found.as_fd(), &dir.netns())?;
+    Ok(found)
 }
 
 /// Takes the container's network away, as far as it is there; goes on after a failure and gives the first. The kernel
@@ -176,8 +195,8 @@ pub(super) fn disconnect(
             withdrawn = net::unpublish(&spec.id);
         }
         if let Ok(Some(live)) = records::read::<Live>(&dir.live()) {
-            let addresses = live.networks.into_iter().map(|place| place.addresses);
-            net::forget(addresses.flatten());
+            let places = live.networks.into_iter();
+            net::forget(&places.flat_map(|place| place.addresses).collect::<Vec<_>>());
         }
         if let Ok(networks) = Networks::open(layout.roots()) {
             for endpoint in endpoints {
@@ -186,7 +205,11 @@ pub(super) fn disconnect(
             }
         }
     }
-    let unpinned = net::unpin(&dir.netns());
+    let mut unpinned = net::unpin(&dir.netns());
+    // Whoever was let in keeps the namespace, but its addresses are others' from now on.
+    if std::fs::remove_file(dir.joined()).is_ok() {
+        unpinned = unpinned.and(net::disconnect(&spec.id));
+    }
     match withdrawn {
         Ok(withdrawn) => (withdrawn, unpinned),
         Err(error) => (None, Err(error)),

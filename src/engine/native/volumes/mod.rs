@@ -36,7 +36,7 @@ use crate::sys::mount::attr;
 pub use device::main as mount_main;
 pub(super) use device::{hold, release};
 pub(super) use fill::{Image, fill, needs_content};
-pub(super) use record::{VolumeRecord, create, get, list, remove, sweep};
+pub(super) use record::{VolumeRecord, create, damaged, get, list, remove, sweep};
 
 /// The name of the directory with a volume's files.
 const DATA: &str = "_data";

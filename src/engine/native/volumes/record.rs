@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{DATA, backing, device};
 use crate::base::clock::Timestamp;
+use crate::base::name::ProjectName;
 use crate::engine::native::layout::Layout;
-use crate::engine::native::records;
+use crate::engine::native::{owner, records};
 use crate::engine::spec::VolumeSpec;
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{self, Durability};
@@ -38,8 +39,11 @@ pub(in crate::engine::native) fn create(layout: &Layout, spec: &VolumeSpec) -> R
     backing(spec)?;
     let dir = layout.volumes().join(&spec.name);
     let record = dir.join("volume.json");
-    if record.exists() {
+    if record.exists() && !is_damaged(layout, &spec.name) {
         return Ok(());
+    }
+    if owner::is_of_another(&dir, spec.project.as_ref()) {
+        return get(layout, &spec.name).map(drop);
     }
     let failed =
         |error: io::Error| EngineError::failed(format!("make volume {}", spec.name), error);
@@ -51,6 +55,7 @@ pub(in crate::engine::native) fn create(layout: &Layout, spec: &VolumeSpec) -> R
     if dir.exists() {
         // Its record was lost; the files are somebody's.
         make_data(&dir).map_err(failed)?;
+        owner::note(&dir, spec.project.as_ref()).map_err(failed)?;
         return records::write(&record, &content, Durability::Synced);
     }
     static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -58,6 +63,7 @@ pub(in crate::engine::native) fn create(layout: &Layout, spec: &VolumeSpec) -> R
     let draft = format!(".{}.{}.{serial}", spec.name, std::process::id());
     let draft = layout.volumes().join(draft);
     let made = make_data(&draft).map_err(failed).and_then(|()| {
+        owner::note(&draft, spec.project.as_ref()).map_err(failed)?;
         records::write(&draft.join("volume.json"), &content, Durability::Synced)?;
         match std::fs::rename(&draft, &dir) {
             // Another command was faster.
@@ -117,6 +123,30 @@ fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
 /// [`EngineError::Failed`].
 pub(in crate::engine::native) fn get(layout: &Layout, name: &str) -> Result<Option<VolumeRecord>> {
     records::read(&layout.volumes().join(name).join("volume.json"))
+}
+
+/// Whether a volume's record is there no more, or can't be read and is of no newer version.
+fn is_damaged(layout: &Layout, name: &str) -> bool {
+    records::is_broken::<VolumeRecord>(&layout.volumes().join(name).join("volume.json"))
+}
+
+/// Volumes of a project whose records are lost or broken.
+///
+/// # Errors
+/// [`EngineError::Failed`].
+pub(in crate::engine::native) fn damaged(
+    layout: &Layout,
+    project: &ProjectName,
+) -> Result<Vec<String>> {
+    let mut names = records::entries(&layout.volumes())?;
+    names.retain(|name| {
+        let dir = layout.volumes().join(name);
+        !name.starts_with('.')
+            && dir.is_dir()
+            && is_damaged(layout, name)
+            && owner::is_of(&dir, project)
+    });
+    Ok(names)
 }
 
 /// All volumes, by name.

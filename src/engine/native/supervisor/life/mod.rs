@@ -305,6 +305,7 @@ impl Life {
         let Some(init) = process.filter(InitProcess::is_alive) else {
             return self.adopt_ended(age);
         };
+        self.relieve(init.pid);
         let pidfd = pidfd::open(init.pid)
             .map_err(|errno| EngineError::failed("adopt the container", errno))?;
         self.network = Some(birth::reconnect(&self.layout, &self.spec)?);
@@ -327,6 +328,29 @@ impl Life {
         self.watch = Watch::resume(&self.spec, started, now, kept);
         self.resume_stop();
         Ok(())
+    }
+
+    /// Ends a supervisor that nobody can reach any more, as somebody has removed its socket and its lock: it is the
+    /// parent of the container's process still.
+    fn relieve(&self, init: i32) {
+        let Ok(parent) = crate::sys::process::parent(init) else {
+            return;
+        };
+        let ours = || {
+            let line = std::fs::read(format!("/proc/{parent}/cmdline")).unwrap_or_default();
+            let mut words = line.split(|byte| *byte == 0);
+            let id = self.spec.id.as_str().as_bytes();
+            words.nth(1) == Some(b"__supervise") && words.any(|word| word == id)
+        };
+        if u32::try_from(parent) == Ok(std::process::id()) {
+            return;
+        }
+        if let Ok(supervisor) = pidfd::open(parent)
+            && ours()
+        {
+            let _ = pidfd::send_signal(&supervisor, libc::SIGKILL);
+            let _ = pidfd::has_ended(&supervisor, Some(Duration::from_secs(2)));
+        }
     }
 
     /// Its process has ended with nobody there to see it.
