@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{ApplyError, Context, UpOptions, files, images, provide};
 use crate::base::diag::{Diagnostic, Diagnostics};
-use crate::base::name::{ContainerId, ProjectName};
+use crate::base::name::ProjectName;
 use crate::compose::model::{
     NetworkModeSpec, Project, PullPolicy, Service, ShareSpec, VolumeSource, VolumesFrom,
 };
@@ -15,7 +15,7 @@ use crate::engine::spec::Mount;
 use crate::engine::state::{DeviceCatalog, Observed};
 use crate::image::manifest::Platform;
 use crate::plan::World;
-use crate::plan::desired::{Desired, Facts, names_devices};
+use crate::plan::desired::{Desired, Facts, Foreign, names_devices};
 use crate::plan::images::{Fetch, ImageFacts, WantedImage, image_name, wanted};
 use crate::plan::{cause::Cause, hash};
 
@@ -227,22 +227,23 @@ fn volume_givers(service: &Service) -> impl Iterator<Item = &String> {
 fn mounts_of(
     context: &Context,
     project: &Project,
-    known: &BTreeMap<String, ContainerId>,
+    known: &BTreeMap<String, Foreign>,
 ) -> Result<BTreeMap<String, Vec<Mount>>, ApplyError> {
     let mut all = BTreeMap::new();
     for name in project.services.values().flat_map(volume_givers) {
-        if let Some(id) = known.get(name) {
-            all.insert(name.clone(), context.engine.mounts(id)?);
+        if let Some(other) = known.get(name) {
+            all.insert(name.clone(), context.engine.mounts(&other.id)?);
         }
     }
     Ok(all)
 }
 
-/// Containers of any project that this one names by `container:NAME`. Looks only if it names one.
+/// Containers of any project that this one names by `container:NAME` or in `external_links`. Looks only if it
+/// names one.
 fn foreign_containers(
     context: &Context,
     project: &Project,
-) -> Result<BTreeMap<String, ContainerId>, ApplyError> {
+) -> Result<BTreeMap<String, Foreign>, ApplyError> {
     let mut names: Vec<&String> = Vec::new();
     for service in project.services.values() {
         if let Some(NetworkModeSpec::Container(name)) =
@@ -250,6 +251,7 @@ fn foreign_containers(
         {
             names.push(name);
         }
+        names.extend(service.external_links.iter().map(|link| &link.value.0));
         for share in [&service.pid, &service.ipc].into_iter().flatten() {
             if let ShareSpec::Container(name) = &share.value {
                 names.push(name);
@@ -267,8 +269,14 @@ fn foreign_containers(
                 container.name == ***name
                     || (name.len() >= 12 && container.id.as_str().starts_with(name.as_str()))
             };
-            if let Some(name) = names.iter().find(fits) {
-                found.insert((*name).clone(), container.id.clone());
+            for name in names.iter().filter(fits) {
+                let networks = container.networks.iter().map(|place| place.network.clone());
+                let foreign = Foreign {
+                    id: container.id.clone(),
+                    name: container.name.clone(),
+                    networks: networks.collect(),
+                };
+                found.insert((*name).clone(), foreign);
             }
         }
     }

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use super::run::{Present, Run, tell};
 use super::{ApplyError, Context, images, provide, report, secrets, wait};
-use crate::base::diag::Diagnostics;
+use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::event::{Event, Kind, Status};
 use crate::base::name::{ContainerId, ServiceName};
 use crate::base::scalar::Signal;
-use crate::compose::model::Service;
+use crate::compose::model::{Project, Service};
 use crate::engine::spec::{ContainerSpec, Mount, MountSource};
 use crate::engine::{AnonymousVolumes, EngineError, Force, Until};
 use crate::image::store::{Removal, StoreError};
@@ -162,10 +162,9 @@ impl Run<'_> {
         self.told(Kind::Container, &who.name, words, None, || match action {
             Action::Start { .. } => {
                 self.supply(&who.service, &id)?;
-                engine.start(&id).map_err(|error| {
-                    let error = ApplyError::new(format!("container {}: {error}", who.name));
-                    report::of_failure(self.context, who, &id, None, error)
-                })
+                engine
+                    .start(&id)
+                    .map_err(|error| self.not_started(who, &id, error))
             }
             Action::Stop { timeout, .. } => Ok(engine.stop(&id, *timeout)?),
             Action::Kill { signal, .. } => {
@@ -212,6 +211,18 @@ impl Run<'_> {
             Err(error) => self.tell(kind, name, Status::Failed(error.to_string()), None),
         }
         result
+    }
+
+    /// Why a container did not start, with what is known of it.
+    fn not_started(&self, who: &Who, id: &ContainerId, error: EngineError) -> ApplyError {
+        let project = self.plan.desired.as_ref().map(|desired| &desired.project);
+        let error = match (error, project) {
+            (error @ EngineError::VolumeUnavailable { .. }, Some(project)) => {
+                placed(error, project)
+            }
+            (error, _) => ApplyError::new(format!("container {}: {error}", who.name)),
+        };
+        report::of_failure(self.context, who, id, None, error)
     }
 
     pub(super) fn id(&self, who: &Who) -> Result<ContainerId, ApplyError> {
@@ -388,7 +399,8 @@ impl Run<'_> {
         );
         let name = passing.unwrap_or_else(|| who.name.clone());
         spec.name = name.clone();
-        self.context.engine.create_container(&spec)?;
+        let made = self.context.engine.create_container(&spec);
+        made.map_err(|error| placed(error, &desired.project))?;
         self.supply(&who.service, &spec.id)?;
         let anonymous = Some(anonymous_of(&spec));
         self.note(
@@ -536,6 +548,19 @@ pub(super) fn make(
     let sources = &desired.project.sources;
     let warnings = found.iter().map(|warning| warning.headline(sources));
     Ok((spec, warnings.collect()))
+}
+
+/// An error with the place in the file that it is about, as far as that is known.
+fn placed(error: EngineError, project: &Project) -> ApplyError {
+    let EngineError::VolumeUnavailable { name, .. } = &error else {
+        return error.into();
+    };
+    let Some(volume) = project.volumes.values().find(|volume| volume.name == *name) else {
+        return error.into();
+    };
+    let place = volume.places.get("device").copied().or(volume.span);
+    let fault = Diagnostic::error(error.to_string()).at(place);
+    ApplyError::faults(fault.into(), &project.sources)
 }
 
 /// Shows a container the host's CA bundle where its service asks for it.

@@ -147,11 +147,11 @@ fn a_value_that_is_refused_does_not_count_as_missing() {
 
 #[test]
 fn keys_without_effect_are_warned_about_by_name() {
-    let project = one("services:\n  a: {image: x, external_links: [y], userns_mode: host, build: {context: ., cache_from: [y]}}\nversion: '3'\n").unwrap();
+    let project = one("services:\n  a: {image: x, isolation: y, userns_mode: host, build: {context: ., cache_from: [y]}}\nversion: '3'\n").unwrap();
     assert_eq!(
         warnings(&project),
         [
-            "compose.yaml:2:17: services.a.external_links: `external_links` is not supported by hoist yet and is ignored: the names do not resolve",
+            "compose.yaml:2:17: services.a.isolation: `isolation` is not supported by hoist yet and is ignored: it is for Windows only",
             "compose.yaml:3:1: the attribute `version` is obsolete and ignored",
         ]
     );

@@ -30,7 +30,6 @@ const KEYS: &[(&str, &str)] = &[
         "services.*.deploy.resources.reservations.generic_resources",
         "nothing is reserved",
     ),
-    ("services.*.external_links", "the names do not resolve"),
     ("services.*.isolation", "it is for Windows only"),
     (
         "services.*.networks.*.driver_opts",

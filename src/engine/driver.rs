@@ -76,6 +76,13 @@ pub struct Bridge {
     pub ipv6: Option<bool>,
 }
 
+impl Bridge {
+    /// The gateway mode of IPv4 or IPv6.
+    pub fn mode(&self, ipv4: bool) -> GatewayMode {
+        if ipv4 { self.mode_v4 } else { self.mode_v6 }
+    }
+}
+
 impl Default for Bridge {
     fn default() -> Self {
         Self {

@@ -73,6 +73,14 @@ pub enum EngineError {
         /// `nginx (pid 4711)`, `container demo-web-1`, `another process`.
         holder: String,
     },
+    /// What lies behind a volume can't be had: a directory, a device, a server.
+    #[error("volume {name}: {why}")]
+    VolumeUnavailable {
+        /// Its name.
+        name: String,
+        /// Why, and what to do.
+        why: String,
+    },
     /// The container does not run.
     #[error("container {name} is not running")]
     NotRunning {

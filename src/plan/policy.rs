@@ -61,6 +61,8 @@ pub struct UpPolicy {
     pub recreate: Recreate,
     /// `--always-recreate-deps`: dependencies of named services are replaced in any case.
     pub recreate_deps: bool,
+    /// `-y`: volumes that have changed in the file are made anew, without their data.
+    pub renew_volumes: bool,
     /// `-V`: anonymous volumes are not handed on.
     pub renew_anonymous: bool,
     /// Replaces every container's own stop grace period.

@@ -89,6 +89,8 @@ pub(super) struct Resources {
     pub(super) bridge: Option<NodeId>,
     /// Networks that are made anew: full name and the step that removes the old one.
     pub(super) rewired: BTreeMap<String, NodeId>,
+    /// Volumes that are made anew: full name and the step that removes the old one.
+    pub(super) renewed: BTreeMap<String, NodeId>,
 }
 
 /// Plans the networks and volumes that the project's services use.
@@ -96,6 +98,7 @@ pub(super) fn plan(
     plan: &mut Plan,
     desired: &Desired,
     world: &World,
+    renew_volumes: bool,
     faults: &mut Diagnostics,
 ) -> Resources {
     let project = &desired.project;
@@ -149,7 +152,14 @@ pub(super) fn plan(
         .values()
         .filter(|volume| used.contains(&volume.key))
     {
-        plan_volume(plan, desired, volume, world, &mut made, faults);
+        plan_volume(
+            plan,
+            desired,
+            volume,
+            (world, renew_volumes),
+            &mut made,
+            faults,
+        );
     }
     made
 }
@@ -220,7 +230,7 @@ fn plan_volume(
     plan: &mut Plan,
     desired: &Desired,
     volume: &Volume,
-    world: &World,
+    (world, renew): (&World, bool),
     made: &mut Resources,
     faults: &mut Diagnostics,
 ) {
@@ -252,10 +262,22 @@ fn plan_volume(
             ));
         }
         Some(found) => {
-            if found.labels.get(labels::CONFIG_HASH) != spec.labels.get(labels::CONFIG_HASH) {
+            if found.labels.get(labels::CONFIG_HASH) == spec.labels.get(labels::CONFIG_HASH) {
+                return;
+            }
+            if renew {
+                let cause = Cause::Rewired { name: name.clone() };
+                let action = Action::RemoveVolume { name: name.clone() };
+                let remove = plan.steps.add(Step::new(action, cause.clone()));
+                let action = Action::CreateVolume(Box::new(spec));
+                let node = plan.steps.add(Step::new(action, cause));
+                plan.steps.need(node, remove, When::Done);
+                made.renewed.insert(name.clone(), remove);
+                made.volumes.insert(volume.key.clone(), node);
+            } else {
                 plan.warnings.push(format!(
                     "volume \"{name}\" exists but doesn't match configuration in compose file; \
-                     it stays as it is (`down -v` removes it with its data)"
+                     it stays as it is (`up -y` makes it anew, without its data)"
                 ));
             }
         }

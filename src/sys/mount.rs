@@ -27,6 +27,8 @@ pub mod attr {
     pub const NOEXEC: u64 = 0x8;
     /// Access times are never updated.
     pub const NOATIME: u64 = 0x10;
+    /// All that is about access times: to be cleared where one of them is set.
+    pub const ATIME: u64 = 0x70;
     /// Access times are always updated.
     pub const STRICTATIME: u64 = 0x20;
 }

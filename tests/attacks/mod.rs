@@ -8,10 +8,12 @@ pub mod calls;
 pub mod copy;
 pub mod descriptors;
 pub mod logs;
+pub mod networks;
 pub mod paths;
 pub mod rights;
 pub mod signals;
 pub mod users;
+pub mod volumes;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;

@@ -184,12 +184,6 @@ fn a_port_already_taken_names_the_process_that_has_it() {
     drop(listener);
     hoist.ok("up -d");
     says_hello((Ipv4Addr::LOCALHOST, port).into());
-    // Another container as the holder is named as such.
-    hoist.compose(&format!("services:\n  w: {{{WEB}, ports: ['{port}:8080']}}\n  second: {{{WEB}, ports: ['{port}:8080']}}\n"));
-    hoist
-        .run("up -d")
-        .code(1)
-        .says(&format!("{}-w-1", hoist.name));
 }
 
 fn a_container_reaches_its_own_published_port_and_others_through_the_host() {

@@ -56,9 +56,16 @@ fn request(address: SocketAddr, head: &str, body: &[u8]) -> std::io::Result<Answ
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     let broken = || std::io::Error::other("not an HTTP answer");
-    let end = bytes
-        .windows(4)
-        .position(|part| part == b"\r\n\r\n")
+    // Scripts end their headers with lines of their own kind.
+    let ends: [&[u8]; 2] = [b"\r\n\r\n", b"\r\n\n"];
+    let find = |end: &[u8]| {
+        let at = bytes.windows(end.len()).position(|part| part == end)?;
+        Some((at, at + end.len()))
+    };
+    let (end, body) = ends
+        .iter()
+        .filter_map(|end| find(end))
+        .min()
         .ok_or_else(broken)?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let status = head
@@ -68,6 +75,6 @@ fn request(address: SocketAddr, head: &str, body: &[u8]) -> std::io::Result<Answ
         .ok_or_else(broken)?;
     Ok(Answer {
         status,
-        body: bytes.split_off(end + 4),
+        body: bytes.split_off(body),
     })
 }

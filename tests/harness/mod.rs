@@ -10,6 +10,7 @@ pub mod leftovers;
 pub mod outside;
 pub mod ports;
 pub mod process;
+pub mod resolver;
 pub mod sandbox;
 pub mod server;
 
@@ -49,6 +50,10 @@ pub enum Need {
     Tracing,
     /// The guest with cgroup v2 beside the repository.
     Guest,
+    /// A running Docker engine beside the repository.
+    Peer,
+    /// A machine that is thrown away afterwards: `HOIST_TEST_THROWAWAY` is `1`.
+    Throwaway,
     /// The schema of the Compose Specification beside the repository.
     Specification,
 }
@@ -73,6 +78,18 @@ impl Need {
             Self::Tracing => (!cfg!(target_arch = "x86_64"))
                 .then(|| "follows system calls on x86-64 only".into()),
             Self::Guest => absent(guest()),
+            Self::Throwaway => {
+                let said = std::env::var_os("HOIST_TEST_THROWAWAY");
+                (said.is_none_or(|value| value != "1"))
+                    .then(|| "needs a machine that is thrown away".into())
+            }
+            Self::Peer => absent(peer()).or_else(|| {
+                let asked = std::process::Command::new(peer())
+                    .args(["run", "docker version"])
+                    .output();
+                let runs = asked.is_ok_and(|done| done.status.success());
+                (!runs).then(|| "needs Docker's engine running".into())
+            }),
             Self::Specification => absent(specification()),
         }
     }
@@ -231,6 +248,11 @@ pub fn repository() -> &'static Path {
 /// The program that runs a command in a guest with cgroup v2.
 pub fn guest() -> PathBuf {
     repository().join("../shared/vm/vm")
+}
+
+/// The program that runs Docker's engine in a root of its own.
+pub fn peer() -> PathBuf {
+    repository().join("../shared/peer/peer")
 }
 
 /// Where the schema of the Compose Specification is, if it is there.

@@ -1,9 +1,9 @@
-//! Port numbers that nobody listens on, and a server for UDP, which busybox as Debian builds it does not have.
+//! Port numbers that nobody listens on, and a server that echoes, which busybox as Debian builds it does not have.
 //!
 //! Imports: nothing.
 
 use std::collections::BTreeSet;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Mutex;
 
 /// A free TCP port, not given out before in this run.
@@ -28,9 +28,20 @@ pub fn free() -> u16 {
 /// First argument that makes this program a server: see [`echo`].
 pub const ECHO: &str = "__udp-echo";
 
-/// Sends every datagram back to where it came from.
+/// Sends every datagram and what comes by TCP back to where it came from.
 pub fn echo(port: u16) -> ! {
-    let socket = UdpSocket::bind(("0.0.0.0", port)).expect("the port is free");
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let socket = UdpSocket::bind(any).or_else(|_| UdpSocket::bind(("0.0.0.0", port)));
+    let socket = socket.expect("the port is free");
+    let listener = TcpListener::bind(any).or_else(|_| TcpListener::bind(("0.0.0.0", port)));
+    // Where something else listens, datagrams are all that is wanted.
+    for stream in listener.into_iter() {
+        std::thread::spawn(move || {
+            for stream in stream.incoming().flatten() {
+                std::thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
+            }
+        });
+    }
     let mut bytes = [0; 1500];
     loop {
         // A client that is gone is no reason to end.

@@ -30,6 +30,8 @@ pub struct Sandbox {
     names: RefCell<Names>,
     limit: Duration,
     imported: bool,
+    /// Holds a mount namespace with an `/etc` of its own.
+    etc: Option<Running>,
 }
 
 impl Sandbox {
@@ -57,7 +59,28 @@ impl Sandbox {
             names: RefCell::default(),
             limit: LIMIT,
             imported: false,
+            etc: None,
         }
+    }
+
+    /// Gives the commands that follow, and what they start, an `/etc` that the case may change: the directory that
+    /// comes back. It has the host's files for users and names, but none for the resolver.
+    pub fn own_etc(&mut self) -> PathBuf {
+        let etc = self.root.join("etc");
+        std::fs::create_dir_all(&etc).expect("the temporary directory is writable");
+        for name in ["passwd", "group", "hosts", "nsswitch.conf"] {
+            // Not each host has each of them.
+            let _ = std::fs::copy(Path::new("/etc").join(name), etc.join(name));
+        }
+        let mut command = Command::new("unshare");
+        // No word of the directory: whoever names it counts as left behind.
+        command.current_dir(&self.root);
+        let line = "mount --bind etc /etc && cd / && echo ready && exec env -i sleep 100000";
+        command.args(["--mount", "--propagation", "private", "sh", "-c", line]);
+        let holder = Running::start(command);
+        holder.says("ready");
+        self.etc = Some(holder);
+        etc
     }
 
     /// Imports the tiny image.
@@ -130,7 +153,17 @@ impl Sandbox {
 
     /// The command with these arguments in this world.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(hoist());
+        let mut command = match &self.etc {
+            None => Command::new(hoist()),
+            Some(holder) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--mount=/proc/{}/ns/mnt", holder.pid()));
+                // The directory is looked for again on the other side.
+                command.args(["sh", "-c", "cd \"$0\" && exec \"$@\""]);
+                command.arg(self.dir()).arg(hoist());
+                command
+            }
+        };
         let path =
             std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
         command

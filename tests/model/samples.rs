@@ -29,7 +29,7 @@ pub fn plain(path: &str) -> String {
 /// What must stand beside a key for it to mean something.
 pub fn siblings(path: &str, key: &str) -> Value {
     let mut all = match (plain(path).as_str(), key) {
-        ("services.*.volumes[]", "bind") => {
+        ("services.*.volumes[]", "bind" | "x-hoist") => {
             json!({ "type": "bind", "source": "/x", "target": "/t" })
         }
         ("services.*.volumes[]", "tmpfs") => json!({ "type": "tmpfs", "target": "/t" }),
@@ -203,6 +203,7 @@ fn whole(path: &str) -> Option<&'static str> {
         "services.*.volumes[].source" => "data",
         "services.*.volumes[].target" => "/elsewhere",
         "services.*.volumes[].bind.propagation" => "shared",
+        "services.*.volumes[].x-hoist.idmap" => "host-user",
         "services.*.ports[].protocol" => "udp",
         "services.*.ports[].published" => "8080",
         "services.*.container_name" => "name",

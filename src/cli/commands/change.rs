@@ -60,6 +60,7 @@ pub(super) fn make_options(
             },
             remove_orphans,
             ignore_orphans,
+            renew_volumes: args.yes,
             ..UpPolicy::default()
         },
         images: ImagePolicy {

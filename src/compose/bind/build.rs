@@ -64,7 +64,7 @@ impl Binder<'_, '_> {
             pull: flag(node, "pull"),
             network: spanned(node, "network"),
             shm_size: bytes(node, "shm_size"),
-            extra_hosts: hosts(node),
+            extra_hosts: hosts(node).into_iter().map(|host| host.value).collect(),
             ulimits: ulimits(node),
             platforms: list("platforms"),
             privileged: flag(node, "privileged"),
@@ -112,17 +112,22 @@ fn context(text: &str) -> ContextRef {
     }
 }
 
-/// `extra_hosts` as pairs.
-pub(super) fn hosts(node: &Node) -> Vec<(String, String)> {
+/// `extra_hosts` as pairs, in the order they were written: the first address of a name is tried first.
+pub(super) fn hosts(node: &Node) -> Vec<Spanned<(String, String)>> {
     let items = node
         .get("extra_hosts")
         .and_then(Node::items)
         .unwrap_or_default();
-    items
-        .iter()
-        .filter_map(|item| item.as_text()?.split_once('='))
-        .map(|(name, address)| (name.to_owned(), address.to_owned()))
-        .collect()
+    let pair = |item: &Node| {
+        let (name, address) = item.as_text()?.split_once('=')?;
+        Some(Spanned::new(
+            (name.to_owned(), address.to_owned()),
+            item.span,
+        ))
+    };
+    let mut hosts: Vec<_> = items.iter().filter_map(pair).collect();
+    hosts.sort_by_key(|host| host.span);
+    hosts
 }
 
 /// `ulimits` as soft and hard. A limit that canonical form has dropped is one of zero.

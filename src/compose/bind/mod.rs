@@ -250,6 +250,13 @@ fn texts(node: &Node, key: &str) -> Vec<String> {
     items.iter().filter_map(Node::scalar).collect()
 }
 
+/// A list of texts with their places.
+fn spanned_texts(node: &Node, key: &str) -> Vec<Spanned<String>> {
+    let items = node.get(key).and_then(Node::items).unwrap_or_default();
+    let one = |item: &Node| Some(Spanned::new(item.scalar()?, item.span));
+    items.iter().filter_map(one).collect()
+}
+
 /// A mapping to texts; entries without a value are empty.
 fn labels(node: &Node, key: &str) -> std::collections::BTreeMap<String, String> {
     let bare = |(key, value): (String, Spanned<String>)| (key, value.value);

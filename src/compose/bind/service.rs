@@ -10,7 +10,9 @@ use super::build::hosts;
 use super::limits::said;
 use super::privileges::cgroup;
 use super::storage::tmpfs;
-use super::{Binder, duration, flag, integer, labels, sorted_of, spanned, text, texts};
+use super::{
+    Binder, duration, flag, integer, labels, sorted_of, spanned, spanned_texts, text, texts,
+};
 use crate::base::diag::Diagnostic;
 use crate::base::name::ServiceName;
 use crate::base::scalar::Signal;
@@ -98,8 +100,8 @@ impl Binder<'_, '_> {
             ports: self.items(node, "ports", Self::port),
             expose: texts(node, "expose"),
             dns: self.items(node, "dns", Self::address),
-            dns_search: texts(node, "dns_search"),
-            dns_opt: texts(node, "dns_opt"),
+            dns_search: spanned_texts(node, "dns_search"),
+            dns_opt: spanned_texts(node, "dns_opt"),
             extra_hosts: hosts(node),
             links: texts(node, "links")
                 .iter()
@@ -157,11 +159,12 @@ impl Binder<'_, '_> {
             pre_stop: self.hooks(node, "pre_stop"),
             provider: under("provider").map(provider),
             models: models(node),
-            external_links: texts(node, "external_links")
-                .iter()
+            external_links: spanned_texts(node, "external_links")
+                .into_iter()
                 .map(|link| {
-                    let (name, alias) = link.split_once(':').unwrap_or((link, link));
-                    (name.to_owned(), alias.to_owned())
+                    let text = &link.value;
+                    let (name, alias) = text.split_once(':').unwrap_or((text, text));
+                    Spanned::new((name.to_owned(), alias.to_owned()), link.span)
                 })
                 .collect(),
             runtime: spanned(node, "runtime"),

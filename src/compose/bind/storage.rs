@@ -29,6 +29,9 @@ impl Binder<'_, '_> {
             self.fault(node, fault);
             return None;
         }
+        if node.text_of("type") != Some("bind") && self.idmap(node).is_some() {
+            self.fault(node, "`x-hoist.idmap` is for mounts of type `bind`");
+        }
         let source = self.mount_source(node)?;
         let mount = VolumeMount {
             target,

@@ -89,11 +89,11 @@ pub struct Service {
     /// `dns`.
     pub dns: Vec<IpAddr>,
     /// `dns_search`.
-    pub dns_search: Vec<String>,
+    pub dns_search: Vec<Spanned<String>>,
     /// `dns_opt`.
-    pub dns_opt: Vec<String>,
-    /// `extra_hosts`: name and address text (`host-gateway` too).
-    pub extra_hosts: Vec<(String, String)>,
+    pub dns_opt: Vec<Spanned<String>>,
+    /// `extra_hosts`: name and address text (`host-gateway` too), in the order they were written.
+    pub extra_hosts: Vec<Spanned<(String, String)>>,
     /// `links`: service and alias.
     pub links: Vec<(ServiceName, String)>,
     /// `mac_address`.
@@ -161,7 +161,7 @@ pub struct Service {
     /// `models`: entries of the top-level `models`, by key.
     pub models: IndexMap<String, Spanned<ModelGrant>>,
     /// `external_links`: a container's name and the alias it has for this service.
-    pub external_links: Vec<(String, String)>,
+    pub external_links: Vec<Spanned<(String, String)>>,
     /// `runtime`.
     pub runtime: Option<Spanned<String>>,
     /// `isolation`; Windows only.

@@ -79,6 +79,10 @@ impl Layout {
     pub(super) fn netns(&self, id: &ContainerId) -> PathBuf {
         self.run(id).join("netns")
     }
+    /// `<run>/containers/<id>/live.json`, whoever's project it is.
+    pub(super) fn live(&self, id: &ContainerId) -> PathBuf {
+        self.run(id).join("live.json")
+    }
     /// `<run>/containers/<id>/etc`, whoever's project it is.
     pub(super) fn etc(&self, id: &ContainerId) -> PathBuf {
         self.run(id).join("etc")

@@ -163,6 +163,10 @@ pub(super) fn stray(layout: &Layout, id: &ContainerId) -> Result<()> {
         Err(_) => None,
     };
     drop(net::unpublish(id));
+    if let Ok(Some(live)) = records::read::<records::Live>(&layout.live(id)) {
+        let addresses = live.networks.into_iter().map(|place| place.addresses);
+        net::forget(addresses.flatten());
+    }
     let _ = net::unpin(&layout.netns(id));
     let _ = net::disconnect(id);
     let _ = volumes::release(layout, id);

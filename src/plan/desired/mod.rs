@@ -57,8 +57,8 @@ pub struct Facts {
     pub profiles: BTreeMap<String, String>,
     /// Images that `type: image` mounts show and that containers of `pre_start` run, by name.
     pub mount_images: BTreeMap<String, WantedImage>,
-    /// Containers of others that the project names (`container:NAME`), by that name.
-    pub containers: BTreeMap<String, ContainerId>,
+    /// Containers of others that the project names (`container:NAME`, `external_links`), by that name.
+    pub containers: BTreeMap<String, Foreign>,
     /// The host's own name.
     pub host_name: String,
     /// Limits that the host can give, if any is wanted.
@@ -73,6 +73,17 @@ pub struct Facts {
     pub selinux: bool,
     /// Devices that have names; `None` where no service asks for one.
     pub devices: Option<DeviceCatalog>,
+}
+
+/// A container that belongs to another project, or to nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// Full names of its networks.
+    pub networks: Vec<String>,
 }
 
 /// What is wanted.
@@ -200,7 +211,7 @@ impl Desired {
             shm_size: resources::shared_memory(service, found),
             namespaces: network::namespaces(&self.project, service, replica, &self.facts, found),
             network: network::mode(&self.project, service, replica, &self.facts, found),
-            dns: network::dns(service),
+            dns: network::dns(service, found),
             extra_hosts: network::extra_hosts(service, found),
             ports: ports::published(&self.project, service, found),
             exposed: ports::exposed(service, &image.run, found),

@@ -5,7 +5,7 @@
 use super::{Facts, Replica, container_name};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::name::ContainerId;
-use crate::base::span::Span;
+use crate::base::span::{Span, Spanned};
 use crate::compose::model::{CgroupSpec, NetworkModeSpec, Project, Service, ShareSpec};
 use crate::engine::driver;
 use crate::engine::spec::{DnsConfig, Endpoint, HostAddr, Ipc, Namespaces, NetworkMode, Share};
@@ -22,13 +22,15 @@ pub(super) fn mode(
     found: &mut Diagnostics,
 ) -> NetworkMode {
     let Some(mode) = &service.network_mode else {
-        return NetworkMode::Networks(endpoints(project, service, replica));
+        return NetworkMode::Networks(endpoints(project, service, replica, facts, found));
     };
+    refuse_names(service, mode, found);
     match &mode.value {
         NetworkModeSpec::None => NetworkMode::None,
         NetworkModeSpec::Host => NetworkMode::Host,
         NetworkModeSpec::Bridge => NetworkMode::Networks(vec![Endpoint {
             network: BRIDGE.to_owned(),
+            links: links(project, service, &[BRIDGE], facts, found),
             forwards: forwards(project, service),
             ..Endpoint::default()
         }]),
@@ -62,15 +64,68 @@ fn foreign_id(
     span: Option<Span>,
     found: &mut Diagnostics,
 ) -> ContainerId {
-    facts.containers.get(name).cloned().unwrap_or_else(|| {
-        found.push(Diagnostic::error(format!("no such container: {name}")).at(span));
-        ContainerId::new("")
-    })
+    match facts.containers.get(name) {
+        Some(other) => other.id.clone(),
+        None => {
+            found.push(Diagnostic::error(format!("no such container: {name}")).at(span));
+            ContainerId::new("")
+        }
+    }
+}
+
+/// As Docker: who has another's network has its names too, and there are no links on the host's.
+fn refuse_names(service: &Service, mode: &Spanned<NetworkModeSpec>, found: &mut Diagnostics) {
+    let owner = match &mode.value {
+        NetworkModeSpec::Service(name) => format!("service `{name}`"),
+        NetworkModeSpec::Container(name) => format!("container `{name}`"),
+        NetworkModeSpec::Host => "the host".to_owned(),
+        NetworkModeSpec::None | NetworkModeSpec::Bridge => return,
+    };
+    let on_host = mode.value == NetworkModeSpec::Host;
+    type Make = fn(String) -> Diagnostic;
+    let keys: [(&str, bool, Make); 6] = [
+        ("dns", service.dns.is_empty() || on_host, Diagnostic::error),
+        (
+            "dns_search",
+            service.dns_search.is_empty() || on_host,
+            Diagnostic::warning,
+        ),
+        (
+            "dns_opt",
+            service.dns_opt.is_empty() || on_host,
+            Diagnostic::warning,
+        ),
+        (
+            "extra_hosts",
+            service.extra_hosts.is_empty() || on_host,
+            Diagnostic::error,
+        ),
+        ("links", service.links.is_empty(), Diagnostic::error),
+        (
+            "external_links",
+            service.external_links.is_empty(),
+            Diagnostic::error,
+        ),
+    ];
+    for (key, _, make) in keys.into_iter().filter(|(_, is_fine, _)| !is_fine) {
+        let text = format!("`{key}` does not go with the network of {owner}, whose names are used");
+        let fault = make(text).at(mode.span);
+        found.push(fault.hint(format!("take `{key}` away, or say it where the network is")));
+    }
 }
 
 /// Highest `priority` first, then by key; with each, the names it answers to.
-fn endpoints(project: &Project, service: &Service, replica: &Replica<'_>) -> Vec<Endpoint> {
-    let links = links(project, service);
+fn endpoints(
+    project: &Project,
+    service: &Service,
+    replica: &Replica<'_>,
+    facts: &Facts,
+    found: &mut Diagnostics,
+) -> Vec<Endpoint> {
+    let keys = service.networks.keys();
+    let places = keys.filter_map(|key| project.networks.get(key));
+    let networks: Vec<&str> = places.map(|network| network.name.as_str()).collect();
+    let links = links(project, service, &networks, facts, found);
     let forwards = forwards(project, service);
     let mut endpoints = Vec::new();
     for (at, (key, place)) in by_priority(service).into_iter().enumerate() {
@@ -82,6 +137,8 @@ fn endpoints(project: &Project, service: &Service, replica: &Replica<'_>) -> Vec
         // then `oneoff` leaves the service's name among the aliases itself.
         if replica.slug.is_none() {
             aliases.push(service.name.to_string());
+            // As Docker.
+            aliases.extend(service.hostname.clone());
         }
         aliases.extend(place.aliases.iter().cloned());
         aliases.push(replica.id.short().to_owned());
@@ -130,7 +187,14 @@ fn forwards(project: &Project, service: &Service) -> bool {
     routes(service) || all.any(routes)
 }
 
-fn links(project: &Project, service: &Service) -> Vec<(String, String)> {
+/// Names a service has for others: alias → container. `networks` are the full names of those it is on.
+fn links(
+    project: &Project,
+    service: &Service,
+    networks: &[&str],
+    facts: &Facts,
+    found: &mut Diagnostics,
+) -> Vec<(String, String)> {
     let mut links = Vec::new();
     for (name, alias) in &service.links {
         let Some(other) = project.services.get(name) else {
@@ -139,6 +203,36 @@ fn links(project: &Project, service: &Service) -> Vec<(String, String)> {
         for number in 1..=other.scale {
             links.push((alias.clone(), container_name(project, other, number)));
         }
+    }
+    for link in &service.external_links {
+        let (name, alias) = &link.value;
+        let is_ours = |other: &Service| {
+            (1..=other.scale).any(|number| container_name(project, other, number) == *name)
+        };
+        if project.services.values().any(is_ours) {
+            links.push((alias.clone(), name.clone()));
+            continue;
+        }
+        let Some(other) = facts.containers.get(name) else {
+            let fault = Diagnostic::error(format!("external_links: no such container: {name}"));
+            found.push(fault.at(link.span).hint("start it before this project"));
+            continue;
+        };
+        if !other
+            .networks
+            .iter()
+            .any(|one| networks.contains(&one.as_str()))
+        {
+            let text = format!(
+                "container `{name}` is on no network of service `{}`",
+                service.name
+            );
+            let fault = Diagnostic::warning(text).at(link.span);
+            found.push(
+                fault.hint("put both on one network, which is `external` in one of the projects"),
+            );
+        }
+        links.push((alias.clone(), other.name.clone()));
     }
     links
 }
@@ -192,12 +286,28 @@ fn check_shareable(other: &Service, span: Option<Span>, found: &mut Diagnostics)
     }
 }
 
-pub(super) fn dns(service: &Service) -> DnsConfig {
+pub(super) fn dns(service: &Service, found: &mut Diagnostics) -> DnsConfig {
+    let mut texts = |key: &str, items: &[Spanned<String>]| {
+        let one = |item: &Spanned<String>| {
+            one_line(key, &item.value, item.span, found).then(|| item.value.clone())
+        };
+        items.iter().filter_map(one).collect()
+    };
     DnsConfig {
         servers: service.dns.clone(),
-        search: service.dns_search.clone(),
-        options: service.dns_opt.clone(),
+        search: texts("dns_search", &service.dns_search),
+        options: texts("dns_opt", &service.dns_opt),
     }
+}
+
+/// Whether a text stays within the line of a file it is written to; a fault if not.
+fn one_line(key: &str, text: &str, span: Option<Span>, found: &mut Diagnostics) -> bool {
+    let stays = !text.contains(char::is_control);
+    if !stays {
+        let fault = Diagnostic::error(format!("{key}: {text:?} is more than one line"));
+        found.push(fault.at(span).hint("write each as an item of its own"));
+    }
+    stays
 }
 
 /// Reads an address of `extra_hosts`: brackets around IPv6 are allowed.
@@ -214,14 +324,18 @@ pub(crate) fn host_address(text: &str) -> Option<HostAddr> {
 
 pub(super) fn extra_hosts(service: &Service, found: &mut Diagnostics) -> Vec<(String, HostAddr)> {
     let mut hosts = Vec::new();
-    for (name, address) in &service.extra_hosts {
+    for host in &service.extra_hosts {
+        let (name, address) = &host.value;
+        if !one_line("extra_hosts", name, host.span, found) {
+            continue;
+        }
         match host_address(address) {
             Some(address) => hosts.push((name.clone(), address)),
             None => found.push(
                 Diagnostic::error(format!(
                     "extra_hosts: `{address}` of `{name}` is not an address"
                 ))
-                .at(service.span)
+                .at(host.span)
                 .hint("write an IPv4 or IPv6 address, or host-gateway"),
             ),
         }

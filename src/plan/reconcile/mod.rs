@@ -123,7 +123,13 @@ pub fn reconcile(desired: Desired, world: &World, policy: &UpPolicy) -> Result<P
     draft.plan.wait_timeout = policy.wait_timeout;
     draft.fetch_all();
     let project = &desired.project;
-    draft.resources = resources::plan(&mut draft.plan, &desired, world, &mut draft.found);
+    draft.resources = resources::plan(
+        &mut draft.plan,
+        &desired,
+        world,
+        policy.renew_volumes,
+        &mut draft.found,
+    );
     networks::check(project, world, &mut draft.found);
     let order = draft.needs.order(project.services.keys().cloned());
     draft.models();
@@ -359,7 +365,21 @@ impl Draft<'_> {
                 self.plan.steps.need(*removal, node, When::Done);
             }
         }
+        for (volume, _) in &container.volumes {
+            if let Some(removal) = self.resources.renewed.get(volume) {
+                self.plan.steps.need(*removal, node, When::Done);
+            }
+        }
         node
+    }
+
+    /// What of a container's networks and volumes is made anew, by name: it has to go before.
+    pub(super) fn made_anew(&self, container: &ObservedContainer) -> Option<String> {
+        let mut networks = container.networks.iter().map(|place| &place.network);
+        let network = networks.find(|name| self.resources.rewired.contains_key(*name));
+        let mut volumes = container.volumes.iter().map(|(name, _)| name);
+        let volume = volumes.find(|name| self.resources.renewed.contains_key(*name));
+        network.or(volume).cloned()
     }
 }
 

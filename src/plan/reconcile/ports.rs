@@ -10,7 +10,7 @@ use crate::compose::model::{NetworkModeSpec, Port, Service};
 
 /// Faults of a service's ports, by itself and with services that were looked at before.
 pub(super) fn faults<'p>(
-    service: &Service,
+    service: &'p Service,
     before: impl Iterator<Item = &'p Service> + Clone,
     found: &mut Diagnostics,
 ) {
@@ -80,12 +80,17 @@ fn clash(a: &Port, b: &Port) -> bool {
     }
 }
 
-fn twice(
-    service: &Service,
-    port: &Spanned<Port>,
-    other: &Service,
-    taken: &Spanned<Port>,
+fn twice<'p>(
+    mut service: &'p Service,
+    mut port: &'p Spanned<Port>,
+    mut other: &'p Service,
+    mut taken: &'p Spanned<Port>,
 ) -> Diagnostic {
+    // The one that is written later is at fault, whichever starts first.
+    if port.span < taken.span {
+        (service, other) = (other, service);
+        (port, taken) = (taken, port);
+    }
     let number = fixed(&port.value).unwrap_or_default();
     let protocol = port.value.protocol.as_str();
     let text = match other.name == service.name {
@@ -98,11 +103,12 @@ fn twice(
             other.name, service.name
         ),
     };
+    let hint = format!(
+        "choose another port, or only `{}` for any free port",
+        port.value.target
+    );
     Diagnostic::error(text)
         .at(port.span.or(service.span))
-        .hint(format!(
-            "choose another port, or only `{}` for any free port",
-            port.value.target
-        ))
+        .hint(hint)
         .related(taken.span.or(other.span), "it is taken here")
 }

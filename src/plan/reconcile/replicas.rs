@@ -8,7 +8,7 @@ use super::{Draft, Fate, Now, Renewed, ports, runs};
 use crate::base::diag::Diagnostics;
 use crate::base::name::ServiceName;
 use crate::compose::model::{NetworkModeSpec, Service, ShareSpec, VolumeSource, VolumesFrom};
-use crate::engine::state::{Attachment, HealthStatus, ObservedContainer, State};
+use crate::engine::state::{HealthStatus, ObservedContainer, State};
 use crate::graph::NodeId;
 use crate::plan::action::{Action, ImageChange, Old, Step, When, Who};
 use crate::plan::cause::Cause;
@@ -129,8 +129,7 @@ impl Draft<'_> {
             };
         };
         self.check(service, number, &name);
-        let rewired = |place: &Attachment| self.resources.rewired.contains_key(&place.network);
-        if let Some(policy) = update.filter(|_| runs(old) && !old.networks.iter().any(rewired)) {
+        if let Some(policy) = update.filter(|_| runs(old) && self.made_anew(old).is_none()) {
             let node = self.roll(service, new.clone(), old, (&renewed, cause), gone, policy);
             return Fate {
                 who: new,
@@ -263,8 +262,7 @@ impl Draft<'_> {
         gone: Vec<NodeId>,
     ) -> NodeId {
         let anonymous = self.handed_on(old);
-        let rewired = |place: &Attachment| self.resources.rewired.contains_key(&place.network);
-        if old.networks.iter().any(rewired) {
+        if self.made_anew(old).is_some() {
             let away = self.take_away(old, &cause);
             let needs = gone.into_iter().chain([away]).collect();
             return self.create(service, who, anonymous, cause, needs);
@@ -353,17 +351,8 @@ impl Draft<'_> {
 
     /// Whether a container must be replaced, and why; `None` keeps it.
     fn verdict(&self, service: &Service, old: &ObservedContainer) -> Option<(Renewed, Cause)> {
-        let rewired = old
-            .networks
-            .iter()
-            .find(|p| self.resources.rewired.contains_key(&p.network));
-        if let Some(place) = rewired {
-            return Some((
-                Renewed::Yes,
-                Cause::Rewired {
-                    name: place.network.clone(),
-                },
-            ));
+        if let Some(name) = self.made_anew(old) {
+            return Some((Renewed::Yes, Cause::Rewired { name }));
         }
         let recreate = self.policy.recreate(service.name.as_str());
         if recreate == Recreate::Never {

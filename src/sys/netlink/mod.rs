@@ -6,6 +6,7 @@
 //!
 //! Imports: nothing of ours. Source: netlink(7), rtnetlink(7), Documentation/userspace-api/netlink.
 
+pub mod device;
 pub mod netns;
 pub mod route;
 pub mod traffic;

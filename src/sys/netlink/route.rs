@@ -112,17 +112,24 @@ pub fn veth(ends: &VethEnds<'_>) -> Request {
 
 /// Lets a bridge send a packet back out of the port it came in by.
 pub fn hairpin(name: &str) -> Request {
+    port(name, InfoBridgePort::HairpinMode(true))
+}
+
+fn port(name: &str, setting: InfoBridgePort) -> Request {
     let mut message = link(name);
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::PortKind(InfoPortKind::Bridge),
-        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(
-            true,
-        )])),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![setting])),
     ]));
     Request {
         message: RouteNetlinkMessage::NewLink(message),
         flags: 0,
     }
+}
+
+/// Keeps a bridge's port from sending to other ports that are kept so; the bridge's own device is none.
+pub fn isolated(name: &str) -> Request {
+    port(name, InfoBridgePort::Isolated(true))
 }
 
 /// Brings a device up.
@@ -267,6 +274,8 @@ pub struct FoundLink {
     pub ready: bool,
     /// Its hardware address, if it has one.
     pub mac: Vec<u8>,
+    /// Its group; 0 for none.
+    pub group: u32,
 }
 
 /// An address as found.
@@ -461,6 +470,7 @@ fn found_link(message: RouteNetlinkMessage) -> Option<FoundLink> {
         mtu: 0,
         ready: false,
         mac: Vec::new(),
+        group: 0,
     };
     for attribute in message.attributes {
         match attribute {
@@ -468,6 +478,7 @@ fn found_link(message: RouteNetlinkMessage) -> Option<FoundLink> {
             LinkAttribute::Mtu(mtu) => found.mtu = mtu,
             LinkAttribute::OperState(state) => found.ready = state == State::Up,
             LinkAttribute::Address(mac) => found.mac = mac,
+            LinkAttribute::Group(group) => found.group = group,
             _ => {}
         }
     }

@@ -23,13 +23,14 @@ const IP_V6_SRC: u16 = 3;
 const PROTO_NUMBER: u16 = 1;
 const PROTO_DST_PORT: u16 = 3;
 const FILTER: u16 = 25;
+const FILTER_ORIGINAL_FLAGS: u16 = 1;
 const FILTER_REPLY_FLAGS: u16 = 2;
 const FILTER_IP_SRC: u32 = 1;
 
 /// Which connections are forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// Those an address answers.
+    /// Those an address answers, and those it has opened.
     Of(IpAddr),
     /// Those opened to a port, of any address.
     To(Transport, u16),
@@ -43,16 +44,24 @@ fn inner(bytes: &[u8], path: &[u16]) -> Option<Vec<u8>> {
     Some(here.to_vec())
 }
 
+/// An address as a sender in a tuple: the attribute's type and its value.
+fn source(address: IpAddr) -> (u16, Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => (IP_V4_SRC, address.octets().to_vec()),
+        IpAddr::V6(address) => (IP_V6_SRC, address.octets().to_vec()),
+    }
+}
+
 impl Which {
     fn fits(self, entry: &[u8]) -> bool {
         let is =
             |path: &[u16], value: &[u8]| inner(entry, path).is_some_and(|found| found == value);
         match self {
-            Self::Of(IpAddr::V4(address)) => {
-                is(&[TUPLE_REPLY, TUPLE_IP, IP_V4_SRC], &address.octets())
-            }
-            Self::Of(IpAddr::V6(address)) => {
-                is(&[TUPLE_REPLY, TUPLE_IP, IP_V6_SRC], &address.octets())
+            Self::Of(address) => {
+                let (kind, octets) = source(address);
+                [TUPLE_ORIGINAL, TUPLE_REPLY]
+                    .iter()
+                    .any(|tuple| is(&[*tuple, TUPLE_IP, kind], &octets))
             }
             Self::To(transport, port) => {
                 is(
@@ -104,27 +113,41 @@ pub fn forget(which: Which) -> io::Result<usize> {
 
 /// All entries that may fit. Kernels before 5.8 do not filter, so that the caller looks again.
 fn dump(socket: &mut Socket, which: Which) -> io::Result<Vec<Message>> {
-    // Of both versions of IP when a port is meant.
-    let family = match which {
-        Which::Of(IpAddr::V4(_)) => Family::Ip.number(),
-        Which::Of(IpAddr::V6(_)) => Family::Ip6.number(),
-        Which::To(..) => 0,
-    };
+    match which {
+        // Of both versions of IP.
+        Which::To(..) => dump_of(socket, 0, |_| {}),
+        Which::Of(address) => {
+            let family = match address {
+                IpAddr::V4(_) => Family::Ip.number(),
+                IpAddr::V6(_) => Family::Ip6.number(),
+            };
+            let (kind, octets) = source(address);
+            let sides = [
+                (TUPLE_ORIGINAL, FILTER_ORIGINAL_FLAGS),
+                (TUPLE_REPLY, FILTER_REPLY_FLAGS),
+            ];
+            let mut found = Vec::new();
+            for (tuple, flags) in sides {
+                found.extend(dump_of(socket, family, |w| {
+                    w.nest(tuple, |w| w.nest(TUPLE_IP, |w| w.put(kind, &octets)));
+                    w.nest(FILTER, |w| w.put(flags, &FILTER_IP_SRC.to_ne_bytes()));
+                })?);
+            }
+            Ok(found)
+        }
+    }
+}
+
+fn dump_of(
+    socket: &mut Socket,
+    family: u8,
+    body: impl FnOnce(&mut Writer),
+) -> io::Result<Vec<Message>> {
     let sequence = socket.next_sequence();
     let mut writer = Writer::default();
     writer.message(SUBSYSTEM << 8 | GET, REQUEST | DUMP, sequence, |w| {
         generic(w, family, 0);
-        if let Which::Of(address) = which {
-            w.nest(TUPLE_REPLY, |w| {
-                w.nest(TUPLE_IP, |w| match address {
-                    IpAddr::V4(address) => w.put(IP_V4_SRC, &address.octets()),
-                    IpAddr::V6(address) => w.put(IP_V6_SRC, &address.octets()),
-                });
-            });
-            w.nest(FILTER, |w| {
-                w.put(FILTER_REPLY_FLAGS, &FILTER_IP_SRC.to_ne_bytes());
-            });
-        }
+        body(w);
     });
     match socket.query(writer.whole()?, sequence) {
         Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(Vec::new()),

@@ -39,6 +39,7 @@ const TABLE_NAME: u16 = 1;
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
 const CHAIN_HOOK: u16 = 4;
+const CHAIN_POLICY: u16 = 5;
 const CHAIN_TYPE: u16 = 7;
 const HOOK_NUMBER: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
@@ -46,6 +47,7 @@ const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
 const RULE_HANDLE: u16 = 3;
 const RULE_EXPRESSIONS: u16 = 4;
+const RULE_POSITION: u16 = 6;
 const RULE_USERDATA: u16 = 7;
 
 /// What a table sees.
@@ -164,6 +166,30 @@ impl Hook {
     }
 }
 
+/// What a base chain does with packets that its rules do not decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// They may go on.
+    Accept,
+    /// They are dropped.
+    Drop,
+}
+
+/// A base chain as found, where packets come in or through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gate {
+    /// Family of its table.
+    pub family: Family,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub chain: String,
+    /// Whether it sees packets that go through the host, rather than those to the host itself.
+    pub through: bool,
+    /// What it does with what its rules do not decide.
+    pub policy: Policy,
+}
+
 /// A rule as found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundRule {
@@ -177,6 +203,8 @@ pub struct FoundRule {
     pub handle: u64,
     /// Its comment, if it has one.
     pub comment: Option<String>,
+    /// The chain it jumps or goes to, if it does.
+    pub jump: Option<String>,
 }
 
 /// Changes that happen together or not at all.
@@ -267,6 +295,18 @@ impl Batch {
     /// Adds a rule at a chain's head.
     pub fn insert(&mut self, table: Table<'_>, chain: &str, rule: &Rule) {
         self.rule(table, chain, rule, 0);
+    }
+    /// Adds a rule behind another.
+    pub fn append_behind(&mut self, other: &FoundRule, rule: &Rule) {
+        self.push(other.family, NEW_RULE, CREATE | APPEND, |w| {
+            w.text(RULE_TABLE, &other.table);
+            w.text(RULE_CHAIN, &other.chain);
+            w.nest(RULE_EXPRESSIONS, |w| w.append(rule.expressions()));
+            w.put(RULE_POSITION, &other.handle.to_be_bytes());
+            if let Some(comment) = rule.comment() {
+                w.put(RULE_USERDATA, &userdata(comment));
+            }
+        });
     }
     /// Deletes a rule.
     pub fn delete_rule(&mut self, rule: &FoundRule) {
@@ -458,6 +498,37 @@ impl Nft {
             w.text(CHAIN_NAME, chain);
         })
     }
+    /// What a base chain does with packets that its rules do not decide; `None` where it is missing or no base chain.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn policy(&mut self, table: Table<'_>, chain: &str) -> io::Result<Option<Policy>> {
+        let sequence = self.socket.next_sequence();
+        let mut writer = Writer::default();
+        writer.message(SUBSYSTEM << 8 | GET_CHAIN, REQUEST, sequence, |w| {
+            generic(w, table.family.number(), 0);
+            w.text(CHAIN_TABLE, table.name);
+            w.text(CHAIN_NAME, chain);
+        });
+        match self.socket.query(writer.whole()?, sequence) {
+            Ok(found) => Ok(found.iter().find_map(found_chain).map(|chain| chain.policy)),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+    /// All base chains of [our families](Family) that see IP packets on their way through the host or to it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn gates(&mut self) -> io::Result<Vec<Gate>> {
+        let found = self.dump(None, GET_CHAIN, |_| {})?;
+        let sees_ip = |gate: &Gate| gate.family != Family::Bridge;
+        Ok(found
+            .iter()
+            .filter_map(found_chain)
+            .filter(sees_ip)
+            .collect())
+    }
     /// All tables of [our families](Family) whose names begin with `prefix`, sorted.
     ///
     /// # Errors
@@ -501,6 +572,49 @@ fn is_missing(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ENOENT as i32)
 }
 
+/// A base chain at one of the two hooks that decide what comes in or through.
+fn found_chain(message: &Message) -> Option<Gate> {
+    const INPUT: u32 = 1;
+    const FORWARD: u32 = 2;
+    let mut gate = Gate {
+        family: Family::from_number(*message.payload.first()?)?,
+        table: String::new(),
+        chain: String::new(),
+        through: false,
+        policy: Policy::Accept,
+    };
+    let mut hook = None;
+    for (kind, value) in attributes(message.payload.get(4..)?) {
+        match kind {
+            CHAIN_TABLE => gate.table = text(value),
+            CHAIN_NAME => gate.chain = text(value),
+            CHAIN_POLICY if value.last() == Some(&0) => gate.policy = Policy::Drop,
+            CHAIN_HOOK => {
+                let (_, number) = attributes(value).find(|(kind, _)| *kind == HOOK_NUMBER)?;
+                hook = Some(u32::from_be_bytes(number.try_into().ok()?));
+            }
+            _ => {}
+        }
+    }
+    gate.through = hook? == FORWARD;
+    matches!(hook?, INPUT | FORWARD).then_some(gate)
+}
+
+/// The chain that an expression jumps or goes to.
+fn jump(expressions: &[u8]) -> Option<String> {
+    const VALUE: u16 = 2;
+    const VERDICT: u16 = 2;
+    const CHAIN: u16 = 2;
+    let inside = |bytes, wanted| {
+        attributes(bytes)
+            .find(|(kind, _)| *kind == wanted)
+            .map(|(_, v)| v)
+    };
+    let each = attributes(expressions).filter_map(|(_, element)| inside(element, 2));
+    let mut chains = each.filter_map(|data| inside(inside(inside(data, VALUE)?, VERDICT)?, CHAIN));
+    chains.next().map(text)
+}
+
 fn found_rule(message: &Message) -> Option<FoundRule> {
     let mut rule = FoundRule {
         family: Family::from_number(*message.payload.first()?)?,
@@ -508,12 +622,14 @@ fn found_rule(message: &Message) -> Option<FoundRule> {
         chain: String::new(),
         handle: 0,
         comment: None,
+        jump: None,
     };
     for (kind, value) in attributes(message.payload.get(4..)?) {
         match kind {
             RULE_TABLE => rule.table = text(value),
             RULE_CHAIN => rule.chain = text(value),
             RULE_HANDLE => rule.handle = u64::from_be_bytes(value.try_into().ok()?),
+            RULE_EXPRESSIONS => rule.jump = jump(value),
             RULE_USERDATA => rule.comment = comment(value),
             _ => {}
         }

@@ -343,6 +343,11 @@ impl Rule {
             .payload(TRANSPORT_HEADER, 2, 2)
             .compare(true, &port.to_be_bytes())
     }
+    /// Matches what the packet carries, by the number in the IP header.
+    #[must_use]
+    pub fn protocol(self, number: u8) -> Self {
+        self.meta(META_L4PROTO).compare(true, &[number])
+    }
     fn conntrack(self, key: u32, bits: u32) -> Self {
         self.add("ct", |w| {
             w.be32(1, REG_1);
@@ -392,6 +397,20 @@ impl Rule {
     #[must_use]
     pub fn masquerade(self) -> Self {
         self.add("masq", |_| {})
+    }
+    /// Ends with: the source becomes this address. Packets of the other version of IP are left alone.
+    #[must_use]
+    pub fn translate_from(self, address: IpAddr) -> Self {
+        const SNAT: u32 = 0;
+        let (octets, family) = match address {
+            IpAddr::V4(address) => (address.octets().to_vec(), super::Family::Ip),
+            IpAddr::V6(address) => (address.octets().to_vec(), super::Family::Ip6),
+        };
+        self.immediate(REG_1, &octets).add("nat", |w| {
+            w.be32(1, SNAT);
+            w.be32(2, u32::from(family.number()));
+            w.be32(3, REG_1);
+        })
     }
     /// Ends with: the packet goes to this address and port. Packets of the other version of IP are left alone.
     #[must_use]

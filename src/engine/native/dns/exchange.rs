@@ -153,13 +153,10 @@ impl Exchange {
     pub(super) fn progress(&mut self, slot: u8, now: Instant) -> Option<SocketAddr> {
         let at = self.open.iter().position(|attempt| attempt.slot == slot)?;
         let attempt = self.open.get_mut(at)?;
-        let answers = match attempt.link.turn() {
-            Ok(answers) => answers,
-            Err(_) => {
-                self.open.remove(at);
-                self.turn = now;
-                return None;
-            }
+        let Ok(answers) = attempt.link.turn() else {
+            self.open.remove(at);
+            self.turn = now;
+            return None;
         };
         let id = attempt.id;
         let fitting = |answer: &Vec<u8>| fits(answer, &self.question, id);

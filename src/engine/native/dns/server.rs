@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::exchange::{Exchange, Next};
 use super::link::{Origin, Way, framed, unframe};
@@ -24,6 +25,8 @@ use crate::sys::nft::{Hook, Nft, Rule, Table, Transport};
 const PENDING: usize = 256;
 /// Most sockets to resolvers at once.
 const SOCKETS: usize = 256;
+/// Bytes of questions that wait for a turn.
+const BURST: usize = 1 << 20;
 /// Longest question in a packet, in bytes. Longer ones do not occur.
 const QUESTION: usize = 4096;
 /// Most connections of askers at once.
@@ -416,6 +419,8 @@ fn sockets() -> io::Result<(UdpSocket, TcpListener)> {
     const PORT: u16 = 53;
     let packets = UdpSocket::bind((ANSWERER, 0))?;
     packets.set_nonblocking(true)?;
+    // A burst must not push out a question that can be answered at once; with less it works as well.
+    let _ = setsockopt(&packets, sockopt::RcvBufForce, &BURST);
     let listener = TcpListener::bind((ANSWERER, 0))?;
     listener.set_nonblocking(true)?;
     let ports = [

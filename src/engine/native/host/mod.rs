@@ -4,6 +4,7 @@
 //! of its own, or on a descriptor. Never: decides whether a command goes on, prints.
 //! Imports: `engine`, `cgroup`, `runtime`, `sys`. Sources: proc(5), sysfs; others are named at each row.
 
+mod firewalls;
 mod groups;
 mod kernel;
 mod network;
@@ -22,6 +23,7 @@ pub fn examine(roots: &Roots, device_dirs: &[PathBuf]) -> Vec<Row> {
         groups::rows(),
         walls::rows(),
         network::rows(),
+        firewalls::rows(),
         places::rows(roots, device_dirs),
     ];
     parts.into_iter().flatten().collect()

@@ -1,20 +1,18 @@
-//! Networks: bridges, firewall, forwarding, who else sets rules.
+//! Networks: bridges, the kernel's rules, forwarding.
 
 use std::io;
 use std::path::Path;
 
 use nix::errno::Errno;
 
-use super::{is_root, number, text};
+use super::{is_root, number};
 use crate::engine::host::{Row, Standing};
 use crate::sys::netlink::netns;
 use crate::sys::netlink::route::{self, Route};
 use crate::sys::nft::{Batch, Nft, Table};
 
 pub(super) fn rows() -> Vec<Row> {
-    let mut rows = vec![bridges(), nftables(), forwarding(), connections()];
-    rows.extend(neighbours());
-    rows
+    vec![bridges(), nftables(), forwarding(), connections()]
 }
 
 /// A row of something that root can try in a network namespace that goes away.
@@ -122,30 +120,4 @@ fn connections() -> Row {
         // The first rule that needs it loads it.
         _ => Row::ok("conntrack", "not in use yet", means),
     }
-}
-
-/// Others that set rules for packets.
-fn neighbours() -> Vec<Row> {
-    let mut rows = Vec::new();
-    if Path::new("/run/docker.sock").exists() || Path::new("/var/run/docker.sock").exists() {
-        let means =
-            "both can run side by side: hoist's networks have rules of their own in DOCKER-USER";
-        rows.push(Row::ok("Docker", "beside us", means));
-    }
-    if text("/etc/ufw/ufw.conf")
-        .is_some_and(|conf| conf.lines().any(|line| line.trim() == "ENABLED=yes"))
-    {
-        let means =
-            "its rules for forwarding hold for published ports too: a port must be allowed there";
-        let row = Row::ok("ufw", "on", means).stands(Standing::Degraded);
-        rows.push(row.mend("ufw route allow proto tcp from any to any port PORT"));
-    }
-    if Path::new("/run/firewalld").exists() || Path::new("/run/firewalld.pid").exists() {
-        let means = "its zones hold for published ports too: hoist's bridges must be in a zone that forwards";
-        let row = Row::ok("firewalld", "on", means).stands(Standing::Degraded);
-        rows.push(row.mend(
-            "firewall-cmd --permanent --zone=trusted --add-interface=hs+ && firewall-cmd --reload",
-        ));
-    }
-    rows
 }

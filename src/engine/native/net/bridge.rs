@@ -1,6 +1,6 @@
 //! Bridges, and containers' cables into them.
 //!
-//! Imports: `base`, `engine`, `sys::netlink`, `net::{forwarding, ipam, record, rules}`. Source: veth(4), ip-link(8).
+//! Imports: `base`, `engine`, `sys::netlink`, `net::{direct, forwarding, guard, ipam, record, rules}`. Source: veth(4), ip-link(8).
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,17 +8,22 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
 
 use super::ipam::Pool;
 use super::record::{Lease, NetworkRecord, hash};
-use super::{forwarding, rules};
+use super::{direct, forwarding, guard, rules};
 use crate::base::name::ContainerId;
+use crate::engine::driver::{self, Driver, GatewayMode, IpvlanMode};
+use crate::engine::spec::Endpoint;
 use crate::engine::{EngineError, Result};
 use crate::sys::netlink::netns;
 use crate::sys::netlink::route::{self, Route, VethEnds};
+use crate::sys::netlink::traffic;
 
+/// Names of cables' ends on the host begin so.
+const CABLE: &str = "hsv";
 /// Most networks of one container.
 const CABLES: usize = 32;
 
@@ -29,21 +34,12 @@ pub struct Link<'a> {
     pub record: &'a NetworkRecord,
     /// What the container has there.
     pub lease: &'a Lease,
-    /// The device's name inside; `ethN` when `None`.
-    pub interface: Option<&'a str>,
+    /// What the container asked for there.
+    pub endpoint: &'a Endpoint,
     /// Whether IPv4 packets to elsewhere leave by it; an internal network leads nowhere whatever this says.
     pub default4: bool,
     /// As `default4`, of IPv6.
     pub default6: bool,
-}
-
-/// Whether a text may name a device: `IFNAMSIZ`, no slash, no space.
-pub(super) fn is_device_name(name: &str) -> bool {
-    matches!(name.len(), 1..=15)
-        && !matches!(name, "." | "..")
-        && name
-            .chars()
-            .all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%'))
 }
 
 /// Name of the bridge of a network.
@@ -53,7 +49,7 @@ pub(super) fn bridge_name(id: &str) -> String {
 
 fn cable_name(container: &ContainerId, index: usize) -> String {
     let hash = hash(&[container.as_str().as_bytes()]);
-    format!("hsv{}{index:02}", hash.get(..10).unwrap_or(&hash))
+    format!("{CABLE}{}{index:02}", hash.get(..10).unwrap_or(&hash))
 }
 
 /// Writes a setting below `/proc/sys/net` of the calling thread's network namespace.
@@ -64,6 +60,9 @@ pub(super) fn sysctl(path: &str, value: &str) -> io::Result<()> {
 /// Makes a network's bridge and rules where they are missing: after a reboot, or when another program
 /// has cleared the rules.
 pub(super) fn ensure(record: &NetworkRecord) -> Result<u32> {
+    if !record.has_host() {
+        return direct::ensure(record);
+    }
     let made = make_bridge(record).map_err(|error| {
         EngineError::failed(
             format!(
@@ -109,7 +108,18 @@ fn make_bridge(record: &NetworkRecord) -> io::Result<u32> {
         // Without it a host that was not made for IPv6 could be reached over the bridge's link-local address.
         let _ = sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), "1");
     }
-    let own = record.subnets.iter().filter_map(Pool::gateway_net);
+    let driver = record.driver();
+    let addressed = |pool: &&Pool| {
+        driver.bridge().is_none_or(|options| {
+            let inhibited = options.inhibit_v4 && pool.is_ipv4();
+            !inhibited && options.mode(pool.is_ipv4()) != GatewayMode::Isolated
+        })
+    };
+    let own = record
+        .subnets
+        .iter()
+        .filter(addressed)
+        .filter_map(Pool::gateway_net);
     let own = own.chain(record.has_ipv6().then_some(LINK_LOCAL));
     route.run(own.map(|own| route::address(link.index, own)).collect())?;
     // Lets a packet that the host sends to 127.0.0.1 go to a container; `rules` keeps containers out.
@@ -184,7 +194,12 @@ pub(super) fn remove(bridge: &str, id: &str, network: &str) -> Result<()> {
         let mut route = Route::open()?;
         // The kernel waits some 40 ms for its readers after each deletion, but only once for a whole group:
         // of several removals side by side the first takes all that are in the group by then.
-        if route.run(vec![route::group(bridge, DOOMED)]).is_ok() {
+        let mut doomed = vec![route::group(bridge, DOOMED)];
+        doomed.extend(cables(bridge).map(|cable| route::group(&cable, DOOMED)));
+        if route
+            .try_all(doomed)
+            .is_ok_and(|done| done.first() == Some(&Ok(())))
+        {
             std::thread::sleep(MUSTER);
             let _ = route.run(vec![route::delete_group(DOOMED)]);
         }
@@ -192,18 +207,28 @@ pub(super) fn remove(bridge: &str, id: &str, network: &str) -> Result<()> {
     };
     // The kernel waits for all CPUs on both; waiting at the same time halves it.
     let (link, rules) = std::thread::scope(|scope| {
-        let beside = std::thread::Builder::new().spawn_scoped(scope, || rules::remove(id));
+        let beside = std::thread::Builder::new().spawn_scoped(scope, || rules::remove(id, bridge));
         let link = delete();
         let rules = match beside {
             Ok(thread) => thread
                 .join()
                 .unwrap_or_else(|_| Err(io::Error::other("a thread panicked"))),
-            Err(_) => rules::remove(id),
+            Err(_) => rules::remove(id, bridge),
         };
         (link, rules)
     });
     link.and(rules)
         .map_err(|error| EngineError::failed(format!("remove network {network}"), error))
+}
+
+/// Cables that are in a bridge still, although their containers are gone: a connection that was cut and whose other end
+/// does not answer keeps a namespace for minutes.
+fn cables(bridge: &str) -> impl Iterator<Item = String> {
+    let ports = std::fs::read_dir(format!("/sys/class/net/{bridge}/brif"));
+    let names = ports.into_iter().flatten().flatten();
+    names
+        .filter_map(|port| port.file_name().into_string().ok())
+        .filter(|name| name.starts_with(CABLE))
 }
 
 /// Makes a network namespace with its loopback device up. With `pin` it is kept by that file until
@@ -254,23 +279,24 @@ pub fn connect(netns: BorrowedFd<'_>, container: &ContainerId, links: &[Link<'_>
         let what = format!("a container can be on at most {CABLES} networks");
         return Err(EngineError::Unsupported { what });
     }
+    let names = device_names(links)?;
     let connected = links
         .iter()
+        .zip(&names)
         .enumerate()
-        .try_for_each(|(at, link)| {
+        .try_for_each(|(at, (link, device))| {
+            let driver = link.record.driver();
+            let Some(options) = driver.bridge() else {
+                return direct::plug(netns, device, link.record, link.lease.mac);
+            };
             let bridge = ensure(link.record)?;
             let step = || format!("connect to network {}", link.record.spec.name);
-            plug(
-                netns,
-                &cable_name(container, at),
-                &device(link, at),
-                bridge,
-                link,
-            )
-            .map_err(|error| EngineError::failed(step(), error))
+            plug(netns, &cable_name(container, at), device, bridge, link)
+                .and_then(|()| guard(&cable_name(container, at), link, options.between))
+                .map_err(|error| EngineError::failed(step(), error))
         })
         .and_then(|()| {
-            netns::within(netns, || configure(links))
+            netns::within(netns, || configure(links, &names))
                 .and_then(|()| settle(container, links))
                 .map_err(|error| EngineError::failed("set the container's addresses", error))
         });
@@ -290,8 +316,10 @@ fn settle(container: &ContainerId, links: &[Link<'_>]) -> io::Result<()> {
     const PAUSE: Duration = Duration::from_micros(200);
     const LIMIT: u32 = 500;
     let mut route = Route::open()?;
+    let bridged = |link: &&Link<'_>| link.record.has_host();
+    let bridges = links.iter().filter(bridged);
     let cables = (0..links.len()).map(|at| cable_name(container, at));
-    for name in cables.chain(links.iter().map(|link| link.record.bridge.clone())) {
+    for name in cables.chain(bridges.map(|link| link.record.bridge.clone())) {
         for _ in 0..LIMIT {
             if route.link(&name)?.is_none_or(|link| link.ready) {
                 break;
@@ -302,9 +330,53 @@ fn settle(container: &ContainerId, links: &[Link<'_>]) -> io::Result<()> {
     Ok(())
 }
 
-fn device(link: &Link<'_>, at: usize) -> String {
-    link.interface
-        .map_or_else(|| format!("eth{at}"), str::to_owned)
+/// Names of the devices inside: those that are asked for, and for the others `eth` or what the network says, with the
+/// lowest number that is free.
+fn device_names(links: &[Link<'_>]) -> Result<Vec<String>> {
+    let asked = |link: &Link<'_>| link.endpoint.interface.clone();
+    let mut taken: Vec<String> = links.iter().filter_map(asked).collect();
+    let mut names = Vec::new();
+    for link in links {
+        let name = asked(link).unwrap_or_else(|| {
+            let driver = link.record.driver();
+            let all = (0..).map(|number: u32| format!("{}{number}", driver.prefix()));
+            let mut free = all.filter(|name| !taken.contains(name));
+            free.next().unwrap_or_default()
+        });
+        if !driver::is_device_name(&name) || names.contains(&name) {
+            let step = format!("connect to network {}", link.record.spec.name);
+            let cause = format!("`{name}` cannot be the name of its device");
+            return Err(EngineError::failed(step, cause));
+        }
+        taken.push(name.clone());
+        names.push(name);
+    }
+    Ok(names)
+}
+
+/// Sets what a cable lets through. Ends with the cable.
+fn guard(cable: &str, link: &Link<'_>, between: bool) -> io::Result<()> {
+    let mut route = Route::open()?;
+    if !between {
+        route.run(vec![route::isolated(cable)])?;
+    }
+    if link.endpoint.forwards {
+        return Ok(());
+    }
+    let index = route.link(cable)?.ok_or(Errno::ENODEV)?.index;
+    let extra = link.endpoint.extra.iter().copied();
+    let own: Vec<IpAddr> = link.lease.hosts().chain(extra).collect();
+    let program = guard::program(link.lease.mac, &own);
+    match route.run(traffic::filter(index, &program).into()) {
+        // A kernel without such filters (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF), as Docker on any: `doctor` says it.
+        Err(error) if is_one_of(&error, &[Errno::ENOENT, Errno::EOPNOTSUPP]) => Ok(()),
+        other => other,
+    }
+}
+
+fn is_one_of(error: &io::Error, all: &[Errno]) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw);
+    number.is_some_and(|number| all.contains(&number))
 }
 
 /// Makes one cable.
@@ -315,9 +387,6 @@ fn plug(
     bridge: u32,
     link: &Link<'_>,
 ) -> io::Result<()> {
-    if !is_device_name(peer) {
-        return Err(io::Error::other(format!("`{peer}` is no device name")));
-    }
     let ends = VethEnds {
         name,
         bridge,
@@ -345,32 +414,62 @@ fn plug(
 }
 
 /// Inside the namespace: addresses first, so that the device is whole when it comes up.
-fn configure(links: &[Link<'_>]) -> io::Result<()> {
+fn configure(links: &[Link<'_>], names: &[String]) -> io::Result<()> {
     let mut route = Route::open()?;
     let mut requests = Vec::new();
     let mut routes = Vec::new();
-    for (at, link) in links.iter().enumerate() {
-        let name = device(link, at);
-        let index = route.link(&name)?.ok_or(Errno::ENODEV)?.index;
-        if link.lease.ipv6().is_some() {
+    for (link, name) in links.iter().zip(names) {
+        let index = route.link(name)?.ok_or(Errno::ENODEV)?.index;
+        let extra = link.endpoint.extra.iter().filter_map(|ip| extra_net(*ip));
+        let addresses = link.lease.addresses.iter().copied().chain(extra);
+        let addresses: Vec<IpNet> = addresses.collect();
+        if addresses.iter().any(|address| address.addr().is_ipv6()) {
             // Its addresses and routes are given to it: nobody on the link has a say in them.
             sysctl(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
             sysctl(&format!("ipv6/conf/{name}/accept_dad"), "0")?;
             sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), "0")?;
         }
-        let addresses = link.lease.addresses.iter();
-        requests.extend(addresses.map(|address| route::address(index, *address)));
-        requests.push(route::up(&name));
-        if link.record.spec.internal {
-            continue;
+        for (path, value) in &link.endpoint.sysctls {
+            let path = path.replace("IFNAME", name);
+            sysctl(&path, value).map_err(|error| {
+                io::Error::other(format!(
+                    "/proc/sys/net/{path} does not take `{value}`: {error}"
+                ))
+            })?;
         }
-        let gateway4 = link.lease.gateway4().filter(|_| link.default4);
-        let gateway6 = link.lease.gateway6().filter(|_| link.default6);
-        let gateways = [gateway4.map(IpAddr::V4), gateway6.map(IpAddr::V6)];
-        routes.extend(gateways.into_iter().flatten().map(route::default_route));
+        let addresses = addresses.into_iter();
+        requests.extend(addresses.map(|address| route::address(index, address)));
+        requests.push(route::up(name));
+        if link.record.leads_outside() {
+            routes.extend(default_routes(link, index));
+        }
     }
     requests.extend(routes);
     route.run(requests)
+}
+
+/// An extra address with the prefix that Docker gives it.
+fn extra_net(address: IpAddr) -> Option<IpNet> {
+    IpNet::new(address, if address.is_ipv4() { 16 } else { 64 }).ok()
+}
+
+fn default_routes(link: &Link<'_>, index: u32) -> Vec<route::Request> {
+    let gateway4 = link.lease.gateway4().filter(|_| link.default4);
+    let gateway6 = link.lease.gateway6().filter(|_| link.default6);
+    let gateways = [gateway4.map(IpAddr::V4), gateway6.map(IpAddr::V6)];
+    let gateways = gateways.into_iter().flatten();
+    let by = |gateway: IpAddr| match link.record.driver() {
+        // The host routes for them: there is nobody to ask for a gateway.
+        Driver::Ipvlan(options) if options.mode != IpvlanMode::L2 => {
+            let all = match gateway {
+                IpAddr::V4(_) => IpNet::V4(Ipv4Net::default()),
+                IpAddr::V6(_) => IpNet::V6(Ipv6Net::default()),
+            };
+            route::route_to(all, None, index)
+        }
+        _ => route::default_route(gateway),
+    };
+    gateways.map(by).collect()
 }
 
 /// Removes what [`connect`] has left on the host's side; missing cables are fine. Not needed where the
@@ -408,8 +507,11 @@ mod tests {
         let id = "0123456789abcdef";
         assert_eq!(bridge_name(id), "hst0123456789a");
         let cable = cable_name(&ContainerId::from("x"), 31);
-        assert!(is_device_name(&cable) && cable.len() == 15, "{cable}");
-        assert!(!is_device_name("a/b"));
-        assert!(!is_device_name("abcdefghijklmnop"));
+        assert!(
+            driver::is_device_name(&cable) && cable.len() == 15,
+            "{cable}"
+        );
+        assert!(!driver::is_device_name("a/b"));
+        assert!(!driver::is_device_name("abcdefghijklmnop"));
     }
 }

@@ -9,11 +9,12 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::bridge;
 use super::ipam::{self, Pool, Taken};
 use super::record::{Lease, LeaseRecord, NetworkRecord, Shelf, hash, is_name};
+use super::{bridge, direct};
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
+use crate::engine::driver::{self, Driver, Reading};
 use crate::engine::native::owner;
 use crate::engine::spec::{Endpoint, NetworkSpec};
 use crate::engine::{EngineError, Result, Roots};
@@ -150,14 +151,14 @@ impl Networks {
             });
         }
         let id = self.shelf.id(&spec.name);
-        let bridge = bridge_for(spec, &id)?;
+        let driver = read_driver(spec)?;
+        let bridge = match &driver {
+            Driver::Bridge(options) => bridge_for(spec, options.name.as_ref(), &id)?,
+            Driver::Macvlan(_) | Driver::Ipvlan(_) => direct::parent_for(&spec.name, &driver, &id)?,
+        };
         let host = host().map_err(|error| EngineError::failed("read the host's routes", error))?;
         let subnets = self.subnets(spec, &host)?;
-        let mtu = spec
-            .options
-            .get("com.docker.network.driver.mtu")
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(host.mtu);
+        let mtu = driver.mtu().unwrap_or(host.mtu);
         let record = NetworkRecord {
             version: Shelf::version(),
             spec: spec.clone(),
@@ -169,7 +170,7 @@ impl Networks {
         };
         self.shelf.put(&record)?;
         if let Err(error) = bridge::ensure(&record) {
-            let _ = bridge::remove(&record.bridge, &record.id, &spec.name);
+            let _ = self.unmake(&record);
             let _ = self.shelf.delete(&spec.name);
             return Err(error);
         }
@@ -182,8 +183,13 @@ impl Networks {
             .flat_map(|record| &record.subnets)
             .map(|pool| pool.subnet);
         // A subnet that was asked for may lie inside a route, but not hold an address of the host.
+        // Networks on a device of the host are the host's own, addresses and all.
+        let own = match Driver::read(&spec.driver, &spec.options).driver {
+            Driver::Bridge(_) => host.addresses.as_slice(),
+            Driver::Macvlan(_) | Driver::Ipvlan(_) => &[],
+        };
         let taken = Taken {
-            used: others.chain(host.addresses.iter().copied()).collect(),
+            used: others.chain(own.iter().copied()).collect(),
             known: host.networks.clone(),
         };
         let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
@@ -219,16 +225,33 @@ impl Networks {
                 users,
             });
         }
-        let id = self.shelf.id(name);
         let found = match self.get(name) {
             // Its names follow from its own.
             Err(_) if self.shelf.is_damaged(name) => None,
             found => found?,
         };
-        let bridge = found.map_or_else(|| bridge::bridge_name(&id), |found| found.bridge);
-        let bridge = bridge::called(&bridge, &id)?;
-        bridge::remove(&bridge, &id, name)?;
+        match found {
+            Some(record) => self.unmake(&record)?,
+            None => {
+                let id = self.shelf.id(name);
+                let bridge = bridge::called(&bridge::bridge_name(&id), &id)?;
+                bridge::remove(&bridge, &id, name)?;
+            }
+        }
         self.shelf.delete(name)
+    }
+    /// Takes away what was made in the kernel.
+    fn unmake(&self, record: &NetworkRecord) -> Result<()> {
+        if record.has_host() {
+            let bridge = bridge::called(&record.bridge, &record.id)?;
+            return bridge::remove(&bridge, &record.id, &record.spec.name);
+        }
+        let others = self.list()?;
+        let heir = |other: &&NetworkRecord| {
+            other.id != record.id && other.bridge == record.bridge && !other.has_host()
+        };
+        let heir = others.iter().find(heir);
+        direct::remove(record, heir.map(|other| other.id.as_str()))
     }
     /// Gives a container a place on a network: the same again if it has one. From then on others find
     /// it by its names.
@@ -346,7 +369,7 @@ fn place(
         lease.gateways.extend(gateway);
     }
     lease.mac = match &endpoint.mac {
-        Some(text) => parse_mac(text).ok_or_else(|| {
+        Some(text) => driver::mac(text).ok_or_else(|| {
             let step = format!("connect {} to network {network}", request.name);
             EngineError::failed(step, format!("`{text}` is no hardware address"))
         })?,
@@ -377,13 +400,7 @@ fn supported(spec: &NetworkSpec) -> Result<()> {
         let cause = "its name must begin with a letter or digit and hold only those and `_.-`";
         return Err(EngineError::failed(format!("make network {name}"), cause));
     }
-    let what = if !matches!(spec.driver.as_str(), "bridge" | "default" | "") {
-        format!(
-            "network {name}: hoist has no driver `{}`; use `bridge`, or `network_mode: host` or `none` \
-             for the service",
-            spec.driver
-        )
-    } else if !spec.ipv4 && !spec.ipv6 {
+    let what = if !spec.ipv4 && !spec.ipv6 {
         format!(
             "network {name}: neither IPv4 nor IPv6 is enabled; leave `enable_ipv4` out, or set `enable_ipv6: true`"
         )
@@ -393,35 +410,34 @@ fn supported(spec: &NetworkSpec) -> Result<()> {
     Err(EngineError::Unsupported { what })
 }
 
+/// The driver and its options, when nothing is wrong with them: a plan has told all that is.
+fn read_driver(spec: &NetworkSpec) -> Result<Driver> {
+    let Reading { driver, faults, .. } = Driver::read(&spec.driver, &spec.options);
+    match faults.first() {
+        None => Ok(driver),
+        Some(fault) => {
+            let hint = fault.hint.as_deref().unwrap_or_default();
+            let what = format!("network {}: {}; {hint}", spec.name, fault.text);
+            Err(EngineError::Unsupported { what })
+        }
+    }
+}
+
 /// The name of a new network's bridge, which nobody has.
-fn bridge_for(spec: &NetworkSpec, id: &str) -> Result<String> {
+fn bridge_for(spec: &NetworkSpec, name: Option<&String>, id: &str) -> Result<String> {
     let refuse = |cause: String| EngineError::failed(format!("make network {}", spec.name), cause);
-    match spec.options.get("com.docker.network.bridge.name") {
+    match name {
         None => {
             let name = bridge::bridge_name(id);
             // What a lost record may have left would count as taken.
             bridge::remove(&name, id, &spec.name)?;
             Ok(name)
         }
-        Some(name) if !bridge::is_device_name(name) => Err(refuse(format!(
-            "`{name}` is no device name of at most 15 characters"
-        ))),
         Some(name) if bridge::exists(name)? => Err(refuse(format!(
             "device `{name}` exists already; choose another bridge name"
         ))),
         Some(name) => Ok(name.clone()),
     }
-}
-
-/// Parses `02:42:ac:11:00:02`; `-` may stand for `:`. Group addresses are refused.
-fn parse_mac(text: &str) -> Option<[u8; 6]> {
-    let mut mac = [0; 6];
-    let mut parts = text.split([':', '-']);
-    for byte in &mut mac {
-        let part = parts.next().filter(|part| matches!(part.len(), 1 | 2))?;
-        *byte = u8::from_str_radix(part, 16).ok()?;
-    }
-    (parts.next().is_none() && mac[0] & 1 == 0).then_some(mac)
 }
 
 /// What is not to be used for a new network, and how large packets may be.
@@ -450,24 +466,4 @@ fn host() -> std::io::Result<Host> {
             .collect(),
         mtu: mtu.map_or(ETHERNET, |link| link.mtu.clamp(576, ETHERNET)),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hardware_addresses_are_six_bytes_of_one_station() {
-        assert_eq!(
-            parse_mac("02:42:ac:11:00:02"),
-            Some([2, 0x42, 0xac, 0x11, 0, 2])
-        );
-        assert_eq!(
-            parse_mac("02-42-AC-11-0-2"),
-            Some([2, 0x42, 0xac, 0x11, 0, 2])
-        );
-        assert_eq!(parse_mac("01:42:ac:11:00:02"), None);
-        assert_eq!(parse_mac("02:42:ac:11:00"), None);
-        assert_eq!(parse_mac("02:42:ac:11:00:02:03"), None);
-    }
 }

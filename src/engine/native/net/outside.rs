@@ -76,7 +76,7 @@ impl Networks {
             let link = Link {
                 record: &record,
                 lease: &lease,
-                interface: None,
+                endpoint: &endpoint,
                 default4: true,
                 default6: true,
             };

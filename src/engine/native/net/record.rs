@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::ipam::Pool;
 use crate::base::clock::Timestamp;
 use crate::base::name::ContainerId;
+use crate::engine::driver::Driver;
 use crate::engine::native::owner;
 use crate::engine::spec::NetworkSpec;
 use crate::engine::{EngineError, Result};
@@ -34,7 +35,7 @@ pub struct NetworkRecord {
     pub spec: NetworkSpec,
     /// 64 hex digits, from the data directory and the name: the same again after a crash.
     pub id: String,
-    /// Name of its bridge.
+    /// Name of its bridge, or of the device that it is on.
     pub bridge: String,
     /// Its subnets.
     pub subnets: Vec<Pool>,
@@ -45,6 +46,19 @@ pub struct NetworkRecord {
 }
 
 impl NetworkRecord {
+    /// Its driver, with its options.
+    pub fn driver(&self) -> Driver {
+        // What was wrong was told before it was made.
+        Driver::read(&self.spec.driver, &self.spec.options).driver
+    }
+    /// Whether the host is on it: routes for it, publishes ports of it, has its gateway's address.
+    pub fn has_host(&self) -> bool {
+        self.driver().bridge().is_some()
+    }
+    /// Whether packets to elsewhere may leave by it. As Docker: not by a network on a device that leads nowhere.
+    pub fn leads_outside(&self) -> bool {
+        !self.spec.internal && (self.has_host() || self.driver().parent().is_some())
+    }
     /// Name of its nftables table.
     pub fn table(&self) -> String {
         format!("hoist-{}", self.id.get(..12).unwrap_or(&self.id))

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -41,8 +41,6 @@ pub(super) enum Holder {
     Tcp(TcpListener),
     /// A socket for datagrams.
     Udp(UdpSocket),
-    /// One that only holds.
-    Silent(#[expect(dead_code, reason = "it holds the port as long as it lives")] OwnedFd),
 }
 
 /// The held ports of one container; poll its descriptor for reading and call [`Doors::turn`].
@@ -95,10 +93,7 @@ impl Side {
     }
     fn wants(&self, other: &Self) -> EpollFlags {
         let mut flags = EpollFlags::empty();
-        flags.set(
-            EpollFlags::EPOLLIN,
-            !self.ended && self.said.is_empty(),
-        );
+        flags.set(EpollFlags::EPOLLIN, !self.ended && self.said.is_empty());
         flags.set(EpollFlags::EPOLLOUT, !other.said.is_empty());
         flags
     }
@@ -114,7 +109,8 @@ impl Side {
                 Ok(length) => {
                     let piece = buffer.get(..length).unwrap_or_default();
                     let sent = put(other, piece)?;
-                    self.said.extend_from_slice(piece.get(sent..).unwrap_or_default());
+                    self.said
+                        .extend_from_slice(piece.get(sent..).unwrap_or_default());
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -249,7 +245,6 @@ impl Doors {
                     socket.set_nonblocking(true)?;
                     epoll.add(socket, event)?;
                 }
-                Holder::Silent(_) => {}
             }
         }
         Ok(Self {
@@ -308,7 +303,7 @@ impl Doors {
         match self.doors.get(door) {
             Some((Holder::Tcp(_), _)) => self.accept(door, now),
             Some((Holder::Udp(_), _)) => self.datagrams(door, now),
-            _ => {}
+            None => {}
         }
     }
 
@@ -483,10 +478,7 @@ mod tests {
     use std::net::Ipv6Addr;
 
     /// Lets doors work until a thread has ended.
-    fn drive<T: Send + 'static>(
-        doors: &mut Doors,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> T {
+    fn drive<T: Send + 'static>(doors: &mut Doors, work: impl FnOnce() -> T + Send + 'static) -> T {
         let thread = std::thread::spawn(work);
         while !thread.is_finished() {
             doors.turn();

@@ -1,28 +1,22 @@
 //! The firewall rules of a network: what leaves it, what may come in.
 //!
-//! Imports: `sys::nft`, `net::record`. As Docker's `bridge` driver, each rule says why it is there.
+//! Imports: `engine::driver`, `sys::nft`, `net::{beside, ipam, record}`. As Docker's `bridge` driver, each rule says why it is there.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use nix::errno::Errno;
 
+use super::beside;
+use super::ipam::Pool;
 use super::record::NetworkRecord;
-use crate::sys::nft::{Batch, Direction, Family, Hook, Interface, Nft, Rule, Table};
+use crate::engine::driver::{self, GatewayMode};
+use crate::sys::nft::{Batch, Direction, Hook, Interface, Nft, Rule, Table};
 
-/// Docker's tables, and its chain for others' rules in each.
-const DOCKER_TABLES: [Table<'_>; 2] = [
-    Table {
-        family: Family::Ip,
-        name: "filter",
-    },
-    Table {
-        family: Family::Ip6,
-        name: "filter",
-    },
-];
-const DOCKER_CHAIN: &str = "DOCKER-USER";
+/// What `ping` speaks, and all that IPv6 needs to tell a sender.
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
 /// What the host keeps for itself.
 const LOOPBACK: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
 
@@ -42,10 +36,7 @@ pub(super) fn ensure(record: &NetworkRecord) -> io::Result<()> {
         }
     }
     if !record.spec.internal {
-        // Best effort: without Docker there is nothing to do, and what it has may be unreadable.
-        for docker in DOCKER_TABLES {
-            let _ = beside_docker(&mut nft, docker, record);
-        }
+        beside::ensure(&mut nft, record);
     }
     Ok(())
 }
@@ -60,10 +51,23 @@ fn fill(batch: &mut Batch, record: &NetworkRecord) {
         .device(Direction::In, Interface::Is(bridge))
         .to(LOOPBACK);
     batch.append(table, "raw", &local.drop());
+    let driver = record.driver();
+    let default = driver::Bridge::default();
+    let options = driver.bridge().unwrap_or(&default);
+    if record.spec.internal {
+        // Of the host, only its address here is on this network; a route of the container's own leads to no other.
+        let from = || Rule::new().device(Direction::In, Interface::Is(bridge));
+        for pool in &record.subnets {
+            batch.append(table, "raw", &from().to(pool.subnet).accept());
+        }
+        batch.append(table, "raw", &from().to_local().drop());
+    }
     batch.chain(table, "forward", Hook::Forward);
     let into = || Rule::new().device(Direction::Out, Interface::Is(bridge));
     let within = into().device(Direction::In, Interface::Is(bridge));
-    batch.append(table, "forward", &within.accept());
+    if options.between {
+        batch.append(table, "forward", &within.accept());
+    }
     if record.spec.internal {
         batch.append(table, "forward", &into().drop());
         let out = Rule::new().device(Direction::In, Interface::Is(bridge));
@@ -72,75 +76,54 @@ fn fill(batch: &mut Batch, record: &NetworkRecord) {
         batch.append(table, "forward", &into().established().accept());
         // Published ports; all else from other networks and from outside ends here.
         batch.append(table, "forward", &into().translated().accept());
-        batch.append(table, "forward", &into().drop());
-        let masquerade = record
-            .spec
-            .options
-            .get("com.docker.network.bridge.enable_ip_masquerade");
-        if masquerade.is_none_or(|value| value != "false") {
-            batch.chain(table, "postrouting", Hook::NatPostrouting);
-            for pool in &record.subnets {
-                let rule = Rule::new()
-                    .from(pool.subnet)
-                    .device(Direction::Out, Interface::IsNot(bridge))
-                    .masquerade();
-                batch.append(table, "postrouting", &rule);
+        for pool in &record.subnets {
+            let to = into().to(pool.subnet);
+            match options.mode(pool.is_ipv4()) {
+                GatewayMode::NatUnprotected => batch.append(table, "forward", &to.accept()),
+                GatewayMode::Routed => {
+                    let ping = to.protocol(if pool.is_ipv4() { ICMP } else { ICMPV6 });
+                    batch.append(table, "forward", &ping.accept());
+                }
+                GatewayMode::Nat | GatewayMode::Isolated => {}
             }
         }
+        batch.append(table, "forward", &into().drop());
+        leave(batch, table, record, options);
     }
 }
 
-/// Docker sets the policy of `FORWARD` to drop, which no other table can take back. Its chain for
-/// others' rules ends in `return`, so that ours go to the head.
-fn beside_docker(nft: &mut Nft, docker: Table<'_>, record: &NetworkRecord) -> io::Result<()> {
-    if !nft.has_chain(docker, DOCKER_CHAIN)? {
-        return Ok(());
+/// What leaves gets a source that answers come back to.
+fn leave(batch: &mut Batch, table: Table<'_>, record: &NetworkRecord, options: &driver::Bridge) {
+    let translated = |pool: &&Pool| {
+        let mode = options.mode(pool.is_ipv4());
+        options.masquerade && matches!(mode, GatewayMode::Nat | GatewayMode::NatUnprotected)
+    };
+    let pools: Vec<&Pool> = record.subnets.iter().filter(translated).collect();
+    if pools.is_empty() {
+        return;
     }
-    let name = record.table();
-    let there = nft.rules(docker, Some(DOCKER_CHAIN))?;
-    if there
-        .iter()
-        .any(|rule| rule.comment.as_deref() == Some(&name))
-    {
-        return Ok(());
+    batch.chain(table, "postrouting", Hook::NatPostrouting);
+    for pool in pools {
+        let rule = Rule::new()
+            .from(pool.subnet)
+            .device(Direction::Out, Interface::IsNot(&record.bridge));
+        let source = match pool.is_ipv4() {
+            true => options.source_v4.map(IpAddr::V4),
+            false => options.source_v6.map(IpAddr::V6),
+        };
+        let rule = match source {
+            Some(source) => rule.translate_from(source),
+            None => rule.masquerade(),
+        };
+        batch.append(table, "postrouting", &rule);
     }
-    let mut batch = Batch::default();
-    for direction in [Direction::In, Direction::Out] {
-        let rule = Rule::new().device(direction, Interface::Is(&record.bridge));
-        batch.insert(docker, DOCKER_CHAIN, &rule.counted().accept().named(&name));
-    }
-    nft.commit(batch)
 }
 
 /// Takes the rules of a network away; missing ones are fine.
-pub(super) fn remove(id: &str) -> io::Result<()> {
+pub(super) fn remove(id: &str, bridge: &str) -> io::Result<()> {
     let name = table(id);
     let mut nft = Nft::open()?;
     // An older hoist's was of family `ip`.
     nft.delete_tables(&[Table::inet(&name), Table::ip(&name)])?;
-    for docker in DOCKER_TABLES {
-        withdraw(&mut nft, docker, &name)?;
-    }
-    Ok(())
-}
-
-/// Takes the rules of a network out of Docker's chain.
-fn withdraw(nft: &mut Nft, docker: Table<'_>, name: &str) -> io::Result<()> {
-    if !nft.has_chain(docker, DOCKER_CHAIN).unwrap_or(false) {
-        return Ok(());
-    }
-    let Ok(rules) = nft.rules(docker, Some(DOCKER_CHAIN)) else {
-        return Ok(());
-    };
-    let mut batch = Batch::default();
-    for rule in rules
-        .iter()
-        .filter(|rule| rule.comment.as_deref() == Some(name))
-    {
-        batch.delete_rule(rule);
-    }
-    match nft.commit(batch) {
-        Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(()),
-        other => other,
-    }
+    beside::withdraw(&mut nft, &name, bridge)
 }

@@ -148,7 +148,7 @@ pub(in crate::engine::native) mod lab {
             let link = Link {
                 record: &record,
                 lease: &lease,
-                interface: None,
+                endpoint: &endpoint,
                 default4: true,
                 default6: true,
             };
@@ -267,12 +267,14 @@ fn a_published_port_is_reached_from_everywhere_until_it_is_withdrawn() {
             container: &a.id,
             name: "demo-a-1",
             ports: &[tcp((8080, 8080), 80), local, tcp((0, 0), 80)],
-            network: &network,
-            target,
+            ways: &[Way {
+                network: &network,
+                target: target.into(),
+            }],
         };
         let published = publish(&request).unwrap();
-        assert_eq!(published.held.len(), 3);
-        assert_ne!(published.ports[2].host, 0);
+        assert_eq!(published.doors.len(), 5);
+        assert_ne!(published.ports[3].host, 0);
         // From outside the caller's own address is seen.
         assert_eq!(
             call(Some(&lab.outside), HOST, 8080),
@@ -283,7 +285,7 @@ fn a_published_port_is_reached_from_everywhere_until_it_is_withdrawn() {
             "host, loopback"
         );
         assert!(call(None, HOST, 8080).is_some(), "host, own address");
-        assert!(call(None, Ipv4Addr::LOCALHOST, published.ports[2].host).is_some());
+        assert!(call(None, Ipv4Addr::LOCALHOST, published.ports[3].host).is_some());
         assert!(call(Some(&b.netns), HOST, 8080).is_some(), "neighbour");
         assert!(call(Some(&a.netns), HOST, 8080).is_some(), "itself");
         assert!(call(Some(&c.netns), HOST, 8080).is_some(), "other network");
@@ -349,8 +351,10 @@ fn packets_to_a_published_port_follow_it_to_another_container() {
                 container: &container.id,
                 name,
                 ports: &[port],
-                network: &network,
-                target,
+                ways: &[Way {
+                    network: &network,
+                    target: target.into(),
+                }],
             })
             .unwrap();
             caller.send(b"?").unwrap();
@@ -433,17 +437,16 @@ fn a_container_cannot_reach_what_the_host_has_on_loopback() {
 #[test]
 fn removing_a_network_leaves_nothing_and_is_refused_while_it_is_used() {
     on_own_host(|lab| {
-        // What Docker has: its chain, with a rule of somebody else.
+        // What Docker has: its chains, with a rule of somebody else in each.
         let mut nft = Nft::open().unwrap();
         let mut docker = Batch::default();
         let filter = Table::ip("filter");
         docker.table(filter);
-        docker.chain(filter, "DOCKER-USER", Hook::Forward);
-        docker.append(
-            filter,
-            "DOCKER-USER",
-            &crate::sys::nft::Rule::new().counted().accept(),
-        );
+        for chain in ["FORWARD", "DOCKER-USER"] {
+            docker.chain(filter, chain, Hook::Forward);
+            let rule = crate::sys::nft::Rule::new().counted().accept();
+            docker.append(filter, chain, &rule);
+        }
         nft.commit(docker).unwrap();
         let names = || -> Vec<String> {
             Route::open()
@@ -457,7 +460,8 @@ fn removing_a_network_leaves_nothing_and_is_refused_while_it_is_used() {
         let before = names();
 
         lab.networks.create(&spec("one")).unwrap();
-        assert_eq!(nft.rules(filter, Some("DOCKER-USER")).unwrap().len(), 3);
+        let mut rules = |chain| nft.rules(filter, Some(chain)).unwrap().len();
+        assert_eq!([rules("FORWARD"), rules("DOCKER-USER")], [2, 2]);
         assert!(matches!(
             lab.networks.create(&spec("one")),
             Err(EngineError::NameInUse { .. })
@@ -474,7 +478,8 @@ fn removing_a_network_leaves_nothing_and_is_refused_while_it_is_used() {
         lab.networks.remove("one", &|_| true).unwrap();
         assert_eq!(names(), before);
         assert_eq!(nft.tables("hoist-").unwrap(), Vec::new());
-        assert_eq!(nft.rules(filter, Some("DOCKER-USER")).unwrap().len(), 1);
+        let mut rules = |chain| nft.rules(filter, Some(chain)).unwrap().len();
+        assert_eq!([rules("FORWARD"), rules("DOCKER-USER")], [1, 1]);
         assert_eq!(lab.networks.list().unwrap(), Vec::new());
     });
 }
@@ -550,10 +555,13 @@ fn subnets_avoid_the_hosts_and_other_networks_and_addresses_are_kept() {
             .release("one", &ContainerId::from("a"))
             .unwrap();
         assert_eq!(lease("d", None).unwrap().ipv4(), first.ipv4());
-        let mut macvlan = spec("three");
-        macvlan.driver = "macvlan".to_owned();
-        let error = lab.networks.create(&macvlan).unwrap_err().to_string();
-        assert!(error.contains("no driver `macvlan`"), "{error}");
+        let mut unknown = spec("three");
+        unknown.driver = "macvlam".to_owned();
+        let error = lab.networks.create(&unknown).unwrap_err().to_string();
+        assert!(
+            error.contains("no network driver `macvlam`; did you mean `macvlan`?"),
+            "{error}"
+        );
     });
 }
 

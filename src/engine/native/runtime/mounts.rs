@@ -318,6 +318,11 @@ pub(super) fn mount_users(
         for (set, recursive) in [(asked | whole, true), (top, false)] {
             let change = Change {
                 set,
+                clear: if set & attr::NOATIME == 0 {
+                    0
+                } else {
+                    attr::ATIME
+                },
                 recursive,
                 ..Change::default()
             };

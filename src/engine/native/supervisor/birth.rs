@@ -29,12 +29,8 @@ use crate::engine::{EngineError, Result};
 pub(super) struct Connected {
     /// The namespace to be born in; `None` is the host's.
     pub netns: Option<OwnedFd>,
-    /// Sockets that hold the published ports.
-    #[expect(
-        dead_code,
-        reason = "nobody reads them; they hold the ports as long as they live"
-    )]
-    pub held: Vec<OwnedFd>,
+    /// Hold the published ports.
+    pub doors: net::Doors,
     /// Answers the container's name look-ups, on networks of its own.
     pub answerer: Option<Answerer>,
     /// Addresses and ports.
@@ -70,11 +66,12 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
     let best6 = way_out(&places, endpoints, |lease| lease.gateway6().is_some());
     let links: Vec<Link<'_>> = places
         .iter()
+        .zip(endpoints)
         .enumerate()
-        .map(|(at, place)| Link {
+        .map(|(at, (place, endpoint))| Link {
             record: &place.record,
             lease: &place.lease,
-            interface: place.interface.as_deref(),
+            endpoint,
             default4: best4 == Some(at),
             default6: best6 == Some(at),
         })
@@ -88,19 +85,39 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
         networks: attachments(&places, endpoints),
         ports: Vec::new(),
     };
-    let mut held = Vec::new();
-    if let (Some(best), false) = (best, spec.ports.is_empty()) {
-        let published = publish(spec, best)?;
-        held = published.held;
+    let mut doors = net::Doors::default();
+    if !spec.ports.is_empty() {
+        let published = net::publish(&PublishRequest {
+            container: &spec.id,
+            name: &spec.name,
+            ports: &spec.ports,
+            ways: &ways(&places, best4, best6),
+        })?;
+        doors = published.doors;
         live.ports = published.ports;
     }
     let answerer = answerer(layout, spec, netns.as_fd(), &places)?;
     Ok(Connected {
         netns: Some(netns),
-        held,
+        doors,
         answerer,
         live,
     })
+}
+
+/// How published ports reach the container: over the network that it answers by, of each version of IP. Only a bridge
+/// publishes ports; the plan has warned of others.
+fn ways(places: &[Place], best4: Option<usize>, best6: Option<usize>) -> Vec<net::Way<'_>> {
+    let way = |best: Option<usize>, target: fn(&Lease) -> Option<IpAddr>| {
+        let place = places.get(best?).filter(|place| place.record.has_host())?;
+        Some(net::Way {
+            network: &place.record,
+            target: target(&place.lease)?,
+        })
+    };
+    let v4 = way(best4, |lease| lease.ipv4().map(IpAddr::V4));
+    let v6 = way(best6, |lease| lease.ipv6().map(IpAddr::V6));
+    v4.into_iter().chain(v6).collect()
 }
 
 /// The network that packets of one version of IP leave by: the highest `gw_priority`, the first of equals, never an
@@ -111,7 +128,7 @@ fn way_out(
     has_gateway: impl Fn(&Lease) -> bool,
 ) -> Option<usize> {
     let each = places.iter().zip(endpoints).enumerate();
-    each.filter(|(_, (place, _))| !place.record.spec.internal && has_gateway(&place.lease))
+    each.filter(|(_, (place, _))| place.record.leads_outside() && has_gateway(&place.lease))
         .max_by_key(|(at, (_, endpoint))| (endpoint.gw_priority, std::cmp::Reverse(*at)))
         .map(|(at, _)| at)
 }
@@ -134,11 +151,13 @@ pub(super) fn reconnect(layout: &Layout, spec: &ContainerSpec) -> Result<Connect
     let netns = own_netns(layout, &dir, &spec.id)?;
     let places = places(layout, spec, endpoints)?;
     // The rules are in the kernel still; only the sockets that hold the ports went with their owner.
-    let held = net::hold_again(&live.ports)?;
+    let best4 = way_out(&places, endpoints, |lease| lease.gateway4().is_some());
+    let best6 = way_out(&places, endpoints, |lease| lease.gateway6().is_some());
+    let doors = net::hold_again(&live.ports, &ways(&places, best4, best6))?;
     let answerer = answerer(layout, spec, netns.as_fd(), &places)?;
     Ok(Connected {
         netns: Some(netns),
-        held,
+        doors,
         answerer,
         live,
     })
@@ -171,7 +190,11 @@ pub(super) fn disconnect(
     let mut withdrawn = Ok(None);
     if let NetworkMode::Networks(endpoints) = &spec.network {
         if !spec.ports.is_empty() {
-            withdrawn = net::unpublish(&spec.id).map(Some);
+            withdrawn = net::unpublish(&spec.id);
+        }
+        if let Ok(Some(live)) = records::read::<Live>(&dir.live()) {
+            let addresses = live.networks.into_iter().map(|place| place.addresses);
+            net::forget(addresses.flatten());
         }
         if let Ok(networks) = Networks::open(layout.roots()) {
             for endpoint in endpoints {
@@ -197,7 +220,6 @@ fn open_file(path: &Path) -> nix::Result<OwnedFd> {
 struct Place {
     record: NetworkRecord,
     lease: Lease,
-    interface: Option<String>,
 }
 
 fn places(layout: &Layout, spec: &ContainerSpec, endpoints: &[Endpoint]) -> Result<Vec<Place>> {
@@ -215,12 +237,7 @@ fn places(layout: &Layout, spec: &ContainerSpec, endpoints: &[Endpoint]) -> Resu
             endpoint,
         };
         let lease = networks.lease(name, &request)?;
-        let interface = endpoint.interface.clone();
-        Ok(Place {
-            record,
-            lease,
-            interface,
-        })
+        Ok(Place { record, lease })
     };
     endpoints.iter().map(place).collect()
 }
@@ -233,22 +250,6 @@ fn attachments(places: &[Place], endpoints: &[Endpoint]) -> Vec<Attachment> {
         aliases: endpoint.aliases.clone(),
     })
     .collect()
-}
-
-fn publish(spec: &ContainerSpec, best: &Place) -> Result<net::Published> {
-    let target = best.lease.ipv4().ok_or_else(|| EngineError::Unsupported {
-        what: format!(
-            "container {} publishes ports but has no IPv4 address",
-            spec.name
-        ),
-    })?;
-    net::publish(&PublishRequest {
-        container: &spec.id,
-        name: &spec.name,
-        ports: &spec.ports,
-        network: &best.record,
-        target,
-    })
 }
 
 fn answerer(
@@ -264,6 +265,9 @@ fn answerer(
         return Ok(None);
     }
     let outside = places.iter().find(|place| !place.record.spec.internal);
+    let host = places
+        .iter()
+        .find(|place| !place.record.spec.internal && place.record.has_host());
     let zone = Zone {
         dir: layout.roots().data.join("networks"),
         networks: endpoints
@@ -274,7 +278,7 @@ fn answerer(
             .first()
             .map(|endpoint| endpoint.links.clone())
             .unwrap_or_default(),
-        gateways: outside
+        gateways: host
             .map(|place| place.lease.gateways.clone())
             .unwrap_or_default(),
         upstream: match (outside, spec.dns.servers.as_slice()) {
@@ -315,6 +319,7 @@ fn write_etc(
         addresses: &addresses,
         extra: &spec.extra_hosts,
         gateways: &match best {
+            Some(best) if !best.record.has_host() => Vec::new(),
             Some(best) => best.lease.gateways.clone(),
             None if host => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             None => Vec::new(),

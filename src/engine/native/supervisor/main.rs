@@ -18,6 +18,7 @@ use super::wire::{self, Failure, Reply};
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::native::layout::{ContainerDir, Layout};
 use crate::engine::native::logs::Stream;
+use crate::engine::native::net;
 use crate::engine::{EngineError, Result, Roots};
 use crate::sys::lock::{Hold, Lock};
 use crate::sys::stream;
@@ -248,10 +249,15 @@ impl Supervisor {
         }
     }
 
+    /// Answers questions for names, and passes on what has come to published ports.
     fn answer(&mut self) {
-        if let Some(answerer) = self.life.network().and_then(|n| n.answerer.as_mut()) {
+        let Some(network) = self.life.network() else {
+            return;
+        };
+        if let Some(answerer) = &mut network.answerer {
             answerer.turn();
         }
+        network.doors.turn();
     }
 
     /// Whether it waits for a start that may still come.
@@ -278,12 +284,15 @@ impl Supervisor {
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
         ];
-        let answerer = self.life.network_ref().and_then(|n| n.answerer.as_ref());
+        let network = self.life.network_ref();
+        let answerer = network.and_then(|network| network.answerer.as_ref());
+        let doors = network.map(|network| &network.doors);
         let mut readable: Vec<BorrowedFd<'_>> = Vec::new();
         // First, for its place is looked at below.
         readable.extend(answerer.map(|a| a.as_fd()));
         readable.extend(self.life.pidfd());
         readable.extend(self.life.probe_output());
+        readable.extend(doors.and_then(net::Doors::descriptor));
         if !self.clients.is_congested() && !self.life.is_held() {
             readable.extend(
                 self.life
@@ -314,7 +323,8 @@ impl Supervisor {
         }
         let due = self.life.deadline();
         let left = due.map(|at| at.saturating_duration_since(Instant::now()));
-        let wait = [left, answerer.and_then(|a| a.deadline())]
+        let doors = doors.and_then(net::Doors::deadline);
+        let wait = [left, doors, answerer.and_then(|a| a.deadline())]
             .into_iter()
             .flatten()
             .min();

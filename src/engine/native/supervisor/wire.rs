@@ -63,6 +63,8 @@ pub(super) enum Failure {
     NotFound(String, String),
     /// [`EngineError::PortTaken`]
     PortTaken(String, String),
+    /// [`EngineError::VolumeUnavailable`]
+    VolumeUnavailable(String, String),
     /// [`EngineError::NotRunning`]
     NotRunning(String),
     /// [`EngineError::CannotRun`]
@@ -78,6 +80,7 @@ impl From<EngineError> for Failure {
         match error {
             EngineError::NotFound { kind, name } => Self::NotFound(kind.to_owned(), name),
             EngineError::PortTaken { address, holder } => Self::PortTaken(address, holder),
+            EngineError::VolumeUnavailable { name, why } => Self::VolumeUnavailable(name, why),
             EngineError::NotRunning { name } => Self::NotRunning(name),
             EngineError::CannotRun { code, message } => Self::CannotRun(code, message),
             EngineError::Unsupported { what } => Self::Unsupported(what),
@@ -99,6 +102,7 @@ impl From<Failure> for EngineError {
                 Self::NotFound { kind, name }
             }
             Failure::PortTaken(address, holder) => Self::PortTaken { address, holder },
+            Failure::VolumeUnavailable(name, why) => Self::VolumeUnavailable { name, why },
             Failure::NotRunning(name) => Self::NotRunning { name },
             Failure::CannotRun(code, message) => Self::CannotRun { code, message },
             Failure::Unsupported(what) => Self::Unsupported { what },

@@ -181,11 +181,9 @@ fn mount_apart(layout: &Layout, name: &str, wanted: &FileSystem) -> Result<()> {
         Some(server) => format!("{} of server {server}", wanted.device),
         None => wanted.device.clone(),
     };
-    Err(EngineError::Unsupported {
-        what: format!(
-            "volume {name}: cannot mount {from} ({}): {why}",
-            wanted.kind
-        ),
+    Err(EngineError::VolumeUnavailable {
+        name: name.to_owned(),
+        why: format!("cannot mount {from} ({}): {why}", wanted.kind),
     })
 }
 
@@ -247,7 +245,10 @@ fn make(wanted: &FileSystem) -> std::result::Result<OwnedFd, String> {
     for (key, value) in &wanted.options {
         set(key, value.as_deref())?;
     }
-    made.create().map_err(|errno| told("", errno))?;
+    made.create().map_err(|errno| match errno {
+        Errno::ENOTBLK | Errno::ENOENT => words(errno, wanted),
+        errno => told("", errno),
+    })?;
     made.detached(attrs(wanted.words))
         .map_err(|errno| told("", errno))
 }

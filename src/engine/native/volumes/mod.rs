@@ -154,15 +154,15 @@ fn open_own(name: &str, dir: &Path) -> Result<OwnedFd> {
 fn open_named(name: &str, dir: &Path) -> Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let shown = dir.display();
+    let refuse = |why: String| EngineError::VolumeUnavailable {
+        name: name.to_owned(),
+        why,
+    };
     nix::fcntl::open(dir, flags, Mode::empty()).map_err(|errno| match errno {
-        Errno::ENOENT => EngineError::Unsupported {
-            what: format!(
-                "volume {name} lies in {shown}, which does not exist: make it with `mkdir -p {shown}`"
-            ),
-        },
-        Errno::ENOTDIR => EngineError::Unsupported {
-            what: format!("volume {name} lies in {shown}, which is not a directory"),
-        },
+        Errno::ENOENT => refuse(format!(
+            "its directory {shown} does not exist: make it with `mkdir -p {shown}`"
+        )),
+        Errno::ENOTDIR => refuse(format!("{shown} is not a directory")),
         errno => step(format!("open {shown}, where volume {name} lies"))(errno),
     })
 }

@@ -579,8 +579,10 @@ impl Life {
 
     /// Takes away what the container had in the kernel; goes on after a failure.
     fn take_down(&mut self) {
-        self.network = None;
+        // The ports are let go of last: as long as a rule takes its packets, nobody else can use one.
+        let doors = self.network.take().map(|network| network.doors);
         let (withdrawn, network) = birth::disconnect(&self.layout, &self.spec);
+        drop(doors);
         self.withdrawn = withdrawn;
         let cgroup = self.cgroup.take();
         let cgroup = cgroup.map_or(Ok(()), |cgroup| {
