@@ -86,6 +86,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::networks::CASES,
         engine::names::CASES,
         engine::resolvers::CASES,
+        engine::addresses::CASES,
         engine::ports::CASES,
         engine::firewalls::CASES,
         engine::walls::CASES,

@@ -312,13 +312,9 @@ impl Run<'_> {
                 self.tell(kind, name, Status::Done("Removed"), None);
                 Ok(())
             }
-            Err(EngineError::InUse { .. }) => {
-                self.tell(
-                    kind,
-                    name,
-                    Status::Warning("Resource is still in use".into()),
-                    None,
-                );
+            Err(EngineError::InUse { users, .. }) => {
+                let text = format!("Resource is still in use by {}", users.join(", "));
+                self.tell(kind, name, Status::Warning(text.into()), None);
                 Ok(())
             }
             Err(error) => {

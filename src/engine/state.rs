@@ -54,6 +54,8 @@ pub struct ObservedContainer {
     pub state: State,
     /// Health, if it has a probe.
     pub health: Option<Health>,
+    /// Containers whose namespaces it was made to join.
+    pub joins: Vec<ContainerId>,
     /// Networks and addresses it has (or will have again).
     pub networks: Vec<Attachment>,
     /// Ports published on the host now; empty unless it runs.

@@ -215,6 +215,7 @@ mod tests {
             created: Timestamp(0),
             state: State::Created,
             health: None,
+            joins: Vec::new(),
             networks: Vec::new(),
             ports: Vec::new(),
             exposed: Vec::new(),

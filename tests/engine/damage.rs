@@ -170,12 +170,10 @@ fn everything_in_memory_is_gone_and_the_same_boot_goes_on() {
             },
         ),
         ("a loss of the run root alone", &|hoist| {
-            let inits = [hoist.init("a"), hoist.init("b")];
             hoist.supervisors().into_iter().for_each(kill_and_wait);
             // What is mounted there can't be removed by anybody.
             let _ = std::fs::remove_dir_all(hoist.run_root().join("containers"));
             let _ = std::fs::remove_dir_all(hoist.run_root().join("locks"));
-            drop(inits);
         }),
     ]);
 }

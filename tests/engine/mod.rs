@@ -1,5 +1,6 @@
 //! Containers: what starts, stops, is recreated, and what a process finds inside.
 
+pub mod addresses;
 pub mod apparmor;
 pub mod attached;
 pub mod binds;

@@ -90,8 +90,11 @@ impl Scene {
     }
 }
 
-fn forward() -> String {
-    run("iptables -S; ip6tables -S").ok().out
+/// What is asked first of packets on their way through, and all that names us.
+fn forward() -> Vec<String> {
+    let rules = run("iptables -S; ip6tables -S").ok().out;
+    let wanted = |line: &&str| line.contains("FORWARD") || line.contains("hst");
+    rules.lines().filter(wanted).map(str::to_owned).collect()
 }
 
 fn ufw_lets_published_ports_through_and_gets_its_rules_back() {

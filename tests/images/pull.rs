@@ -15,6 +15,7 @@ crate::cases!(&[Need::Root, Need::Busybox, Need::Program(REGISTRY), Need::Progra
     a_corrupted_layer_is_refused_and_nothing_of_it_kept,
     an_image_the_registry_does_not_have_is_named_in_the_error,
     up_pulls_what_is_missing_and_nothing_else,
+    an_image_that_is_only_mounted_is_pulled,
     pull_policies_decide_when_the_registry_is_asked,
 );
 
@@ -248,6 +249,21 @@ fn up_pulls_what_is_missing_and_nothing_else() {
     drop(registry);
     hoist.ok("up -d --force-recreate");
     assert_eq!(hoist.state("a"), "running");
+}
+
+fn an_image_that_is_only_mounted_is_pulled() {
+    let hoist = Sandbox::new();
+    let registry = Registry::start(&hoist);
+    registry.push("app", &layer());
+    hoist.compose(&format!(
+        "services:\n  a: {{SLEEP, volumes: [{{type: image, source: '{}', target: /data}}]}}\n",
+        registry.name("app")
+    ));
+    hoist.ok("up -d").says("Pull");
+    drop(registry);
+    hoist.sh("a", "test -x /data/bin/busybox");
+    hoist.ok("up -d --force-recreate");
+    hoist.sh("a", "test -x /data/bin/busybox");
 }
 
 fn pull_policies_decide_when_the_registry_is_asked() {

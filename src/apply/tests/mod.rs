@@ -399,7 +399,9 @@ fn down_takes_everything_away_and_a_used_network_stays_with_a_warning() {
     .expect("it works");
     let events = bench.events();
     assert!(
-        events.contains(&"resource demo_default Warning Resource is still in use".to_owned()),
+        events.contains(
+            &"resource demo_default Warning Resource is still in use by demo-db-run-1".to_owned()
+        ),
         "{events:?}"
     );
     assert!(

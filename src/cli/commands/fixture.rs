@@ -45,6 +45,7 @@ pub(in crate::cli) fn container(
         created: Timestamp(0),
         state,
         health: None,
+        joins: vec![],
         networks: vec![Attachment {
             network: "cref_default".into(),
             addresses: vec![],

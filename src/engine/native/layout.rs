@@ -79,6 +79,10 @@ impl Layout {
     pub(super) fn netns(&self, id: &ContainerId) -> PathBuf {
         self.run(id).join("netns")
     }
+    /// `<run>/containers/<id>/joined`, whoever's project it is.
+    pub(super) fn joined(&self, id: &ContainerId) -> PathBuf {
+        self.run(id).join("joined")
+    }
     /// `<run>/containers/<id>/live.json`, whoever's project it is.
     pub(super) fn live(&self, id: &ContainerId) -> PathBuf {
         self.run(id).join("live.json")
@@ -178,6 +182,10 @@ impl ContainerDir {
     /// Keeps its network namespace.
     pub(super) fn netns(&self) -> PathBuf {
         self.run.join("netns")
+    }
+    /// Is there when another container was let into its network namespace.
+    pub(super) fn joined(&self) -> PathBuf {
+        self.run.join("joined")
     }
     /// Addresses and ports of this run.
     pub(super) fn live(&self) -> PathBuf {

@@ -4,6 +4,7 @@
 //! [`crate::engine::state`] values about them. It never decides what should run and never prints.
 //! Imports: `engine`, `image`, `sys`, `graph`, `base`.
 
+mod abandoned;
 pub mod cdi;
 pub mod cgroup;
 pub mod copy;
@@ -39,9 +40,7 @@ use crate::base::scalar::Signal;
 use crate::base::secret::Contents;
 use crate::engine::files::Files;
 use crate::engine::host::Offers;
-use crate::engine::spec::{
-    ContainerSpec, ExecSpec, Mount, MountSource, NetworkMode, NetworkSpec, VolumeSpec,
-};
+use crate::engine::spec::{ContainerSpec, ExecSpec, Mount, MountSource, NetworkSpec, VolumeSpec};
 use crate::engine::state::{
     DeviceCatalog, Dossier, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
     ObservedVolume, State,
@@ -312,13 +311,13 @@ impl Engine for Native {
     }
 
     fn remove_network(&self, name: &str) -> Result<()> {
-        let is_there = |id: &ContainerId| {
-            !matches!(
-                records::locate(&self.layout, id),
-                Err(EngineError::NotFound { .. })
-            )
-        };
-        Networks::open(self.layout.roots())?.remove(name, &is_there)
+        match self.take_network(name) {
+            Err(error @ EngineError::InUse { .. }) => {
+                Networks::open(self.layout.roots())?.abandon(name, true)?;
+                Err(error)
+            }
+            other => other,
+        }
     }
 
     fn create_volume(&self, spec: &VolumeSpec) -> Result<()> {
@@ -338,18 +337,7 @@ impl Engine for Native {
     }
 
     fn create_container(&self, spec: &ContainerSpec) -> Result<()> {
-        if let NetworkMode::Networks(endpoints) = &spec.network {
-            let networks = Networks::open(self.layout.roots())?;
-            for endpoint in endpoints {
-                let name = &endpoint.network;
-                if networks.get(name)?.is_none() {
-                    return Err(EngineError::NotFound {
-                        kind: "network",
-                        name: name.clone(),
-                    });
-                }
-            }
-        }
+        self.claim_networks(spec)?;
         let dir = self.layout.container(&spec.project, &spec.id);
         let failed = |error: io::Error| EngineError::failed("make the container's record", error);
         // Whole before it can be seen, as a command may be killed at any moment.
@@ -452,7 +440,8 @@ impl Engine for Native {
             }
             self.stop(id, Some(Duration::ZERO))?;
         }
-        self.forget(&found, anonymous)
+        self.forget(&found, anonymous)?;
+        self.leave_networks(&found.record.spec)
     }
 
     fn remove_damaged(&self, project: &ProjectName) -> Result<Vec<ContainerId>> {

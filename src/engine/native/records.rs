@@ -15,7 +15,7 @@ use super::layout::{ContainerDir, Layout};
 use super::moment::{Moment, boot_id};
 use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
-use crate::engine::spec::{ContainerSpec, MountSource, NetworkMode};
+use crate::engine::spec::{ContainerSpec, Ipc, MountSource, NetworkMode, Share};
 use crate::engine::state::{Attachment, Exit, Health, ObservedContainer, PublishedPort, State};
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{Durability, write_atomic};
@@ -233,6 +233,23 @@ pub(super) struct Found {
     pub(super) supervised: bool,
 }
 
+/// Containers whose namespaces a container joins.
+fn joins(spec: &ContainerSpec) -> Vec<ContainerId> {
+    let network = match &spec.network {
+        NetworkMode::Container(id) => Some(id),
+        _ => None,
+    };
+    let pid = match &spec.namespaces.pid {
+        Share::Container(id) => Some(id),
+        _ => None,
+    };
+    let ipc = match &spec.namespaces.ipc {
+        Ipc::Container(id) => Some(id),
+        _ => None,
+    };
+    [network, pid, ipc].into_iter().flatten().cloned().collect()
+}
+
 impl Found {
     /// Reads one container; `None` when it has no record (never finished, or gone).
     ///
@@ -341,6 +358,7 @@ impl Found {
             created: self.record.created,
             state,
             health,
+            joins: joins(spec),
             networks: live.networks,
             ports: live.ports,
             exposed,

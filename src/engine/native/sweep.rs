@@ -164,8 +164,8 @@ pub(super) fn stray(layout: &Layout, id: &ContainerId) -> Result<()> {
     };
     drop(net::unpublish(id));
     if let Ok(Some(live)) = records::read::<records::Live>(&layout.live(id)) {
-        let addresses = live.networks.into_iter().map(|place| place.addresses);
-        net::forget(addresses.flatten());
+        let places = live.networks.into_iter();
+        net::forget(&places.flat_map(|place| place.addresses).collect::<Vec<_>>());
     }
     let _ = net::unpin(&layout.netns(id));
     let _ = net::disconnect(id);

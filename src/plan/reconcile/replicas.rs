@@ -398,7 +398,10 @@ impl Draft<'_> {
             });
         }
         for other in shared(service) {
-            let renewed = self.renewed(other);
+            let mut renewed = self.renewed(other);
+            if renewed == Renewed::No && self.has_moved_on(service, other, old) {
+                renewed = Renewed::Yes;
+            }
             if renewed == Renewed::No {
                 continue;
             }
@@ -411,6 +414,20 @@ impl Draft<'_> {
             });
         }
         verdict
+    }
+
+    /// Whether a container joins one of another service that is there no more: that was replaced alone.
+    fn has_moved_on(
+        &self,
+        service: &Service,
+        other: &ServiceName,
+        old: &ObservedContainer,
+    ) -> bool {
+        let fates = self.fates.get(other).map_or(&[][..], Vec::as_slice);
+        let mut now = fates.iter().filter_map(|fate| fate.who.id.as_ref());
+        joined(service).contains(&other)
+            && !old.joins.is_empty()
+            && !now.any(|id| old.joins.contains(id))
     }
 
     /// Whether any container of a service is replaced.
@@ -480,17 +497,23 @@ impl Draft<'_> {
 
 /// Services whose containers this one shares something with, by id.
 fn shared(service: &Service) -> Vec<&ServiceName> {
+    let mut all = joined(service);
+    for from in &service.volumes_from {
+        if let VolumesFrom::Service(name, _) = from {
+            all.push(name);
+        }
+    }
+    all
+}
+
+/// Services whose containers' namespaces this one joins.
+fn joined(service: &Service) -> Vec<&ServiceName> {
     let mut all: Vec<&ServiceName> = Vec::new();
     if let Some(NetworkModeSpec::Service(name)) = service.network_mode.as_ref().map(|m| &m.value) {
         all.push(name);
     }
     for share in [&service.pid, &service.ipc].into_iter().flatten() {
         if let ShareSpec::Service(name) = &share.value {
-            all.push(name);
-        }
-    }
-    for from in &service.volumes_from {
-        if let VolumesFrom::Service(name, _) = from {
             all.push(name);
         }
     }

@@ -260,6 +260,10 @@ pub(crate) fn seen(spec: &ContainerSpec, state: State) -> ObservedContainer {
             failing_streak: 0,
             log: Vec::new(),
         }),
+        joins: match &spec.network {
+            NetworkMode::Container(id) => vec![id.clone()],
+            _ => Vec::new(),
+        },
         networks,
         ports: Vec::new(),
         exposed: Vec::new(),
@@ -288,8 +292,13 @@ fn running(text: &str) -> World {
             let name = container_name(&desired.project, service, number);
             let none = BTreeMap::new();
             let peer = |name: &str| {
+                let other = desired.project.services.get(name)?;
+                let name = container_name(&desired.project, other, 1);
                 Some(Peer {
-                    id: Some(ContainerId::new(format!("id-{name}"))),
+                    id: Some(ContainerId::new(format!(
+                        "{:0<64}",
+                        Digest::of(name.as_bytes()).hex()
+                    ))),
                     ..Peer::default()
                 })
             };
@@ -602,6 +611,22 @@ fn a_missing_external_network_is_a_fault() {
     assert_eq!(
         error.to_string(),
         "network shared declared as external, but could not be found"
+    );
+}
+
+#[test]
+fn who_joined_a_container_that_is_there_no_more_is_made_anew() {
+    let text = "db: pg | side: app, net db";
+    let mut world = running(text);
+    let db = world.observed.containers.iter_mut();
+    for container in db.filter(|container| container.name == "demo-db-1") {
+        container.id = ContainerId::new("another");
+    }
+    shows(
+        &plan(text, &world, &up()),
+        "
+        #1 replace side/1  `db` is replaced
+        #2 start   side/1  new               after #1",
     );
 }
 

@@ -29,9 +29,9 @@ const FILTER_IP_SRC: u32 = 1;
 
 /// Which connections are forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
-    /// Those an address answers, and those it has opened.
-    Of(IpAddr),
+pub enum Which<'a> {
+    /// Those that one of these addresses answers or has opened.
+    Of(&'a [IpAddr]),
     /// Those opened to a port, of any address.
     To(Transport, u16),
 }
@@ -52,17 +52,17 @@ fn source(address: IpAddr) -> (u16, Vec<u8>) {
     }
 }
 
-impl Which {
+impl Which<'_> {
     fn fits(self, entry: &[u8]) -> bool {
         let is =
             |path: &[u16], value: &[u8]| inner(entry, path).is_some_and(|found| found == value);
         match self {
-            Self::Of(address) => {
-                let (kind, octets) = source(address);
+            Self::Of(addresses) => addresses.iter().any(|address| {
+                let (kind, octets) = source(*address);
                 [TUPLE_ORIGINAL, TUPLE_REPLY]
                     .iter()
                     .any(|tuple| is(&[*tuple, TUPLE_IP, kind], &octets))
-            }
+            }),
             Self::To(transport, port) => {
                 is(
                     &[TUPLE_ORIGINAL, TUPLE_PROTO, PROTO_NUMBER],
@@ -80,7 +80,7 @@ impl Which {
 ///
 /// # Errors
 /// The kernel's, as when it tracks no connections at all.
-pub fn forget(which: Which) -> io::Result<usize> {
+pub fn forget(which: Which<'_>) -> io::Result<usize> {
     let mut socket = Socket::open(SockProtocol::NetlinkNetFilter)?;
     let found = dump(&mut socket, which)?;
     let mut writer = Writer::default();
@@ -111,31 +111,37 @@ pub fn forget(which: Which) -> io::Result<usize> {
     Ok(sequences.len())
 }
 
+/// Up to so many entries are read and looked at here: a walk through the kernel's table takes longer than that.
+const FEW: u64 = 1000;
+
 /// All entries that may fit. Kernels before 5.8 do not filter, so that the caller looks again.
-fn dump(socket: &mut Socket, which: Which) -> io::Result<Vec<Message>> {
-    match which {
-        // Of both versions of IP.
-        Which::To(..) => dump_of(socket, 0, |_| {}),
-        Which::Of(address) => {
-            let family = match address {
-                IpAddr::V4(_) => Family::Ip.number(),
-                IpAddr::V6(_) => Family::Ip6.number(),
-            };
-            let (kind, octets) = source(address);
-            let sides = [
-                (TUPLE_ORIGINAL, FILTER_ORIGINAL_FLAGS),
-                (TUPLE_REPLY, FILTER_REPLY_FLAGS),
-            ];
-            let mut found = Vec::new();
-            for (tuple, flags) in sides {
-                found.extend(dump_of(socket, family, |w| {
-                    w.nest(tuple, |w| w.nest(TUPLE_IP, |w| w.put(kind, &octets)));
-                    w.nest(FILTER, |w| w.put(flags, &FILTER_IP_SRC.to_ne_bytes()));
-                })?);
-            }
-            Ok(found)
+fn dump(socket: &mut Socket, which: Which<'_>) -> io::Result<Vec<Message>> {
+    const ALL_VERSIONS: u8 = 0;
+    let count = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
+    let count = count.ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let addresses = match which {
+        Which::Of(addresses) if count.is_none_or(|count| count > FEW) => addresses,
+        _ => return dump_of(socket, ALL_VERSIONS, |_| {}),
+    };
+    let mut found = Vec::new();
+    for address in addresses {
+        let family = match address {
+            IpAddr::V4(_) => Family::Ip.number(),
+            IpAddr::V6(_) => Family::Ip6.number(),
+        };
+        let (kind, octets) = source(*address);
+        let sides = [
+            (TUPLE_ORIGINAL, FILTER_ORIGINAL_FLAGS),
+            (TUPLE_REPLY, FILTER_REPLY_FLAGS),
+        ];
+        for (tuple, flags) in sides {
+            found.extend(dump_of(socket, family, |w| {
+                w.nest(tuple, |w| w.nest(TUPLE_IP, |w| w.put(kind, &octets)));
+                w.nest(FILTER, |w| w.put(flags, &FILTER_IP_SRC.to_ne_bytes()));
+            })?);
         }
     }
+    Ok(found)
 }
 
 fn dump_of(

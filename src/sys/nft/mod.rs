@@ -208,7 +208,7 @@ pub struct FoundRule {
 }
 
 /// Changes that happen together or not at all.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Batch {
     writer: Writer,
     sequences: Vec<u32>,

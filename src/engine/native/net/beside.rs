@@ -11,12 +11,12 @@
 //! | firewalld | a zone ([`zones`]) | the same |
 //! | nothing | | |
 //!
+//! An internal network has one rule instead, for packets that come from it and go to it.
+//!
 //! Never: touches a rule of another's. All is best effort: what is there may be unreadable, and `hoist doctor` says what
 //! it does to a published port. Imports: `sys::nft`, `net::{record, zones}`. As Docker, which is not stopped by ufw either.
 
 use std::io;
-
-use nix::errno::Errno;
 
 use super::record::NetworkRecord;
 use super::zones;
@@ -63,7 +63,18 @@ fn let_through(nft: &mut Nft, table: Table<'_>, record: &NetworkRecord) -> io::R
     let forward = nft.rules(table, Some(FORWARD))?;
     let missing = |rules: &[FoundRule]| !rules.iter().any(|rule| is_ours(rule, &name));
     let mut batch = Batch::default();
-    if nft.has_chain(table, DOCKER_USER)? {
+    if record.spec.internal {
+        // Only frames from one port to another, where the kernel shows those to packet filters (`br_netfilter`).
+        let within = Rule::new().device(Direction::In, Interface::Is(&record.bridge));
+        let within = within.device(Direction::Out, Interface::Is(&record.bridge));
+        let within = within.counted().accept().named(&name);
+        let docker = nft.has_chain(table, DOCKER_USER)?;
+        let chain = if docker { DOCKER_USER } else { FORWARD };
+        let wanted = docker || policy == Policy::Drop || !forward.is_empty();
+        if wanted && missing(&nft.rules(table, Some(chain))?) {
+            batch.insert(table, chain, &within);
+        }
+    } else if nft.has_chain(table, DOCKER_USER)? {
         if missing(&nft.rules(table, Some(DOCKER_USER))?) {
             batch.insert(table, DOCKER_USER, &rule(Direction::Out));
         }
@@ -84,10 +95,13 @@ fn let_through(nft: &mut Nft, table: Table<'_>, record: &NetworkRecord) -> io::R
     nft.commit(batch)
 }
 
-/// Takes a network's rules out again; missing ones are fine.
-pub(super) fn withdraw(nft: &mut Nft, name: &str, bridge: &str) -> io::Result<()> {
+/// Takes a network's bridge out of its zone again, where there is one.
+pub(super) fn release(nft: &mut Nft, bridge: &str) {
     zones::release(nft, bridge);
-    let mut batch = Batch::default();
+}
+
+/// Adds to a batch what takes a network's rules out again; missing ones are fine.
+pub(super) fn withdraw(nft: &mut Nft, batch: &mut Batch, name: &str) {
     for table in TABLES {
         if !nft.has_chain(table, FORWARD).unwrap_or(false) {
             continue;
@@ -100,9 +114,5 @@ pub(super) fn withdraw(nft: &mut Nft, name: &str, bridge: &str) -> io::Result<()
                 batch.delete_rule(rule);
             }
         }
-    }
-    match nft.commit(batch) {
-        Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(()),
-        other => other,
     }
 }

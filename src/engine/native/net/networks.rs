@@ -1,6 +1,6 @@
 //! The networks of a data directory: made, found, leased from, removed.
 //!
-//! Every change happens under `<data>/networks/.lock`, which no network can be called. A record is on disk before its bridge is made and is
+//! Every choice is made under `<data>/networks/.lock`, which no network can be called. A record is on disk before its bridge is made and is
 //! removed after it. Imports: `base`, `engine`, `sys::{lock, netlink}`, `net`.
 
 use std::net::IpAddr;
@@ -17,7 +17,9 @@ use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::driver::{self, Driver, Reading};
 use crate::engine::native::owner;
 use crate::engine::spec::{Endpoint, NetworkSpec};
+use crate::engine::subnet::overlap;
 use crate::engine::{EngineError, Result, Roots};
+use crate::sys::fs::Durability;
 use crate::sys::lock::{Hold, Lock};
 use crate::sys::netlink::route::Route;
 
@@ -44,6 +46,8 @@ struct Host {
     networks: Vec<IpNet>,
     /// Its own addresses.
     addresses: Vec<IpNet>,
+    /// Networks of containers, of Docker or of another data directory.
+    bridged: Vec<IpNet>,
     /// Largest packet in bytes of the device that leads outside.
     mtu: u32,
 }
@@ -134,10 +138,43 @@ impl Networks {
     /// [`EngineError::NameInUse`], [`EngineError::Unsupported`] for other drivers than `bridge`,
     /// [`EngineError::Failed`] when no subnet is free or the kernel refuses.
     pub fn create(&self, spec: &NetworkSpec) -> Result<()> {
-        let _held = self.lock()?;
-        self.create_locked(spec).map(drop)
+        for _ in 0..ATTEMPTS {
+            let held = self.lock()?;
+            let record = self.draft(spec)?;
+            // Only what is chosen is chosen one after another: the disk and the kernel take their time, for many
+            // networks at once. Devices of the host are another matter, as several networks may have one.
+            let held = Some(held).filter(|_| !record.has_host());
+            self.build(&record)?;
+            drop(held);
+            if !collides(&record)? {
+                return Ok(());
+            }
+            // Another engine has chosen the same at this moment: now both see what the other has.
+            self.unmake(&record)?;
+            self.shelf.delete(&spec.name)?;
+        }
+        Err(EngineError::failed(
+            format!("make network {}", spec.name),
+            "another program takes each subnet that is free at the same moment; give it one with `ipam.config.subnet`",
+        ))
     }
     pub(super) fn create_locked(&self, spec: &NetworkSpec) -> Result<NetworkRecord> {
+        let record = self.draft(spec)?;
+        self.build(&record)?;
+        Ok(record)
+    }
+    /// Makes what a record says, or takes the record back.
+    fn build(&self, record: &NetworkRecord) -> Result<()> {
+        let name = &record.spec.name;
+        let built = self.shelf.sync(name).and_then(|()| bridge::ensure(record));
+        if built.is_err() {
+            let _ = self.unmake(record);
+            let _ = self.shelf.delete(name);
+        }
+        built.map(drop)
+    }
+    /// Decides about a network and notes it down, so that what it takes is taken. Nothing is made yet.
+    fn draft(&self, spec: &NetworkSpec) -> Result<NetworkRecord> {
         supported(spec)?;
         if let Some(there) = self.get(&spec.name)? {
             let holder = there.spec.project.map_or_else(
@@ -157,7 +194,20 @@ impl Networks {
             Driver::Macvlan(_) | Driver::Ipvlan(_) => direct::parent_for(&spec.name, &driver, &id)?,
         };
         let host = host().map_err(|error| EngineError::failed("read the host's routes", error))?;
-        let subnets = self.subnets(spec, &host)?;
+        let others = self.list()?;
+        if let Some(other) = others
+            .iter()
+            .find(|other| other.has_host() && other.bridge == bridge)
+        {
+            return Err(EngineError::failed(
+                format!("make network {}", spec.name),
+                format!(
+                    "network {} has the bridge `{bridge}`; choose another bridge name",
+                    other.spec.name
+                ),
+            ));
+        }
+        let subnets = self.subnets(spec, &host, &others)?;
         let mtu = driver.mtu().unwrap_or(host.mtu);
         let record = NetworkRecord {
             version: Shelf::version(),
@@ -167,29 +217,31 @@ impl Networks {
             subnets,
             mtu,
             created: Timestamp::now(),
+            // One that is no project's goes with the last of its containers.
+            abandoned: spec.project.is_none(),
         };
-        self.shelf.put(&record)?;
-        if let Err(error) = bridge::ensure(&record) {
-            let _ = self.unmake(&record);
-            let _ = self.shelf.delete(&spec.name);
-            return Err(error);
-        }
+        self.shelf.put(&record, Durability::Renamed)?;
         Ok(record)
     }
-    fn subnets(&self, spec: &NetworkSpec, host: &Host) -> Result<Vec<Pool>> {
-        let others = self.list()?;
+    fn subnets(
+        &self,
+        spec: &NetworkSpec,
+        host: &Host,
+        others: &[NetworkRecord],
+    ) -> Result<Vec<Pool>> {
         let others = others
             .iter()
             .flat_map(|record| &record.subnets)
             .map(|pool| pool.subnet);
-        // A subnet that was asked for may lie inside a route, but not hold an address of the host.
-        // Networks on a device of the host are the host's own, addresses and all.
-        let own = match Driver::read(&spec.driver, &spec.options).driver {
-            Driver::Bridge(_) => host.addresses.as_slice(),
-            Driver::Macvlan(_) | Driver::Ipvlan(_) => &[],
+        // A subnet that was asked for may lie inside a route, but not hold an address of the host, nor be another
+        // engine's. Networks on a device of the host are the host's own, addresses and all.
+        let mine = host.addresses.iter().chain(&host.bridged);
+        let mine: Vec<IpNet> = match Driver::read(&spec.driver, &spec.options).driver {
+            Driver::Bridge(_) => mine.copied().collect(),
+            Driver::Macvlan(_) | Driver::Ipvlan(_) => Vec::new(),
         };
         let taken = Taken {
-            used: others.chain(own.iter().copied()).collect(),
+            used: others.chain(mine).collect(),
             known: host.networks.clone(),
         };
         let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
@@ -239,6 +291,23 @@ impl Networks {
             }
         }
         self.shelf.delete(name)
+    }
+    /// Notes that a network goes with the last of its containers, or no more; a missing one is fine.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn abandon(&self, name: &str, abandoned: bool) -> Result<()> {
+        let _held = self.lock()?;
+        match self.get(name)? {
+            Some(record) if record.abandoned != abandoned => {
+                let record = NetworkRecord {
+                    abandoned,
+                    ..record
+                };
+                self.shelf.put(&record, Durability::Synced)
+            }
+            _ => Ok(()),
+        }
     }
     /// Takes away what was made in the kernel.
     fn unmake(&self, record: &NetworkRecord) -> Result<()> {
@@ -440,6 +509,33 @@ fn bridge_for(spec: &NetworkSpec, name: Option<&String>, id: &str) -> Result<Str
     }
 }
 
+/// So many times a subnet is chosen that somebody else takes at the same moment.
+const ATTEMPTS: u32 = 8;
+
+/// Whether another device of the host has addresses of a subnet that was chosen for a network.
+fn collides(record: &NetworkRecord) -> Result<bool> {
+    let given = |is_ipv4: bool| {
+        let mut subnets = record.spec.subnets.iter();
+        subnets.any(|subnet| subnet.cidr.addr().is_ipv4() == is_ipv4)
+    };
+    let pools = record.subnets.iter();
+    let chosen: Vec<&Pool> = pools.filter(|pool| !given(pool.is_ipv4())).collect();
+    if chosen.is_empty() || !record.has_host() {
+        return Ok(false);
+    }
+    let look = || -> std::io::Result<bool> {
+        let mut route = Route::open()?;
+        let own = route.link(&record.bridge)?.map(|link| link.index);
+        let others = route.addresses()?.into_iter();
+        let mut others = others.filter(|found| Some(found.device) != own);
+        Ok(others.any(|found| {
+            let network = found.address.trunc();
+            chosen.iter().any(|pool| overlap(&network, &pool.subnet))
+        }))
+    };
+    look().map_err(|error| EngineError::failed("read the host's addresses", error))
+}
+
 /// What is not to be used for a new network, and how large packets may be.
 fn host() -> std::io::Result<Host> {
     const ETHERNET: u32 = 1500;
@@ -454,16 +550,24 @@ fn host() -> std::io::Result<Host> {
         .iter()
         .find(|route| route.destination.prefix_len() == 0)
         .and_then(|route| route.device);
-    let mtu = match outside {
-        Some(index) => route.links()?.into_iter().find(|link| link.index == index),
-        None => None,
+    let links = route.links()?;
+    let link = |index| links.iter().find(|link| link.index == index);
+    let of_containers = |index| {
+        let name = link(index).map_or("", |link| link.name.as_str());
+        ["hst", "br-", "docker"]
+            .iter()
+            .any(|start| name.starts_with(start))
     };
+    let bridged = addresses.iter().filter(|found| of_containers(found.device));
     Ok(Host {
         networks,
         addresses: addresses
             .iter()
             .map(|found| found.address.addr().into())
             .collect(),
-        mtu: mtu.map_or(ETHERNET, |link| link.mtu.clamp(576, ETHERNET)),
+        bridged: bridged.map(|found| found.address.trunc()).collect(),
+        mtu: outside
+            .and_then(link)
+            .map_or(ETHERNET, |link| link.mtu.clamp(576, ETHERNET)),
     })
 }

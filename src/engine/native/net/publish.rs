@@ -389,9 +389,9 @@ pub fn unpublish(container: &ContainerId) -> Result<Option<Withdrawn>> {
 
 /// Forgets the connections of addresses that a container has had: what is still sent on them must not reach the next one
 /// that gets the address, nor go out in its name.
-pub fn forget(addresses: impl IntoIterator<Item = IpAddr>) {
-    for address in addresses {
+pub fn forget(addresses: &[IpAddr]) {
+    if !addresses.is_empty() {
         // An entry that stays runs out by itself.
-        let _ = conntrack::forget(Which::Of(address));
+        let _ = conntrack::forget(Which::Of(addresses));
     }
 }

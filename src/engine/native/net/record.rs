@@ -43,6 +43,9 @@ pub struct NetworkRecord {
     pub mtu: u32,
     /// When it was made.
     pub created: Timestamp,
+    /// Whether its project has gone without it, as others use it: the last of them takes it along.
+    #[serde(default)]
+    pub abandoned: bool,
 }
 
 impl NetworkRecord {
@@ -325,13 +328,20 @@ impl Shelf {
         dirs.filter(|dir| !has(dir, NETWORK) && !has(dir, LEASES))
             .collect()
     }
-    pub(super) fn put(&self, record: &NetworkRecord) -> Result<()> {
+    pub(super) fn put(&self, record: &NetworkRecord, how: Durability) -> Result<()> {
         let dir = self.dir.join(&record.spec.name);
         crate::sys::fs::make_dirs(&dir, 0o700)
             .map_err(|error| EngineError::failed("make a directory", error))?;
         owner::note(&dir, record.spec.project.as_ref())
             .map_err(|error| EngineError::failed("note whose the network is", error))?;
-        write(&dir.join(NETWORK), record, Durability::Synced)
+        write(&dir.join(NETWORK), record, how)
+    }
+    /// Waits until a record is safe on the disk.
+    pub(super) fn sync(&self, name: &str) -> Result<()> {
+        let path = self.dir.join(name).join(NETWORK);
+        std::fs::File::open(&path)
+            .and_then(|file| file.sync_data())
+            .map_err(|error| EngineError::failed(format!("write {}", path.display()), error))
     }
     pub(super) fn delete(&self, name: &str) -> Result<()> {
         if !is_name(name) {

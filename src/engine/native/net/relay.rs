@@ -20,10 +20,10 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
 };
 
-/// Most connections at once; more wait in the kernel.
-const CONNECTIONS: usize = 512;
+/// Most connections at once, of two descriptors each; more wait in the kernel.
+const CONNECTIONS: usize = 256;
 /// Most senders of datagrams at once; the one that was silent for longest makes room.
-const SENDERS: usize = 256;
+const SENDERS: usize = 128;
 /// How long a sender of datagrams may be silent.
 const SILENCE: Duration = Duration::from_secs(90);
 /// How long nothing is accepted after the process had no descriptor left.
@@ -293,9 +293,9 @@ impl Doors {
         }
         self.senders
             .retain(|_, sender| now.saturating_duration_since(sender.heard) < SILENCE);
-        let room = self.calls.len() < CONNECTIONS;
-        if self.closed.is_some_and(|until| room && until <= now) {
-            self.close(None);
+        if self.closed.is_some_and(|until| until <= now) {
+            let full = self.calls.len() >= CONNECTIONS;
+            self.close(full.then(|| now + PAUSE));
         }
     }
 

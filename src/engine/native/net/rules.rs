@@ -35,9 +35,7 @@ pub(super) fn ensure(record: &NetworkRecord) -> io::Result<()> {
             other => drop(other?),
         }
     }
-    if !record.spec.internal {
-        beside::ensure(&mut nft, record);
-    }
+    beside::ensure(&mut nft, record);
     Ok(())
 }
 
@@ -124,6 +122,27 @@ pub(super) fn remove(id: &str, bridge: &str) -> io::Result<()> {
     let name = table(id);
     let mut nft = Nft::open()?;
     // An older hoist's was of family `ip`.
-    nft.delete_tables(&[Table::inet(&name), Table::ip(&name)])?;
-    beside::withdraw(&mut nft, &name, bridge)
+    beside::release(&mut nft, bridge);
+    let tables = [Table::inet(&name), Table::ip(&name)];
+    // The kernel makes whoever deletes wait, but for a batch only once.
+    let mut batch = Batch::default();
+    for table in tables {
+        if nft.has_table(table)? {
+            batch.delete_table(table);
+        }
+    }
+    beside::withdraw(&mut nft, &mut batch, &name);
+    match nft.commit(batch) {
+        // Somebody was faster with one of them: each for itself then.
+        Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {
+            nft.delete_tables(&tables)?;
+            let mut rest = Batch::default();
+            beside::withdraw(&mut nft, &mut rest, &name);
+            match nft.commit(rest) {
+                Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(()),
+                other => other,
+            }
+        }
+        other => other,
+    }
 }

@@ -515,6 +515,20 @@ fn subnets_avoid_the_hosts_and_other_networks_and_addresses_are_kept() {
         let index = Route::open().unwrap().link("up0").unwrap().unwrap().index;
         let address = route::address(index, lab::net([172, 17, 0, 200].into(), 23));
         Route::open().unwrap().run(vec![address]).unwrap();
+        // As VPNs do it: a table of their own, and halves of the world in place of a default route.
+        let add = |route: &str| {
+            let mut ip = std::process::Command::new("ip");
+            let words = route.split(' ');
+            let done = ip
+                .args(["route", "add"])
+                .args(words)
+                .args(["dev", "up0"])
+                .status();
+            done.is_ok_and(|status| status.success())
+        };
+        add("0.0.0.0/1");
+        add("128.0.0.0/1");
+        let policy = add("172.17.3.0/24 table 777");
         for name in ["one", "two"] {
             lab.networks.create(&spec(name)).unwrap();
         }
@@ -524,7 +538,12 @@ fn subnets_avoid_the_hosts_and_other_networks_and_addresses_are_kept() {
                 .to_string()
         };
         assert_eq!(subnet("one"), "172.17.2.0/24");
-        assert_eq!(subnet("two"), "172.17.3.0/24");
+        let second = if policy {
+            "172.17.4.0/24"
+        } else {
+            "172.17.3.0/24"
+        };
+        assert_eq!(subnet("two"), second);
         let lease = |id: &str, ipv4| {
             let endpoint = crate::engine::spec::Endpoint {
                 ipv4,

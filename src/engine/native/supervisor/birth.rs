@@ -52,6 +52,8 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
             let netns = open_file(&layout.netns(other)).map_err(|_| EngineError::NotRunning {
                 name: other.short().to_owned(),
             })?;
+            std::fs::write(layout.joined(other), "")
+                .map_err(|error| EngineError::failed("join a network namespace", error))?;
             return Ok(Connected {
                 netns: Some(netns),
                 ..Connected::default()
@@ -193,8 +195,8 @@ pub(super) fn disconnect(
             withdrawn = net::unpublish(&spec.id);
         }
         if let Ok(Some(live)) = records::read::<Live>(&dir.live()) {
-            let addresses = live.networks.into_iter().map(|place| place.addresses);
-            net::forget(addresses.flatten());
+            let places = live.networks.into_iter();
+            net::forget(&places.flat_map(|place| place.addresses).collect::<Vec<_>>());
         }
         if let Ok(networks) = Networks::open(layout.roots()) {
             for endpoint in endpoints {
@@ -203,7 +205,11 @@ pub(super) fn disconnect(
             }
         }
     }
-    let unpinned = net::unpin(&dir.netns());
+    let mut unpinned = net::unpin(&dir.netns());
+    // Whoever was let in keeps the namespace, but its addresses are others' from now on.
+    if std::fs::remove_file(dir.joined()).is_ok() {
+        unpinned = unpinned.and(net::disconnect(&spec.id));
+    }
     match withdrawn {
         Ok(withdrawn) => (withdrawn, unpinned),
         Err(error) => (None, Err(error)),
