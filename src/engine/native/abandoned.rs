@@ -39,7 +39,8 @@ impl Native {
         let networks = Networks::open(self.layout.roots())?;
         for endpoint in endpoints(spec) {
             let name = &endpoint.network;
-            let record = networks.get(name)?;
+            // Whether a network with a broken record was abandoned nobody knows; `down` of its project takes it away.
+            let record = networks.get(name).ok().flatten();
             if record.is_some_and(|record| record.abandoned) && !self.is_wanted(name)? {
                 match self.take_network(name) {
                     // Somebody came to it at this moment.
