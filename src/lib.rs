@@ -45,7 +45,7 @@
 //! engine         base image
 //! engine::native base sys graph image engine
 //! build          base sys graph image engine::spec engine::sandbox engine::EngineError engine::Result
-//! plan           base graph compose::model engine::spec engine::state engine::host engine::driver image::reference image::digest image::config
+//! plan           base graph compose::model engine::spec engine::state engine::host engine::driver engine::subnet image::reference image::digest image::config
 //! apply          base graph compose::model image build plan engine sys::process
 //! cli            *
 //! ```

@@ -123,7 +123,7 @@ fn a_hardware_address_is_the_services_or_that_of_its_place() {
     hoist.compose(
         "services:\n  a: {SLEEP, mac_address: '02:00:00:00:aa:01', networks: {x: {priority: 9}, y: }}\n  \
          b: {SLEEP, networks: {x: {mac_address: '02-00-00-00-BB-02'}}}\n  \
-         c: {SLEEP, networks: [x]}\nnetworks: {x: , y: }\n",
+         c: {SLEEP, networks: [x]}\n# Others choose subnets at the same moment.\nnetworks: {x: {ipam: {config: [{subnet: 10.213.1.0/24}]}}, y: {ipam: {config: [{subnet: 10.213.2.0/24}]}}}\n",
     );
     hoist.ok("up -d");
     let mac = |service: &str, device: &str| {
@@ -149,7 +149,7 @@ fn devices_inside_are_called_as_asked_and_the_others_take_free_names() {
     hoist.compose(
         "services:\n  a:\n    image: tiny\n    command: sleep 3600\n    stop_signal: SIGKILL\n    networks:\n      \
          n1: {interface_name: web0}\n      n2: {driver_opts: {com.docker.network.endpoint.ifname: eth0}}\n      n3:\n      \
-         n4: {priority: 5}\n  b: {SLEEP, networks: [n1, n2, n3, n4]}\nnetworks: {n1: , n2: , n3: , n4: }\n",
+         n4: {priority: 5}\n  b: {SLEEP, networks: [n1, n2, n3, n4]}\nnetworks: {n1: {ipam: {config: [{subnet: 10.213.3.0/24}]}}, n2: {ipam: {config: [{subnet: 10.213.4.0/24}]}}, n3: {ipam: {config: [{subnet: 10.213.5.0/24}]}}, n4: {ipam: {config: [{subnet: 10.213.6.0/24}]}}}\n",
     );
     hoist.ok("up -d");
     let names = hoist.sh("a", "ls /sys/class/net | grep -v lo | tr '\\n' ' '");
