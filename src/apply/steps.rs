@@ -314,7 +314,7 @@ impl Run<'_> {
             }
             Err(EngineError::InUse { users, .. }) => {
                 let text = format!("Resource is still in use by {}", users.join(", "));
-                self.tell(kind, name, Status::Warning(text.into()), None);
+                self.tell(kind, name, Status::Warning(text), None);
                 Ok(())
             }
             Err(error) => {

@@ -31,14 +31,6 @@ const KEYS: &[(&str, &str)] = &[
         "nothing is reserved",
     ),
     ("services.*.isolation", "it is for Windows only"),
-    (
-        "services.*.networks.*.driver_opts",
-        "the options have no effect",
-    ),
-    (
-        "services.*.networks.*.link_local_ips",
-        "the addresses are not added",
-    ),
     ("networks.*.ipam.options", "the options have no effect"),
 ];
 

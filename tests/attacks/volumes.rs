@@ -54,7 +54,8 @@ fn links_exchanged_in_a_volume_while_a_part_of_it_is_mounted_show_nothing_of_the
         canary.sings();
     }
     assert!(
-        tried >= 20,
+        // A slow machine starts fewer in the time.
+        tried * slowness() >= 20,
         "only {tried} starts were tried, {started} got through"
     );
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("there is one");

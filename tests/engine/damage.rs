@@ -49,14 +49,19 @@ services:
   a: {SLEEP, volumes: ['data:/data', '/anonymous'], networks: [n], ports: ['127.0.0.1::80'], secrets: [s], restart: always}
   b: {SLEEP, networks: [n, default], depends_on: [a]}
 volumes: {data: }
-networks: {n: }
+networks:
+  n: {ipam: {config: [{subnet: NET.0/25}]}}
+  default: {ipam: {config: [{subnet: NET.128/25}]}}
 secrets: {s: {environment: SECRET}}
 ";
 
 fn store() -> Sandbox {
     let hoist = Sandbox::new();
     hoist.set("SECRET", "x");
-    hoist.compose(STORE);
+    // Other runs of these cases beside this one choose from the same pools at the same moment.
+    let number: u32 = hoist.name[1..].parse().expect("a number");
+    let net = format!("10.{}.{}", 100 + std::process::id() % 100, number % 250);
+    hoist.compose(&STORE.replace("NET", &net));
     hoist
 }
 

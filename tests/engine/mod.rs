@@ -12,6 +12,7 @@ pub mod dependencies;
 pub mod devices;
 pub mod doctor;
 pub mod dossier;
+pub mod drivers;
 pub mod exec;
 pub mod files;
 pub mod firewalls;

@@ -44,6 +44,8 @@ pub enum Need {
     Busybox,
     /// A program in `PATH`.
     Program(&'static str),
+    /// A kernel that makes devices of this kind (`ip link add … type KIND`).
+    Device(&'static str),
     /// A kernel with AppArmor on, and the program that loads profiles.
     AppArmor,
     /// To follow the system calls of other processes, on the one kind of processor whose registers the harness knows.
@@ -70,6 +72,7 @@ impl Need {
             Self::Program(name) => program(name)
                 .is_none()
                 .then(|| format!("needs {name} in PATH")),
+            Self::Device(kind) => no_device(kind),
             Self::AppArmor => {
                 let on = std::fs::read("/sys/module/apparmor/parameters/enabled")
                     .is_ok_and(|text| text.starts_with(b"Y"));
@@ -258,6 +261,23 @@ pub fn peer() -> PathBuf {
 /// Where the schema of the Compose Specification is, if it is there.
 pub fn specification() -> PathBuf {
     repository().join("../shared/data/compose-spec.json")
+}
+
+/// Why the kernel makes no devices of a kind. Asked in a namespace that ends at once, on a parent that is there.
+fn no_device(kind: &str) -> Option<String> {
+    let ask = format!(
+        "ip link add p0 type veth peer name p1; ip link add x0 link p0 type {kind} id 1 2>&1"
+    );
+    let ask = match kind {
+        "vlan" => ask,
+        "dummy" => "ip link add x0 type dummy 2>&1".to_owned(),
+        _ => ask.replace(" id 1", ""),
+    };
+    let answer = std::process::Command::new("unshare")
+        .args(["-n", "sh", "-c", &ask])
+        .output();
+    let there = answer.is_ok_and(|answer| answer.status.success());
+    (!there).then(|| format!("needs a kernel with devices of type {kind}"))
 }
 
 /// Why a file is missing, or `None` if it is there.

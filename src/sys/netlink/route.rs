@@ -127,11 +127,6 @@ fn port(name: &str, setting: InfoBridgePort) -> Request {
     }
 }
 
-/// Keeps a bridge's port from sending to other ports that are kept so; the bridge's own device is none.
-pub fn isolated(name: &str) -> Request {
-    port(name, InfoBridgePort::Isolated(true))
-}
-
 /// Brings a device up.
 pub fn up(name: &str) -> Request {
     let mut message = link(name);
@@ -338,6 +333,9 @@ impl Route {
     /// # Errors
     /// The kernel's for the sending itself.
     pub fn try_all(&mut self, requests: Vec<Request>) -> io::Result<Vec<Result<(), Errno>>> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut batch = Vec::new();
         let mut sequences = Vec::new();
         for request in requests {

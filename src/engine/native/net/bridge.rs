@@ -356,17 +356,19 @@ fn device_names(links: &[Link<'_>]) -> Result<Vec<String>> {
 
 /// Sets what a cable lets through. Ends with the cable.
 fn guard(cable: &str, link: &Link<'_>, between: bool) -> io::Result<()> {
-    let mut route = Route::open()?;
-    if !between {
-        route.run(vec![route::isolated(cable)])?;
-    }
-    if link.endpoint.forwards {
-        return Ok(());
-    }
-    let index = route.link(cable)?.ok_or(Errno::ENODEV)?.index;
     let extra = link.endpoint.extra.iter().copied();
-    let own: Vec<IpAddr> = link.lease.hosts().chain(extra).collect();
-    let program = guard::program(link.lease.mac, &own);
+    let addresses: Vec<IpAddr> = link.lease.hosts().chain(extra).collect();
+    let own = guard::Own {
+        mac: link.lease.mac,
+        addresses: &addresses,
+    };
+    let own = Some(own).filter(|_| !link.endpoint.forwards);
+    let host = Some(bridge_mac(&link.record.id)).filter(|_| !between);
+    let Some(program) = guard::program(own, host) else {
+        return Ok(());
+    };
+    let mut route = Route::open()?;
+    let index = route.link(cable)?.ok_or(Errno::ENODEV)?.index;
     match route.run(traffic::filter(index, &program).into()) {
         // A kernel without such filters (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF), as Docker on any: `doctor` says it.
         Err(error) if is_one_of(&error, &[Errno::ENOENT, Errno::EOPNOTSUPP]) => Ok(()),

@@ -18,6 +18,7 @@ use super::record::NetworkRecord;
 use crate::engine::driver::{Driver, IpvlanFlag, IpvlanMode, MacvlanMode};
 use crate::engine::{EngineError, Result};
 use crate::sys::netlink::device::{self, Child, Kind};
+use crate::sys::netlink::netns;
 use crate::sys::netlink::route::{self, Route};
 
 /// Name of the device of a network that leads nowhere.
@@ -124,6 +125,21 @@ pub(super) fn remove(record: &NetworkRecord, heir: Option<&str>) -> Result<()> {
     };
     take()
         .map_err(|error| EngineError::failed(format!("remove network {}", record.spec.name), error))
+}
+
+/// Takes the devices of a namespace away now, and not when the kernel comes to it.
+///
+/// # Errors
+/// [`EngineError::Failed`].
+pub fn empty(netns: BorrowedFd<'_>) -> Result<()> {
+    let delete = || -> io::Result<()> {
+        let mut route = Route::open()?;
+        let links = route.links()?.into_iter().filter(|link| link.name != "lo");
+        let requests = links.map(|link| route::delete(&link.name)).collect();
+        route.try_all(requests).map(drop)
+    };
+    netns::within(netns, delete)
+        .map_err(|error| EngineError::failed("take devices of a container away", error))
 }
 
 fn kind(driver: &Driver) -> Option<Kind> {

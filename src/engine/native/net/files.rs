@@ -123,13 +123,14 @@ pub fn resolv_conf(host: &str, dns: &DnsConfig, resolver: Resolver) -> String {
     }
     if !dns.options.is_empty() {
         conf.options.clone_from(&dns.options);
+    } else if resolver == Resolver::Answerer {
+        // What speaks of the host's own resolver does not hold for ours.
+        let of_host = |option: &String| matches!(option.as_str(), "trust-ad" | "edns0");
+        conf.options.retain(|option| !of_host(option));
     }
     match resolver {
         Resolver::Answerer => {
             conf.servers = vec![IpAddr::V4(ANSWERER).into()];
-            // What speaks of the host's own resolver does not hold for ours.
-            conf.options
-                .retain(|option| !matches!(option.as_str(), "trust-ad" | "edns0"));
             if !conf
                 .options
                 .iter()
@@ -208,12 +209,28 @@ mod tests {
         let dns = DnsConfig {
             servers: vec![IpAddr::from([9, 9, 9, 9])],
             search: vec![".".into()],
-            options: vec!["ndots:2".into()],
+            options: vec!["ndots:2".into(), "edns0".into()],
         };
         assert_eq!(
             resolv_conf(HOST, &dns, Resolver::Answerer),
-            "nameserver 127.0.0.11\noptions ndots:2\n"
+            "nameserver 127.0.0.11\noptions ndots:2 edns0\n"
         );
+    }
+
+    #[test]
+    fn resolvers_keep_their_scope_and_there_may_be_many() {
+        let text = "nameserver fe80::1%eth0\n nameserver 2001:db8::1\nnameserver nonsense\nnameserver 192.0.2.1 # x\n\
+                    nameserver\nsearch\ndomain a.test\nsortlist 1\noptions a b\noptions c\n";
+        let conf = ResolvConf::parse(text);
+        let servers: Vec<String> = conf.servers.iter().map(Nameserver::to_string).collect();
+        assert_eq!(servers, ["fe80::1%eth0", "2001:db8::1", "192.0.2.1"]);
+        assert_eq!((conf.search.len(), conf.options.len()), (1, 3));
+        let dns = DnsConfig {
+            search: vec!["b.test".into()],
+            ..DnsConfig::default()
+        };
+        let own = resolv_conf(text, &dns, Resolver::Host);
+        assert!(own.starts_with("nameserver fe80::1%eth0\n"), "{own}");
     }
 
     #[test]

@@ -46,36 +46,77 @@ pub(super) fn link_local(mac: [u8; 6]) -> Ipv6Addr {
     Ipv6Addr::new(0xfe80, 0, 0, 0, id[0], id[1], id[2], id[3])
 }
 
-/// What lets through only what a container sends in its own name.
-pub(super) fn program(mac: [u8; 6], addresses: &[IpAddr]) -> Program {
+/// Who a container is on a network.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Own<'a> {
+    /// Its hardware address.
+    pub(super) mac: [u8; 6],
+    /// Its addresses.
+    pub(super) addresses: &'a [IpAddr],
+}
+
+/// What a cable lets through: with `host`, only what is for that hardware address and what asks for it; with `own`, only
+/// what a container sends in its own name. `None` when all passes.
+pub(super) fn program(own: Option<Own<'_>>, host: Option<[u8; 6]>) -> Option<Program> {
+    let mut code = Program::new();
+    if let Some(host) = host {
+        only_to(&mut code, host);
+    }
+    match (own, host) {
+        (Some(own), _) => own_name(&mut code, own),
+        (None, Some(_)) => code.pass(),
+        (None, None) => return None,
+    }
+    Some(code)
+}
+
+/// Drops what is for others than the host. A port that the bridge itself isolates would not get what is for a published
+/// port of a neighbour: where `br_netfilter` is loaded, the bridge hands that on itself.
+fn only_to(code: &mut Program, host: [u8; 6]) {
+    let (group, done) = (code.label(), code.label());
+    code.load(Size::Byte, 0);
+    code.go_if(Test::Has(1), group);
+    own_mac(code, 0, host);
+    code.go(done);
+    code.here(group);
+    code.load(Size::Half, 12);
+    code.go_if(Test::Is(ARP), done);
+    code.drop_unless(Test::Is(IPV6));
+    at_least(code, AFTER_V6);
+    // Neighbour discovery, and which groups are listened to.
+    code.load(Size::Byte, HOPS);
+    code.go_if(Test::Is(255), done);
+    code.drop_unless(Test::Is(1));
+    code.here(done);
+}
+
+fn own_name(code: &mut Program, own: Own<'_>) {
     let mut v4 = Vec::new();
     let mut v6 = Vec::new();
-    for address in addresses {
+    for address in own.addresses {
         match address {
             IpAddr::V4(address) => v4.push(*address),
             IpAddr::V6(address) => v6.push(*address),
         }
     }
     if !v6.is_empty() {
-        v6.push(link_local(mac));
+        v6.push(link_local(own.mac));
     }
-    let mut code = Program::new();
     let (arp, ipv4, ipv6) = (code.label(), code.label(), code.label());
     code.load_tagged();
     code.drop_unless(Test::Is(0));
-    own_mac(&mut code, 6, mac);
+    own_mac(code, 6, own.mac);
     code.load(Size::Half, 12);
     code.go_if(Test::Is(IPV4), ipv4);
     code.go_if(Test::Is(ARP), arp);
     code.go_if(Test::Is(IPV6), ipv6);
     code.drop();
     code.here(ipv4);
-    guard_v4(&mut code, &v4);
+    guard_v4(code, &v4);
     code.here(arp);
-    guard_arp(&mut code, mac, &v4);
+    guard_arp(code, own.mac, &v4);
     code.here(ipv6);
-    guard_v6(&mut code, &v6);
-    code
+    guard_v6(code, &v6);
 }
 
 /// Drops what has another hardware address at a place.
@@ -229,8 +270,16 @@ mod tests {
     const OWN6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
     const OTHER6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 3);
 
+    fn of(addresses: &[IpAddr]) -> Program {
+        let own = Own {
+            mac: MAC,
+            addresses,
+        };
+        program(Some(own), None).expect("it has something to say")
+    }
+
     fn through(frame: &[u8]) -> bool {
-        passes(&program(MAC, &[OWN.into(), OWN6.into()]), frame, false)
+        passes(&of(&[OWN.into(), OWN6.into()]), frame, false)
     }
 
     fn frame(from: [u8; 6], kind: u32, rest: &[u8]) -> Vec<u8> {
@@ -309,7 +358,7 @@ mod tests {
         assert!(!through(&frame(MAC, 0x0027, &[0x42; 60])), "spanning tree");
         assert!(!through(&frame(MAC, 0x8035, &[0; 60])), "reverse ARP");
         let tagged = v4(OWN, 6, 0, 0, &[0; 20]);
-        let own = program(MAC, &[OWN.into()]);
+        let own = of(&[OWN.into()]);
         assert!(passes(&own, &tagged, false) && !passes(&own, &tagged, true));
         assert!(!passes(
             &own,
@@ -353,6 +402,28 @@ mod tests {
         );
         assert!(through(&v6(nobody, 0, 1, &[58, 0])));
         assert!(!through(&v6(nobody, 17, 64, &[0; 20])));
+    }
+
+    #[test]
+    fn who_is_kept_apart_speaks_to_the_host_only() {
+        let host = [2, 0x42, 9, 9, 9, 9];
+        let apart = program(None, Some(host)).expect("it has something to say");
+        let frame = |to: [u8; 6], kind, rest: &[u8]| {
+            let mut frame = frame(MAC, kind, rest);
+            frame[..6].copy_from_slice(&to);
+            frame
+        };
+        let pass = |to, kind, rest: &[u8]| passes(&apart, &frame(to, kind, rest), false);
+        let hops = |hops| [&[0x60, 0, 0, 0, 0, 0, 58, hops][..], &[0; 40]].concat();
+        assert!(pass(host, IPV4, &[0; 30]));
+        assert!(!pass(OTHER, IPV4, &[0; 30]));
+        assert!(pass([0xff; 6], ARP, &[0; 30]));
+        assert!(!pass([0xff; 6], IPV4, &[0; 30]), "a broadcast");
+        assert!(!pass(OTHER, ARP, &[0; 30]));
+        let group = [0x33, 0x33, 0, 0, 0, 1];
+        assert!(pass(group, IPV6, &hops(255)) && pass(group, IPV6, &hops(1)));
+        assert!(!pass(group, IPV6, &hops(64)));
+        assert!(program(None, None).is_none());
     }
 
     #[test]

@@ -21,6 +21,7 @@
 mod beside;
 mod bridge;
 mod direct;
+mod direct_ports;
 pub mod files;
 mod forwarding;
 mod guard;
@@ -37,6 +38,8 @@ pub(in crate::engine::native) mod tests;
 pub(in crate::engine::native) mod zones;
 
 pub use bridge::{Link, connect, disconnect, new_netns, pin, unpin};
+pub use direct::empty;
+pub use direct_ports::{close, is_routed, open};
 pub use ipam::Pool;
 pub use networks::{LeaseRequest, Networks};
 pub use outside::Outside;

@@ -90,7 +90,7 @@ fn table(container: &ContainerId) -> String {
     format!("hoist-p-{}", container.short())
 }
 
-fn transport(protocol: Protocol) -> Transport {
+pub(super) fn transport(protocol: Protocol) -> Transport {
     match protocol {
         Protocol::Tcp => Transport::Tcp,
         Protocol::Udp => Transport::Udp,

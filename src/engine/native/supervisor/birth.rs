@@ -20,7 +20,9 @@ use crate::engine::native::net::{
 use crate::engine::native::records::{self, InitProcess, Live, Record, Standing};
 use crate::engine::native::runtime::{self, BirthMount, BirthSource, ReadOnly};
 use crate::engine::native::volumes;
-use crate::engine::spec::{ContainerSpec, Endpoint, Ipc, Mount, MountSource, NetworkMode, Share};
+use crate::engine::spec::{
+    ContainerSpec, Endpoint, Ipc, Mount, MountSource, NetworkMode, PortMapping, Share,
+};
 use crate::engine::state::Attachment;
 use crate::engine::{EngineError, Result};
 
@@ -89,11 +91,14 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
     };
     let mut doors = net::Doors::default();
     if !spec.ports.is_empty() {
+        let mut ways = ways(&places, best4, best6);
+        net::open(&spec.id, &ways, &spec.ports)?;
+        ways.retain(|way| !net::is_routed(way.network, way.target.is_ipv4()));
         let published = net::publish(&PublishRequest {
             container: &spec.id,
             name: &spec.name,
-            ports: &spec.ports,
-            ways: &ways(&places, best4, best6),
+            ports: &bound(&spec.ports, &ways),
+            ways: &ways,
         })?;
         doors = published.doors;
         live.ports = published.ports;
@@ -105,6 +110,19 @@ pub(super) fn connect(layout: &Layout, spec: &ContainerSpec) -> Result<Connected
         answerer,
         live,
     })
+}
+
+/// Ports that name no address of the host are those of the one that their network says.
+fn bound(ports: &[PortMapping], ways: &[net::Way<'_>]) -> Vec<PortMapping> {
+    let binding = ways.iter().find_map(|way| {
+        let driver = way.network.driver();
+        driver.bridge().and_then(|options| options.host_binding)
+    });
+    let one = |port: &PortMapping| PortMapping {
+        host_ip: port.host_ip.or(binding),
+        ..port.clone()
+    };
+    ports.iter().map(one).collect()
 }
 
 /// How published ports reach the container: over the network that it answers by, of each version of IP. Only a bridge
@@ -190,6 +208,7 @@ pub(super) fn disconnect(
 ) -> (Option<net::Withdrawn>, Result<()>) {
     let dir = layout.container(&spec.project, &spec.id);
     let mut withdrawn = Ok(None);
+    let mut direct = false;
     if let NetworkMode::Networks(endpoints) = &spec.network {
         if !spec.ports.is_empty() {
             withdrawn = net::unpublish(&spec.id);
@@ -200,10 +219,20 @@ pub(super) fn disconnect(
         }
         if let Ok(networks) = Networks::open(layout.roots()) {
             for endpoint in endpoints {
+                let record = networks.get(&endpoint.network).ok().flatten();
+                if let (Some(record), false) = (&record, spec.ports.is_empty()) {
+                    // A rule that stays leads to an address that nobody has; it goes with the network.
+                    let _ = net::close(&spec.id, record);
+                }
+                direct |= record.is_some_and(|record| !record.has_host());
                 // A place that can't be given back is nobody's once the container is gone.
                 let _ = networks.release(&endpoint.network, &spec.id);
             }
         }
+    }
+    if direct && let Ok(netns) = open_file(&dir.netns()) {
+        // Their hardware addresses are needed again at once where the container is started again.
+        let _ = net::empty(netns.as_fd());
     }
     let mut unpinned = net::unpin(&dir.netns());
     // Whoever was let in keeps the namespace, but its addresses are others' from now on.
