@@ -122,8 +122,7 @@ fn firewalld(nft: Option<&mut Nft>) -> Option<Row> {
     };
     let row = Row {
         found: format!("on, and {lost} is in no zone of it"),
-        means: "it was started after the network: its containers may not get out. The next start of a container \
-                sets the zone, too"
+        means: "it has loaded its rules since: containers may not get out. The next start of a container sets the zone, too"
             .to_owned(),
         ..row
     };

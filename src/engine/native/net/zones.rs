@@ -2,8 +2,8 @@
 //!
 //! firewalld rejects what is forwarded between devices of different zones, in a table of its own that nobody else may
 //! change. A bridge goes into the zone that Docker has made for its own, or into `trusted`, for as long as it is there;
-//! this is no change of firewalld's files. Reloading keeps it, restarting firewalld does not: the next start
-//! of a container sets it again. Ports that are translated pass its chains by themselves.
+//! this is no change of firewalld's files. Loading its rules again or restarting it forgets that: the next start of a
+//! container sets it again. Ports that are translated pass its chains by themselves.
 //!
 //! Never: fails anything. `hoist doctor` tells what is missing. Imports: `sys::{bus, nft}`.
 //! Source: firewalld.dbus(5); as Docker, `daemon/libnetwork/iptables/firewalld.go`.
