@@ -211,7 +211,8 @@ fn parse(head: &[u8; 16], rest: &[u8], fields: usize) -> Option<Answer> {
     if has_text && matches!(answer.kind, ANSWER | ERROR) {
         let body = rest.get(fields.next_multiple_of(8)..)?;
         let length = usize::try_from(word(body, 0)?).ok()?;
-        let text = body.get(4..4usize.checked_add(length)?)?;
+        // A zero stands behind each text.
+        let (_, text) = body.get(4..=4usize.checked_add(length)?)?.split_last()?;
         answer.text = String::from_utf8_lossy(text).into_owned();
     }
     Some(answer)

@@ -129,10 +129,10 @@ fn a_wrong_type_says_what_was_expected() {
 
 fn a_valid_key_that_is_not_acted_on_is_reported_by_name() {
     let hoist = Sandbox::empty();
-    hoist.compose("services:\n  a:\n    image: x\n    external_links: [y]\n");
+    hoist.compose("services:\n  a:\n    image: x\n    isolation: process\n");
     let done = hoist.global(&["config", "-q"]).ok();
     assert!(
-        done.err.contains("external_links") && done.err.contains("warning"),
+        done.err.contains("isolation") && done.err.contains("warning"),
         "{}",
         done.story()
     );

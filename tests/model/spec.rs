@@ -105,11 +105,13 @@ pub mod whole {
 }
 
 /// Paths of hoist's schema that the specification lacks, and why they are there.
-const BEYOND: [(&str, &str); 4] = [
+const BEYOND: [(&str, &str); 6] = [
     ("jobs", "a draft of the specification has them"),
     ("services.*.x-hoist", "what hoist has of its own"),
     ("services.*.build.x-hoist", "what hoist has of its own"),
     ("services.*.volumes[].x-hoist", "what hoist has of its own"),
+    ("configs.*.x-hoist", "what hoist has of its own"),
+    ("secrets.*.x-hoist", "what hoist has of its own"),
 ];
 
 /// Paths that the typed project does not show, and why.
