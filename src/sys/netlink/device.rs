@@ -77,6 +77,19 @@ pub fn child(child: &Child<'_>) -> Request {
     made(message)
 }
 
+/// Gives a device that is down another name.
+pub fn rename(index: u32, name: &str) -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+        .attributes
+        .push(LinkAttribute::IfName(name.to_owned()));
+    Request {
+        message: RouteNetlinkMessage::SetLink(message),
+        flags: 0,
+    }
+}
+
 fn up_in(message: &mut LinkMessage, group: u32) {
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;

@@ -287,7 +287,8 @@ pub fn connect(netns: BorrowedFd<'_>, container: &ContainerId, links: &[Link<'_>
         .try_for_each(|(at, (link, device))| {
             let driver = link.record.driver();
             let Some(options) = driver.bridge() else {
-                return direct::plug(netns, device, link.record, link.lease.mac);
+                let names = (cable_name(container, at), device.as_str());
+                return direct::plug(netns, (&names.0, names.1), link.record, link.lease.mac);
             };
             let bridge = ensure(link.record)?;
             let step = || format!("connect to network {}", link.record.spec.name);

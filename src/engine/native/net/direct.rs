@@ -167,13 +167,13 @@ fn kind(driver: &Driver) -> Option<Kind> {
     }
 }
 
-/// Makes a container's device on the parent.
+/// Makes a container's device on the parent; it has the first name until it is there, and then the other one.
 ///
 /// # Errors
 /// The kernel's, worded where it says something of the parent.
 pub(super) fn plug(
     netns: BorrowedFd<'_>,
-    name: &str,
+    (born, name): (&str, &str),
     record: &NetworkRecord,
     mac: [u8; 6],
 ) -> Result<()> {
@@ -186,13 +186,21 @@ pub(super) fn plug(
     let own = matches!(kind, Kind::Macvlan(mode) if mode != MacVlanMode::Passthrough);
     let request = device::child(&Child {
         parent,
-        name,
+        name: born,
         netns,
         mac: own.then_some(mac),
         mtu: record.mtu,
         kind,
     });
-    let made = Route::open().and_then(|mut route| route.run(vec![request]));
+    // Older kernels look for its first name among the host's devices, where most have an `eth0`.
+    let rename = || -> io::Result<()> {
+        let mut route = Route::open()?;
+        let index = route.link(born)?.ok_or(Errno::ENODEV)?.index;
+        route.run(vec![device::rename(index, name)])
+    };
+    let made = Route::open()
+        .and_then(|mut route| route.run(vec![request]))
+        .and_then(|()| netns::within(netns, rename));
     let network = &record.spec.name;
     made.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EOPNOTSUPP) => EngineError::Unsupported {
