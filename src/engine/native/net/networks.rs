@@ -256,7 +256,12 @@ impl Networks {
     pub fn remove(&self, name: &str, is_there: &dyn Fn(&ContainerId) -> bool) -> Result<()> {
         // The kernel takes some 30 ms for each, most of them waiting: removals may run side by side, as each
         // touches only what is its network's own and finds it gone when another was faster.
-        let _held = self.lock_as(Hold::Shared)?;
+        // But those on one device of the host look who is left to have it.
+        let hold = match self.get(name) {
+            Ok(Some(record)) if !record.has_host() => Hold::Exclusive,
+            _ => Hold::Shared,
+        };
+        let _held = self.lock_as(hold)?;
         self.remove_locked(name, is_there)
     }
     pub(super) fn remove_locked(
