@@ -88,8 +88,11 @@ fn goes(hoist: &Sandbox, what: &str) {
     hoist.is_gone();
 }
 
+/// A damage: its name, and what does it.
+type Damage<'a> = (&'a str, &'a dyn Fn(&Sandbox));
+
 /// One damage after another, each to a project that works.
-fn damaged(damages: &[(&str, &dyn Fn(&Sandbox))]) {
+fn damaged(damages: &[Damage<'_>]) {
     let hoist = store();
     for (what, damage) in damages {
         works(&hoist, &format!("before {what}"));
@@ -139,13 +142,13 @@ fn spoil(path: &Path, how: Option<&[u8]>) {
 fn processes_that_were_killed_in_any_combination() {
     damaged(&[
         ("the end of a supervisor", &|hoist| {
-            kill_and_wait(hoist.supervisor("a"))
+            kill_and_wait(hoist.supervisor("a"));
         }),
         ("the end of all supervisors", &|hoist| {
             hoist.supervisors().into_iter().for_each(kill_and_wait);
         }),
         ("the end of a container's process", &|hoist| {
-            kill_and_wait(hoist.init("a"))
+            kill_and_wait(hoist.init("a"));
         }),
         ("the end of a supervisor, then of its process", &|hoist| {
             let init = hoist.init("a");
@@ -424,7 +427,7 @@ fn compose_files_that_are_gone_or_broken() {
             "gone" => std::fs::remove_file(&file).expect("ours"),
             "broken" => std::fs::write(&file, "services: [").expect("ours"),
             "of another project" => {
-                std::fs::write(&file, "services: {z: {image: tiny}}").expect("ours")
+                std::fs::write(&file, "services: {z: {image: tiny}}").expect("ours");
             }
             _ => std::fs::remove_dir_all(hoist.dir()).expect("ours"),
         }

@@ -108,14 +108,14 @@ fn leaks(number: u32, dir: &Path) -> Vec<Leak> {
 }
 
 fn sh(lines: &[String]) -> bool {
-    let done = |line: &String| {
+    let done = |line: &str| {
         Command::new("sh")
             .args(["-c", line])
             .status()
             .is_ok_and(|status| status.success())
     };
     // All of them, also after one that fails.
-    lines.iter().map(done).fold(true, |all, one| all && one)
+    lines.iter().filter(|line| !done(line)).count() == 0
 }
 
 fn names(number: u32) -> Names {

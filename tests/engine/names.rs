@@ -133,7 +133,7 @@ fn addresses_have_names() {
         let name = hickory_proto::rr::Name::from(address).to_ascii();
         assert_eq!(
             names(&ask(pid, &name, RecordType::PTR)),
-            [wanted.clone()],
+            std::slice::from_ref(&wanted),
             "{address}"
         );
     }
@@ -388,7 +388,7 @@ fn the_host_has_names() {
         let fourth = addresses(pid, name, RecordType::A);
         assert_eq!(
             fourth.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            [gateway.clone()]
+            std::slice::from_ref(&gateway)
         );
         assert_eq!(
             addresses(pid, name, RecordType::AAAA).len(),

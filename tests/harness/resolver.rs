@@ -155,11 +155,14 @@ pub fn read_framed(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 
 type Answer = dyn Fn(&Message, Way) -> Option<Message> + Send + Sync;
 
+/// Questions in the order they came, and the way of each.
+type Seen = Arc<Mutex<Vec<(Way, Vec<u8>)>>>;
+
 /// A name server.
 pub struct Resolver {
     /// Where it listens, on port 53.
     pub address: Ipv4Addr,
-    seen: Arc<Mutex<Vec<(Way, Vec<u8>)>>>,
+    seen: Seen,
     over: Arc<AtomicBool>,
 }
 

@@ -154,19 +154,19 @@ impl Program {
     /// Drops the packet when the loaded value is so.
     pub fn drop_if(&mut self, test: Test) {
         self.compare(test, (0, 1));
-        self.drop();
+        self.refuse();
     }
     /// Drops the packet unless the loaded value is so.
     pub fn drop_unless(&mut self, test: Test) {
         self.compare(test, (1, 0));
-        self.drop();
+        self.refuse();
     }
     /// Ends with: the packet may pass.
     pub fn pass(&mut self) {
         self.add(RETURN, PASS);
     }
     /// Ends with: the packet is dropped.
-    pub fn drop(&mut self) {
+    pub fn refuse(&mut self) {
         self.add(RETURN, DROP);
     }
     /// The program with its jumps set. It ends with a drop, whatever was written; a jump back or to a label that was
@@ -291,7 +291,7 @@ pub(crate) mod tests {
         let other = program.label();
         program.load(Size::Half, 2);
         program.go_if(Test::Is(0x0304), other);
-        program.drop();
+        program.refuse();
         program.here(other);
         program.load_length();
         program.drop_unless(Test::AtLeast(5));

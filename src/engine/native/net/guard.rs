@@ -110,7 +110,7 @@ fn own_name(code: &mut Program, own: Own<'_>) {
     code.go_if(Test::Is(IPV4), ipv4);
     code.go_if(Test::Is(ARP), arp);
     code.go_if(Test::Is(IPV6), ipv6);
-    code.drop();
+    code.refuse();
     code.here(ipv4);
     guard_v4(code, &v4);
     code.here(arp);
@@ -148,7 +148,7 @@ fn guard_arp(code: &mut Program, mac: [u8; 6], own: &[Ipv4Addr]) {
     for address in own {
         code.go_if(Test::Is(address.to_bits()), pass);
     }
-    code.drop();
+    code.refuse();
     code.here(pass);
     code.pass();
 }
@@ -160,7 +160,7 @@ fn guard_v4(code: &mut Program, own: &[Ipv4Addr]) {
     for address in own {
         code.go_if(Test::Is(address.to_bits()), mine);
     }
-    code.drop();
+    code.refuse();
     code.here(mine);
     code.load(Size::Byte, ETHERNET + 9);
     code.go_unless(Test::Is(UDP), pass);
@@ -185,7 +185,7 @@ fn one_of(code: &mut Program, at: u32, own: &[Ipv6Addr]) {
         code.go(found);
         code.here(next);
     }
-    code.drop();
+    code.refuse();
     code.here(found);
 }
 
@@ -196,7 +196,7 @@ fn words(address: Ipv6Addr) -> [u32; 4] {
 
 fn guard_v6(code: &mut Program, own: &[Ipv6Addr]) {
     if own.is_empty() {
-        code.drop();
+        code.refuse();
         return;
     }
     at_least(code, AFTER_V6);
@@ -212,7 +212,7 @@ fn guard_v6(code: &mut Program, own: &[Ipv6Addr]) {
     at_least(code, AFTER_V6 + 1);
     code.load(Size::Byte, AFTER_V6);
     code.go_if(Test::Is(135), subject);
-    code.drop();
+    code.refuse();
 
     code.here(mine);
     one_of(code, SENDER_V6, own);
