@@ -129,9 +129,20 @@ pub(super) struct Taken {
     pub(super) used: Vec<IpNet>,
     /// Networks that the host is on or has routes to: not to be chosen, but to be had by who asks for them.
     pub(super) known: Vec<IpNet>,
+    /// So many free ones are passed over, where more are free: another engine chooses at the same moment.
+    pub(super) passed_over: usize,
 }
 
 impl Taken {
+    /// The subnet to take of those that there are.
+    fn choose(&self, all: impl Iterator<Item = IpNet>) -> Option<IpNet> {
+        let mut free = all.filter(|subnet| !self.overlaps(subnet));
+        let first = free.next()?;
+        match self.passed_over {
+            0 => Some(first),
+            further => free.nth(further - 1).or(Some(first)),
+        }
+    }
     fn overlaps(&self, subnet: &IpNet) -> bool {
         self.used
             .iter()
@@ -159,10 +170,9 @@ pub(super) fn pools(spec: &NetworkSpec, taken: &Taken, own: Ipv6Net) -> Result<V
             pools.push(pool);
         }
         if wanted && pools.len() == before {
-            let found = if is_ipv4 {
-                default_ipv4().find(|subnet| !taken.overlaps(subnet))
-            } else {
-                default_ipv6(own).find(|subnet| !taken.overlaps(subnet))
+            let found = match is_ipv4 {
+                true => taken.choose(default_ipv4()),
+                false => taken.choose(default_ipv6(own)),
             };
             pools.push(
                 found
@@ -318,15 +328,15 @@ mod tests {
 
     fn known(networks: &[&str]) -> Taken {
         Taken {
-            used: Vec::new(),
             known: networks.iter().map(|text| net(text)).collect(),
+            ..Taken::default()
         }
     }
 
     fn used(networks: &[&str]) -> Taken {
         Taken {
             used: networks.iter().map(|text| net(text)).collect(),
-            known: Vec::new(),
+            ..Taken::default()
         }
     }
 
@@ -349,6 +359,12 @@ mod tests {
         assert_eq!(found[0].subnet, net("10.201.0.0/24"));
         assert!(chosen(&["172.16.0.0/12", "192.168.0.0/16", "10.0.0.0/8"]).is_err());
         assert!(default_ipv4().count() > 1000);
+        let taken = Taken {
+            passed_over: 3,
+            ..known(&["172.17.0.0/16", "172.18.1.0/24"])
+        };
+        let found = checked(Vec::new(), &taken).unwrap();
+        assert_eq!(found[0].subnet, net("172.18.4.0/24"));
     }
 
     #[test]
@@ -371,7 +387,7 @@ mod tests {
         both.ipv4 = false;
         let taken = Taken {
             used: vec![first[1].subnet],
-            known: Vec::new(),
+            ..Taken::default()
         };
         let second = pools(&both, &taken, own).unwrap();
         assert_eq!(second.len(), 1);

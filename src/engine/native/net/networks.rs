@@ -138,9 +138,9 @@ impl Networks {
     /// [`EngineError::NameInUse`], [`EngineError::Unsupported`] for other drivers than `bridge`,
     /// [`EngineError::Failed`] when no subnet is free or the kernel refuses.
     pub fn create(&self, spec: &NetworkSpec) -> Result<()> {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             let held = self.lock()?;
-            let record = self.draft(spec)?;
+            let record = self.draft(spec, self.passed_over(&spec.name, attempt))?;
             // Only what is chosen is chosen one after another: the disk and the kernel take their time, for many
             // networks at once. Devices of the host are another matter, as several networks may have one.
             let held = Some(held).filter(|_| !record.has_host());
@@ -149,7 +149,8 @@ impl Networks {
             if !collides(&record)? {
                 return Ok(());
             }
-            // Another engine has chosen the same at this moment: now both see what the other has.
+            // Another engine has chosen the same at this moment: both see what the other has, and take it back, as
+            // one alone may have seen it.
             self.unmake(&record)?;
             self.shelf.delete(&spec.name)?;
         }
@@ -159,9 +160,19 @@ impl Networks {
         ))
     }
     pub(super) fn create_locked(&self, spec: &NetworkSpec) -> Result<NetworkRecord> {
-        let record = self.draft(spec)?;
+        let record = self.draft(spec, 0)?;
         self.build(&record)?;
         Ok(record)
+    }
+    /// How many free subnets are passed over: none at first, then another number for each network, so that two engines
+    /// do not go on meeting.
+    fn passed_over(&self, name: &str, attempt: u32) -> usize {
+        let place = self.dir().as_os_str().as_bytes();
+        let digits = hash(&[place, name.as_bytes(), &attempt.to_be_bytes()]);
+        let drawn = digits
+            .get(..2)
+            .and_then(|text| usize::from_str_radix(text, 16).ok());
+        drawn.filter(|_| attempt > 0).unwrap_or(0)
     }
     /// Makes what a record says, or takes the record back.
     fn build(&self, record: &NetworkRecord) -> Result<()> {
@@ -174,7 +185,7 @@ impl Networks {
         built.map(drop)
     }
     /// Decides about a network and notes it down, so that what it takes is taken. Nothing is made yet.
-    fn draft(&self, spec: &NetworkSpec) -> Result<NetworkRecord> {
+    fn draft(&self, spec: &NetworkSpec, passed_over: usize) -> Result<NetworkRecord> {
         supported(spec)?;
         if let Some(there) = self.get(&spec.name)? {
             let holder = there.spec.project.map_or_else(
@@ -207,7 +218,7 @@ impl Networks {
                 ),
             ));
         }
-        let subnets = self.subnets(spec, &host, &others)?;
+        let subnets = self.subnets(spec, &host, &others, passed_over)?;
         let mtu = driver.mtu().unwrap_or(host.mtu);
         let record = NetworkRecord {
             version: Shelf::version(),
@@ -228,6 +239,7 @@ impl Networks {
         spec: &NetworkSpec,
         host: &Host,
         others: &[NetworkRecord],
+        passed_over: usize,
     ) -> Result<Vec<Pool>> {
         let others = others
             .iter()
@@ -243,6 +255,7 @@ impl Networks {
         let taken = Taken {
             used: others.chain(mine).collect(),
             known: host.networks.clone(),
+            passed_over,
         };
         let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
         let own = ipam::own_ipv6(&machine, self.dir().as_os_str().as_bytes());
