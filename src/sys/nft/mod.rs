@@ -8,7 +8,7 @@
 pub mod conntrack;
 mod rule;
 
-pub use rule::{Carried, Direction, Interface, Rule, Transport};
+pub use rule::{Direction, Interface, Rule, Transport};
 
 use std::io;
 
@@ -59,8 +59,6 @@ pub enum Family {
     Ip,
     /// Packets of IPv6.
     Ip6,
-    /// Frames that pass a bridge, or come from or go to its own device.
-    Bridge,
 }
 
 impl Family {
@@ -69,12 +67,11 @@ impl Family {
         match self {
             Self::Inet => 1,
             Self::Ip => 2,
-            Self::Bridge => 7,
             Self::Ip6 => 10,
         }
     }
     fn from_number(number: u8) -> Option<Self> {
-        [Self::Inet, Self::Ip, Self::Ip6, Self::Bridge]
+        [Self::Inet, Self::Ip, Self::Ip6]
             .into_iter()
             .find(|family| family.number() == number)
     }
@@ -111,26 +108,11 @@ impl<'a> Table<'a> {
             name,
         }
     }
-    /// A table of frames on bridges.
-    pub fn bridge(name: &'a str) -> Self {
-        Self {
-            family: Family::Bridge,
-            name,
-        }
-    }
 }
 
 /// Where a base chain hangs, in the order packets pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
-    /// Frames that come into a bridge.
-    BridgePrerouting,
-    /// Frames from a bridge to the host itself.
-    BridgeInput,
-    /// Frames from one port of a bridge to another.
-    BridgeForward,
-    /// Frames of the host itself that leave by a bridge.
-    BridgeOutput,
     /// Before connections are tracked.
     RawPrerouting,
     /// Destinations of arriving packets are changed here.
@@ -151,10 +133,6 @@ impl Hook {
     /// Chain type, hook number, priority. Source: nft(8), "Standard priority names" of each family.
     fn parts(self) -> (&'static str, u32, i32) {
         match self {
-            Self::BridgePrerouting => ("filter", 0, -200),
-            Self::BridgeInput => ("filter", 1, -200),
-            Self::BridgeForward => ("filter", 2, -200),
-            Self::BridgeOutput => ("filter", 3, -200),
             Self::Input => ("filter", 1, 0),
             Self::Output => ("filter", 3, 0),
             Self::RawPrerouting => ("filter", 0, -300),
@@ -522,12 +500,7 @@ impl Nft {
     /// The kernel's.
     pub fn gates(&mut self) -> io::Result<Vec<Gate>> {
         let found = self.dump(None, GET_CHAIN, |_| {})?;
-        let sees_ip = |gate: &Gate| gate.family != Family::Bridge;
-        Ok(found
-            .iter()
-            .filter_map(found_chain)
-            .filter(sees_ip)
-            .collect())
+        Ok(found.iter().filter_map(found_chain).collect())
     }
     /// All tables of [our families](Family) whose names begin with `prefix`, sorted.
     ///

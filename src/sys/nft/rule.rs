@@ -18,22 +18,13 @@ const VERDICT_CODE: u16 = 1;
 const REG_VERDICT: u32 = 0;
 const REG_1: u32 = 1;
 const REG_2: u32 = 2;
-const META_PROTOCOL: u32 = 1;
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
 const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
-const META_BRI_IIFNAME: u32 = 17;
-const META_BRI_OIFNAME: u32 = 18;
 /// Where a payload is counted from.
-const LINK_HEADER: u32 = 0;
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
-/// `ETH_P_*`.
-const ETHER_IPV4: u16 = 0x0800;
-const ETHER_ARP: u16 = 0x0806;
-const ETHER_IPV6: u16 = 0x86dd;
-const ICMPV6: u8 = 58;
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
 const DROP: u32 = 0;
@@ -81,47 +72,17 @@ impl Transport {
     }
 }
 
-/// What a frame carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carried {
-    /// IPv4.
-    Ipv4,
-    /// Questions and answers about hardware addresses.
-    Arp,
-    /// IPv6.
-    Ipv6,
-}
-
-impl Carried {
-    fn number(self) -> u16 {
-        match self {
-            Self::Ipv4 => ETHER_IPV4,
-            Self::Arp => ETHER_ARP,
-            Self::Ipv6 => ETHER_IPV6,
-        }
-    }
-}
-
 /// A rule being written; the methods add to its end. All that it matches must hold.
 #[derive(Debug, Clone, Default)]
 pub struct Rule {
     expressions: Writer,
     comment: Option<String>,
-    /// Whether it is for a table of family `bridge`.
-    bridged: bool,
 }
 
 impl Rule {
-    /// An empty rule for a table that sees packets.
+    /// An empty rule.
     pub fn new() -> Self {
         Self::default()
-    }
-    /// An empty rule for a table of family `bridge`.
-    pub fn bridged() -> Self {
-        Self {
-            bridged: true,
-            ..Self::default()
-        }
     }
     pub(super) fn expressions(&self) -> &Writer {
         &self.expressions
@@ -196,28 +157,16 @@ impl Rule {
         };
         self.meta(key).compare(equal, &value)
     }
-    /// Matches the bridge that a frame came in by or leaves by; `device` is its port then.
-    #[must_use]
-    pub fn on_bridge(self, direction: Direction, name: &str) -> Self {
-        let key = match direction {
-            Direction::In => META_BRI_IIFNAME,
-            Direction::Out => META_BRI_OIFNAME,
-        };
-        let mut value = [name.as_bytes(), &[0]].concat();
-        value.truncate(16);
-        self.meta(key).compare(true, &value)
-    }
     /// Matches packets of one version of IP only: what follows is read as of that version's header.
     #[must_use]
     pub fn version_of(self, address: IpAddr) -> Self {
         const NFPROTO_IPV4: u8 = 2;
         const NFPROTO_IPV6: u8 = 10;
-        match (self.bridged, address) {
-            (true, IpAddr::V4(_)) => self.carries(Carried::Ipv4),
-            (true, IpAddr::V6(_)) => self.carries(Carried::Ipv6),
-            (false, IpAddr::V4(_)) => self.meta(META_NFPROTO).compare(true, &[NFPROTO_IPV4]),
-            (false, IpAddr::V6(_)) => self.meta(META_NFPROTO).compare(true, &[NFPROTO_IPV6]),
-        }
+        let version = match address {
+            IpAddr::V4(_) => NFPROTO_IPV4,
+            IpAddr::V6(_) => NFPROTO_IPV6,
+        };
+        self.meta(META_NFPROTO).compare(true, &[version])
     }
     /// Compares the bytes of an address in a header with a network.
     fn bytes_of(self, header: u32, offset: u32, equal: bool, network: IpNet) -> Self {
@@ -263,64 +212,6 @@ impl Rule {
     #[must_use]
     pub fn not_to(self, network: impl Into<IpNet>) -> Self {
         self.receiver(false, network.into())
-    }
-    /// Matches frames that carry this.
-    #[must_use]
-    pub fn carries(self, what: Carried) -> Self {
-        self.meta(META_PROTOCOL)
-            .compare(true, &what.number().to_be_bytes())
-    }
-    /// Matches frames that carry something else.
-    #[must_use]
-    pub fn carries_no(self, what: Carried) -> Self {
-        self.meta(META_PROTOCOL)
-            .compare(false, &what.number().to_be_bytes())
-    }
-    /// Matches frames whose sender has this hardware address.
-    #[must_use]
-    pub fn ether_from(self, mac: [u8; 6]) -> Self {
-        self.payload(LINK_HEADER, 6, 6).compare(true, &mac)
-    }
-    /// Matches frames whose sender has another hardware address.
-    #[must_use]
-    pub fn ether_not_from(self, mac: [u8; 6]) -> Self {
-        self.payload(LINK_HEADER, 6, 6).compare(false, &mac)
-    }
-    /// Matches ARP that names another hardware address than this as its sender's. Source: RFC 826.
-    #[must_use]
-    pub fn arp_not_of_ether(self, mac: [u8; 6]) -> Self {
-        self.carries(Carried::Arp)
-            .payload(NETWORK_HEADER, 8, 6)
-            .compare(false, &mac)
-    }
-    /// Matches ARP that names this address as its sender's.
-    #[must_use]
-    pub fn arp_of(self, address: std::net::Ipv4Addr) -> Self {
-        self.carries(Carried::Arp)
-            .payload(NETWORK_HEADER, 14, 4)
-            .compare(true, &address.octets())
-    }
-    /// Matches ARP that names another address than this as its sender's.
-    #[must_use]
-    pub fn arp_not_of(self, address: std::net::Ipv4Addr) -> Self {
-        self.carries(Carried::Arp)
-            .payload(NETWORK_HEADER, 14, 4)
-            .compare(false, &address.octets())
-    }
-    /// Matches ICMPv6 of a type: 134 is a router's advertisement, 136 a neighbour's, 137 a redirect. Source: RFC 4861.
-    #[must_use]
-    pub fn icmpv6(self, kind: u8) -> Self {
-        self.version_of(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED))
-            .meta(META_L4PROTO)
-            .compare(true, &[ICMPV6])
-            .payload(TRANSPORT_HEADER, 0, 1)
-            .compare(true, &[kind])
-    }
-    /// Matches the target that a neighbour's ICMPv6 advertisement or solicitation speaks of, where it is another than
-    /// this; to be used behind [`Rule::icmpv6`]. Source: RFC 4861, 4.3 and 4.4.
-    #[must_use]
-    pub fn neighbour_is_not(self, address: std::net::Ipv6Addr) -> Self {
-        self.bytes_of(TRANSPORT_HEADER, 8, false, IpAddr::V6(address).into())
     }
     /// Matches packets to any of the host's own addresses.
     #[must_use]
@@ -477,16 +368,6 @@ mod tests {
         assert_eq!(found[1].1, [10]);
         assert_eq!(found[4].1[..4], [0xfd, 0, 0, 1]);
         assert_eq!(found[4].1.len(), 16);
-    }
-
-    #[test]
-    fn a_frame_is_known_by_its_type_where_a_packet_is_by_its_version() {
-        let frame = Rule::bridged().not_from(IpAddr::from([10, 0, 0, 7]));
-        assert_eq!(shape(&frame)[1], ("cmp".to_owned(), vec![8, 0]));
-        let frame = Rule::bridged().icmpv6(134);
-        let values: Vec<Vec<u8>> = shape(&frame).into_iter().map(|(_, value)| value).collect();
-        assert_eq!(values[1], [0x86, 0xdd]);
-        assert_eq!((&values[3][..], &values[5][..]), (&[58][..], &[134][..]));
     }
 
     #[test]

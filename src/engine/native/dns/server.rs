@@ -173,8 +173,12 @@ impl Answerer {
     /// Does what can be done without waiting.
     pub fn turn(&mut self) {
         let now = Instant::now();
-        // Packets first, without asking whether there are any: that is what nearly every turn is for.
-        self.packets(now);
+        // Packets first, without asking whether there are any: that is what nearly every turn is for. What else has
+        // come, if anything can have, makes another turn.
+        let came = self.packets(now);
+        if came && self.exchanges.is_empty() && self.connections.is_empty() {
+            return;
+        }
         let mut events = [EpollEvent::empty(); EVENTS];
         let count = self
             .epoll
@@ -194,11 +198,12 @@ impl Answerer {
         self.next += ATTEMPTS;
         self.next
     }
-    fn packets(&mut self, now: Instant) {
+    /// Takes the questions that have come as packets; whether there were any, and not more than that.
+    fn packets(&mut self, now: Instant) -> bool {
         let mut buffer = [0; QUESTION];
-        for _ in 0..EVENTS {
+        for taken in 0..EVENTS {
             let Ok((length, from)) = self.packets.recv_from(&mut buffer) else {
-                return;
+                return taken > 0;
             };
             // One that fills it was longer.
             if length < QUESTION {
@@ -206,6 +211,7 @@ impl Answerer {
                 self.question(question, Asker::Packet(from), now);
             }
         }
+        false
     }
     fn accept(&mut self, now: Instant) {
         for _ in 0..CONNECTIONS {

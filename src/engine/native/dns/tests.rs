@@ -257,6 +257,28 @@ fn a_changed_file_is_read_again() {
 }
 
 #[test]
+fn an_answer_that_was_given_is_given_again_as_long_as_it_holds_and_to_that_question_only() {
+    let records = Records::new("again");
+    let mut names = Names::new(zone(&records.0, Upstream::Nobody));
+    let mut asked = question("Db.", RecordType::A);
+    for id in [7u8, 8, 9] {
+        asked[1] = id;
+        let answer = reply(names.decide(&asked, Limit::UDP));
+        assert_eq!(answer.metadata.id.to_be_bytes(), [asked[0], id]);
+        assert_eq!(answer.queries[0].name().to_ascii(), "Db.");
+        assert_eq!(answer.answers.len(), 1);
+    }
+    let nothing = (ResponseCode::NoError, vec![]);
+    assert_eq!(ask(&mut names, "Db.", RecordType::AAAA), nothing);
+    records.write(&[("demo-db-1", "db", 9)]);
+    let moved = (ResponseCode::NoError, vec![v4(9)]);
+    assert_eq!(ask(&mut names, "Db.", RecordType::A), moved);
+    records.write(&[]);
+    let gone = names.decide(&question("Db.", RecordType::A), Limit::UDP);
+    assert_eq!(gone, Step::Forward);
+}
+
+#[test]
 fn addresses_of_neighbours_have_names_and_others_are_asked_for_elsewhere() {
     let records = Records::new("reverse");
     let mut names = Names::new(zone(&records.0, Upstream::Nobody));

@@ -3,6 +3,7 @@
 //! In: a question. Out: an answer, or that it must be forwarded. Files are read again only when they have
 //! changed. Imports: `base`, `net`, `dns::resolvers`. As Docker: `libnetwork/sandbox_dns_unix.go`, `resolver.go`.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -24,6 +25,10 @@ const PLAIN: u16 = 512;
 const LONGEST: u16 = 4096;
 /// Names of the host, as Docker Desktop has them.
 const HOST_NAMES: [&str; 2] = ["host.docker.internal", "gateway.docker.internal"];
+
+/// So many answers are kept for a while, to questions of at most so many bytes.
+const RECENT: usize = 16;
+const SHORT: usize = 128;
 
 /// What a container's names are made of.
 #[derive(Debug, Clone)]
@@ -104,6 +109,18 @@ pub(super) struct Names {
     zone: Zone,
     neighbours: Vec<Neighbours>,
     turn: usize,
+    recent: VecDeque<Told>,
+}
+
+/// An answer that was given, to be given again while the networks are as they were.
+#[derive(Debug)]
+struct Told {
+    /// The question behind its id, with all that an answer depends on.
+    question: Box<[u8]>,
+    limit: Limit,
+    answer: Box<[u8]>,
+    /// What the networks' files were.
+    stamps: Box<[Option<Stamp>]>,
 }
 
 impl Names {
@@ -118,10 +135,14 @@ impl Names {
             zone,
             neighbours,
             turn: 0,
+            recent: VecDeque::new(),
         }
     }
     /// Decides about one question. `limit` is the longest answer the transport can carry.
     pub(super) fn decide(&mut self, question: &[u8], limit: Limit) -> Step {
+        if let Some(answer) = self.told(question, limit) {
+            return Step::Reply(answer);
+        }
         let mut decoder = BinDecoder::new(question);
         let Ok(header) = Header::read(&mut decoder) else {
             return Step::Ignore;
@@ -152,7 +173,42 @@ impl Names {
                 Err(_) => return plain(ResponseCode::FormErr),
             },
         };
-        reply(&mut answer, limit, edns.as_ref())
+        let step = reply(&mut answer, limit, edns.as_ref());
+        // Several addresses take turns.
+        if let (Step::Reply(bytes), [_]) = (&step, &answer.answers[..]) {
+            self.keep(question, limit, bytes);
+        }
+        step
+    }
+    /// What was answered to the same question before, if it still holds.
+    fn told(&mut self, question: &[u8], limit: Limit) -> Option<Vec<u8>> {
+        let (id, asked) = question.split_at_checked(2)?;
+        let same = |told: &&Told| *told.question == *asked && told.limit == limit;
+        let told = self.recent.iter().find(same)?;
+        for neighbours in &mut self.neighbours {
+            neighbours.refresh(&self.zone.dir);
+        }
+        let now = self.neighbours.iter().map(|one| &one.stamp);
+        let mut answer = now.eq(&told.stamps).then(|| told.answer.to_vec())?;
+        answer.get_mut(..2)?.copy_from_slice(id);
+        Some(answer)
+    }
+    fn keep(&mut self, question: &[u8], limit: Limit, answer: &[u8]) {
+        let Some((_, asked)) = question
+            .split_at_checked(2)
+            .filter(|_| question.len() <= SHORT)
+        else {
+            return;
+        };
+        self.recent
+            .retain(|told| *told.question != *asked || told.limit != limit);
+        self.recent.truncate(RECENT - 1);
+        self.recent.push_front(Told {
+            question: asked.into(),
+            limit,
+            answer: answer.into(),
+            stamps: self.neighbours.iter().map(|one| one.stamp).collect(),
+        });
     }
     /// What is known about a name; `None` when others must be asked.
     fn answer(&mut self, about: &Metadata, asked: &Query) -> Option<Message> {
