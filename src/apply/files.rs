@@ -10,13 +10,10 @@ use std::path::{Path, PathBuf};
 use super::secrets::{self, Answer};
 use super::{ApplyError, Context};
 use crate::base::diag::{Diagnostic, Diagnostics};
-use crate::base::span::Span;
-use crate::compose::model::{
-    FileObject, FileSource, NetworkModeSpec, Project, Service, VolumeSource,
-};
+use crate::compose::model::{FileSource, NetworkModeSpec, Project, Service, VolumeSource};
 use crate::engine::spec::volume::Backing;
 use crate::image::digest::{Digest, Hasher};
-use crate::plan::desired::files::{content_name, given};
+use crate::plan::desired::files::{given, granted};
 use crate::plan::desired::{Facts, asks_the_host, block_devices};
 use crate::plan::volume_spec;
 
@@ -40,7 +37,7 @@ pub(super) fn facts(
         facts.offers = engine.offers(&devices.map(Path::to_owned).collect())?;
     }
     for service in project.services.values() {
-        for (name, object, span) in granted(project, service) {
+        for (name, _, object, span) in granted(project, service) {
             if let FileSource::File(path) = &object.source
                 && !facts.contents.contains_key(&name)
             {
@@ -160,25 +157,6 @@ fn read_text(path: &Path) -> std::io::Result<String> {
         .take(LONGEST_PROFILE)
         .read_to_string(&mut text)?;
     Ok(text)
-}
-
-/// Configs and secrets that a service is granted: names, declarations, places of the grants.
-fn granted<'p>(
-    project: &'p Project,
-    service: &'p Service,
-) -> impl Iterator<Item = (String, &'p FileObject, Option<Span>)> {
-    let configs = service
-        .configs
-        .iter()
-        .map(|grant| ("config", grant, &project.configs));
-    let secrets = service
-        .secrets
-        .iter()
-        .map(|grant| ("secret", grant, &project.secrets));
-    configs.chain(secrets).filter_map(|(kind, grant, objects)| {
-        let object = objects.get(&grant.value.source)?;
-        Some((content_name(kind, &object.key), object, grant.span))
-    })
 }
 
 /// The digest of a file; `None` of a directory, which is shown as it is and not compared.

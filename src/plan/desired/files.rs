@@ -4,6 +4,7 @@
 
 use super::storage::tidy;
 use crate::base::diag::{Diagnostic, Diagnostics};
+use crate::base::span::Span;
 use crate::compose::model::{FileGrant, FileObject, FileSource, Project, Service};
 use crate::engine::spec::{FileContent, InjectedFile};
 
@@ -52,11 +53,12 @@ pub fn content_name(kind: &str, key: &str) -> String {
     format!("{kind}s.{key}")
 }
 
-/// Configs and secrets of a service whose content no file of the host has: their names, the kind, the declaration.
-pub fn given<'p>(
+/// Configs and secrets that a service is granted and that are declared: names of their contents, the kind, the
+/// declaration, the place of the grant.
+pub fn granted<'p>(
     project: &'p Project,
     service: &'p Service,
-) -> impl Iterator<Item = (String, &'static str, &'p FileObject)> {
+) -> impl Iterator<Item = (String, &'static str, &'p FileObject, Option<Span>)> {
     let configs = service
         .configs
         .iter()
@@ -67,9 +69,18 @@ pub fn given<'p>(
         .map(|grant| ("secret", grant, &project.secrets));
     configs.chain(secrets).filter_map(|(kind, grant, objects)| {
         let object = objects.get(&grant.value.source)?;
-        let name = content_name(kind, &object.key);
-        (!matches!(object.source, FileSource::File(_))).then_some((name, kind, object))
+        Some((content_name(kind, &object.key), kind, object, grant.span))
     })
+}
+
+/// Those of [`granted`] whose content no file of the host has.
+pub fn given<'p>(
+    project: &'p Project,
+    service: &'p Service,
+) -> impl Iterator<Item = (String, &'static str, &'p FileObject)> {
+    let all = granted(project, service);
+    all.filter(|(_, _, object, _)| !matches!(object.source, FileSource::File(_)))
+        .map(|(name, kind, object, _)| (name, kind, object))
 }
 
 /// The fault of a config or secret whose variable is not set.
