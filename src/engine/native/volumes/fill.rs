@@ -175,7 +175,8 @@ struct Job {
 struct Walk<'a> {
     root: Arc<Pair>,
     sources: &'a Sources,
-    queue: SyncSender<Job>,
+    /// To those who copy files; `None` where no thread could be had.
+    queue: Option<SyncSender<Job>>,
     /// Files with several names: device and number → the first.
     links: HashMap<(u64, u64), PathBuf>,
     /// Directories, those above first: what they are is set when nothing is made in them any more.
@@ -190,7 +191,7 @@ fn copy_tree(pair: Pair, sources: &Sources, again: bool) -> Done<()> {
     let mut walk = Walk {
         root: Arc::new(pair),
         sources,
-        queue,
+        queue: Some(queue),
         links: HashMap::new(),
         dirs: Vec::new(),
         again,
@@ -198,8 +199,11 @@ fn copy_tree(pair: Pair, sources: &Sources, again: bool) -> Done<()> {
     let root = Arc::clone(&walk.root);
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
     let (walked, dirs) = std::thread::scope(|scope| {
-        for _ in 0..processors.min(MOST_THREADS) {
-            scope.spawn(|| work(&jobs, sources, &fault));
+        let helper = || work(&jobs, sources, &fault);
+        let helpers = (0..processors.min(MOST_THREADS))
+            .map(|_| std::thread::Builder::new().spawn_scoped(scope, helper));
+        if helpers.filter(|started| started.is_ok()).count() == 0 {
+            walk.queue = None;
         }
         let walked = walk.dir(&root, Path::new(""));
         let dirs = std::mem::take(&mut walk.dirs);
@@ -291,8 +295,11 @@ impl Walk<'_> {
             self.links.insert(key, job.path);
             return Ok(());
         }
-        // Nobody is there to take it only when all threads have died.
-        self.queue.send(job).map_err(|_| Errno::EIO)
+        match &self.queue {
+            // Nobody is there to take it only when all threads have died.
+            Some(queue) => queue.send(job).map_err(|_| Errno::EIO),
+            None => copy_file(&job, self.sources),
+        }
     }
 }
 
