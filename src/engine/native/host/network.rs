@@ -7,12 +7,12 @@ use nix::errno::Errno;
 
 use super::{is_root, number};
 use crate::engine::host::{Row, Standing};
-use crate::sys::netlink::netns;
 use crate::sys::netlink::route::{self, Route};
+use crate::sys::netlink::{netns, traffic};
 use crate::sys::nft::{Batch, Nft, Table};
 
 pub(super) fn rows() -> Vec<Row> {
-    vec![bridges(), nftables(), forwarding(), connections()]
+    vec![bridges(), nftables(), guard(), forwarding(), connections()]
 }
 
 /// A row of something that root can try in a network namespace that goes away.
@@ -23,7 +23,21 @@ fn tried(
     mend: &str,
     attempt: impl FnOnce() -> io::Result<()> + Send,
 ) -> Row {
-    let row = Row::ok(name, found, means).needed();
+    tried_for(
+        Row::ok(name, found, means).needed(),
+        Standing::Missing,
+        mend,
+        attempt,
+    )
+}
+
+/// As [`tried`], with what a refusal makes of the row.
+fn tried_for(
+    row: Row,
+    without: Standing,
+    mend: &str,
+    attempt: impl FnOnce() -> io::Result<()> + Send,
+) -> Row {
     if !is_root() {
         let found = "only root can try it".to_owned();
         return Row { found, ..row }.stands(Standing::Unknown);
@@ -34,7 +48,7 @@ fn tried(
             found: format!("the kernel refuses: {error}"),
             ..row
         }
-        .stands(Standing::Missing)
+        .stands(without)
         .mend(mend),
     }
 }
@@ -77,6 +91,23 @@ fn nftables() -> Row {
         "the kernel takes rules",
         means,
         "modprobe nf_tables && modprobe nft_nat",
+        make,
+    )
+}
+
+fn guard() -> Row {
+    let make = || {
+        let mut route = Route::open()?;
+        let index = route.link("lo")?.ok_or(Errno::ENODEV)?.index;
+        let mut program = traffic::Program::new();
+        program.pass();
+        route.run(traffic::filter(index, &program).into())
+    };
+    let means = "containers can't send with others' addresses; without it they can, as with Docker";
+    tried_for(
+        Row::ok("guard of addresses", "the kernel filters by device", means),
+        Standing::Degraded,
+        "modprobe sch_ingress && modprobe cls_bpf",
         make,
     )
 }

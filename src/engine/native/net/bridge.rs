@@ -371,7 +371,7 @@ fn guard(cable: &str, link: &Link<'_>, between: bool) -> io::Result<()> {
     let mut route = Route::open()?;
     let index = route.link(cable)?.ok_or(Errno::ENODEV)?.index;
     match route.run(traffic::filter(index, &program).into()) {
-        // A kernel without such filters (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF): as Docker on any, which has no guard.
+        // A kernel without such filters (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF): as Docker on any; `doctor` says it.
         Err(error) if is_one_of(&error, &[Errno::ENOENT, Errno::EOPNOTSUPP]) => Ok(()),
         other => other,
     }
