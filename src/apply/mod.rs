@@ -277,7 +277,11 @@ fn wanted(
         && plan.steps.nodes().any(|(_, step)| makes(&step.action))
     {
         let options = UpOptions::default();
-        plan.desired = Some(Arc::new(observe::desired(context, project, &options)?));
+        let desired = observe::desired(context, project, &options)?;
+        if desired.unread.has_errors() {
+            return Err(ApplyError::faults(desired.unread, &project.sources));
+        }
+        plan.desired = Some(Arc::new(desired));
     }
     Ok(plan)
 }

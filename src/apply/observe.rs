@@ -89,7 +89,8 @@ pub(super) fn desired(
 ) -> Result<Desired, ApplyError> {
     let mut faults = Diagnostics::default();
     let policy = options.images;
-    let mut facts = files::facts(context, project, options.ask, &mut faults)?;
+    let mut unread = Diagnostics::default();
+    let mut facts = files::facts(context, project, options.ask, &mut unread)?;
     facts.containers = foreign_containers(context, project)?;
     facts.mounts_of = mounts_of(context, project, &facts.containers)?;
     facts.devices = devices(context, project);
@@ -141,6 +142,7 @@ pub(super) fn desired(
         mount_images(project, service, &mut facts, &mut resolve)?;
     }
     if faults.has_errors() {
+        faults.append(unread);
         return Err(ApplyError::faults(faults, &project.sources));
     }
     let hashes = project
@@ -158,6 +160,7 @@ pub(super) fn desired(
         images: wanted_images,
         hashes,
         facts,
+        unread,
     })
 }
 

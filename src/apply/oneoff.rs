@@ -236,6 +236,7 @@ fn create(
         images: BTreeMap::from([(one.name.clone(), wanted)]),
         hashes: BTreeMap::from([(one.name.clone(), hash)]),
         facts,
+        unread: faults,
     };
     let slug = steps::new_id()?;
     let slug = slug.short().to_owned();

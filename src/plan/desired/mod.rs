@@ -97,6 +97,8 @@ pub struct Desired {
     pub hashes: BTreeMap<ServiceName, SpecHash>,
     /// Things of the host.
     pub facts: Facts,
+    /// What could not be read of the host, to be told with the faults that planning finds.
+    pub unread: Diagnostics,
 }
 
 /// Another container that a spec refers to.

@@ -121,6 +121,7 @@ pub(super) struct Draft<'a> {
 pub fn reconcile(desired: Desired, world: &World, policy: &UpPolicy) -> Result<Plan, PlanError> {
     let mut draft = Draft::new(&desired, world, policy);
     draft.plan.wait_timeout = policy.wait_timeout;
+    draft.found.append(desired.unread.clone());
     draft.fetch_all();
     let project = &desired.project;
     draft.resources = resources::plan(

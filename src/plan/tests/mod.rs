@@ -222,6 +222,7 @@ pub(crate) fn desired(text: &str) -> Desired {
         hashes: hashes.collect(),
         project: project.clone(),
         facts,
+        unread: Diagnostics::default(),
     }
 }
 
