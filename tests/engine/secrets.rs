@@ -209,16 +209,15 @@ fn a_missing_source_is_an_error_at_its_place_and_nothing_is_made() {
         "gone.txt",
         "compose.yaml:10",
         "absent.txt",
+        // What only planning finds is told with it.
+        "compose.yaml:8",
+        "environment variable `UNSET_5CE1` required by secret `unset` is not set",
     ] {
         assert!(said.contains(text), "{text}: {said}");
     }
     hoist.file("gone.txt", "");
     hoist.file("absent.txt", "");
-    hoist
-        .run("up -d")
-        .code(1)
-        .says("compose.yaml:8")
-        .says("environment variable `UNSET_5CE1` required by secret `unset` is not set");
+    hoist.run("up -d").code(1).says("compose.yaml:8");
     assert!(hoist.ps().is_empty());
     hoist.ok("down");
     hoist.is_gone();
