@@ -9,13 +9,21 @@ use crate::harness::outside::has_v6;
 use crate::harness::resolver::{
     Resolver, Way, addresses, ask, found_inside, in_order, names, question, send,
 };
-use crate::harness::{ENGINE, Sandbox, eventually};
+use crate::harness::{ENGINE, Need, Sandbox, eventually};
+
+/// Cases about both versions of IP.
+pub mod both {
+    use super::*;
+
+    crate::cases!(&[Need::Root, Need::Busybox, Need::Ipv6];
+        a_name_has_the_addresses_of_both_versions_or_an_empty_answer,
+    );
+}
 
 crate::cases!(ENGINE;
     a_container_answers_to_all_its_names,
     replicas_take_turns_and_names_go_with_their_containers,
     addresses_have_names,
-    a_name_has_the_addresses_of_both_versions_or_an_empty_answer,
     many_replicas_take_a_connection_or_a_larger_packet,
     links_are_names_for_one_service,
     external_links_lead_to_containers_of_other_projects,
@@ -147,9 +155,6 @@ fn addresses_have_names() {
 }
 
 fn a_name_has_the_addresses_of_both_versions_or_an_empty_answer() {
-    if !has_v6() {
-        return;
-    }
     let hoist = Sandbox::new();
     let resolver = Resolver::always([192, 0, 2, 1]);
     hoist.compose(&format!(

@@ -8,11 +8,46 @@ use serde_json::Value;
 use crate::harness::outside::{BIG, Outside, has_v6};
 use crate::harness::{Need, Running, Sandbox, eventually, http, ports, program};
 
-crate::cases!(&[Need::Root, Need::Busybox, Need::Program("ip"), Need::Program("unshare"), Need::Program("nft")];
-    the_other_machine_serves_and_asks,
+/// What all of these need.
+const TOOLS: [Need; 5] = [
+    Need::Root,
+    Need::Busybox,
+    Need::Program("ip"),
+    Need::Program("unshare"),
+    Need::Program("nft"),
+];
+
+/// Cases that ask as another machine would.
+pub mod asked {
+    use super::*;
+
+    crate::cases!(&[TOOLS[0], TOOLS[1], TOOLS[2], TOOLS[3], TOOLS[4], Need::Program("dig")];
+        the_other_machine_serves_and_asks,
+    );
+}
+
+/// Cases that look at the connections that the kernel knows of.
+pub mod tracked {
+    use super::*;
+
+    crate::cases!(&[TOOLS[0], TOOLS[1], TOOLS[2], TOOLS[3], TOOLS[4], Need::Program("conntrack")];
+        rules_and_connections_go_with_the_container,
+    );
+}
+
+/// Cases about IPv6 alone.
+pub mod six {
+    use super::*;
+
+    crate::cases!(&[TOOLS[0], TOOLS[1], TOOLS[2], TOOLS[3], TOOLS[4], Need::Ipv6];
+        localhost_is_both_of_its_addresses,
+        a_supervisor_that_takes_over_passes_on_as_before,
+    );
+}
+
+crate::cases!(&TOOLS;
     another_machine_reaches_published_ports_with_its_own_address,
     another_machine_reaches_nothing_that_is_not_published,
-    localhost_is_both_of_its_addresses,
     a_port_of_one_address_is_reached_there_only,
     a_published_port_is_shown_as_docker_does,
     an_address_that_the_host_does_not_have_is_an_error,
@@ -23,10 +58,8 @@ crate::cases!(&[Need::Root, Need::Busybox, Need::Program("ip"), Need::Program("u
     two_services_with_one_port_are_told_before_anything_starts,
     networks_that_publish_nothing_say_so,
     a_shared_network_is_reached_by_the_owners_ports,
-    rules_and_connections_go_with_the_container,
     traffic_to_a_container_passes_no_process,
     ports_are_published_while_the_rules_are_gone,
-    a_supervisor_that_takes_over_passes_on_as_before,
 );
 
 /// A service that answers its name at `/i` on port 80, and the caller's address at `/cgi-bin/who`.
@@ -76,9 +109,6 @@ fn the_other_machine_serves_and_asks() {
     }
     let itself = outside.get((outside.v4, 80), "/");
     assert_eq!(itself, Some(outside.v4.to_string()));
-    if program("dig").is_none() {
-        return;
-    }
     let dig = |words: &str| {
         let words: Vec<&str> = words.split(' ').collect();
         outside.run("dig", &words).ok().out
@@ -175,9 +205,6 @@ fn localhost_is_both_of_its_addresses() {
     ));
     hoist.ok("up -d");
     says((Ipv4Addr::LOCALHOST, port), "w");
-    if !has_v6() {
-        return;
-    }
     // The container has no IPv6.
     assert_eq!(hoist.sh("w", "ip -6 addr show dev eth0 scope global"), "");
     says(localhost6(port), "w");
@@ -579,9 +606,6 @@ fn tracked(address: &str) -> Vec<String> {
 
 fn rules_and_connections_go_with_the_container() {
     use std::io::{Read as _, Write as _};
-    if program("conntrack").is_none() {
-        return;
-    }
     let (hoist, outside) = (Sandbox::new(), Outside::new());
     let port = ports::free();
     let file = |ports: &str| {
@@ -729,9 +753,6 @@ fn ports_are_published_while_the_rules_are_gone() {
 }
 
 fn a_supervisor_that_takes_over_passes_on_as_before() {
-    if !has_v6() {
-        return;
-    }
     let hoist = Sandbox::new();
     let port = ports::free();
     hoist.compose(&format!(

@@ -50,6 +50,8 @@ pub enum Need {
     AppArmor,
     /// To follow the system calls of other processes, on the one kind of processor whose registers the harness knows.
     Tracing,
+    /// IPv6 on devices to come.
+    Ipv6,
     /// The guest with cgroup v2 beside the repository.
     Guest,
     /// A running Docker engine beside the repository.
@@ -80,6 +82,7 @@ impl Need {
             }
             Self::Tracing => (!cfg!(target_arch = "x86_64"))
                 .then(|| "follows system calls on x86-64 only".into()),
+            Self::Ipv6 => (!outside::has_v6()).then(|| "needs IPv6".into()),
             Self::Guest => absent(guest()),
             Self::Throwaway => {
                 let said = std::env::var_os("HOIST_TEST_THROWAWAY");
