@@ -11,15 +11,13 @@
 //!
 //! Imports: `harness`. Sources: RFC 5737 and RFC 3849 (addresses nobody has), RFC 1035, section 4.
 
-use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, setns};
-
 use super::process::{Done, LIMIT, finish};
+use super::resolver::inside;
 use super::{http, program};
 
 /// First argument that makes this program the other machine.
@@ -156,17 +154,7 @@ impl Outside {
     /// # Panics
     /// As the function does.
     pub fn there<T: Send>(&self, function: impl FnOnce() -> T + Send) -> T {
-        let namespace =
-            File::open(format!("/proc/{}/ns/net", self.pid())).expect("the process lives");
-        // A namespace belongs to a thread, so that it takes one of its own.
-        let there = move || {
-            setns(namespace, CloneFlags::CLONE_NEWNET).expect("root may");
-            function()
-        };
-        std::thread::scope(|scope| match scope.spawn(there).join() {
-            Ok(value) => value,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
+        inside(self.pid().cast_signed(), function)
     }
 
     /// Asks for a path from there; `None` when nobody answers.

@@ -121,8 +121,8 @@ fn leave(batch: &mut Batch, table: Table<'_>, record: &NetworkRecord, options: &
 pub(super) fn remove(id: &str, bridge: &str) -> io::Result<()> {
     let name = table(id);
     let mut nft = Nft::open()?;
-    // An older hoist's was of family `ip`.
     beside::release(&mut nft, bridge);
+    // An older hoist's was of family `ip`.
     let tables = [Table::inet(&name), Table::ip(&name)];
     // The kernel makes whoever deletes wait, but for a batch only once.
     let mut batch = Batch::default();
