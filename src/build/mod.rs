@@ -43,7 +43,7 @@ use crate::image::store::{Image, Store};
 const LARGEST: u64 = 16 << 20;
 
 /// What is built.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct BuildRequest {
     /// The name of what is made (a tag or a service), for events.
     pub target_name: String,
@@ -82,11 +82,12 @@ pub struct BuildRequest {
 }
 
 /// Where `COPY` takes files from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ContextSource {
     /// A directory of the host.
     Dir(PathBuf),
     /// Nothing.
+    #[default]
     Empty,
 }
 
@@ -97,6 +98,12 @@ pub enum DockerfileSource {
     Path(PathBuf),
     /// The text itself.
     Inline(String),
+}
+
+impl Default for DockerfileSource {
+    fn default() -> Self {
+        Self::Inline(String::new())
+    }
 }
 
 /// Where a secret is.

@@ -38,9 +38,10 @@ pub struct SandboxSpec {
 }
 
 /// What a sandbox can reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SandboxNetwork {
     /// The outside through NAT.
+    #[default]
     Default,
     /// Only loopback.
     None,

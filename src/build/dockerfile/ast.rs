@@ -117,6 +117,14 @@ pub struct Transfer {
     pub exclude: Vec<String>,
     /// `--unpack`
     pub unpack: Option<bool>,
+    /// `--link`: the layer does not depend on those below.
+    pub link: bool,
+    /// `--parents`: the sources' own directories are made below the destination.
+    pub parents: bool,
+    /// `--checksum`, with variables: of what is downloaded.
+    pub checksum: Option<String>,
+    /// `--keep-git-dir`
+    pub keep_git_dir: Option<bool>,
 }
 
 /// One source of a [`Transfer`].
@@ -139,6 +147,10 @@ pub struct Run {
     pub mounts: Vec<String>,
     /// `--network`
     pub network: Option<RunNetwork>,
+    /// `--security=insecure`
+    pub insecure: bool,
+    /// `--device`, as written.
+    pub devices: Vec<String>,
 }
 
 /// `--network` of `RUN`.

@@ -366,23 +366,16 @@ fn run(line: &Line, flags: &[String], args: &str) -> Parsed<Kind> {
                 .hint("the modes are default, none and host"));
         }
     };
-    match flags
+    let insecure = match flags
         .get("security")
         .and_then(|values| values.first())
         .map(String::as_str)
     {
-        None | Some("sandbox") => {}
-        Some("insecure") => {
-            return Err(Fault::new(
-                "--security=insecure is not supported: RUN steps are always confined",
-            )
-            .at("--security=insecure"));
-        }
+        None | Some("sandbox") => false,
+        Some("insecure") => true,
         Some(other) => return Err(Fault::new(format!("security {other:?} is not valid")).at(other)),
-    }
-    if flags.contains_key("device") {
-        return Err(Fault::new("--device is not supported yet").at("--device"));
-    }
+    };
+    let devices = flags.remove("device").unwrap_or_default();
     let mounts = flags.remove("mount").unwrap_or_default();
     for mount in mounts.iter().filter(|mount| !mount.contains('$')) {
         mounts::parse(mount, &|text| Ok(text.to_owned()))
@@ -394,6 +387,8 @@ fn run(line: &Line, flags: &[String], args: &str) -> Parsed<Kind> {
         heredocs: line.heredocs.clone(),
         mounts,
         network,
+        insecure,
+        devices,
     }))
 }
 
@@ -521,9 +516,7 @@ mod tests {
             "FROM a\nWORKDIR",
             "FROM a\nCOPY [\"a\"]",
             "FROM a\nCOPY a",
-            "FROM a\nCOPY --parents a b",
             "FROM a\nRUN --network=bogus true",
-            "FROM a\nRUN --security=insecure x",
             "FROM a\nHEALTHCHECK",
             "FROM a\nHEALTHCHECK NONE x",
             "FROM a\nHEALTHCHECK --interval=1 CMD x",

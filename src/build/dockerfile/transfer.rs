@@ -15,11 +15,12 @@ pub(super) enum Verb {
     Copy,
 }
 
-const COPY: [(&str, Takes); 5] = [
+const COPY: [(&str, Takes); 6] = [
     ("from", Takes::Value),
     ("chown", Takes::Value),
     ("chmod", Takes::Value),
     ("link", Takes::Switch),
+    ("parents", Takes::Switch),
     ("exclude", Takes::Values),
 ];
 const ADD: [(&str, Takes); 7] = [
@@ -46,15 +47,13 @@ pub(super) fn parse(
     let mut flags = read_flags(flags, known)?;
     let mut value = |name: &str| flags.remove(name).and_then(|mut values| values.pop());
     let (from, chown, chmod) = (value("from"), value("chown"), value("chmod"));
-    let unpack = value("unpack").map(|value| value.eq_ignore_ascii_case("true"));
-    if value("checksum").is_some()
-        || value("keep-git-dir").is_some_and(|v| v.eq_ignore_ascii_case("true"))
-    {
-        return Err(Fault::new(
-            "--checksum and --keep-git-dir are not supported yet: they are for sources \
-            that are downloaded",
-        ));
-    }
+    let mut switch = |name: &str| value(name).map(|value| value.eq_ignore_ascii_case("true"));
+    let (unpack, keep_git_dir) = (switch("unpack"), switch("keep-git-dir"));
+    let (link, parents) = (
+        switch("link") == Some(true),
+        switch("parents") == Some(true),
+    );
+    let checksum = value("checksum");
     let exclude = flags.remove("exclude").unwrap_or_default();
     let mut words = json_list(args)?.unwrap_or_else(|| plain_words(args));
     let dest = match words.len() {
@@ -91,5 +90,9 @@ pub(super) fn parse(
         chmod,
         exclude,
         unpack,
+        link,
+        parents,
+        checksum,
+        keep_git_dir,
     })
 }

@@ -288,6 +288,10 @@ impl Lowering<'_> {
             escape: self.file.escape,
             span,
         };
+        if transfer.parents || transfer.checksum.is_some() || transfer.keep_git_dir == Some(true) {
+            let what = "--parents, --checksum and --keep-git-dir are not supported yet";
+            return Err(refuse(what, span));
+        }
         let mut sources = Vec::new();
         let mut said = vec![name.to_owned()];
         let flag = |said: &mut Vec<String>, name: &str, value: &Option<String>| {
@@ -378,6 +382,12 @@ impl Lowering<'_> {
         state: &State,
         span: Span,
     ) -> Result<(Operation, String), Refused> {
+        if run.insecure || !run.devices.is_empty() {
+            return Err(refuse(
+                "--security=insecure and --device are not supported yet",
+                span,
+            ));
+        }
         let (args, script) = command(run, state);
         let mut step = RunStep {
             args,
