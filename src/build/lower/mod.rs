@@ -6,6 +6,7 @@
 
 mod instruction;
 mod state;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
