@@ -14,7 +14,6 @@ pub mod dockerfile;
 mod error;
 mod export;
 mod images;
-pub mod key;
 pub mod lower;
 pub mod pattern;
 mod settings;
@@ -26,6 +25,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use cache::key;
 pub use error::{BuildError, StepFailure};
 
 use crate::base::cancel::Cancel;
