@@ -9,11 +9,14 @@
 //! it is silent.
 
 pub mod cache;
+pub mod call;
 pub mod context;
 pub mod dockerfile;
+mod definition;
 mod error;
 mod export;
 mod images;
+pub mod lint;
 pub mod lower;
 pub mod pattern;
 mod settings;
@@ -177,13 +180,8 @@ impl std::fmt::Debug for Builder<'_> {
 /// [`BuildError`].
 pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, BuildError> {
     let mut sources = SourceMap::default();
-    let (name, text) = read_dockerfile(request)?;
-    let source = sources.add(name, text.as_str());
-    let file = dockerfile::parse::parse(&text, source).map_err(|found| BuildError::Invalid {
-        diagnostics: found.sorted(),
-        sources: sources.clone(),
-    })?;
-    let graph = lower::lower(&file, request, builder, &mut sources)?;
+    let definition = definition::Definition::read(request, &mut sources)?;
+    let graph = definition.lower(request, builder, &mut sources)?;
     let results = solve::solve(&graph, request, builder, &sources)?;
     export::export(&graph, &results, request, builder)
 }

@@ -2,6 +2,8 @@
 //!
 //! Imports: `dockerfile`, `step`, `image::config`.
 
+use std::cell::RefCell;
+
 use super::state::{Past, State};
 use super::{Lowering, Refused, Step};
 use crate::base::diag::Diagnostic;
@@ -16,6 +18,11 @@ pub(super) fn refuse(why: impl Into<String>, span: Span) -> Refused {
     Diagnostic::error(why).at(span).into()
 }
 
+/// Refuses a word of the instruction at `span`: the fault is shown where the word stands.
+pub(super) fn refuse_word(why: impl Into<String>, span: Span, word: &str) -> Refused {
+    Refused::Word(Box::new(Diagnostic::error(why).at(span)), word.to_owned())
+}
+
 /// Variables in one text of an instruction.
 pub(super) struct Words<'a> {
     pub(super) state: &'a State,
@@ -25,23 +32,28 @@ pub(super) struct Words<'a> {
 
 impl Words<'_> {
     pub(super) fn one(&self, text: &str) -> Result<String, Refused> {
-        self.plain(text).map_err(|why| refuse(why, self.span))
+        let word = self.plain(text);
+        word.map_err(|why| refuse_word(why, self.span, text))
     }
     pub(super) fn plain(&self, text: &str) -> Result<String, String> {
-        let lookup = |name: &str| self.state.scope.get(name).cloned();
+        let missed = RefCell::default();
+        let lookup = |name: &str| self.state.value(name, &mut missed.borrow_mut());
         let word = Expander::new(self.escape, &lookup).word(text);
         word.map_err(|why| format!("failed to process {text:?}: {why}"))
     }
     fn many(&self, text: &str) -> Result<Vec<String>, Refused> {
         let lookup = |name: &str| self.state.scope.get(name).cloned();
         let words = Expander::new(self.escape, &lookup).words(text);
-        words.map_err(|why| refuse(format!("failed to process {text:?}: {why}"), self.span))
+        words.map_err(|why| {
+            refuse_word(format!("failed to process {text:?}: {why}"), self.span, text)
+        })
     }
     pub(super) fn heredoc(&self, doc: &Heredoc) -> Result<String, Refused> {
         if !doc.expand {
             return Ok(doc.text());
         }
-        let lookup = |name: &str| self.state.scope.get(name).cloned();
+        let missed = RefCell::default();
+        let lookup = |name: &str| self.state.value(name, &mut missed.borrow_mut());
         let text = Expander::for_heredoc(&lookup).word(&doc.text());
         text.map_err(|why| {
             refuse(
@@ -67,6 +79,19 @@ fn quoted_list(words: &[String]) -> String {
 
 impl Lowering<'_> {
     pub(super) fn instruction(
+        &mut self,
+        instruction: &Instruction,
+        index: usize,
+        state: &mut State,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), Refused> {
+        let outcome = self.work_out(instruction, index, state, steps);
+        self.check(instruction, state, outcome.is_ok());
+        outcome.map_err(|refused| {
+            refused.within(|word| instruction.written.find(word, instruction.span.source))
+        })
+    }
+    fn work_out(
         &mut self,
         instruction: &Instruction,
         index: usize,
@@ -151,6 +176,7 @@ impl Lowering<'_> {
                 Some(value) => format!("{name}={value}"),
                 None => name.clone(),
             });
+            state.declared.insert(name.clone());
             if let Some(value) = value {
                 state.scope.insert(name.clone(), value.clone());
                 state.args.insert(name, value);

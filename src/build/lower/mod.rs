@@ -4,22 +4,27 @@
 //! Only stages that the target needs are looked at. It runs nothing and copies nothing; it fetches images.
 //! Imports: `base`, `image`, `dockerfile`, `step`. Rules: Dockerfile reference; order and scopes as BuildKit.
 
+mod checks;
 mod instruction;
 mod run;
 mod state;
 mod transfer;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use indexmap::IndexMap;
 pub use state::Past;
 use state::State;
 
 use super::dockerfile::ast::{Dockerfile, Kind, StageDecl};
 use super::dockerfile::parse::parse_triggers;
 use super::dockerfile::vars::Expander;
+use super::context::ignore::Ignore;
 use super::error::{BuildError, fault};
 use super::images::Images;
+use super::lint::Lints;
 use super::settings::{check_platform, host_arch};
 use super::step::{Operation, Origin};
 use super::{BuildRequest, Builder, NamedContext};
@@ -39,6 +44,8 @@ pub struct Graph {
     pub stages: BTreeMap<usize, Stage>,
     /// The one that becomes the image.
     pub target: usize,
+    /// Arguments that `FROM` sees, with their values.
+    pub globals: BTreeMap<String, String>,
 }
 
 /// One stage.
@@ -54,6 +61,8 @@ pub struct Stage {
     pub config: ImageConfig,
     /// Its history, after its base's.
     pub past: Vec<Past>,
+    /// Its arguments that have a value.
+    pub args: IndexMap<String, String>,
 }
 
 /// What a stage stands on.
@@ -104,7 +113,7 @@ impl Stage {
     }
 }
 
-/// Finds out what must be built.
+/// Finds out what must be built. What the checks find goes to `lints`.
 ///
 /// # Errors
 /// [`BuildError::Invalid`] with the instruction at fault.
@@ -113,6 +122,32 @@ pub fn lower(
     request: &BuildRequest,
     builder: &Builder<'_>,
     sources: &mut SourceMap,
+    lints: &Lints,
+) -> Result<Graph, BuildError> {
+    work_out(file, request, builder, sources, (lints, false))
+}
+
+/// Works out every stage, or all that the target needs if one is named, for the sake of what the checks find.
+///
+/// # Errors
+/// As [`lower`].
+pub fn check(
+    file: &Dockerfile,
+    request: &BuildRequest,
+    builder: &Builder<'_>,
+    sources: &mut SourceMap,
+    lints: &Lints,
+) -> Result<(), BuildError> {
+    let every = request.target.as_deref().is_none_or(str::is_empty);
+    work_out(file, request, builder, sources, (lints, every)).map(drop)
+}
+
+fn work_out(
+    file: &Dockerfile,
+    request: &BuildRequest,
+    builder: &Builder<'_>,
+    sources: &mut SourceMap,
+    (lints, every): (&Lints, bool),
 ) -> Result<Graph, BuildError> {
     if let Some(platform) = &request.platform {
         check_platform(platform).map_err(|why| fault(Diagnostic::error(why), sources))?;
@@ -126,17 +161,22 @@ pub fn lower(
         used_args: BTreeSet::new(),
         stages: BTreeMap::new(),
         states: BTreeMap::new(),
+        lints,
+        nothing_given: false,
+        triggered_at: None,
+        ignore: OnceCell::new(),
     };
-    let outcome = lowering.all(sources);
+    let begun = lints.findings().len();
+    let outcome = lowering.all(sources, (every, begun));
     let target = outcome.map_err(|refused| match refused {
-        Refused::User(item) => fault(*item, sources),
+        Refused::User(item) | Refused::Word(item, _) => fault(*item, sources),
         Refused::Ours(error) => error,
     })?;
     let unused: Vec<&str> = request
         .args
         .iter()
         .map(|(name, _)| name.as_str())
-        .filter(|name| !lowering.used_args.contains(*name) && !state::is_predefined(name))
+        .filter(|name| !lowering.used_args.contains(*name) && !is_built_in(name))
         .collect();
     if !unused.is_empty() {
         let text = format!(
@@ -148,14 +188,22 @@ pub fn lower(
     let mut graph = Graph {
         stages: lowering.stages,
         target,
+        globals: lowering.globals,
     };
     number(&mut graph, file);
     Ok(graph)
 }
 
+/// Whether an argument needs no declaration: what it says reaches the builder itself.
+fn is_built_in(name: &str) -> bool {
+    state::is_predefined(name) || name.starts_with("BUILDKIT_") || name == "SOURCE_DATE_EPOCH"
+}
+
 /// Why lowering stops.
 enum Refused {
     User(Box<Diagnostic>),
+    /// A word of an instruction is at fault.
+    Word(Box<Diagnostic>, String),
     Ours(BuildError),
 }
 
@@ -177,6 +225,13 @@ struct Lowering<'a> {
     used_args: BTreeSet<String>,
     stages: BTreeMap<usize, Stage>,
     states: BTreeMap<usize, State>,
+    lints: &'a Lints,
+    /// Arguments are looked at as if the caller gave none.
+    nothing_given: bool,
+    /// The `FROM` whose image triggers the instructions that are worked out now.
+    triggered_at: Option<Span>,
+    /// What the context leaves out, once it is asked for.
+    ignore: OnceCell<Option<Ignore>>,
 }
 
 /// What a name in `FROM` means.
@@ -189,11 +244,30 @@ enum Named {
 }
 
 impl Lowering<'_> {
-    fn all(&mut self, sources: &mut SourceMap) -> Result<usize, Refused> {
-        self.take_globals()?;
+    fn all(
+        &mut self,
+        sources: &mut SourceMap,
+        (every, begun): (bool, usize),
+    ) -> Result<usize, Refused> {
+        self.check_from()?;
         let target = self.target()?;
         self.prefetch(target);
-        let mut todo = vec![target];
+        let first = self.lints.findings().len().max(begun);
+        let outcome = self.stages(target, every, sources);
+        self.lints.sort_from(first);
+        outcome.map(|()| target)
+    }
+    /// Works out what the target needs, or every stage.
+    fn stages(
+        &mut self,
+        target: usize,
+        every: bool,
+        sources: &mut SourceMap,
+    ) -> Result<(), Refused> {
+        let mut todo = match every {
+            true => (0..self.file.stages.len()).rev().collect(),
+            false => vec![target],
+        };
         while let Some(index) = todo.pop() {
             for index in self.chain(index)? {
                 todo.extend(self.stage(index, sources)?);
@@ -205,7 +279,7 @@ impl Lowering<'_> {
                 .into());
             }
         }
-        Ok(target)
+        Ok(())
     }
     /// The stages that a stage stands on and that are not worked out yet, lowest first, and itself. FROM
     /// names only stages above its own, so this ends.
@@ -224,6 +298,9 @@ impl Lowering<'_> {
     }
     /// A value given with `--build-arg`.
     fn given(&self, name: &str) -> Option<String> {
+        if self.nothing_given {
+            return None;
+        }
         let (_, value) = self
             .request
             .args
@@ -476,7 +553,8 @@ impl Lowering<'_> {
                 )
             }
             Named::Image(name) => {
-                let image = self.image(&name, decl.span)?;
+                let image = self.image(&name, decl.place_of(&decl.base))?;
+                self.check_image(&name, &image.config, decl);
                 (
                     Base::Image {
                         name,
@@ -510,15 +588,19 @@ impl Lowering<'_> {
                     sources: sources.clone(),
                 })
             })?;
-            for instruction in &body {
-                self.instruction(instruction, index, &mut state, &mut steps)?;
-            }
+            self.triggered_at = Some(decl.span);
+            let done = body
+                .iter()
+                .try_for_each(|item| self.instruction(item, index, &mut state, &mut steps));
+            self.triggered_at = None;
+            done?;
         }
         for instruction in &decl.body {
             self.instruction(instruction, index, &mut state, &mut steps)?;
         }
         let needed = steps.iter().flat_map(Stage::needs).collect();
         let (config, past) = (state.config.clone(), std::mem::take(&mut state.past));
+        let args = state.args.clone();
         self.states.insert(index, state);
         self.stages.insert(
             index,
@@ -528,6 +610,7 @@ impl Lowering<'_> {
                 steps,
                 config,
                 past,
+                args,
             },
         );
         Ok(needed)

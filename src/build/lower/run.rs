@@ -2,7 +2,7 @@
 //!
 //! Imports: `dockerfile`, `step`. Rules: Dockerfile reference, "RUN"; words as BuildKit.
 
-use super::instruction::{Words, in_form, refuse};
+use super::instruction::{Words, in_form, refuse, refuse_word};
 use super::state::{State, is_predefined, predefined};
 use super::{Lowering, Refused};
 use crate::base::authorities;
@@ -62,7 +62,7 @@ impl Lowering<'_> {
                 span,
             };
             let mount = mounts::parse(text, &|value| words.plain(value))
-                .map_err(|why| refuse(why, span))?;
+                .map_err(|why| refuse_word(why, span, text))?;
             self.mount(mount, (index, span), state, &mut step)?;
         }
         self.proxies(state, &mut step);

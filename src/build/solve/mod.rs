@@ -146,7 +146,7 @@ pub(super) fn solve(
 }
 
 /// The ignore file that counts for this build.
-fn ignore_text(request: &BuildRequest) -> Result<String, BuildError> {
+pub(super) fn ignore_text(request: &BuildRequest) -> Result<String, BuildError> {
     let ContextSource::Dir(dir) = &request.context else {
         return Ok(String::new());
     };
