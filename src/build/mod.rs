@@ -13,6 +13,7 @@ pub mod context;
 pub mod dockerfile;
 mod error;
 mod export;
+pub mod grants;
 mod images;
 pub mod key;
 pub mod lower;
@@ -27,6 +28,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use error::{BuildError, StepFailure};
+pub use grants::{Entitlements, SshSource};
 
 use crate::base::cancel::Cancel;
 use crate::base::diag::Diagnostic;
@@ -34,7 +36,7 @@ use crate::base::env::Env;
 use crate::base::event::EventSink;
 use crate::base::span::SourceMap;
 use crate::engine::sandbox::{Sandbox, SandboxNetwork};
-use crate::engine::spec::HostAddr;
+use crate::engine::spec::{HostAddr, Resources};
 use crate::image::reference::Reference;
 use crate::image::registry::PullError;
 use crate::image::store::{Image, Store};
@@ -79,6 +81,14 @@ pub struct BuildRequest {
     pub trust_host_ca: Option<PathBuf>,
     /// The caller's environment: proxies, values of arguments.
     pub env: Env,
+    /// Agents and keys that steps may sign with, by id (`--ssh`).
+    pub ssh: BTreeMap<String, SshSource>,
+    /// Limits of each `RUN`: memory, CPU, processes, the cgroup it lives under.
+    pub limits: Resources,
+    /// Limits of each process of a `RUN`: name → (soft, hard); `u64::MAX` is unlimited.
+    pub ulimits: BTreeMap<String, (u64, u64)>,
+    /// What steps may do beyond the ordinary (`--allow`, `entitlements:`, `privileged:`).
+    pub entitlements: Entitlements,
 }
 
 /// Where `COPY` takes files from.
