@@ -7,6 +7,7 @@
 mod instruction;
 mod run;
 mod state;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
