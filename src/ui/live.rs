@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 
 use super::paint;
 use super::progress::resource_id;
-use crate::base::event::{BuildStep, Event, Status};
+use crate::base::event::{BuildStep, Event, Status, is_last_phase};
 use crate::base::scalar::ByteSize;
 
 /// Frames of the spinner; one each 100 ms.
@@ -99,7 +99,7 @@ impl Live {
                 total,
                 phase,
             } => {
-                let complete = matches!(*phase, "Pull complete" | "Already exists");
+                let complete = is_last_phase(phase);
                 let row = self.row(format!("Image {image}"), now);
                 row.layers.insert(layer.clone(), (*done, *total, complete));
                 None

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use super::progress::resource_id;
-use crate::base::event::{BuildStep, Event, Status};
+use crate::base::event::{BuildStep, Event, Status, is_last_phase};
 
 /// What has been printed so far, as far as the next line depends on it.
 #[derive(Debug, Default)]
@@ -59,10 +59,10 @@ impl Plain {
                     Status::Warning(why) => format!("{dry} {id}  Warning {why}{detail}\n"),
                 }
             }
-            Event::Pull { layer, phase, .. } => match *phase {
-                "Pull complete" | "Already exists" => format!("{dry} {layer} {phase}\n"),
-                _ => String::new(),
-            },
+            Event::Pull { layer, phase, .. } if is_last_phase(phase) => {
+                format!("{dry} {layer} {phase}\n")
+            }
+            Event::Pull { .. } => String::new(),
             Event::Build { target, step, what } => self.build(target, *step, what, now),
             Event::Output { .. } => String::new(),
             Event::Notice(text) => format!("{text}\n"),
