@@ -81,19 +81,102 @@ pub enum Event {
     Warn(String),
 }
 
-/// What happened to a build step.
-#[derive(Debug, Clone)]
+/// What happened to a build step. The first thing told of a step is [`BuildStep::Planned`] or [`BuildStep::Started`], the
+/// last one `Cached`, `Done` or `Failed`; a step that is planned may never start.
+#[derive(Debug, Clone, PartialEq)]
 pub enum BuildStep {
+    /// It belongs to the build. Told before the first step starts, so that all can be counted.
+    Planned {
+        /// `[build 2/4] RUN make`.
+        title: String,
+        /// The stage it is a step of: `build`, `stage-2`, `internal`.
+        stage: String,
+        /// Steps that it needs, by number.
+        inputs: Vec<u32>,
+    },
     /// It began: `[build 2/4] RUN make`.
     Started(String),
+    /// It waits for something: `a free slot`, `the same step of web`; with `None` it goes on.
+    Waiting(Option<String>),
+    /// Why its result was not taken from the cache, a reason each: `src/main.rs changed`.
+    Because(Vec<String>),
+    /// The key that its result is known by.
+    Key(String),
+    /// How far a part of its work is: a transfer, a scan, an upload.
+    Part(Part),
     /// A line of its output, without the line end.
     Output(String),
+    /// What stands on the line of output that has not ended yet: a bar that moves, a question. The next one, or the line
+    /// itself, takes its place.
+    Partial(String),
+    /// Something in the file that works and should be different.
+    Warned(BuildWarning),
     /// Its result was known.
     Cached,
     /// It ended after so many seconds.
     Done(f64),
     /// It failed.
     Failed(String),
+}
+
+/// A part of a step's work.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Part {
+    /// What is done, unique within the step: `transferring context:`, `writing image sha256:…`.
+    pub id: String,
+    /// How much is done; bytes, unless [`Part::unit`] says otherwise.
+    pub current: u64,
+    /// How much there is, if that is known.
+    pub total: Option<u64>,
+    /// What is counted, when it is not bytes: `files`. Empty for bytes.
+    pub unit: &'static str,
+    /// Whether it has ended.
+    pub done: bool,
+}
+
+/// Something in a build's file that works and should be different.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BuildWarning {
+    /// `StageNameCasing`.
+    pub rule: String,
+    /// What is found: `Stage name 'X' should be lowercase`.
+    pub message: String,
+    /// What the rule is about.
+    pub detail: String,
+    /// Where the rule is explained; may be empty.
+    pub url: String,
+    /// The file.
+    pub file: String,
+    /// The file's text.
+    pub text: String,
+    /// First and last line, from 1; 0 when it has no place.
+    pub lines: (u32, u32),
+}
+
+/// Numbers of the steps of every build that no instruction stands for. They count down from the top, so that they never
+/// meet those of instructions, which count up from 1.
+pub mod internal {
+    /// `[internal] load build definition from Dockerfile`.
+    pub const DEFINITION: u32 = u32::MAX;
+    /// `[internal] load build context`.
+    pub const CONTEXT: u32 = u32::MAX - 1;
+    /// `exporting to image`.
+    pub const EXPORT: u32 = u32::MAX - 2;
+    /// `exporting cache`.
+    pub const CACHE_EXPORT: u32 = u32::MAX - 3;
+    /// `importing cache manifest from …`.
+    pub const CACHE_IMPORT: u32 = u32::MAX - 4;
+    /// `pushing image`.
+    pub const PUSH: u32 = u32::MAX - 5;
+
+    /// `[internal] load metadata for IMAGE`: the n-th image of a build.
+    pub const fn metadata(n: u32) -> u32 {
+        u32::MAX - 1_000 - n
+    }
+    /// `[context NAME] load …`: the n-th context with a name.
+    pub const fn context(n: u32) -> u32 {
+        u32::MAX - 1_000_000 - n
+    }
 }
 
 /// Takes events from any thread.

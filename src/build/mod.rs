@@ -17,6 +17,7 @@ mod images;
 pub mod lower;
 pub mod pattern;
 mod settings;
+pub mod slots;
 mod solve;
 pub mod step;
 #[cfg(test)]
@@ -158,8 +159,8 @@ pub struct Builder<'a> {
     pub pull: Pull<'a>,
     /// Results, digests and cache mounts.
     pub cache_dir: PathBuf,
-    /// Steps that run at the same time, at most; 0 leaves it to the number of CPUs.
-    pub parallel: usize,
+    /// Places for steps that run at a time: the builds of one command share them.
+    pub slots: &'a slots::Slots,
 }
 
 impl std::fmt::Debug for Builder<'_> {

@@ -41,6 +41,7 @@ pub fn object(event: &Event, dry_run: bool) -> Option<Value> {
                 BuildStep::Cached => ("Cached", String::new()),
                 BuildStep::Done(seconds) => ("Done", format!("{seconds:.1}s")),
                 BuildStep::Failed(why) => ("Error", why.clone()),
+                _ => return None,
             };
             let mut value =
                 json!({ "id": id, "parent_id": format!("Image {target}"), "status": status });

@@ -154,6 +154,7 @@ impl Live {
             BuildStep::Cached | BuildStep::Done(_) | BuildStep::Failed(_) => {
                 row.steps.shift_remove(&step);
             }
+            _ => {}
         }
     }
 

@@ -71,6 +71,16 @@ impl Plain {
     }
 
     fn build(&mut self, target: &str, step: u32, what: &BuildStep, now: Instant) -> String {
+        if !matches!(
+            what,
+            BuildStep::Started(_)
+                | BuildStep::Output(_)
+                | BuildStep::Cached
+                | BuildStep::Done(_)
+                | BuildStep::Failed(_)
+        ) {
+            return String::new();
+        }
         let next = u32::try_from(self.steps.len())
             .unwrap_or(u32::MAX)
             .saturating_add(1);
@@ -96,11 +106,11 @@ impl Plain {
         let mut text = self.switch(number, &title);
         // Writing to a string can't fail.
         let _ = match what {
-            BuildStep::Started(_) => Ok(()),
             BuildStep::Output(line) => writeln!(text, "#{number} {seconds:.3} {line}"),
             BuildStep::Cached => writeln!(text, "#{number} CACHED\n"),
             BuildStep::Done(seconds) => writeln!(text, "#{number} DONE {seconds:.1}s\n"),
             BuildStep::Failed(why) => writeln!(text, "#{number} ERROR: {why}\n"),
+            _ => Ok(()),
         };
         if !matches!(what, BuildStep::Started(_) | BuildStep::Output(_)) {
             self.current = None;

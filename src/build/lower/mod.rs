@@ -5,6 +5,7 @@
 //! Imports: `base`, `image`, `dockerfile`, `step`. Rules: Dockerfile reference; order and scopes as BuildKit.
 
 mod instruction;
+mod run;
 mod state;
 mod transfer;
 

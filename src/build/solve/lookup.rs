@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::{Solver, steps_at_once};
+use super::Solver;
 use crate::build::ContextSource;
 use crate::build::cache::Made;
 use crate::build::context::Tree;
@@ -13,6 +13,7 @@ use crate::build::context::ignore::Ignore;
 use crate::build::error::BuildError;
 use crate::build::key::Key;
 use crate::build::lower::Step;
+use crate::build::slots::Work;
 use crate::build::step::copy::Selection;
 use crate::build::step::mount::{Rooted, Trees};
 use crate::build::step::{Operation, Origin, StepError};
@@ -72,12 +73,14 @@ impl Solver<'_> {
         {
             return Ok((made, true));
         }
-        let limit = steps_at_once(self.builder.parallel);
-        self.wait(|progress| (progress.busy < limit).then(|| progress.busy += 1))?;
-        let made = self.done(step, layers, selection, &trees);
-        self.lock().busy -= 1;
-        self.changed.notify_all();
-        let made = made?;
+        let work = match step.operation {
+            Operation::Run(_) => Work::Command,
+            Operation::Folder { .. } | Operation::Copy(_) => Work::Files,
+        };
+        let slot = self.builder.slots.take(work, &self.cancel);
+        let slot = slot.ok_or(BuildError::Cancelled)?;
+        let made = self.done(step, layers, selection, &trees)?;
+        drop(slot);
         self.cache
             .put(&key, &made)
             .map_err(|error| BuildError::io("write the build cache", error))?;

@@ -73,8 +73,6 @@ struct Progress {
     failure: Option<BuildError>,
     /// Stages that are still at work.
     open: usize,
-    /// Steps that run now.
-    busy: usize,
 }
 
 struct Solver<'a> {
@@ -329,11 +327,4 @@ impl Solver<'_> {
             },
         }
     }
-}
-
-/// Steps that run at a time where the user sets no limit (0). Most of a step's time is waiting for disk and network,
-/// so a few more than there are CPUs are right.
-fn steps_at_once(limit: usize) -> usize {
-    let cpus = || std::thread::available_parallelism().map_or(4, |cpus| cpus.get().max(4));
-    if limit == 0 { cpus() } else { limit }
 }
