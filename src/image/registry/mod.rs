@@ -14,6 +14,18 @@ mod push;
 mod tests;
 mod trust;
 
+/// How servers are spoken to, for what else is downloaded.
+pub(in crate::image) mod web {
+    pub(in crate::image) use super::client::{causes, install_provider, no_proxy, proxy};
+    use crate::base::env::Env;
+
+    /// The authorities to trust, each as its certificate.
+    pub(in crate::image) fn authorities(env: &Env) -> Vec<Vec<u8>> {
+        let all = super::trust::authorities(env).into_iter();
+        all.map(|certificate| certificate.data).collect()
+    }
+}
+
 use std::future::Future;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
