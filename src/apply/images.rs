@@ -331,6 +331,7 @@ fn request(
             false => None,
         },
         env: context.env.clone(),
+        ..BuildRequest::default()
     })
 }
 

@@ -13,6 +13,7 @@ pub mod context;
 pub mod dockerfile;
 mod error;
 mod export;
+pub mod grants;
 mod images;
 pub mod lower;
 pub mod pattern;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 
 pub use cache::key;
 pub use error::{BuildError, StepFailure};
+pub use grants::{Entitlements, SshSource};
 
 use crate::base::cancel::Cancel;
 use crate::base::diag::Diagnostic;
@@ -35,7 +37,7 @@ use crate::base::env::Env;
 use crate::base::event::EventSink;
 use crate::base::span::{SourceMap, Span};
 use crate::engine::sandbox::{Sandbox, SandboxNetwork};
-use crate::engine::spec::HostAddr;
+use crate::engine::spec::{HostAddr, Resources};
 use crate::image::reference::Reference;
 use crate::image::registry::PullError;
 use crate::image::store::{Image, Store};
@@ -82,6 +84,14 @@ pub struct BuildRequest {
     pub env: Env,
     /// Stages whose steps are done again, whatever is known of them.
     pub no_cache_filter: Vec<String>,
+    /// Agents and keys that steps may sign with, by id (`--ssh`).
+    pub ssh: BTreeMap<String, SshSource>,
+    /// Limits of each `RUN`: memory, CPU, processes, the cgroup it lives under.
+    pub limits: Resources,
+    /// Limits of each process of a `RUN`: name → (soft, hard); `u64::MAX` is unlimited.
+    pub ulimits: BTreeMap<String, (u64, u64)>,
+    /// What steps may do beyond the ordinary (`--allow`, `entitlements:`, `privileged:`).
+    pub entitlements: Entitlements,
 }
 
 /// Where `COPY` takes files from.

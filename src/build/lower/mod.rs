@@ -186,16 +186,23 @@ fn origins_named(kind: &Kind) -> Vec<String> {
         Kind::Copy(copy) => copy.from.iter().cloned().collect(),
         Kind::Run(run) => {
             let as_written = |text: &str| Ok(text.to_owned());
-            let mounts = run.mounts.iter().filter_map(|text| mounts::parse(text, &as_written).ok());
-            mounts.filter_map(|mount| match mount.kind {
-                MountKind::Bind { from, .. } | MountKind::Cache { from, .. } => from,
-                _ => None,
-            })
-            .collect()
+            let mounts = run
+                .mounts
+                .iter()
+                .filter_map(|text| mounts::parse(text, &as_written).ok());
+            mounts
+                .filter_map(|mount| match mount.kind {
+                    MountKind::Bind { from, .. } | MountKind::Cache { from, .. } => from,
+                    _ => None,
+                })
+                .collect()
         }
         _ => Vec::new(),
     };
-    named.into_iter().filter(|name| !name.contains('$')).collect()
+    named
+        .into_iter()
+        .filter(|name| !name.contains('$'))
+        .collect()
 }
 
 /// An argument's own scope is the stage; these are seen by `FROM`.
@@ -618,7 +625,10 @@ fn scratch_config() -> ImageConfig {
 /// Numbers of the steps of stages that are built anew. As BuildKit: a name that no stage has means nothing.
 fn fresh(graph: &Graph, file: &Dockerfile, request: &BuildRequest) -> BTreeSet<u32> {
     let named = |index: &usize| {
-        let stage = file.stages.get(*index).and_then(|stage| stage.name.as_ref());
+        let stage = file
+            .stages
+            .get(*index)
+            .and_then(|stage| stage.name.as_ref());
         let same = |wanted: &String| stage.is_some_and(|stage| stage.eq_ignore_ascii_case(wanted));
         request.no_cache || request.no_cache_filter.iter().any(same)
     };
