@@ -9,6 +9,7 @@
 
 pub mod action;
 mod addresses;
+pub mod builds;
 pub mod cause;
 pub mod desired;
 pub mod down;

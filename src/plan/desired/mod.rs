@@ -73,6 +73,8 @@ pub struct Facts {
     pub selinux: bool,
     /// Devices that have names; `None` where no service asks for one.
     pub devices: Option<DeviceCatalog>,
+    /// What the builds that are wanted take of each other.
+    pub builds: BuildNeeds,
 }
 
 /// A container that belongs to another project, or to nobody.
