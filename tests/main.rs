@@ -9,6 +9,7 @@
 
 mod attacks;
 mod bad_input;
+mod dockerfile;
 mod effects;
 mod engine;
 mod faults;
@@ -56,6 +57,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
     let lists: &[&[harness::Case]] = &[
         repo::CASES,
         effects::CASES,
+        dockerfile::CASES,
         model::config::CASES,
         model::errors::CASES,
         model::explain::CASES,

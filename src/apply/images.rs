@@ -206,7 +206,7 @@ pub(super) fn build_service(
         cancel: &context.cancel,
         pull: &pull,
         cache_dir: context.roots.data.join("cache"),
-        parallel: context.parallel,
+        slots: &context.slots,
     };
     match build(&request, &builder) {
         Ok(image) => Ok(ImageFacts::from(&image)),

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use crate::base::env::Env;
 use crate::base::event::{Event, EventSink};
 use crate::base::name::ProjectName;
+use crate::build::slots::Slots;
 use crate::compose::model::{Project, PullPolicy};
 use crate::engine::sandbox::Sandbox;
 use crate::engine::{Cancel, Engine, Holder, Roots};
@@ -70,6 +71,8 @@ pub struct Context {
     pub device_dirs: Vec<PathBuf>,
     /// So many actions at a time; 0 is no limit.
     pub parallel: usize,
+    /// Places for the steps of all builds.
+    pub slots: Arc<Slots>,
     /// The host's CA bundle, if it has one, for builds and containers that ask for it.
     pub host_ca: Option<PathBuf>,
     /// Whether every build trusts it, asked or not.
@@ -100,6 +103,7 @@ impl Context {
             roots: self.roots.clone(),
             device_dirs: self.device_dirs.clone(),
             parallel: self.parallel,
+            slots: Arc::clone(&self.slots),
             host_ca: self.host_ca.clone(),
             trust_host_ca: self.trust_host_ca,
             told: Arc::clone(&self.told),

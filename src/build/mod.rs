@@ -14,10 +14,10 @@ pub mod dockerfile;
 mod error;
 mod export;
 mod images;
-pub mod key;
 pub mod lower;
 pub mod pattern;
 mod settings;
+pub mod slots;
 mod solve;
 pub mod step;
 #[cfg(test)]
@@ -26,6 +26,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use cache::key;
 pub use error::{BuildError, StepFailure};
 
 use crate::base::cancel::Cancel;
@@ -158,8 +159,8 @@ pub struct Builder<'a> {
     pub pull: Pull<'a>,
     /// Results, digests and cache mounts.
     pub cache_dir: PathBuf,
-    /// Steps that run at the same time, at most; 0 leaves it to the number of CPUs.
-    pub parallel: usize,
+    /// Places for steps that run at a time: the builds of one command share them.
+    pub slots: &'a slots::Slots,
 }
 
 impl std::fmt::Debug for Builder<'_> {

@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use super::slots::Slots;
 use super::*;
 use crate::base::event::{BuildStep, Event};
 use crate::engine::sandbox::{SandboxNetwork, SandboxSource, SandboxSpec};
@@ -148,7 +149,7 @@ impl World {
             cancel: &self.cancel,
             pull: &pull,
             cache_dir: self.dir.join("cache"),
-            parallel: 2,
+            slots: &Slots::new(2),
         };
         build(request, &builder)
     }

@@ -16,6 +16,7 @@ use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::env::Env;
 use crate::base::name::ProjectName;
 use crate::base::span::SourceMap;
+use crate::build::slots::Slots;
 use crate::compose::model::Project;
 use crate::compose::select::{Selection, select};
 use crate::compose::{self, LoadError, LoadRequest};
@@ -281,6 +282,7 @@ impl App {
             roots,
             device_dirs: roots::device_dirs(&self.env),
             parallel: self.parallel(),
+            slots: Arc::new(Slots::new(self.parallel())),
             trust_host_ca: self.trusted_ca()?.is_some(),
             host_ca: roots::host_ca(&self.env).ok(),
             told: Arc::default(),

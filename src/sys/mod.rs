@@ -10,6 +10,7 @@ pub mod clone;
 pub mod datagram;
 pub mod fs;
 pub mod lock;
+pub mod memory;
 pub mod mount;
 pub mod mountinfo;
 pub mod netlink;

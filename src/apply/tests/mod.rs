@@ -94,6 +94,7 @@ impl Bench {
             },
             device_dirs: Vec::new(),
             parallel: 1,
+            slots: Arc::new(crate::build::slots::Slots::new(1)),
             host_ca: None,
             trust_host_ca: false,
             told: Arc::default(),

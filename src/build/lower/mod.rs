@@ -5,7 +5,9 @@
 //! Imports: `base`, `image`, `dockerfile`, `step`. Rules: Dockerfile reference; order and scopes as BuildKit.
 
 mod instruction;
+mod run;
 mod state;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::scalar::parse_size;
+use crate::build::slots::Slots;
 use crate::build::{
     self, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext, SecretSource,
 };
@@ -79,7 +80,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         cancel: &making.cancel,
         pull: &pull,
         cache_dir: making.roots.data.join("cache"),
-        parallel: app.parallel(),
+        slots: &Slots::new(app.parallel()),
     };
     let result = build::build(&request, &builder);
     making.progress.finish();

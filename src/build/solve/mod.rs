@@ -1,7 +1,10 @@
 //! Runs a [`Graph`]: stages side by side, their steps in order; each step is found in the cache or done.
 //!
 //! In: the graph. Out: the layer of each step. A stage waits only where it needs another one's result.
-//! The first failure ends all. Imports: `image`, `step`, `cache`, `key`.
+//! The first failure ends all. What a step's key is and where files come from: [`lookup`].
+//! Imports: `image`, `step`, `cache`.
+
+mod lookup;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,21 +14,20 @@ use std::time::{Duration, Instant};
 use super::cache::{Cache, Made};
 use super::context::Tree;
 use super::context::digest::Digests;
-use super::context::ignore::{self, Ignore};
+use super::context::ignore;
 use super::error::{BuildError, StepFailure};
-use super::key::Key;
 use super::lower::{Base, Graph, Stage, Step};
 use super::step::copy::Selection;
-use super::step::mount::{Rooted, Trees};
+use super::step::mount::Trees;
 use super::step::run::Means;
-use super::step::{Operation, Origin, StepError, make_folder};
+use super::step::{Operation, StepError, make_folder};
 use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
 use crate::base::cancel::Cancel;
 use crate::base::event::{BuildStep, Event};
 use crate::base::span::SourceMap;
 use crate::image::digest::Digest;
 
-use crate::sys::fs::{Root, make_dirs};
+use crate::sys::fs::make_dirs;
 
 /// How often the caller's wish to stop is looked at while steps run.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -71,8 +73,6 @@ struct Progress {
     failure: Option<BuildError>,
     /// Stages that are still at work.
     open: usize,
-    /// Steps that run now.
-    busy: usize,
 }
 
 struct Solver<'a> {
@@ -294,65 +294,6 @@ impl Solver<'_> {
             })),
         }
     }
-    fn known_or_done(&self, step: &Step, layers: &[Digest]) -> Result<(Made, bool), StepError> {
-        let store = self.builder.store;
-        let of = |origin: &Origin| self.tree(origin);
-        let host = |origin: &Origin| self.host(origin);
-        let trees = Trees {
-            of: &of,
-            host: &host,
-            store,
-            caches: &self.caches,
-        };
-        let mut selection = None;
-        let key = match &step.operation {
-            Operation::Run(run) => {
-                let mut key = Key::of_step("run", layers);
-                run.add_to(&mut key, &trees, &self.digests)?;
-                key
-            }
-            Operation::Folder { path, user } => {
-                let mut key = Key::of_step("folder", layers);
-                key.texts([path.as_str(), user]);
-                key
-            }
-            Operation::Copy(copy) => {
-                let mut key = Key::of_step("copy", layers);
-                if let Origin::Stage(_) | Origin::Layers(_) = copy.origin {
-                    // What stands on layers is known by them: nothing needs to be looked at.
-                    let from = self.origin_layers(&copy.origin)?;
-                    key.layers(&from);
-                    key.text(&format!(
-                        "{:?} {:?} {} {:?}",
-                        copy.sources, copy.exclude, copy.dest, copy.unpack
-                    ));
-                    key.text(&format!("{:?} {:?}", copy.chown, copy.chmod_text));
-                } else {
-                    let (tree, _) = self.tree(&copy.origin)?;
-                    let found = Selection::find(copy, &tree)?;
-                    found.add_to(&mut key, &tree, &self.digests)?;
-                    selection = Some((tree, found));
-                }
-                key
-            }
-        };
-        let key = key.finish();
-        if !self.request.no_cache
-            && let Some(made) = self.cache.get(&key, store.layers())
-        {
-            return Ok((made, true));
-        }
-        let limit = steps_at_once(self.builder.parallel);
-        self.wait(|progress| (progress.busy < limit).then(|| progress.busy += 1))?;
-        let made = self.done(step, layers, selection, &trees);
-        self.lock().busy -= 1;
-        self.changed.notify_all();
-        let made = made?;
-        self.cache
-            .put(&key, &made)
-            .map_err(|error| BuildError::io("write the build cache", error))?;
-        Ok((made, false))
-    }
     fn done(
         &self,
         step: &Step,
@@ -386,52 +327,4 @@ impl Solver<'_> {
             },
         }
     }
-    fn origin_layers(&self, origin: &Origin) -> Result<Vec<Digest>, BuildError> {
-        match origin {
-            Origin::Stage(index) => self.layers_of(*index),
-            Origin::Layers(layers) => Ok(layers.clone()),
-            Origin::Context | Origin::Named(_) => Ok(Vec::new()),
-        }
-    }
-    /// The directory of an origin on the host.
-    fn host(&self, origin: &Origin) -> Option<PathBuf> {
-        match (origin, &self.request.context) {
-            (Origin::Context, ContextSource::Dir(dir)) => Some(dir.clone()),
-            (Origin::Named(dir), _) => Some(dir.clone()),
-            _ => None,
-        }
-    }
-    fn tree(&self, origin: &Origin) -> Result<Rooted, StepError> {
-        let open = |dir: &PathBuf| {
-            Root::open(dir).map_err(|errno| {
-                BuildError::io(format!("open the context {}", dir.display()), errno)
-            })
-        };
-        match (origin, &self.request.context) {
-            (Origin::Context, ContextSource::Dir(dir)) => {
-                let ignore = Ignore::parse(&self.ignore)
-                    .map_err(|why| StepError::new(format!(".dockerignore: {why}")))?;
-                Ok((Tree::of_dir(open(dir)?, ignore), None))
-            }
-            (Origin::Named(dir), _) => {
-                let text = std::fs::read_to_string(dir.join(".dockerignore")).unwrap_or_default();
-                let ignore = Ignore::parse(&text).map_err(|why| {
-                    StepError::new(format!("{}/.dockerignore: {why}", dir.display()))
-                })?;
-                Ok((Tree::of_dir(open(dir)?, ignore), None))
-            }
-            (origin, _) => {
-                let layers = self.origin_layers(origin)?;
-                let view = self.builder.store.layers().view(&layers)?;
-                Ok((Tree::of_layers(view), Some(layers)))
-            }
-        }
-    }
-}
-
-/// Steps that run at a time where the user sets no limit (0). Most of a step's time is waiting for disk and network,
-/// so a few more than there are CPUs are right.
-fn steps_at_once(limit: usize) -> usize {
-    let cpus = || std::thread::available_parallelism().map_or(4, |cpus| cpus.get().max(4));
-    if limit == 0 { cpus() } else { limit }
 }

@@ -3,6 +3,8 @@
 //! In: keys. Out: the layer a step made, or that it made none. A record whose layer is gone is none.
 //! Imports: `image`, `sys::fs`.
 
+pub mod key;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,121 @@
+//! `COPY` and `ADD` → a step.
+//!
+//! Imports: `dockerfile`, `step`.
+
+use super::instruction::{Words, refuse};
+use super::state::State;
+use super::{Lowering, Refused};
+use crate::base::diag::Diagnostic;
+use crate::base::span::Span;
+use crate::build::dockerfile::ast::{Transfer, TransferSource};
+use crate::build::step::copy::{CopySource, CopyStep};
+use crate::build::step::mode::Chmod;
+use crate::build::step::{Operation, Origin};
+
+impl Lowering<'_> {
+    pub(super) fn transfer(
+        &mut self,
+        (transfer, name): (&Transfer, &str),
+        index: usize,
+        state: &State,
+        span: Span,
+    ) -> Result<(Operation, String), Refused> {
+        let words = Words {
+            state,
+            escape: self.file.escape,
+            span,
+        };
+        if transfer.parents || transfer.checksum.is_some() || transfer.keep_git_dir == Some(true) {
+            let what = "--parents, --checksum and --keep-git-dir are not supported yet";
+            return Err(refuse(what, span));
+        }
+        let mut sources = Vec::new();
+        let mut said = vec![name.to_owned()];
+        let flag = |said: &mut Vec<String>, name: &str, value: &Option<String>| {
+            said.extend(value.as_ref().map(|value| format!("--{name}={value}")));
+        };
+        let chown = transfer
+            .chown
+            .as_deref()
+            .map(|text| words.one(text))
+            .transpose()?;
+        let chmod_text = transfer
+            .chmod
+            .as_deref()
+            .map(|text| words.one(text))
+            .transpose()?;
+        flag(&mut said, "from", &transfer.from);
+        flag(&mut said, "chown", &chown);
+        flag(&mut said, "chmod", &chmod_text);
+        for source in &transfer.sources {
+            match source {
+                TransferSource::Inline(doc) => {
+                    said.push(doc.name.clone());
+                    sources.push(CopySource::Inline {
+                        name: doc.name.clone(),
+                        content: words.heredoc(doc)?,
+                    });
+                }
+                TransferSource::Path(path) => {
+                    let path = words.one(path)?;
+                    if name == "ADD" && is_remote(&path) {
+                        let item =
+                            Diagnostic::error(format!("ADD of a URL is not supported yet: {path}"))
+                                .at(span);
+                        return Err(item
+                            .hint("download it in a RUN step, or before the build")
+                            .into());
+                    }
+                    said.push(path.clone());
+                    sources.push(CopySource::Path(path));
+                }
+            }
+        }
+        let written = words.one(&transfer.dest)?;
+        let mut dest = state.absolute(&written);
+        if (written.is_empty()
+            || written == "."
+            || written.ends_with('/')
+            || written.ends_with("/."))
+            && !dest.ends_with('/')
+        {
+            dest.push('/');
+        }
+        said.push(written);
+        let origin = match &transfer.from {
+            Some(from) => self.origin(from, index, span)?,
+            None => Origin::Context,
+        };
+        let exclude = transfer
+            .exclude
+            .iter()
+            .map(|text| words.one(text))
+            .collect::<Result<_, _>>()?;
+        let chmod = chmod_text
+            .as_deref()
+            .map(Chmod::parse)
+            .transpose()
+            .map_err(|why| refuse(why, span))?;
+        let unpack = name == "ADD" && transfer.unpack != Some(false);
+        let step = CopyStep {
+            origin,
+            sources,
+            dest,
+            chown,
+            chmod,
+            chmod_text,
+            exclude,
+            unpack,
+        };
+        Ok((
+            Operation::Copy(Box::new(step)),
+            format!("{} # buildkit", said.join(" ")),
+        ))
+    }
+}
+
+fn is_remote(path: &str) -> bool {
+    ["http://", "https://", "git://", "ssh://", "git@"]
+        .iter()
+        .any(|scheme| path.starts_with(scheme))
+}

@@ -1,0 +1,130 @@
+//! What a step is remembered under, and whether its result is known; where the files it takes come from.
+//!
+//! In: a step and the layers it stands on. Out: what it made, from the cache or by doing it.
+//! Imports: `cache`, `context`, `step`.
+
+use std::path::PathBuf;
+
+use super::Solver;
+use crate::build::ContextSource;
+use crate::build::cache::Made;
+use crate::build::context::Tree;
+use crate::build::context::ignore::Ignore;
+use crate::build::error::BuildError;
+use crate::build::key::Key;
+use crate::build::lower::Step;
+use crate::build::slots::Work;
+use crate::build::step::copy::Selection;
+use crate::build::step::mount::{Rooted, Trees};
+use crate::build::step::{Operation, Origin, StepError};
+use crate::image::digest::Digest;
+use crate::sys::fs::Root;
+
+impl Solver<'_> {
+    pub(super) fn known_or_done(
+        &self,
+        step: &Step,
+        layers: &[Digest],
+    ) -> Result<(Made, bool), StepError> {
+        let store = self.builder.store;
+        let of = |origin: &Origin| self.tree(origin);
+        let host = |origin: &Origin| self.host(origin);
+        let trees = Trees {
+            of: &of,
+            host: &host,
+            store,
+            caches: &self.caches,
+        };
+        let mut selection = None;
+        let key = match &step.operation {
+            Operation::Run(run) => {
+                let mut key = Key::of_step("run", layers);
+                run.add_to(&mut key, &trees, &self.digests)?;
+                key
+            }
+            Operation::Folder { path, user } => {
+                let mut key = Key::of_step("folder", layers);
+                key.texts([path.as_str(), user]);
+                key
+            }
+            Operation::Copy(copy) => {
+                let mut key = Key::of_step("copy", layers);
+                if let Origin::Stage(_) | Origin::Layers(_) = copy.origin {
+                    // What stands on layers is known by them: nothing needs to be looked at.
+                    let from = self.origin_layers(&copy.origin)?;
+                    key.layers(&from);
+                    key.text(&format!(
+                        "{:?} {:?} {} {:?}",
+                        copy.sources, copy.exclude, copy.dest, copy.unpack
+                    ));
+                    key.text(&format!("{:?} {:?}", copy.chown, copy.chmod_text));
+                } else {
+                    let (tree, _) = self.tree(&copy.origin)?;
+                    let found = Selection::find(copy, &tree)?;
+                    found.add_to(&mut key, &tree, &self.digests)?;
+                    selection = Some((tree, found));
+                }
+                key
+            }
+        };
+        let key = key.finish();
+        if !self.request.no_cache
+            && let Some(made) = self.cache.get(&key, store.layers())
+        {
+            return Ok((made, true));
+        }
+        let work = match step.operation {
+            Operation::Run(_) => Work::Command,
+            Operation::Folder { .. } | Operation::Copy(_) => Work::Files,
+        };
+        let slot = self.builder.slots.take(work, &self.cancel);
+        let slot = slot.ok_or(BuildError::Cancelled)?;
+        let made = self.done(step, layers, selection, &trees)?;
+        drop(slot);
+        self.cache
+            .put(&key, &made)
+            .map_err(|error| BuildError::io("write the build cache", error))?;
+        Ok((made, false))
+    }
+    pub(super) fn origin_layers(&self, origin: &Origin) -> Result<Vec<Digest>, BuildError> {
+        match origin {
+            Origin::Stage(index) => self.layers_of(*index),
+            Origin::Layers(layers) => Ok(layers.clone()),
+            Origin::Context | Origin::Named(_) => Ok(Vec::new()),
+        }
+    }
+    /// The directory of an origin on the host.
+    fn host(&self, origin: &Origin) -> Option<PathBuf> {
+        match (origin, &self.request.context) {
+            (Origin::Context, ContextSource::Dir(dir)) => Some(dir.clone()),
+            (Origin::Named(dir), _) => Some(dir.clone()),
+            _ => None,
+        }
+    }
+    pub(super) fn tree(&self, origin: &Origin) -> Result<Rooted, StepError> {
+        let open = |dir: &PathBuf| {
+            Root::open(dir).map_err(|errno| {
+                BuildError::io(format!("open the context {}", dir.display()), errno)
+            })
+        };
+        match (origin, &self.request.context) {
+            (Origin::Context, ContextSource::Dir(dir)) => {
+                let ignore = Ignore::parse(&self.ignore)
+                    .map_err(|why| StepError::new(format!(".dockerignore: {why}")))?;
+                Ok((Tree::of_dir(open(dir)?, ignore), None))
+            }
+            (Origin::Named(dir), _) => {
+                let text = std::fs::read_to_string(dir.join(".dockerignore")).unwrap_or_default();
+                let ignore = Ignore::parse(&text).map_err(|why| {
+                    StepError::new(format!("{}/.dockerignore: {why}", dir.display()))
+                })?;
+                Ok((Tree::of_dir(open(dir)?, ignore), None))
+            }
+            (origin, _) => {
+                let layers = self.origin_layers(origin)?;
+                let view = self.builder.store.layers().view(&layers)?;
+                Ok((Tree::of_layers(view), Some(layers)))
+            }
+        }
+    }
+}
