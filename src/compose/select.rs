@@ -79,7 +79,9 @@ pub fn select(mut project: Project, selection: &Selection) -> Result<Project, Di
         .into_iter()
         .partition(|(name, _)| kept.contains(name));
     project.services = stay;
-    let built = left.into_iter().filter(|(_, service)| service.build.is_some());
+    let built = left
+        .into_iter()
+        .filter(|(_, service)| service.build.is_some());
     project.others.extend(built);
     let names: BTreeSet<ServiceName> = project.services.keys().cloned().collect();
     for (name, service) in &mut project.services {
@@ -109,7 +111,8 @@ pub fn select(mut project: Project, selection: &Selection) -> Result<Project, Di
         return Err(diags);
     }
     let mut used = Used::of(project.services.values());
-    used.secrets.extend(Used::of(project.others.values()).built_with);
+    used.secrets
+        .extend(Used::of(project.others.values()).built_with);
     project
         .networks
         .retain(|key, _| used.networks.contains(key));

@@ -69,7 +69,10 @@ pub fn circle(needs: &BuildNeeds) -> Option<Diagnostic> {
     let mut edges = Vec::new();
     for (at, node) in circle.iter().enumerate() {
         let next = circle[(at + 1) % circle.len()];
-        let found = graph.needs(*node).into_iter().find(|(need, _)| *need == next);
+        let found = graph
+            .needs(*node)
+            .into_iter()
+            .find(|(need, _)| *need == next);
         edges.extend(found.map(|(_, need)| (*graph.get(*node).unwrap_or(&&need.service), *need)));
     }
     let ((first, need), more) = edges.split_first().map(|(head, tail)| (*head, tail))?;
@@ -81,10 +84,16 @@ pub fn circle(needs: &BuildNeeds) -> Option<Diagnostic> {
     };
     let fault = Diagnostic::error(text)
         .at(need.place)
-        .label(format!("`{first}` takes the image of `{}` here", need.service))
+        .label(format!(
+            "`{first}` takes the image of `{}` here",
+            need.service
+        ))
         .hint("let one of them take an image that none of the others builds");
     Some(more.iter().fold(fault, |fault, (name, need)| {
-        fault.related(need.place, format!("`{name}` takes the image of `{}` here", need.service))
+        fault.related(
+            need.place,
+            format!("`{name}` takes the image of `{}` here", need.service),
+        )
     }))
 }
 
@@ -106,13 +115,19 @@ mod tests {
         let needs = |pairs: &[(&str, &str, usize)]| {
             let mut all = BuildNeeds::new();
             for (name, on, at) in pairs {
-                all.entry(ServiceName::new(*name)).or_default().push(need(on, *at));
+                all.entry(ServiceName::new(*name))
+                    .or_default()
+                    .push(need(on, *at));
             }
             all
         };
         assert!(circle(&needs(&[("a", "b", 1), ("b", "c", 2), ("a", "c", 3)])).is_none());
         let found = circle(&needs(&[("a", "b", 1), ("b", "c", 2), ("c", "b", 3)])).unwrap();
-        assert!(found.message.contains("`b` → `c` → `b`"), "{}", found.message);
+        assert!(
+            found.message.contains("`b` → `c` → `b`"),
+            "{}",
+            found.message
+        );
         assert_eq!(found.span.map(|span| span.start), Some(2));
         assert_eq!(found.related.len(), 1);
         assert_eq!(found.related[0].0.start, 3);
