@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::builds::BuildNeeds;
 use super::hash::SpecHash;
 use super::images::{ImageFacts, WantedImage};
 use super::labels;
