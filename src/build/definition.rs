@@ -36,7 +36,10 @@ impl Definition {
     ///
     /// # Errors
     /// When there is no text: what is wrong with the text is told by [`Self::lower`].
-    pub(super) fn read(request: &BuildRequest, sources: &mut SourceMap) -> Result<Self, BuildError> {
+    pub(super) fn read(
+        request: &BuildRequest,
+        sources: &mut SourceMap,
+    ) -> Result<Self, BuildError> {
         let (name, text) = read_dockerfile(request)?;
         let source = sources.add(name, text.as_str());
         let syntax = given(request, SYNTAX).filter(|image| !image.is_empty());
@@ -76,7 +79,9 @@ impl Definition {
     }
     /// Fails when the file wants what the checks found to be errors.
     pub(super) fn strict(&self, sources: &SourceMap) -> Result<(), BuildError> {
-        self.lints.error().map_or(Ok(()), |item| Err(fault(item, sources)))
+        self.lints
+            .error()
+            .map_or(Ok(()), |item| Err(fault(item, sources)))
     }
     /// Finds out what must be built, and tells what the checks found.
     ///
@@ -91,7 +96,12 @@ impl Definition {
         let graph = self
             .good(sources)
             .and_then(|()| lower::lower(&self.file, request, builder, sources, &self.lints));
-        lint::tell(&self.lints.findings(), &request.target_name, sources, builder.events);
+        lint::tell(
+            &self.lints.findings(),
+            &request.target_name,
+            sources,
+            builder.events,
+        );
         let graph = graph?;
         self.strict(sources)?;
         Ok(graph)

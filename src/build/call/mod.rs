@@ -89,7 +89,8 @@ pub fn call(
     if call == Call::Targets {
         return Ok(targets::answer(&definition, &sources));
     }
-    let graph = definition.lower(request, builder, &mut sources)?;
+    let (file, lints) = (&definition.file, &definition.lints);
+    let graph = lower::ask(file, request, builder, &mut sources, lints, false)?;
     Ok(outline::answer(&definition, &graph, request, &sources))
 }
 
@@ -102,8 +103,11 @@ fn check(
     let lints = &definition.lints;
     let outcome = definition
         .good(sources)
-        .and_then(|()| lower::check(&definition.file, request, builder, sources, lints))
-        .and_then(|()| definition.strict(sources));
+        .and_then(|()| {
+            let every = request.target.as_deref().is_none_or(str::is_empty);
+            lower::ask(&definition.file, request, builder, sources, lints, every)
+        })
+        .and_then(|_| definition.strict(sources));
     let findings = lints.findings();
     let fault = outcome.err();
     let first = match &fault {
@@ -126,12 +130,28 @@ fn check(
 /// The questions that a front end answers when it is asked which.
 fn describe() -> Answer {
     let calls = [
-        (Call::Outline, "outline", "List all parameters current build target supports"),
-        (Call::Targets, "targets", "List all targets current build supports"),
-        (Call::Describe, "subrequests.describe", "List available subrequest types"),
+        (
+            Call::Outline,
+            "outline",
+            "List all parameters current build target supports",
+        ),
+        (
+            Call::Targets,
+            "targets",
+            "List all targets current build supports",
+        ),
+        (
+            Call::Describe,
+            "subrequests.describe",
+            "List available subrequest types",
+        ),
     ];
     let version = "1.0.0";
-    let mut rows = vec![["NAME", "VERSION", "DESCRIPTION"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["NAME", "VERSION", "DESCRIPTION"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     let mut list = Vec::new();
     for (call, name, description) in calls {
         rows.push([name, version, description].map(str::to_owned).to_vec());
@@ -162,7 +182,10 @@ fn table(rows: &[Vec<String>], gap: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+        cells
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();

@@ -47,7 +47,10 @@ pub(super) fn answer(
         let Some(decl) = file.stages.get(*index) else {
             continue;
         };
-        for text in [Some(&decl.base), decl.platform.as_ref()].into_iter().flatten() {
+        for text in [Some(&decl.base), decl.platform.as_ref()]
+            .into_iter()
+            .flatten()
+        {
             for name in variables(text, file.escape) {
                 takes.global(&name, &globals);
             }
@@ -57,7 +60,8 @@ pub(super) fn answer(
                 Kind::Arg(decls) => {
                     for arg in decls {
                         let given = request.args.iter().any(|(name, _)| *name == arg.name);
-                        if arg.default.is_none() && !given && graph.globals.contains_key(&arg.name) {
+                        if arg.default.is_none() && !given && graph.globals.contains_key(&arg.name)
+                        {
                             takes.global(&arg.name, &globals);
                         } else {
                             let value = stage.args.get(&arg.name).cloned().unwrap_or_default();
@@ -75,8 +79,12 @@ pub(super) fn answer(
         }
     }
     let target = file.stages.get(graph.target);
-    let name = target.and_then(|stage| stage.name.clone()).unwrap_or_default();
-    let description = target.and_then(|stage| stage.description.clone()).unwrap_or_default();
+    let name = target
+        .and_then(|stage| stage.name.clone())
+        .unwrap_or_default();
+    let description = target
+        .and_then(|stage| stage.description.clone())
+        .unwrap_or_default();
     takes.answer(&name, &description, definition, sources)
 }
 
@@ -84,7 +92,10 @@ pub(super) fn answer(
 type Globals<'a> = BTreeMap<&'a str, (&'a ArgDecl, String, Span, BTreeSet<String>)>;
 
 fn globals<'a>(file: &'a Dockerfile, graph: &Graph) -> Globals<'a> {
-    let decls = file.globals.iter().flat_map(|(decls, span)| decls.iter().map(|decl| (decl, *span)));
+    let decls = file
+        .globals
+        .iter()
+        .flat_map(|(decls, span)| decls.iter().map(|decl| (decl, *span)));
     decls
         .map(|(decl, span)| {
             let value = graph.globals.get(&decl.name).cloned().unwrap_or_default();
@@ -155,7 +166,12 @@ impl Takes {
     ) -> Answer {
         let mut text = String::new();
         let mut json = json!({});
-        let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
+        let row = |cells: &[&str]| {
+            cells
+                .iter()
+                .map(|cell| (*cell).to_owned())
+                .collect::<Vec<_>>()
+        };
         if !name.is_empty() || !description.is_empty() {
             json["name"] = name.into();
             let mut rows = vec![row(&["TARGET:", name])];
@@ -223,5 +239,7 @@ impl Takes {
 /// The agent that an ssh mount asks for.
 fn ssh_id(mount: &str) -> String {
     let id = mount.split(',').find_map(|field| field.strip_prefix("id="));
-    id.filter(|id| !id.is_empty()).unwrap_or("default").to_owned()
+    id.filter(|id| !id.is_empty())
+        .unwrap_or("default")
+        .to_owned()
 }

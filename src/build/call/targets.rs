@@ -38,10 +38,15 @@ pub(super) fn answer(definition: &Definition, sources: &SourceMap) -> Answer {
         if let Some(platform) = &stage.platform {
             set("platform", platform.as_str().into());
         }
-        set("location", json!({ "ranges": report::ranges(stage.span, sources) }));
+        set(
+            "location",
+            json!({ "ranges": report::ranges(stage.span, sources) }),
+        );
         list.push(entry);
     }
-    let text = sources.get(definition.source).map(|source| report::base64(source.text.as_bytes()));
+    let text = sources
+        .get(definition.source)
+        .map(|source| report::base64(source.text.as_bytes()));
     let json = json!({ "targets": list, "sources": [text.unwrap_or_default()] });
     Answer::plain(table(&rows, 1), json)
 }

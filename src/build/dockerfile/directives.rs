@@ -62,7 +62,9 @@ pub(super) fn read(rows: &[Row<'_>], source: SourceId, found: &mut Diagnostics) 
 
 /// The first directive of a name, of those that stand at the very beginning of their rows.
 fn first(rows: &[Row<'_>], source: SourceId, comment: &str, name: &str) -> Option<(String, Span)> {
-    let found = rows.iter().map_while(|row| Some((row, directive(row.text, comment)?)));
+    let found = rows
+        .iter()
+        .map_while(|row| Some((row, directive(row.text, comment)?)));
     let mut seen = Vec::new();
     for (row, (key, value)) in found {
         if key == name {
@@ -117,10 +119,14 @@ pub fn is_built_in(image: &str) -> bool {
 
 /// Why a file in another language is not read.
 pub(super) fn foreign(image: &str, place: Option<Span>) -> Diagnostic {
-    let what = format!("the syntax image `{image}` can't be used: hoist reads Dockerfiles itself and runs no other front end");
+    let what = format!(
+        "the syntax image `{image}` can't be used: hoist reads Dockerfiles itself and runs no other front end"
+    );
     let hint = match place {
         Some(_) => "remove the directive if the file is an ordinary Dockerfile",
-        None => "BUILDKIT_SYNTAX is a build argument; leave it out if the file is an ordinary Dockerfile",
+        None => {
+            "BUILDKIT_SYNTAX is a build argument; leave it out if the file is an ordinary Dockerfile"
+        }
     };
     Diagnostic::error(what).at(place).hint(hint)
 }
@@ -175,8 +181,14 @@ mod tests {
 
     #[test]
     fn checks_are_directed_on_the_first_lines_only() {
-        assert_eq!(check("# syntax=a\n# Check = skip=all \n").as_deref(), Some("skip=all"));
-        assert_eq!(check("#!/x\n# check=error=true").as_deref(), Some("error=true"));
+        assert_eq!(
+            check("# syntax=a\n# Check = skip=all \n").as_deref(),
+            Some("skip=all")
+        );
+        assert_eq!(
+            check("#!/x\n# check=error=true").as_deref(),
+            Some("error=true")
+        );
         assert_eq!(check("# x\n# check=error=true"), None);
         assert_eq!(check("FROM a\n# check=error=true"), None);
     }
@@ -187,7 +199,10 @@ mod tests {
         assert_eq!(of("  #escape = \\\n").0.escape, Some('\\'));
         // The language's own directive is not looked for behind a shebang.
         assert_eq!(of("#!/x\n# escape=`\n").0.escape, None);
-        assert_eq!(of("# escape=x\n").1, ["invalid escape token 'x' does not match ` or \\"]);
+        assert_eq!(
+            of("# escape=x\n").1,
+            ["invalid escape token 'x' does not match ` or \\"]
+        );
         assert_eq!(
             of("# escape=`\n# escape=`\n").1,
             ["only one escape parser directive can be used"]
@@ -207,7 +222,13 @@ mod tests {
         ] {
             assert!(is_built_in(image), "{image}");
         }
-        for image in ["me/mine", "docker/dockerfile2", "dockerfile", "me/docker/dockerfile", ""] {
+        for image in [
+            "me/mine",
+            "docker/dockerfile2",
+            "dockerfile",
+            "me/docker/dockerfile",
+            "",
+        ] {
             assert!(!is_built_in(image), "{image}");
         }
     }

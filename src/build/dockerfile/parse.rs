@@ -66,9 +66,7 @@ pub fn read(text: &str, source: SourceId, syntax: Option<&str>) -> (Dockerfile, 
         definitions: Vec::new(),
     };
     if text.trim_start_matches('\u{feff}').is_empty() {
-        found.push(
-            Diagnostic::error("the Dockerfile cannot be empty").at(Span::new(source, 0, 0)),
-        );
+        found.push(Diagnostic::error("the Dockerfile cannot be empty").at(Span::new(source, 0, 0)));
         return (file, found);
     }
     let named = file.directives.syntax.as_ref();
@@ -129,7 +127,8 @@ fn place(line: &Line, file: &mut Dockerfile, text: &str, found: &mut Diagnostics
         match from(line) {
             Ok(stage) => {
                 let name = stage.words.name.iter().map(|(_, name)| name.to_lowercase());
-                file.definitions.extend(definition("FROM", name.collect(), line));
+                file.definitions
+                    .extend(definition("FROM", name.collect(), line));
                 file.stages.push(stage);
             }
             Err(fault) => found.push(diagnose(fault, line, text)),
@@ -137,9 +136,14 @@ fn place(line: &Line, file: &mut Dockerfile, text: &str, found: &mut Diagnostics
         return;
     }
     let read = instruction(line, file.escape);
-    if let Ok(Some(Instruction { kind: Kind::Arg(args), .. })) = &read {
+    if let Ok(Some(Instruction {
+        kind: Kind::Arg(args),
+        ..
+    })) = &read
+    {
         let names = args.iter().map(|arg| arg.name.clone());
-        file.definitions.extend(definition("ARG", names.collect(), line));
+        file.definitions
+            .extend(definition("ARG", names.collect(), line));
     }
     match read {
         Err(fault) => found.push(diagnose(fault, line, text)),
@@ -188,10 +192,17 @@ fn description(line: &Line, name: &str) -> Option<String> {
 /// A fault with its place: the word at fault if the line holds it, else the first row of the line.
 fn diagnose(fault: Fault, line: &Line, text: &str) -> Diagnostic {
     let (start, end) = (line.span.start as usize, line.span.end as usize);
-    let place = fault.token.as_deref().and_then(|token| line.written.find(token, line.span.source));
+    let place = fault
+        .token
+        .as_deref()
+        .and_then(|token| line.written.find(token, line.span.source));
     let place = place.unwrap_or_else(|| {
         let first = text.get(start..end).and_then(|text| text.lines().next());
-        Span::new(line.span.source, start, start + first.unwrap_or_default().len())
+        Span::new(
+            line.span.source,
+            start,
+            start + first.unwrap_or_default().len(),
+        )
     });
     let mut item = Diagnostic::error(fault.message).at(place);
     if let Some(hint) = fault.hint {
@@ -269,7 +280,10 @@ fn instruction(line: &Line, escape: char) -> Parsed<Option<Instruction>> {
     };
     // The old form has its first `=`, if any, behind the first word.
     let pairs = matches!(kind, Kind::Env(_) | Kind::Label(_));
-    let legacy = pairs && quoted_words(args, escape).first().is_some_and(|word| !word.contains('='));
+    let legacy = pairs
+        && quoted_words(args, escape)
+            .first()
+            .is_some_and(|word| !word.contains('='));
     let text = if rest.is_empty() {
         name
     } else {

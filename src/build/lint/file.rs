@@ -20,7 +20,10 @@ pub fn check(file: &Dockerfile, lints: &Lints) {
     let first = lints.findings().len();
     for stage in &file.stages {
         from(stage, lints);
-        let old = stage.body.iter().filter(|item| matches!(item.kind, Kind::Maintainer(_)));
+        let old = stage
+            .body
+            .iter()
+            .filter(|item| matches!(item.kind, Kind::Maintainer(_)));
         for item in old {
             let what = "Maintainer instruction is deprecated in favor of using label";
             lints.add(Rule::MaintainerDeprecated, item.span, what);
@@ -80,7 +83,8 @@ fn names(file: &Dockerfile, lints: &Lints) {
             continue;
         };
         if RESERVED.contains(&name) {
-            let what = format!("Stage name should not use the same name as reserved stage {name:?}");
+            let what =
+                format!("Stage name should not use the same name as reserved stage {name:?}");
             lints.add(Rule::ReservedStageName, stage.span, what);
         }
         if !seen.insert(name) {
@@ -107,17 +111,26 @@ fn case(word: &str) -> Option<Case> {
 /// Instructions in another case than most.
 fn casing(file: &Dockerfile, lints: &Lints) {
     let stages = file.stages.iter().flat_map(|stage| {
-        let body = stage.body.iter().map(|item| (item.name.as_str(), item.span));
+        let body = stage
+            .body
+            .iter()
+            .map(|item| (item.name.as_str(), item.span));
         std::iter::once((stage.words.from.as_str(), stage.span)).chain(body)
     });
     let words: Vec<(&str, Span)> = stages.collect();
-    let count = |wanted| words.iter().filter(|(word, _)| case(word) == Some(wanted)).count();
+    let count = |wanted| {
+        words
+            .iter()
+            .filter(|(word, _)| case(word) == Some(wanted))
+            .count()
+    };
     let (wanted, shown) = match count(Case::Lower) > count(Case::Upper) {
         true => (Case::Lower, "lowercase"),
         false => (Case::Upper, "uppercase"),
     };
     for (word, span) in words.iter().filter(|(word, _)| case(word) != Some(wanted)) {
-        let what = format!("Command '{word}' should match the case of the command majority ({shown})");
+        let what =
+            format!("Command '{word}' should match the case of the command majority ({shown})");
         lints.add(Rule::ConsistentInstructionCasing, *span, what);
     }
 }

@@ -63,12 +63,22 @@ pub fn check(file: &Dockerfile, globals: Globals<'_>, lints: &Lints) {
             lints.add(Rule::InvalidDefaultArgInFrom, stage.span, what);
         }
     }
-    let declared = file.globals.iter().flat_map(|(decls, _)| decls).map(|decl| decl.name.as_str());
+    let declared = file
+        .globals
+        .iter()
+        .flat_map(|(decls, _)| decls)
+        .map(|decl| decl.name.as_str());
     let own: Vec<&str> = declared.collect();
     let known: Vec<&str> = own
         .iter()
         .copied()
-        .chain(globals.values.keys().map(String::as_str).filter(|name| !own.contains(name)))
+        .chain(
+            globals
+                .values
+                .keys()
+                .map(String::as_str)
+                .filter(|name| !own.contains(name)),
+        )
         .collect();
     for stage in &file.stages {
         if let Some(base) = fill(&stage.base, file.escape, globals.values) {
@@ -86,9 +96,15 @@ pub fn check(file: &Dockerfile, globals: Globals<'_>, lints: &Lints) {
 }
 
 fn undefined(filled: &Filled, known: &[&str], span: Span, lints: &Lints) {
-    for name in filled.unset.iter().filter(|name| !known.contains(&name.as_str())) {
+    for name in filled
+        .unset
+        .iter()
+        .filter(|name| !known.contains(&name.as_str()))
+    {
         let near = nearest(name, known.iter().copied());
-        let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+        let near = near
+            .map(|near| format!(" (did you mean {near}?)"))
+            .unwrap_or_default();
         let what = format!("FROM argument '{name}' is not declared{near}");
         lints.add(Rule::UndefinedArgInFrom, span, what);
     }
@@ -122,7 +138,10 @@ fn constant(filled: &Filled, stage: &StageDecl, lints: &Lints) {
     };
     let name = stage.name.as_deref().unwrap_or_default();
     if !name.contains(&platform.os) && !name.contains(&platform.architecture) {
-        let what = format!("FROM --platform flag should not use constant value {:?}", filled.text);
+        let what = format!(
+            "FROM --platform flag should not use constant value {:?}",
+            filled.text
+        );
         lints.add(Rule::FromPlatformFlagConstDisallowed, stage.span, what);
     }
 }

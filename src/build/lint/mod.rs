@@ -58,7 +58,12 @@ impl Settings {
                 return Err(format!("invalid check option {option:?}"));
             };
             let value = value.trim();
-            let names = || value.split(',').map(|name| name.trim().to_owned()).collect();
+            let names = || {
+                value
+                    .split(',')
+                    .map(|name| name.trim().to_owned())
+                    .collect()
+            };
             match key.trim() {
                 "skip" if value == "all" => settings.skip_all = true,
                 "skip" => settings.skip = names(),
@@ -76,9 +81,8 @@ impl Settings {
     }
     fn wants(&self, rule: Rule) -> bool {
         let name = rule.name();
-        let asked = !rule.is_experimental()
-            || self.experimental_all
-            || self.experimental.contains(name);
+        let asked =
+            !rule.is_experimental() || self.experimental_all || self.experimental.contains(name);
         asked && !self.skip_all && !self.skip.contains(name)
     }
 }
@@ -162,7 +166,9 @@ pub fn tell(findings: &[Finding], target: &str, sources: &SourceMap, events: &dy
             detail: finding.rule.description().to_owned(),
             url: finding.rule.url(),
             file: source.map(|source| source.name.clone()).unwrap_or_default(),
-            text: source.map(|source| source.text.to_string()).unwrap_or_default(),
+            text: source
+                .map(|source| source.text.to_string())
+                .unwrap_or_default(),
             lines: (line(first), line(last)),
         }));
     }
@@ -181,7 +187,10 @@ pub fn rows(span: Span, sources: &SourceMap) -> (usize, usize) {
 /// The option nearest to a word, as far as a slip of two letters; of equals the first.
 fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let mut best: Option<(usize, &str)> = None;
-    for option in options.into_iter().filter(|option| option.len().abs_diff(word.len()) < 3) {
+    for option in options
+        .into_iter()
+        .filter(|option| option.len().abs_diff(word.len()) < 3)
+    {
         let far = strsim::levenshtein(word, option);
         if far == 0 {
             return None;

@@ -27,7 +27,12 @@ pub fn text(findings: &[Finding], sources: &SourceMap) -> String {
     for finding in findings {
         let (rule, detail) = (finding.rule, &finding.detail);
         // Writing to a string can't fail.
-        let _ = write!(text, "\nWARNING: {} - {}\n{detail}\n", rule.name(), rule.url());
+        let _ = write!(
+            text,
+            "\nWARNING: {} - {}\n{detail}\n",
+            rule.name(),
+            rule.url()
+        );
         text.push_str(&excerpt(finding.span, sources));
     }
     text
@@ -58,7 +63,11 @@ fn excerpt(span: Span, sources: &SourceMap) -> String {
     let mut text = format!("{}:{first}\n--------------------\n", source.name);
     for (number, row) in all.iter().enumerate().map(|(at, row)| (at + 1, row)) {
         if (from..=to).contains(&number) {
-            let mark = if (first..=last).contains(&number) { ">>>" } else { "   " };
+            let mark = if (first..=last).contains(&number) {
+                ">>>"
+            } else {
+                "   "
+            };
             let _ = writeln!(text, " {number:>3} | {mark} {row}");
         }
     }
@@ -104,13 +113,16 @@ pub fn document(findings: &[Finding], fault: Option<&Diagnostic>, sources: &Sour
         true => vec![Span::new(crate::base::span::SourceId(0), 0, 0)],
         false => texts,
     };
-    let sources = texts.iter().filter_map(|text| sources.get(text.source)).map(|source| {
-        json!({
-            "filename": source.name,
-            "data": base64(source.text.as_bytes()),
-            "language": "Dockerfile",
-        })
-    });
+    let sources = texts
+        .iter()
+        .filter_map(|text| sources.get(text.source))
+        .map(|source| {
+            json!({
+                "filename": source.name,
+                "data": base64(source.text.as_bytes()),
+                "language": "Dockerfile",
+            })
+        });
     document["sources"] = sources.collect();
     if let Some(fault) = fault {
         document["buildError"] = fault;

@@ -58,7 +58,9 @@ pub struct Here<'a> {
 
 impl std::fmt::Debug for Here<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Here").field("span", &self.span).finish_non_exhaustive()
+        f.debug_struct("Here")
+            .field("span", &self.span)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,7 +71,9 @@ pub fn check(instruction: &Instruction, here: &Here<'_>, once: &mut Once, lints:
     match &instruction.kind {
         Kind::Env(pairs) | Kind::Label(pairs) => {
             if instruction.legacy {
-                let what = format!("\"{name} key=value\" should be used instead of legacy \"{name} key value\" format");
+                let what = format!(
+                    "\"{name} key=value\" should be used instead of legacy \"{name} key value\" format"
+                );
                 add(Rule::LegacyKeyValueFormat, what);
             }
             if matches!(instruction.kind, Kind::Env(_)) {
@@ -81,7 +85,9 @@ pub fn check(instruction: &Instruction, here: &Here<'_>, once: &mut Once, lints:
         Kind::Workdir(path) => {
             let path = (here.word)(path).unwrap_or_default();
             if !here.workdir_said && !path.starts_with('/') {
-                let what = format!("Relative workdir {path:?} can have unexpected results if the base image changes");
+                let what = format!(
+                    "Relative workdir {path:?} can have unexpected results if the base image changes"
+                );
                 add(Rule::WorkdirRelativePath, what);
             }
         }
@@ -94,9 +100,12 @@ pub fn check(instruction: &Instruction, here: &Here<'_>, once: &mut Once, lints:
             shell_form(command, name, here, lints);
         }
         Kind::Healthcheck(_) => again(&mut once.healthcheck, name, here.span, lints),
-        Kind::Expose(ports) => ports.iter().flat_map(|word| (here.words)(word)).for_each(|port| {
-            expose(&port, here.span, lints);
-        }),
+        Kind::Expose(ports) => ports
+            .iter()
+            .flat_map(|word| (here.words)(word))
+            .for_each(|port| {
+                expose(&port, here.span, lints);
+            }),
         Kind::Copy(transfer) => copied(transfer, "Copy", here, lints),
         Kind::Add(transfer) => copied(transfer, "Add", here, lints),
         _ => {}
@@ -114,7 +123,9 @@ pub fn undefined<'a>(
     let told = |name: &&String| !declared.contains(*name) && !NEVER_SET.contains(&name.as_str());
     for name in missed.iter().filter(told) {
         let near = nearest(name, known.clone());
-        let near = near.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
+        let near = near
+            .map(|near| format!(" (did you mean ${near}?)"))
+            .unwrap_or_default();
         let what = format!("Usage of undefined variable '${name}'{near}");
         lints.add(Rule::UndefinedVar, span, what);
     }
@@ -130,7 +141,9 @@ fn secret(instruction: &str, name: &str, span: Span, lints: &Lints) {
     let lower = name.to_ascii_lowercase();
     let has = |words: &[&str]| lower.split('_').any(|word| words.contains(&word));
     if has(&SECRET) && !has(&PUBLIC) {
-        let what = format!("Do not use ARG or ENV instructions for sensitive data ({instruction} {name:?})");
+        let what = format!(
+            "Do not use ARG or ENV instructions for sensitive data ({instruction} {name:?})"
+        );
         lints.add(Rule::SecretsUsedInArgOrEnv, span, what);
     }
 }
@@ -138,14 +151,18 @@ fn secret(instruction: &str, name: &str, span: Span, lints: &Lints) {
 /// The place of the earlier one is told: it is the one without effect.
 fn again(said: &mut Option<Span>, name: &str, span: Span, lints: &Lints) {
     if let Some(earlier) = said.replace(span) {
-        let what = format!("Multiple {name} instructions should not be used in the same stage because only the last one will be used");
+        let what = format!(
+            "Multiple {name} instructions should not be used in the same stage because only the last one will be used"
+        );
         lints.add(Rule::MultipleInstructionsDisallowed, earlier, what);
     }
 }
 
 fn shell_form(command: &CommandLine, name: &str, here: &Here<'_>, lints: &Lints) {
     if matches!(command, CommandLine::Shell(_)) && !here.shell_said {
-        let what = format!("JSON arguments recommended for {name} to prevent unintended behavior related to OS signals");
+        let what = format!(
+            "JSON arguments recommended for {name} to prevent unintended behavior related to OS signals"
+        );
         lints.add(Rule::JSONArgsRecommended, here.span, what);
     }
 }
@@ -156,8 +173,13 @@ fn expose(port: &str, span: Span, lints: &Lints) {
         let what = format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
         lints.add(Rule::ExposeProtoCasing, span, what);
     }
-    if numbers.rsplit_once(':').is_some_and(|(outer, _)| !outer.is_empty()) {
-        let what = format!("EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'");
+    if numbers
+        .rsplit_once(':')
+        .is_some_and(|(outer, _)| !outer.is_empty())
+    {
+        let what = format!(
+            "EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'"
+        );
         lints.add(Rule::ExposeInvalidFormat, span, what);
     }
 }
@@ -180,7 +202,8 @@ fn copied(transfer: &Transfer, verb: &str, here: &Here<'_>, lints: &Lints) {
         let clean = crate::sys::fs::clean(std::path::Path::new(&path));
         let clean = clean.to_string_lossy();
         if ignore.ignores(clean.trim_start_matches('/')) {
-            let what = format!("Attempting to {verb} file {path:?} that is excluded by .dockerignore");
+            let what =
+                format!("Attempting to {verb} file {path:?} that is excluded by .dockerignore");
             lints.add(Rule::CopyIgnoredFile, here.span, what);
         }
     }

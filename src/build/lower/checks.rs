@@ -9,8 +9,8 @@ use super::{Lowering, Refused};
 use crate::base::span::Span;
 use crate::build::dockerfile::ast::{Instruction, Kind, StageDecl};
 use crate::build::dockerfile::vars::Expander;
+use crate::build::lint::from;
 use crate::build::lint::stage::{self, Here};
-use crate::build::lint::{from, Lints};
 use crate::image::config::ImageConfig;
 use crate::image::manifest::Platform;
 
@@ -36,9 +36,6 @@ impl StageDecl {
 }
 
 impl Lowering<'_> {
-    pub(super) fn lints(&self) -> &Lints {
-        self.lints
-    }
     /// Checks the `FROM` of every stage. Takes the arguments in as they are and as they would be if the caller gave none.
     pub(super) fn check_from(&mut self) -> Result<(), Refused> {
         self.nothing_given = true;
@@ -56,18 +53,28 @@ impl Lowering<'_> {
     }
     /// Checks an image that was found for a stage.
     pub(super) fn check_image(&self, name: &str, config: &ImageConfig, decl: &StageDecl) {
-        let asked = decl.platform.as_deref().and_then(|text| self.expand_global(text, decl.span).ok());
+        let asked = decl
+            .platform
+            .as_deref()
+            .and_then(|text| self.expand_global(text, decl.span).ok());
         let asked = asked.or_else(|| self.request.platform.clone());
-        let expected = asked.and_then(|text| Platform::parse(&text).ok()).unwrap_or_else(Platform::host);
+        let expected = asked
+            .and_then(|text| Platform::parse(&text).ok())
+            .unwrap_or_else(Platform::host);
         let found = (config.os.as_str(), config.architecture.as_str());
         from::base_image(name, &expected, found, decl.span, self.lints);
     }
-    /// Checks an instruction that has been worked out, or has failed to be.
-    pub(super) fn check(&mut self, instruction: &Instruction, state: &mut State, good: bool) {
+    /// Checks an instruction that has been worked out, or has failed to be; before it so many variables were known.
+    pub(super) fn check(
+        &mut self,
+        instruction: &Instruction,
+        state: &mut State,
+        (known, good): (usize, bool),
+    ) {
         // An instruction of the base image is the FROM's affair.
         let span = self.triggered_at.unwrap_or(instruction.span);
         let missed = std::mem::take(&mut *state.missed.borrow_mut());
-        let known = state.scope.keys().map(String::as_str);
+        let known = state.scope.keys().take(known).map(String::as_str);
         stage::undefined(&missed, known, &state.declared, span, self.lints);
         if !good {
             return;
@@ -82,7 +89,12 @@ impl Lowering<'_> {
             word: &word,
             words: &words,
             workdir_said: state.workdir_said,
-            shell_said: state.config.config.shell.as_ref().is_some_and(|shell| !shell.is_empty()),
+            shell_said: state
+                .config
+                .config
+                .shell
+                .as_ref()
+                .is_some_and(|shell| !shell.is_empty()),
             ignore: if copies { self.ignored() } else { None },
         };
         let mut once = std::mem::take(&mut state.once);

@@ -45,7 +45,11 @@ impl Words<'_> {
         let lookup = |name: &str| self.state.scope.get(name).cloned();
         let words = Expander::new(self.escape, &lookup).words(text);
         words.map_err(|why| {
-            refuse_word(format!("failed to process {text:?}: {why}"), self.span, text)
+            refuse_word(
+                format!("failed to process {text:?}: {why}"),
+                self.span,
+                text,
+            )
         })
     }
     pub(super) fn heredoc(&self, doc: &Heredoc) -> Result<String, Refused> {
@@ -85,8 +89,9 @@ impl Lowering<'_> {
         state: &mut State,
         steps: &mut Vec<Step>,
     ) -> Result<(), Refused> {
+        let known = state.scope.len();
         let outcome = self.work_out(instruction, index, state, steps);
-        self.check(instruction, state, outcome.is_ok());
+        self.check(instruction, state, (known, outcome.is_ok()));
         outcome.map_err(|refused| {
             refused.within(|word| instruction.written.find(word, instruction.span.source))
         })

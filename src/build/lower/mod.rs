@@ -18,10 +18,11 @@ use indexmap::IndexMap;
 pub use state::Past;
 use state::State;
 
+use super::context::ignore::Ignore;
 use super::dockerfile::ast::{Dockerfile, Kind, StageDecl};
+use super::dockerfile::mounts::{self, MountKind};
 use super::dockerfile::parse::parse_triggers;
 use super::dockerfile::vars::Expander;
-use super::context::ignore::Ignore;
 use super::error::{BuildError, fault};
 use super::images::Images;
 use super::lint::Lints;
@@ -46,6 +47,8 @@ pub struct Graph {
     pub target: usize,
     /// Arguments that `FROM` sees, with their values.
     pub globals: BTreeMap<String, String>,
+    /// Numbers of the steps that are done whatever is known of them.
+    pub fresh: BTreeSet<u32>,
 }
 
 /// One stage.
@@ -124,22 +127,34 @@ pub fn lower(
     sources: &mut SourceMap,
     lints: &Lints,
 ) -> Result<Graph, BuildError> {
-    work_out(file, request, builder, sources, (lints, false))
+    work_out(file, request, builder, sources, (lints, Aim::Build))
 }
 
-/// Works out every stage, or all that the target needs if one is named, for the sake of what the checks find.
+/// As [`lower`], for a question: what only a build needs, such as secrets, need not be there.
 ///
 /// # Errors
 /// As [`lower`].
-pub fn check(
+pub fn ask(
     file: &Dockerfile,
     request: &BuildRequest,
     builder: &Builder<'_>,
     sources: &mut SourceMap,
     lints: &Lints,
-) -> Result<(), BuildError> {
-    let every = request.target.as_deref().is_none_or(str::is_empty);
-    work_out(file, request, builder, sources, (lints, every)).map(drop)
+    every: bool,
+) -> Result<Graph, BuildError> {
+    let aim = if every { Aim::AskOfAll } else { Aim::Ask };
+    work_out(file, request, builder, sources, (lints, aim))
+}
+
+/// What stages are worked out for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// To build the target.
+    Build,
+    /// To answer a question about the target.
+    Ask,
+    /// To answer a question about all stages.
+    AskOfAll,
 }
 
 fn work_out(
@@ -147,27 +162,14 @@ fn work_out(
     request: &BuildRequest,
     builder: &Builder<'_>,
     sources: &mut SourceMap,
-    (lints, every): (&Lints, bool),
+    (lints, aim): (&Lints, Aim),
 ) -> Result<Graph, BuildError> {
     if let Some(platform) = &request.platform {
         check_platform(platform).map_err(|why| fault(Diagnostic::error(why), sources))?;
     }
-    let mut lowering = Lowering {
-        file,
-        request,
-        builder,
-        images: Images::default(),
-        globals: BTreeMap::new(),
-        used_args: BTreeSet::new(),
-        stages: BTreeMap::new(),
-        states: BTreeMap::new(),
-        lints,
-        nothing_given: false,
-        triggered_at: None,
-        ignore: OnceCell::new(),
-    };
-    let begun = lints.findings().len();
-    let outcome = lowering.all(sources, (every, begun));
+    let mut lowering = Lowering::new(file, request, builder, lints);
+    lowering.aim = aim;
+    let outcome = lowering.all(sources);
     let target = outcome.map_err(|refused| match refused {
         Refused::User(item) | Refused::Word(item, _) => fault(*item, sources),
         Refused::Ours(error) => error,
@@ -189,8 +191,10 @@ fn work_out(
         stages: lowering.stages,
         target,
         globals: lowering.globals,
+        fresh: BTreeSet::new(),
     };
     number(&mut graph, file);
+    graph.fresh = fresh(&graph, file, request);
     Ok(graph)
 }
 
@@ -213,6 +217,52 @@ impl From<Diagnostic> for Refused {
     }
 }
 
+/// The images that the target's stages name in `FROM`, `COPY --from` and `RUN --mount`, with the first place of each. It
+/// fetches none, and leaves out names that the request's contexts stand for.
+///
+/// # Errors
+/// [`BuildError::Invalid`]: there is no such target, or a base has no name.
+pub fn images_named(
+    file: &Dockerfile,
+    request: &BuildRequest,
+    builder: &Builder<'_>,
+    sources: &SourceMap,
+) -> Result<BTreeMap<String, Span>, BuildError> {
+    let lints = Lints::default();
+    let mut lowering = Lowering::new(file, request, builder, &lints);
+    let target = lowering.take_globals().and_then(|()| lowering.target());
+    match target {
+        Ok(target) => Ok(lowering.images_of(target)),
+        Err(Refused::User(item) | Refused::Word(item, _)) => Err(fault(*item, sources)),
+        Err(Refused::Ours(error)) => Err(error),
+    }
+}
+
+/// What an instruction's flags name as the origin of files, where no variable is in it.
+fn origins_named(kind: &Kind) -> Vec<String> {
+    let named: Vec<String> = match kind {
+        Kind::Copy(copy) => copy.from.iter().cloned().collect(),
+        Kind::Run(run) => {
+            let as_written = |text: &str| Ok(text.to_owned());
+            let mounts = run
+                .mounts
+                .iter()
+                .filter_map(|text| mounts::parse(text, &as_written).ok());
+            mounts
+                .filter_map(|mount| match mount.kind {
+                    MountKind::Bind { from, .. } | MountKind::Cache { from, .. } => from,
+                    _ => None,
+                })
+                .collect()
+        }
+        _ => Vec::new(),
+    };
+    named
+        .into_iter()
+        .filter(|name| !name.contains('$'))
+        .collect()
+}
+
 /// An argument's own scope is the stage; these are seen by `FROM`.
 type Globals = BTreeMap<String, String>;
 
@@ -226,6 +276,7 @@ struct Lowering<'a> {
     stages: BTreeMap<usize, Stage>,
     states: BTreeMap<usize, State>,
     lints: &'a Lints,
+    aim: Aim,
     /// Arguments are looked at as if the caller gave none.
     nothing_given: bool,
     /// The `FROM` whose image triggers the instructions that are worked out now.
@@ -243,28 +294,44 @@ enum Named {
     Built(Box<crate::image::store::Image>),
 }
 
+impl<'a> Lowering<'a> {
+    fn new(
+        file: &'a Dockerfile,
+        request: &'a BuildRequest,
+        builder: &'a Builder<'a>,
+        lints: &'a Lints,
+    ) -> Self {
+        Self {
+            file,
+            request,
+            builder,
+            images: Images::default(),
+            globals: BTreeMap::new(),
+            used_args: BTreeSet::new(),
+            stages: BTreeMap::new(),
+            states: BTreeMap::new(),
+            lints,
+            aim: Aim::Build,
+            nothing_given: false,
+            triggered_at: None,
+            ignore: OnceCell::new(),
+        }
+    }
+}
+
 impl Lowering<'_> {
-    fn all(
-        &mut self,
-        sources: &mut SourceMap,
-        (every, begun): (bool, usize),
-    ) -> Result<usize, Refused> {
+    fn all(&mut self, sources: &mut SourceMap) -> Result<usize, Refused> {
         self.check_from()?;
         let target = self.target()?;
         self.prefetch(target);
-        let first = self.lints.findings().len().max(begun);
-        let outcome = self.stages(target, every, sources);
+        let first = self.lints.findings().len();
+        let outcome = self.stages(target, sources);
         self.lints.sort_from(first);
         outcome.map(|()| target)
     }
     /// Works out what the target needs, or every stage.
-    fn stages(
-        &mut self,
-        target: usize,
-        every: bool,
-        sources: &mut SourceMap,
-    ) -> Result<(), Refused> {
-        let mut todo = match every {
+    fn stages(&mut self, target: usize, sources: &mut SourceMap) -> Result<(), Refused> {
+        let mut todo = match self.aim == Aim::AskOfAll {
             true => (0..self.file.stages.len()).rev().collect(),
             false => vec![target],
         };
@@ -502,7 +569,14 @@ impl Lowering<'_> {
     }
     /// Fetches the images of all stages that will be needed, as far as that is known now.
     fn prefetch(&mut self, target: usize) {
-        let mut names = BTreeSet::new();
+        let names = self.images_of(target).into_iter().map(|(name, _)| name);
+        let names = names.collect();
+        self.images.prefetch(names, self.builder, self.request.pull);
+    }
+    /// The images that the stages behind a target name, as far as that is known without looking at one, with the first
+    /// place of each.
+    fn images_of(&self, target: usize) -> BTreeMap<String, Span> {
+        let mut names = BTreeMap::new();
         let mut todo = vec![target];
         let mut seen = BTreeSet::new();
         while let Some(index) = todo.pop() {
@@ -511,30 +585,26 @@ impl Lowering<'_> {
             };
             match self.base_of(index, decl) {
                 Ok(Named::Stage(stage)) => todo.push(stage),
-                Ok(Named::Image(name)) => drop(names.insert(name)),
+                Ok(Named::Image(name)) => drop(names.entry(name).or_insert(decl.span)),
                 _ => {}
             }
             for instruction in &decl.body {
-                let Kind::Copy(copy) = &instruction.kind else {
-                    continue;
-                };
-                let Some(from) = copy.from.as_deref().filter(|from| !from.contains('$')) else {
-                    continue;
-                };
-                match from
-                    .parse::<usize>()
-                    .ok()
-                    .or_else(|| self.stage_named(from, self.file.stages.len()))
-                {
-                    Some(stage) => todo.push(stage),
-                    None if from != "scratch" && self.named_context(from).is_none() => {
-                        names.insert(from.to_owned());
+                for from in origins_named(&instruction.kind) {
+                    match from
+                        .parse::<usize>()
+                        .ok()
+                        .or_else(|| self.stage_named(&from, self.file.stages.len()))
+                    {
+                        Some(stage) => todo.push(stage),
+                        None if from != "scratch" && self.named_context(&from).is_none() => {
+                            names.entry(from).or_insert(instruction.span);
+                        }
+                        None => {}
                     }
-                    None => {}
                 }
             }
         }
-        self.images.prefetch(names, self.builder, self.request.pull);
+        names
     }
     /// Works one stage out, after the one it begins from; gives the stages it needs.
     fn stage(&mut self, index: usize, sources: &mut SourceMap) -> Result<Vec<usize>, Refused> {
@@ -645,6 +715,22 @@ fn scratch_config() -> ImageConfig {
         os: "linux".to_owned(),
         ..ImageConfig::default()
     }
+}
+
+/// Numbers of the steps of stages that are built anew. As BuildKit: a name that no stage has means nothing.
+fn fresh(graph: &Graph, file: &Dockerfile, request: &BuildRequest) -> BTreeSet<u32> {
+    let named = |index: &usize| {
+        let stage = file
+            .stages
+            .get(*index)
+            .and_then(|stage| stage.name.as_ref());
+        let same = |wanted: &String| stage.is_some_and(|stage| stage.eq_ignore_ascii_case(wanted));
+        request.no_cache || request.no_cache_filter.iter().any(same)
+    };
+    let stages = graph.stages.iter().filter(|(index, _)| named(index));
+    stages
+        .flat_map(|(_, stage)| stage.steps.iter().map(|step| step.number))
+        .collect()
 }
 
 /// Gives steps their numbers and titles: `[build 2/4] RUN make`.

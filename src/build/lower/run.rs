@@ -4,7 +4,7 @@
 
 use super::instruction::{Words, in_form, refuse, refuse_word};
 use super::state::{State, is_predefined, predefined};
-use super::{Lowering, Refused};
+use super::{Aim, Lowering, Refused};
 use crate::base::authorities;
 use crate::base::diag::Diagnostic;
 use crate::base::span::Span;
@@ -123,6 +123,10 @@ impl Lowering<'_> {
         state: &State,
         step: &mut RunStep,
     ) -> Result<(), Refused> {
+        let private = matches!(mount.kind, MountKind::Secret { .. } | MountKind::Ssh { .. });
+        if private && self.aim != Aim::Build {
+            return Ok(());
+        }
         let target = mount.target.as_deref().map(|target| state.absolute(target));
         let at = target.clone().unwrap_or_default();
         let what = match mount.kind {

@@ -676,6 +676,9 @@ pub struct BuildArgs {
     /// Set a build argument
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub build_arg: Vec<String>,
+    /// Check the Dockerfiles in place of building
+    #[arg(long)]
+    pub check: bool,
     /// Don't use results of earlier builds
     #[arg(long)]
     pub no_cache: bool,

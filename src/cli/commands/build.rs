@@ -2,7 +2,8 @@
 //!
 //! Imports: `apply`.
 
-use crate::apply::{self, BuildOptions};
+use super::build_call::check_services;
+use crate::apply::{self, BuildOptions, BuildTweaks};
 use crate::cli::app::{App, Deps, progress_mode};
 use crate::cli::args::BuildArgs;
 use crate::cli::exit::{Failure, Outcome};
@@ -30,11 +31,17 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     };
     let options = BuildOptions {
         services,
-        no_cache: args.no_cache,
-        pull: args.pull,
-        args: args.build_arg.iter().map(|arg| parse::pair(arg)).collect(),
+        tweaks: BuildTweaks {
+            no_cache: args.no_cache,
+            pull: args.pull,
+            args: args.build_arg.iter().map(|arg| parse::pair(arg)).collect(),
+            ..BuildTweaks::default()
+        },
         quiet: args.quiet,
     };
+    if args.check {
+        return check_services(app, &project, &options.services, &options.tweaks);
+    }
     let work = match args.progress {
         Some(mode) if !args.quiet => app.work_in(progress_mode(mode))?,
         _ => app.work(args.quiet)?,

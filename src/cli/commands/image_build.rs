@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use super::build_call::Question;
 use crate::base::scalar::parse_size;
 use crate::build::slots::Slots;
 use crate::build::{
@@ -18,9 +19,10 @@ use crate::cli::parse;
 use crate::engine::{self, sandbox::SandboxNetwork};
 use crate::image::reference::Reference;
 use crate::image::registry::{self, PullOptions};
-use crate::ui::write_out;
+use crate::ui::{Mode, write_out};
 
 pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
+    let question = Question::read(args.call.as_deref(), args.check)?;
     let tags: Vec<Reference> = args
         .tag
         .iter()
@@ -28,6 +30,8 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         .collect::<Result<_, _>>()?;
     let mode = match args.progress {
         Some(mode) if !args.quiet => progress_mode(mode),
+        // What is asked for is the answer, on standard output.
+        None if question.is_some() => Mode::Quiet,
         _ => app.mode(args.quiet),
     };
     let making = app.making(mode)?;
@@ -64,6 +68,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
             .collect::<Result<_, _>>()?,
         trust_host_ca: app.trusted_ca()?,
         env: app.env.clone(),
+        ..BuildRequest::default()
     };
     let options = PullOptions {
         platform: args.platform.clone(),
@@ -82,6 +87,11 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         cache_dir: making.roots.data.join("cache"),
         slots: &Slots::new(app.parallel()),
     };
+    if let Some(question) = question {
+        let answer = build::call::call(question.call, &request, &builder);
+        making.progress.finish();
+        return question.show(answer?);
+    }
     let result = build::build(&request, &builder);
     making.progress.finish();
     let image = result?;

@@ -3,6 +3,7 @@
 //! Imports: all.
 
 mod build;
+mod build_call;
 mod change;
 mod config;
 mod containers;
