@@ -481,7 +481,7 @@ impl Lowering<'_> {
     }
     /// Fetches the images of all stages that will be needed, as far as that is known now.
     fn prefetch(&mut self, target: usize) {
-        let names = self.images_of(target).into_iter().map(|(name, _)| name);
+        let names = self.images_of(target).into_keys();
         let names = names.collect();
         self.images.prefetch(names, self.builder, self.request.pull);
     }
