@@ -234,19 +234,23 @@ fn request(
         let found = crate::base::diag::Diagnostic::error(text).at(span);
         ApplyError::faults(found.into(), &project.sources)
     };
-    let dir = match spec.context.as_ref() {
-        None => None,
+    let from = match spec.context.as_ref() {
+        None => ContextSource::Empty,
         Some(at) => match &at.value {
-            ContextRef::Dir(path) => Some(path.clone()),
-            other => {
-                let text = format!(
-                    "build context {other:?} of `{}` is not available",
-                    service.name
-                );
+            ContextRef::Dir(path) => ContextSource::Dir(path.clone()),
+            ContextRef::Remote(text) => {
+                ContextSource::parse(text, &project.dir).map_err(|why| {
+                    let text = format!("build context of `{}`: {why}", service.name);
+                    fault(text, at.span.or(spec.span))
+                })?
+            }
+            ContextRef::Image(_) | ContextRef::Service(_) => {
+                let text = format!("the build context of `{}` can't be an image", service.name);
                 return Err(fault(text, at.span.or(spec.span)));
             }
         },
     };
+    let place = spec.context.as_ref().and_then(|at| at.span.or(spec.span));
     let dockerfile = match &spec.dockerfile_inline {
         Some(text) => DockerfileSource::Inline(text.value.clone()),
         None => {
@@ -254,8 +258,11 @@ fn request(
                 .dockerfile
                 .as_ref()
                 .map_or("Dockerfile", |name| name.value.as_str());
-            let base = dir.clone().unwrap_or_else(|| project.dir.clone());
-            DockerfileSource::Path(base.join(name))
+            match &from {
+                ContextSource::Dir(dir) => DockerfileSource::Path(dir.join(name)),
+                ContextSource::Empty => DockerfileSource::Path(project.dir.join(name)),
+                _ => DockerfileSource::InContext(name.to_owned()),
+            }
         }
     };
     let network = match spec
@@ -312,7 +319,7 @@ fn request(
         .map(|p| p.value.clone());
     Ok(BuildRequest {
         target_name,
-        context: dir.map_or(ContextSource::Empty, ContextSource::Dir),
+        context: from,
         dockerfile,
         target: spec.target.as_ref().map(|target| target.value.clone()),
         args,
@@ -331,6 +338,7 @@ fn request(
             false => None,
         },
         env: context.env.clone(),
+        context_place: place.map(|span| (span, project.sources.clone())),
     })
 }
 
@@ -409,12 +417,8 @@ fn contexts(
         let found = match &value.value {
             ContextRef::Dir(path) => NamedContext::Dir(path.clone()),
             ContextRef::Image(image) => NamedContext::Image(parsed(image)?),
-            ContextRef::Remote(text) => {
-                return Err(fault(
-                    format!("build context `{text}` is not available"),
-                    value.span,
-                ));
-            }
+            ContextRef::Remote(text) => NamedContext::parse(text, &project.dir)
+                .map_err(|why| fault(format!("build context `{name}`: {why}"), value.span))?,
             ContextRef::Service(service) => {
                 let other = project.services.get(service);
                 let image = built.get(service).cloned().or_else(|| {

@@ -309,9 +309,8 @@ pub fn unnamed(dir: &Path) -> io::Result<File> {
     static COUNTER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let mut options = File::options();
     options.read(true).write(true).mode(0o600);
-    let told = |error: io::Error| {
-        io::Error::new(error.kind(), format!("{}: {error}", dir.display()))
-    };
+    let told =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", dir.display()));
     match options.clone().custom_flags(libc::O_TMPFILE).open(dir) {
         Ok(file) => return Ok(file),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {}

@@ -196,8 +196,16 @@ fn is_commit(text: &str) -> bool {
 impl Git<'_> {
     /// What the files of a commit are kept as.
     fn place(&self, commit: &str) -> String {
-        let submodules = if self.options.submodules { "-submodules" } else { "" };
-        let git = if self.options.keep_git_dir { "-git" } else { "" };
+        let submodules = if self.options.submodules {
+            "-submodules"
+        } else {
+            ""
+        };
+        let git = if self.options.keep_git_dir {
+            "-git"
+        } else {
+            ""
+        };
         format!("{commit}{submodules}{git}")
     }
 

@@ -114,7 +114,10 @@ impl Git<'_> {
                 let authority = rest.split('/').next().unwrap_or_default();
                 command
                     .env("GIT_CONFIG_COUNT", "1")
-                    .env("GIT_CONFIG_KEY_0", format!("http.{scheme}://{authority}/.extraHeader"))
+                    .env(
+                        "GIT_CONFIG_KEY_0",
+                        format!("http.{scheme}://{authority}/.extraHeader"),
+                    )
                     .env("GIT_CONFIG_VALUE_0", format!("Authorization: {header}"));
                 return;
             }

@@ -55,7 +55,14 @@ impl Git<'_> {
     fn submodules(&self, new: &Path) -> Result<(), GitError> {
         let update = |depth: &[&str]| {
             let mut command = self.command(new);
-            command.args(["submodule", "--quiet", "update", "--init", "--recursive", "--force"]);
+            command.args([
+                "submodule",
+                "--quiet",
+                "update",
+                "--init",
+                "--recursive",
+                "--force",
+            ]);
             command.args(depth);
             self.run(command, "fetching the submodules", LONG)
         };
@@ -73,7 +80,8 @@ impl Git<'_> {
     /// Gives the commit the name it was asked for by, and takes our own away.
     fn name(&self, store: &Path, wanted: &Wanted) -> Result<(), GitError> {
         let asked = wanted.name.as_deref();
-        let asked = asked.filter(|name| name.starts_with("refs/heads/") || name.starts_with("refs/tags/"));
+        let asked =
+            asked.filter(|name| name.starts_with("refs/heads/") || name.starts_with("refs/tags/"));
         if let Some(name) = asked {
             let mut update = self.command_in(store);
             update.args(["update-ref", "--no-deref", "--", name, &wanted.commit]);
@@ -82,7 +90,11 @@ impl Git<'_> {
         let mut list = self.command_in(store);
         list.args(["for-each-ref", "--format=%(refname)", "refs/hoist/"]);
         let said = self.run(list, "listing references", SHORT)?;
-        for name in said.out.lines().filter(|line| line.starts_with("refs/hoist/")) {
+        for name in said
+            .out
+            .lines()
+            .filter(|line| line.starts_with("refs/hoist/"))
+        {
             let mut delete = self.command_in(store);
             delete.args(["update-ref", "-d", "--", name]);
             self.must(delete, "naming the commit", SHORT)?;

@@ -14,6 +14,7 @@ mod blobs;
 mod bundle;
 mod gc;
 mod import;
+pub mod layout;
 mod refs;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 
-use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use sha2::{Sha256, Sha384, Sha512};
 
 /// Why a text is no checksum.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -234,7 +234,9 @@ fn decoded(text: &str) -> Option<String> {
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
         rest = tail;
-        let pair = tail.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
+        let pair = tail
+            .get(..2)
+            .and_then(|pair| std::str::from_utf8(pair).ok());
         let byte = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
         match (first, byte) {
             (b'%', Some(byte)) => {
@@ -390,7 +392,11 @@ fn keep(files: &Kept, record: &Record, body: &Body, means: &Means<'_>) -> Result
         fs::copy_content(from, &to)?;
         to.set_permissions(std::fs::Permissions::from_mode(0o600))?;
         let time = time_of(record.modified);
-        to.set_times(std::fs::FileTimes::new().set_modified(time).set_accessed(time))
+        to.set_times(
+            std::fs::FileTimes::new()
+                .set_modified(time)
+                .set_accessed(time),
+        )
     };
     let made = files.make(&id.hex(), means.cancel, fill);
     let dir = made.map_err(|error| match error.kind() {

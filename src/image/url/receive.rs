@@ -131,7 +131,11 @@ fn client(wanted: &Wanted<'_>, env: &Env) -> Result<Client, UrlError> {
     }
     let exempt = NoProxy::from_string(&web::no_proxy(env));
     if let Some(proxy) = web::proxy(env, "HTTP_PROXY") {
-        builder = builder.proxy(Proxy::http(proxy).map_err(unusable)?.no_proxy(exempt.clone()));
+        builder = builder.proxy(
+            Proxy::http(proxy)
+                .map_err(unusable)?
+                .no_proxy(exempt.clone()),
+        );
     }
     if let Some(proxy) = web::proxy(env, "HTTPS_PROXY") {
         builder = builder.proxy(Proxy::https(proxy).map_err(unusable)?.no_proxy(exempt));
@@ -165,7 +169,10 @@ async fn one(
             request = request.header(header::IF_MODIFIED_SINCE, time);
         }
     }
-    let response = request.send().await.map_err(|error| failed(&error, wanted))?;
+    let response = request
+        .send()
+        .await
+        .map_err(|error| failed(&error, wanted))?;
     match response.status() {
         StatusCode::OK => {}
         StatusCode::NOT_MODIFIED => return Ok(Answer::Unchanged),
@@ -236,7 +243,9 @@ async fn body(
 /// Bytes that are free where downloads are kept.
 fn free(means: &Means<'_>) -> Result<u64, io::Error> {
     let found = nix::sys::statvfs::statvfs(means.dir)?;
-    Ok(found.blocks_available().saturating_mul(found.fragment_size()))
+    Ok(found
+        .blocks_available()
+        .saturating_mul(found.fragment_size()))
 }
 
 /// The time of a header in seconds since 1970.
@@ -247,7 +256,9 @@ fn date(text: &str) -> Option<i64> {
 
 /// Whether a time is old enough, by the server's own clock, to tell versions apart. Source: RFC 9110, 8.8.2.2.
 fn settled(headers: &HeaderMap, modified: Option<i64>) -> bool {
-    let now = headers.get(header::DATE).and_then(|value| date(value.to_str().ok()?));
+    let now = headers
+        .get(header::DATE)
+        .and_then(|value| date(value.to_str().ok()?));
     matches!((now, modified), (Some(now), Some(modified)) if now - modified >= 60)
 }
 
@@ -291,8 +302,14 @@ mod tests {
     #[test]
     fn names_of_a_server_are_their_last_part() {
         let name = |text: &str| file_name(text);
-        assert_eq!(name("attachment; filename=\"a b.txt\"").as_deref(), Some("a b.txt"));
-        assert_eq!(name("inline; x=y; FILENAME=../../etc/passwd").as_deref(), Some("passwd"));
+        assert_eq!(
+            name("attachment; filename=\"a b.txt\"").as_deref(),
+            Some("a b.txt")
+        );
+        assert_eq!(
+            name("inline; x=y; FILENAME=../../etc/passwd").as_deref(),
+            Some("passwd")
+        );
         assert_eq!(name("attachment"), None);
     }
 
@@ -302,7 +319,10 @@ mod tests {
         assert_eq!(date("yesterday"), None);
         let mut headers = HeaderMap::new();
         assert!(!settled(&headers, Some(784_111_777)));
-        headers.insert(header::DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:40 GMT"));
+        headers.insert(
+            header::DATE,
+            HeaderValue::from_static("Sun, 06 Nov 1994 08:49:40 GMT"),
+        );
         assert!(!settled(&headers, Some(784_111_777)));
         assert!(settled(&headers, Some(784_111_000)));
     }

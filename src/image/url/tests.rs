@@ -19,7 +19,14 @@ fn the_name_of_a_file_is_the_last_part_of_its_address() {
 
 #[test]
 fn only_http_is_an_address_and_credentials_are_not_shown() {
-    for wrong in ["file:///etc/passwd", "ftp://h/a", "http://", "a", "//h/a", "https:///x y:"] {
+    for wrong in [
+        "file:///etc/passwd",
+        "ftp://h/a",
+        "http://",
+        "a",
+        "//h/a",
+        "https:///x y:",
+    ] {
         assert!(parse(wrong).is_err(), "{wrong}");
     }
     let url = parse("https://me:secret@h:8443/a?b=c#d").unwrap();
