@@ -1,4 +1,4 @@
-//! Registries: where images are pulled from.
+//! Registries: where images are pulled from and pushed to.
 //!
 //! In: a reference and credentials files. Out: an image in the store, every digest verified, or a typed error
 //! that says which registry and what to do. It knows no policy: whether to pull at all is decided elsewhere.
@@ -9,6 +9,7 @@ mod artifact;
 mod auth;
 mod client;
 mod pull;
+mod push;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -30,6 +31,7 @@ use std::future::Future;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 pub use artifact::{Artifact, Part};
+pub use push::{Form, PushError, PushOptions, push, push_index, push_layers, push_manifest};
 
 use super::digest::Digest;
 use super::manifest::ManifestError;
