@@ -20,6 +20,7 @@ use super::context::digest::Digests;
 use super::context::ignore;
 use super::error::{BuildError, StepFailure};
 use super::lower::{Base, Graph, Stage, Step};
+use super::sources::{Remote, Sources};
 use super::step::copy::Selection;
 use super::step::mount::Trees;
 use super::step::run::Means;
@@ -97,6 +98,7 @@ struct Solver<'a> {
     /// When this build began: nanoseconds since 1970.
     begun: i64,
     digests: Digests,
+    fetches: Sources<'a>,
     caches: PathBuf,
     cancel: Cancel,
     progress: Mutex<Progress>,
@@ -122,6 +124,7 @@ pub(super) fn solve(
         memory: Memory::open(&builder.cache_dir, &identity(request)),
         begun: Timestamp::now().0,
         digests: Digests::open(builder.cache_dir.join("digests")),
+        fetches: Sources::new(request, &builder.cache_dir),
         caches: builder.cache_dir.join("mounts"),
         cancel: Cancel::default(),
         progress: Mutex::new(Progress {
@@ -167,6 +170,7 @@ fn identity(request: &BuildRequest) -> String {
     let file = match &request.dockerfile {
         DockerfileSource::Path(path) => path.display().to_string(),
         DockerfileSource::Inline(_) => format!("inline {:?}", request.context),
+        DockerfileSource::InContext(name) => format!("{name} of {:?}", request.context),
     };
     format!("{file}\n{:?}\n{:?}", request.target, request.platform)
 }
@@ -178,7 +182,7 @@ fn ignore_text(request: &BuildRequest) -> Result<String, BuildError> {
     };
     let dockerfile = match &request.dockerfile {
         DockerfileSource::Path(path) => Some(path.as_path()),
-        DockerfileSource::Inline(_) => None,
+        DockerfileSource::Inline(_) | DockerfileSource::InContext(_) => None,
     };
     for path in ignore::candidates(dockerfile, dir) {
         let told = |error| BuildError::io(format!("read {}", path.display()), error);
@@ -352,8 +356,9 @@ impl Solver<'_> {
             Operation::Copy(copy) => match selection {
                 Some((tree, found)) => found.copy(&tree, store, layers),
                 None => {
-                    let (tree, _) = self.tree(&copy.origin)?;
-                    Selection::find(copy, &tree)?.copy(&tree, store, layers)
+                    let (tree, _) = self.tree(&copy.origin, step.number)?;
+                    let fetch = |remote: &Remote| self.fetch(remote, step.number);
+                    Selection::find(copy, &tree, &fetch)?.copy(&tree, store, layers)
                 }
             },
         }
