@@ -17,6 +17,7 @@ use super::context::digest::Digests;
 use super::context::ignore;
 use super::error::{BuildError, StepFailure};
 use super::lower::{Base, Graph, Stage, Step};
+use super::sources::{Remote, Sources};
 use super::step::copy::Selection;
 use super::step::mount::Trees;
 use super::step::run::Means;
@@ -83,6 +84,7 @@ struct Solver<'a> {
     ignore: String,
     cache: Cache,
     digests: Digests,
+    fetches: Sources<'a>,
     caches: PathBuf,
     cancel: Cancel,
     progress: Mutex<Progress>,
@@ -106,6 +108,7 @@ pub(super) fn solve(
         ignore: ignore_text(request)?,
         cache: Cache::new(&builder.cache_dir),
         digests: Digests::open(builder.cache_dir.join("digests")),
+        fetches: Sources::new(request, &builder.cache_dir),
         caches: builder.cache_dir.join("mounts"),
         cancel: Cancel::default(),
         progress: Mutex::new(Progress {
@@ -152,7 +155,7 @@ fn ignore_text(request: &BuildRequest) -> Result<String, BuildError> {
     };
     let dockerfile = match &request.dockerfile {
         DockerfileSource::Path(path) => Some(path.as_path()),
-        DockerfileSource::Inline(_) => None,
+        DockerfileSource::Inline(_) | DockerfileSource::InContext(_) => None,
     };
     for path in ignore::candidates(dockerfile, dir) {
         let told = |error| BuildError::io(format!("read {}", path.display()), error);
@@ -321,8 +324,9 @@ impl Solver<'_> {
             Operation::Copy(copy) => match selection {
                 Some((tree, found)) => found.copy(&tree, store, layers),
                 None => {
-                    let (tree, _) = self.tree(&copy.origin)?;
-                    Selection::find(copy, &tree)?.copy(&tree, store, layers)
+                    let (tree, _) = self.tree(&copy.origin, step.number)?;
+                    let fetch = |remote: &Remote| self.fetch(remote, step.number);
+                    Selection::find(copy, &tree, &fetch)?.copy(&tree, store, layers)
                 }
             },
         }

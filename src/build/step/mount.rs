@@ -16,6 +16,7 @@ use crate::build::context::{Entry, Tree};
 use crate::build::dockerfile::mounts::Sharing;
 use crate::build::error::BuildError;
 use crate::build::key::Key;
+use crate::build::sources::Remote;
 use crate::engine::sandbox::{SandboxMount, SandboxSource};
 use crate::image::digest::Digest;
 use crate::image::store::Store;
@@ -411,6 +412,7 @@ fn filtered(
         step
     };
     let staging = trees.store.layers().staging()?;
-    Selection::find(&step, tree)?.copy_into(tree, &staging.upper())?;
+    let none = |_: &Remote| Err(StepError::new("a mount fetches nothing"));
+    Selection::find(&step, tree, &none)?.copy_into(tree, &staging.upper())?;
     Ok(staging)
 }
