@@ -226,7 +226,7 @@ pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
 }
 
 /// The images that a build's target names and that its contexts do not stand for, with their first places in `sources`.
-/// It reads the Dockerfile, and looks at no image.
+/// It reads the Dockerfile, and looks at no image. `named_at` is where another text names the Dockerfile, or holds it.
 ///
 /// # Errors
 /// [`BuildError::Invalid`] with everything that is wrong with the Dockerfile's text; places are those of `sources`, which
@@ -235,9 +235,11 @@ pub fn images_named(
     request: &BuildRequest,
     builder: &Builder<'_>,
     sources: &mut SourceMap,
+    named_at: Option<Span>,
 ) -> Result<BTreeMap<String, Span>, BuildError> {
     let (name, text) = read_dockerfile(request)?;
     let source = sources.add(name, text.as_str());
+    sources.set_named_at(source, named_at);
     let file = dockerfile::parse::parse(&text, source).map_err(|found| BuildError::Invalid {
         diagnostics: found.sorted(),
         sources: sources.clone(),

@@ -47,6 +47,11 @@ pub(super) fn has_local_dockerfile(request: &BuildRequest) -> bool {
     }
 }
 
+/// Whether the context is a directory that is not there, so that nothing of it can be read either.
+pub(super) fn misses_context(request: &BuildRequest) -> bool {
+    matches!(&request.context, ContextSource::Dir(dir) if !dir.is_dir())
+}
+
 impl<'a> Recipe<'a> {
     pub(super) fn new(
         context: &'a Context,
