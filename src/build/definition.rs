@@ -9,7 +9,8 @@ use super::error::{BuildError, fault};
 use super::lint::{self, Lints, Settings};
 use super::lower::{self, Graph};
 use super::{BuildRequest, Builder, read_dockerfile};
-use crate::base::diag::{Diagnostic, Diagnostics};
+use crate::base::diag::{Diagnostic, Diagnostics, Severity};
+use crate::base::event::Event;
 use crate::base::span::{SourceId, SourceMap};
 
 /// The build argument that takes the place of the file's own `syntax` directive.
@@ -72,8 +73,11 @@ impl Definition {
         if !self.faults.has_errors() {
             return Ok(());
         }
+        let faults = self.faults.clone().sorted().into_iter();
         Err(BuildError::Invalid {
-            diagnostics: self.faults.clone().sorted(),
+            diagnostics: faults
+                .filter(|item| item.severity == Severity::Error)
+                .collect(),
             sources: sources.clone(),
         })
     }
@@ -96,6 +100,11 @@ impl Definition {
         let graph = self
             .good(sources)
             .and_then(|()| lower::lower(&self.file, request, builder, sources, &self.lints));
+        let warnings = self.faults.iter();
+        for item in warnings.filter(|item| item.severity == Severity::Warning) {
+            let event = Event::Warn(item.headline(sources));
+            builder.events.send(event);
+        }
         lint::tell(
             &self.lints.findings(),
             &request.target_name,

@@ -52,15 +52,10 @@ pub(super) fn export(
                 Past::Setting(text) => (text, true),
                 Past::Step(at, text) => (text, results.made(index, *at).is_none()),
             };
-            let text = if empty_layer {
-                text.trim_end_matches(" # buildkit")
-            } else {
-                text
-            };
             config.history.push(History {
                 created: Some(now.clone()),
-                created_by: Some(text.to_owned()),
-                author: config.author.clone(),
+                created_by: Some(text.clone()),
+                author: None,
                 comment: Some(COMMENT.to_owned()),
                 empty_layer,
             });

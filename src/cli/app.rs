@@ -126,6 +126,20 @@ impl App {
         Ok(project)
     }
 
+    /// As [`App::load`], with the document that `config` prints.
+    ///
+    /// # Errors
+    /// Every fault in the files.
+    pub fn load_document(&self) -> Result<Project, Failure> {
+        let request = LoadRequest {
+            document: true,
+            ..self.request()?
+        };
+        let project = compose::load(&request, &self.env).map_err(load_failure)?;
+        self.show_warnings(&project.warnings, &project.sources);
+        Ok(project)
+    }
+
     /// Shows warnings found in files.
     pub fn show_warnings(&self, warnings: &Diagnostics, sources: &SourceMap) {
         if warnings.is_empty() {

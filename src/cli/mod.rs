@@ -8,6 +8,7 @@
 
 pub mod app;
 pub mod args;
+pub mod bake;
 pub mod commands;
 pub mod exit;
 pub mod follow;

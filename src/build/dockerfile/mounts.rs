@@ -86,7 +86,7 @@ pub enum Sharing {
 }
 
 const KEYS: [(&str, &[&str]); 5] = [
-    ("bind", &["target", "source", "from", "rw"]),
+    ("bind", &["target", "source", "from", "ro", "rw"]),
     (
         "cache",
         &[
@@ -135,7 +135,10 @@ pub fn parse(text: &str, expand: &dyn Fn(&str) -> Result<String, String>) -> Res
         "bind" => MountKind::Bind {
             from: fields.text("from"),
             source: fields.text("source").unwrap_or_default(),
-            writable: fields.flag("rw", false)?,
+            writable: {
+                let read_only = fields.flag("ro", true)?;
+                fields.flag("rw", !read_only)?
+            },
         },
         "cache" => cache(&fields)?,
         _ => MountKind::Tmpfs {

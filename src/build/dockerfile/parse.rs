@@ -14,7 +14,7 @@ use super::words::{
     Fault, Parsed, Takes, json_list, one, pairs, plain_words, quoted_words, read_flags,
     split_flags, split_name,
 };
-use crate::base::diag::{Diagnostic, Diagnostics, nearest};
+use crate::base::diag::{Diagnostic, Diagnostics, Severity, nearest};
 use crate::base::scalar::parse_duration;
 use crate::base::span::{SourceId, Span};
 use crate::image::config::HealthConfig;
@@ -145,6 +145,16 @@ fn place(line: &Line, file: &mut Dockerfile, text: &str, found: &mut Diagnostics
         file.definitions
             .extend(definition("ARG", names.collect(), line));
     }
+    if let Ok(Some(Instruction {
+        kind: Kind::Onbuild(_),
+        ..
+    })) = &read
+        && let Some(fault) = bad_trigger(line, file.escape)
+    {
+        let mut item = diagnose(fault, line, text);
+        item.severity = Severity::Warning;
+        found.push(item);
+    }
     match read {
         Err(fault) => found.push(diagnose(fault, line, text)),
         Ok(None) => {}
@@ -217,6 +227,7 @@ fn from(line: &Line) -> Parsed<StageDecl> {
     let words = plain_words(rest);
     let mut flags = read_flags(&flags, &[("platform", Takes::Value)])?;
     let platform = flags.remove("platform").and_then(|mut values| values.pop());
+    let platform = platform.filter(|platform| !platform.is_empty());
     let (base, name) = match words.as_slice() {
         [base] => (base, None),
         [base, word, name] if word.eq_ignore_ascii_case("as") => {
@@ -311,7 +322,7 @@ fn plain(name: &str, args: &str, line: &Line, escape: char) -> Parsed<Kind> {
         "EXPOSE" if args.is_empty() => return Err(at_least_one()),
         "EXPOSE" => Kind::Expose(plain_words(args)),
         "MAINTAINER" => Kind::Maintainer(one(args, name)?),
-        "ONBUILD" => onbuild(args, line, escape)?,
+        "ONBUILD" => onbuild(args, line)?,
         "SHELL" => match json_list(args)? {
             Some(words) if words.is_empty() => return Err(at_least_one()),
             Some(words) => Kind::Shell(words),
@@ -364,7 +375,24 @@ fn arg(args: &str, line: &Line, escape: char) -> Parsed<Vec<ArgDecl>> {
     words.iter().map(decl).collect()
 }
 
-fn onbuild(args: &str, line: &Line, escape: char) -> Parsed<Kind> {
+/// Why an instruction for builds upon the image will fail in each of them; the image itself can be made.
+fn bad_trigger(line: &Line, escape: char) -> Option<Fault> {
+    let (_, args) = split_name(&line.written.text);
+    let inner = Line {
+        written: Written::bare(args),
+        span: line.span,
+        heredocs: line.heredocs.clone(),
+        comments: Vec::new(),
+    };
+    let mut fault = instruction(&inner, escape).err()?;
+    fault.message = format!(
+        "this fails in every build upon the image: {}",
+        fault.message
+    );
+    Some(fault)
+}
+
+fn onbuild(args: &str, line: &Line) -> Parsed<Kind> {
     let (name, _) = split_name(args);
     match name.to_ascii_uppercase().as_str() {
         "" => return Err(Fault::new("ONBUILD requires at least one argument")),
@@ -381,13 +409,6 @@ fn onbuild(args: &str, line: &Line, escape: char) -> Parsed<Kind> {
         }
         _ => {}
     }
-    let inner = Line {
-        written: Written::bare(args),
-        span: line.span,
-        heredocs: line.heredocs.clone(),
-        comments: Vec::new(),
-    };
-    instruction(&inner, escape)?;
     let mut text = args.to_owned();
     for heredoc in &line.heredocs {
         text.push('\n');
@@ -452,7 +473,7 @@ fn healthcheck(flags: &[String], args: &str) -> Parsed<Kind> {
     match kind.to_ascii_uppercase().as_str() {
         "" => return Err(Fault::new("HEALTHCHECK requires at least one argument")),
         "NONE" if rest.is_empty() => {
-            read_flags(flags, &[])?;
+            health_times(flags)?;
             health.test = vec!["NONE".to_owned()];
             return Ok(Kind::Healthcheck(health));
         }
@@ -471,6 +492,16 @@ fn healthcheck(flags: &[String], args: &str) -> Parsed<Kind> {
         CommandLine::Shell(text) if !text.is_empty() => vec!["CMD-SHELL".to_owned(), text],
         _ => return Err(Fault::new("missing command after HEALTHCHECK CMD")),
     };
+    let times = health_times(flags)?;
+    Ok(Kind::Healthcheck(HealthConfig {
+        test: health.test,
+        ..times
+    }))
+}
+
+/// The flags of a health check.
+fn health_times(flags: &[String]) -> Parsed<HealthConfig> {
+    let mut health = HealthConfig::default();
     let known = [
         "interval",
         "timeout",
@@ -511,7 +542,7 @@ fn healthcheck(flags: &[String], args: &str) -> Parsed<Kind> {
         }
         health.retries = i64::from(retries);
     }
-    Ok(Kind::Healthcheck(health))
+    Ok(health)
 }
 
 #[cfg(test)]
@@ -595,7 +626,6 @@ mod tests {
             "# syntax=me/mine\nFROM a",
             "FROM a\nCOPY --link=x a b",
             "FROM a\nRUN --mount=type=cache x",
-            "FROM a\nONBUILD RNU x",
         ] {
             assert_eq!(faults(text).len(), 1, "{text}: {:?}", faults(text));
         }

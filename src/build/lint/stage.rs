@@ -3,7 +3,7 @@
 //! In: an [`Instruction`] and what its stage has said before. Out: findings. Imports: the siblings, `build::dockerfile`,
 //! `build::context::ignore`.
 
-use std::collections::BTreeSet;
+use indexmap::IndexSet;
 
 use super::{Lints, Rule, nearest};
 use crate::base::span::Span;
@@ -116,7 +116,7 @@ pub fn check(instruction: &Instruction, here: &Here<'_>, once: &mut Once, lints:
 pub fn undefined<'a>(
     missed: &[String],
     known: impl Iterator<Item = &'a str> + Clone,
-    declared: &BTreeSet<String>,
+    declared: &IndexSet<String>,
     span: Span,
     lints: &Lints,
 ) {

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 
+use super::history::{health, quoted_list};
 use super::state::{Past, State};
 use super::{Lowering, Refused, Step};
 use crate::base::diag::Diagnostic;
@@ -76,11 +77,6 @@ impl Words<'_> {
     }
 }
 
-fn quoted_list(words: &[String]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
-    format!("[{}]", quoted.join(" "))
-}
-
 impl Lowering<'_> {
     pub(super) fn instruction(
         &mut self,
@@ -128,6 +124,7 @@ impl Lowering<'_> {
             title,
             span: Some(span),
             operation,
+            arguments: state.args.keys().cloned().collect(),
         });
         Ok(())
     }
@@ -167,7 +164,8 @@ impl Lowering<'_> {
                 escape: self.file.escape,
                 span,
             };
-            let name = words.one(&decl.name)?;
+            // Unlike the value, the name is taken as it is written.
+            let name = decl.name.clone();
             let given = self.given(&name);
             if given.is_some() {
                 self.used_args.insert(name.clone());
@@ -224,9 +222,10 @@ impl Lowering<'_> {
                         said.extend(settings::ports(&word).map_err(|why| refuse(why, span))?);
                     }
                 }
-                let shown: Vec<String> = said.iter().map(|port| format!("{port}:{{}}")).collect();
+                said.sort();
+                let note = format!("EXPOSE [{}]", said.join(" "));
                 image.exposed_ports.extend(said);
-                format!("EXPOSE map[{}]", shown.join(" "))
+                note
             }
             Kind::Volume(paths) => {
                 let mut said = Vec::new();
@@ -262,13 +261,14 @@ impl Lowering<'_> {
                 image.shell = Some(shell.clone());
                 format!("SHELL [{}]", shell.join(" "))
             }
-            Kind::Healthcheck(health) => {
-                image.healthcheck = Some(health.clone());
-                format!("HEALTHCHECK {}", quoted_list(&health.test))
+            Kind::Healthcheck(check) => {
+                image.healthcheck = Some(check.clone());
+                format!("HEALTHCHECK {}", health(check))
             }
             Kind::Onbuild(text) => {
+                // The history tells nothing of it.
                 image.on_build.push(text.clone());
-                format!("ONBUILD {text}")
+                return Ok(());
             }
             Kind::Cmd(command) => {
                 let args = in_form(command, words.state);

@@ -5,6 +5,7 @@
 //! Imports: `base`, `image`, `dockerfile`, `step`. Rules: Dockerfile reference; order and scopes as BuildKit.
 
 mod checks;
+mod history;
 mod instruction;
 mod run;
 mod state;
@@ -27,13 +28,17 @@ use super::error::{BuildError, fault};
 use super::images::Images;
 use super::lint::Lints;
 use super::settings::{check_platform, host_arch};
+use super::sources::Remote;
+use super::sources::layout::Layout;
+use super::step::copy::{CopySource, CopyStep};
 use super::step::{Operation, Origin};
 use super::{BuildRequest, Builder, NamedContext};
 use crate::base::diag::{Diagnostic, nearest};
 use crate::base::event::Event;
 use crate::base::span::{SourceMap, Span};
-use crate::image::config::ImageConfig;
+use crate::image::config::{ImageConfig, RunConfig};
 use crate::image::digest::Digest;
+use crate::image::manifest::Platform;
 
 /// Stages that one build may need: each is worked on by a thread of its own.
 const MOST_STAGES: usize = 500;
@@ -95,6 +100,8 @@ pub struct Step {
     pub span: Option<Span>,
     /// What it does.
     pub operation: Operation,
+    /// Names of the build arguments that it may use.
+    pub arguments: Vec<String>,
 }
 
 impl Stage {
@@ -292,6 +299,8 @@ enum Named {
     Image(String),
     Dir(PathBuf),
     Built(Box<crate::image::store::Image>),
+    Layout(Layout),
+    Remote(Box<Remote>),
 }
 
 impl<'a> Lowering<'a> {
@@ -466,7 +475,7 @@ impl Lowering<'_> {
             .iter()
             .rposition(|stage| stage.name.as_deref() == Some(&name))
     }
-    fn named_context(&self, name: &str) -> Option<Named> {
+    fn named_context(&self, name: &str, span: Span) -> Result<Option<Named>, Refused> {
         let contexts = &self.request.named_contexts;
         let lower = name.to_lowercase();
         let found = contexts
@@ -484,12 +493,25 @@ impl Lowering<'_> {
                     .iter()
                     .find(|(known, _)| same(known))
                     .map(|(_, context)| context)
-            })?;
-        Some(match found {
+            });
+        let Some(found) = found else { return Ok(None) };
+        Ok(Some(match found {
             NamedContext::Dir(dir) => Named::Dir(dir.clone()),
             NamedContext::Image(reference) => Named::Image(reference.canonical()),
             NamedContext::Built(image) => Named::Built(Box::new(image.clone())),
-        })
+            NamedContext::Layout(layout) => Named::Layout(layout.clone()),
+            NamedContext::Remote(remote) => Named::Remote(Box::new(remote.clone())),
+            NamedContext::Stage(stage) => {
+                let index = self.stage_named(stage, self.file.stages.len());
+                let missing = || {
+                    let text = format!(
+                        "the context {name} is the stage {stage:?}, which could not be found"
+                    );
+                    Diagnostic::error(text).at(span)
+                };
+                Named::Stage(index.ok_or_else(missing)?)
+            }
+        }))
     }
     /// What `FROM name` of stage `index` means.
     fn base_of(&self, index: usize, decl: &StageDecl) -> Result<Named, Refused> {
@@ -501,10 +523,18 @@ impl Lowering<'_> {
                 .hint("give the ARG a default, or a value with --build-arg")
                 .into());
         }
-        if let Some(named) = self.named_context(&name) {
-            return Ok(named);
+        match self.named_context(&name, decl.span)? {
+            Some(Named::Stage(stage)) if stage >= index => {
+                return Err(self.out_of_order(stage, index, decl.span));
+            }
+            Some(named) => return Ok(named),
+            None => {}
         }
-        Ok(match self.stage_named(&name, index) {
+        // Names of stages are in lower case, and here, unlike in --from, only what is written so means one.
+        let stage = self
+            .stage_named(&name, index)
+            .filter(|_| name == name.to_lowercase());
+        Ok(match stage {
             Some(stage) => Named::Stage(stage),
             None if name == "scratch" => Named::Scratch,
             None => Named::Image(name),
@@ -518,8 +548,12 @@ impl Lowering<'_> {
                 .hint("define a stage with FROM and that ARG, and name the stage here")
                 .into());
         }
-        if let Some(named) = self.named_context(name) {
-            return self.origin_of(named, span);
+        match self.named_context(name, span)? {
+            Some(Named::Stage(stage)) if stage >= index => {
+                return Err(self.out_of_order(stage, index, span));
+            }
+            Some(named) => return self.origin_of(named, span),
+            None => {}
         }
         let stage = match name.parse::<usize>() {
             Ok(index) if index < self.file.stages.len() => Some(index),
@@ -533,7 +567,18 @@ impl Lowering<'_> {
             Err(_) => self.stage_named(name, self.file.stages.len()),
         };
         match stage {
-            Some(stage) if stage < index => Ok(Origin::Stage(stage)),
+            Some(stage) if stage < index => {
+                // A context of the stage's name stands for it, by its number too.
+                let own = self.file.stages[stage].name.clone();
+                match own
+                    .map(|own| self.named_context(&own, span))
+                    .transpose()?
+                    .flatten()
+                {
+                    Some(Named::Stage(_)) | None => Ok(Origin::Stage(stage)),
+                    Some(named) => self.origin_of(named, span),
+                }
+            }
             Some(stage) => Err(self.out_of_order(stage, index, span)),
             None if name == "scratch" => Ok(Origin::Layers(Vec::new())),
             None => self.origin_of(Named::Image(name.to_owned()), span),
@@ -544,9 +589,20 @@ impl Lowering<'_> {
             Named::Scratch => Origin::Layers(Vec::new()),
             Named::Stage(index) => Origin::Stage(index),
             Named::Dir(dir) => Origin::Named(dir),
+            Named::Remote(remote) => Origin::Remote(remote),
+            Named::Layout(layout) => Origin::Layers(self.layout(&layout, span)?.layers().to_vec()),
             Named::Built(image) => Origin::Layers(image.layers().to_vec()),
             Named::Image(name) => Origin::Layers(self.image(&name, span)?.layers().to_vec()),
         })
+    }
+    fn layout(
+        &mut self,
+        layout: &Layout,
+        span: Span,
+    ) -> Result<crate::image::store::Image, Refused> {
+        let platform = Platform::host();
+        let found = self.images.layout(layout, self.builder, &platform);
+        found.map_err(|why| Diagnostic::error(why).at(span).into())
     }
     fn image(&mut self, name: &str, span: Span) -> Result<crate::image::store::Image, Refused> {
         if self.builder.cancel.is_cancelled() {
@@ -569,7 +625,7 @@ impl Lowering<'_> {
     }
     /// Fetches the images of all stages that will be needed, as far as that is known now.
     fn prefetch(&mut self, target: usize) {
-        let names = self.images_of(target).into_iter().map(|(name, _)| name);
+        let names = self.images_of(target).into_keys();
         let names = names.collect();
         self.images.prefetch(names, self.builder, self.request.pull);
     }
@@ -596,7 +652,9 @@ impl Lowering<'_> {
                         .or_else(|| self.stage_named(&from, self.file.stages.len()))
                     {
                         Some(stage) => todo.push(stage),
-                        None if from != "scratch" && self.named_context(&from).is_none() => {
+                        None if from != "scratch"
+                            && matches!(self.named_context(&from, instruction.span), Ok(None)) =>
+                        {
                             names.entry(from).or_insert(instruction.span);
                         }
                         None => {}
@@ -613,6 +671,7 @@ impl Lowering<'_> {
             let platform = self.expand_global(platform, decl.span)?;
             check_platform(&platform).map_err(|why| Diagnostic::error(why).at(decl.span))?;
         }
+        let mut steps = Vec::new();
         let (base, mut state) = match self.base_of(index, decl)? {
             Named::Scratch => (Base::Scratch, State::new(scratch_config())),
             Named::Stage(stage) => {
@@ -640,15 +699,26 @@ impl Lowering<'_> {
                 },
                 State::new(image.config),
             ),
-            Named::Dir(_) => {
-                let what = format!(
-                    "the context {:?} is a directory; FROM needs an image or a stage",
-                    decl.base
-                );
-                return Err(Diagnostic::error(what).at(decl.span).into());
+            Named::Layout(layout) => {
+                let image = self.layout(&layout, decl.span)?;
+                (
+                    Base::Image {
+                        name: decl.base.clone(),
+                        layers: image.layers().to_vec(),
+                    },
+                    State::new(image.config),
+                )
+            }
+            // As BuildKit: the files are all there is.
+            Named::Dir(dir) => {
+                steps.push(all_of(decl, Origin::Named(dir)));
+                (Base::Scratch, State::new(scratch_config()))
+            }
+            Named::Remote(remote) => {
+                steps.push(all_of(decl, Origin::Remote(remote)));
+                (Base::Scratch, State::new(scratch_config()))
             }
         };
-        let mut steps = Vec::new();
         for trigger in std::mem::take(&mut state.config.config.on_build) {
             let source = sources.add(format!("ONBUILD of {}", decl.base), trigger.as_str());
             let body = parse_triggers(&trigger, source, '\\').map_err(|found| {
@@ -709,10 +779,34 @@ impl Lowering<'_> {
     }
 }
 
+/// The step that takes all files of a context as what a stage begins with.
+fn all_of(decl: &StageDecl, origin: Origin) -> Step {
+    Step {
+        number: 0,
+        title: format!("FROM {}", decl.base),
+        span: Some(decl.span),
+        operation: Operation::Copy(Box::new(CopyStep {
+            origin,
+            sources: vec![CopySource::Exact("/".to_owned())],
+            dest: "/".to_owned(),
+            chown: None,
+            chmod: None,
+            chmod_text: None,
+            exclude: Vec::new(),
+            unpack: false,
+        })),
+        arguments: Vec::new(),
+    }
+}
+
 fn scratch_config() -> ImageConfig {
     ImageConfig {
         architecture: host_arch().to_owned(),
         os: "linux".to_owned(),
+        config: RunConfig {
+            working_dir: "/".to_owned(),
+            ..RunConfig::default()
+        },
         ..ImageConfig::default()
     }
 }

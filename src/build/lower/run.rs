@@ -78,12 +78,12 @@ impl Lowering<'_> {
                 .extend(variables.map(|name| format!("{name}={}", authorities::PATH)));
         }
         let mut history = "RUN ".to_owned();
-        if !state.args.is_empty() {
-            history.push_str(&format!("|{}", state.args.len()));
-            state
-                .args
-                .iter()
-                .for_each(|(name, value)| history.push_str(&format!(" {name}={value}")));
+        if !state.declared.is_empty() {
+            history.push_str(&format!("|{}", state.declared.len()));
+            for name in &state.declared {
+                let value = state.scope.get(name).map_or("", String::as_str);
+                history.push_str(&format!(" {name}={value}"));
+            }
             history.push(' ');
         }
         history.push_str(&step.args.join(" "));

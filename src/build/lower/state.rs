@@ -3,10 +3,9 @@
 //! Imports: `image::config`, `lint`.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
 use crate::build::lint::stage::Once;
 use crate::image::config::ImageConfig;
@@ -58,7 +57,7 @@ pub(super) struct State {
     pub(super) cmd_said: bool,
     pub(super) past: Vec<Past>,
     /// Every argument that was declared, also those without a value.
-    pub(super) declared: BTreeSet<String>,
+    pub(super) declared: IndexSet<String>,
     /// Variables that words of the current instruction needed and nobody has set; one for all copies of the state.
     pub(super) missed: Rc<RefCell<Vec<String>>>,
     /// Whether this stage, or one it stands on, has said `WORKDIR`.
@@ -84,7 +83,7 @@ impl State {
             args: IndexMap::new(),
             cmd_said: false,
             past: Vec::new(),
-            declared: BTreeSet::new(),
+            declared: IndexSet::new(),
             missed: Rc::default(),
             workdir_said: false,
             once: Once::default(),

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::error::BuildError;
+use super::sources::Remote;
 use crate::image::digest::Digest;
 use crate::image::layer::Staging;
 use crate::image::store::Store;
@@ -48,6 +49,8 @@ pub enum Origin {
     Stage(usize),
     /// An image's layers.
     Layers(Vec<Digest>),
+    /// What is fetched when a step needs it.
+    Remote(Box<Remote>),
 }
 
 /// Why a step could not be done: `message`, and what the user can do.

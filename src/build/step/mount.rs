@@ -15,7 +15,8 @@ use crate::build::context::ignore::Ignore;
 use crate::build::context::{Entry, Tree};
 use crate::build::dockerfile::mounts::Sharing;
 use crate::build::error::BuildError;
-use crate::build::key::Key;
+use crate::build::key::{Key, Part};
+use crate::build::sources::Remote;
 use crate::engine::sandbox::{SandboxMount, SandboxSource};
 use crate::image::digest::Digest;
 use crate::image::store::Store;
@@ -139,6 +140,7 @@ impl MountStep {
         if let What::Authorities(_) = self.what {
             return Ok(());
         }
+        key.part(Part::Files(self.target.clone()));
         key.text(&self.target);
         match &self.what {
             What::Files {
@@ -411,6 +413,7 @@ fn filtered(
         step
     };
     let staging = trees.store.layers().staging()?;
-    Selection::find(&step, tree)?.copy_into(tree, &staging.upper())?;
+    let none = |_: &Remote| Err(StepError::new("a mount fetches nothing"));
+    Selection::find(&step, tree, &none)?.copy_into(tree, &staging.upper())?;
     Ok(staging)
 }
