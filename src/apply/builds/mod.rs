@@ -228,6 +228,7 @@ fn with_builder<T>(
         pull: &pull,
         cache_dir: context.roots.data.join("cache"),
         slots: &context.slots,
+        debugger: context.debugger.as_deref(),
     })
 }
 
@@ -251,10 +252,16 @@ pub(super) fn build_service(
         .builds
         .get(name)
         .map_or(&[][..], Vec::as_slice);
-    let request = Recipe::new(context, &desired.project, of, &plan.tweaks).request(needs)?;
-    let built = with_builder(context, &request, plan.quiet_build, |builder| {
-        build(&request, builder)
-    });
+    let built = loop {
+        let request = Recipe::new(context, &desired.project, of, &plan.tweaks).request(needs)?;
+        let built = with_builder(context, &request, plan.quiet_build, |builder| {
+            build(&request, builder)
+        });
+        // The user has changed the Dockerfile to go on with it.
+        if !matches!(built, Err(BuildError::ReadAgain)) {
+            break built;
+        }
+    };
     match built {
         Ok(image) => Ok(ImageFacts::from(&image)),
         Err(BuildError::Cancelled) => Err(ApplyError::cancelled()),

@@ -5,11 +5,13 @@
 
 mod files;
 mod image;
+mod steps;
 #[cfg(test)]
 mod tests;
 
 pub use files::*;
 pub use image::*;
+pub use steps::StepArgs;
 
 use std::path::PathBuf;
 
@@ -691,6 +693,9 @@ pub struct BuildArgs {
     /// How to show progress
     #[arg(long, value_name = "HOW", hide = true)]
     pub progress: Option<ProgressArg>,
+    /// When a RUN fails, open a shell in it, then go on as you say
+    #[arg(long)]
+    pub debug: bool,
     /// Services; all when none is named
     pub services: Vec<String>,
 }

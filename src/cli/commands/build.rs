@@ -6,8 +6,8 @@ use crate::apply::{self, BuildOptions, BuildTweaks};
 use crate::cli::app::{App, Deps, progress_mode};
 use crate::cli::args::BuildArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::parse;
 use crate::cli::remote::consent;
+use crate::cli::{debugger, parse};
 
 pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     let deps = if args.with_dependencies {
@@ -38,10 +38,11 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
         },
         quiet: args.quiet,
     };
-    let work = match args.progress {
+    let mut work = match args.progress {
         Some(mode) if !args.quiet => app.work_in(progress_mode(mode))?,
         _ => app.work(args.quiet)?,
     };
+    work.context.debugger = debugger::of(app, args.debug, &work.progress);
     let plan = app.carry_out(&work, &project.name, |context| {
         apply::plan_build(context, &project, &options)
     })?;
