@@ -64,6 +64,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
             .collect::<Result<_, _>>()?,
         trust_host_ca: app.trusted_ca()?,
         env: app.env.clone(),
+        ..BuildRequest::default()
     };
     let options = PullOptions {
         platform: args.platform.clone(),
