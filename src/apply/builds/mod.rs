@@ -17,6 +17,7 @@ use crate::base::event::{Event, EventSink, Silent};
 use crate::base::name::ServiceName;
 use crate::build::{BuildError, BuildRequest, Builder, build, images_named};
 use crate::compose::model::{BuildSpec, ContextRef, Project, Service};
+use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::{PullError, PullOptions, pull as pull_image};
 use crate::image::store::Image;
@@ -158,7 +159,7 @@ fn examine(
         return needs;
     }
     let sources = &mut desired.project.sources;
-    let named = with_builder(context, &request, true, |builder| {
+    let named = with_builder(context, true, |builder| {
         images_named(&request, builder, sources)
     });
     match named {
@@ -202,17 +203,13 @@ fn placed(
     fault.at(target.map_or(dockerfile, |target| target.span))
 }
 
-/// Works with a builder for a request. `quiet` leaves out what steps print.
-fn with_builder<T>(
-    context: &Context,
-    request: &BuildRequest,
-    quiet: bool,
-    work: impl FnOnce(&Builder<'_>) -> T,
-) -> T {
+/// Works with a builder. `quiet` leaves out what steps print.
+fn with_builder<T>(context: &Context, quiet: bool, work: impl FnOnce(&Builder<'_>) -> T) -> T {
     let silent = Quiet(&*context.events);
-    let pull = |reference: &Reference| -> Result<Image, PullError> {
+    let pull = |reference: &Reference, platform: &Platform| -> Result<Image, PullError> {
         let options = PullOptions {
-            platform: request.platform.clone(),
+            platform: Some(platform.to_string()),
+            nameless: !Platform::host().takes(platform),
             env: context.env.clone(),
             cancel: context.cancel.clone(),
             ..PullOptions::default()
@@ -252,7 +249,7 @@ pub(super) fn build_service(
         .get(name)
         .map_or(&[][..], Vec::as_slice);
     let request = Recipe::new(context, &desired.project, of, &plan.tweaks).request(needs)?;
-    let built = with_builder(context, &request, plan.quiet_build, |builder| {
+    let built = with_builder(context, plan.quiet_build, |builder| {
         build(&request, builder)
     });
     match built {
