@@ -15,7 +15,7 @@ use super::{ApplyError, Context};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::event::{Event, EventSink, Silent};
 use crate::base::name::ServiceName;
-use crate::build::{BuildError, BuildRequest, Builder, build, images_named};
+use crate::build::{BuildError, Builder, build, images_named};
 use crate::compose::model::{BuildSpec, ContextRef, Project, Service};
 use crate::image::manifest::Platform;
 use crate::image::reference::Reference;

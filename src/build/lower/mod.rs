@@ -90,6 +90,8 @@ pub struct Step {
     pub span: Option<Span>,
     /// What it does.
     pub operation: Operation,
+    /// Names of the build arguments that it may use.
+    pub arguments: Vec<String>,
 }
 
 impl Stage {
@@ -730,6 +732,7 @@ fn all_of(decl: &StageDecl, origin: Origin) -> Step {
         number: 0,
         title: format!("FROM {}", decl.base),
         span: Some(decl.span),
+        arguments: Vec::new(),
         operation: Operation::Copy(Box::new(CopyStep {
             origin,
             sources: vec![CopySource::Exact("/".to_owned())],
