@@ -171,7 +171,8 @@ fn identity(request: &BuildRequest) -> String {
     let file = match &request.dockerfile {
         DockerfileSource::Path(path) => path.display().to_string(),
         DockerfileSource::Inline(_) => format!("inline {:?}", request.context),
-        DockerfileSource::InContext(name) => format!("{name} of {:?}", request.context),
+        // Where its directory lies changes with every commit.
+        DockerfileSource::InContext(name) => format!("{name} of {}", request.target_name),
     };
     format!("{file}\n{:?}\n{:?}", request.target, request.platform)
 }

@@ -20,6 +20,7 @@ use crate::cli::args::ImageBuildArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::{debugger, parse};
 use crate::engine::{self, sandbox::SandboxNetwork};
+use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::{self, PullOptions};
 use crate::ui::write_out;
@@ -37,6 +38,19 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     let making = app.making(mode)?;
     let sandbox = engine::open_sandbox(&making.roots);
     let context = context(app, args)?;
+    let platforms = args
+        .platform
+        .as_deref()
+        .or(app.env.non_empty("DOCKER_DEFAULT_PLATFORM"));
+    let mut platforms: Vec<String> = platforms
+        .into_iter()
+        .flat_map(|all| all.split(','))
+        .map(|one| one.trim().to_owned())
+        .collect();
+    // The names are for the image that runs here, if there is one.
+    let host = Platform::host();
+    platforms.sort_by_key(|text| !Platform::parse(text).is_ok_and(|one| one == host));
+    let mut platforms = platforms.into_iter();
     let mut request = BuildRequest {
         target_name: tags
             .first()
@@ -61,7 +75,8 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
             .map(|text| parse::host(text))
             .collect::<Result<_, _>>()?,
         shm_size: shm_size(args)?,
-        platform: args.platform.clone(),
+        platform: platforms.next(),
+        more_platforms: platforms.collect(),
         named_contexts: args
             .build_context
             .iter()
@@ -72,15 +87,18 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         ..BuildRequest::default()
     };
     build_steps::put(app, &args.steps, &mut request)?;
-    let options = PullOptions {
-        platform: args.platform.clone(),
-        env: app.env.clone(),
-        cancel: making.cancel.clone(),
-        ..PullOptions::default()
-    };
-    let events = making.progress.as_ref();
-    let pull = |reference: &Reference| registry::pull(&making.store, reference, &options, events);
     let debugger = debugger::of(app, args.steps.debug, &making.progress);
+    let events = making.progress.as_ref();
+    let pull = |reference: &Reference, platform: &Platform| {
+        let options = PullOptions {
+            platform: Some(platform.to_string()),
+            nameless: !Platform::host().takes(platform),
+            env: app.env.clone(),
+            cancel: making.cancel.clone(),
+            ..PullOptions::default()
+        };
+        registry::pull(&making.store, reference, &options, events)
+    };
     let builder = Builder {
         store: &making.store,
         sandbox: sandbox.as_ref(),
