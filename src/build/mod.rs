@@ -20,6 +20,9 @@ mod images;
 pub mod lint;
 pub mod lower;
 pub mod pattern;
+mod platform;
+#[cfg(test)]
+mod reference;
 mod settings;
 pub mod slots;
 mod solve;
@@ -36,6 +39,7 @@ use std::sync::Arc;
 pub use cache::key;
 pub use error::{BuildError, StepFailure};
 pub use grants::{Entitlements, SshSource};
+pub use step::debug::{Debugger, Failed, Next};
 
 use crate::base::cancel::Cancel;
 use crate::base::diag::Diagnostic;
@@ -44,6 +48,7 @@ use crate::base::event::EventSink;
 use crate::base::span::{SourceMap, Span};
 use crate::engine::sandbox::{Sandbox, SandboxNetwork};
 use crate::engine::spec::{HostAddr, Resources};
+use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::PullError;
 use crate::image::store::{Image, Store};
@@ -93,6 +98,8 @@ pub struct BuildRequest {
     pub env: Env,
     /// Where the address of the context stands, if a file holds it.
     pub context_place: Option<(Span, SourceMap)>,
+    /// Further platforms that images are built for; the names are those of the first one's.
+    pub more_platforms: Vec<String>,
     /// Stages whose steps are done again, whatever is known of them.
     pub no_cache_filter: Vec<String>,
     /// Agents and keys that steps may sign with, by id (`--ssh`).
@@ -103,6 +110,8 @@ pub struct BuildRequest {
     pub ulimits: BTreeMap<String, (u64, u64)>,
     /// What steps may do beyond the ordinary (`--allow`, `entitlements:`, `privileged:`).
     pub entitlements: Entitlements,
+    /// Where devices are described, for `RUN --device`.
+    pub device_dirs: Vec<PathBuf>,
 }
 
 /// Where `COPY` takes files from.
@@ -178,8 +187,8 @@ pub enum NamedContext {
     Built(Image),
 }
 
-/// Pulls an image that is not in the store.
-pub type Pull<'a> = &'a (dyn Fn(&Reference) -> Result<Image, PullError> + Sync);
+/// Pulls an image that is not in the store; one of another platform than the machine's gets no name.
+pub type Pull<'a> = &'a (dyn Fn(&Reference, &Platform) -> Result<Image, PullError> + Sync);
 
 /// What builds.
 #[derive(Clone)]
@@ -198,6 +207,8 @@ pub struct Builder<'a> {
     pub cache_dir: PathBuf,
     /// Places for steps that run at a time: the builds of one command share them.
     pub slots: &'a slots::Slots,
+    /// Asked what to do when a `RUN` step fails.
+    pub debugger: Option<&'a dyn Debugger>,
 }
 
 impl std::fmt::Debug for Builder<'_> {
@@ -208,11 +219,51 @@ impl std::fmt::Debug for Builder<'_> {
     }
 }
 
-/// Builds an image and gives it its names.
+/// Builds an image and gives it its names. Of several platforms each gets its image; the first one's
+/// gets the names, and the store knows the others beside it.
 ///
 /// # Errors
 /// [`BuildError`].
 pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, BuildError> {
+    let first = request.platform.clone();
+    let mut platforms = Vec::new();
+    for text in std::iter::once(first.as_deref()).chain(
+        request
+            .more_platforms
+            .iter()
+            .map(|text| Some(text.as_str())),
+    ) {
+        let platform = platform::wanted(text).map_err(|why| BuildError::Invalid {
+            diagnostics: vec![Diagnostic::error(why)],
+            sources: SourceMap::default(),
+        })?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    if platforms.len() < 2 {
+        return build_one(request, builder);
+    }
+    let mut images = Vec::new();
+    for (at, platform) in platforms.iter().enumerate() {
+        let mut one = request.clone();
+        one.platform = Some(platform.to_string());
+        one.more_platforms.clear();
+        if at > 0 {
+            one.tags.clear();
+        }
+        images.push(build_one(&one, builder)?);
+    }
+    let Some(image) = images.first().cloned() else {
+        return build_one(request, builder);
+    };
+    for tag in &request.tags {
+        builder.store.keep_variants(tag, &image, &images)?;
+    }
+    Ok(image)
+}
+
+fn build_one(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, BuildError> {
     // While there is a staging place, no other process removes layers that are not an image's yet.
     let _kept = builder.store.layers().staging()?;
     let request = &*sources::prepare(request, builder)?;

@@ -16,7 +16,8 @@ use hoist::build::dockerfile::parse;
 use hoist::build::dockerfile::vars::Expander;
 use hoist::build::slots::Slots;
 use hoist::build::{BuildError, BuildRequest, Builder, DockerfileSource};
-use hoist::engine::sandbox::{Sandbox, SandboxSpec};
+use hoist::engine::sandbox::{Ended, Sandbox, SandboxSpec};
+use hoist::image::manifest::Platform;
 use hoist::image::reference::Reference;
 use hoist::image::registry::PullError;
 use hoist::image::store::Store;
@@ -25,7 +26,7 @@ use hoist::image::store::Store;
 struct Nobody;
 
 impl Sandbox for Nobody {
-    fn run(&self, _: &SandboxSpec, _: BorrowedFd<'_>, _: &Cancel) -> hoist::engine::Result<i32> {
+    fn run(&self, _: &SandboxSpec, _: BorrowedFd<'_>, _: &Cancel) -> hoist::engine::Result<Ended> {
         panic!("a question runs a step");
     }
 }
@@ -67,7 +68,7 @@ pub(super) fn file(text: &str) {
     let first = read();
     assert_eq!(read(), first, "two answers");
     let answer = |question: Call| {
-        let pull = |name: &Reference| Err(PullError::NotFound(name.to_string()));
+        let pull = |name: &Reference, _: &Platform| Err(PullError::NotFound(name.to_string()));
         let (dir, store) = store();
         let request = BuildRequest {
             dockerfile: DockerfileSource::Inline(text.to_owned()),
@@ -85,6 +86,7 @@ pub(super) fn file(text: &str) {
             pull: &pull,
             cache_dir: dir.join("cache"),
             slots: &Slots::new(1),
+            debugger: None,
         };
         match call(question, &request, &builder) {
             Err(error) => fault(&error),

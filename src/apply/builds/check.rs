@@ -35,9 +35,7 @@ pub fn ask_builds(
         if recipe.found.has_errors() {
             return Err(ApplyError::faults(recipe.found, &project.sources));
         }
-        let answer = with_builder(context, &request, true, |builder| {
-            call(question, &request, builder)
-        });
+        let answer = with_builder(context, true, |builder| call(question, &request, builder));
         let answer = answer.map_err(|error| ApplyError::new(with_causes(&error)))?;
         answers.push((name.clone(), answer));
     }

@@ -457,6 +457,10 @@ fn run(line: &Line, flags: &[String], args: &str) -> Parsed<Kind> {
             .map_err(|message| Fault::new(message).at(mount.clone()))?;
     }
     let command = command(args)?;
+    if command == CommandLine::Exec(Vec::new()) {
+        let fault = Fault::new("RUN requires at least one argument in JSON form").at(args);
+        return Err(fault.hint("write RUN [\"program\", \"argument\"]"));
+    }
     Ok(Kind::Run(Run {
         command,
         heredocs: line.heredocs.clone(),
@@ -625,7 +629,7 @@ mod tests {
             "# escape=`\n# escape=`\nFROM a",
             "# syntax=me/mine\nFROM a",
             "FROM a\nCOPY --link=x a b",
-            "FROM a\nRUN --mount=type=cache x",
+            "FROM a\nRUN --mount=type=cache,sharing=all x",
         ] {
             assert_eq!(faults(text).len(), 1, "{text}: {:?}", faults(text));
         }

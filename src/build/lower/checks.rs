@@ -52,17 +52,14 @@ impl Lowering<'_> {
         Ok(())
     }
     /// Checks an image that was found for a stage.
-    pub(super) fn check_image(&self, name: &str, config: &ImageConfig, decl: &StageDecl) {
-        let asked = decl
-            .platform
-            .as_deref()
-            .and_then(|text| self.expand_global(text, decl.span).ok());
-        let asked = asked.or_else(|| self.request.platform.clone());
-        let expected = asked
-            .and_then(|text| Platform::parse(&text).ok())
-            .unwrap_or_else(Platform::host);
+    pub(super) fn check_image(
+        &self,
+        (name, expected): (&str, &Platform),
+        config: &ImageConfig,
+        decl: &StageDecl,
+    ) {
         let found = (config.os.as_str(), config.architecture.as_str());
-        from::base_image(name, &expected, found, decl.span, self.lints);
+        from::base_image(name, expected, found, decl.span, self.lints);
     }
     /// Checks an instruction that has been worked out, or has failed to be; before it so many variables were known.
     pub(super) fn check(

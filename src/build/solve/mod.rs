@@ -23,6 +23,7 @@ use super::lower::{Base, Graph, Stage, Step};
 use super::sources::{Remote, Sources};
 use super::step::copy::Selection;
 use super::step::mount::Trees;
+use super::step::output;
 use super::step::run::Means;
 use super::step::{Operation, StepError, make_folder};
 use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
@@ -170,7 +171,8 @@ fn identity(request: &BuildRequest) -> String {
     let file = match &request.dockerfile {
         DockerfileSource::Path(path) => path.display().to_string(),
         DockerfileSource::Inline(_) => format!("inline {:?}", request.context),
-        DockerfileSource::InContext(name) => format!("{name} of {:?}", request.context),
+        // Where its directory lies changes with every commit.
+        DockerfileSource::InContext(name) => format!("{name} of {}", request.target_name),
     };
     format!("{file}\n{:?}\n{:?}", request.target, request.platform)
 }
@@ -348,6 +350,11 @@ impl Solver<'_> {
                         sandbox,
                         cancel: &self.cancel,
                         output: &output,
+                        output_limit: output::limit(
+                            self.request.env.non_empty(output::LIMIT_VARIABLE),
+                        ),
+                        debugger: self.builder.debugger,
+                        title: &step.title,
                     },
                     layers,
                 )

@@ -9,16 +9,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::build_call::Question;
+use super::build_steps;
 use crate::base::scalar::parse_size;
 use crate::build::slots::Slots;
 use crate::build::{
-    self, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext, SecretSource,
+    self, BuildError, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext,
+    SecretSource,
 };
 use crate::cli::app::{App, progress_mode};
 use crate::cli::args::ImageBuildArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::parse;
+use crate::cli::{debugger, parse};
 use crate::engine::{self, sandbox::SandboxNetwork};
+use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::{self, PullOptions};
 use crate::ui::{Mode, write_out};
@@ -39,7 +42,20 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     let making = app.making(mode)?;
     let sandbox = engine::open_sandbox(&making.roots);
     let context = context(app, args)?;
-    let request = BuildRequest {
+    let platforms = args
+        .platform
+        .as_deref()
+        .or(app.env.non_empty("DOCKER_DEFAULT_PLATFORM"));
+    let mut platforms: Vec<String> = platforms
+        .into_iter()
+        .flat_map(|all| all.split(','))
+        .map(|one| one.trim().to_owned())
+        .collect();
+    // The names are for the image that runs here, if there is one.
+    let host = Platform::host();
+    platforms.sort_by_key(|text| !Platform::parse(text).is_ok_and(|one| one == host));
+    let mut platforms = platforms.into_iter();
+    let mut request = BuildRequest {
         target_name: tags
             .first()
             .map_or_else(|| "image".to_owned(), ToString::to_string),
@@ -63,7 +79,8 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
             .map(|text| parse::host(text))
             .collect::<Result<_, _>>()?,
         shm_size: shm_size(args)?,
-        platform: args.platform.clone(),
+        platform: platforms.next(),
+        more_platforms: platforms.collect(),
         named_contexts: args
             .build_context
             .iter()
@@ -73,14 +90,19 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         env: app.env.clone(),
         ..BuildRequest::default()
     };
-    let options = PullOptions {
-        platform: args.platform.clone(),
-        env: app.env.clone(),
-        cancel: making.cancel.clone(),
-        ..PullOptions::default()
-    };
+    build_steps::put(app, &args.steps, &mut request)?;
+    let debugger = debugger::of(app, args.steps.debug, &making.progress);
     let events = making.progress.as_ref();
-    let pull = |reference: &Reference| registry::pull(&making.store, reference, &options, events);
+    let pull = |reference: &Reference, platform: &Platform| {
+        let options = PullOptions {
+            platform: Some(platform.to_string()),
+            nameless: !Platform::host().takes(platform),
+            env: app.env.clone(),
+            cancel: making.cancel.clone(),
+            ..PullOptions::default()
+        };
+        registry::pull(&making.store, reference, &options, events)
+    };
     let builder = Builder {
         store: &making.store,
         sandbox: sandbox.as_ref(),
@@ -89,13 +111,20 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         pull: &pull,
         cache_dir: making.roots.data.join("cache"),
         slots: &Slots::new(app.parallel()),
+        debugger: debugger.as_deref(),
     };
     if let Some(question) = question {
         let answer = build::call::call(question.call, &request, &builder);
         making.progress.finish();
         return question.show(answer?);
     }
-    let result = build::build(&request, &builder);
+    let result = loop {
+        match build::build(&request, &builder) {
+            // The user has changed the Dockerfile to go on with it.
+            Err(BuildError::ReadAgain) => {}
+            other => break other,
+        }
+    };
     making.progress.finish();
     let image = result?;
     if let Some(path) = &args.iidfile {

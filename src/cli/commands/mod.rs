@@ -4,6 +4,7 @@
 
 mod build;
 mod build_call;
+mod build_steps;
 mod change;
 mod config;
 mod containers;
