@@ -34,6 +34,7 @@ use std::sync::Arc;
 pub use cache::key;
 pub use error::{BuildError, StepFailure};
 pub use grants::{Entitlements, SshSource};
+pub use step::debug::{Debugger, Failed, Next};
 
 use crate::base::cancel::Cancel;
 use crate::base::diag::Diagnostic;
@@ -104,6 +105,8 @@ pub struct BuildRequest {
     pub ulimits: BTreeMap<String, (u64, u64)>,
     /// What steps may do beyond the ordinary (`--allow`, `entitlements:`, `privileged:`).
     pub entitlements: Entitlements,
+    /// Where devices are described, for `RUN --device`.
+    pub device_dirs: Vec<PathBuf>,
 }
 
 /// Where `COPY` takes files from.
@@ -199,6 +202,8 @@ pub struct Builder<'a> {
     pub cache_dir: PathBuf,
     /// Places for steps that run at a time: the builds of one command share them.
     pub slots: &'a slots::Slots,
+    /// Asked what to do when a `RUN` step fails.
+    pub debugger: Option<&'a dyn Debugger>,
 }
 
 impl std::fmt::Debug for Builder<'_> {
@@ -270,7 +275,7 @@ fn build_one(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
 }
 
 /// The images that a build's target names and that its contexts do not stand for, with their first places in `sources`.
-/// It reads the Dockerfile, and looks at no image.
+/// It reads the Dockerfile, and looks at no image. `named_at` is where another text names the Dockerfile, or holds it.
 ///
 /// # Errors
 /// [`BuildError::Invalid`] with everything that is wrong with the Dockerfile's text; places are those of `sources`, which
@@ -279,9 +284,11 @@ pub fn images_named(
     request: &BuildRequest,
     builder: &Builder<'_>,
     sources: &mut SourceMap,
+    named_at: Option<Span>,
 ) -> Result<BTreeMap<String, Span>, BuildError> {
     let (name, text) = read_dockerfile(request)?;
     let source = sources.add(name, text.as_str());
+    sources.set_named_at(source, named_at);
     let file = dockerfile::parse::parse(&text, source).map_err(|found| BuildError::Invalid {
         diagnostics: found.sorted(),
         sources: sources.clone(),

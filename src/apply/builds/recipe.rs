@@ -47,6 +47,11 @@ pub(super) fn has_local_dockerfile(request: &BuildRequest) -> bool {
     }
 }
 
+/// Whether the context is a directory that is not there, so that nothing of it can be read either.
+pub(super) fn misses_context(request: &BuildRequest) -> bool {
+    matches!(&request.context, ContextSource::Dir(dir) if !dir.is_dir())
+}
+
 impl<'a> Recipe<'a> {
     pub(super) fn new(
         context: &'a Context,
@@ -129,6 +134,7 @@ impl<'a> Recipe<'a> {
                 .map(|(k, v)| (k.clone(), limits(*v)))
                 .collect(),
             env: self.context.env.clone(),
+            device_dirs: self.context.device_dirs.clone(),
             ..BuildRequest::default()
         };
         request.limits.memory = tweaks.memory;

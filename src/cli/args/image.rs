@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::ProgressArg;
+use super::{ProgressArg, StepArgs};
 
 /// Commands on images.
 #[derive(Debug, Subcommand)]
@@ -85,6 +85,9 @@ pub struct ImageBuildArgs {
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
     pub iidfile: Option<PathBuf>,
+    /// What steps get beyond the ordinary
+    #[command(flatten)]
+    pub steps: StepArgs,
     /// The context: a directory, a git repository, the address of an archive or of a Dockerfile, or `-` for either on standard
     /// input
     #[arg(value_name = "CONTEXT")]

@@ -8,15 +8,17 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::build_steps;
 use crate::base::scalar::parse_size;
 use crate::build::slots::Slots;
 use crate::build::{
-    self, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext, SecretSource,
+    self, BuildError, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext,
+    SecretSource,
 };
 use crate::cli::app::{App, progress_mode};
 use crate::cli::args::ImageBuildArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::parse;
+use crate::cli::{debugger, parse};
 use crate::engine::{self, sandbox::SandboxNetwork};
 use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
@@ -49,7 +51,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     let host = Platform::host();
     platforms.sort_by_key(|text| !Platform::parse(text).is_ok_and(|one| one == host));
     let mut platforms = platforms.into_iter();
-    let request = BuildRequest {
+    let mut request = BuildRequest {
         target_name: tags
             .first()
             .map_or_else(|| "image".to_owned(), ToString::to_string),
@@ -84,6 +86,8 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         env: app.env.clone(),
         ..BuildRequest::default()
     };
+    build_steps::put(app, &args.steps, &mut request)?;
+    let debugger = debugger::of(app, args.steps.debug, &making.progress);
     let events = making.progress.as_ref();
     let pull = |reference: &Reference, platform: &Platform| {
         let options = PullOptions {
@@ -103,8 +107,15 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         pull: &pull,
         cache_dir: making.roots.data.join("cache"),
         slots: &Slots::new(app.parallel()),
+        debugger: debugger.as_deref(),
     };
-    let result = build::build(&request, &builder);
+    let result = loop {
+        match build::build(&request, &builder) {
+            // The user has changed the Dockerfile to go on with it.
+            Err(BuildError::ReadAgain) => {}
+            other => break other,
+        }
+    };
     making.progress.finish();
     let image = result?;
     if let Some(path) = &args.iidfile {
