@@ -176,6 +176,9 @@ impl std::fmt::Debug for Builder<'_> {
 /// # Errors
 /// [`BuildError`].
 pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, BuildError> {
+    // Nothing that is in the cache now goes before the build has ended.
+    let _kept = cache::prune::in_use(&builder.cache_dir)
+        .map_err(|error| BuildError::io("lock the build cache", error))?;
     let mut sources = SourceMap::default();
     let (name, text) = read_dockerfile(request)?;
     let source = sources.add(name, text.as_str());

@@ -3,11 +3,13 @@
 //! In: arguments. Out: [`Cli`]. Names, letters and defaults are docker compose's, so that what fingers and scripts
 //! know works here. Imports: clap.
 
+mod cache;
 mod files;
 mod image;
 #[cfg(test)]
 mod tests;
 
+pub use cache::*;
 pub use files::*;
 pub use image::*;
 
@@ -193,6 +195,8 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Work with images
     Image(ImageArgs),
+    /// Work with the build cache
+    Cache(CacheArgs),
     /// Look at what this host offers containers, and what mends what is missing
     Doctor(DoctorArgs),
     /// Show the version

@@ -89,6 +89,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         std::fs::write(app.env.cwd.join(path), image.id.to_string())
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
     }
+    super::cache::tidy(app);
     // Without a name the id is the only way to the image.
     if args.quiet || args.tag.is_empty() {
         write_out(format!("{}\n", image.id))?;
