@@ -83,7 +83,8 @@ pub enum Event {
 }
 
 /// What happened to a build step. The first thing told of a step is [`BuildStep::Planned`] or [`BuildStep::Started`], the
-/// last one `Cached`, `Done` or `Failed`; a step that is planned may never start.
+/// last one `Cached`, `Done`, `Failed` or
+/// `Cancelled`; a step that is planned may never start.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BuildStep {
     /// It belongs to the build. Told before the first step starts, so that all can be counted.
@@ -118,6 +119,8 @@ pub enum BuildStep {
     Done(f64),
     /// It failed.
     Failed(String),
+    /// It was ended before it was done, since the build ends.
+    Cancelled,
 }
 
 /// Whether a phase of [`Event::Pull`] is the last one of its layer.

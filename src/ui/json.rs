@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::base::diag::{Diagnostic, Severity};
-use crate::base::event::{BuildStep, Event, Status};
+use crate::base::event::{Event, Status};
 use crate::base::span::{SourceMap, Span};
 
 /// One event as an object; `None` when it has nothing to tell a program.
@@ -33,24 +33,8 @@ pub fn object(event: &Event, dry_run: bool) -> Option<Value> {
             }
             value
         }
-        Event::Build { target, step, what } => {
-            let id = format!("#{step}");
-            let (status, text) = match what {
-                BuildStep::Started(name) => ("Building", name.clone()),
-                BuildStep::Output(line) => ("Output", line.clone()),
-                BuildStep::Cached => ("Cached", String::new()),
-                BuildStep::Done(seconds) => ("Done", format!("{seconds:.1}s")),
-                BuildStep::Failed(why) => ("Error", why.clone()),
-                _ => return None,
-            };
-            let mut value =
-                json!({ "id": id, "parent_id": format!("Image {target}"), "status": status });
-            if !text.is_empty() {
-                value["text"] = json!(text);
-            }
-            value
-        }
-        Event::Output { .. } => return None,
+        // Steps have a form of their own.
+        Event::Build { .. } | Event::Output { .. } => return None,
         Event::Notice(text) => json!({ "text": text }),
         Event::Warn(text) => json!({ "status": "Warning", "text": text }),
     };

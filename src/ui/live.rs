@@ -1,22 +1,23 @@
 //! Progress as a list that is redrawn in place, as docker compose draws it on a terminal.
 //!
-//! In: events and the time. Out: lines. [`Live`] holds what is shown; `progress` draws it.
+//! In: events and the time. Out: lines. [`Live`] holds what is shown; `progress` draws it. Steps of builds stand above all
+//! else, as [`tty`] draws them.
 //! Imports: `base`. As Compose: `pkg/progress/tty.go`.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
 
+use super::build::{Steps, tty};
 use super::paint;
 use super::progress::resource_id;
-use crate::base::event::{BuildStep, Event, Status, is_last_phase};
+use crate::base::event::{Event, Part, Status, is_last_phase};
 use crate::base::scalar::ByteSize;
 
 /// Frames of the spinner; one each 100 ms.
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
-/// So many of the last lines of a running build step are shown.
-const BUILD_LINES: usize = 4;
+/// What is said of an image whose steps are shown anyway.
+const BUILDING: &str = "Building";
 
 /// Everything that is shown.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub struct Live {
     dry_run: bool,
     begun: Instant,
     rows: IndexMap<String, Row>,
+    builds: Steps,
 }
 
 #[derive(Debug)]
@@ -35,14 +37,6 @@ struct Row {
     ended: Option<Instant>,
     detail: Option<String>,
     layers: IndexMap<String, (u64, Option<u64>, bool)>,
-    steps: IndexMap<u32, Step>,
-}
-
-#[derive(Debug)]
-struct Step {
-    title: String,
-    begun: Instant,
-    last: VecDeque<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,11 +55,12 @@ impl Live {
             dry_run,
             begun: now,
             rows: IndexMap::new(),
+            builds: Steps::default(),
         }
     }
     /// Whether anything is shown.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows.is_empty() && self.builds.is_empty()
     }
 
     /// Takes an event in. Text that belongs above the list is given back.
@@ -100,12 +95,22 @@ impl Live {
                 phase,
             } => {
                 let complete = is_last_phase(phase);
+                let part = Part {
+                    id: format!("{layer} {phase}"),
+                    current: *done,
+                    total: *total,
+                    done: complete,
+                    unit: "",
+                };
+                if self.builds.pull(image, layer, part, now) {
+                    return None;
+                }
                 let row = self.row(format!("Image {image}"), now);
                 row.layers.insert(layer.clone(), (*done, *total, complete));
                 None
             }
             Event::Build { target, step, what } => {
-                self.build(target, *step, what, now);
+                self.builds.take(target, *step, what, now);
                 None
             }
             Event::Output { .. } => None,
@@ -122,74 +127,76 @@ impl Live {
             ended: None,
             detail: None,
             layers: IndexMap::new(),
-            steps: IndexMap::new(),
         })
     }
 
-    fn build(&mut self, target: &str, step: u32, what: &BuildStep, now: Instant) {
-        let row = self.row(format!("Image {target}"), now);
-        if row.status.is_empty() {
-            "Building".clone_into(&mut row.status);
+    /// What is to be seen now: at most `height` lines of at most `width` columns. What has ended gives way first when
+    /// there is no room.
+    pub fn lines(&self, now: Instant, width: usize, height: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        let rows = self.wanted();
+        if !self.builds.is_empty() {
+            let beside = match rows.is_empty() {
+                true => 0,
+                false => (rows.len() + 1).min(height / 2),
+            };
+            let room = tty::Room {
+                width,
+                height: height.saturating_sub(beside),
+                colour: self.colour,
+            };
+            lines = tty::lines(&self.builds, now, room);
         }
-        match what {
-            BuildStep::Started(title) => {
-                let step_row = Step {
-                    title: title.clone(),
-                    begun: now,
-                    last: VecDeque::new(),
-                };
-                row.steps.insert(step, step_row);
-            }
-            BuildStep::Output(line) => {
-                if let Some(entry) = row.steps.get_mut(&step) {
-                    let clean = super::logs::sanitise(line.as_bytes());
-                    entry
-                        .last
-                        .push_back(String::from_utf8_lossy(&clean).into_owned());
-                    if entry.last.len() > BUILD_LINES {
-                        entry.last.pop_front();
-                    }
-                }
-            }
-            BuildStep::Cached | BuildStep::Done(_) | BuildStep::Failed(_) => {
-                row.steps.shift_remove(&step);
-            }
-            _ => {}
+        if !rows.is_empty() {
+            let height = height.saturating_sub(lines.len());
+            lines.extend(self.resources(&rows, now, width, height));
         }
+        lines
     }
 
-    /// What is to be seen now: at most `height` lines of at most `width` characters. Rows that have
-    /// ended give way first when there is no room.
-    pub fn lines(&self, now: Instant, width: usize, height: usize) -> Vec<String> {
-        let done = self
-            .rows
-            .values()
-            .filter(|row| row.state != Standing::Working)
+    /// What was found in files that were built, as a list for the end.
+    pub fn warnings(&self) -> String {
+        self.builds.warnings(self.colour)
+    }
+
+    /// Rows that say more than the steps of builds do.
+    fn wanted(&self) -> Vec<(&String, &Row)> {
+        let says_more = |row: &Row| row.state != Standing::Working || row.status != BUILDING;
+        let rows = self.rows.iter();
+        rows.filter(|(_, row)| self.builds.is_empty() || says_more(row))
+            .collect()
+    }
+
+    fn resources(
+        &self,
+        rows: &[(&String, &Row)],
+        now: Instant,
+        width: usize,
+        height: usize,
+    ) -> Vec<String> {
+        let done = rows
+            .iter()
+            .filter(|(_, row)| row.state != Standing::Working)
             .count();
         let label = if self.dry_run { "DRY-RUN MODE - " } else { "" };
         let head = format!("{label}[+] Running {done}/{}", self.rows.len());
         let all_done = done == self.rows.len();
         let mut lines = vec![paint(self.colour && all_done, "34", &head)];
         let room = height.saturating_sub(1).max(1);
-        let longest = self
-            .rows
-            .keys()
-            .map(|id| id.chars().count())
+        let longest = rows
+            .iter()
+            .map(|(id, _)| id.chars().count())
             .max()
             .unwrap_or(0);
-        let mut blocks: Vec<(bool, Vec<String>)> = Vec::new();
-        for (id, row) in &self.rows {
-            let mut block = vec![self.line(id, longest, row, now, width)];
-            block.extend(self.step_lines(row, now, width));
-            blocks.push((row.state == Standing::Working, block));
+        let mut drop = rows.len().saturating_sub(room);
+        for (id, row) in rows {
+            if drop > 0 && row.state != Standing::Working {
+                drop -= 1;
+                continue;
+            }
+            lines.push(self.line(id, longest, row, now, width));
         }
-        let mut total: usize = blocks.iter().map(|(_, block)| block.len()).sum();
-        blocks.retain(|(working, block)| {
-            let drop = total > room && !working;
-            total -= if drop { block.len() } else { 0 };
-            !drop
-        });
-        lines.extend(blocks.into_iter().flat_map(|(_, block)| block).take(room));
+        lines.truncate(room + 1);
         lines
     }
 
@@ -228,21 +235,6 @@ impl Live {
             " ".repeat(gap),
             paint(self.colour, "34", &time)
         )
-    }
-
-    fn step_lines(&self, row: &Row, now: Instant, width: usize) -> Vec<String> {
-        let mut lines = Vec::new();
-        for step in row.steps.values() {
-            let time = seconds(now.duration_since(step.begun));
-            let title = format!("   => {} {time}", step.title);
-            lines.push(console::truncate_str(&title, width.saturating_sub(1), "…").into_owned());
-            for line in &step.last {
-                let text = format!("      {line}");
-                let cut = console::truncate_str(&text, width.saturating_sub(1), "…").into_owned();
-                lines.push(paint(self.colour, "2", &cut));
-            }
-        }
-        lines
     }
 }
 
@@ -325,25 +317,31 @@ mod tests {
     }
 
     #[test]
-    fn a_running_build_step_shows_its_last_lines_and_folds_when_done() {
+    fn steps_of_builds_stand_above_the_rows_and_images_at_work_are_not_told_twice() {
+        use crate::base::event::BuildStep;
         let now = Instant::now();
         let mut live = Live::new(false, false, now);
+        let image = |status| Event::Resource {
+            kind: Kind::Image,
+            name: "web".into(),
+            status,
+            detail: None,
+        };
         let step = |what| Event::Build {
             target: "web".into(),
             step: 1,
             what,
         };
+        live.take(&image(Status::Working("Building")), now);
         live.take(&step(BuildStep::Started("[1/1] RUN make".into())), now);
-        for n in 0..6 {
-            live.take(&step(BuildStep::Output(format!("line {n}"))), now);
-        }
-        let lines = live.lines(now, 40, 24);
-        assert_eq!(
-            lines.get(2).map(String::as_str),
-            Some("   => [1/1] RUN make 0.0s")
-        );
-        assert_eq!(lines.get(3).map(String::as_str), Some("      line 2"));
-        live.take(&step(BuildStep::Done(1.0)), now);
-        assert_eq!(live.lines(now, 40, 24).len(), 2);
+        let title = " => [1/1] RUN make                 0.0s";
+        let shown = live.lines(now, 40, 24).join("\n");
+        assert_eq!(shown, format!("[+] Building 0.0s (0/1)\n{title}"));
+        live.take(&step(BuildStep::Done(0.0)), now);
+        live.take(&image(Status::Done("Built")), now);
+        let shown = live.lines(now, 40, 24).join("\n");
+        let row = " ✔ Image web  Built                0.0s";
+        let want = format!("[+] Building 0.0s (1/1) FINISHED\n{title}\n[+] Running 1/1\n{row}");
+        assert_eq!(shown, want);
     }
 }

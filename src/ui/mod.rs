@@ -1,10 +1,11 @@
 //! What users see: progress, logs, tables, errors. The only module that writes to standard output and error.
 //!
 //! In: [`Event`](crate::base::event::Event)s, [`Diagnostic`](crate::base::diag::Diagnostic)s, log lines, cells.
-//! Out: text on the two streams. It decides nothing and knows no engine; it reads the monotonic clock only to
-//! show how long a thing took.
+//! Out: text on the two streams. It decides nothing and knows no engine; it reads the clock only to
+//! show how long a thing took, and to stamp what programs read.
 //! Imports: `base`. Rules: docker compose's words and layout, so that eyes and scripts find what they know.
 
+pub mod build;
 pub mod json;
 pub mod live;
 pub mod logs;
@@ -39,7 +40,7 @@ pub enum Mode {
     Tty,
     /// One line an event.
     Plain,
-    /// One JSON object an event.
+    /// One JSON object an event: that of docker compose for what it makes, that of BuildKit for steps of builds.
     Json,
     /// Nothing but warnings and errors.
     Quiet,
@@ -56,6 +57,8 @@ pub struct Screen {
     pub out_colour: bool,
     /// Whether standard error gets colours.
     pub err_colour: bool,
+    /// Whether lines on standard error may be drawn over: it is a terminal, and control sequences are allowed.
+    pub err_redraw: bool,
 }
 
 impl Screen {
@@ -72,6 +75,7 @@ impl Screen {
             err_terminal: err,
             out_colour: colour(out),
             err_colour: colour(err),
+            err_redraw: err && ansi != Ansi::Never,
         }
     }
 }

@@ -1,11 +1,10 @@
-//! Progress as one line an event: resources as docker compose prints them, build steps as BuildKit does.
+//! Progress as one line an event: resources as docker compose prints them, steps of builds as [`plain`] writes them.
 //!
-//! Imports: `base`. As BuildKit: `util/progress/progressui/printer.go`.
+//! Imports: `base`.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::Instant;
 
+use super::build::{Steps, plain};
 use super::progress::resource_id;
 use crate::base::event::{BuildStep, Event, Status, is_last_phase};
 
@@ -13,27 +12,31 @@ use crate::base::event::{BuildStep, Event, Status, is_last_phase};
 #[derive(Debug, Default)]
 pub struct Plain {
     dry_run: bool,
-    /// Steps by (target, number in that target), with their number over all targets.
-    steps: BTreeMap<(String, u32), Step>,
-    /// The step whose lines were printed last.
-    current: Option<u32>,
-}
-
-#[derive(Debug)]
-struct Step {
-    number: u32,
-    title: String,
-    begun: Instant,
-    ended: bool,
+    colour: bool,
+    builds: plain::Plain,
+    /// For what is told at the end.
+    steps: Steps,
 }
 
 impl Plain {
     /// Nothing printed yet. `dry_run` marks each line as not real.
-    pub fn new(dry_run: bool) -> Self {
+    pub fn new(dry_run: bool, colour: bool) -> Self {
         Self {
             dry_run,
-            ..Self::default()
+            colour,
+            builds: plain::Plain::new(colour),
+            steps: Steps::default(),
         }
+    }
+
+    /// Lines that have waited long enough for those of other steps.
+    pub fn tick(&mut self, now: Instant) -> String {
+        self.builds.tick(now)
+    }
+
+    /// All that is left to say.
+    pub fn end(&mut self, now: Instant) -> String {
+        self.builds.flush(now) + &self.steps.warnings(self.colour)
     }
 
     /// The lines an event adds, each with its end.
@@ -63,73 +66,16 @@ impl Plain {
                 format!("{dry} {layer} {phase}\n")
             }
             Event::Pull { .. } => String::new(),
-            Event::Build { target, step, what } => self.build(target, *step, what, now),
+            Event::Build { target, step, what } => {
+                if matches!(what, BuildStep::Warned(_)) {
+                    self.steps.take(target, *step, what, now);
+                }
+                self.builds.take(target, *step, what, now)
+            }
             Event::Output { .. } => String::new(),
             Event::Notice(text) => format!("{text}\n"),
             Event::Warn(text) => format!("warning: {text}\n"),
         }
-    }
-
-    fn build(&mut self, target: &str, step: u32, what: &BuildStep, now: Instant) -> String {
-        if !matches!(
-            what,
-            BuildStep::Started(_)
-                | BuildStep::Output(_)
-                | BuildStep::Cached
-                | BuildStep::Done(_)
-                | BuildStep::Failed(_)
-        ) {
-            return String::new();
-        }
-        let next = u32::try_from(self.steps.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(1);
-        let entry = self
-            .steps
-            .entry((target.to_owned(), step))
-            .or_insert_with(|| Step {
-                number: next,
-                title: String::new(),
-                begun: now,
-                ended: false,
-            });
-        let number = entry.number;
-        if let BuildStep::Started(title) = what {
-            entry.title.clone_from(title);
-        }
-        let title = entry.title.clone();
-        let seconds = now.duration_since(entry.begun).as_secs_f64();
-        entry.ended = matches!(
-            what,
-            BuildStep::Cached | BuildStep::Done(_) | BuildStep::Failed(_)
-        );
-        let mut text = self.switch(number, &title);
-        // Writing to a string can't fail.
-        let _ = match what {
-            BuildStep::Output(line) => writeln!(text, "#{number} {seconds:.3} {line}"),
-            BuildStep::Cached => writeln!(text, "#{number} CACHED\n"),
-            BuildStep::Done(seconds) => writeln!(text, "#{number} DONE {seconds:.1}s\n"),
-            BuildStep::Failed(why) => writeln!(text, "#{number} ERROR: {why}\n"),
-            _ => Ok(()),
-        };
-        if !matches!(what, BuildStep::Started(_) | BuildStep::Output(_)) {
-            self.current = None;
-        }
-        text
-    }
-
-    /// The headline of a step whose lines were not the last ones printed.
-    fn switch(&mut self, number: u32, title: &str) -> String {
-        if self.current == Some(number) {
-            return String::new();
-        }
-        let left = self.current.replace(number);
-        let unfinished =
-            left.filter(|left| self.steps.values().any(|s| s.number == *left && !s.ended));
-        let gap = unfinished
-            .map(|left| format!("#{left} ...\n\n"))
-            .unwrap_or_default();
-        format!("{gap}#{number} {title}\n")
     }
 }
 
@@ -139,7 +85,7 @@ mod tests {
     use crate::base::event::Kind;
 
     fn all(events: &[Event], dry_run: bool) -> String {
-        let (mut plain, now) = (Plain::new(dry_run), Instant::now());
+        let (mut plain, now) = (Plain::new(dry_run, false), Instant::now());
         events.iter().map(|event| plain.lines(event, now)).collect()
     }
     fn container(status: Status, detail: Option<&str>) -> Event {
@@ -149,13 +95,6 @@ mod tests {
             name: "demo-a-1".into(),
             status,
             detail,
-        }
-    }
-    fn build(target: &str, step: u32, what: BuildStep) -> Event {
-        Event::Build {
-            target: target.into(),
-            step,
-            what,
         }
     }
 
@@ -171,36 +110,5 @@ mod tests {
         assert_eq!(all(&events, false), want);
         let dry = all(&events[1..2], true);
         assert_eq!(dry, " DRY-RUN MODE -  Container demo-a-1  Recreated\n");
-    }
-
-    #[test]
-    fn build_steps_print_as_buildkit_does_and_are_numbered_over_all_targets() {
-        let events = [
-            build("a", 1, BuildStep::Started("[a 1/2] FROM x".into())),
-            build("a", 1, BuildStep::Cached),
-            build("a", 2, BuildStep::Started("[a 2/2] RUN make".into())),
-            build("a", 2, BuildStep::Output("cc".into())),
-            build("b", 1, BuildStep::Started("[b 1/1] RUN true".into())),
-            build("b", 1, BuildStep::Done(0.12)),
-            build("a", 2, BuildStep::Output("ld".into())),
-            build("a", 2, BuildStep::Failed("exit code: 2".into())),
-        ];
-        let want = "\
-#1 [a 1/2] FROM x
-#1 CACHED
-
-#2 [a 2/2] RUN make
-#2 0.000 cc
-#2 ...
-
-#3 [b 1/1] RUN true
-#3 DONE 0.1s
-
-#2 [a 2/2] RUN make
-#2 0.000 ld
-#2 ERROR: exit code: 2
-
-";
-        assert_eq!(all(&events, false), want);
     }
 }

@@ -7,9 +7,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::build::Steps;
+use super::build::raw::Raw;
+use super::build::trace::Trace;
 use super::live::Live;
 use super::plain::Plain;
 use super::{Mode, Screen, json, render};
+use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventSink, Kind};
 
 /// Time between two drawings of the live list.
@@ -42,16 +46,19 @@ struct Shared {
 struct Inner {
     view: View,
     out: Box<dyn Write + Send>,
-    /// So many lines of the live list stand on the screen.
-    drawn: usize,
+    /// The widths of the lines of the live list that stand on the screen.
+    drawn: Vec<usize>,
     finished: bool,
+    /// What builds print and do is not shown.
+    hides_builds: bool,
+    trace: Option<Trace>,
 }
 
 enum View {
     Live(Live),
     Plain(Plain),
-    Json { dry_run: bool },
-    Quiet { colour: bool },
+    Json { dry_run: bool, raw: Raw },
+    Quiet { colour: bool, steps: Steps },
 }
 
 impl std::fmt::Debug for Progress {
@@ -66,13 +73,17 @@ impl Progress {
         let view = match mode {
             Mode::Tty => View::Live(Live::new(screen.err_colour, dry_run, Instant::now())),
             // A list can't be redrawn without control sequences.
-            Mode::Auto if screen.err_terminal && screen.err_colour => {
-                View::Live(Live::new(true, dry_run, Instant::now()))
+            Mode::Auto if screen.err_redraw => {
+                View::Live(Live::new(screen.err_colour, dry_run, Instant::now()))
             }
-            Mode::Auto | Mode::Plain => View::Plain(Plain::new(dry_run)),
-            Mode::Json => View::Json { dry_run },
+            Mode::Auto | Mode::Plain => View::Plain(Plain::new(dry_run, screen.err_colour)),
+            Mode::Json => View::Json {
+                dry_run,
+                raw: Raw::default(),
+            },
             Mode::Quiet => View::Quiet {
                 colour: screen.err_colour,
+                steps: Steps::default(),
             },
         };
         Self::on(view, Box::new(std::io::stderr()))
@@ -82,8 +93,10 @@ impl Progress {
         let inner = Mutex::new(Inner {
             view,
             out,
-            drawn: 0,
+            drawn: Vec::new(),
             finished: false,
+            hides_builds: false,
+            trace: None,
         });
         Self {
             shared: Arc::new(Shared {
@@ -92,6 +105,23 @@ impl Progress {
             }),
             ticker: Mutex::new(None),
         }
+    }
+
+    /// Shows nothing of builds from now on; a timeline has them all the same.
+    pub fn hide_builds(&self) {
+        lock(&self.shared.inner).hides_builds = true;
+    }
+
+    /// Keeps a timeline from now on.
+    pub fn start_trace(&self) {
+        let trace = Trace::new(Instant::now(), Timestamp::now());
+        lock(&self.shared.inner).trace = Some(trace);
+    }
+
+    /// The timeline up to now, if one is kept: one JSON object.
+    pub fn trace(&self) -> Option<String> {
+        let inner = lock(&self.shared.inner);
+        inner.trace.as_ref().map(|trace| trace.json(Instant::now()))
     }
 
     /// Writes bytes above the live list, or just writes them. `write` gets them onto their stream.
@@ -107,10 +137,8 @@ impl Progress {
         {
             let mut inner = lock(&self.shared.inner);
             if !inner.finished {
-                inner.draw();
+                inner.last();
                 inner.finished = true;
-                // What is written from now on comes below it.
-                inner.drawn = 0;
             }
         }
         self.shared.stop.notify_all();
@@ -121,7 +149,7 @@ impl Progress {
         }
     }
 
-    /// Starts the thread that keeps the spinners turning, once there is something to draw.
+    /// Starts the thread that keeps clocks going and shows what has waited, once there is something to show.
     fn tick(&self) {
         let mut ticker = lock(&self.ticker);
         if ticker.is_some() {
@@ -131,7 +159,7 @@ impl Progress {
         *ticker = Some(std::thread::spawn(move || {
             let mut inner = lock(&shared.inner);
             while !inner.finished {
-                inner.draw();
+                inner.tick();
                 inner = shared
                     .stop
                     .wait_timeout(inner, FRAME)
@@ -156,7 +184,7 @@ impl EventSink for Progress {
                 return;
             }
             inner.take(&event);
-            matches!(inner.view, View::Live(_))
+            matches!(inner.view, View::Live(_) | View::Plain(_))
         };
         if live {
             self.tick();
@@ -167,25 +195,70 @@ impl EventSink for Progress {
 impl Inner {
     fn take(&mut self, event: &Event) {
         let now = Instant::now();
+        if let Some(trace) = &mut self.trace {
+            trace.take(event, now);
+        }
+        if self.hides_builds && matches!(event, Event::Build { .. }) {
+            return;
+        }
         let text = match &mut self.view {
             View::Live(live) => live.take(event, now),
             View::Plain(plain) => Some(plain.lines(event, now)),
-            View::Json { dry_run } => {
-                json::object(event, *dry_run).map(|value| format!("{value}\n"))
+            View::Json { dry_run, raw } => {
+                let value = match event {
+                    Event::Build { target, step, what } => {
+                        raw.take(target, *step, what, Timestamp::now())
+                    }
+                    other => json::object(other, *dry_run),
+                };
+                value.map(|value| format!("{value}\n"))
             }
-            View::Quiet { colour } => match event {
+            View::Quiet { colour, steps } => match event {
                 Event::Warn(text) => Some(render::warning(text, *colour)),
+                Event::Build { target, step, what } => {
+                    steps.take(target, *step, what, now);
+                    None
+                }
                 _ => None,
             },
         };
         let Some(text) = text.filter(|text| !text.is_empty()) else {
             return;
         };
-        let redraw = self.drawn > 0;
+        let redraw = !self.drawn.is_empty();
         self.erase();
         self.put(&text);
         if redraw {
             self.draw();
+        }
+    }
+
+    fn tick(&mut self) {
+        match &mut self.view {
+            View::Plain(plain) => {
+                let text = plain.tick(Instant::now());
+                if !text.is_empty() {
+                    self.put(&text);
+                }
+            }
+            _ => self.draw(),
+        }
+    }
+
+    /// The last picture, however long, and what belongs below it.
+    fn last(&mut self) {
+        let now = Instant::now();
+        let end = match &mut self.view {
+            View::Live(live) => live.warnings(),
+            View::Plain(plain) => plain.end(now),
+            View::Quiet { colour, steps } => steps.warnings(*colour),
+            View::Json { .. } => String::new(),
+        };
+        self.draw_in(usize::MAX);
+        // What is written from now on comes below it.
+        self.drawn.clear();
+        if !end.is_empty() {
+            self.put(&end);
         }
     }
 
@@ -204,28 +277,38 @@ impl Inner {
         }
     }
 
-    /// What takes the list off the screen; from then on it counts as gone.
+    /// What takes the list off the screen; from then on it counts as gone. Lines that the terminal broke, since it is
+    /// narrower than it was, are as many rows.
     fn erasure(&mut self) -> String {
-        match std::mem::take(&mut self.drawn) {
+        let columns = usize::from(console::Term::stderr().size().1).max(1);
+        let drawn = std::mem::take(&mut self.drawn);
+        match drawn
+            .iter()
+            .map(|width| width.div_ceil(columns).max(1))
+            .sum()
+        {
             0 => String::new(),
-            drawn => format!("\x1b[{drawn}A\r\x1b[J"),
+            rows => format!("\x1b[{}A\r\x1b[J", usize::min(rows, usize::from(u16::MAX))),
         }
     }
 
     /// Puts the list, as it is now, where it was. One write, so that nothing flickers.
     fn draw(&mut self) {
+        let rows = console::Term::stderr().size().0;
+        self.draw_in(usize::from(rows).saturating_sub(1));
+    }
+
+    fn draw_in(&mut self, height: usize) {
         let View::Live(live) = &self.view else { return };
         if live.is_empty() || self.finished {
             return;
         }
-        let (rows, columns) = console::Term::stderr().size();
-        let lines = live.lines(
-            Instant::now(),
-            usize::from(columns),
-            usize::from(rows).saturating_sub(1),
-        );
+        let columns = usize::from(console::Term::stderr().size().1);
+        let lines = live.lines(Instant::now(), columns, height);
+        let widths = lines.iter().map(|line| console::measure_text_width(line));
+        let widths = widths.collect();
         let text = self.erasure() + &lines.join("\n") + "\n";
-        self.drawn = lines.len();
+        self.drawn = widths;
         self.put(&text);
     }
 }
@@ -270,13 +353,22 @@ mod tests {
 
     #[test]
     fn plain_and_json_print_a_line_an_event_and_quiet_only_warnings() {
-        let plain = shown(View::Plain(Plain::new(false)));
+        let plain = shown(View::Plain(Plain::new(false, false)));
         assert_eq!(plain, " Network demo_default  Created\nwarning: look\n");
-        let json = shown(View::Json { dry_run: false });
+        let json = shown(View::Json {
+            dry_run: false,
+            raw: Raw::default(),
+        });
         let want = "{\"id\":\"Network demo_default\",\"status\":\"Created\"}\n\
                     {\"status\":\"Warning\",\"text\":\"look\"}\n";
         assert_eq!(json, want);
-        assert_eq!(shown(View::Quiet { colour: false }), "warning: look\n");
+        assert_eq!(
+            shown(View::Quiet {
+                colour: false,
+                steps: Steps::default(),
+            }),
+            "warning: look\n"
+        );
     }
 
     #[test]

@@ -252,7 +252,7 @@ fn visible(c: char) -> char {
 /// C1 controls, line separators, marks without width and those that turn the direction of text.
 ///
 /// Source: Unicode Technical Report 36, 2.10.5.
-fn is_hidden(c: char) -> bool {
+pub(super) fn is_hidden(c: char) -> bool {
     matches!(c, '\u{80}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 

@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::scalar::parse_size;
+use crate::build::cache::spec::{CacheFrom, CacheTo};
 use crate::build::slots::Slots;
 use crate::build::{
     self, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext, SecretSource,
@@ -64,6 +65,9 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
             .collect::<Result<_, _>>()?,
         trust_host_ca: app.trusted_ca()?,
         env: app.env.clone(),
+        cache_from: cache_from(app, &args.cache_from)?,
+        cache_to: cache_to(app, &args.cache_to)?,
+        ..BuildRequest::default()
     };
     let options = PullOptions {
         platform: args.platform.clone(),
@@ -128,6 +132,24 @@ fn labels(items: &[String]) -> BTreeMap<String, String> {
         .map(|text| parse::pair(text))
         .map(|(name, value)| (name, value.unwrap_or_default()))
         .collect()
+}
+
+fn cache_from(app: &App, items: &[String]) -> Result<Vec<CacheFrom>, Failure> {
+    let mut found = Vec::new();
+    for text in items {
+        let parsed = CacheFrom::parse(text, &app.env.cwd);
+        let wrong = |why| Failure::new(format!("invalid --cache-from `{text}`: {why}"));
+        found.extend(parsed.map_err(wrong)?);
+    }
+    Ok(found)
+}
+
+fn cache_to(app: &App, items: &[String]) -> Result<Vec<CacheTo>, Failure> {
+    let parse = |text: &String| {
+        let wrong = |why| Failure::new(format!("invalid --cache-to `{text}`: {why}"));
+        CacheTo::parse(text, &app.env.cwd).map_err(wrong)
+    };
+    items.iter().map(parse).collect()
 }
 
 fn network(text: &str) -> Result<SandboxNetwork, Failure> {

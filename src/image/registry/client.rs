@@ -328,7 +328,7 @@ fn words(body: &str) -> String {
 }
 
 /// The innermost causes of an error, which say most; the outer ones repeat the address.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(in crate::image) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
@@ -343,7 +343,7 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// Chooses the cryptography once for the process; the library has none of its own.
-fn install_provider() {
+pub(in crate::image) fn install_provider() {
     static DONE: Once = Once::new();
     DONE.call_once(|| {
         // Someone else's choice is as good.
@@ -367,7 +367,7 @@ fn is_plain(registry: &str, insecure: &[String]) -> bool {
         || insecure.iter().any(|said| said == registry || said == host)
 }
 
-fn proxy(env: &Env, name: &str) -> Option<String> {
+pub(in crate::image) fn proxy(env: &Env, name: &str) -> Option<String> {
     let lower = name.to_ascii_lowercase();
     // A web server sets HTTP_PROXY from a request's header, but hoist is never one.
     [lower.as_str(), name, "all_proxy", "ALL_PROXY"]
@@ -376,7 +376,7 @@ fn proxy(env: &Env, name: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn no_proxy(env: &Env) -> String {
+pub(in crate::image) fn no_proxy(env: &Env) -> String {
     let said = env
         .non_empty("no_proxy")
         .or_else(|| env.non_empty("NO_PROXY"));
