@@ -136,6 +136,7 @@ pub fn lower(
         .iter()
         .map(|(name, _)| name.as_str())
         .filter(|name| !lowering.used_args.contains(*name) && !state::is_predefined(name))
+        .filter(|name| !name.starts_with("BUILDKIT_"))
         .collect();
     if !unused.is_empty() {
         let text = format!(
@@ -312,11 +313,9 @@ impl Lowering<'_> {
     }
     fn take_globals(&mut self) -> Result<(), Refused> {
         self.globals.extend(platform::arguments(&self.platform));
-        let stage = self
-            .request
-            .target
-            .clone()
-            .unwrap_or_else(|| "default".to_owned());
+        let last = || self.file.stages.last().and_then(|stage| stage.name.clone());
+        let target = self.request.target.clone().filter(|name| !name.is_empty());
+        let stage = target.or_else(last).unwrap_or_else(|| "default".to_owned());
         self.globals.insert("TARGETSTAGE".to_owned(), stage);
         let names: Vec<String> = self.globals.keys().cloned().collect();
         for name in names {
