@@ -90,6 +90,8 @@ pub struct Step {
     pub span: Option<Span>,
     /// What it does.
     pub operation: Operation,
+    /// Names of the build arguments that it may use.
+    pub arguments: Vec<String>,
 }
 
 impl Stage {
@@ -530,7 +532,7 @@ impl Lowering<'_> {
     }
     /// Fetches the images of all stages that will be needed, as far as that is known now.
     fn prefetch(&mut self, target: usize) {
-        let names = self.images_of(target).into_iter().map(|(name, _)| name);
+        let names = self.images_of(target).into_keys();
         let names = names.collect();
         self.images.prefetch(names, self.builder, self.request.pull);
     }
@@ -694,6 +696,7 @@ fn all_of(decl: &StageDecl, origin: Origin) -> Step {
             exclude: Vec::new(),
             unpack: false,
         })),
+        arguments: Vec::new(),
     }
 }
 
