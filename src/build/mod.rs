@@ -33,6 +33,7 @@ use std::sync::Arc;
 pub use cache::key;
 pub use error::{BuildError, StepFailure};
 pub use grants::{Entitlements, SshSource};
+pub use step::debug::{Debugger, Failed, Next};
 
 use crate::base::cancel::Cancel;
 use crate::base::diag::Diagnostic;
@@ -100,6 +101,8 @@ pub struct BuildRequest {
     pub ulimits: BTreeMap<String, (u64, u64)>,
     /// What steps may do beyond the ordinary (`--allow`, `entitlements:`, `privileged:`).
     pub entitlements: Entitlements,
+    /// Where devices are described, for `RUN --device`.
+    pub device_dirs: Vec<PathBuf>,
 }
 
 /// Where `COPY` takes files from.
@@ -195,6 +198,8 @@ pub struct Builder<'a> {
     pub cache_dir: PathBuf,
     /// Places for steps that run at a time: the builds of one command share them.
     pub slots: &'a slots::Slots,
+    /// Asked what to do when a `RUN` step fails.
+    pub debugger: Option<&'a dyn Debugger>,
 }
 
 impl std::fmt::Debug for Builder<'_> {

@@ -10,6 +10,7 @@ pub mod app;
 pub mod args;
 pub mod bake;
 pub mod commands;
+pub mod debugger;
 pub mod exit;
 pub mod follow;
 pub mod help;

@@ -237,6 +237,7 @@ fn with_builder<T>(
         pull: &pull,
         cache_dir: context.roots.data.join("cache"),
         slots: &context.slots,
+        debugger: context.debugger.as_deref(),
     })
 }
 
@@ -260,15 +261,21 @@ pub(super) fn build_service(
         .builds
         .get(name)
         .map_or(&[][..], Vec::as_slice);
-    let request = Recipe::new(context, &desired.project, of, &plan.tweaks).request(needs)?;
-    let built = with_builder(context, &request, plan.quiet_build, |builder| {
-        build(&request, builder)
-    });
+    let (built, names) = loop {
+        let request = Recipe::new(context, &desired.project, of, &plan.tweaks).request(needs)?;
+        let built = with_builder(context, &request, plan.quiet_build, |builder| {
+            build(&request, builder)
+        });
+        // The user has changed the Dockerfile to go on with it.
+        if !matches!(built, Err(BuildError::ReadAgain)) {
+            break (built, request.tags);
+        }
+    };
     match built {
         Ok(image) => {
             // As Compose: an image that only hoist has named is nowhere to be pushed.
             if plan.tweaks.push && of.0.image.is_some() {
-                push_all(context, &image, &request.tags)?;
+                push_all(context, &image, &names)?;
             }
             Ok(ImageFacts::from(&image))
         }

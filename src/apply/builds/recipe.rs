@@ -134,6 +134,7 @@ impl<'a> Recipe<'a> {
                 .map(|(k, v)| (k.clone(), limits(*v)))
                 .collect(),
             env: self.context.env.clone(),
+            device_dirs: self.context.device_dirs.clone(),
             ..BuildRequest::default()
         };
         request.limits.memory = tweaks.memory;

@@ -23,6 +23,7 @@ use super::lower::{Base, Graph, Stage, Step};
 use super::sources::{Remote, Sources};
 use super::step::copy::Selection;
 use super::step::mount::Trees;
+use super::step::output;
 use super::step::run::Means;
 use super::step::{Operation, StepError, make_folder};
 use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
@@ -348,6 +349,11 @@ impl Solver<'_> {
                         sandbox,
                         cancel: &self.cancel,
                         output: &output,
+                        output_limit: output::limit(
+                            self.request.env.non_empty(output::LIMIT_VARIABLE),
+                        ),
+                        debugger: self.builder.debugger,
+                        title: &step.title,
                     },
                     layers,
                 )

@@ -2,10 +2,14 @@
 //!
 //! Imports: `base`, `sys`, `image`, `engine::{spec, sandbox}`, `build::context`.
 
+pub mod agent;
 pub mod archive;
+pub mod cache_mount;
 pub mod copy;
+pub mod debug;
 pub mod mode;
 pub mod mount;
+pub mod output;
 pub mod owner;
 pub mod run;
 mod write;

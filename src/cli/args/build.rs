@@ -63,6 +63,9 @@ pub struct BuildArgs {
     /// Build the services these depend on, too
     #[arg(long)]
     pub with_dependencies: bool,
+    /// When a RUN fails, open a shell in it, then go on as you say
+    #[arg(long)]
+    pub debug: bool,
     /// Services; all when none is named
     pub services: Vec<String>,
 }

@@ -6,12 +6,14 @@
 mod build;
 mod files;
 mod image;
+mod steps;
 #[cfg(test)]
 mod tests;
 
 pub use build::*;
 pub use files::*;
 pub use image::*;
+pub use steps::StepArgs;
 
 use std::path::PathBuf;
 

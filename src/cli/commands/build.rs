@@ -12,8 +12,8 @@ use crate::cli::app::{App, Deps, narrow, progress_mode};
 use crate::cli::args::BuildArgs;
 use crate::cli::bake::{self, Print};
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::parse;
 use crate::cli::remote::consent;
+use crate::cli::{debugger, parse};
 use crate::compose::model::{ContextRef, Project};
 use crate::ui::write_out;
 
@@ -54,10 +54,11 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
         tweaks,
         quiet: args.quiet,
     };
-    let work = match args.progress {
+    let mut work = match args.progress {
         Some(mode) if !args.quiet => app.work_in(progress_mode(mode))?,
         _ => app.work(args.quiet)?,
     };
+    work.context.debugger = debugger::of(app, args.debug, &work.progress);
     let plan = app.carry_out(&work, &project.name, |context| {
         apply::plan_build(context, &project, &options)
     })?;

@@ -8,15 +8,17 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::build_steps;
 use crate::base::scalar::parse_size;
 use crate::build::slots::Slots;
 use crate::build::{
-    self, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext, SecretSource,
+    self, BuildError, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext,
+    SecretSource,
 };
 use crate::cli::app::{App, progress_mode};
 use crate::cli::args::ImageBuildArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::parse;
+use crate::cli::{debugger, parse};
 use crate::engine::{self, sandbox::SandboxNetwork};
 use crate::image::reference::Reference;
 use crate::image::registry::{self, PullOptions};
@@ -35,7 +37,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     let making = app.making(mode)?;
     let sandbox = engine::open_sandbox(&making.roots);
     let context = context(app, args)?;
-    let request = BuildRequest {
+    let mut request = BuildRequest {
         target_name: tags
             .first()
             .map_or_else(|| "image".to_owned(), ToString::to_string),
@@ -69,6 +71,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         env: app.env.clone(),
         ..BuildRequest::default()
     };
+    build_steps::put(app, &args.steps, &mut request)?;
     let options = PullOptions {
         platform: args.platform.clone(),
         env: app.env.clone(),
@@ -77,6 +80,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     };
     let events = making.progress.as_ref();
     let pull = |reference: &Reference| registry::pull(&making.store, reference, &options, events);
+    let debugger = debugger::of(app, args.steps.debug, &making.progress);
     let builder = Builder {
         store: &making.store,
         sandbox: sandbox.as_ref(),
@@ -85,8 +89,15 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         pull: &pull,
         cache_dir: making.roots.data.join("cache"),
         slots: &Slots::new(app.parallel()),
+        debugger: debugger.as_deref(),
     };
-    let result = build::build(&request, &builder);
+    let result = loop {
+        match build::build(&request, &builder) {
+            // The user has changed the Dockerfile to go on with it.
+            Err(BuildError::ReadAgain) => {}
+            other => break other,
+        }
+    };
     making.progress.finish();
     let image = result?;
     if let Some(path) = &args.iidfile {
