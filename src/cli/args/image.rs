@@ -57,6 +57,12 @@ pub struct ImageBuildArgs {
     /// Look for newer base images
     #[arg(long)]
     pub pull: bool,
+    /// Where results that are not known here may be: an image, or `type=registry|local,…`
+    #[arg(long, value_name = "SOURCE")]
+    pub cache_from: Vec<String>,
+    /// Where to write results: `type=registry|local|inline,…`
+    #[arg(long, value_name = "PLACE")]
+    pub cache_to: Vec<String>,
     /// Add a label
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,
