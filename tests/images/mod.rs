@@ -2,5 +2,7 @@
 
 pub mod build;
 pub mod cache;
+pub mod platforms;
 pub mod pull;
+pub mod sources;
 pub mod store;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::ProgressArg;
+use super::{ProgressArg, StepArgs};
 
 /// Commands on images.
 #[derive(Debug, Subcommand)]
@@ -74,13 +74,14 @@ pub struct ImageBuildArgs {
     /// Add a line to `/etc/hosts` of RUN
     #[arg(long, value_name = "NAME:ADDRESS")]
     pub add_host: Vec<String>,
-    /// A further context: `NAME=DIR` or `NAME=docker-image://IMAGE`
+    /// A further context: `NAME=` and a directory, a git repository, an address, `docker-image://IMAGE`, `oci-layout://DIR` or
+    /// `target:STAGE`
     #[arg(long, value_name = "NAME=SOURCE")]
     pub build_context: Vec<String>,
     /// Size of `/dev/shm` of RUN
     #[arg(long, value_name = "SIZE")]
     pub shm_size: Option<String>,
-    /// Platform, as `linux/amd64`
+    /// Platforms, as `linux/amd64,linux/arm64`
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
     /// How to show progress
@@ -92,8 +93,12 @@ pub struct ImageBuildArgs {
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
     pub iidfile: Option<PathBuf>,
-    /// The context directory
-    #[arg(value_name = "DIR")]
+    /// What steps get beyond the ordinary
+    #[command(flatten)]
+    pub steps: StepArgs,
+    /// The context: a directory, a git repository, the address of an archive or of a Dockerfile, or `-` for either on standard
+    /// input
+    #[arg(value_name = "CONTEXT")]
     pub context: PathBuf,
 }
 
