@@ -112,6 +112,10 @@ pub struct BuildRequest {
     pub entitlements: Entitlements,
     /// Where devices are described, for `RUN --device`.
     pub device_dirs: Vec<PathBuf>,
+    /// Where results that are not known here may be.
+    pub cache_from: Vec<cache::spec::CacheFrom>,
+    /// Where results are written to.
+    pub cache_to: Vec<cache::spec::CacheTo>,
 }
 
 /// Where `COPY` takes files from.
@@ -225,6 +229,9 @@ impl std::fmt::Debug for Builder<'_> {
 /// # Errors
 /// [`BuildError`].
 pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, BuildError> {
+    // Nothing that is in the cache now goes before the build has ended.
+    let _in_use = cache::prune::in_use(&builder.cache_dir)
+        .map_err(|error| BuildError::io("lock the build cache", error))?;
     let first = request.platform.clone();
     let mut platforms = Vec::new();
     for text in std::iter::once(first.as_deref()).chain(
@@ -271,7 +278,9 @@ fn build_one(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
     let definition = definition::Definition::read(request, &mut sources)?;
     let graph = definition.lower(request, builder, &mut sources)?;
     let results = solve::solve(&graph, request, builder, &sources)?;
-    export::export(&graph, &results, request, builder)
+    let image = export::export(&graph, &results, request, builder)?;
+    solve::share::export(&graph, &results, request, builder)?;
+    Ok(image)
 }
 
 /// The images that a build's target names and that its contexts do not stand for, with their first places in `sources`.

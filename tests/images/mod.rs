@@ -1,6 +1,8 @@
 //! Images: the store, builds, and registries.
 
 pub mod build;
+pub mod cache;
+pub mod checks;
 pub mod platforms;
 pub mod pull;
 pub mod sources;
