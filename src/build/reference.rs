@@ -88,34 +88,92 @@ fn compare(built: &Result<Image, BuildError>, case: &Value) -> Result<(), String
     }
 }
 
-macro_rules! groups {
-    ($($test:ident: $group:literal;)*) => {
-        $(
-            #[test]
-            fn $test() {
-                group($group);
-            }
-        )*
-    };
+#[test]
+fn directives_are_read_as_the_reference_reads_them() {
+    group("directives");
 }
 
-groups! {
-    directives_are_read_as_the_reference_reads_them: "directives";
-    rows_are_joined_as_the_reference_joins_them: "rows";
-    stages_begin_as_the_reference_begins_them: "stages";
-    variables_are_worked_out_as_the_reference_does: "variables";
-    arguments_have_the_scopes_of_the_reference: "arguments";
-    labels_are_those_of_the_reference: "labels";
-    commands_have_the_forms_of_the_reference: "commands";
-    ports_are_those_of_the_reference: "ports";
-    users_are_those_of_the_reference: "users";
-    working_directories_are_those_of_the_reference: "directories";
-    volumes_are_those_of_the_reference: "volumes";
-    stop_signals_are_those_of_the_reference: "signals";
-    maintainers_are_those_of_the_reference: "maintainers";
-    triggers_are_kept_and_run_as_the_reference_does: "triggers";
-    health_checks_are_those_of_the_reference: "health";
-    copies_are_written_down_as_the_reference_does: "copies";
-    runs_are_written_down_as_the_reference_does: "runs";
-    all_other_oddities_are_those_of_the_reference: "others";
+#[test]
+fn rows_are_joined_as_the_reference_joins_them() {
+    group("rows");
+}
+
+#[test]
+fn stages_begin_as_the_reference_begins_them() {
+    group("stages");
+}
+
+#[test]
+fn variables_are_worked_out_as_the_reference_does() {
+    group("variables");
+}
+
+#[test]
+fn arguments_have_the_scopes_of_the_reference() {
+    group("arguments");
+}
+
+#[test]
+fn labels_are_those_of_the_reference() {
+    group("labels");
+}
+
+#[test]
+fn commands_have_the_forms_of_the_reference() {
+    group("commands");
+}
+
+#[test]
+fn ports_are_those_of_the_reference() {
+    group("ports");
+}
+
+#[test]
+fn users_are_those_of_the_reference() {
+    group("users");
+}
+
+#[test]
+fn working_directories_are_those_of_the_reference() {
+    group("directories");
+}
+
+#[test]
+fn volumes_are_those_of_the_reference() {
+    group("volumes");
+}
+
+#[test]
+fn stop_signals_are_those_of_the_reference() {
+    group("signals");
+}
+
+#[test]
+fn maintainers_are_those_of_the_reference() {
+    group("maintainers");
+}
+
+#[test]
+fn triggers_are_kept_and_run_as_the_reference_does() {
+    group("triggers");
+}
+
+#[test]
+fn health_checks_are_those_of_the_reference() {
+    group("health");
+}
+
+#[test]
+fn copies_are_written_down_as_the_reference_does() {
+    group("copies");
+}
+
+#[test]
+fn runs_are_written_down_as_the_reference_does() {
+    group("runs");
+}
+
+#[test]
+fn all_other_oddities_are_those_of_the_reference() {
+    group("others");
 }

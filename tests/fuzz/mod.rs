@@ -96,7 +96,7 @@ fn dockerfiles_of_any_kind_end_in_stages_or_findings() {
         seeds: dockerfile_seeds::FILES,
         tokens: dockerfile_seeds::FILE_TOKENS,
         check: dockerfiles::file,
-        count: 1_500,
+        count: 500,
     });
     dockerfiles::clean_up();
 }
