@@ -49,17 +49,14 @@ impl Definition {
         let asked = given(request, lint::ARGUMENT)
             .map(|text| (text, None))
             .or_else(|| own.map(|(text, span)| (text.as_str(), Some(*span))));
-        let settings = asked.map_or(Ok(Settings::default()), |(text, span)| {
-            Settings::parse(text).map_err(|why| {
-                Diagnostic::error(format!("failed to parse check options: {why}"))
-                    .at(span)
-                    .hint("write skip=RULE,RULE or skip=all, error=true, with ; between them")
-            })
-        });
-        let lints = Lints::new(settings.unwrap_or_else(|item| {
-            faults.push(item);
+        let (text, span) = asked.unwrap_or_default();
+        let settings = Settings::parse(text).unwrap_or_else(|why| {
+            let item = Diagnostic::error(format!("failed to parse check options: {why}"));
+            let hint = "write skip=RULE,RULE or skip=all, error=true, with ; between them";
+            faults.push(item.at(span).hint(hint));
             Settings::default()
-        }));
+        });
+        let lints = Lints::new(settings);
         lint::file::check(&file, &lints);
         Ok(Self {
             file,
