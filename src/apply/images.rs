@@ -13,8 +13,7 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventSink, Silent};
 use crate::base::name::ServiceName;
 use crate::build::{
-    BuildError, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext, SecretSource,
-    build,
+    BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext, SecretSource, build,
 };
 use crate::compose::model::{BuildSpec, ContextRef, FileSource, Project, Service};
 use crate::engine::sandbox::SandboxNetwork;
@@ -138,7 +137,7 @@ pub(super) fn pull(
 }
 
 /// An error and what caused it, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -210,16 +209,7 @@ pub(super) fn build_service(
     };
     match build(&request, &builder) {
         Ok(image) => Ok(ImageFacts::from(&image)),
-        Err(BuildError::Cancelled) => Err(ApplyError::cancelled()),
-        Err(BuildError::Invalid {
-            diagnostics,
-            sources,
-        }) => {
-            let mut faults = crate::base::diag::Diagnostics::default();
-            diagnostics.into_iter().for_each(|fault| faults.push(fault));
-            Err(ApplyError::faults(faults, &sources))
-        }
-        Err(other) => Err(ApplyError::new(with_causes(&other))),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -331,6 +321,7 @@ fn request(
             false => None,
         },
         env: context.env.clone(),
+        ..BuildRequest::default()
     })
 }
 

@@ -22,17 +22,19 @@ mod solve;
 pub mod step;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use cache::key;
 pub use error::{BuildError, StepFailure};
+use told::Teller;
 
 use crate::base::cancel::Cancel;
 use crate::base::diag::Diagnostic;
 use crate::base::env::Env;
-use crate::base::event::EventSink;
+use crate::base::event::{EventSink, internal};
 use crate::base::span::SourceMap;
 use crate::engine::sandbox::{Sandbox, SandboxNetwork};
 use crate::engine::spec::HostAddr;
@@ -80,6 +82,8 @@ pub struct BuildRequest {
     pub trust_host_ca: Option<PathBuf>,
     /// The caller's environment: proxies, values of arguments.
     pub env: Env,
+    /// What titles of steps begin with, when several things are built at a time: `web`.
+    pub label: Option<String>,
 }
 
 /// Where `COPY` takes files from.
@@ -176,16 +180,42 @@ impl std::fmt::Debug for Builder<'_> {
 /// # Errors
 /// [`BuildError`].
 pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, BuildError> {
+    let teller = Teller::new(request, builder);
     let mut sources = SourceMap::default();
-    let (name, text) = read_dockerfile(request)?;
-    let source = sources.add(name, text.as_str());
-    let file = dockerfile::parse::parse(&text, source).map_err(|found| BuildError::Invalid {
-        diagnostics: found.sorted(),
-        sources: sources.clone(),
+    let definition = format!(
+        "[internal] load build definition from {}",
+        file_name(request)
+    );
+    let file = teller.during(internal::DEFINITION, &definition, || {
+        let (name, text) = read_dockerfile(request)?;
+        let source = sources.add(name, text.as_str());
+        dockerfile::parse::parse(&text, source).map_err(|found| BuildError::Invalid {
+            diagnostics: found.sorted(),
+            sources: sources.clone(),
+        })
     })?;
     let graph = lower::lower(&file, request, builder, &mut sources)?;
+    teller.plan(&graph);
     let results = solve::solve(&graph, request, builder, &sources)?;
-    export::export(&graph, &results, request, builder)
+    teller.during(internal::EXPORT, "exporting to image", || {
+        let image = export::export(&graph, &results, request, builder)?;
+        teller.part(internal::EXPORT, format!("writing image {}", image.id));
+        for tag in &request.tags {
+            teller.part(internal::EXPORT, format!("naming to {tag}"));
+        }
+        Ok(image)
+    })
+}
+
+/// The last part of the file's name, as titles show it.
+fn file_name(request: &BuildRequest) -> String {
+    match &request.dockerfile {
+        DockerfileSource::Path(path) => path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned()),
+        DockerfileSource::Inline(_) => None,
+    }
+    .unwrap_or_else(|| "Dockerfile".to_owned())
 }
 
 fn read_dockerfile(request: &BuildRequest) -> Result<(String, String), BuildError> {

@@ -138,6 +138,7 @@ impl World {
             named_contexts: BTreeMap::new(),
             trust_host_ca: None,
             env: Env::default(),
+            ..BuildRequest::default()
         }
     }
     fn run(&self, request: &BuildRequest) -> Result<Image, BuildError> {

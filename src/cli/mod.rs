@@ -17,6 +17,7 @@ pub mod parse;
 pub mod remote;
 pub mod roots;
 pub mod streams;
+mod trace;
 
 use std::ffi::OsString;
 

@@ -22,6 +22,7 @@ use super::error::{BuildError, fault};
 use super::images::Images;
 use super::settings::{check_platform, host_arch};
 use super::step::{Operation, Origin};
+use super::told::Teller;
 use super::{BuildRequest, Builder, NamedContext};
 use crate::base::diag::{Diagnostic, nearest};
 use crate::base::event::Event;
@@ -408,8 +409,9 @@ impl Lowering<'_> {
         if self.builder.cancel.is_cancelled() {
             return Err(Refused::Ours(BuildError::Cancelled));
         }
+        let teller = Teller::new(self.request, self.builder);
         self.images
-            .get(name, self.builder, self.request.pull)
+            .get(name, (self.builder, teller), self.request.pull)
             .map_err(|why| {
                 let item = Diagnostic::error(why).at(span);
                 let names = self
@@ -457,7 +459,9 @@ impl Lowering<'_> {
                 }
             }
         }
-        self.images.prefetch(names, self.builder, self.request.pull);
+        let teller = Teller::new(self.request, self.builder);
+        self.images
+            .prefetch(names, (self.builder, teller), self.request.pull);
     }
     /// Works one stage out, after the one it begins from; gives the stages it needs.
     fn stage(&mut self, index: usize, sources: &mut SourceMap) -> Result<Vec<usize>, Refused> {

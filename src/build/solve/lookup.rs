@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::Solver;
+use crate::base::event::{BuildStep, Part};
 use crate::build::ContextSource;
 use crate::build::cache::Made;
 use crate::build::context::Tree;
@@ -60,8 +61,18 @@ impl Solver<'_> {
                     key.text(&format!("{:?} {:?}", copy.chown, copy.chmod_text));
                 } else {
                     let (tree, _) = self.tree(&copy.origin)?;
+                    let reading = |done| {
+                        let part = Part {
+                            id: "reading the context".to_owned(),
+                            done,
+                            ..Part::default()
+                        };
+                        self.teller.tell(step.number, BuildStep::Part(part));
+                    };
+                    reading(false);
                     let found = Selection::find(copy, &tree)?;
                     found.add_to(&mut key, &tree, &self.digests)?;
+                    reading(true);
                     selection = Some((tree, found));
                 }
                 key
@@ -77,8 +88,16 @@ impl Solver<'_> {
             Operation::Run(_) => Work::Command,
             Operation::Folder { .. } | Operation::Copy(_) => Work::Files,
         };
-        let slot = self.builder.slots.take(work, &self.cancel);
-        let slot = slot.ok_or(BuildError::Cancelled)?;
+        let slot = match self.builder.slots.take_now(work) {
+            Ok(slot) => slot,
+            Err(missing) => {
+                let told = |what| self.teller.tell(step.number, BuildStep::Waiting(what));
+                told(Some(missing.to_owned()));
+                let slot = self.builder.slots.take(work, &self.cancel);
+                told(None);
+                slot.ok_or(BuildError::Cancelled)?
+            }
+        };
         let made = self.done(step, layers, selection, &trees)?;
         drop(slot);
         self.cache

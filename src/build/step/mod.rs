@@ -6,6 +6,7 @@ pub mod archive;
 pub mod copy;
 pub mod mode;
 pub mod mount;
+pub mod output;
 pub mod owner;
 pub mod run;
 mod write;

@@ -2,24 +2,19 @@
 //!
 //! Imports: `engine::{spec, sandbox}`, `image`, `build::context`.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::fd::AsFd as _;
 
 use super::mount::{Held, MountStep, Trees};
+use super::output::{Output, pass_on};
 use super::{StepError, commit, distinct};
 use crate::base::cancel::Cancel;
 use crate::build::context::digest::Digests;
-use crate::build::error::{BuildError, LAST_LINES};
+use crate::build::error::BuildError;
 use crate::build::key::Key;
 use crate::engine::EngineError;
 use crate::engine::sandbox::{Sandbox, SandboxNetwork, SandboxSpec};
 use crate::engine::spec::{HostAddr, Process};
 use crate::image::digest::Digest;
-
-/// Longest line of output that is passed on whole, in bytes.
-const LONGEST_LINE: u64 = 16 * 1024;
 
 /// As BuildKit names its sandboxes.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -58,8 +53,8 @@ pub struct Means<'a> {
     pub sandbox: &'a dyn Sandbox,
     /// Ends it.
     pub cancel: &'a Cancel,
-    /// Takes each line of output.
-    pub output: &'a (dyn Fn(&str) + Sync),
+    /// Takes what it prints.
+    pub output: Output<'a>,
 }
 
 impl std::fmt::Debug for Means<'_> {
@@ -131,7 +126,7 @@ impl RunStep {
         let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
             .map_err(|errno| BuildError::io("make a pipe", errno))?;
         let (ended, last) = std::thread::scope(|scope| {
-            let reader = scope.spawn(|| pass_on(File::from(read), means.output));
+            let reader = scope.spawn(|| pass_on(&read, means.output));
             let ended = means.sandbox.run(&spec, write.as_fd(), means.cancel);
             // The reader ends when the last writer is gone.
             drop(write);
@@ -165,30 +160,5 @@ impl RunStep {
             output,
             code: Some(code),
         }
-    }
-}
-
-/// Passes each line on and gives the last ones back.
-fn pass_on(from: File, output: &(dyn Fn(&str) + Sync)) -> Vec<String> {
-    let mut last = VecDeque::new();
-    let mut from = BufReader::new(from);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match from
-            .by_ref()
-            .take(LONGEST_LINE)
-            .read_until(b'\n', &mut line)
-        {
-            Ok(0) | Err(_) => return last.into(),
-            Ok(_) => {}
-        }
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end_matches(['\n', '\r']);
-        output(text);
-        if last.len() == LAST_LINES {
-            last.pop_front();
-        }
-        last.push_back(text.to_owned());
     }
 }

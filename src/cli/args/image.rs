@@ -84,6 +84,9 @@ pub struct ImageBuildArgs {
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
     pub iidfile: Option<PathBuf>,
+    /// Write a timeline for a Chrome-trace viewer
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// The context directory
     #[arg(value_name = "DIR")]
     pub context: PathBuf,

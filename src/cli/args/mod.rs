@@ -279,6 +279,9 @@ pub struct UpArgs {
     /// Seconds a container has to stop
     #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub timeout: Option<i64>,
+    /// Write a timeline for a Chrome-trace viewer
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Show the output of these services only
     #[arg(long, value_name = "SERVICE")]
     pub attach: Vec<String>,
@@ -691,6 +694,9 @@ pub struct BuildArgs {
     /// How to show progress
     #[arg(long, value_name = "HOW", hide = true)]
     pub progress: Option<ProgressArg>,
+    /// Write a timeline for a Chrome-trace viewer
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Services; all when none is named
     pub services: Vec<String>,
 }

@@ -8,6 +8,8 @@ use crate::cli::args::BuildArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::parse;
 use crate::cli::remote::consent;
+use crate::cli::trace::TraceFile;
+use crate::ui::Mode;
 
 pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     let deps = if args.with_dependencies {
@@ -35,13 +37,16 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
         args: args.build_arg.iter().map(|arg| parse::pair(arg)).collect(),
         quiet: args.quiet,
     };
-    let work = match args.progress {
-        Some(mode) if !args.quiet => app.work_in(progress_mode(mode))?,
-        _ => app.work(args.quiet)?,
+    let mode = match args.progress {
+        Some(mode) if !args.quiet => progress_mode(mode),
+        _ => app.mode(args.quiet),
     };
+    let work = app.work_in(mode)?;
+    let _trace = TraceFile::begin(app, &work.progress, args.trace.as_deref())?;
     let plan = app.carry_out(&work, &project.name, |context| {
         apply::plan_build(context, &project, &options)
-    })?;
+    });
+    let plan = plan.map_err(|failure| failure.in_json(mode == Mode::Json))?;
     if plan.is_empty() && !app.globals.dry_run {
         app.warn("no services to build");
     }

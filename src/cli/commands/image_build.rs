@@ -15,10 +15,11 @@ use crate::cli::app::{App, progress_mode};
 use crate::cli::args::ImageBuildArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::parse;
+use crate::cli::trace::TraceFile;
 use crate::engine::{self, sandbox::SandboxNetwork};
 use crate::image::reference::Reference;
 use crate::image::registry::{self, PullOptions};
-use crate::ui::write_out;
+use crate::ui::{Mode, write_out};
 
 pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     let tags: Vec<Reference> = args
@@ -31,6 +32,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         _ => app.mode(args.quiet),
     };
     let making = app.making(mode)?;
+    let _trace = TraceFile::begin(app, &making.progress, args.trace.as_deref())?;
     let sandbox = engine::open_sandbox(&making.roots);
     let request = BuildRequest {
         target_name: tags
@@ -64,6 +66,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
             .collect::<Result<_, _>>()?,
         trust_host_ca: app.trusted_ca()?,
         env: app.env.clone(),
+        ..BuildRequest::default()
     };
     let options = PullOptions {
         platform: args.platform.clone(),
@@ -84,7 +87,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     };
     let result = build::build(&request, &builder);
     making.progress.finish();
-    let image = result?;
+    let image = result.map_err(|error| Failure::from(error).in_json(mode == Mode::Json))?;
     if let Some(path) = &args.iidfile {
         std::fs::write(app.env.cwd.join(path), image.id.to_string())
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;

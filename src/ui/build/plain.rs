@@ -203,6 +203,7 @@ impl Row {
 
     /// A line when a part ends, and now and then before.
     fn part(&mut self, part: &Part, now: Instant) {
+        let known = self.parts.contains_key(&part.id);
         let (begun, told) = *self.parts.entry(part.id.clone()).or_insert((now, now));
         if !part.done && now.saturating_duration_since(told) < SELDOM {
             return;
@@ -216,6 +217,10 @@ impl Row {
             words.push("done".to_owned());
         }
         words.retain(|word| !word.is_empty());
+        // What took no time and has no measure was only worth a look while it lasted.
+        if known && part.done && words.len() == 2 {
+            return;
+        }
         self.say(words.join(" "));
         self.parts.insert(part.id.clone(), (begun, now));
     }

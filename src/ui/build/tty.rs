@@ -4,13 +4,15 @@
 //! have ended give way first, then such steps themselves, then output, and the steps that began first.
 //! Imports: `base`. As BuildKit: `util/progress/progressui/display.go`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Standing, Step, Steps, coloured, measure, seconds};
 use crate::ui::paint;
 
 /// Title and time keep at least so many columns between the edges.
 const NARROWEST: usize = 20;
+/// Parts that took less are not shown any more when they have ended, unless there is more to say of them.
+const SHORT: Duration = Duration::from_millis(50);
 /// Reasons shown below a step.
 const REASONS: usize = 3;
 
@@ -95,6 +97,10 @@ fn block(step: &Step, now: Instant, room: Room, lines: &mut Vec<(Rank, String)>)
     }
     for (part, begun, ended) in step.parts.values() {
         let time = ended.unwrap_or(now).saturating_duration_since(*begun);
+        // What took no time and has no measure was only worth a look while it lasted.
+        if ended.is_some() && *ended != Some(*begun) && time < SHORT && measure(part).is_empty() {
+            continue;
+        }
         let text = format!(" => => {} {}", part.id, measure(part));
         let line = spread(text.trim_end(), &seconds(time), room);
         let colour = room.colour && ended.is_some();
@@ -142,7 +148,6 @@ fn spread(text: &str, time: &str, room: Room) -> String {
 mod tests {
     use super::*;
     use crate::base::event::{BuildStep, Part};
-    use std::time::Duration;
 
     const WIDE: Room = Room {
         width: 50,
