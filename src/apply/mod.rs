@@ -9,6 +9,7 @@
 //! A command that changes things calls [`lock`], then one of the `plan_*` functions, then [`run`]:
 //! what was observed stays true until the lock is dropped. `--dry-run` and `plan` leave out lock and run.
 
+mod builds;
 mod error;
 mod files;
 mod hooks;
@@ -37,9 +38,10 @@ use crate::compose::model::{Project, PullPolicy};
 use crate::engine::sandbox::Sandbox;
 use crate::engine::{Cancel, Engine, Holder, Roots};
 use crate::image::store::Store;
+pub use crate::plan::BuildTweaks;
 pub use crate::plan::Plan;
 use crate::plan::action::Action;
-use crate::plan::{BuildTweaks, down, reconcile, views};
+use crate::plan::{down, reconcile, views};
 
 pub use crate::plan::policy::{BuildChoice, ImagePolicy, Recreate, Rmi, UpPolicy};
 pub use error::{ApplyError, Note};
@@ -140,7 +142,8 @@ pub fn plan_up(
     project: &Project,
     options: &UpOptions,
 ) -> Result<Plan, ApplyError> {
-    let desired = observe::desired(context, project, options)?;
+    let mut desired = observe::desired(context, project, options)?;
+    builds::complete(context, &mut desired, &BuildTweaks::default())?;
     for text in images::strange(project, &desired.images) {
         context.events.send(Event::Warn(text));
     }
@@ -187,14 +190,12 @@ pub fn plan_build(
     project: &Project,
     options: &BuildOptions,
 ) -> Result<Plan, ApplyError> {
-    let desired = observe::desired(context, project, &options.as_up())?;
-    let mut plan = views::build(desired, &options.services)?;
+    let mut desired = observe::desired(context, project, &options.as_up())?;
+    views::only_builds(&mut desired, &options.services)?;
+    builds::complete(context, &mut desired, &options.tweaks)?;
+    let mut plan = views::build(desired)?;
     plan.quiet_build = options.quiet;
-    plan.tweaks = BuildTweaks {
-        no_cache: options.no_cache,
-        pull: options.pull,
-        args: options.args.clone(),
-    };
+    plan.tweaks = options.tweaks.clone();
     Ok(plan)
 }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use super::run::tell;
 use super::{
-    ApplyError, Context, Outcome, RunOptions, UpOptions, files, images, observe, provide, run,
-    secrets, steps,
+    ApplyError, BuildTweaks, Context, Outcome, RunOptions, UpOptions, builds, files, images,
+    observe, provide, run, secrets, steps,
 };
 use crate::base::event::{Kind, Status};
 use crate::base::name::ContainerId;
@@ -72,7 +72,12 @@ fn plan(
 ) -> Result<Plan, ApplyError> {
     let mut around = project.clone();
     if options.no_deps {
-        around.services.retain(|name, _| *name == asked.name);
+        let (stay, left) = std::mem::take(&mut around.services)
+            .into_iter()
+            .partition(|(name, _)| *name == asked.name);
+        around.services = stay;
+        // Its build may still take their images.
+        around.others.extend::<indexmap::IndexMap<_, _>>(left);
     }
     // No container of the service itself: only its image, networks and volumes.
     if let Some(service) = around.services.get_mut(&asked.name) {
@@ -92,7 +97,8 @@ fn plan(
         },
         ..UpOptions::default()
     };
-    let desired = observe::desired(context, &around, &up)?;
+    let mut desired = observe::desired(context, &around, &up)?;
+    builds::complete(context, &mut desired, &BuildTweaks::default())?;
     let mut world = observe::world(context, &project.name, Some(&around))?;
     // Its other containers are nobody's business here.
     world

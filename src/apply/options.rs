@@ -3,6 +3,7 @@
 //! Imports: `base`, `compose::model`, `plan`.
 
 use crate::compose::model::PullPolicy;
+use crate::plan::BuildTweaks;
 use crate::plan::policy::{BuildChoice, ImagePolicy, PullView, UpPolicy};
 
 pub use crate::plan::policy::{
@@ -30,12 +31,8 @@ pub struct UpOptions {
 pub struct BuildOptions {
     /// Only these services; empty is all that have a `build`.
     pub services: Vec<String>,
-    /// `--no-cache`.
-    pub no_cache: bool,
-    /// `--pull`: base images are looked for again.
-    pub pull: bool,
-    /// `--build-arg`; `None` takes the command's own environment.
-    pub args: Vec<(String, Option<String>)>,
+    /// What it was asked beyond what services say.
+    pub tweaks: BuildTweaks,
     /// `--quiet`.
     pub quiet: bool,
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::run::{Present, Run, tell};
-use super::{ApplyError, Context, images, provide, report, secrets, wait};
+use super::{ApplyError, Context, builds, images, provide, report, secrets, wait};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::event::{Event, Kind, Status};
 use crate::base::name::{ContainerId, ServiceName};
@@ -269,15 +269,8 @@ impl Run<'_> {
                 }
             }
         }
-        let desired = self.desired()?;
-        let service = self.service(desired, name)?;
-        let names = desired
-            .images
-            .iter()
-            .map(|(name, image)| (name.clone(), image.name.clone()));
-        let names: BTreeMap<_, _> = names.collect();
         self.told(Kind::Image, image, ("Building", "Built"), None, || {
-            let facts = images::build_service(self.context, self.plan, service, &names)?;
+            let facts = builds::build_service(self.context, self.plan, name)?;
             self.built(name, &facts);
             Ok(())
         })

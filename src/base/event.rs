@@ -46,7 +46,7 @@ pub enum Event {
         /// Why, in a few words: `environment.V changed`.
         detail: Option<String>,
     },
-    /// Bytes of one layer of an image that is being pulled.
+    /// Bytes of one layer of an image that is being pulled or pushed.
     Pull {
         /// The image.
         image: String,
@@ -56,7 +56,8 @@ pub enum Event {
         done: u64,
         /// Bytes in all, if the registry said so.
         total: Option<u64>,
-        /// `Downloading`, `Extracting`, `Pull complete`, `Already exists`.
+        /// `Downloading`, `Extracting`, `Pull complete`, `Already exists`; `Preparing`, `Pushing`, `Pushed`, `Mounted`,
+        /// `Layer already exists`.
         phase: &'static str,
     },
     /// A step of a build began, printed a line, or ended.
@@ -120,6 +121,14 @@ pub enum BuildStep {
     Failed(String),
     /// It was ended before it was done, since the build ends.
     Cancelled,
+}
+
+/// Whether a phase of [`Event::Pull`] is the last one of its layer.
+pub fn is_last_phase(phase: &str) -> bool {
+    matches!(
+        phase,
+        "Pull complete" | "Already exists" | "Pushed" | "Mounted" | "Layer already exists"
+    )
 }
 
 /// A part of a step's work.

@@ -24,6 +24,10 @@ pub struct GitRef {
     pub subdir: String,
     /// How the commit must begin: hex digits.
     pub checksum: Option<String>,
+    /// Whether files of submodules are wanted, if the address says so.
+    pub submodules: Option<bool>,
+    /// Whether `.git` is wanted, if the address says so.
+    pub keep_git_dir: Option<bool>,
 }
 
 impl fmt::Debug for GitRef {
@@ -114,6 +118,8 @@ struct Parts {
     reference: String,
     subdir: String,
     checksum: Option<String>,
+    submodules: Option<bool>,
+    keep_git_dir: Option<bool>,
 }
 
 impl Parts {
@@ -149,6 +155,8 @@ impl Parts {
             reference: Some(self.reference).filter(|name| !name.is_empty()),
             subdir: inner_path(&self.subdir)?,
             checksum: self.checksum.map(|sum| sum.to_ascii_lowercase()),
+            submodules: self.submodules,
+            keep_git_dir: self.keep_git_dir,
         })
     }
 }
@@ -221,6 +229,8 @@ fn address(scheme: &str, rest: &str) -> Option<Parts> {
         reference: reference.to_owned(),
         subdir: subdir.to_owned(),
         checksum: None,
+        submodules: None,
+        keep_git_dir: None,
     };
     parts.take_query(query)?;
     Some(parts)
@@ -284,7 +294,8 @@ impl Parts {
                 return None;
             }
             match key.as_str() {
-                "submodules" | "keep-git-dir" => is_switch(&value).then_some(())?,
+                "submodules" => self.submodules = Some(switch(&value)?),
+                "keep-git-dir" => self.keep_git_dir = Some(switch(&value)?),
                 _ if value.is_empty() => return None,
                 "ref" => set(&mut self.reference, value)?,
                 "subdir" => set(&mut self.subdir, value)?,
@@ -305,12 +316,13 @@ impl Parts {
     }
 }
 
-/// Whether a value of a switch is one that Go's `strconv.ParseBool` knows, or none.
-fn is_switch(value: &str) -> bool {
-    let known = [
-        "", "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False",
-    ];
-    known.contains(&value)
+/// The value of a switch, as Go's `strconv.ParseBool` reads it; none is on.
+fn switch(value: &str) -> Option<bool> {
+    match value {
+        "" | "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
 }
 
 fn full(prefix: &str, name: String) -> String {
@@ -350,6 +362,8 @@ fn short(text: &str) -> Option<Parts> {
         reference: reference.to_owned(),
         subdir: subdir.to_owned(),
         checksum: None,
+        submodules: None,
+        keep_git_dir: None,
     })
 }
 
@@ -400,6 +414,20 @@ mod tests {
             Some("abcdef0"),
             "a checksum is compared with what git prints"
         );
+    }
+
+    #[test]
+    fn the_query_says_what_is_wanted_beside_the_files() {
+        let switches = |text: &str| {
+            let found = GitRef::parse(text).unwrap().unwrap();
+            (found.submodules, found.keep_git_dir)
+        };
+        assert_eq!(switches("https://h/b.git"), (None, None));
+        assert_eq!(
+            switches("https://h/b.git?submodules=0&keep-git-dir"),
+            (Some(false), Some(true))
+        );
+        assert_eq!(switches("git@h:b.git"), (None, None));
     }
 
     #[test]

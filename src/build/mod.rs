@@ -13,6 +13,7 @@ pub mod context;
 pub mod dockerfile;
 mod error;
 mod export;
+pub mod grants;
 mod images;
 pub mod lower;
 pub mod pattern;
@@ -29,15 +30,16 @@ use std::path::PathBuf;
 
 pub use cache::key;
 pub use error::{BuildError, StepFailure};
+pub use grants::{Entitlements, SshSource};
 use told::Teller;
 
 use crate::base::cancel::Cancel;
 use crate::base::diag::Diagnostic;
 use crate::base::env::Env;
 use crate::base::event::{EventSink, internal};
-use crate::base::span::SourceMap;
+use crate::base::span::{SourceMap, Span};
 use crate::engine::sandbox::{Sandbox, SandboxNetwork};
-use crate::engine::spec::HostAddr;
+use crate::engine::spec::{HostAddr, Resources};
 use crate::image::reference::Reference;
 use crate::image::registry::PullError;
 use crate::image::store::{Image, Store};
@@ -82,6 +84,16 @@ pub struct BuildRequest {
     pub trust_host_ca: Option<PathBuf>,
     /// The caller's environment: proxies, values of arguments.
     pub env: Env,
+    /// Stages whose steps are done again, whatever is known of them.
+    pub no_cache_filter: Vec<String>,
+    /// Agents and keys that steps may sign with, by id (`--ssh`).
+    pub ssh: BTreeMap<String, SshSource>,
+    /// Limits of each `RUN`: memory, CPU, processes, the cgroup it lives under.
+    pub limits: Resources,
+    /// Limits of each process of a `RUN`: name → (soft, hard); `u64::MAX` is unlimited.
+    pub ulimits: BTreeMap<String, (u64, u64)>,
+    /// What steps may do beyond the ordinary (`--allow`, `entitlements:`, `privileged:`).
+    pub entitlements: Entitlements,
     /// What titles of steps begin with, when several things are built at a time: `web`.
     pub label: Option<String>,
 }
@@ -216,6 +228,26 @@ fn file_name(request: &BuildRequest) -> String {
         DockerfileSource::Inline(_) => None,
     }
     .unwrap_or_else(|| "Dockerfile".to_owned())
+}
+
+/// The images that a build's target names and that its contexts do not stand for, with their first places in `sources`.
+/// It reads the Dockerfile, and looks at no image.
+///
+/// # Errors
+/// [`BuildError::Invalid`] with everything that is wrong with the Dockerfile's text; places are those of `sources`, which
+/// the text is added to.
+pub fn images_named(
+    request: &BuildRequest,
+    builder: &Builder<'_>,
+    sources: &mut SourceMap,
+) -> Result<BTreeMap<String, Span>, BuildError> {
+    let (name, text) = read_dockerfile(request)?;
+    let source = sources.add(name, text.as_str());
+    let file = dockerfile::parse::parse(&text, source).map_err(|found| BuildError::Invalid {
+        diagnostics: found.sorted(),
+        sources: sources.clone(),
+    })?;
+    lower::images_named(&file, request, builder, sources)
 }
 
 fn read_dockerfile(request: &BuildRequest) -> Result<(String, String), BuildError> {

@@ -136,7 +136,7 @@ impl Slots {
 /// Whether the machine has memory for one more command. A kernel that does not tell is taken to have it.
 fn has_room() -> bool {
     let enough = memory::memory()
-        .is_none_or(|memory| memory.available >= ENOUGH || memory.available >= memory.total / PART);
+        .is_none_or(|memory| memory.available >= (memory.total / PART).clamp(LEAST, ENOUGH));
     enough && memory::pressure().is_none_or(|percent| percent < PRESSED)
 }
 

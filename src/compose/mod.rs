@@ -174,6 +174,7 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
         env_files: stage.found.env_files,
         profiles: stage.found.profiles,
         services: bound.services,
+        others: Default::default(),
         networks: bound.networks,
         volumes: bound.volumes,
         configs: bound.configs,

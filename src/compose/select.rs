@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 use super::model::{Dependency, Project, Service, VolumeSource};
@@ -74,7 +75,14 @@ pub fn select(mut project: Project, selection: &Selection) -> Result<Project, Di
     if diags.has_errors() {
         return Err(diags);
     }
-    project.services.retain(|name, _| kept.contains(name));
+    let (stay, left): (IndexMap<_, _>, IndexMap<_, _>) = std::mem::take(&mut project.services)
+        .into_iter()
+        .partition(|(name, _)| kept.contains(name));
+    project.services = stay;
+    let built = left
+        .into_iter()
+        .filter(|(_, service)| service.build.is_some());
+    project.others.extend(built);
     let names: BTreeSet<ServiceName> = project.services.keys().cloned().collect();
     for (name, service) in &mut project.services {
         service.depends_on.retain(|other, _| names.contains(other));
@@ -102,7 +110,9 @@ pub fn select(mut project: Project, selection: &Selection) -> Result<Project, Di
     if diags.has_errors() {
         return Err(diags);
     }
-    let used = Used::of(project.services.values());
+    let mut used = Used::of(project.services.values());
+    used.secrets
+        .extend(Used::of(project.others.values()).built_with);
     project
         .networks
         .retain(|key, _| used.networks.contains(key));
@@ -258,6 +268,8 @@ struct Used {
     volumes: BTreeSet<String>,
     secrets: BTreeSet<String>,
     configs: BTreeSet<String>,
+    /// Secrets of builds.
+    built_with: BTreeSet<String>,
 }
 
 impl Used {
@@ -279,9 +291,10 @@ impl Used {
             used.configs
                 .extend(service.configs.iter().map(|grant| grant.source.clone()));
             let build = service.build.iter().flat_map(|build| &build.secrets);
-            used.secrets
+            used.built_with
                 .extend(build.map(|secret| secret.source.clone()));
         }
+        used.secrets.extend(used.built_with.iter().cloned());
         used
     }
 }

@@ -1,6 +1,6 @@
 //! Manifests and indexes: which config and layers an image is made of, and which image suits a platform.
 //!
-//! In and out: JSON documents. Never reads or writes a file. Imports: `digest`.
+//! In and out: JSON documents. Never reads or writes a file. Imports: `digest`, `archive::pack`.
 //! Rules: OCI image spec 1.1, `manifest.md`, `image-index.md`, `descriptor.md`; Docker's schema 2 differs only
 //! in its media types.
 
@@ -13,6 +13,8 @@ use super::digest::Digest;
 
 /// Media types written and read here.
 pub mod media {
+    use crate::image::archive::pack::Packing;
+
     /// An OCI image manifest.
     pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     /// An OCI index.
@@ -29,6 +31,20 @@ pub mod media {
     pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
     /// Docker's manifest list.
     pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+    /// Docker's image configuration.
+    pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+
+    /// A layer compressed in this way, in an OCI manifest or in Docker's.
+    pub fn layer(packing: Packing, docker: bool) -> &'static str {
+        match (packing, docker) {
+            (Packing::Gzip, false) => LAYER_GZIP,
+            (Packing::Zstd, false) => LAYER_ZSTD,
+            (Packing::Plain, false) => LAYER,
+            (Packing::Gzip, true) => "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            (Packing::Zstd, true) => "application/vnd.docker.image.rootfs.diff.tar.zstd",
+            (Packing::Plain, true) => "application/vnd.docker.image.rootfs.diff.tar",
+        }
+    }
 }
 
 /// Why a document is no manifest that can be used.

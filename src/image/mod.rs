@@ -16,3 +16,4 @@ pub mod reference;
 pub mod registry;
 pub mod store;
 pub mod tree;
+pub mod url;

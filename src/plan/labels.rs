@@ -2,6 +2,7 @@
 //!
 //! Imports: `engine::state`. Source: Docker Compose, `pkg/api/labels.go`.
 
+use crate::base::name::ProjectName;
 use crate::base::name::ServiceName;
 use crate::engine::state::{ObservedContainer, State};
 
@@ -82,4 +83,13 @@ pub fn state_text(state: State) -> String {
         State::Exited { exit } => format!("exited ({})", exit.code()),
         other => other.as_str().to_owned(),
     }
+}
+
+/// Labels of an image that is built for a service. Compose adds its own version, by which each release would give the
+/// same build another id.
+pub fn of_build(project: &ProjectName, service: &ServiceName) -> [(String, String); 2] {
+    [
+        (PROJECT.to_owned(), project.to_string()),
+        (SERVICE.to_owned(), service.to_string()),
+    ]
 }

@@ -9,6 +9,7 @@
 
 pub mod action;
 mod addresses;
+pub mod builds;
 pub mod cause;
 pub mod desired;
 pub mod down;
@@ -111,6 +112,12 @@ pub struct BuildTweaks {
     pub pull: bool,
     /// Build arguments over the service's own.
     pub args: Vec<(String, Option<String>)>,
+    /// Agents and keys beside the service's own: id, and a socket or key files.
+    pub ssh: Vec<(String, Vec<PathBuf>)>,
+    /// Memory of each `RUN` in bytes.
+    pub memory: Option<u64>,
+    /// Images of services that say `image` are pushed.
+    pub push: bool,
 }
 
 /// What must be done, in which order, and why.

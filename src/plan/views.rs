@@ -15,51 +15,37 @@ use super::order::Needs;
 use super::policy::{KillPolicy, PullView, RmPolicy, StartPolicy, StopPolicy};
 use super::reconcile::{self, runs, who};
 use super::{Plan, PlanError, World, labels, pre_start};
-use crate::base::diag::nearest;
+use crate::base::diag::{Diagnostics, nearest};
 use crate::base::name::{ProjectName, ServiceName};
 use crate::compose::model::{Condition, Project};
 use crate::engine::state::{HealthStatus, ObservedContainer, State};
 use crate::graph::NodeId;
 
-/// Plans the builds of the services (all that have a `build` when none is named).
+/// Leaves only the builds of the services wanted (of all that have a `build` when none is named).
 ///
 /// # Errors
 /// A named service that does not exist.
-pub fn build(mut desired: Desired, services: &[String]) -> Result<Plan, PlanError> {
+pub fn only_builds(desired: &mut Desired, services: &[String]) -> Result<(), PlanError> {
     known(Some(&desired.project), services)?;
     let named =
         |name: &ServiceName| services.is_empty() || services.iter().any(|s| s == name.as_str());
-    let mut keep: BTreeSet<ServiceName> = desired
-        .images
-        .keys()
-        .filter(|name| named(name))
-        .cloned()
-        .collect();
-    // What a kept build takes as a context is built before it.
-    loop {
-        let contexts: Vec<ServiceName> = keep
-            .iter()
-            .filter_map(|name| desired.project.services.get(name)?.build.as_ref())
-            .flat_map(|build| build.additional_contexts.values())
-            .filter_map(|context| match &context.value {
-                crate::compose::model::ContextRef::Service(name) => Some(name.clone()),
-                _ => None,
-            })
-            .filter(|name| desired.images.contains_key(name))
-            .collect();
-        let before = keep.len();
-        keep.extend(contexts);
-        if keep.len() == before {
-            break;
-        }
-    }
     for (name, image) in &mut desired.images {
         let builds = matches!(image.fetch, Some((Fetch::Build { .. }, _)));
-        if !builds || !keep.contains(name) {
+        if !builds || !named(name) {
             image.fetch = None;
         }
     }
     desired.facts.mount_images.clear();
+    // Of the host's files only those of builds count.
+    desired.unread = Diagnostics::default();
+    Ok(())
+}
+
+/// Plans the builds that are wanted.
+///
+/// # Errors
+/// Faults of the builds; builds that need each other.
+pub fn build(desired: Desired) -> Result<Plan, PlanError> {
     reconcile::images_only(desired, false)
 }
 
@@ -69,6 +55,7 @@ pub fn build(mut desired: Desired, services: &[String]) -> Result<Plan, PlanErro
 /// A named service that does not exist.
 pub fn pull(mut desired: Desired, view: &PullView) -> Result<Plan, PlanError> {
     known(Some(&desired.project), &view.services)?;
+    desired.unread = Diagnostics::default();
     let mut wanted: BTreeSet<ServiceName> = desired.project.services.keys().cloned().collect();
     if !view.services.is_empty() {
         let needs = Needs::read(Some(&desired.project), &[]);

@@ -300,6 +300,30 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, how: Durability) -> io
     })
 }
 
+/// A new file in a directory that has no name: it is gone when nobody holds it any more.
+///
+/// # Errors
+/// The system's, with the path in the text.
+pub fn unnamed(dir: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    static COUNTER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let mut options = File::options();
+    options.read(true).write(true).mode(0o600);
+    let told =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", dir.display()));
+    match options.clone().custom_flags(libc::O_TMPFILE).open(dir) {
+        Ok(file) => return Ok(file),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {}
+        Err(error) => return Err(told(error)),
+    }
+    // The file system can't make one: it gets a name for a moment.
+    let serial = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let path = dir.join(format!(".unnamed.{}.{serial}", std::process::id()));
+    let file = options.create_new(true).open(&path).map_err(told)?;
+    std::fs::remove_file(&path).map_err(told)?;
+    Ok(file)
+}
+
 /// Makes a directory and its missing parents, each with `mode`.
 ///
 /// # Errors

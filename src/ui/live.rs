@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use super::build::{Steps, tty};
 use super::paint;
 use super::progress::resource_id;
-use crate::base::event::{Event, Part, Status};
+use crate::base::event::{Event, Part, Status, is_last_phase};
 use crate::base::scalar::ByteSize;
 
 /// Frames of the spinner; one each 100 ms.
@@ -94,7 +94,7 @@ impl Live {
                 total,
                 phase,
             } => {
-                let complete = matches!(*phase, "Pull complete" | "Already exists");
+                let complete = is_last_phase(phase);
                 let part = Part {
                     id: format!("{layer} {phase}"),
                     current: *done,

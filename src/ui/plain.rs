@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::build::{Steps, plain};
 use super::progress::resource_id;
-use crate::base::event::{BuildStep, Event, Status};
+use crate::base::event::{BuildStep, Event, Status, is_last_phase};
 
 /// What has been printed so far, as far as the next line depends on it.
 #[derive(Debug, Default)]
@@ -62,10 +62,10 @@ impl Plain {
                     Status::Warning(why) => format!("{dry} {id}  Warning {why}{detail}\n"),
                 }
             }
-            Event::Pull { layer, phase, .. } => match *phase {
-                "Pull complete" | "Already exists" => format!("{dry} {layer} {phase}\n"),
-                _ => String::new(),
-            },
+            Event::Pull { layer, phase, .. } if is_last_phase(phase) => {
+                format!("{dry} {layer} {phase}\n")
+            }
+            Event::Pull { .. } => String::new(),
             Event::Build { target, step, what } => {
                 if matches!(what, BuildStep::Warned(_)) {
                     self.steps.take(target, *step, what, now);

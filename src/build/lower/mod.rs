@@ -16,6 +16,7 @@ pub use state::Past;
 use state::State;
 
 use super::dockerfile::ast::{Dockerfile, Kind, StageDecl};
+use super::dockerfile::mounts::{self, MountKind};
 use super::dockerfile::parse::parse_triggers;
 use super::dockerfile::vars::Expander;
 use super::error::{BuildError, fault};
@@ -40,6 +41,8 @@ pub struct Graph {
     pub stages: BTreeMap<usize, Stage>,
     /// The one that becomes the image.
     pub target: usize,
+    /// Numbers of the steps that are done whatever is known of them.
+    pub fresh: BTreeSet<u32>,
 }
 
 /// One stage.
@@ -118,16 +121,7 @@ pub fn lower(
     if let Some(platform) = &request.platform {
         check_platform(platform).map_err(|why| fault(Diagnostic::error(why), sources))?;
     }
-    let mut lowering = Lowering {
-        file,
-        request,
-        builder,
-        images: Images::default(),
-        globals: BTreeMap::new(),
-        used_args: BTreeSet::new(),
-        stages: BTreeMap::new(),
-        states: BTreeMap::new(),
-    };
+    let mut lowering = Lowering::new(file, request, builder);
     let outcome = lowering.all(sources);
     let target = outcome.map_err(|refused| match refused {
         Refused::User(item) => fault(*item, sources),
@@ -149,8 +143,10 @@ pub fn lower(
     let mut graph = Graph {
         stages: lowering.stages,
         target,
+        fresh: BTreeSet::new(),
     };
     number(&mut graph, file);
+    graph.fresh = fresh(&graph, file, request);
     Ok(graph)
 }
 
@@ -164,6 +160,51 @@ impl From<Diagnostic> for Refused {
     fn from(item: Diagnostic) -> Self {
         Self::User(Box::new(item))
     }
+}
+
+/// The images that the target's stages name in `FROM`, `COPY --from` and `RUN --mount`, with the first place of each. It
+/// fetches none, and leaves out names that the request's contexts stand for.
+///
+/// # Errors
+/// [`BuildError::Invalid`]: there is no such target, or a base has no name.
+pub fn images_named(
+    file: &Dockerfile,
+    request: &BuildRequest,
+    builder: &Builder<'_>,
+    sources: &SourceMap,
+) -> Result<BTreeMap<String, Span>, BuildError> {
+    let mut lowering = Lowering::new(file, request, builder);
+    let target = lowering.take_globals().and_then(|()| lowering.target());
+    match target {
+        Ok(target) => Ok(lowering.images_of(target)),
+        Err(Refused::User(item)) => Err(fault(*item, sources)),
+        Err(Refused::Ours(error)) => Err(error),
+    }
+}
+
+/// What an instruction's flags name as the origin of files, where no variable is in it.
+fn origins_named(kind: &Kind) -> Vec<String> {
+    let named: Vec<String> = match kind {
+        Kind::Copy(copy) => copy.from.iter().cloned().collect(),
+        Kind::Run(run) => {
+            let as_written = |text: &str| Ok(text.to_owned());
+            let mounts = run
+                .mounts
+                .iter()
+                .filter_map(|text| mounts::parse(text, &as_written).ok());
+            mounts
+                .filter_map(|mount| match mount.kind {
+                    MountKind::Bind { from, .. } | MountKind::Cache { from, .. } => from,
+                    _ => None,
+                })
+                .collect()
+        }
+        _ => Vec::new(),
+    };
+    named
+        .into_iter()
+        .filter(|name| !name.contains('$'))
+        .collect()
 }
 
 /// An argument's own scope is the stage; these are seen by `FROM`.
@@ -187,6 +228,21 @@ enum Named {
     Image(String),
     Dir(PathBuf),
     Built(Box<crate::image::store::Image>),
+}
+
+impl<'a> Lowering<'a> {
+    fn new(file: &'a Dockerfile, request: &'a BuildRequest, builder: &'a Builder<'a>) -> Self {
+        Self {
+            file,
+            request,
+            builder,
+            images: Images::default(),
+            globals: BTreeMap::new(),
+            used_args: BTreeSet::new(),
+            stages: BTreeMap::new(),
+            states: BTreeMap::new(),
+        }
+    }
 }
 
 impl Lowering<'_> {
@@ -427,7 +483,16 @@ impl Lowering<'_> {
     }
     /// Fetches the images of all stages that will be needed, as far as that is known now.
     fn prefetch(&mut self, target: usize) {
-        let mut names = BTreeSet::new();
+        let names = self.images_of(target).into_iter().map(|(name, _)| name);
+        let names = names.collect();
+        let teller = Teller::new(self.request, self.builder);
+        self.images
+            .prefetch(names, (self.builder, teller), self.request.pull);
+    }
+    /// The images that the stages behind a target name, as far as that is known without looking at one, with the first
+    /// place of each.
+    fn images_of(&self, target: usize) -> BTreeMap<String, Span> {
+        let mut names = BTreeMap::new();
         let mut todo = vec![target];
         let mut seen = BTreeSet::new();
         while let Some(index) = todo.pop() {
@@ -436,32 +501,26 @@ impl Lowering<'_> {
             };
             match self.base_of(index, decl) {
                 Ok(Named::Stage(stage)) => todo.push(stage),
-                Ok(Named::Image(name)) => drop(names.insert(name)),
+                Ok(Named::Image(name)) => drop(names.entry(name).or_insert(decl.span)),
                 _ => {}
             }
             for instruction in &decl.body {
-                let Kind::Copy(copy) = &instruction.kind else {
-                    continue;
-                };
-                let Some(from) = copy.from.as_deref().filter(|from| !from.contains('$')) else {
-                    continue;
-                };
-                match from
-                    .parse::<usize>()
-                    .ok()
-                    .or_else(|| self.stage_named(from, self.file.stages.len()))
-                {
-                    Some(stage) => todo.push(stage),
-                    None if from != "scratch" && self.named_context(from).is_none() => {
-                        names.insert(from.to_owned());
+                for from in origins_named(&instruction.kind) {
+                    match from
+                        .parse::<usize>()
+                        .ok()
+                        .or_else(|| self.stage_named(&from, self.file.stages.len()))
+                    {
+                        Some(stage) => todo.push(stage),
+                        None if from != "scratch" && self.named_context(&from).is_none() => {
+                            names.entry(from).or_insert(instruction.span);
+                        }
+                        None => {}
                     }
-                    None => {}
                 }
             }
         }
-        let teller = Teller::new(self.request, self.builder);
-        self.images
-            .prefetch(names, (self.builder, teller), self.request.pull);
+        names
     }
     /// Works one stage out, after the one it begins from; gives the stages it needs.
     fn stage(&mut self, index: usize, sources: &mut SourceMap) -> Result<Vec<usize>, Refused> {
@@ -566,6 +625,22 @@ fn scratch_config() -> ImageConfig {
         os: "linux".to_owned(),
         ..ImageConfig::default()
     }
+}
+
+/// Numbers of the steps of stages that are built anew. As BuildKit: a name that no stage has means nothing.
+fn fresh(graph: &Graph, file: &Dockerfile, request: &BuildRequest) -> BTreeSet<u32> {
+    let named = |index: &usize| {
+        let stage = file
+            .stages
+            .get(*index)
+            .and_then(|stage| stage.name.as_ref());
+        let same = |wanted: &String| stage.is_some_and(|stage| stage.eq_ignore_ascii_case(wanted));
+        request.no_cache || request.no_cache_filter.iter().any(same)
+    };
+    let stages = graph.stages.iter().filter(|(index, _)| named(index));
+    stages
+        .flat_map(|(_, stage)| stage.steps.iter().map(|step| step.number))
+        .collect()
 }
 
 /// Gives steps their numbers and titles: `[build 2/4] RUN make`.

@@ -79,7 +79,7 @@ impl Solver<'_> {
             }
         };
         let key = key.finish();
-        if !self.request.no_cache
+        if !self.graph.fresh.contains(&step.number)
             && let Some(made) = self.cache.get(&key, store.layers())
         {
             return Ok((made, true));

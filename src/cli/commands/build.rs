@@ -2,7 +2,7 @@
 //!
 //! Imports: `apply`.
 
-use crate::apply::{self, BuildOptions};
+use crate::apply::{self, BuildOptions, BuildTweaks};
 use crate::cli::app::{App, Deps, progress_mode};
 use crate::cli::args::BuildArgs;
 use crate::cli::exit::{Failure, Outcome};
@@ -32,10 +32,14 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     };
     let options = BuildOptions {
         services,
-        no_cache: args.no_cache,
-        pull: args.pull,
-        args: args.build_arg.iter().map(|arg| parse::pair(arg)).collect(),
-        quiet: args.quiet,
+        tweaks: BuildTweaks {
+            no_cache: args.no_cache,
+            pull: args.pull,
+            args: args.build_arg.iter().map(|arg| parse::pair(arg)).collect(),
+            ..BuildTweaks::default()
+        },
+        // A timeline has the steps that are not shown.
+        quiet: args.quiet && args.trace.is_none(),
     };
     let mode = match args.progress {
         Some(mode) if !args.quiet => progress_mode(mode),

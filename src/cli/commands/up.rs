@@ -43,6 +43,9 @@ pub(super) fn run(app: &App, args: &UpArgs) -> Outcome {
     app.known(Some(&project), &args.no_attach)?;
     let work = app.work(false)?;
     let _trace = TraceFile::begin(app, &work.progress, args.trace.as_deref())?;
+    if args.quiet_build {
+        work.progress.hide_builds();
+    }
     if args.detach || args.wait || args.no_start || app.globals.dry_run {
         app.carry_out(&work, &project.name, |context| {
             apply::plan_up(context, &project, &options)
@@ -77,7 +80,8 @@ fn options(app: &App, args: &UpArgs, declared: Vec<String>) -> Result<UpOptions,
             wait_timeout: args.wait_timeout.map(Duration::from_secs),
             ..made.policy
         },
-        quiet_build: args.quiet_build,
+        // A timeline has the steps that are not shown.
+        quiet_build: args.quiet_build && args.trace.is_none(),
         ..made
     })
 }

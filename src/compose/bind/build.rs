@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use indexmap::IndexMap;
+
 use super::{Binder, bytes, flag, labels, spanned, text, texts};
 use crate::base::name::ServiceName;
 use crate::base::span::Spanned;
@@ -43,6 +45,7 @@ impl Binder<'_, '_> {
                 uid: text(item, "uid"),
                 gid: text(item, "gid"),
                 mode: text(item, "mode").and_then(octal),
+                span: Some(item.span),
             })
         });
         BuildSpec {
@@ -71,10 +74,7 @@ impl Binder<'_, '_> {
             cache_from: list("cache_from"),
             cache_to: list("cache_to"),
             no_cache_filter: texts(node, "no_cache_filter"),
-            ssh: texts(node, "ssh")
-                .iter()
-                .map(|entry| split_ssh(entry))
-                .collect(),
+            ssh: ssh(node),
             entitlements: list("entitlements"),
             provenance: text(node, "provenance").map(attestation),
             sbom: text(node, "sbom").map(attestation),
@@ -84,12 +84,18 @@ impl Binder<'_, '_> {
     }
 }
 
-/// `id[=path]`.
-fn split_ssh(entry: &str) -> (String, Option<String>) {
-    match entry.split_once('=') {
-        Some((id, path)) => (id.to_owned(), Some(path.to_owned())),
-        None => (entry.to_owned(), None),
-    }
+/// Entries `id[=path]`.
+fn ssh(node: &Node) -> IndexMap<String, Spanned<Option<String>>> {
+    let items = node.get("ssh").and_then(Node::items).unwrap_or_default();
+    let entry = |item: &Node| {
+        let text = item.scalar()?;
+        let (id, path) = match text.split_once('=') {
+            Some((id, path)) => (id.to_owned(), Some(path.to_owned())),
+            None => (text, None),
+        };
+        Some((id, Spanned::new(path, item.span)))
+    };
+    items.iter().filter_map(entry).collect()
 }
 
 fn attestation(text: String) -> Attestation {
@@ -103,7 +109,11 @@ fn attestation(text: String) -> Attestation {
 fn context(text: &str) -> ContextRef {
     if let Some(image) = text.strip_prefix("docker-image://") {
         ContextRef::Image(image.to_owned())
-    } else if let Some(service) = text.strip_prefix("service:") {
+    } else if let Some(service) = text
+        .strip_prefix("service:")
+        .or_else(|| text.strip_prefix("target:"))
+    {
+        // A target of the file that Compose makes for `buildx bake` is a service.
         ContextRef::Service(ServiceName::from(service))
     } else if is_address(text) {
         ContextRef::Remote(text.to_owned())

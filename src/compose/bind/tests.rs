@@ -180,7 +180,7 @@ networks: {default: {attachable: true, enable_ipv4: false, ipam: {driver: d, opt
     assert_eq!(project.models["llm"].context_size, Some(4096));
     assert_eq!(project.models["other"].name, "short");
     let build = project.services["b"].build.as_ref().expect("a build");
-    assert_eq!(build.ssh["default"], None);
+    assert_eq!(build.ssh["default"].value, None);
     assert_eq!(build.ssh["id"].as_deref(), Some("/k"));
     assert_eq!(build.provenance, Some(Attestation::With("mode=max".into())));
     assert_eq!(build.sbom, Some(Attestation::On));

@@ -56,7 +56,7 @@ pub struct BuildSpec {
     /// `no_cache_filter`: stages that are built again.
     pub no_cache_filter: Vec<String>,
     /// `ssh`: ids, and for each the path of its socket or key; `None` is the agent of the user.
-    pub ssh: IndexMap<String, Option<String>>,
+    pub ssh: IndexMap<String, Spanned<Option<String>>>,
     /// `entitlements`.
     pub entitlements: Vec<Spanned<String>>,
     /// `provenance`.
@@ -95,6 +95,8 @@ pub struct BuildSecret {
     pub gid: Option<String>,
     /// `mode`: permission bits.
     pub mode: Option<u32>,
+    /// Where it is said.
+    pub span: Option<Span>,
 }
 
 /// `provenance`, `sbom`: what is attested about an image.

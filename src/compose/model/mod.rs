@@ -49,6 +49,8 @@ pub struct Project {
     pub profiles: Vec<String>,
     /// Services by name, sorted.
     pub services: IndexMap<ServiceName, Service>,
+    /// Services with a `build` that a selection has left out: builds of those that stay may take their images.
+    pub others: IndexMap<ServiceName, Service>,
     /// Networks by key, sorted.
     pub networks: IndexMap<String, Network>,
     /// Volumes by key, sorted.
@@ -75,5 +77,15 @@ impl Project {
     /// A service that `select` has kept.
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.get(name)
+    }
+    /// A service that can be built, whether `select` has kept it or not.
+    pub fn buildable(&self, name: &str) -> Option<(&Service, &BuildSpec)> {
+        let service = self.services.get(name).or_else(|| self.others.get(name))?;
+        Some((service, service.build.as_ref()?))
+    }
+    /// All services that can be built, kept ones first.
+    pub fn buildables(&self) -> impl Iterator<Item = (&Service, &BuildSpec)> {
+        let all = self.services.values().chain(self.others.values());
+        all.filter_map(|service| Some((service, service.build.as_ref()?)))
     }
 }

@@ -365,6 +365,9 @@ pub struct Resources {
     pub cpu_rt_runtime: Option<u64>,
     /// CPUs it may run on: `0-2,4`.
     pub cpuset: Option<String>,
+    /// Memory nodes it may use: `0,1`.
+    #[serde(default)]
+    pub cpuset_mems: Option<String>,
     /// Memory in bytes.
     pub memory: Option<u64>,
     /// Memory that reclaim leaves alone, in bytes.

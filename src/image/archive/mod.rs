@@ -1,8 +1,10 @@
-//! Archives as streams: compression recognised and undone, tar entries read ([`read`]) and written ([`write`]).
+//! Archives as streams: compression recognised and undone, or made ([`pack`]); tar entries read ([`read`]) and
+//! written ([`write`]).
 //!
 //! In: bytes. Out: bytes. Never touches a file by name. Imports: `digest`.
 //! Rules: RFC 1952 (gzip), RFC 8878 (zstd), bzip2's and xz's magic numbers.
 
+pub mod pack;
 pub mod read;
 pub mod write;
 

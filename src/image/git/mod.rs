@@ -1,12 +1,13 @@
 //! Git repositories: what a reference names, checked out into a directory named by its commit.
 //!
-//! In: a [`GitRef`], the environment. Out: a directory without `.git`, or a typed error without credentials. It runs
+//! In: a [`GitRef`], the environment. Out: a directory without `.git` unless asked for, or a typed error without credentials. It runs
 //! the `git` program, as everybody's credentials, proxies and keys are set up for it, and trusts nothing of the
-//! repository: no hooks, no submodules, no filters, no protocol but four, no option in the place of an address.
+//! repository: no hooks, no submodules unless asked for, no filters, no protocol but four, no option in the place of an address.
 //! Imports: `base`, `kept`. Rules: git(1), git-fetch(1), gitattributes(5); CVE-2022-39253 (local clones),
 //! GHSA-hw3h-2gp9-cxpv (words taken for options).
 
 mod run;
+mod whole;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,12 +18,8 @@ use crate::base::cancel::Cancel;
 use crate::base::diag::nearest;
 use crate::base::env::Env;
 use crate::base::gitref::GitRef;
-use run::Said;
+use run::{LONG as FETCH, SHORT as ASK, Said};
 
-/// Longest time to ask a repository for its references.
-const ASK: Duration = Duration::from_secs(60);
-/// Longest time to fetch or write the content.
-const FETCH: Duration = Duration::from_secs(900);
 /// Why content of a repository could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
@@ -108,12 +105,47 @@ impl GitError {
 }
 
 /// What is needed beside the reference.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct GitOptions {
     /// The process environment: `PATH`, the home directory, proxies, SSH agent.
     pub env: Env,
     /// Ends the work when used.
     pub cancel: Cancel,
+    /// Files of submodules are written too.
+    pub submodules: bool,
+    /// `.git` stays, with the one commit in it and nothing of how it was fetched.
+    pub keep_git_dir: bool,
+    /// Credentials for the host, beside what git finds itself.
+    pub credentials: Option<Credentials>,
+}
+
+impl std::fmt::Debug for GitOptions {
+    /// Never shows credentials.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GitOptions")
+            .field("submodules", &self.submodules)
+            .field("keep_git_dir", &self.keep_git_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a host is shown to be let in.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// A token in the place of a password.
+    Token(String),
+    /// A whole `Authorization` header's value.
+    Header(String),
+}
+
+impl std::fmt::Debug for Credentials {
+    /// Never shows them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Token(_) => "Token",
+            Self::Header(_) => "Header",
+        })
+    }
 }
 
 /// A commit on this machine.
@@ -135,7 +167,7 @@ pub fn checkout(kept: &Kept, git: &GitRef, options: &GitOptions) -> Result<Check
     let wanted = git.resolve(kept)?;
     git.check(&wanted.commit)?;
     let fill = |new: &Path| git.fill(new, &wanted);
-    let dir = kept.make(&wanted.commit, &options.cancel, fill)?;
+    let dir = kept.make(&git.place(&wanted.commit), &options.cancel, fill)?;
     Ok(Checkout {
         dir,
         commit: wanted.commit,
@@ -162,6 +194,21 @@ fn is_commit(text: &str) -> bool {
 }
 
 impl Git<'_> {
+    /// What the files of a commit are kept as.
+    fn place(&self, commit: &str) -> String {
+        let submodules = if self.options.submodules {
+            "-submodules"
+        } else {
+            ""
+        };
+        let git = if self.options.keep_git_dir {
+            "-git"
+        } else {
+            ""
+        };
+        format!("{commit}{submodules}{git}")
+    }
+
     /// Finds the commit.
     fn resolve(&self, kept: &Kept) -> Result<Wanted, GitError> {
         let name = self.git.reference.as_deref().unwrap_or("HEAD");
@@ -173,7 +220,7 @@ impl Git<'_> {
         }
         if let Some(sum) = self.git.checksum.as_deref()
             && is_commit(sum)
-            && kept.get(sum).is_some()
+            && kept.get(&self.place(sum)).is_some()
         {
             return Ok(Wanted {
                 commit: sum.to_owned(),
@@ -244,7 +291,7 @@ impl Git<'_> {
         write.args(["-c", "core.bare=false", "checkout", "--quiet", "--force"]);
         write.args(["--no-recurse-submodules", "--detach", &wanted.commit]);
         self.must(write, "writing the files", FETCH)?;
-        Ok(crate::sys::fs::remove_tree(&store)?)
+        self.finish(new, &store, wanted)
     }
 
     /// Fetches one commit without its history where the host allows that, else all of the repository.

@@ -9,8 +9,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use super::{Git, GitError};
+use super::{Credentials, Git, GitError};
 
+/// Longest time to ask a repository for its references, and for all that needs no host.
+pub(super) const SHORT: Duration = Duration::from_secs(60);
+/// Longest time to fetch or write the content.
+pub(super) const LONG: Duration = Duration::from_secs(900);
 /// Longest time that git gets to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(2);
 /// Time between looks at the token.
@@ -100,18 +104,32 @@ impl Git<'_> {
 
     /// Hands the password over in the environment: arguments are there for every user to see.
     fn give_password(&self, command: &mut Command) {
-        let Some(password) = &self.git.password else {
-            return;
-        };
         let Some((scheme, rest)) = self.git.url.split_once("://") else {
             return;
+        };
+        let (user, password) = match (&self.git.password, &self.options.credentials) {
+            (Some(password), _) => ("", password),
+            (None, Some(Credentials::Token(token))) => ("username=x-access-token\\n", token),
+            (None, Some(Credentials::Header(header))) => {
+                let authority = rest.split('/').next().unwrap_or_default();
+                command
+                    .env("GIT_CONFIG_COUNT", "1")
+                    .env(
+                        "GIT_CONFIG_KEY_0",
+                        format!("http.{scheme}://{authority}/.extraHeader"),
+                    )
+                    .env("GIT_CONFIG_VALUE_0", format!("Authorization: {header}"));
+                return;
+            }
+            (None, None) => return,
         };
         let authority = rest.split('/').next().unwrap_or_default();
         let host = authority.rsplit('@').next().unwrap_or_default();
         // For this host only, and instead of what else would keep or give one.
         let key = format!("credential.{scheme}://{host}.helper");
-        let helper =
-            "!f() { test \"$1\" = get && printf 'password=%s\\n' \"$HOIST_GIT_PASSWORD\"; }; f";
+        let helper = format!(
+            "!f() {{ test \"$1\" = get && printf '{user}password=%s\\n' \"$HOIST_GIT_PASSWORD\"; }}; f"
+        );
         command
             .env("HOIST_GIT_PASSWORD", password)
             .env("GIT_CONFIG_COUNT", "2")
@@ -256,8 +274,13 @@ impl Git<'_> {
             // Writing to a string can't fail.
             let _ = write!(text, "{separator}{line}");
         }
-        if let Some(password) = self.git.password.as_deref().filter(|text| !text.is_empty()) {
-            text = text.replace(password, "***");
+        let given = match &self.options.credentials {
+            Some(Credentials::Token(text) | Credentials::Header(text)) => Some(text.as_str()),
+            None => None,
+        };
+        let secrets = self.git.password.as_deref().into_iter().chain(given);
+        for secret in secrets.filter(|text| !text.is_empty()) {
+            text = text.replace(secret, "***");
         }
         text = text.replace(&self.git.url, &self.git.shown_url());
         let text: String = text.chars().filter(|c| !c.is_control()).take(400).collect();

@@ -54,6 +54,9 @@ pub struct Record {
     /// The blob it came as. Without one, [`LayerStore::archive`] gives its archive.
     #[serde(default)]
     pub blob: Option<Descriptor>,
+    /// Blobs that were made of it for registries and caches; they are not kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packed: Vec<Descriptor>,
 }
 
 impl LayerStore {
@@ -99,6 +102,7 @@ impl LayerStore {
             content: measure.content,
             archive: measure.archive,
             blob: None,
+            packed: Vec::new(),
         };
         self.place(&staging, &id, &record)?;
         Ok(id)
@@ -130,6 +134,7 @@ impl LayerStore {
             content: unpacked.bytes,
             archive: length,
             blob: blob.cloned(),
+            packed: Vec::new(),
         };
         self.place(&staging, diff_id, &record)?;
         Ok(unpacked)
@@ -175,6 +180,31 @@ impl LayerStore {
         };
         serde_json::from_slice(&bytes)
             .map_err(|error| StoreError::Corrupt(format!("{}: {error}", path.display())))
+    }
+    /// Notes a blob that was made of a layer, in place of an earlier one of its kind.
+    ///
+    /// # Errors
+    /// As [`LayerStore::record`].
+    pub(super) fn remember_packed(
+        &self,
+        diff_id: &Digest,
+        blob: &Descriptor,
+    ) -> Result<(), StoreError> {
+        let mut record = self.record(diff_id)?;
+        if record.packed.contains(blob) {
+            return Ok(());
+        }
+        let other = |known: &Descriptor| known.media_type != blob.media_type;
+        record.packed.retain(other);
+        record.packed.push(blob.clone());
+        let text = serde_json::to_vec(&record).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        fs::write_atomic(
+            &self.record_path(diff_id),
+            &text,
+            0o600,
+            Durability::Renamed,
+        )
+        .map_err(StoreError::io("write a layer's record"))
     }
     /// How a manifest names a layer: the blob it came as, else the archive that can be made of it.
     ///

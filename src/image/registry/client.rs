@@ -26,7 +26,7 @@ use crate::image::reference::Reference;
 /// Longest time to make a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longest silence within an answer.
-const SILENCE: Duration = Duration::from_secs(60);
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
 /// Waits between tries that the registry or the network may make good. 31 s in all: as long as limits
 /// counted by the minute ask for, on average.
 const WAITS: [Duration; 5] = [
@@ -38,6 +38,8 @@ const WAITS: [Duration; 5] = [
 ];
 /// Wait before the only second try of a connection that was never made.
 const QUICK: Duration = Duration::from_millis(300);
+/// Most characters of a registry's own words that are shown.
+const LONGEST_WORDS: usize = 200;
 const USER_AGENT: &str = concat!("hoist/", env!("CARGO_PKG_VERSION"));
 
 /// Speaks to the registry of one image.
@@ -45,6 +47,7 @@ pub(super) struct Registry {
     client: Client,
     credentials: Credentials,
     reference: Reference,
+    operation: RegistryOperation,
 }
 
 /// An error and whether another try may end better.
@@ -66,6 +69,21 @@ pub(super) enum Again {
 
 impl Registry {
     pub(super) fn new(reference: &Reference, options: &PullOptions) -> Result<Self, PullError> {
+        Self::to(reference, options, RegistryOperation::Pull)
+    }
+    /// As [`Registry::new`], to write there. Nothing is waited for with a limit of time: an answer comes only after
+    /// the whole request, however long it is, so that the caller must watch.
+    pub(super) fn for_push(
+        reference: &Reference,
+        options: &PullOptions,
+    ) -> Result<Self, PullError> {
+        Self::to(reference, options, RegistryOperation::Push)
+    }
+    fn to(
+        reference: &Reference,
+        options: &PullOptions,
+        operation: RegistryOperation,
+    ) -> Result<Self, PullError> {
         install_provider();
         let plain = is_plain(&reference.registry, &options.insecure);
         let exceptions = if plain {
@@ -74,11 +92,13 @@ impl Registry {
             Vec::new()
         };
         let env = &options.env;
+        let push = matches!(operation, RegistryOperation::Push);
         let config = ClientConfig {
             protocol: ClientProtocol::HttpsExcept(exceptions),
             tls_certs_only: trust::authorities(env),
             connect_timeout: Some(CONNECT),
-            read_timeout: Some(SILENCE),
+            read_timeout: (!push).then_some(SILENCE),
+            use_monolithic_push: push,
             user_agent: USER_AGENT,
             https_proxy: proxy(env, "HTTPS_PROXY"),
             http_proxy: proxy(env, "HTTP_PROXY"),
@@ -95,6 +115,7 @@ impl Registry {
             client,
             credentials,
             reference: reference.clone(),
+            operation,
         })
     }
     pub(super) fn client(&self) -> &Client {
@@ -122,11 +143,7 @@ impl Registry {
     pub(super) async fn log_in(&self) -> Result<(), PullError> {
         let image = self.oci(None);
         let auth = &self.credentials.auth;
-        let ask = || async {
-            self.client
-                .auth(&image, auth, RegistryOperation::Pull)
-                .await
-        };
+        let ask = || async { self.client.auth(&image, auth, self.operation).await };
         self.retry(|| async { ask().await.map_err(|error| self.failure(error)) })
             .await
             .map(drop)
@@ -250,11 +267,26 @@ impl Registry {
             Theirs::ServerError { code: 404, .. } => {
                 (PullError::NotFound(image.clone()), Again::No)
             }
-            Theirs::ServerError { code: 403, .. } => (unauthorized(), Again::No),
+            Theirs::ServerError {
+                code: 401 | 403, ..
+            } => (unauthorized(), Again::No),
             Theirs::ServerError { code: 429, .. } => (busy(), Again::Later),
-            Theirs::ServerError { code, .. } => {
+            Theirs::ServerError { code, message, .. } => {
                 let again = if code >= 500 { Again::Later } else { Again::No };
-                (other(format!("it answers with status {code}")), again)
+                let text = format!("it answers with status {code}{}", words(&message));
+                (other(text), again)
+            }
+            Theirs::RequestError(error) if error.status().is_some() => {
+                let code = error.status().map_or(0, |status| status.as_u16());
+                match code {
+                    404 => (PullError::NotFound(image.clone()), Again::No),
+                    401 | 403 => (unauthorized(), Again::No),
+                    429 => (busy(), Again::Later),
+                    _ => {
+                        let again = if code >= 500 { Again::Later } else { Again::No };
+                        (other(format!("it answers with status {code}")), again)
+                    }
+                }
             }
             Theirs::RequestError(error) => {
                 let again = if error.is_connect() {
@@ -279,8 +311,24 @@ impl Registry {
     }
 }
 
+/// What a registry says in the body of a refusal, if it speaks as the specification asks: `: CODE: message`.
+fn words(body: &str) -> String {
+    let Ok(envelope) = serde_json::from_str::<serde_json::Value>(body) else {
+        return String::new();
+    };
+    let said = |key: &str| {
+        let text = envelope.pointer(&format!("/errors/0/{key}"))?.as_str()?;
+        let shown = text.chars().filter(|c| !c.is_control()).take(LONGEST_WORDS);
+        Some(format!(": {}", shown.collect::<String>()))
+    };
+    [said("code"), said("message")]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
 /// The innermost causes of an error, which say most; the outer ones repeat the address.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(in crate::image) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
@@ -295,7 +343,7 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// Chooses the cryptography once for the process; the library has none of its own.
-fn install_provider() {
+pub(in crate::image) fn install_provider() {
     static DONE: Once = Once::new();
     DONE.call_once(|| {
         // Someone else's choice is as good.
@@ -319,7 +367,7 @@ fn is_plain(registry: &str, insecure: &[String]) -> bool {
         || insecure.iter().any(|said| said == registry || said == host)
 }
 
-fn proxy(env: &Env, name: &str) -> Option<String> {
+pub(in crate::image) fn proxy(env: &Env, name: &str) -> Option<String> {
     let lower = name.to_ascii_lowercase();
     // A web server sets HTTP_PROXY from a request's header, but hoist is never one.
     [lower.as_str(), name, "all_proxy", "ALL_PROXY"]
@@ -328,7 +376,7 @@ fn proxy(env: &Env, name: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn no_proxy(env: &Env) -> String {
+pub(in crate::image) fn no_proxy(env: &Env) -> String {
     let said = env
         .non_empty("no_proxy")
         .or_else(|| env.non_empty("NO_PROXY"));

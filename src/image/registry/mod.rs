@@ -1,4 +1,4 @@
-//! Registries: where images are pulled from.
+//! Registries: where images are pulled from and pushed to.
 //!
 //! In: a reference and credentials files. Out: an image in the store, every digest verified, or a typed error
 //! that says which registry and what to do. It knows no policy: whether to pull at all is decided elsewhere.
@@ -9,15 +9,29 @@ mod artifact;
 mod auth;
 mod client;
 mod pull;
+mod push;
 #[cfg(test)]
 mod tests;
 mod trust;
+
+/// How servers are spoken to, for what else is downloaded.
+pub(in crate::image) mod web {
+    pub(in crate::image) use super::client::{causes, install_provider, no_proxy, proxy};
+    use crate::base::env::Env;
+
+    /// The authorities to trust, each as its certificate.
+    pub(in crate::image) fn authorities(env: &Env) -> Vec<Vec<u8>> {
+        let all = super::trust::authorities(env).into_iter();
+        all.map(|certificate| certificate.data).collect()
+    }
+}
 
 use std::future::Future;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 pub use artifact::{Artifact, Part};
+pub use push::{Form, PushError, PushOptions, push, push_index, push_layers, push_manifest};
 
 use super::digest::Digest;
 use super::manifest::ManifestError;

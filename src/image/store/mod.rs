@@ -14,11 +14,12 @@ mod blobs;
 mod bundle;
 mod gc;
 mod import;
+pub(super) mod packed;
 mod refs;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -118,7 +119,7 @@ pub struct Listed {
 }
 
 /// All images of a data directory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Store {
     images: PathBuf,
     layers: LayerStore,
@@ -266,6 +267,47 @@ impl Store {
         } else {
             Err(StoreError::NotFound(id.to_string()))
         }
+    }
+    /// Notes the digest under which a registry knows the name of an image now.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(super) fn know(
+        &self,
+        id: &Digest,
+        name: &Reference,
+        digest: Digest,
+    ) -> Result<(), StoreError> {
+        let _lock = self.lock()?;
+        let mut refs = self.refs()?;
+        if refs.know(id, name, digest) {
+            self.write_refs(&refs)?;
+        }
+        Ok(())
+    }
+    /// The manifest an image came with, and its media type.
+    pub(super) fn manifest(&self, id: &Digest) -> Result<Option<(Vec<u8>, String)>, StoreError> {
+        let Some(entry) = self.refs()?.manifest_of(id) else {
+            return Ok(None);
+        };
+        Ok(Some((self.blob(&entry.digest)?, entry.media_type)))
+    }
+    /// Repositories of a registry that are known to have certain blobs.
+    pub(super) fn places(&self, registry: &str) -> Result<BTreeMap<Digest, String>, StoreError> {
+        let mut places = BTreeMap::new();
+        for (id, repository) in self.refs()?.repositories(registry) {
+            let Ok(image) = self.image(&id) else { continue };
+            for record in image
+                .layers()
+                .iter()
+                .filter_map(|id| self.layers.record(id).ok())
+            {
+                for blob in record.blob.iter().chain(&record.packed) {
+                    places.insert(blob.digest, repository.clone());
+                }
+            }
+        }
+        Ok(places)
     }
     fn image(&self, id: &Digest) -> Result<Image, StoreError> {
         let image = parse_config(&self.blob(id)?)?;

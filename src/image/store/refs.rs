@@ -191,6 +191,36 @@ impl Refs {
         self.tidy();
         true
     }
+    /// Notes the digest that a registry has for a name; `false` when the image has no such name.
+    pub(super) fn know(&mut self, id: &Digest, name: &Reference, digest: Digest) -> bool {
+        let own = |entry: &&mut Descriptor| {
+            id_of(entry) == Some(*id) && name_of(entry).as_ref() == Some(name)
+        };
+        let found = self.0.manifests.iter_mut().find(own);
+        found
+            .map(|entry| {
+                let digest = digest.to_string();
+                entry.annotations.insert(KNOWN_AS.to_owned(), digest);
+            })
+            .is_some()
+    }
+    /// The manifest of an image.
+    pub(super) fn manifest_of(&self, id: &Digest) -> Option<Descriptor> {
+        let entries = &self.0.manifests;
+        entries
+            .iter()
+            .find(|entry| id_of(entry) == Some(*id))
+            .cloned()
+    }
+    /// Images that a registry has, each with its repository there.
+    pub(super) fn repositories(&self, registry: &str) -> Vec<(Digest, String)> {
+        let at = |entry: &Descriptor| {
+            known_as(entry)?;
+            let name = name_of(entry).filter(|name| name.registry == registry)?;
+            Some((id_of(entry)?, name.repository))
+        };
+        self.0.manifests.iter().filter_map(at).collect()
+    }
     /// Takes a name away; the image stays, without a name if it was its last one.
     pub(super) fn free(&mut self, name: &Reference) {
         for entry in &mut self.0.manifests {

@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::builds::BuildNeeds;
 use super::hash::SpecHash;
 use super::images::{ImageFacts, WantedImage};
 use super::labels;
@@ -73,6 +74,8 @@ pub struct Facts {
     pub selinux: bool,
     /// Devices that have names; `None` where no service asks for one.
     pub devices: Option<DeviceCatalog>,
+    /// What the builds that are wanted take of each other.
+    pub builds: BuildNeeds,
 }
 
 /// A container that belongs to another project, or to nobody.

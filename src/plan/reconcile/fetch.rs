@@ -4,15 +4,21 @@
 
 use super::Draft;
 use crate::base::name::ServiceName;
-use crate::compose::model::{ContextRef, VolumeSource};
+use crate::compose::model::VolumeSource;
 use crate::plan::action::{Action, Step};
+use crate::plan::builds;
 use crate::plan::cause::Cause;
 use crate::plan::images::{Fetch, WantedImage};
 
 impl Draft<'_> {
     /// Plans the images of all services, and of `type: image` mounts.
     pub(super) fn fetch_all(&mut self) {
-        let names: Vec<ServiceName> = self.desired.project.services.keys().cloned().collect();
+        if let Some(fault) = builds::circle(&self.desired.facts.builds) {
+            // In a circle no order is right, and nothing of it is carried out.
+            self.found.push(fault);
+            return;
+        }
+        let names: Vec<ServiceName> = self.desired.images.keys().cloned().collect();
         for name in &names {
             self.fetch(name, &mut Vec::new());
         }
@@ -24,7 +30,7 @@ impl Draft<'_> {
         self.order_builds();
     }
 
-    /// Plans one service's image; a build's `service:` contexts come before it.
+    /// Plans one service's image; what a build takes of others comes before it.
     fn fetch(&mut self, name: &ServiceName, above: &mut Vec<ServiceName>) {
         if self.fetches.contains_key(name) || above.contains(name) {
             return;
@@ -39,7 +45,7 @@ impl Draft<'_> {
             Fetch::Pull => self.pull(wanted.name.clone(), wanted, cause),
             Fetch::Build { pull_first } => {
                 above.push(name.clone());
-                for other in contexts(self, name) {
+                for other in needed(self, name) {
                     self.fetch(&other, above);
                 }
                 above.pop();
@@ -75,7 +81,7 @@ impl Draft<'_> {
         node
     }
 
-    /// A build waits for the images it takes as contexts.
+    /// A build waits for the images it takes.
     fn order_builds(&mut self) {
         let pairs: Vec<_> = self
             .fetches
@@ -83,7 +89,7 @@ impl Draft<'_> {
             .map(|(name, node)| (name.clone(), *node))
             .collect();
         for (name, node) in pairs {
-            for other in contexts(self, &name) {
+            for other in needed(self, &name) {
                 if let Some(need) = self.fetches.get(&other).copied() {
                     self.plan
                         .steps
@@ -116,16 +122,8 @@ impl Draft<'_> {
     }
 }
 
-/// Services whose images a build takes as contexts.
-fn contexts(draft: &Draft<'_>, name: &ServiceName) -> Vec<ServiceName> {
-    let service = draft.desired.project.services.get(name);
-    let build = service.and_then(|service| service.build.as_ref());
-    build
-        .iter()
-        .flat_map(|build| build.additional_contexts.values())
-        .filter_map(|context| match &context.value {
-            ContextRef::Service(name) => Some(name.clone()),
-            _ => None,
-        })
-        .collect()
+/// Services whose images a build takes.
+fn needed(draft: &Draft<'_>, name: &ServiceName) -> Vec<ServiceName> {
+    let needs = draft.desired.facts.builds.get(name).into_iter().flatten();
+    needs.map(|need| need.service.clone()).collect()
 }

@@ -156,31 +156,18 @@ pub fn reconcile(desired: Desired, world: &World, policy: &UpPolicy) -> Result<P
     }
     draft.orphans();
     draft.leftovers();
-    let Draft {
-        mut plan, found, ..
-    } = draft;
-    if found.has_errors() {
-        let sources = Box::new(project.sources.clone());
-        return Err(PlanError::Faults {
-            faults: found,
-            sources,
-        });
-    }
-    plan.warnings.extend(
-        found
-            .iter()
-            .map(|warning| warning.headline(&project.sources)),
-    );
-    plan.desired = Some(Arc::new(desired));
-    Ok(plan)
+    let Draft { plan, found, .. } = draft;
+    finish(plan, found, desired)
 }
 
 /// Plans only the images of `desired`; `tolerate` makes failed pulls warnings.
 pub(super) fn images_only(desired: Desired, tolerate: bool) -> Result<Plan, PlanError> {
     let (world, policy) = (World::default(), UpPolicy::default());
     let mut draft = Draft::new(&desired, &world, &policy);
+    draft.found.append(desired.unread.clone());
     draft.fetch_all();
-    let mut plan = draft.plan;
+    let Draft { plan, found, .. } = draft;
+    let mut plan = finish(plan, found, desired)?;
     for id in (0..plan.steps.len()).map(NodeId) {
         if let Some(Step {
             action: Action::Pull { tolerate: kept, .. },
@@ -191,6 +178,21 @@ pub(super) fn images_only(desired: Desired, tolerate: bool) -> Result<Plan, Plan
         }
     }
     plan.go_on = tolerate;
+    Ok(plan)
+}
+
+/// The plan with what was found besides; errors among that are the outcome.
+fn finish(mut plan: Plan, found: Diagnostics, desired: Desired) -> Result<Plan, PlanError> {
+    let sources = &desired.project.sources;
+    if found.has_errors() {
+        let sources = Box::new(sources.clone());
+        return Err(PlanError::Faults {
+            faults: found,
+            sources,
+        });
+    }
+    let warnings = found.iter().map(|warning| warning.headline(sources));
+    plan.warnings.extend(warnings);
     plan.desired = Some(Arc::new(desired));
     Ok(plan)
 }

@@ -31,6 +31,7 @@ pub(crate) fn project(text: &str) -> Project {
         env_files: Vec::new(),
         profiles: Vec::new(),
         services: Default::default(),
+        others: Default::default(),
         networks: Default::default(),
         volumes: Default::default(),
         configs: Default::default(),

@@ -57,6 +57,8 @@ pub(super) fn v1(resources: &Resources, disks: &[Disk]) -> Vec<Write> {
     to.want("the CPU period", "cpu", "cpu.cfs_period_us", r.cpu_period);
     to.want("the CPU limit", "cpu", "cpu.cfs_quota_us", r.cpu_quota);
     to.want("cpuset", "cpuset", "cpuset.cpus", r.cpuset.as_ref());
+    let nodes = r.cpuset_mems.as_ref();
+    to.want("the memory nodes", "cpuset", "cpuset.mems", nodes);
     let (memory, soft) = ("memory.limit_in_bytes", "memory.soft_limit_in_bytes");
     to.want("the memory limit", "memory", memory, r.memory);
     to.want(
@@ -113,6 +115,8 @@ pub(super) fn v2(resources: &Resources, disks: &[Disk]) -> Vec<Write> {
     });
     to.want("the CPU limit", "cpu", "cpu.max", max);
     to.want("cpuset", "cpuset", "cpuset.cpus", r.cpuset.as_ref());
+    let nodes = r.cpuset_mems.as_ref();
+    to.want("the memory nodes", "cpuset", "cpuset.mems", nodes);
     to.want("the memory limit", "memory", "memory.max", r.memory);
     to.want(
         "the memory reservation",

@@ -1,5 +1,7 @@
 //! Pulls from a real registry on this machine, and what a broken one must not do.
 
+mod push;
+
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -18,6 +20,9 @@ use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Index, Manifest, Platform, media};
 
+/// `secret`, as `htpasswd -B` writes it.
+const BCRYPT: &str = "$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a";
+
 /// A real registry on a free port, its files, and a store to pull into.
 struct Scratch {
     dir: PathBuf,
@@ -29,6 +34,10 @@ struct Scratch {
 impl Scratch {
     /// `None`, said aloud, where there is no registry program or no right to unpack.
     fn new(name: &str) -> Option<Self> {
+        Self::with(name, false)
+    }
+    /// As [`Scratch::new`]; `user` with the password `secret` may use it, or everybody.
+    fn with(name: &str, credentials: bool) -> Option<Self> {
         let program = "/usr/bin/docker-registry";
         if !std::path::Path::new(program).exists() || !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: needs root and {program}");
@@ -44,7 +53,16 @@ impl Scratch {
              http: {{addr: {host}}}\n",
             dir.display()
         );
-        std::fs::write(dir.join("config.yml"), config).unwrap();
+        let users = dir.join("users");
+        std::fs::write(&users, format!("user:{BCRYPT}\n")).unwrap();
+        let access = match credentials {
+            true => format!(
+                "auth: {{htpasswd: {{realm: r, path: {}}}}}\n",
+                users.display()
+            ),
+            false => String::new(),
+        };
+        std::fs::write(dir.join("config.yml"), config + &access).unwrap();
         let mut command = Command::new(program);
         command
             .arg("serve")

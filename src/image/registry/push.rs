@@ -1,0 +1,680 @@
+//! Pushes: layers, documents and manifests to a registry that does not have them yet.
+//!
+//! In: images of the store. Out: their digest in the registry, or a typed error that says which registry and what to
+//! do. A layer that the registry has, under this name or another one that is known, is not sent; one that came as a
+//! blob is sent byte for byte; another one is compressed once beside the layers, so that its length and digest are
+//! known before it goes out and another try begins without compressing again. The manifest goes last: what a killed
+//! push leaves is content that nothing names.
+//! Imports: `client`, `store`, `manifest`. Rules: OCI distribution spec 1.1, "Push"; Docker's image manifest 2.2.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use oci_client::Reference as OciReference;
+use oci_client::errors::OciDistributionError;
+
+use super::client::{Again, Failure, Registry, SILENCE};
+use super::{PullError, PullOptions, wait};
+use crate::base::cancel::Cancel;
+use crate::base::env::Env;
+use crate::base::event::{Event, EventSink};
+use crate::image::archive::pack::Packing;
+use crate::image::digest::Digest;
+use crate::image::layer::Staging;
+use crate::image::manifest::{Descriptor, Document, Index, Manifest, Platform, media};
+use crate::image::reference::Reference;
+use crate::image::store::packed::packing_of;
+use crate::image::store::{Image, Store, StoreError};
+
+/// Layers that are sent at the same time. Source: dockerd, `--max-concurrent-uploads`.
+const SIDE_BY_SIDE: usize = 5;
+/// Bytes read and sent at once.
+const CHUNK: usize = 128 * 1024;
+/// Time between looks at how far an upload is.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long a registry may be silent after it has all of a blob: it may copy it to where it is kept.
+const COMMIT: Duration = Duration::from_secs(300);
+
+/// Why something could not be pushed.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The caller's token was used.
+    #[error("the push of `{0}` was cancelled")]
+    Cancelled(String),
+    /// A name that can't be given.
+    #[error("cannot push `{0}`: a digest follows from the content; name a tag instead")]
+    ByDigest(String),
+    /// The registry wants other credentials, or these may not write there.
+    #[error(
+        "registry {registry} refuses the push of `{image}`: it needs credentials that may write there; {credentials}"
+    )]
+    Unauthorized {
+        /// The image.
+        image: String,
+        /// The registry.
+        registry: String,
+        /// What credentials were used, and where others can be put.
+        credentials: String,
+    },
+    /// No connection to the registry.
+    #[error(
+        "cannot push `{image}`: registry {registry} is not in reach ({cause}); check the network and proxy settings"
+    )]
+    Unreachable {
+        /// The image.
+        image: String,
+        /// The registry.
+        registry: String,
+        /// What failed.
+        cause: String,
+    },
+    /// The registry limits how much may be pushed.
+    #[error("registry {registry} allows no more pushes of `{image}` for now; try later")]
+    TooManyRequests {
+        /// The image.
+        image: String,
+        /// The registry.
+        registry: String,
+    },
+    /// Another answer of the registry.
+    #[error("cannot push `{image}` to registry {registry}: {cause}")]
+    Registry {
+        /// The image.
+        image: String,
+        /// The registry.
+        registry: String,
+        /// The registry's words.
+        cause: String,
+    },
+    /// The image could not be read.
+    #[error("cannot read the image `{image}`: {source}")]
+    Store {
+        /// The image.
+        image: String,
+        /// Why.
+        source: StoreError,
+    },
+}
+
+impl PushError {
+    /// A registry's client speaks of pulls; this is about a push.
+    fn of(error: PullError, to: &Reference) -> Self {
+        let (image, registry) = (to.to_string(), to.registry.clone());
+        let other = |cause: String| Self::Registry {
+            image: image.clone(),
+            registry: registry.clone(),
+            cause,
+        };
+        match error {
+            PullError::Cancelled(_) => Self::Cancelled(image),
+            PullError::NotFound(_) => other("it has no such repository and makes none".to_owned()),
+            PullError::Unauthorized { credentials, .. } => Self::Unauthorized {
+                image,
+                registry,
+                credentials,
+            },
+            PullError::Unreachable { cause, .. } => Self::Unreachable {
+                image,
+                registry,
+                cause,
+            },
+            PullError::TooManyRequests { .. } => Self::TooManyRequests { image, registry },
+            PullError::Store { source, .. } => Self::Store { image, source },
+            PullError::Registry { cause, .. } | PullError::Corrupt { cause, .. } => other(cause),
+            PullError::Manifest { source, .. } => other(source.to_string()),
+            PullError::Platform(text) => other(text),
+        }
+    }
+}
+
+/// The form of manifests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Form {
+    /// As OCI writes them.
+    #[default]
+    Oci,
+    /// Docker's schema 2, for registries that take no other.
+    Docker,
+}
+
+/// What a push needs beside the name.
+#[derive(Debug, Clone, Default)]
+pub struct PushOptions {
+    /// How layers are compressed that don't come compressed.
+    pub packing: Packing,
+    /// Layers that came compressed in another way are compressed anew.
+    pub repack: bool,
+    /// The form of manifests that are made. One that an image came with is kept where its blobs are.
+    pub form: Form,
+    /// Registries spoken to over plain HTTP, besides `localhost` and loopback addresses.
+    pub insecure: Vec<String>,
+    /// The process environment: proxies, `DOCKER_CONFIG`, CA bundle.
+    pub env: Env,
+    /// Ends the push when used.
+    pub cancel: Cancel,
+}
+
+impl PushOptions {
+    fn connection(&self) -> PullOptions {
+        PullOptions {
+            platform: None,
+            insecure: self.insecure.clone(),
+            env: self.env.clone(),
+            cancel: self.cancel.clone(),
+        }
+    }
+}
+
+/// Pushes an image under a name; gives the digest of its manifest. The store then knows the name by this digest.
+///
+/// # Errors
+/// [`PushError`].
+pub fn push(
+    store: &Store,
+    image: &Image,
+    reference: &Reference,
+    options: &PushOptions,
+    events: &dyn EventSink,
+) -> Result<Digest, PushError> {
+    let digest = run(store, reference, options, events, |push| async move {
+        let (bytes, media_type) = push.image(image).await?;
+        push.manifest(&bytes, media_type, None).await
+    })?;
+    let known = store.know(&image.id, reference, digest);
+    known.map_err(|source| PushError::Store {
+        image: reference.to_string(),
+        source,
+    })?;
+    Ok(digest)
+}
+
+/// Pushes images of several platforms under one name; gives the digest of their index.
+///
+/// # Errors
+/// [`PushError`].
+pub fn push_index(
+    store: &Store,
+    images: &[Image],
+    reference: &Reference,
+    options: &PushOptions,
+    events: &dyn EventSink,
+) -> Result<Digest, PushError> {
+    run(store, reference, options, events, |push| async move {
+        let mut index = Index::default();
+        for image in images {
+            let (bytes, media_type) = push.image(image).await?;
+            let digest = push
+                .manifest(&bytes, media_type, Some(Digest::of(&bytes)))
+                .await?;
+            let mut entry = Descriptor::new(media_type, digest, bytes.len() as u64);
+            entry.platform = Some(Platform {
+                os: image.config.os.clone(),
+                architecture: image.config.architecture.clone(),
+                variant: image.config.variant.clone(),
+            });
+            index.manifests.push(entry);
+        }
+        let media_type = match push.how.form {
+            Form::Oci => media::INDEX,
+            Form::Docker => media::DOCKER_LIST,
+        };
+        index.media_type = Some(media_type.to_owned());
+        let bytes = push.json(&index)?;
+        push.manifest(&bytes, media_type, None).await
+    })
+}
+
+/// Pushes layers alone, for content that is no image; gives what a manifest says of them, in their order.
+///
+/// # Errors
+/// [`PushError`].
+pub fn push_layers(
+    store: &Store,
+    layers: &[Digest],
+    reference: &Reference,
+    options: &PushOptions,
+    events: &dyn EventSink,
+) -> Result<Vec<Descriptor>, PushError> {
+    run(store, reference, options, events, |push| async move {
+        push.layers(layers).await
+    })
+}
+
+/// Pushes documents and files, then a manifest that names them; gives its digest. What it names must be there.
+///
+/// # Errors
+/// [`PushError`].
+pub fn push_manifest(
+    store: &Store,
+    manifest: &[u8],
+    media_type: &'static str,
+    documents: &[Vec<u8>],
+    reference: &Reference,
+    options: &PushOptions,
+    events: &dyn EventSink,
+) -> Result<Digest, PushError> {
+    run(store, reference, options, events, |push| async move {
+        for document in documents {
+            push.document(document).await?;
+        }
+        push.manifest(manifest, media_type, None).await
+    })
+}
+
+/// Logs in and does what is to be done, until its end or until the token is used.
+fn run<'a, T, F>(
+    store: &'a Store,
+    reference: &'a Reference,
+    options: &'a PushOptions,
+    events: &'a dyn EventSink,
+    work: impl FnOnce(Arc<Push<'a>>) -> F,
+) -> Result<T, PushError>
+where
+    F: Future<Output = Result<T, PullError>>,
+{
+    if reference.digest.is_some() {
+        return Err(PushError::ByDigest(reference.to_string()));
+    }
+    let connection = options.connection();
+    let all = async {
+        let push = Push::begin(store, reference, options, &connection, events)?;
+        push.soon(push.registry.log_in()).await?;
+        work(Arc::new(push)).await
+    };
+    wait(reference, &connection, all).map_err(|error| PushError::of(error, reference))
+}
+
+/// One push.
+struct Push<'a> {
+    store: &'a Store,
+    registry: Registry,
+    reference: &'a Reference,
+    events: &'a dyn EventSink,
+    how: &'a PushOptions,
+    /// Holds layers against removal; what is compressed is written here.
+    staging: Staging,
+    /// Where else in the registry blobs are.
+    places: BTreeMap<Digest, String>,
+}
+
+/// A blob to be sent.
+struct Blob {
+    descriptor: Descriptor,
+    path: PathBuf,
+}
+
+impl<'a> Push<'a> {
+    fn begin(
+        store: &'a Store,
+        reference: &'a Reference,
+        how: &'a PushOptions,
+        connection: &PullOptions,
+        events: &'a dyn EventSink,
+    ) -> Result<Self, PullError> {
+        let failed = |source| PullError::Store {
+            image: reference.to_string(),
+            source,
+        };
+        let mut places = store.places(&reference.registry).map_err(failed)?;
+        places.retain(|_, repository| *repository != reference.repository);
+        Ok(Self {
+            store,
+            registry: Registry::for_push(reference, connection)?,
+            reference,
+            events,
+            how,
+            staging: store.layers().staging().map_err(failed)?,
+            places,
+        })
+    }
+    fn store_error(&self, source: StoreError) -> PullError {
+        PullError::Store {
+            image: self.reference.to_string(),
+            source,
+        }
+    }
+    fn io(&self, step: &str, source: io::Error) -> PullError {
+        self.store_error(StoreError::Io {
+            step: step.to_owned(),
+            source,
+        })
+    }
+    fn json(&self, value: &impl serde::Serialize) -> Result<Vec<u8>, PullError> {
+        let written = serde_json::to_vec(value);
+        written.map_err(|error| self.store_error(StoreError::Corrupt(error.to_string())))
+    }
+    fn tell(&self, blob: &Descriptor, done: u64, phase: &'static str) {
+        self.events.send(Event::Pull {
+            image: self.reference.to_string(),
+            layer: blob.digest.short(),
+            done,
+            total: Some(blob.size),
+            phase,
+        });
+    }
+    /// The client waits for an answer without limit; small requests have one here.
+    async fn soon<T>(
+        &self,
+        work: impl Future<Output = Result<T, PullError>>,
+    ) -> Result<T, PullError> {
+        // All tries together; each one that is silent ends here too.
+        match tokio::time::timeout(SILENCE + SILENCE, work).await {
+            Ok(done) => done,
+            Err(_) => Err(self.silent().error),
+        }
+    }
+    fn silent(&self) -> Failure {
+        let error = PullError::Unreachable {
+            image: self.reference.to_string(),
+            registry: self.reference.registry.clone(),
+            cause: "it does not answer".to_owned(),
+        };
+        Failure {
+            error,
+            again: Again::Later,
+        }
+    }
+
+    /// Pushes what an image is made of; gives its manifest and that one's media type.
+    async fn image(&self, image: &Image) -> Result<(Vec<u8>, &'static str), PullError> {
+        let config = self
+            .store
+            .document(&image.id)
+            .map_err(|source| self.store_error(source))?;
+        let own = self.own_manifest(image)?;
+        let layers = self.layers(image.layers()).await?;
+        self.document(&config).await?;
+        if let Some(own) = own {
+            return Ok(own);
+        }
+        let mut of_config = Descriptor::new(media::CONFIG, image.id, config.len() as u64);
+        let mut manifest = Manifest::new(of_config.clone(), layers);
+        let media_type = match self.how.form {
+            Form::Oci => media::MANIFEST,
+            Form::Docker => {
+                of_config.media_type = media::DOCKER_CONFIG.to_owned();
+                manifest.config = of_config;
+                media::DOCKER_MANIFEST
+            }
+        };
+        manifest.media_type = Some(media_type.to_owned());
+        for layer in &mut manifest.layers {
+            let packing = packing_of(&layer.media_type);
+            layer.media_type = media::layer(packing, self.how.form == Form::Docker).to_owned();
+            layer.annotations.clear();
+        }
+        Ok((self.json(&manifest)?, media_type))
+    }
+    /// The manifest that an image came with, if it still says what is pushed: its digest is what others know it by.
+    fn own_manifest(&self, image: &Image) -> Result<Option<(Vec<u8>, &'static str)>, PullError> {
+        let found = self
+            .store
+            .manifest(&image.id)
+            .map_err(|source| self.store_error(source))?;
+        let Some((bytes, media_type)) = found else {
+            return Ok(None);
+        };
+        let media_type = match media_type.as_str() {
+            media::MANIFEST => media::MANIFEST,
+            media::DOCKER_MANIFEST => media::DOCKER_MANIFEST,
+            _ => return Ok(None),
+        };
+        let Ok(Document::Manifest(manifest)) = Document::parse(&bytes) else {
+            return Ok(None);
+        };
+        let mut same =
+            manifest.config.digest == image.id && manifest.layers.len() == image.layers().len();
+        for (id, said) in image.layers().iter().zip(&manifest.layers) {
+            let kept = self.kept(id)?;
+            same &= kept.is_some_and(|blob| blob.descriptor.digest == said.digest);
+        }
+        Ok(same.then_some((bytes, media_type)))
+    }
+
+    /// Pushes layers; one that occurs twice is sent once.
+    async fn layers(&self, layers: &[Digest]) -> Result<Vec<Descriptor>, PullError> {
+        let each: BTreeSet<Digest> = layers.iter().copied().collect();
+        let sent: BTreeMap<Digest, Descriptor> = futures_util::stream::iter(each)
+            .map(|id| async move { self.layer(&id).await.map(|blob| (id, blob)) })
+            .buffer_unordered(SIDE_BY_SIDE)
+            .try_collect()
+            .await?;
+        Ok(layers
+            .iter()
+            .filter_map(|id| sent.get(id).cloned())
+            .collect())
+    }
+    async fn layer(&self, id: &Digest) -> Result<Descriptor, PullError> {
+        let kept = self.kept(id)?;
+        let known = match &kept {
+            Some(blob) => Some(blob.descriptor.clone()),
+            None => self
+                .store
+                .packed(id, self.how.packing)
+                .map_err(|source| self.store_error(source))?,
+        };
+        if let Some(known) = &known
+            && self.is_there(known).await?
+        {
+            return Ok(known.clone());
+        }
+        let blob = match kept {
+            Some(blob) => blob,
+            None => self.pack(id).await?,
+        };
+        if known.as_ref() != Some(&blob.descriptor) && self.is_there(&blob.descriptor).await? {
+            return Ok(blob.descriptor);
+        }
+        self.upload(&blob).await?;
+        // What was compressed for this push is not needed any longer.
+        if blob.path.starts_with(self.staging.dir()) {
+            let _ = std::fs::remove_file(&blob.path);
+        }
+        Ok(blob.descriptor)
+    }
+    /// The blob that a layer came as, if it is here and as it is wanted.
+    fn kept(&self, id: &Digest) -> Result<Option<Blob>, PullError> {
+        let record = self
+            .store
+            .layers()
+            .record(id)
+            .map_err(|source| self.store_error(source))?;
+        let packing = |blob: &Descriptor| packing_of(&blob.media_type);
+        let fits = |blob: &Descriptor| match packing(blob) {
+            Packing::Plain => self.how.packing == Packing::Plain,
+            other => !self.how.repack || other == self.how.packing,
+        };
+        let found = record.blob.filter(fits).map(|descriptor| Blob {
+            path: self.store.blob_path(&descriptor.digest),
+            descriptor,
+        });
+        let whole = |blob: &Blob| {
+            let found = blob.path.metadata();
+            found.is_ok_and(|found| found.len() == blob.descriptor.size)
+        };
+        Ok(found.filter(whole))
+    }
+    /// Compresses a layer into a file.
+    async fn pack(&self, id: &Digest) -> Result<Blob, PullError> {
+        self.events.send(Event::Pull {
+            image: self.reference.to_string(),
+            layer: id.short(),
+            done: 0,
+            total: None,
+            phase: "Preparing",
+        });
+        let path = self.staging.dir().join(format!("blob-{}", id.hex()));
+        let (store, id, packing) = (self.store.clone(), *id, self.how.packing);
+        let (to, cancel) = (path.clone(), self.how.cancel.clone());
+        let packing = tokio::task::spawn_blocking(move || {
+            let file = File::create(&to).map_err(|source| StoreError::Io {
+                step: format!("create {}", to.display()),
+                source,
+            })?;
+            store.pack(
+                &id,
+                packing,
+                &cancel,
+                io::BufWriter::with_capacity(CHUNK, file),
+            )
+        });
+        match packing.await {
+            Ok(Ok(descriptor)) => Ok(Blob { descriptor, path }),
+            Ok(Err(error)) => Err(self.store_error(error)),
+            Err(error) => Err(self.io("compress a layer", io::Error::other(error.to_string()))),
+        }
+    }
+    /// Pushes a document; gives what a manifest says of it, but for its media type.
+    async fn document(&self, bytes: &[u8]) -> Result<(), PullError> {
+        let descriptor = Descriptor::new(media::CONFIG, Digest::of(bytes), bytes.len() as u64);
+        if self.exists(&descriptor).await? {
+            return Ok(());
+        }
+        let path = self
+            .staging
+            .dir()
+            .join(format!("document-{}", descriptor.digest.hex()));
+        std::fs::write(&path, bytes).map_err(|error| self.io("write a document", error))?;
+        let attempt = || self.send(&descriptor, &path, false);
+        self.registry.retry(attempt).await
+    }
+
+    /// Whether the registry has a blob in this repository, or takes it from another one.
+    async fn is_there(&self, blob: &Descriptor) -> Result<bool, PullError> {
+        if self.exists(blob).await? {
+            self.tell(blob, blob.size, "Layer already exists");
+            return Ok(true);
+        }
+        if let Some(from) = self.places.get(&blob.digest)
+            && self.mount(blob, from).await
+        {
+            self.tell(blob, blob.size, "Mounted");
+            return Ok(true);
+        }
+        Ok(false)
+    }
+    async fn exists(&self, blob: &Descriptor) -> Result<bool, PullError> {
+        let (image, digest) = (self.registry.oci(None), blob.digest.to_string());
+        let ask = || async {
+            let asked = self.registry.client().blob_exists(&image, &digest).await;
+            asked.map_err(|error| self.registry.failure(error))
+        };
+        match self.soon(self.registry.retry(ask)).await {
+            // Who may write but not look is told so by the upload, if that is refused too.
+            Err(PullError::Unauthorized { .. } | PullError::Registry { .. }) => Ok(false),
+            other => other,
+        }
+    }
+    /// Asks the registry to take a blob from another repository. It may not want to: then it is sent.
+    async fn mount(&self, blob: &Descriptor, from: &str) -> bool {
+        let registry = self.reference.registry.clone();
+        let from = OciReference::with_tag(registry, from.to_owned(), "latest".to_owned());
+        let (image, digest) = (self.registry.oci(None), blob.digest.to_string());
+        let asked = self.registry.client().mount_blob(&image, &from, &digest);
+        matches!(tokio::time::timeout(SILENCE, asked).await, Ok(Ok(())))
+    }
+    async fn upload(&self, blob: &Blob) -> Result<(), PullError> {
+        let attempt = || self.send(&blob.descriptor, &blob.path, true);
+        self.registry.retry(attempt).await?;
+        self.tell(&blob.descriptor, blob.descriptor.size, "Pushed");
+        Ok(())
+    }
+    /// Sends a file as a blob, once.
+    async fn send(&self, blob: &Descriptor, path: &Path, told: bool) -> Result<(), Failure> {
+        let file = File::open(path).map_err(|error| Failure {
+            error: self.io(&format!("read {}", path.display()), error),
+            again: Again::No,
+        })?;
+        let sent = Arc::new(AtomicU64::new(0));
+        let (image, digest) = (self.registry.oci(None), blob.digest.to_string());
+        let body = chunks(file, Arc::clone(&sent));
+        let client = self.registry.client();
+        let work = client.push_blob_stream(&image, body, &digest, Some(blob.size));
+        let watch = async {
+            let (mut last, mut since) = (0, Instant::now());
+            loop {
+                tokio::time::sleep(LOOK).await;
+                let now = sent.load(Ordering::Relaxed);
+                if now != last {
+                    (last, since) = (now, Instant::now());
+                    if told {
+                        self.tell(blob, now, "Pushing");
+                    }
+                }
+                let limit = if now < blob.size { SILENCE } else { COMMIT };
+                if since.elapsed() > limit {
+                    return;
+                }
+            }
+        };
+        let done = match select(std::pin::pin!(work), std::pin::pin!(watch)).await {
+            Either::Left((done, _)) => done,
+            Either::Right(_) => return Err(self.silent()),
+        };
+        match done {
+            Ok(_) => Ok(()),
+            // It took the blob, but does not say where it is, as it should.
+            Err(
+                OciDistributionError::RegistryNoLocationError
+                | OciDistributionError::SpecViolationError(_),
+            ) if matches!(self.exists(blob).await, Ok(true)) => Ok(()),
+            Err(error) => Err(self.registry.failure(error)),
+        }
+    }
+    /// Pushes a manifest under its digest, or under the name.
+    async fn manifest(
+        &self,
+        bytes: &[u8],
+        media_type: &'static str,
+        by: Option<Digest>,
+    ) -> Result<Digest, PullError> {
+        let image = match by {
+            // The library looks for a tag at the end of the address where a registry does not say one.
+            Some(digest) => OciReference::with_tag(
+                self.reference.registry.clone(),
+                self.reference.repository.clone(),
+                digest.to_string(),
+            ),
+            None => self.registry.oci(None),
+        };
+        let ask = || async {
+            let client = self.registry.client();
+            let kind = media_type.parse().map_err(|_| self.silent())?;
+            let sent = client.push_manifest_raw(&image, Bytes::copy_from_slice(bytes), kind);
+            sent.await.map_err(|error| self.registry.failure(error))
+        };
+        self.soon(self.registry.retry(ask)).await?;
+        Ok(Digest::of(bytes))
+    }
+}
+
+/// A file's content, counted as it goes out.
+fn chunks(
+    file: File,
+    sent: Arc<AtomicU64>,
+) -> impl futures_util::Stream<Item = Result<Bytes, OciDistributionError>> + Send + 'static {
+    futures_util::stream::unfold(file, move |mut file| {
+        let sent = Arc::clone(&sent);
+        async move {
+            let mut buffer = vec![0; CHUNK];
+            match file.read(&mut buffer) {
+                Ok(0) => None,
+                Ok(read) => {
+                    sent.fetch_add(read as u64, Ordering::Relaxed);
+                    buffer.truncate(read);
+                    Some((Ok(Bytes::from(buffer)), file))
+                }
+                Err(error) => Some((Err(error.into()), file)),
+            }
+        }
+    })
+}
