@@ -67,6 +67,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         model::spec::whole::CASES,
         images::store::CASES,
         images::build::CASES,
+        images::progress::CASES,
         images::pull::CASES,
         engine::lifecycle::CASES,
         engine::dependencies::CASES,
