@@ -87,6 +87,8 @@ pub struct Step {
     pub span: Option<Span>,
     /// What it does.
     pub operation: Operation,
+    /// Names of the build arguments that it may use.
+    pub arguments: Vec<String>,
 }
 
 impl Stage {
@@ -483,7 +485,7 @@ impl Lowering<'_> {
     }
     /// Fetches the images of all stages that will be needed, as far as that is known now.
     fn prefetch(&mut self, target: usize) {
-        let names = self.images_of(target).into_iter().map(|(name, _)| name);
+        let names = self.images_of(target).into_keys();
         let names = names.collect();
         let teller = Teller::new(self.request, self.builder);
         self.images

@@ -3,87 +3,100 @@
 //! In: a step and the layers it stands on. Out: what it made, from the cache or by doing it.
 //! Imports: `cache`, `context`, `step`.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use super::Solver;
-use crate::base::event::{BuildStep, Part};
+use crate::base::event::{BuildStep, Part as Told};
 use crate::build::ContextSource;
 use crate::build::cache::Made;
+use crate::build::cache::seen::{Below, Seen, Words};
 use crate::build::context::Tree;
 use crate::build::context::ignore::Ignore;
 use crate::build::error::BuildError;
-use crate::build::key::Key;
-use crate::build::lower::Step;
+use crate::build::key::{Input, Key, Part};
+use crate::build::lower::{Base, Step};
 use crate::build::slots::Work;
 use crate::build::step::copy::Selection;
 use crate::build::step::mount::{Rooted, Trees};
 use crate::build::step::{Operation, Origin, StepError};
 use crate::image::digest::Digest;
+use crate::image::reference::Reference;
 use crate::sys::fs::Root;
 
+/// A step's place: its stage, and its number there from 0.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) stage: usize,
+    pub(super) step: usize,
+}
+
+/// What was looked up for a key and is of use for the step itself.
+type Selected<'a> = Option<(Tree, Selection<'a>)>;
+
 impl Solver<'_> {
+    /// What a step made, and whether that was known.
     pub(super) fn known_or_done(
         &self,
+        at: Place,
         step: &Step,
         layers: &[Digest],
     ) -> Result<(Made, bool), StepError> {
-        let store = self.builder.store;
         let of = |origin: &Origin| self.tree(origin);
         let host = |origin: &Origin| self.host(origin);
         let trees = Trees {
             of: &of,
             host: &host,
-            store,
+            store: self.builder.store,
             caches: &self.caches,
         };
-        let mut selection = None;
-        let key = match &step.operation {
-            Operation::Run(run) => {
-                let mut key = Key::of_step("run", layers);
-                run.add_to(&mut key, &trees, &self.digests)?;
-                key
-            }
-            Operation::Folder { path, user } => {
-                let mut key = Key::of_step("folder", layers);
-                key.texts([path.as_str(), user]);
-                key
-            }
-            Operation::Copy(copy) => {
-                let mut key = Key::of_step("copy", layers);
-                if let Origin::Stage(_) | Origin::Layers(_) = copy.origin {
-                    // What stands on layers is known by them: nothing needs to be looked at.
-                    let from = self.origin_layers(&copy.origin)?;
-                    key.layers(&from);
-                    key.text(&format!(
-                        "{:?} {:?} {} {:?}",
-                        copy.sources, copy.exclude, copy.dest, copy.unpack
-                    ));
-                    key.text(&format!("{:?} {:?}", copy.chown, copy.chmod_text));
-                } else {
-                    let (tree, _) = self.tree(&copy.origin)?;
-                    let reading = |done| {
-                        let part = Part {
-                            id: "reading the context".to_owned(),
-                            done,
-                            ..Part::default()
-                        };
-                        self.teller.tell(step.number, BuildStep::Part(part));
-                    };
-                    reading(false);
-                    let found = Selection::find(copy, &tree)?;
-                    found.add_to(&mut key, &tree, &self.digests)?;
-                    reading(true);
-                    selection = Some((tree, found));
-                }
-                key
-            }
+        let (key, selection) = self.key(step, layers, &trees)?;
+        let (key, inputs) = key.inputs();
+        let mut seen = Seen {
+            text: words_of(&step.title).to_owned(),
+            key,
+            inputs,
+            done: true,
         };
-        let key = key.finish();
-        if !self.graph.fresh.contains(&step.number)
-            && let Some(made) = self.cache.get(&key, store.layers())
-        {
+        self.teller
+            .tell(step.number, BuildStep::Key(key.to_string()));
+        let same = self.memory.is_same(at.stage, at.step, &seen.text, &key);
+        if !same && let Some((tree, found)) = &selection {
+            self.list(&mut seen, found.each(tree, &self.digests))?;
+        }
+        let fresh = self.graph.fresh.contains(&step.number);
+        let since = fresh.then_some(self.begun);
+        if let Some(made) = self.get(&key, since) {
+            self.memory.note(at.stage, at.step, seen);
             return Ok((made, true));
         }
+        let waits = Cell::new(false);
+        let waiting = || {
+            waits.set(true);
+            let text = "the same step of another build".to_owned();
+            self.teller
+                .tell(step.number, BuildStep::Waiting(Some(text)));
+        };
+        let flight = self.cache.begin(&key, &self.cancel, waiting);
+        let flight = flight.map_err(|error| BuildError::io("lock a step", error))?;
+        if waits.get() {
+            self.teller.tell(step.number, BuildStep::Waiting(None));
+        }
+        let _flight = flight.ok_or(BuildError::Cancelled)?;
+        if let Some(made) = self.get(&key, since) {
+            self.memory.note(at.stage, at.step, seen);
+            return Ok((made, true));
+        }
+        let reasons = match fresh {
+            true => vec!["--no-cache".to_owned()],
+            false => {
+                let words = self.words(at, step);
+                self.memory.reasons(at.stage, at.step, &seen, &words)
+            }
+        };
+        self.teller.tell(step.number, BuildStep::Because(reasons));
+        seen.done = false;
+        self.memory.note(at.stage, at.step, seen.clone());
         let work = match step.operation {
             Operation::Run(_) => Work::Command,
             Operation::Folder { .. } | Operation::Copy(_) => Work::Files,
@@ -101,9 +114,117 @@ impl Solver<'_> {
         let made = self.done(step, layers, selection, &trees)?;
         drop(slot);
         self.cache
-            .put(&key, &made)
+            .put(&key, &made, &seen.text)
             .map_err(|error| BuildError::io("write the build cache", error))?;
+        seen.done = true;
+        self.memory.note(at.stage, at.step, seen);
         Ok((made, false))
+    }
+    fn get(&self, key: &Digest, since: Option<i64>) -> Option<Made> {
+        self.cache.get(key, self.builder.store.layers(), since)
+    }
+    fn key<'s>(
+        &self,
+        step: &'s Step,
+        layers: &[Digest],
+        trees: &Trees<'_>,
+    ) -> Result<(Key, Selected<'s>), StepError> {
+        match &step.operation {
+            Operation::Run(run) => {
+                let mut key = Key::of_step("run", layers);
+                run.add_to(&mut key, trees, &self.digests)?;
+                Ok((key, None))
+            }
+            Operation::Folder { path, user } => {
+                let mut key = Key::of_step("folder", layers);
+                key.texts([path.as_str(), user]);
+                Ok((key, None))
+            }
+            Operation::Copy(copy) => {
+                let mut key = Key::of_step("copy", layers);
+                if let Origin::Stage(_) | Origin::Layers(_) = copy.origin {
+                    key.text(&format!(
+                        "{:?} {:?} {} {:?}",
+                        copy.sources, copy.exclude, copy.dest, copy.unpack
+                    ));
+                    key.text(&format!("{:?} {:?}", copy.chown, copy.chmod_text));
+                    // What stands on layers is known by them: nothing needs to be looked at.
+                    let from = self.origin_layers(&copy.origin)?;
+                    key.part(Part::Other);
+                    key.layers(&from);
+                    return Ok((key, None));
+                }
+                let (tree, _) = self.tree(&copy.origin)?;
+                self.reading(step, false);
+                let found = Selection::find(copy, &tree)?;
+                found.add_to(&mut key, &tree, &self.digests)?;
+                self.reading(step, true);
+                Ok((key, Some((tree, found))))
+            }
+        }
+    }
+    /// Tells that the files of a step are looked at, and read where they are not known.
+    fn reading(&self, step: &Step, done: bool) {
+        let part = Told {
+            id: "reading the context".to_owned(),
+            done,
+            ..Told::default()
+        };
+        self.teller.tell(step.number, BuildStep::Part(part));
+    }
+    /// Keeps the list of files that a key is made of.
+    fn list(
+        &self,
+        seen: &mut Seen,
+        files: impl Iterator<Item = (String, Digest)>,
+    ) -> Result<(), BuildError> {
+        let copied = |input: &&mut Input| input.part == Part::Files(String::new());
+        if let Some(input) = seen.inputs.iter_mut().find(copied) {
+            let kept = self.memory.keep_list(files);
+            input.list = kept.map_err(|error| BuildError::io("write the build cache", error))?;
+        }
+        Ok(())
+    }
+    /// What a step's reasons call things.
+    fn words(&self, at: Place, step: &Step) -> Words {
+        let name = |stage: usize| format!("stage {}", self.stage_name(stage));
+        let base = self.graph.stages.get(&at.stage).map(|stage| &stage.base);
+        let below = match (at.step.checked_sub(1), base) {
+            (Some(above), _) => Below::Step(self.lock().results.ran(at.stage, above)),
+            (None, Some(Base::Stage(stage))) => Below::Stage(name(*stage)),
+            (None, Some(Base::Image { name, .. })) => Below::Base(self.base_words(name)),
+            (None, _) => Below::Base("the base changed".to_owned()),
+        };
+        let other = match &step.operation {
+            Operation::Copy(copy) => match copy.origin {
+                Origin::Stage(stage) => name(stage),
+                _ => "the image".to_owned(),
+            },
+            _ => String::new(),
+        };
+        Words {
+            below,
+            other,
+            arguments: step.arguments.clone(),
+        }
+    }
+    fn base_words(&self, name: &str) -> String {
+        let found = Reference::parse(name)
+            .ok()
+            .and_then(|reference| self.builder.store.resolve(&reference).ok().flatten());
+        match found {
+            Some(image) => format!("base image {name} is now sha256:{}", image.id.short()),
+            None => format!("base image {name} changed"),
+        }
+    }
+    /// As titles name a stage.
+    fn stage_name(&self, stage: usize) -> String {
+        let title = self.graph.stages.get(&stage).and_then(|stage| {
+            let step = stage.steps.first().map(|step| step.title.as_str());
+            step.or(stage.first.as_ref().map(|(_, title)| title.as_str()))
+        });
+        let name = title.and_then(|title| title.strip_prefix('[')?.split_once(' '));
+        name.map_or_else(|| stage.to_string(), |(name, _)| name.to_owned())
     }
     pub(super) fn origin_layers(&self, origin: &Origin) -> Result<Vec<Digest>, BuildError> {
         match origin {
@@ -145,5 +266,16 @@ impl Solver<'_> {
                 Ok((Tree::of_layers(view), Some(layers)))
             }
         }
+    }
+}
+
+/// The instruction of a title: `[build 2/4] RUN make` → `RUN make`.
+fn words_of(title: &str) -> &str {
+    match title
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once("] "))
+    {
+        Some((_, text)) => text,
+        None => title,
     }
 }

@@ -6,11 +6,14 @@
 
 mod lookup;
 
+use lookup::Place;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::cache::seen::Memory;
 use super::cache::{Cache, Made};
 use super::context::Tree;
 use super::context::digest::Digests;
@@ -25,6 +28,7 @@ use super::step::{Operation, StepError, make_folder};
 use super::told::{Teller, Told as _};
 use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
 use crate::base::cancel::Cancel;
+use crate::base::clock::Timestamp;
 use crate::base::event::BuildStep;
 use crate::base::span::SourceMap;
 use crate::image::digest::Digest;
@@ -44,9 +48,16 @@ pub(super) struct Results {
 struct StageResult {
     base: Vec<Digest>,
     made: Vec<Made>,
+    /// Which steps were done rather than found.
+    ran: Vec<bool>,
 }
 
 impl Results {
+    /// Whether a step was done rather than found.
+    pub(super) fn ran(&self, stage: usize, step: usize) -> bool {
+        let result = self.stages.get(&stage);
+        result.is_some_and(|result| result.ran.get(step).copied().unwrap_or_default())
+    }
     /// A stage's layers, base first.
     pub(super) fn layers(&self, stage: usize) -> Vec<Digest> {
         let Some(result) = self.stages.get(&stage) else {
@@ -85,6 +96,9 @@ struct Solver<'a> {
     sources: &'a SourceMap,
     ignore: String,
     cache: Cache,
+    memory: Memory,
+    /// When this build began: nanoseconds since 1970.
+    begun: i64,
     digests: Digests,
     caches: PathBuf,
     cancel: Cancel,
@@ -109,6 +123,8 @@ pub(super) fn solve(
         sources,
         ignore: ignore_text(request)?,
         cache: Cache::new(&builder.cache_dir),
+        memory: Memory::open(&builder.cache_dir, &identity(request)),
+        begun: Timestamp::now().0,
         digests: Digests::open(builder.cache_dir.join("digests")),
         caches: builder.cache_dir.join("mounts"),
         cancel: Cancel::default(),
@@ -137,6 +153,7 @@ pub(super) fn solve(
     solver
         .digests
         .save()
+        .and_then(|()| solver.memory.save())
         .map_err(|error| BuildError::io("write the digest cache", error))?;
     let progress = solver
         .progress
@@ -147,6 +164,15 @@ pub(super) fn solve(
         Some(failure) => Err(failure),
         None => Ok(progress.results),
     }
+}
+
+/// What the same build is known by the next time: its Dockerfile, its target and platform.
+fn identity(request: &BuildRequest) -> String {
+    let file = match &request.dockerfile {
+        DockerfileSource::Path(path) => path.display().to_string(),
+        DockerfileSource::Inline(_) => format!("inline {:?}", request.context),
+    };
+    format!("{file}\n{:?}\n{:?}", request.target, request.platform)
 }
 
 /// The ignore file that counts for this build.
@@ -226,7 +252,7 @@ impl Solver<'_> {
             index,
             StageResult {
                 base,
-                made: Vec::new(),
+                ..StageResult::default()
             },
         );
         self.changed.notify_all();
@@ -235,35 +261,40 @@ impl Solver<'_> {
             // It was found, or pulled, before any step began.
             self.teller.tell(*number, BuildStep::Done(0.0));
         }
-        for step in &stage.steps {
+        for (place, step) in stage.steps.iter().enumerate() {
             for needed in Stage::needs(step) {
                 self.layers_of(needed)?;
             }
-            let made = self.step(step, &layers)?;
+            let at = Place {
+                stage: index,
+                step: place,
+            };
+            let (made, known) = self.step(at, step, &layers)?;
             layers.extend(made);
             if let Some(result) = self.lock().results.stages.get_mut(&index) {
                 result.made.push(made);
+                result.ran.push(!known);
             }
             self.changed.notify_all();
         }
         Ok(())
     }
     /// One step: from the cache, or done while others that run are few enough.
-    fn step(&self, step: &Step, layers: &[Digest]) -> Result<Made, BuildError> {
+    fn step(&self, at: Place, step: &Step, layers: &[Digest]) -> Result<(Made, bool), BuildError> {
         if self.cancel.is_cancelled() {
             return Err(BuildError::Cancelled);
         }
         let teller = self.teller;
         teller.tell(step.number, BuildStep::Started(step.title.clone()));
         let begun = Instant::now();
-        match self.known_or_done(step, layers) {
+        match self.known_or_done(at, step, layers) {
             Ok((made, true)) => {
                 teller.tell(step.number, BuildStep::Cached);
-                Ok(made)
+                Ok((made, true))
             }
             Ok((made, false)) => {
                 teller.tell(step.number, BuildStep::Done(begun.elapsed().as_secs_f64()));
-                Ok(made)
+                Ok((made, false))
             }
             Err(error) => {
                 let error = self.failure(step, error);

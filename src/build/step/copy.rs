@@ -22,9 +22,9 @@ use crate::build::context::digest::Digests;
 use crate::build::context::ignore::Ignore;
 use crate::build::context::{Entry, Tree, resolve};
 use crate::build::error::BuildError;
-use crate::build::key::Key;
+use crate::build::key::{Key, Part};
 use crate::build::pattern::has_wildcard;
-use crate::image::digest::Digest;
+use crate::image::digest::{Digest, Hasher};
 use crate::image::store::Store;
 use crate::sys::fs::{Root, clean, copy_content, entry_path, is_kind, xattrs};
 
@@ -146,6 +146,7 @@ impl<'a> Selection<'a> {
                     path,
                     entries,
                 } => {
+                    key.part(Part::Files(String::new()));
                     key.text(&given.file_name().unwrap_or_default().to_string_lossy());
                     digests
                         .add(key.hasher(), tree, path, entries)
@@ -154,6 +155,22 @@ impl<'a> Selection<'a> {
             }
         }
         Ok(())
+    }
+    /// Each file with the digest of all that counts of it; one that can't be read any more is left out.
+    pub fn each(&self, tree: &Tree, digests: &Digests) -> impl Iterator<Item = (String, Digest)> {
+        let trees = self.found.iter().filter_map(|found| match found {
+            Found::File { .. } => None,
+            Found::Tree { path, entries, .. } => Some((path, entries)),
+        });
+        trees.flat_map(move |(path, entries)| {
+            entries.iter().filter_map(move |entry| {
+                let mut hasher = Hasher::default();
+                let one = std::slice::from_ref(entry);
+                digests.add(&mut hasher, tree, path, one).ok()?;
+                let shown = entry.below(path).display().to_string();
+                (!shown.is_empty()).then(|| (shown, hasher.finish()))
+            })
+        })
     }
     /// Copies everything into a new layer; `None` if nothing changes.
     ///

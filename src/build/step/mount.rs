@@ -15,7 +15,7 @@ use crate::build::context::ignore::Ignore;
 use crate::build::context::{Entry, Tree};
 use crate::build::dockerfile::mounts::Sharing;
 use crate::build::error::BuildError;
-use crate::build::key::Key;
+use crate::build::key::{Key, Part};
 use crate::engine::sandbox::{SandboxMount, SandboxSource};
 use crate::image::digest::Digest;
 use crate::image::store::Store;
@@ -139,6 +139,7 @@ impl MountStep {
         if let What::Authorities(_) = self.what {
             return Ok(());
         }
+        key.part(Part::Files(self.target.clone()));
         key.text(&self.target);
         match &self.what {
             What::Files {

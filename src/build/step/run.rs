@@ -77,7 +77,7 @@ impl RunStep {
         digests: &Digests,
     ) -> Result<(), StepError> {
         key.texts(self.args.iter().map(String::as_str));
-        key.texts(self.env.iter().map(String::as_str));
+        key.variables(self.env.iter().map(String::as_str));
         key.texts(self.secret_env.iter().map(String::as_str));
         key.texts([
             self.cwd.as_str(),
