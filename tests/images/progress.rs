@@ -6,6 +6,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::harness::process::Running;
 use crate::harness::{ENGINE, Sandbox, eventually};
 
 crate::cases!(ENGINE;
@@ -94,6 +95,14 @@ fn a_terminal_shows_steps_with_the_last_lines_of_those_that_run() {
     assert_eq!(build.end(), 130);
 }
 
+/// The screen after a build, when it shows a text.
+fn last_screen(build: &mut Running, code: i32, text: &str) -> Vec<String> {
+    assert_eq!(build.wait(), code);
+    // What was printed last may still be on its way.
+    build.says(text);
+    screen(&build.text())
+}
+
 fn ctrl_c_leaves_a_terminal_whole_and_says_what_was_cancelled() {
     let hoist = Sandbox::new();
     hoist.file("Dockerfile", "FROM tiny\nRUN echo ready; exec sleep 3600\n");
@@ -101,9 +110,8 @@ fn ctrl_c_leaves_a_terminal_whole_and_says_what_was_cancelled() {
     let mut build = hoist.on_terminal("build");
     build.says("# ready");
     build.types("\x03");
-    assert_eq!(build.wait(), 130);
+    let shown = last_screen(&mut build, 130, "CANCELED");
     let text = build.text();
-    let shown = screen(&text);
     let cancelled = shown
         .iter()
         .filter(|line| line.starts_with(" => CANCELED [2/2] RUN"));
@@ -122,8 +130,7 @@ fn the_last_picture_has_every_step_once_and_no_output() {
     hoist.compose("services:\n  a: {build: .}\n");
     // More steps than the terminal has rows.
     let mut build = hoist.on_terminal("build");
-    assert_eq!(build.wait(), 0);
-    let shown = screen(&build.text());
+    let shown = last_screen(&mut build, 0, "✔ Image");
     for n in 0..60 {
         let tail = format!("RUN echo output of step {n} ");
         let times = shown.iter().filter(|line| line.contains(&tail));
@@ -141,11 +148,7 @@ fn the_last_picture_has_every_step_once_and_no_output() {
         shown.iter().any(|line| line.starts_with(" ✔ Image ")),
         "{shown:?}"
     );
-    let again = {
-        let mut build = hoist.on_terminal("build");
-        assert_eq!(build.wait(), 0);
-        screen(&build.text())
-    };
+    let again = last_screen(&mut hoist.on_terminal("build"), 0, "✔ Image");
     let cached = again.iter().filter(|line| line.starts_with(" => CACHED ["));
     assert_eq!(cached.count(), 60, "{again:?}");
 }
@@ -158,7 +161,7 @@ fn a_build_in_a_narrow_terminal_breaks_no_line() {
     );
     hoist.compose("services:\n  a: {build: .}\n");
     let command = hoist.command(&["build"]);
-    let mut build = crate::harness::process::Running::on_terminal(&command, 10, 30);
+    let mut build = Running::on_terminal(&command, 10, 30);
     assert_eq!(build.wait(), 0);
     let text = build.text();
     for line in screen(&text) {
@@ -217,9 +220,18 @@ fn plain_lines_of_two_services_have_stable_numbers_and_are_not_torn_apart() {
     let count = u32::try_from(titles.len()).expect("few");
     assert!(titles.keys().copied().eq(1..=count), "{text}");
     // A step that prints at once is not interrupted.
-    let at = text.find("] RUN : one; for i").expect("the step of one");
-    let block: Vec<&str> = text[at..].lines().skip(1).take(5).collect();
-    assert!(block.iter().all(|line| line.contains(" line ")), "{text}");
+    let (number, _) = titles
+        .iter()
+        .find(|(_, title)| title.contains("RUN : one;"))
+        .expect("it");
+    let prefix = format!("#{number} ");
+    let printed = |line: &str| line.starts_with(&prefix) && line.contains(" line ");
+    let mut block = text.lines().skip_while(|line| !printed(line));
+    assert_eq!(
+        block.by_ref().take_while(|line| printed(line)).count(),
+        5,
+        "{text}"
+    );
 }
 
 /// The lines of standard error, each a JSON object.
