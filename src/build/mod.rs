@@ -17,20 +17,25 @@ pub mod grants;
 mod images;
 pub mod lower;
 pub mod pattern;
+mod platform;
 mod settings;
 pub mod slots;
 mod solve;
+pub mod sources;
 pub mod step;
 #[cfg(test)]
 mod tests;
 mod told;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use cache::key;
 pub use error::{BuildError, StepFailure};
 pub use grants::{Entitlements, SshSource};
+pub use step::debug::{Debugger, Failed, Next};
 use told::Teller;
 
 use crate::base::cancel::Cancel;
@@ -40,9 +45,13 @@ use crate::base::event::{EventSink, internal};
 use crate::base::span::{SourceMap, Span};
 use crate::engine::sandbox::{Sandbox, SandboxNetwork};
 use crate::engine::spec::{HostAddr, Resources};
+use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::PullError;
 use crate::image::store::{Image, Store};
+use crate::sys::fs::Root;
+use sources::layout::Layout;
+use sources::{Place, Remote};
 
 /// Largest Dockerfile and ignore file in bytes.
 const LARGEST: u64 = 16 << 20;
@@ -84,6 +93,10 @@ pub struct BuildRequest {
     pub trust_host_ca: Option<PathBuf>,
     /// The caller's environment: proxies, values of arguments.
     pub env: Env,
+    /// Where the address of the context stands, if a file holds it.
+    pub context_place: Option<(Span, SourceMap)>,
+    /// Further platforms that images are built for; the names are those of the first one's.
+    pub more_platforms: Vec<String>,
     /// Stages whose steps are done again, whatever is known of them.
     pub no_cache_filter: Vec<String>,
     /// Agents and keys that steps may sign with, by id (`--ssh`).
@@ -94,18 +107,26 @@ pub struct BuildRequest {
     pub ulimits: BTreeMap<String, (u64, u64)>,
     /// What steps may do beyond the ordinary (`--allow`, `entitlements:`, `privileged:`).
     pub entitlements: Entitlements,
+    /// Where devices are described, for `RUN --device`.
+    pub device_dirs: Vec<PathBuf>,
     /// What titles of steps begin with, when several things are built at a time: `web`.
     pub label: Option<String>,
 }
 
 /// Where `COPY` takes files from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub enum ContextSource {
     /// A directory of the host.
     Dir(PathBuf),
     /// Nothing.
     #[default]
     Empty,
+    /// Something that is fetched first.
+    Remote(Remote),
+    /// An archive of the files, compressed or not, or else the Dockerfile itself: standard input.
+    Input(Arc<File>),
+    /// A directory of what came from elsewhere: nothing in it leads out of it.
+    Fetched(PathBuf),
 }
 
 /// Where the instructions are.
@@ -115,6 +136,8 @@ pub enum DockerfileSource {
     Path(PathBuf),
     /// The text itself.
     Inline(String),
+    /// A file of the context, wherever that comes from.
+    InContext(String),
 }
 
 impl Default for DockerfileSource {
@@ -153,12 +176,18 @@ pub enum NamedContext {
     Dir(PathBuf),
     /// An image by name.
     Image(Reference),
+    /// An image of an OCI layout.
+    Layout(Layout),
+    /// Something that is fetched when it is needed.
+    Remote(Remote),
+    /// A stage of the Dockerfile.
+    Stage(String),
     /// An image that was just built.
     Built(Image),
 }
 
-/// Pulls an image that is not in the store.
-pub type Pull<'a> = &'a (dyn Fn(&Reference) -> Result<Image, PullError> + Sync);
+/// Pulls an image that is not in the store; one of another platform than the machine's gets no name.
+pub type Pull<'a> = &'a (dyn Fn(&Reference, &Platform) -> Result<Image, PullError> + Sync);
 
 /// What builds.
 #[derive(Clone)]
@@ -177,6 +206,8 @@ pub struct Builder<'a> {
     pub cache_dir: PathBuf,
     /// Places for steps that run at a time: the builds of one command share them.
     pub slots: &'a slots::Slots,
+    /// Asked what to do when a `RUN` step fails.
+    pub debugger: Option<&'a dyn Debugger>,
 }
 
 impl std::fmt::Debug for Builder<'_> {
@@ -187,11 +218,54 @@ impl std::fmt::Debug for Builder<'_> {
     }
 }
 
-/// Builds an image and gives it its names.
+/// Builds an image and gives it its names. Of several platforms each gets its image; the first one's
+/// gets the names, and the store knows the others beside it.
 ///
 /// # Errors
 /// [`BuildError`].
 pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, BuildError> {
+    let first = request.platform.clone();
+    let mut platforms = Vec::new();
+    for text in std::iter::once(first.as_deref()).chain(
+        request
+            .more_platforms
+            .iter()
+            .map(|text| Some(text.as_str())),
+    ) {
+        let platform = platform::wanted(text).map_err(|why| BuildError::Invalid {
+            diagnostics: vec![Diagnostic::error(why)],
+            sources: SourceMap::default(),
+        })?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    if platforms.len() < 2 {
+        return build_one(request, builder);
+    }
+    let mut images = Vec::new();
+    for (at, platform) in platforms.iter().enumerate() {
+        let mut one = request.clone();
+        one.platform = Some(platform.to_string());
+        one.more_platforms.clear();
+        if at > 0 {
+            one.tags.clear();
+        }
+        images.push(build_one(&one, builder)?);
+    }
+    let Some(image) = images.first().cloned() else {
+        return build_one(request, builder);
+    };
+    for tag in &request.tags {
+        builder.store.keep_variants(tag, &image, &images)?;
+    }
+    Ok(image)
+}
+
+fn build_one(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, BuildError> {
+    // While there is a staging place, no other process removes layers that are not an image's yet.
+    let _kept = builder.store.layers().staging()?;
+    let request = &*sources::prepare(request, builder)?;
     let teller = Teller::new(request, builder);
     let mut sources = SourceMap::default();
     let definition = format!(
@@ -221,17 +295,17 @@ pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
 
 /// The last part of the file's name, as titles show it.
 fn file_name(request: &BuildRequest) -> String {
-    match &request.dockerfile {
-        DockerfileSource::Path(path) => path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned()),
+    let name = match &request.dockerfile {
+        DockerfileSource::Path(path) => path.file_name(),
+        DockerfileSource::InContext(name) => Path::new(name).file_name(),
         DockerfileSource::Inline(_) => None,
-    }
-    .unwrap_or_else(|| "Dockerfile".to_owned())
+    };
+    name.map_or("Dockerfile".into(), |name| name.to_string_lossy())
+        .into_owned()
 }
 
 /// The images that a build's target names and that its contexts do not stand for, with their first places in `sources`.
-/// It reads the Dockerfile, and looks at no image.
+/// It reads the Dockerfile, and looks at no image. `named_at` is where another text names the Dockerfile, or holds it.
 ///
 /// # Errors
 /// [`BuildError::Invalid`] with everything that is wrong with the Dockerfile's text; places are those of `sources`, which
@@ -240,9 +314,11 @@ pub fn images_named(
     request: &BuildRequest,
     builder: &Builder<'_>,
     sources: &mut SourceMap,
+    named_at: Option<Span>,
 ) -> Result<BTreeMap<String, Span>, BuildError> {
     let (name, text) = read_dockerfile(request)?;
     let source = sources.add(name, text.as_str());
+    sources.set_named_at(source, named_at);
     let file = dockerfile::parse::parse(&text, source).map_err(|found| BuildError::Invalid {
         diagnostics: found.sorted(),
         sources: sources.clone(),
@@ -253,6 +329,7 @@ pub fn images_named(
 fn read_dockerfile(request: &BuildRequest) -> Result<(String, String), BuildError> {
     let path = match &request.dockerfile {
         DockerfileSource::Inline(text) => return Ok(("Dockerfile".to_owned(), text.clone())),
+        DockerfileSource::InContext(name) => return read_in_context(request, name),
         DockerfileSource::Path(path) => path,
     };
     let shown = match path.strip_prefix(&request.env.cwd) {
@@ -280,4 +357,68 @@ fn read_dockerfile(request: &BuildRequest) -> Result<(String, String), BuildErro
     String::from_utf8(bytes)
         .map(|text| (shown.clone(), text))
         .map_err(|_| invalid(Diagnostic::error(format!("{shown} is not UTF-8 text"))))
+}
+
+/// The Dockerfile of a context from elsewhere: no link of it leads out.
+fn read_in_context(request: &BuildRequest, name: &str) -> Result<(String, String), BuildError> {
+    let invalid = |why: String| BuildError::Invalid {
+        diagnostics: vec![
+            Diagnostic::error(format!("failed to read dockerfile {name}: {why}")).hint(
+                "name it with -f, or `dockerfile:` in the compose file, by its path in the context",
+            ),
+        ],
+        sources: SourceMap::default(),
+    };
+    let dir = match &request.context {
+        ContextSource::Fetched(dir) | ContextSource::Dir(dir) => dir,
+        _ => return Err(invalid("there is no context".to_owned())),
+    };
+    let path = Path::new(name);
+    let path = path.strip_prefix("/").unwrap_or(path);
+    let bytes = Root::open(dir)
+        .and_then(|root| root.read_beneath(path, LARGEST))
+        .map_err(|errno| {
+            invalid(match errno {
+                nix::errno::Errno::EXDEV => "it leads out of the context".to_owned(),
+                nix::errno::Errno::EFBIG => "it is too large for a Dockerfile".to_owned(),
+                errno => errno.desc().to_owned(),
+            })
+        })?;
+    String::from_utf8(bytes)
+        .map(|text| (name.to_owned(), text))
+        .map_err(|_| invalid("it is not UTF-8 text".to_owned()))
+}
+
+impl ContextSource {
+    /// The main context that a text names: a directory, an address, a repository.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, String> {
+        match Place::parse(text, base).map_err(|error| error.to_string())? {
+            Place::Dir(dir) => Ok(Self::Dir(dir)),
+            Place::Remote(remote) => Ok(Self::Remote(remote)),
+            Place::Image(_) | Place::Layout(_) | Place::Stage(_) => {
+                Err("an image can't be the context; name it as an additional one".to_owned())
+            }
+        }
+    }
+}
+
+impl NamedContext {
+    /// The named context that a text says.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, String> {
+        Ok(
+            match Place::parse(text, base).map_err(|error| error.to_string())? {
+                Place::Dir(dir) => Self::Dir(dir),
+                Place::Remote(remote) => Self::Remote(remote),
+                Place::Image(name) => Self::Image(name),
+                Place::Layout(layout) => Self::Layout(layout),
+                Place::Stage(name) => Self::Stage(name),
+            },
+        )
+    }
 }

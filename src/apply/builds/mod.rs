@@ -11,14 +11,20 @@ use std::collections::BTreeMap;
 use recipe::Recipe;
 
 use super::images::{resolve, with_causes};
+use super::run::tell;
 use super::{ApplyError, Context};
 use crate::base::diag::{Diagnostic, Diagnostics};
-use crate::base::event::{Event, EventSink, Silent};
+use crate::base::event::{Event, EventSink, Kind, Silent, Status};
+use crate::base::key::KeyPath;
 use crate::base::name::ServiceName;
-use crate::build::{BuildError, BuildRequest, Builder, build, images_named};
+use crate::base::span::Span;
+use crate::build::{BuildError, Builder, build, images_named};
 use crate::compose::model::{BuildSpec, ContextRef, Project, Service};
+use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
-use crate::image::registry::{PullError, PullOptions, pull as pull_image};
+use crate::image::registry::{
+    PullError, PullOptions, PushError, PushOptions, pull as pull_image, push,
+};
 use crate::image::store::Image;
 use crate::plan::builds::{BuildNeed, Role, build_for, is_built_for};
 use crate::plan::desired::Desired;
@@ -154,12 +160,14 @@ fn examine(
             _ => None,
         })
         .collect();
-    if !recipe::has_local_dockerfile(&request) {
+    let context_faulty = recipe::misses_context(&request);
+    if context_faulty || !recipe::has_local_dockerfile(&request) {
         return needs;
     }
+    let inline = spec.dockerfile_inline.as_ref().and_then(|text| text.span);
     let sources = &mut desired.project.sources;
-    let named = with_builder(context, &request, true, |builder| {
-        images_named(&request, builder, sources)
+    let named = with_builder(context, true, |builder| {
+        images_named(&request, builder, sources, inline)
     });
     match named {
         Ok(named) => {
@@ -178,7 +186,7 @@ fn examine(
         }
         Err(BuildError::Invalid { diagnostics, .. }) => {
             for fault in diagnostics {
-                found.push(placed(fault, spec, dockerfile));
+                found.push(placed(fault, (service, spec), dockerfile));
             }
         }
         Err(other) => found.push(Diagnostic::error(with_causes(&other)).at(dockerfile)),
@@ -189,30 +197,28 @@ fn examine(
 /// A fault without a place in a file has one in the compose file: the key that asks for what can't be.
 fn placed(
     fault: Diagnostic,
-    spec: &BuildSpec,
-    dockerfile: Option<crate::base::span::Span>,
+    (service, spec): (&Service, &BuildSpec),
+    dockerfile: Option<Span>,
 ) -> Diagnostic {
     if fault.span.is_some() {
         return fault;
     }
-    let target = spec
-        .target
-        .as_ref()
-        .filter(|_| fault.message.starts_with("target stage"));
-    fault.at(target.map_or(dockerfile, |target| target.span))
+    let path = KeyPath::root().key("services").key(service.name.as_str());
+    let path = path.key("build");
+    let about_target = fault.message.starts_with("target stage");
+    match spec.target.as_ref().filter(|_| about_target) {
+        Some(target) => fault.at(target.span).path(&path.key("target")),
+        None => fault.at(dockerfile).path(&path.key("dockerfile")),
+    }
 }
 
-/// Works with a builder for a request. `quiet` leaves out what steps print.
-fn with_builder<T>(
-    context: &Context,
-    request: &BuildRequest,
-    quiet: bool,
-    work: impl FnOnce(&Builder<'_>) -> T,
-) -> T {
+/// Works with a builder. `quiet` leaves out what steps print.
+fn with_builder<T>(context: &Context, quiet: bool, work: impl FnOnce(&Builder<'_>) -> T) -> T {
     let silent = Quiet(&*context.events);
-    let pull = |reference: &Reference| -> Result<Image, PullError> {
+    let pull = |reference: &Reference, platform: &Platform| -> Result<Image, PullError> {
         let options = PullOptions {
-            platform: request.platform.clone(),
+            platform: Some(platform.to_string()),
+            nameless: !Platform::host().takes(platform),
             env: context.env.clone(),
             cancel: context.cancel.clone(),
             ..PullOptions::default()
@@ -228,6 +234,7 @@ fn with_builder<T>(
         pull: &pull,
         cache_dir: context.roots.data.join("cache"),
         slots: &context.slots,
+        debugger: context.debugger.as_deref(),
     })
 }
 
@@ -251,16 +258,55 @@ pub(super) fn build_service(
         .builds
         .get(name)
         .map_or(&[][..], Vec::as_slice);
-    let mut request = Recipe::new(context, &desired.project, of, &plan.tweaks).request(needs)?;
     let builds = |image: &&WantedImage| matches!(image.fetch, Some((Fetch::Build { .. }, _)));
-    if desired.images.values().filter(builds).count() > 1 {
-        request.label = Some(name.to_string());
-    }
-    let built = with_builder(context, &request, plan.quiet_build, |builder| {
-        build(&request, builder)
-    });
+    let several = desired.images.values().filter(builds).count() > 1;
+    let (built, names) = loop {
+        let mut request =
+            Recipe::new(context, &desired.project, of, &plan.tweaks).request(needs)?;
+        if several {
+            request.label = Some(name.to_string());
+        }
+        let built = with_builder(context, plan.quiet_build, |builder| {
+            build(&request, builder)
+        });
+        // The user has changed the Dockerfile to go on with it.
+        if !matches!(built, Err(BuildError::ReadAgain)) {
+            break (built, request.tags);
+        }
+    };
     match built {
-        Ok(image) => Ok(ImageFacts::from(&image)),
+        Ok(image) => {
+            // As Compose: an image that only hoist has named is nowhere to be pushed.
+            if plan.tweaks.push && of.0.image.is_some() {
+                push_all(context, &image, &names)?;
+            }
+            Ok(ImageFacts::from(&image))
+        }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Pushes an image under all its names.
+fn push_all(context: &Context, image: &Image, names: &[Reference]) -> Result<(), ApplyError> {
+    let options = PushOptions {
+        env: context.env.clone(),
+        cancel: context.cancel.clone(),
+        ..PushOptions::default()
+    };
+    for name in names {
+        let shown = name.to_string();
+        tell(
+            context,
+            Kind::Image,
+            &shown,
+            Status::Working("Pushing"),
+            None,
+        );
+        match push(&context.store, image, name, &options, &*context.events) {
+            Ok(_) => tell(context, Kind::Image, &shown, Status::Done("Pushed"), None),
+            Err(PushError::Cancelled(_)) => return Err(ApplyError::cancelled()),
+            Err(error) => return Err(ApplyError::new(with_causes(&error))),
+        }
+    }
+    Ok(())
 }

@@ -20,8 +20,11 @@ use super::dockerfile::mounts::{self, MountKind};
 use super::dockerfile::parse::parse_triggers;
 use super::dockerfile::vars::Expander;
 use super::error::{BuildError, fault};
-use super::images::Images;
-use super::settings::{check_platform, host_arch};
+use super::images::{Images, Wanted};
+use super::platform;
+use super::sources::Remote;
+use super::sources::layout::Layout;
+use super::step::copy::{CopySource, CopyStep};
 use super::step::{Operation, Origin};
 use super::told::Teller;
 use super::{BuildRequest, Builder, NamedContext};
@@ -30,6 +33,7 @@ use crate::base::event::Event;
 use crate::base::span::{SourceMap, Span};
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
+use crate::image::manifest::Platform;
 
 /// Stages that one build may need: each is worked on by a thread of its own.
 const MOST_STAGES: usize = 500;
@@ -120,10 +124,9 @@ pub fn lower(
     builder: &Builder<'_>,
     sources: &mut SourceMap,
 ) -> Result<Graph, BuildError> {
-    if let Some(platform) = &request.platform {
-        check_platform(platform).map_err(|why| fault(Diagnostic::error(why), sources))?;
-    }
-    let mut lowering = Lowering::new(file, request, builder);
+    let target = platform::wanted(request.platform.as_deref())
+        .map_err(|why| fault(Diagnostic::error(why), sources))?;
+    let mut lowering = Lowering::new(file, request, builder, target);
     let outcome = lowering.all(sources);
     let target = outcome.map_err(|refused| match refused {
         Refused::User(item) => fault(*item, sources),
@@ -175,10 +178,15 @@ pub fn images_named(
     builder: &Builder<'_>,
     sources: &SourceMap,
 ) -> Result<BTreeMap<String, Span>, BuildError> {
-    let mut lowering = Lowering::new(file, request, builder);
+    let platform = platform::wanted(request.platform.as_deref())
+        .map_err(|why| fault(Diagnostic::error(why), sources))?;
+    let mut lowering = Lowering::new(file, request, builder, platform);
     let target = lowering.take_globals().and_then(|()| lowering.target());
     match target {
-        Ok(target) => Ok(lowering.images_of(target)),
+        Ok(target) => {
+            let found = lowering.images_of(target).into_iter();
+            Ok(found.map(|((name, _), place)| (name, place)).collect())
+        }
         Err(Refused::User(item)) => Err(fault(*item, sources)),
         Err(Refused::Ours(error)) => Err(error),
     }
@@ -216,6 +224,8 @@ struct Lowering<'a> {
     file: &'a Dockerfile,
     request: &'a BuildRequest,
     builder: &'a Builder<'a>,
+    /// What the image is for.
+    platform: Platform,
     images: Images,
     globals: Globals,
     used_args: BTreeSet<String>,
@@ -230,14 +240,22 @@ enum Named {
     Image(String),
     Dir(PathBuf),
     Built(Box<crate::image::store::Image>),
+    Layout(Layout),
+    Remote(Box<Remote>),
 }
 
 impl<'a> Lowering<'a> {
-    fn new(file: &'a Dockerfile, request: &'a BuildRequest, builder: &'a Builder<'a>) -> Self {
+    fn new(
+        file: &'a Dockerfile,
+        request: &'a BuildRequest,
+        builder: &'a Builder<'a>,
+        platform: Platform,
+    ) -> Self {
         Self {
             file,
             request,
             builder,
+            platform,
             images: Images::default(),
             globals: BTreeMap::new(),
             used_args: BTreeSet::new(),
@@ -294,18 +312,7 @@ impl Lowering<'_> {
             .or_else(|| self.request.env.get(name).map(str::to_owned))
     }
     fn take_globals(&mut self) -> Result<(), Refused> {
-        let arch = host_arch();
-        for side in ["TARGET", "BUILD"] {
-            for (name, value) in [
-                ("PLATFORM", format!("linux/{arch}")),
-                ("OS", "linux".to_owned()),
-                ("ARCH", arch.to_owned()),
-                ("VARIANT", String::new()),
-                ("OSVERSION", String::new()),
-            ] {
-                self.globals.insert(format!("{side}{name}"), value);
-            }
-        }
+        self.globals.extend(platform::arguments(&self.platform));
         let stage = self
             .request
             .target
@@ -381,7 +388,7 @@ impl Lowering<'_> {
             .iter()
             .rposition(|stage| stage.name.as_deref() == Some(&name))
     }
-    fn named_context(&self, name: &str) -> Option<Named> {
+    fn named_context(&self, name: &str, span: Span) -> Result<Option<Named>, Refused> {
         let contexts = &self.request.named_contexts;
         let lower = name.to_lowercase();
         let found = contexts
@@ -399,12 +406,25 @@ impl Lowering<'_> {
                     .iter()
                     .find(|(known, _)| same(known))
                     .map(|(_, context)| context)
-            })?;
-        Some(match found {
+            });
+        let Some(found) = found else { return Ok(None) };
+        Ok(Some(match found {
             NamedContext::Dir(dir) => Named::Dir(dir.clone()),
             NamedContext::Image(reference) => Named::Image(reference.canonical()),
             NamedContext::Built(image) => Named::Built(Box::new(image.clone())),
-        })
+            NamedContext::Layout(layout) => Named::Layout(layout.clone()),
+            NamedContext::Remote(remote) => Named::Remote(Box::new(remote.clone())),
+            NamedContext::Stage(stage) => {
+                let index = self.stage_named(stage, self.file.stages.len());
+                let missing = || {
+                    let text = format!(
+                        "the context {name} is the stage {stage:?}, which could not be found"
+                    );
+                    Diagnostic::error(text).at(span)
+                };
+                Named::Stage(index.ok_or_else(missing)?)
+            }
+        }))
     }
     /// What `FROM name` of stage `index` means.
     fn base_of(&self, index: usize, decl: &StageDecl) -> Result<Named, Refused> {
@@ -416,8 +436,12 @@ impl Lowering<'_> {
                 .hint("give the ARG a default, or a value with --build-arg")
                 .into());
         }
-        if let Some(named) = self.named_context(&name) {
-            return Ok(named);
+        match self.named_context(&name, decl.span)? {
+            Some(Named::Stage(stage)) if stage >= index => {
+                return Err(self.out_of_order(stage, index, decl.span));
+            }
+            Some(named) => return Ok(named),
+            None => {}
         }
         Ok(match self.stage_named(&name, index) {
             Some(stage) => Named::Stage(stage),
@@ -433,8 +457,12 @@ impl Lowering<'_> {
                 .hint("define a stage with FROM and that ARG, and name the stage here")
                 .into());
         }
-        if let Some(named) = self.named_context(name) {
-            return self.origin_of(named, span);
+        match self.named_context(name, span)? {
+            Some(Named::Stage(stage)) if stage >= index => {
+                return Err(self.out_of_order(stage, index, span));
+            }
+            Some(named) => return self.origin_of(named, span),
+            None => {}
         }
         let stage = match name.parse::<usize>() {
             Ok(index) if index < self.file.stages.len() => Some(index),
@@ -448,7 +476,18 @@ impl Lowering<'_> {
             Err(_) => self.stage_named(name, self.file.stages.len()),
         };
         match stage {
-            Some(stage) if stage < index => Ok(Origin::Stage(stage)),
+            Some(stage) if stage < index => {
+                // A context of the stage's name stands for it, by its number too.
+                let own = self.file.stages[stage].name.clone();
+                match own
+                    .map(|own| self.named_context(&own, span))
+                    .transpose()?
+                    .flatten()
+                {
+                    Some(Named::Stage(_)) | None => Ok(Origin::Stage(stage)),
+                    Some(named) => self.origin_of(named, span),
+                }
+            }
             Some(stage) => Err(self.out_of_order(stage, index, span)),
             None if name == "scratch" => Ok(Origin::Layers(Vec::new())),
             None => self.origin_of(Named::Image(name.to_owned()), span),
@@ -459,17 +498,71 @@ impl Lowering<'_> {
             Named::Scratch => Origin::Layers(Vec::new()),
             Named::Stage(index) => Origin::Stage(index),
             Named::Dir(dir) => Origin::Named(dir),
+            Named::Remote(remote) => Origin::Remote(remote),
+            Named::Layout(layout) => {
+                let platform = self.platform.clone();
+                Origin::Layers(self.layout(&layout, &platform, span)?.layers().to_vec())
+            }
             Named::Built(image) => Origin::Layers(image.layers().to_vec()),
-            Named::Image(name) => Origin::Layers(self.image(&name, span)?.layers().to_vec()),
+            Named::Image(name) => {
+                let platform = self.platform.clone();
+                Origin::Layers(self.image(&name, platform, span)?.layers().to_vec())
+            }
         })
     }
-    fn image(&mut self, name: &str, span: Span) -> Result<crate::image::store::Image, Refused> {
+    fn layout(
+        &mut self,
+        layout: &Layout,
+        platform: &Platform,
+        span: Span,
+    ) -> Result<crate::image::store::Image, Refused> {
+        let found = self.images.layout(layout, platform, self.builder);
+        found.map_err(|why| Diagnostic::error(why).at(span).into())
+    }
+    /// The platform that a stage is made for.
+    fn platform_of(&self, decl: &StageDecl) -> Result<Platform, Refused> {
+        let Some(text) = &decl.platform else {
+            return Ok(self.platform.clone());
+        };
+        let text = self.expand_global(text, decl.span)?;
+        platform::parse(&text).map_err(|why| Diagnostic::error(why).at(decl.span).into())
+    }
+    /// Refuses a `RUN` that can't run on this machine, before anything has.
+    fn check_runs(&self, base: &Base, state: &State, span: Span) -> Result<(), Refused> {
+        let mut base = base;
+        while let Base::Stage(index) = base {
+            match self.stages.get(index) {
+                Some(stage) => base = &stage.base,
+                None => break,
+            }
+        }
+        let layers = match base {
+            Base::Image { layers, .. } => layers.as_slice(),
+            Base::Scratch | Base::Stage(_) => &[],
+        };
+        let architecture = &state.config.architecture;
+        platform::check_runs(architecture, layers, self.builder.store).map_err(|foreign| {
+            let item = Diagnostic::error(foreign.why).at(span).hint(foreign.hint);
+            item.hint("or run it for the machine's own platform: FROM --platform=$BUILDPLATFORM")
+                .into()
+        })
+    }
+    fn image(
+        &mut self,
+        name: &str,
+        platform: Platform,
+        span: Span,
+    ) -> Result<crate::image::store::Image, Refused> {
         if self.builder.cancel.is_cancelled() {
             return Err(Refused::Ours(BuildError::Cancelled));
         }
         let teller = Teller::new(self.request, self.builder);
         self.images
-            .get(name, (self.builder, teller), self.request.pull)
+            .get(
+                (name.to_owned(), platform),
+                (self.builder, teller),
+                self.request.pull,
+            )
             .map_err(|why| {
                 let item = Diagnostic::error(why).at(span);
                 let names = self
@@ -485,15 +578,14 @@ impl Lowering<'_> {
     }
     /// Fetches the images of all stages that will be needed, as far as that is known now.
     fn prefetch(&mut self, target: usize) {
-        let names = self.images_of(target).into_keys();
-        let names = names.collect();
+        let all = self.images_of(target).into_keys().collect();
         let teller = Teller::new(self.request, self.builder);
         self.images
-            .prefetch(names, (self.builder, teller), self.request.pull);
+            .prefetch(all, (self.builder, teller), self.request.pull);
     }
     /// The images that the stages behind a target name, as far as that is known without looking at one, with the first
     /// place of each.
-    fn images_of(&self, target: usize) -> BTreeMap<String, Span> {
+    fn images_of(&self, target: usize) -> BTreeMap<Wanted, Span> {
         let mut names = BTreeMap::new();
         let mut todo = vec![target];
         let mut seen = BTreeSet::new();
@@ -503,7 +595,12 @@ impl Lowering<'_> {
             };
             match self.base_of(index, decl) {
                 Ok(Named::Stage(stage)) => todo.push(stage),
-                Ok(Named::Image(name)) => drop(names.entry(name).or_insert(decl.span)),
+                Ok(Named::Image(name)) => {
+                    // What is wrong with it is told when its turn comes.
+                    let platform = self.platform_of(decl);
+                    let platform = platform.unwrap_or_else(|_| self.platform.clone());
+                    names.entry((name, platform)).or_insert(decl.span);
+                }
                 _ => {}
             }
             for instruction in &decl.body {
@@ -514,8 +611,11 @@ impl Lowering<'_> {
                         .or_else(|| self.stage_named(&from, self.file.stages.len()))
                     {
                         Some(stage) => todo.push(stage),
-                        None if from != "scratch" && self.named_context(&from).is_none() => {
-                            names.entry(from).or_insert(instruction.span);
+                        None if from != "scratch"
+                            && matches!(self.named_context(&from, instruction.span), Ok(None)) =>
+                        {
+                            let wanted = (from, self.platform.clone());
+                            names.entry(wanted).or_insert(instruction.span);
                         }
                         None => {}
                     }
@@ -527,21 +627,17 @@ impl Lowering<'_> {
     /// Works one stage out, after the one it begins from; gives the stages it needs.
     fn stage(&mut self, index: usize, sources: &mut SourceMap) -> Result<Vec<usize>, Refused> {
         let decl = &self.file.stages[index];
-        if let Some(platform) = &decl.platform {
-            let platform = self.expand_global(platform, decl.span)?;
-            check_platform(&platform).map_err(|why| Diagnostic::error(why).at(decl.span))?;
-        }
+        let platform = self.platform_of(decl)?;
+        let scratch = || State::new(scratch_config(&platform));
+        let mut steps = Vec::new();
         let (base, mut state) = match self.base_of(index, decl)? {
-            Named::Scratch => (Base::Scratch, State::new(scratch_config())),
+            Named::Scratch => (Base::Scratch, scratch()),
             Named::Stage(stage) => {
                 let state = self.states.get(&stage).map(State::child);
-                (
-                    Base::Stage(stage),
-                    state.unwrap_or_else(|| State::new(scratch_config())),
-                )
+                (Base::Stage(stage), state.unwrap_or_else(scratch))
             }
             Named::Image(name) => {
-                let image = self.image(&name, decl.span)?;
+                let image = self.image(&name, platform.clone(), decl.span)?;
                 (
                     Base::Image {
                         name,
@@ -557,15 +653,26 @@ impl Lowering<'_> {
                 },
                 State::new(image.config),
             ),
-            Named::Dir(_) => {
-                let what = format!(
-                    "the context {:?} is a directory; FROM needs an image or a stage",
-                    decl.base
-                );
-                return Err(Diagnostic::error(what).at(decl.span).into());
+            Named::Layout(layout) => {
+                let image = self.layout(&layout, &platform, decl.span)?;
+                (
+                    Base::Image {
+                        name: decl.base.clone(),
+                        layers: image.layers().to_vec(),
+                    },
+                    State::new(image.config),
+                )
+            }
+            // As BuildKit: the files are all there is.
+            Named::Dir(dir) => {
+                steps.push(all_of(decl, Origin::Named(dir)));
+                (Base::Scratch, scratch())
+            }
+            Named::Remote(remote) => {
+                steps.push(all_of(decl, Origin::Remote(remote)));
+                (Base::Scratch, scratch())
             }
         };
-        let mut steps = Vec::new();
         for trigger in std::mem::take(&mut state.config.config.on_build) {
             let source = sources.add(format!("ONBUILD of {}", decl.base), trigger.as_str());
             let body = parse_triggers(&trigger, source, '\\').map_err(|found| {
@@ -576,10 +683,16 @@ impl Lowering<'_> {
                 })
             })?;
             for instruction in &body {
+                if let Kind::Run(_) = &instruction.kind {
+                    self.check_runs(&base, &state, instruction.span)?;
+                }
                 self.instruction(instruction, index, &mut state, &mut steps)?;
             }
         }
         for instruction in &decl.body {
+            if let Kind::Run(_) = &instruction.kind {
+                self.check_runs(&base, &state, instruction.span)?;
+            }
             self.instruction(instruction, index, &mut state, &mut steps)?;
         }
         let needed = steps.iter().flat_map(Stage::needs).collect();
@@ -621,10 +734,31 @@ impl Lowering<'_> {
     }
 }
 
-fn scratch_config() -> ImageConfig {
+/// The step that takes all files of a context as what a stage begins with.
+fn all_of(decl: &StageDecl, origin: Origin) -> Step {
+    Step {
+        number: 0,
+        title: format!("FROM {}", decl.base),
+        span: Some(decl.span),
+        arguments: Vec::new(),
+        operation: Operation::Copy(Box::new(CopyStep {
+            origin,
+            sources: vec![CopySource::Exact("/".to_owned())],
+            dest: "/".to_owned(),
+            chown: None,
+            chmod: None,
+            chmod_text: None,
+            exclude: Vec::new(),
+            unpack: false,
+        })),
+    }
+}
+
+fn scratch_config(platform: &Platform) -> ImageConfig {
     ImageConfig {
-        architecture: host_arch().to_owned(),
-        os: "linux".to_owned(),
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+        variant: platform.variant.clone(),
         ..ImageConfig::default()
     }
 }

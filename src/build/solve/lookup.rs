@@ -17,6 +17,7 @@ use crate::build::error::BuildError;
 use crate::build::key::{Input, Key, Part};
 use crate::build::lower::{Base, Step};
 use crate::build::slots::Work;
+use crate::build::sources::{Fetched, Remote};
 use crate::build::step::copy::Selection;
 use crate::build::step::mount::{Rooted, Trees};
 use crate::build::step::{Operation, Origin, StepError};
@@ -42,8 +43,8 @@ impl Solver<'_> {
         step: &Step,
         layers: &[Digest],
     ) -> Result<(Made, bool), StepError> {
-        let of = |origin: &Origin| self.tree(origin);
-        let host = |origin: &Origin| self.host(origin);
+        let of = |origin: &Origin| self.tree(origin, step.number);
+        let host = |origin: &Origin| self.host(origin, step.number);
         let trees = Trees {
             of: &of,
             host: &host,
@@ -154,9 +155,10 @@ impl Solver<'_> {
                     key.layers(&from);
                     return Ok((key, None));
                 }
-                let (tree, _) = self.tree(&copy.origin)?;
                 self.reading(step, false);
-                let found = Selection::find(copy, &tree)?;
+                let (tree, _) = self.tree(&copy.origin, step.number)?;
+                let fetch = |remote: &Remote| self.fetch(remote, step.number);
+                let found = Selection::find(copy, &tree, &fetch)?;
                 found.add_to(&mut key, &tree, &self.digests)?;
                 self.reading(step, true);
                 Ok((key, Some((tree, found))))
@@ -230,18 +232,27 @@ impl Solver<'_> {
         match origin {
             Origin::Stage(index) => self.layers_of(*index),
             Origin::Layers(layers) => Ok(layers.clone()),
-            Origin::Context | Origin::Named(_) => Ok(Vec::new()),
+            Origin::Context | Origin::Named(_) | Origin::Remote(_) => Ok(Vec::new()),
         }
     }
     /// The directory of an origin on the host.
-    fn host(&self, origin: &Origin) -> Option<PathBuf> {
+    fn host(&self, origin: &Origin, step: u32) -> Option<PathBuf> {
         match (origin, &self.request.context) {
-            (Origin::Context, ContextSource::Dir(dir)) => Some(dir.clone()),
+            (Origin::Context, ContextSource::Dir(dir) | ContextSource::Fetched(dir)) => {
+                Some(dir.clone())
+            }
             (Origin::Named(dir), _) => Some(dir.clone()),
+            // Its tree was asked for first, and with it the error that there may be.
+            (Origin::Remote(remote), _) => self.fetch(remote, step).ok().map(|got| got.dir),
             _ => None,
         }
     }
-    pub(super) fn tree(&self, origin: &Origin) -> Result<Rooted, StepError> {
+    /// Brings something here that a step needs.
+    pub(super) fn fetch(&self, remote: &Remote, step: u32) -> Result<Fetched, StepError> {
+        let tell = |line: &str| self.teller.tell(step, BuildStep::Output(line.to_owned()));
+        Ok(self.fetches.fetch(remote, &self.cancel, &tell)?)
+    }
+    pub(super) fn tree(&self, origin: &Origin, step: u32) -> Result<Rooted, StepError> {
         let open = |dir: &PathBuf| {
             Root::open(dir).map_err(|errno| {
                 BuildError::io(format!("open the context {}", dir.display()), errno)
@@ -252,6 +263,14 @@ impl Solver<'_> {
                 let ignore = Ignore::parse(&self.ignore)
                     .map_err(|why| StepError::new(format!(".dockerignore: {why}")))?;
                 Ok((Tree::of_dir(open(dir)?, ignore), None))
+            }
+            // As BuildKit: what comes from elsewhere has no ignore file.
+            (Origin::Context, ContextSource::Fetched(dir)) => {
+                Ok((Tree::of_dir(open(dir)?, Ignore::default()), None))
+            }
+            (Origin::Remote(remote), _) => {
+                let dir = self.fetch(remote, step)?.dir;
+                Ok((Tree::of_dir(open(&dir)?, Ignore::default()), None))
             }
             (Origin::Named(dir), _) => {
                 let text = std::fs::read_to_string(dir.join(".dockerignore")).unwrap_or_default();

@@ -20,9 +20,10 @@ use super::context::digest::Digests;
 use super::context::ignore;
 use super::error::{BuildError, StepFailure};
 use super::lower::{Base, Graph, Stage, Step};
+use super::sources::{Remote, Sources};
 use super::step::copy::Selection;
 use super::step::mount::Trees;
-use super::step::output::Printed;
+use super::step::output::{self, Printed};
 use super::step::run::Means;
 use super::step::{Operation, StepError, make_folder};
 use super::told::{Teller, Told as _};
@@ -100,6 +101,7 @@ struct Solver<'a> {
     /// When this build began: nanoseconds since 1970.
     begun: i64,
     digests: Digests,
+    fetches: Sources<'a>,
     caches: PathBuf,
     cancel: Cancel,
     progress: Mutex<Progress>,
@@ -126,6 +128,7 @@ pub(super) fn solve(
         memory: Memory::open(&builder.cache_dir, &identity(request)),
         begun: Timestamp::now().0,
         digests: Digests::open(builder.cache_dir.join("digests")),
+        fetches: Sources::new(request, &builder.cache_dir),
         caches: builder.cache_dir.join("mounts"),
         cancel: Cancel::default(),
         progress: Mutex::new(Progress {
@@ -171,6 +174,8 @@ fn identity(request: &BuildRequest) -> String {
     let file = match &request.dockerfile {
         DockerfileSource::Path(path) => path.display().to_string(),
         DockerfileSource::Inline(_) => format!("inline {:?}", request.context),
+        // Where its directory lies changes with every commit.
+        DockerfileSource::InContext(name) => format!("{name} of {}", request.target_name),
     };
     format!("{file}\n{:?}\n{:?}", request.target, request.platform)
 }
@@ -182,7 +187,7 @@ fn ignore_text(request: &BuildRequest) -> Result<String, BuildError> {
     };
     let dockerfile = match &request.dockerfile {
         DockerfileSource::Path(path) => Some(path.as_path()),
-        DockerfileSource::Inline(_) => None,
+        DockerfileSource::Inline(_) | DockerfileSource::InContext(_) => None,
     };
     for path in ignore::candidates(dockerfile, dir) {
         let told = |error| BuildError::io(format!("read {}", path.display()), error);
@@ -346,6 +351,11 @@ impl Solver<'_> {
                         sandbox,
                         cancel: &self.cancel,
                         output: &output,
+                        output_limit: output::limit(
+                            self.request.env.non_empty(output::LIMIT_VARIABLE),
+                        ),
+                        debugger: self.builder.debugger,
+                        title: &step.title,
                     },
                     layers,
                 )
@@ -354,8 +364,9 @@ impl Solver<'_> {
             Operation::Copy(copy) => match selection {
                 Some((tree, found)) => found.copy(&tree, store, layers),
                 None => {
-                    let (tree, _) = self.tree(&copy.origin)?;
-                    Selection::find(copy, &tree)?.copy(&tree, store, layers)
+                    let (tree, _) = self.tree(&copy.origin, step.number)?;
+                    let fetch = |remote: &Remote| self.fetch(remote, step.number);
+                    Selection::find(copy, &tree, &fetch)?.copy(&tree, store, layers)
                 }
             },
         }

@@ -24,6 +24,7 @@ use crate::build::context::{Entry, Tree, resolve};
 use crate::build::error::BuildError;
 use crate::build::key::{Key, Part};
 use crate::build::pattern::has_wildcard;
+use crate::build::sources::{Fetched, Remote};
 use crate::image::digest::{Digest, Hasher};
 use crate::image::store::Store;
 use crate::sys::fs::{Root, clean, copy_content, entry_path, is_kind, xattrs};
@@ -63,7 +64,17 @@ pub enum CopySource {
         /// Its content.
         content: String,
     },
+    /// What is fetched: a file, or all files of a repository.
+    Remote {
+        /// Where it is.
+        remote: Box<Remote>,
+        /// An archive is unpacked.
+        unpack: bool,
+    },
 }
+
+/// Fetches what a source names.
+pub type Fetch<'a> = &'a dyn Fn(&Remote) -> Result<Fetched, StepError>;
 
 /// A source that was found.
 #[derive(Debug)]
@@ -77,6 +88,34 @@ enum Found<'a> {
         path: PathBuf,
         entries: Vec<Entry>,
     },
+    Remote {
+        tree: Tree,
+        id: String,
+        unpack: bool,
+        path: PathBuf,
+        entries: Vec<Entry>,
+    },
+}
+
+impl Found<'_> {
+    /// What was fetched: the one file, or everything.
+    fn fetched(fetched: Fetched, unpack: bool) -> Result<Self, StepError> {
+        let dir = &fetched.dir;
+        let root = Root::open(dir)
+            .map_err(|errno| BuildError::io(format!("open {}", dir.display()), errno))?;
+        let tree = Tree::of_dir(root, Ignore::default());
+        let path = PathBuf::from(fetched.file.unwrap_or_default());
+        let entries = tree
+            .walk(&path, &Ignore::default())
+            .map_err(|errno| StepError::file("read", &path, errno))?;
+        Ok(Self::Remote {
+            tree,
+            id: fetched.id,
+            unpack,
+            path,
+            entries,
+        })
+    }
 }
 
 /// What is copied, looked up once for the key and the copy.
@@ -91,7 +130,7 @@ impl<'a> Selection<'a> {
     ///
     /// # Errors
     /// [`StepError`] when one is missing or a pattern is wrong.
-    pub fn find(step: &'a CopyStep, tree: &Tree) -> Result<Self, StepError> {
+    pub fn find(step: &'a CopyStep, tree: &Tree, fetch: Fetch<'_>) -> Result<Self, StepError> {
         let exclude =
             Ignore::of(step.exclude.iter().map(String::as_str)).map_err(StepError::new)?;
         let mut found = Vec::new();
@@ -99,6 +138,10 @@ impl<'a> Selection<'a> {
             let path = match source {
                 CopySource::Inline { name, content } => {
                     found.push(Found::File { name, content });
+                    continue;
+                }
+                CopySource::Remote { remote, unpack } => {
+                    found.push(Found::fetched(fetch(remote)?, *unpack)?);
                     continue;
                 }
                 CopySource::Path(path) | CopySource::Exact(path) => path,
@@ -141,6 +184,10 @@ impl<'a> Selection<'a> {
         for found in &self.found {
             match found {
                 Found::File { name, content } => key.texts([*name, content]),
+                // It stands for the content; nothing needs to be read.
+                Found::Remote { id, unpack, .. } => {
+                    key.texts(["remote", id, if *unpack { "unpack" } else { "" }]);
+                }
                 Found::Tree {
                     given,
                     path,
@@ -159,7 +206,7 @@ impl<'a> Selection<'a> {
     /// Each file with the digest of all that counts of it; one that can't be read any more is left out.
     pub fn each(&self, tree: &Tree, digests: &Digests) -> impl Iterator<Item = (String, Digest)> {
         let trees = self.found.iter().filter_map(|found| match found {
-            Found::File { .. } => None,
+            Found::File { .. } | Found::Remote { .. } => None,
             Found::Tree { path, entries, .. } => Some((path, entries)),
         });
         trees.flat_map(move |(path, entries)| {
@@ -217,7 +264,18 @@ impl<'a> Selection<'a> {
                     given,
                     path,
                     entries,
-                } => copier.tree(given, path, entries)?,
+                } => copier.tree(given, path, entries, step.unpack)?,
+                Found::Remote {
+                    tree: own,
+                    unpack,
+                    path,
+                    entries,
+                    ..
+                } => {
+                    copier.tree = own;
+                    copier.tree(path, path, entries, *unpack)?;
+                    copier.tree = tree;
+                }
             }
         }
         Ok(())
@@ -347,11 +405,17 @@ impl Copier<'_> {
             errno => StepError::file("replace", target, errno),
         })
     }
-    fn tree(&mut self, given: &Path, path: &Path, entries: &[Entry]) -> Result<(), StepError> {
+    fn tree(
+        &mut self,
+        given: &Path,
+        path: &Path,
+        entries: &[Entry],
+        unpack: bool,
+    ) -> Result<(), StepError> {
         let Some(top) = entries.first() else {
             return Ok(());
         };
-        if self.step.unpack && top.is_file() && self.unpacked(path)? {
+        if unpack && top.is_file() && self.unpacked(path)? {
             return Ok(());
         }
         let target = self.target(given.file_name().unwrap_or_default(), top.is_dir())?;

@@ -2,8 +2,11 @@
 //!
 //! Imports: `base`, `sys`, `image`, `engine::{spec, sandbox}`, `build::context`.
 
+pub mod agent;
 pub mod archive;
+pub mod cache_mount;
 pub mod copy;
+pub mod debug;
 pub mod mode;
 pub mod mount;
 pub mod output;
@@ -16,6 +19,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::error::BuildError;
+use super::sources::Remote;
 use crate::image::digest::Digest;
 use crate::image::layer::Staging;
 use crate::image::store::Store;
@@ -49,6 +53,8 @@ pub enum Origin {
     Stage(usize),
     /// An image's layers.
     Layers(Vec<Digest>),
+    /// What is fetched when a step needs it.
+    Remote(Box<Remote>),
 }
 
 /// Why a step could not be done: `message`, and what the user can do.

@@ -2,7 +2,8 @@
 //!
 //! In: the read side of a pipe. Out: lines as they end, and what stands on a line that has not ended yet when the command
 //! pauses: a bar that moves, a question. Of a line that carriage returns wrote over, the last state counts.
-//! Imports: `build::error`. Source: poll(2).
+//! A step that floods us costs neither memory nor disk: lines have a longest length, and what is beyond the limit is
+//! dropped, as BuildKit does. Imports: `build::error`. Source: poll(2).
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -12,12 +13,27 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::read;
 
+use crate::base::scalar::ByteSize;
 use crate::build::error::LAST_LINES;
 
 /// Longest line that is passed on whole, in bytes.
 const LONGEST: usize = 16 * 1024;
 /// A line that has not ended is told at most so often.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Most bytes of a step's output that are passed on where nothing else is said. Source: BuildKit, `defaultMaxLogSize`.
+pub const LIMIT: u64 = 2 << 20;
+
+/// The variable that sets the limit, in bytes; -1 is none. As BuildKit's.
+pub const LIMIT_VARIABLE: &str = "BUILDKIT_STEP_LOG_MAX_SIZE";
+
+/// The limit that a value of [`LIMIT_VARIABLE`] means.
+pub fn limit(value: Option<&str>) -> u64 {
+    match value.map(str::trim).map(str::parse::<i64>) {
+        Some(Ok(bytes)) => u64::try_from(bytes).unwrap_or(u64::MAX),
+        _ => LIMIT,
+    }
+}
 
 /// Something that was printed, without the line end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +47,13 @@ pub enum Printed<'a> {
 /// Takes what is printed.
 pub type Output<'a> = &'a (dyn Fn(Printed<'_>) + Sync);
 
-/// Passes on what comes until the last writer is gone, and gives the last lines back.
-pub fn pass_on(from: &OwnedFd, output: Output<'_>) -> Vec<String> {
+/// Passes on what comes until the last writer is gone, up to `limit` bytes in all, and gives the last lines back.
+pub(super) fn pass_on(from: &OwnedFd, limit: u64, output: Output<'_>) -> Vec<String> {
     let mut lines = Lines {
         output,
+        limit,
+        passed: 0,
+        clipped: false,
         line: Vec::new(),
         told: true,
         last: VecDeque::new(),
@@ -67,6 +86,10 @@ fn is_silent(from: &OwnedFd, until: Instant) -> bool {
 
 struct Lines<'a> {
     output: Output<'a>,
+    limit: u64,
+    /// Bytes so far.
+    passed: u64,
+    clipped: bool,
     line: Vec<u8>,
     /// Whether the line so far was told, or is empty.
     told: bool,
@@ -89,6 +112,7 @@ impl Lines<'_> {
             let room = LONGEST.saturating_sub(self.line.len()).max(1);
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             self.line.extend_from_slice(now);
+            self.passed = self.passed.saturating_add(now.len() as u64);
             self.told = false;
             self.forget_overwritten();
             if self.line.len() >= LONGEST {
@@ -109,7 +133,14 @@ impl Lines<'_> {
     fn line_ends(&mut self) {
         let text = String::from_utf8_lossy(&self.line);
         let text = text.trim_end_matches('\r');
-        (self.output)(Printed::Line(text));
+        if self.passed <= self.limit {
+            (self.output)(Printed::Line(text));
+        } else if !self.clipped {
+            self.clipped = true;
+            let limit = ByteSize(self.limit);
+            let note = format!("[output clipped, log limit {limit} reached]");
+            (self.output)(Printed::Line(&note));
+        }
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
         }
@@ -119,9 +150,12 @@ impl Lines<'_> {
     }
 
     fn tell_partial(&mut self) {
+        self.told = true;
+        if self.passed > self.limit {
+            return;
+        }
         let text = String::from_utf8_lossy(&self.line);
         (self.output)(Printed::Partial(text.trim_end_matches('\r')));
-        self.told = true;
     }
 
     fn end(mut self) -> Vec<String> {
@@ -151,7 +185,7 @@ mod tests {
             });
         };
         let last = std::thread::scope(|scope| {
-            let reader = scope.spawn(|| pass_on(&read, &output));
+            let reader = scope.spawn(|| pass_on(&read, LIMIT, &output));
             let mut write = File::from(write);
             for bytes in writes {
                 let before = told.lock().unwrap().len();
@@ -198,6 +232,33 @@ mod tests {
         File::from(write)
             .write_all(many.as_bytes())
             .expect("it fits");
-        assert_eq!(pass_on(&read, &|_| ()).len(), LAST_LINES);
+        assert_eq!(pass_on(&read, LIMIT, &|_| ()).len(), LAST_LINES);
+    }
+
+    #[test]
+    fn a_flood_is_clipped_and_its_end_is_kept() {
+        let mut text = "0123456789\n".repeat(100);
+        text.push_str("the reason\n");
+        let (read, write) = nix::unistd::pipe().expect("a pipe");
+        File::from(write)
+            .write_all(text.as_bytes())
+            .expect("it fits");
+        let told = Mutex::new(Vec::new());
+        let last = pass_on(&read, 30, &|printed| {
+            told.lock().unwrap().push(format!("{printed:?}"));
+        });
+        let told = told.into_inner().unwrap();
+        assert_eq!(told.len(), 4, "{told:?}");
+        assert!(told[3].contains("[output clipped, log limit"), "{told:?}");
+        assert_eq!(last.len(), LAST_LINES);
+        assert_eq!(last.last().unwrap(), "the reason");
+    }
+
+    #[test]
+    fn the_limit_is_a_number_of_bytes_or_none() {
+        assert_eq!(limit(None), LIMIT);
+        assert_eq!(limit(Some("junk")), LIMIT);
+        assert_eq!(limit(Some("100")), 100);
+        assert_eq!(limit(Some("-1")), u64::MAX);
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::ProgressArg;
+use super::{ProgressArg, StepArgs};
 
 /// Commands on images.
 #[derive(Debug, Subcommand)]
@@ -87,6 +87,9 @@ pub struct ImageBuildArgs {
     /// Write a timeline for a Chrome-trace viewer
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// What steps get beyond the ordinary
+    #[command(flatten)]
+    pub steps: StepArgs,
     /// The context directory
     #[arg(value_name = "DIR")]
     pub context: PathBuf,

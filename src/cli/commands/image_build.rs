@@ -4,19 +4,24 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::Arc;
 
+use super::build_steps;
 use crate::base::scalar::parse_size;
 use crate::build::slots::Slots;
 use crate::build::{
-    self, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext, SecretSource,
+    self, BuildError, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext,
+    SecretSource,
 };
 use crate::cli::app::{App, progress_mode};
 use crate::cli::args::ImageBuildArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::parse;
 use crate::cli::trace::TraceFile;
+use crate::cli::{debugger, parse};
 use crate::engine::{self, sandbox::SandboxNetwork};
+use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::{self, PullOptions};
 use crate::ui::{Mode, write_out};
@@ -34,12 +39,26 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     let making = app.making(mode)?;
     let _trace = TraceFile::begin(app, &making.progress, args.trace.as_deref())?;
     let sandbox = engine::open_sandbox(&making.roots);
-    let request = BuildRequest {
+    let context = context(app, args)?;
+    let platforms = args
+        .platform
+        .as_deref()
+        .or(app.env.non_empty("DOCKER_DEFAULT_PLATFORM"));
+    let mut platforms: Vec<String> = platforms
+        .into_iter()
+        .flat_map(|all| all.split(','))
+        .map(|one| one.trim().to_owned())
+        .collect();
+    // The names are for the image that runs here, if there is one.
+    let host = Platform::host();
+    platforms.sort_by_key(|text| !Platform::parse(text).is_ok_and(|one| one == host));
+    let mut platforms = platforms.into_iter();
+    let mut request = BuildRequest {
         target_name: tags
             .first()
             .map_or_else(|| "image".to_owned(), ToString::to_string),
-        context: ContextSource::Dir(context_dir(app, &args.context)?),
-        dockerfile: dockerfile(app, args)?,
+        dockerfile: dockerfile(app, args, &context)?,
+        context,
         target: args.target.clone(),
         args: args.build_arg.iter().map(|arg| parse::pair(arg)).collect(),
         labels: labels(&args.label),
@@ -58,7 +77,8 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
             .map(|text| parse::host(text))
             .collect::<Result<_, _>>()?,
         shm_size: shm_size(args)?,
-        platform: args.platform.clone(),
+        platform: platforms.next(),
+        more_platforms: platforms.collect(),
         named_contexts: args
             .build_context
             .iter()
@@ -68,14 +88,19 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         env: app.env.clone(),
         ..BuildRequest::default()
     };
-    let options = PullOptions {
-        platform: args.platform.clone(),
-        env: app.env.clone(),
-        cancel: making.cancel.clone(),
-        ..PullOptions::default()
-    };
+    build_steps::put(app, &args.steps, &mut request)?;
+    let debugger = debugger::of(app, args.steps.debug, &making.progress);
     let events = making.progress.as_ref();
-    let pull = |reference: &Reference| registry::pull(&making.store, reference, &options, events);
+    let pull = |reference: &Reference, platform: &Platform| {
+        let options = PullOptions {
+            platform: Some(platform.to_string()),
+            nameless: !Platform::host().takes(platform),
+            env: app.env.clone(),
+            cancel: making.cancel.clone(),
+            ..PullOptions::default()
+        };
+        registry::pull(&making.store, reference, &options, events)
+    };
     let builder = Builder {
         store: &making.store,
         sandbox: sandbox.as_ref(),
@@ -84,8 +109,15 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         pull: &pull,
         cache_dir: making.roots.data.join("cache"),
         slots: &Slots::new(app.parallel()),
+        debugger: debugger.as_deref(),
     };
-    let result = build::build(&request, &builder);
+    let result = loop {
+        match build::build(&request, &builder) {
+            // The user has changed the Dockerfile to go on with it.
+            Err(BuildError::ReadAgain) => {}
+            other => break other,
+        }
+    };
     making.progress.finish();
     let image = result.map_err(|error| Failure::from(error).in_json(mode == Mode::Json))?;
     if let Some(path) = &args.iidfile {
@@ -99,28 +131,57 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     Ok(0)
 }
 
-fn context_dir(app: &App, path: &Path) -> Result<PathBuf, Failure> {
+/// The context: a directory, if there is one of that name; standard input; an address.
+fn context(app: &App, args: &ImageBuildArgs) -> Result<ContextSource, Failure> {
+    let path = &args.context;
+    if path == Path::new("-") {
+        if args.file.as_deref() == Some(path) {
+            let text = "standard input can't be both the context and the Dockerfile";
+            return Err(Failure::new(text));
+        }
+        let input = std::io::stdin().as_fd().try_clone_to_owned();
+        let input =
+            input.map_err(|error| Failure::new(format!("cannot read standard input: {error}")))?;
+        return Ok(ContextSource::Input(Arc::new(input.into())));
+    }
     let dir = app.env.cwd.join(path);
     if dir.is_dir() {
-        return Ok(dir);
+        return Ok(ContextSource::Dir(dir));
     }
-    let text = format!("the context {} is no directory", path.display());
-    Err(Failure::new(text).hint("archives and addresses as contexts are not supported yet"))
+    let wrong = |why: String| Failure::new(format!("the context {}: {why}", path.display()));
+    let text = path
+        .to_str()
+        .ok_or_else(|| wrong("it is no directory".to_owned()))?;
+    match ContextSource::parse(text, &app.env.cwd).map_err(wrong)? {
+        ContextSource::Dir(_) => Err(Failure::new(format!(
+            "the context {} is no directory",
+            path.display()
+        ))),
+        context => Ok(context),
+    }
 }
 
-fn dockerfile(app: &App, args: &ImageBuildArgs) -> Result<DockerfileSource, Failure> {
-    match &args.file {
-        None => Ok(DockerfileSource::Path(
-            app.env.cwd.join(&args.context).join("Dockerfile"),
-        )),
-        Some(path) if path == Path::new("-") => {
+fn dockerfile(
+    app: &App,
+    args: &ImageBuildArgs,
+    context: &ContextSource,
+) -> Result<DockerfileSource, Failure> {
+    match (&args.file, context) {
+        (None, ContextSource::Dir(dir)) => Ok(DockerfileSource::Path(dir.join("Dockerfile"))),
+        (None, _) => Ok(DockerfileSource::InContext("Dockerfile".to_owned())),
+        (Some(path), _) if path == Path::new("-") => {
             let mut text = String::new();
             std::io::stdin()
                 .read_to_string(&mut text)
                 .map_err(|error| Failure::new(format!("cannot read standard input: {error}")))?;
             Ok(DockerfileSource::Inline(text))
         }
-        Some(path) => Ok(DockerfileSource::Path(app.env.cwd.join(path))),
+        (Some(path), ContextSource::Dir(_)) => Ok(DockerfileSource::Path(app.env.cwd.join(path))),
+        (Some(path), _) => {
+            let text = path.to_str();
+            let text = text.ok_or_else(|| Failure::new("the Dockerfile's name is no text"))?;
+            Ok(DockerfileSource::InContext(text.to_owned()))
+        }
     }
 }
 
@@ -185,23 +246,18 @@ fn secret(app: &App, text: &str) -> Result<(String, SecretSource), Failure> {
     Ok((id, SecretSource::File(path)))
 }
 
-/// `NAME=DIR` or `NAME=docker-image://IMAGE`.
+/// `NAME=SOURCE`.
 fn named(app: &App, text: &str) -> Result<(String, NamedContext), Failure> {
     let wrong = |why: &str| Failure::new(format!("invalid --build-context `{text}`: {why}"));
     let (name, source) = text
         .split_once('=')
         .ok_or_else(|| wrong("write NAME=SOURCE"))?;
-    if let Some(image) = source.strip_prefix("docker-image://") {
-        return Ok((
-            name.to_owned(),
-            NamedContext::Image(Reference::parse(image)?),
-        ));
-    }
     let dir = app.env.cwd.join(source);
-    if !dir.is_dir() {
-        return Err(wrong(
-            "the source is neither a directory nor docker-image://IMAGE",
-        ));
+    if dir.is_dir() {
+        return Ok((name.to_owned(), NamedContext::Dir(dir)));
     }
-    Ok((name.to_owned(), NamedContext::Dir(dir)))
+    match NamedContext::parse(source, &app.env.cwd).map_err(|why| wrong(&why))? {
+        NamedContext::Dir(dir) => Err(wrong(&format!("there is no directory {}", dir.display()))),
+        context => Ok((name.to_owned(), context)),
+    }
 }

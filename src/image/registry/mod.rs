@@ -129,6 +129,8 @@ pub enum PullError {
 pub struct PullOptions {
     /// `linux/amd64`; the host's own when `None`.
     pub platform: Option<String>,
+    /// The image gets no name: it is another than the name means on this machine.
+    pub nameless: bool,
     /// Registries spoken to over plain HTTP, besides `localhost` and loopback addresses.
     pub insecure: Vec<String>,
     /// The process environment: proxies, `DOCKER_CONFIG`, CA bundle.

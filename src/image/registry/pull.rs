@@ -80,7 +80,11 @@ pub(super) async fn run(
         .try_collect::<()>()
         .await?;
     let media_type = manifest.media_type.as_deref().unwrap_or(media::MANIFEST);
-    let names = std::slice::from_ref(reference);
+    let names = if options.nameless {
+        &[]
+    } else {
+        std::slice::from_ref(reference)
+    };
     store
         .enter(&config, &bytes, media_type, names, Some(known_as))
         .map_err(pull.store_error())

@@ -14,10 +14,12 @@ mod blobs;
 mod bundle;
 mod gc;
 mod import;
+pub mod layout;
 pub(super) mod packed;
 mod refs;
 #[cfg(test)]
 mod tests;
+mod variants;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
