@@ -109,6 +109,10 @@ pub struct BuildRequest {
     pub entitlements: Entitlements,
     /// Where devices are described, for `RUN --device`.
     pub device_dirs: Vec<PathBuf>,
+    /// Where results that are not known here may be.
+    pub cache_from: Vec<cache::spec::CacheFrom>,
+    /// Where results are written to.
+    pub cache_to: Vec<cache::spec::CacheTo>,
     /// What titles of steps begin with, when several things are built at a time: `web`.
     pub label: Option<String>,
 }
@@ -224,6 +228,9 @@ impl std::fmt::Debug for Builder<'_> {
 /// # Errors
 /// [`BuildError`].
 pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, BuildError> {
+    // Nothing that is in the cache now goes before the build has ended.
+    let _in_use = cache::prune::in_use(&builder.cache_dir)
+        .map_err(|error| BuildError::io("lock the build cache", error))?;
     let first = request.platform.clone();
     let mut platforms = Vec::new();
     for text in std::iter::once(first.as_deref()).chain(
@@ -247,6 +254,11 @@ pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
     for (at, platform) in platforms.iter().enumerate() {
         let mut one = request.clone();
         one.platform = Some(platform.to_string());
+        // Steps of each platform are steps of their own.
+        one.target_name = format!("{} {platform}", request.target_name);
+        let label = request.label.iter().cloned();
+        let label: Vec<String> = label.chain([platform.to_string()]).collect();
+        one.label = Some(label.join(" "));
         one.more_platforms.clear();
         if at > 0 {
             one.tags.clear();
@@ -283,14 +295,16 @@ fn build_one(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
     let graph = lower::lower(&file, request, builder, &mut sources)?;
     teller.plan(&graph);
     let results = solve::solve(&graph, request, builder, &sources)?;
-    teller.during(internal::EXPORT, "exporting to image", || {
+    let image = teller.during(internal::EXPORT, "exporting to image", || {
         let image = export::export(&graph, &results, request, builder)?;
         teller.part(internal::EXPORT, format!("writing image {}", image.id));
         for tag in &request.tags {
             teller.part(internal::EXPORT, format!("naming to {tag}"));
         }
-        Ok(image)
-    })
+        Ok::<_, BuildError>(image)
+    })?;
+    solve::share::export(&graph, &results, request, builder)?;
+    Ok(image)
 }
 
 /// The last part of the file's name, as titles show it.

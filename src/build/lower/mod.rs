@@ -26,7 +26,7 @@ use super::sources::Remote;
 use super::sources::layout::Layout;
 use super::step::copy::{CopySource, CopyStep};
 use super::step::{Operation, Origin};
-use super::told::Teller;
+use super::told::{Teller, number};
 use super::{BuildRequest, Builder, NamedContext};
 use crate::base::diag::{Diagnostic, nearest};
 use crate::base::event::Event;
@@ -137,6 +137,7 @@ pub fn lower(
         .iter()
         .map(|(name, _)| name.as_str())
         .filter(|name| !lowering.used_args.contains(*name) && !state::is_predefined(name))
+        .filter(|name| !name.starts_with("BUILDKIT_"))
         .collect();
     if !unused.is_empty() {
         let text = format!(
@@ -313,11 +314,9 @@ impl Lowering<'_> {
     }
     fn take_globals(&mut self) -> Result<(), Refused> {
         self.globals.extend(platform::arguments(&self.platform));
-        let stage = self
-            .request
-            .target
-            .clone()
-            .unwrap_or_else(|| "default".to_owned());
+        let last = || self.file.stages.last().and_then(|stage| stage.name.clone());
+        let target = self.request.target.clone().filter(|name| !name.is_empty());
+        let stage = target.or_else(last).unwrap_or_else(|| "default".to_owned());
         self.globals.insert("TARGETSTAGE".to_owned(), stage);
         let names: Vec<String> = self.globals.keys().cloned().collect();
         for name in names {
@@ -777,35 +776,4 @@ fn fresh(graph: &Graph, file: &Dockerfile, request: &BuildRequest) -> BTreeSet<u
     stages
         .flat_map(|(_, stage)| stage.steps.iter().map(|step| step.number))
         .collect()
-}
-
-/// Gives steps their numbers and titles: `[build 2/4] RUN make`.
-fn number(graph: &mut Graph, file: &Dockerfile) {
-    let several = file.stages.len() > 1;
-    let mut next = 0;
-    for (index, stage) in &mut graph.stages {
-        let name = match &file.stages[*index].name {
-            Some(name) => format!("{name} "),
-            None if several => format!("stage-{index} "),
-            None => String::new(),
-        };
-        // An image counts as the first step.
-        let before = usize::from(matches!(stage.base, Base::Image { .. }));
-        let total = stage.steps.len() + before;
-        let width = total.to_string().len();
-        if let Base::Image { name: image, .. } = &stage.base {
-            next += 1;
-            let place = 1;
-            stage.first = Some((
-                next,
-                format!("[{name}{place:>width$}/{total}] FROM {image}"),
-            ));
-        }
-        for (at, step) in stage.steps.iter_mut().enumerate() {
-            next += 1;
-            step.number = next;
-            let place = at + 1 + before;
-            step.title = format!("[{name}{place:>width$}/{total}] {}", step.title);
-        }
-    }
 }

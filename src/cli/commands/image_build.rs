@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::build_steps;
 use crate::base::scalar::parse_size;
+use crate::build::cache::spec::{CacheFrom, CacheTo};
 use crate::build::slots::Slots;
 use crate::build::{
     self, BuildError, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext,
@@ -86,6 +87,8 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
             .collect::<Result<_, _>>()?,
         trust_host_ca: app.trusted_ca()?,
         env: app.env.clone(),
+        cache_from: cache_from(app, &args.cache_from)?,
+        cache_to: cache_to(app, &args.cache_to)?,
         ..BuildRequest::default()
     };
     build_steps::put(app, &args.steps, &mut request)?;
@@ -124,6 +127,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         std::fs::write(app.env.cwd.join(path), image.id.to_string())
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
     }
+    super::cache::tidy(app);
     // Without a name the id is the only way to the image.
     if args.quiet || args.tag.is_empty() {
         write_out(format!("{}\n", image.id))?;
@@ -191,6 +195,24 @@ fn labels(items: &[String]) -> BTreeMap<String, String> {
         .map(|text| parse::pair(text))
         .map(|(name, value)| (name, value.unwrap_or_default()))
         .collect()
+}
+
+fn cache_from(app: &App, items: &[String]) -> Result<Vec<CacheFrom>, Failure> {
+    let mut found = Vec::new();
+    for text in items {
+        let parsed = CacheFrom::parse(text, &app.env.cwd);
+        let wrong = |why| Failure::new(format!("invalid --cache-from `{text}`: {why}"));
+        found.extend(parsed.map_err(wrong)?);
+    }
+    Ok(found)
+}
+
+fn cache_to(app: &App, items: &[String]) -> Result<Vec<CacheTo>, Failure> {
+    let parse = |text: &String| {
+        let wrong = |why| Failure::new(format!("invalid --cache-to `{text}`: {why}"));
+        CacheTo::parse(text, &app.env.cwd).map_err(wrong)
+    };
+    items.iter().map(parse).collect()
 }
 
 fn network(text: &str) -> Result<SandboxNetwork, Failure> {

@@ -166,6 +166,10 @@ impl Row {
         let time = now.saturating_duration_since(begun).as_secs_f64();
         match what {
             BuildStep::Started(title) => {
+                // One that has ended is done once more, when the user has changed something.
+                if self.ended {
+                    *self = Self::default();
+                }
                 self.title = one_line(title);
                 self.begun = Some(now);
                 self.due = true;
