@@ -70,6 +70,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         images::build::CASES,
         images::cache::CASES,
         images::cache::registry::CASES,
+        images::progress::CASES,
         images::pull::CASES,
         images::sources::CASES,
         images::platforms::CASES,
