@@ -68,6 +68,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         model::spec::whole::CASES,
         images::store::CASES,
         images::build::CASES,
+        images::cache::CASES,
+        images::cache::registry::CASES,
         images::pull::CASES,
         images::sources::CASES,
         images::platforms::CASES,

@@ -6,6 +6,7 @@
 
 mod instruction;
 mod names;
+mod number;
 mod run;
 mod state;
 mod transfer;
@@ -13,6 +14,7 @@ mod transfer;
 use std::collections::{BTreeMap, BTreeSet};
 
 use names::Named;
+use number::{fresh, number};
 pub use state::Past;
 use state::State;
 
@@ -85,6 +87,8 @@ pub struct Step {
     pub number: u32,
     /// `[build 2/4] RUN make`.
     pub title: String,
+    /// The instruction as it is written.
+    pub text: String,
     /// The instruction's place.
     pub span: Option<Span>,
     /// What it does.
@@ -460,6 +464,7 @@ fn all_of(decl: &StageDecl, origin: Origin) -> Step {
     Step {
         number: 0,
         title: format!("FROM {}", decl.base),
+        text: format!("FROM {}", decl.base),
         span: Some(decl.span),
         arguments: Vec::new(),
         operation: Operation::Copy(Box::new(CopyStep {
@@ -481,52 +486,5 @@ fn scratch_config(platform: &Platform) -> ImageConfig {
         os: platform.os.clone(),
         variant: platform.variant.clone(),
         ..ImageConfig::default()
-    }
-}
-
-/// Numbers of the steps of stages that are built anew. As BuildKit: a name that no stage has means nothing.
-fn fresh(graph: &Graph, file: &Dockerfile, request: &BuildRequest) -> BTreeSet<u32> {
-    let named = |index: &usize| {
-        let stage = file
-            .stages
-            .get(*index)
-            .and_then(|stage| stage.name.as_ref());
-        let same = |wanted: &String| stage.is_some_and(|stage| stage.eq_ignore_ascii_case(wanted));
-        request.no_cache || request.no_cache_filter.iter().any(same)
-    };
-    let stages = graph.stages.iter().filter(|(index, _)| named(index));
-    stages
-        .flat_map(|(_, stage)| stage.steps.iter().map(|step| step.number))
-        .collect()
-}
-
-/// Gives steps their numbers and titles: `[build 2/4] RUN make`.
-fn number(graph: &mut Graph, file: &Dockerfile) {
-    let several = file.stages.len() > 1;
-    let mut next = 0;
-    for (index, stage) in &mut graph.stages {
-        let name = match &file.stages[*index].name {
-            Some(name) => format!("{name} "),
-            None if several => format!("stage-{index} "),
-            None => String::new(),
-        };
-        // An image counts as the first step.
-        let before = usize::from(matches!(stage.base, Base::Image { .. }));
-        let total = stage.steps.len() + before;
-        let width = total.to_string().len();
-        if let Base::Image { name: image, .. } = &stage.base {
-            next += 1;
-            let place = 1;
-            stage.first = Some((
-                next,
-                format!("[{name}{place:>width$}/{total}] FROM {image}"),
-            ));
-        }
-        for (at, step) in stage.steps.iter_mut().enumerate() {
-            next += 1;
-            step.number = next;
-            let place = at + 1 + before;
-            step.title = format!("[{name}{place:>width$}/{total}] {}", step.title);
-        }
     }
 }
