@@ -250,6 +250,8 @@ pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
     if platforms.len() < 2 {
         return build_one(request, builder);
     }
+    // What comes from elsewhere comes once: standard input could not be read again.
+    let request = &*sources::prepare(request, builder)?;
     let mut images = Vec::new();
     for (at, platform) in platforms.iter().enumerate() {
         let mut one = request.clone();
