@@ -4,4 +4,5 @@ pub mod build;
 pub mod platforms;
 pub mod pull;
 pub mod sources;
+pub mod steps;
 pub mod store;

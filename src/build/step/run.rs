@@ -133,7 +133,8 @@ impl RunStep {
             key.texts(["insecure"]);
         }
         for device in &self.devices {
-            key.texts(["device", &device.name.to_string()]);
+            let must = if device.required { "required" } else { "" };
+            key.texts(["device", &device.name.to_string(), must]);
         }
         self.mounts
             .iter()
@@ -177,6 +178,9 @@ impl RunStep {
                 }
                 _ => Next::GiveUp,
             };
+            drop(held);
+            drop(staging);
+            means.sandbox.tidy(&spec);
             match asked {
                 Next::Retry => {}
                 Next::ReadAgain => return Err(BuildError::ReadAgain.into()),
@@ -292,8 +296,8 @@ const EXEC_FORMAT: &str = "exec format error";
 
 /// What to do about it.
 const FOREIGN: &str = "the program is for another machine than this one, or a script without #!: programs of another \
-                       architecture run once qemu is registered (docker run --privileged --rm tonistiigi/binfmt --install \
-                       all, or the packages qemu-user-static and binfmt-support)";
+                       architecture run once qemu is registered with binfmt_misc: apt-get install qemu-user-static, or dnf \
+                       install qemu-user-static";
 
 /// Bytes below which a disk counts as full.
 const LITTLE: u64 = 1 << 20;
