@@ -70,6 +70,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         images::build::CASES,
         images::steps::CASES,
         images::steps::AGENTS,
+        images::cache::CASES,
+        images::cache::registry::CASES,
         images::pull::CASES,
         images::sources::CASES,
         images::platforms::CASES,

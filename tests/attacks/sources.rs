@@ -586,7 +586,7 @@ fn a_server_names_a_file_elsewhere() {
         );
         hoist.file("Dockerfile", text);
         hoist
-            .run("image build --progress plain .")
+            .run("image build --progress plain --no-cache .")
             .ok()
             .says("evil");
         canary.sings();

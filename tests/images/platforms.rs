@@ -95,8 +95,8 @@ fn arguments_say_what_is_built_and_where() {
     hoist.file(
         "Dockerfile",
         "FROM --platform=$BUILDPLATFORM tiny AS one\nARG TARGETPLATFORM TARGETOS TARGETARCH TARGETVARIANT TARGETOSVERSION TARGETSTAGE\n\
-         ARG BUILDPLATFORM BUILDOS BUILDARCH BUILDVARIANT\n\
-         RUN echo \"[$TARGETPLATFORM|$TARGETOS|$TARGETARCH|$TARGETVARIANT|$TARGETOSVERSION|$TARGETSTAGE|$BUILDPLATFORM|$BUILDOS|$BUILDARCH|$BUILDVARIANT]\"\n\
+         ARG BUILDPLATFORM BUILDOS BUILDARCH BUILDVARIANT BUILDOSVERSION\n\
+         RUN echo \"[$TARGETPLATFORM|$TARGETOS|$TARGETARCH|$TARGETVARIANT|$TARGETOSVERSION|$TARGETSTAGE|$BUILDPLATFORM|$BUILDOS|$BUILDARCH|$BUILDVARIANT$BUILDOSVERSION]\"\n\
          RUN echo \"none [$TARGETFOO]\"\n",
     );
     let host = own();
@@ -108,15 +108,15 @@ fn arguments_say_what_is_built_and_where() {
             .ok()
             .says(&format!("[{expected}|linux/{host}|linux|{host}|]"));
     };
-    said("", &format!("linux/{host}|linux|{host}|||default"));
-    said("--platform linux/arm", "linux/arm/v7|linux|arm|v7||default");
+    said("", &format!("linux/{host}|linux|{host}|||one"));
+    said("--platform linux/arm", "linux/arm/v7|linux|arm|v7||one");
     said(
         "--platform linux/arm64/v8 --target one",
         "linux/arm64|linux|arm64|||one",
     );
     said(
         "--platform local --build-arg TARGETOSVERSION=7",
-        &format!("linux/{host}|linux|{host}||7|default"),
+        &format!("linux/{host}|linux|{host}||7|one"),
     );
 }
 

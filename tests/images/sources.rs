@@ -284,7 +284,7 @@ fn a_repository_is_a_context_by_branch_tag_commit_and_directory() {
     build("?tag=v1", "").ok().says("first");
     build("#:sub", "-f other.file").ok().says("other file");
     build(&format!("?ref=v1&checksum={}", &first[..10]), "").ok();
-    build(&format!("?ref=main&commit={first}"), "")
+    build(&format!("?ref=main&commit={}", "e".repeat(40)), "")
         .code(1)
         .says("does not begin with the checksum");
     build("#none", "").code(1).says("no branch or tag `none`");
@@ -498,6 +498,7 @@ fn named_contexts_are_addresses_repositories_and_stages() {
     hoist
         .global(&["image", "save", "-o", &saved.to_string_lossy(), "made"])
         .ok();
+    hoist.file("Dockerfile", "FROM tiny\nCOPY --from=again /x /\n");
     hoist
         .run("image build --build-context again=target:none .")
         .code(1)

@@ -24,6 +24,8 @@ pub enum ImageCommand {
     Ls(ImageLsArgs),
     /// Pull images from registries
     Pull(ImagePullArgs),
+    /// Push images to registries
+    Push(ImagePushArgs),
     /// Remove images
     #[command(visible_alias = "remove")]
     Rm(ImageRmArgs),
@@ -72,13 +74,14 @@ pub struct ImageBuildArgs {
     /// Add a line to `/etc/hosts` of RUN
     #[arg(long, value_name = "NAME:ADDRESS")]
     pub add_host: Vec<String>,
-    /// A further context: `NAME=DIR` or `NAME=docker-image://IMAGE`
+    /// A further context: `NAME=` and a directory, a git repository, an address, `docker-image://IMAGE`, `oci-layout://DIR` or
+    /// `target:STAGE`
     #[arg(long, value_name = "NAME=SOURCE")]
     pub build_context: Vec<String>,
     /// Size of `/dev/shm` of RUN
     #[arg(long, value_name = "SIZE")]
     pub shm_size: Option<String>,
-    /// Platform, as `linux/amd64`
+    /// Platforms, as `linux/amd64,linux/arm64`
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
     /// How to show progress
@@ -93,8 +96,9 @@ pub struct ImageBuildArgs {
     /// What steps get beyond the ordinary
     #[command(flatten)]
     pub steps: StepArgs,
-    /// The context directory
-    #[arg(value_name = "DIR")]
+    /// The context: a directory, a git repository, the address of an archive or of a Dockerfile, or `-` for either on standard
+    /// input
+    #[arg(value_name = "CONTEXT")]
     pub context: PathBuf,
 }
 
@@ -157,6 +161,17 @@ pub struct ImagePullArgs {
     /// Platform, as `linux/amd64`
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Names
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+/// `image push`
+#[derive(Debug, Default, Args)]
+pub struct ImagePushArgs {
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,
