@@ -31,6 +31,7 @@ crate::cases!(ENGINE;
     a_shell_opens_in_a_step_that_failed_and_the_build_goes_on_from_there,
     without_a_terminal_debug_says_that_it_does_nothing,
     a_step_that_fills_the_disk_says_so_and_leaves_room,
+    further_hosts_have_names_in_a_step,
 );
 
 /// Cases with an agent.
@@ -399,7 +400,7 @@ fn limits_of_a_build_hold_in_its_steps() {
     build(
         &hoist,
         &format!(
-            "{limits}RUN test \"{memory}\" = 67108864 && test \"{pids}\" = 50 && echo \"{shares}\" | grep -qE '^(512|20)$'\n\
+            "{limits}RUN test \"{memory}\" = 67108864 && test \"{pids}\" = 50 && echo \"{shares}\" | grep -qE '^(512|20|59)$'\n\
              RUN test \"$(ulimit -n)\" = 100 && test \"$(ulimit -Hn)\" = 200 && test \"$(df -k /dev/shm | awk 'NR == 2 {{print $2}}')\" = 1024\n"
         ),
         "-m 64m --pids-limit 50 -c 512 --ulimit nofile=100:200 --shm-size 1m",
@@ -734,4 +735,16 @@ fn a_step_that_fills_the_disk_says_so_and_leaves_room() {
     )
     .ok()
     .says("CACHED");
+}
+
+fn further_hosts_have_names_in_a_step() {
+    let hoist = Sandbox::new();
+    build(
+        &hoist,
+        "FROM tiny\nRUN grep -q '^1.2.3.4.there$' /etc/hosts && grep -q '^::5.six$' /etc/hosts && \
+         grep -q '^127.0.0.1.localhost buildkitsandbox$' /etc/hosts && grep -qE '^[0-9.]+.up$' /etc/hosts\nRUN test ! -s /etc/hosts || \
+         ! grep there /etc/hosts.kept\n",
+        "--add-host there:1.2.3.4 --add-host six=::5 --add-host up:host-gateway",
+    )
+    .ok();
 }

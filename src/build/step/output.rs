@@ -65,7 +65,7 @@ mod tests {
     fn passed(text: &[u8], limit: u64) -> (Vec<String>, Vec<String>) {
         let told = Mutex::new(Vec::new());
         let last = pass_on(text, limit, &|line| {
-            told.lock().unwrap().push(line.to_owned())
+            told.lock().unwrap().push(line.to_owned());
         });
         (told.into_inner().unwrap(), last)
     }
