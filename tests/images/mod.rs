@@ -6,4 +6,5 @@ pub mod platforms;
 pub mod progress;
 pub mod pull;
 pub mod sources;
+pub mod steps;
 pub mod store;

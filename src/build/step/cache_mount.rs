@@ -19,7 +19,7 @@ use crate::build::error::BuildError;
 use crate::build::key::Key;
 use crate::engine::sandbox::SandboxSource;
 use crate::image::digest::Digest;
-use crate::sys::fs::{Durability, make_dirs, remove_tree, write_atomic};
+use crate::sys::fs::{Durability, Root, make_dirs, remove_tree, write_atomic};
 use crate::sys::lock::{Hold, Lock};
 
 /// How often a cache that is in use is asked for again.
@@ -101,9 +101,27 @@ impl CacheMount {
         // Where it begins with files, their path counts, and it is in them already.
         let path = match self.seed {
             Some(_) => PathBuf::new(),
-            None => PathBuf::from(&self.source),
+            None => self.inside(&data)?,
         };
         Ok(SandboxSource::Host { root: data, path })
+    }
+    /// The path in the cache that is shown. What lies there may change until it is shown: the sandbox looks it up once more,
+    /// and never leaves the cache.
+    fn inside(&self, data: &Path) -> Result<PathBuf, StepError> {
+        let path = crate::sys::fs::clean(Path::new(&self.source));
+        let root = Root::open(data).map_err(|errno| told("open", data, errno.into()))?;
+        match root.open_at(&path, nix::fcntl::OFlag::O_PATH, 0) {
+            Ok(_) => Ok(path),
+            Err(errno) => Err(StepError::hinted(
+                format!(
+                    "source {:?} of the cache {:?}: {}",
+                    self.source,
+                    self.id,
+                    errno.desc()
+                ),
+                "without `from`, source is a path in the cache itself: an earlier step has to make it",
+            )),
+        }
     }
     /// The name of its directory.
     fn name(&self, trees: &Trees<'_>) -> Result<String, StepError> {

@@ -133,7 +133,8 @@ impl RunStep {
             key.texts(["insecure"]);
         }
         for device in &self.devices {
-            key.texts(["device", &device.name.to_string()]);
+            let must = if device.required { "required" } else { "" };
+            key.texts(["device", &device.name.to_string(), must]);
         }
         self.mounts
             .iter()
@@ -177,6 +178,9 @@ impl RunStep {
                 }
                 _ => Next::GiveUp,
             };
+            drop(held);
+            drop(staging);
+            means.sandbox.tidy(&spec);
             match asked {
                 Next::Retry => {}
                 Next::ReadAgain => return Err(BuildError::ReadAgain.into()),
