@@ -69,6 +69,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         images::store::CASES,
         images::build::CASES,
         images::progress::CASES,
+        images::cache::CASES,
+        images::cache::registry::CASES,
         images::pull::CASES,
         images::sources::CASES,
         images::platforms::CASES,

@@ -5,7 +5,6 @@
 
 use std::time::Instant;
 
-use super::dockerfile::ast::Dockerfile;
 use super::error::BuildError;
 use super::lower::{Base, Graph, Stage};
 use super::{BuildRequest, Builder};
@@ -151,37 +150,6 @@ fn last_step(graph: &Graph, index: usize) -> Option<u32> {
         };
     }
     None
-}
-
-/// Gives steps their numbers and titles: `[build 2/4] RUN make`.
-pub(super) fn number(graph: &mut Graph, file: &Dockerfile) {
-    let several = file.stages.len() > 1;
-    let mut next = 0;
-    for (index, stage) in &mut graph.stages {
-        let name = match &file.stages[*index].name {
-            Some(name) => format!("{name} "),
-            None if several => format!("stage-{index} "),
-            None => String::new(),
-        };
-        // An image counts as the first step.
-        let before = usize::from(matches!(stage.base, Base::Image { .. }));
-        let total = stage.steps.len() + before;
-        let width = total.to_string().len();
-        if let Base::Image { name: image, .. } = &stage.base {
-            next += 1;
-            let place = 1;
-            stage.first = Some((
-                next,
-                format!("[{name}{place:>width$}/{total}] FROM {image}"),
-            ));
-        }
-        for (at, step) in stage.steps.iter_mut().enumerate() {
-            next += 1;
-            step.number = next;
-            let place = at + 1 + before;
-            step.title = format!("[{name}{place:>width$}/{total}] {}", step.title);
-        }
-    }
 }
 
 /// The stage that a title names: `build` of `[build 2/4] RUN make`.
