@@ -213,13 +213,9 @@ impl Lowering<'_> {
         if self.builder.cancel.is_cancelled() {
             return Err(Refused::Ours(BuildError::Cancelled));
         }
-        let teller = Teller::new(self.request, self.builder);
+        let told = (self.builder, Teller::new(self.request, self.builder));
         self.images
-            .get(
-                (name.to_owned(), platform),
-                (self.builder, teller),
-                self.request.pull,
-            )
+            .get((name.to_owned(), platform), told, self.request.pull)
             .map_err(|why| {
                 let item = Diagnostic::error(why).at(span);
                 let names = self
@@ -236,9 +232,8 @@ impl Lowering<'_> {
     /// Fetches the images of all stages that will be needed, as far as that is known now.
     pub(super) fn prefetch(&mut self, target: usize) {
         let all = self.images_of(target).into_keys().collect();
-        let teller = Teller::new(self.request, self.builder);
-        self.images
-            .prefetch(all, (self.builder, teller), self.request.pull);
+        let told = (self.builder, Teller::new(self.request, self.builder));
+        self.images.prefetch(all, told, self.request.pull);
     }
     /// The images that the stages behind a target name, as far as that is known without looking at one, with the first
     /// place of each.
