@@ -12,11 +12,11 @@ mod bad_input;
 mod dockerfile;
 mod effects;
 mod engine;
+mod examples;
 mod faults;
 mod fuzz;
 mod harness;
 mod images;
-mod ml_workspace;
 mod model;
 mod repo;
 mod vm;
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
     let trials = cases().map(harness::Case::trial).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     harness::image::clean_up();
+    examples::clean_up();
     let left = harness::leftovers::of_the_run();
     if left.is_empty() {
         return conclusion.exit_code();
@@ -71,6 +72,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         images::project::PEER,
         images::project::PUSHES,
         images::pull::CASES,
+        images::sources::CASES,
+        images::platforms::CASES,
         engine::lifecycle::CASES,
         engine::dependencies::CASES,
         engine::hooks::CASES,
@@ -122,6 +125,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         attacks::paths::CASES,
         attacks::rights::CASES,
         attacks::signals::CASES,
+        attacks::sources::CASES,
         attacks::users::CASES,
         attacks::volumes::CASES,
         engine::logging::CASES,
@@ -135,7 +139,9 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         bad_input::CASES,
         fuzz::CASES,
         bad_input::files::CASES,
-        ml_workspace::CASES,
+        examples::ml_workspace::CASES,
+        examples::text_classifier::CASES,
+        examples::image_classifier::CASES,
         vm::CASES,
     ];
     lists.iter().copied().flatten().copied()

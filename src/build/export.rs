@@ -4,7 +4,7 @@
 
 use super::error::BuildError;
 use super::lower::{Base, Graph, Past};
-use super::solve::Results;
+use super::solve::{Results, share};
 use super::{BuildRequest, Builder};
 use crate::base::clock::Timestamp;
 use crate::image::config::{History, RootFs};
@@ -66,6 +66,7 @@ pub(super) fn export(
             });
         }
     }
+    config.build_cache = share::inline(graph, results, request).map(|cache| cache.value());
     config.created = Some(now);
     for name in &request.tags {
         if let Some(known) = builder.store.resolve(name)?

@@ -12,6 +12,7 @@ pub mod networks;
 pub mod paths;
 pub mod rights;
 pub mod signals;
+pub mod sources;
 pub mod users;
 pub mod volumes;
 

@@ -1,6 +1,8 @@
 //! Images: the store, builds, and registries.
 
 pub mod build;
+pub mod platforms;
 pub mod project;
 pub mod pull;
+pub mod sources;
 pub mod store;

@@ -13,7 +13,7 @@ crate::cases!(ENGINE;
     labels_and_tags_of_a_build_are_the_images,
     limits_hosts_and_networks_of_a_build_hold_in_its_steps,
     additional_contexts_are_directories_images_layouts_and_services,
-    secrets_of_a_build_come_from_files_variables_and_texts,
+    secrets_of_a_build_come_from_files_and_variables,
     rights_of_a_build_are_given_by_the_compose_file_only,
     stages_and_builds_are_done_anew_where_that_is_asked,
     what_a_build_can_not_do_is_said,
@@ -216,24 +216,24 @@ fn additional_contexts_are_directories_images_layouts_and_services() {
     hoist.ok("run --rm -T a test -s /image");
 }
 
-fn secrets_of_a_build_come_from_files_variables_and_texts() {
+fn secrets_of_a_build_come_from_files_and_variables() {
     let hoist = Sandbox::new();
     hoist.file("file.txt", "of a file");
     hoist.file(
         "Dockerfile",
-        "FROM tiny\nRUN --mount=type=secret,id=renamed --mount=type=secret,id=variable --mount=type=secret,id=text \
+        "FROM tiny\nRUN --mount=type=secret,id=renamed --mount=type=secret,id=variable \
          --mount=type=secret,id=unset \
-         cat /run/secrets/renamed /run/secrets/variable /run/secrets/text /run/secrets/unset | tr a-z A-Z > /upper\n",
+         cat /run/secrets/renamed /run/secrets/variable /run/secrets/unset | tr a-z A-Z > /upper\n",
     );
     hoist.set("SECRET", "-of a variable-");
     hoist.compose(
-        "services:\n  a:\n    build:\n      context: .\n      secrets: [{source: file, target: renamed, uid: '7', mode: 0440}, variable, text, unset]\n\
-         secrets:\n  file: {file: ./file.txt}\n  variable: {environment: SECRET}\n  text: {content: of a text}\n  unset: {environment: NOBODY_SETS_THIS}\n",
+        "services:\n  a:\n    build:\n      context: .\n      secrets: [{source: file, target: renamed, uid: '7', mode: 0440}, variable, unset]\n\
+         secrets:\n  file: {file: ./file.txt}\n  variable: {environment: SECRET}\n  unset: {environment: NOBODY_SETS_THIS}\n",
     );
     hoist.ok("build");
     hoist
         .ok("run --rm -T a cat /upper")
-        .prints("OF A FILE-OF A VARIABLE-OF A TEXT");
+        .prints("OF A FILE-OF A VARIABLE-");
 }
 
 fn rights_of_a_build_are_given_by_the_compose_file_only() {
@@ -752,7 +752,7 @@ fn a_build_is_pushed_under_all_its_names() {
     ));
     // A service without a name of its own is built and not pushed.
     hoist.ok("build --push").says("Pushed").says("-b  Built");
-    for path in ["/v2/one/manifests/1", "/v2/two/manifests/2"] {
+    for path in ["/v2/one/tags/list", "/v2/two/tags/list"] {
         let answer = http::get(registry.address(), path).expect("the registry answers");
         assert_eq!(answer.status, 200, "{path}");
     }

@@ -18,8 +18,9 @@ use crate::base::event::{Event, EventSink, Kind, Silent, Status};
 use crate::base::key::KeyPath;
 use crate::base::name::ServiceName;
 use crate::base::span::Span;
-use crate::build::{BuildError, BuildRequest, Builder, build, images_named};
+use crate::build::{BuildError, Builder, build, images_named};
 use crate::compose::model::{BuildSpec, ContextRef, Project, Service};
+use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::{
     PullError, PullOptions, PushError, PushOptions, pull as pull_image, push,
@@ -165,7 +166,7 @@ fn examine(
     }
     let inline = spec.dockerfile_inline.as_ref().and_then(|text| text.span);
     let sources = &mut desired.project.sources;
-    let named = with_builder(context, &request, true, |builder| {
+    let named = with_builder(context, true, |builder| {
         images_named(&request, builder, sources, inline)
     });
     match named {
@@ -211,17 +212,13 @@ fn placed(
     }
 }
 
-/// Works with a builder for a request. `quiet` leaves out what steps print.
-fn with_builder<T>(
-    context: &Context,
-    request: &BuildRequest,
-    quiet: bool,
-    work: impl FnOnce(&Builder<'_>) -> T,
-) -> T {
+/// Works with a builder. `quiet` leaves out what steps print.
+fn with_builder<T>(context: &Context, quiet: bool, work: impl FnOnce(&Builder<'_>) -> T) -> T {
     let silent = Quiet(&*context.events);
-    let pull = |reference: &Reference| -> Result<Image, PullError> {
+    let pull = |reference: &Reference, platform: &Platform| -> Result<Image, PullError> {
         let options = PullOptions {
-            platform: request.platform.clone(),
+            platform: Some(platform.to_string()),
+            nameless: !Platform::host().takes(platform),
             env: context.env.clone(),
             cancel: context.cancel.clone(),
             ..PullOptions::default()
@@ -263,7 +260,7 @@ pub(super) fn build_service(
         .map_or(&[][..], Vec::as_slice);
     let (built, names) = loop {
         let request = Recipe::new(context, &desired.project, of, &plan.tweaks).request(needs)?;
-        let built = with_builder(context, &request, plan.quiet_build, |builder| {
+        let built = with_builder(context, plan.quiet_build, |builder| {
             build(&request, builder)
         });
         // The user has changed the Dockerfile to go on with it.

@@ -293,7 +293,8 @@ impl<'a> Recipe<'a> {
         }
     }
 
-    /// The one platform that is built: the service's, the one the user prefers, this machine's, the first.
+    /// All platforms that are built. The image that the service runs with comes first: the one of the service's platform,
+    /// the one the user prefers, this machine's, the first.
     fn platform(&mut self, request: &mut BuildRequest) {
         let spec = self.spec;
         for platform in &spec.platforms {
@@ -320,12 +321,8 @@ impl<'a> Recipe<'a> {
             .or(preferred)
             .or_else(|| listed().find(here))
             .or_else(|| listed().next());
-        if let (Some(one), Some(second)) = (one, spec.platforms.get(1)) {
-            let text = format!("an image is built for one platform here: {one}");
-            let item = Diagnostic::warning(text).hint("build the others on machines of their own");
-            self.tell("platforms", second.span, item);
-        }
         request.platform = one.map(str::to_owned);
+        request.more_platforms = listed().map(str::to_owned).collect();
     }
 
     fn grants(&mut self, request: &mut BuildRequest) {
@@ -423,16 +420,16 @@ impl<'a> Recipe<'a> {
 
     /// Nothing is attested about an image: who asks for it is told.
     fn attestations(&mut self) {
-        let asked = |attestation: &Option<Attestation>| {
-            !matches!(attestation, None | Some(Attestation::Off))
-        };
-        if asked(&self.spec.provenance) {
-            let text = "no provenance is attached to the image";
-            self.tell("provenance", None, Diagnostic::warning(text));
-        }
-        if asked(&self.spec.sbom) {
-            let text = "no bill of materials is attached to the image";
-            self.tell("sbom", None, Diagnostic::warning(text));
+        let spec = self.spec;
+        for (key, said, what) in [
+            ("provenance", &spec.provenance, "provenance"),
+            ("sbom", &spec.sbom, "bill of materials"),
+        ] {
+            let asked = said.as_ref().filter(|said| said.value != Attestation::Off);
+            if let Some(said) = asked {
+                let text = format!("no {what} is attached to the image");
+                self.tell(key, said.span, Diagnostic::warning(text));
+            }
         }
     }
 

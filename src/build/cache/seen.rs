@@ -289,6 +289,26 @@ impl Memory {
     }
 }
 
+fn steps_of(path: &Path) -> impl Iterator<Item = Seen> + use<> {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let stages: Stages = serde_json::from_slice(&bytes).unwrap_or_default();
+    stages.stages.into_values().flatten()
+}
+
+/// The keys that one file of what was seen names.
+pub(super) fn keys_of(path: &Path) -> Vec<Digest> {
+    steps_of(path).map(|seen| seen.key).collect()
+}
+
+/// The lists that one file of what was seen names.
+pub(super) fn lists_of(path: &Path) -> Vec<String> {
+    let inputs = steps_of(path).flat_map(|seen| seen.inputs);
+    inputs
+        .filter_map(|input| input.list)
+        .map(|list| list.hex())
+        .collect()
+}
+
 /// Whether a variable's value may be kept and shown.
 fn may_be_shown(name: &str, value: &str) -> bool {
     const SECRET: [&str; 9] = [

@@ -20,8 +20,8 @@ use super::dockerfile::mounts::{self, MountKind};
 use super::dockerfile::parse::parse_triggers;
 use super::dockerfile::vars::Expander;
 use super::error::{BuildError, fault};
-use super::images::Images;
-use super::settings::{check_platform, host_arch};
+use super::images::{Images, Wanted};
+use super::platform;
 use super::sources::Remote;
 use super::sources::layout::Layout;
 use super::step::copy::{CopySource, CopyStep};
@@ -123,10 +123,9 @@ pub fn lower(
     builder: &Builder<'_>,
     sources: &mut SourceMap,
 ) -> Result<Graph, BuildError> {
-    if let Some(platform) = &request.platform {
-        check_platform(platform).map_err(|why| fault(Diagnostic::error(why), sources))?;
-    }
-    let mut lowering = Lowering::new(file, request, builder);
+    let target = platform::wanted(request.platform.as_deref())
+        .map_err(|why| fault(Diagnostic::error(why), sources))?;
+    let mut lowering = Lowering::new(file, request, builder, target);
     let outcome = lowering.all(sources);
     let target = outcome.map_err(|refused| match refused {
         Refused::User(item) => fault(*item, sources),
@@ -137,6 +136,7 @@ pub fn lower(
         .iter()
         .map(|(name, _)| name.as_str())
         .filter(|name| !lowering.used_args.contains(*name) && !state::is_predefined(name))
+        .filter(|name| !name.starts_with("BUILDKIT_"))
         .collect();
     if !unused.is_empty() {
         let text = format!(
@@ -178,10 +178,15 @@ pub fn images_named(
     builder: &Builder<'_>,
     sources: &SourceMap,
 ) -> Result<BTreeMap<String, Span>, BuildError> {
-    let mut lowering = Lowering::new(file, request, builder);
+    let platform = platform::wanted(request.platform.as_deref())
+        .map_err(|why| fault(Diagnostic::error(why), sources))?;
+    let mut lowering = Lowering::new(file, request, builder, platform);
     let target = lowering.take_globals().and_then(|()| lowering.target());
     match target {
-        Ok(target) => Ok(lowering.images_of(target)),
+        Ok(target) => {
+            let found = lowering.images_of(target).into_iter();
+            Ok(found.map(|((name, _), place)| (name, place)).collect())
+        }
         Err(Refused::User(item)) => Err(fault(*item, sources)),
         Err(Refused::Ours(error)) => Err(error),
     }
@@ -219,6 +224,8 @@ struct Lowering<'a> {
     file: &'a Dockerfile,
     request: &'a BuildRequest,
     builder: &'a Builder<'a>,
+    /// What the image is for.
+    platform: Platform,
     images: Images,
     globals: Globals,
     used_args: BTreeSet<String>,
@@ -238,11 +245,17 @@ enum Named {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(file: &'a Dockerfile, request: &'a BuildRequest, builder: &'a Builder<'a>) -> Self {
+    fn new(
+        file: &'a Dockerfile,
+        request: &'a BuildRequest,
+        builder: &'a Builder<'a>,
+        platform: Platform,
+    ) -> Self {
         Self {
             file,
             request,
             builder,
+            platform,
             images: Images::default(),
             globals: BTreeMap::new(),
             used_args: BTreeSet::new(),
@@ -299,23 +312,10 @@ impl Lowering<'_> {
             .or_else(|| self.request.env.get(name).map(str::to_owned))
     }
     fn take_globals(&mut self) -> Result<(), Refused> {
-        let arch = host_arch();
-        for side in ["TARGET", "BUILD"] {
-            for (name, value) in [
-                ("PLATFORM", format!("linux/{arch}")),
-                ("OS", "linux".to_owned()),
-                ("ARCH", arch.to_owned()),
-                ("VARIANT", String::new()),
-                ("OSVERSION", String::new()),
-            ] {
-                self.globals.insert(format!("{side}{name}"), value);
-            }
-        }
-        let stage = self
-            .request
-            .target
-            .clone()
-            .unwrap_or_else(|| "default".to_owned());
+        self.globals.extend(platform::arguments(&self.platform));
+        let last = || self.file.stages.last().and_then(|stage| stage.name.clone());
+        let target = self.request.target.clone().filter(|name| !name.is_empty());
+        let stage = target.or_else(last).unwrap_or_else(|| "default".to_owned());
         self.globals.insert("TARGETSTAGE".to_owned(), stage);
         let names: Vec<String> = self.globals.keys().cloned().collect();
         for name in names {
@@ -497,26 +497,65 @@ impl Lowering<'_> {
             Named::Stage(index) => Origin::Stage(index),
             Named::Dir(dir) => Origin::Named(dir),
             Named::Remote(remote) => Origin::Remote(remote),
-            Named::Layout(layout) => Origin::Layers(self.layout(&layout, span)?.layers().to_vec()),
+            Named::Layout(layout) => {
+                let platform = self.platform.clone();
+                Origin::Layers(self.layout(&layout, &platform, span)?.layers().to_vec())
+            }
             Named::Built(image) => Origin::Layers(image.layers().to_vec()),
-            Named::Image(name) => Origin::Layers(self.image(&name, span)?.layers().to_vec()),
+            Named::Image(name) => {
+                let platform = self.platform.clone();
+                Origin::Layers(self.image(&name, platform, span)?.layers().to_vec())
+            }
         })
     }
     fn layout(
         &mut self,
         layout: &Layout,
+        platform: &Platform,
         span: Span,
     ) -> Result<crate::image::store::Image, Refused> {
-        let platform = Platform::host();
-        let found = self.images.layout(layout, self.builder, &platform);
+        let found = self.images.layout(layout, platform, self.builder);
         found.map_err(|why| Diagnostic::error(why).at(span).into())
     }
-    fn image(&mut self, name: &str, span: Span) -> Result<crate::image::store::Image, Refused> {
+    /// The platform that a stage is made for.
+    fn platform_of(&self, decl: &StageDecl) -> Result<Platform, Refused> {
+        let Some(text) = &decl.platform else {
+            return Ok(self.platform.clone());
+        };
+        let text = self.expand_global(text, decl.span)?;
+        platform::parse(&text).map_err(|why| Diagnostic::error(why).at(decl.span).into())
+    }
+    /// Refuses a `RUN` that can't run on this machine, before anything has.
+    fn check_runs(&self, base: &Base, state: &State, span: Span) -> Result<(), Refused> {
+        let mut base = base;
+        while let Base::Stage(index) = base {
+            match self.stages.get(index) {
+                Some(stage) => base = &stage.base,
+                None => break,
+            }
+        }
+        let layers = match base {
+            Base::Image { layers, .. } => layers.as_slice(),
+            Base::Scratch | Base::Stage(_) => &[],
+        };
+        let architecture = &state.config.architecture;
+        platform::check_runs(architecture, layers, self.builder.store).map_err(|foreign| {
+            let item = Diagnostic::error(foreign.why).at(span).hint(foreign.hint);
+            item.hint("or run it for the machine's own platform: FROM --platform=$BUILDPLATFORM")
+                .into()
+        })
+    }
+    fn image(
+        &mut self,
+        name: &str,
+        platform: Platform,
+        span: Span,
+    ) -> Result<crate::image::store::Image, Refused> {
         if self.builder.cancel.is_cancelled() {
             return Err(Refused::Ours(BuildError::Cancelled));
         }
         self.images
-            .get(name, self.builder, self.request.pull)
+            .get((name.to_owned(), platform), self.builder, self.request.pull)
             .map_err(|why| {
                 let item = Diagnostic::error(why).at(span);
                 let names = self
@@ -532,13 +571,12 @@ impl Lowering<'_> {
     }
     /// Fetches the images of all stages that will be needed, as far as that is known now.
     fn prefetch(&mut self, target: usize) {
-        let names = self.images_of(target).into_keys();
-        let names = names.collect();
-        self.images.prefetch(names, self.builder, self.request.pull);
+        let all = self.images_of(target).into_keys().collect();
+        self.images.prefetch(all, self.builder, self.request.pull);
     }
     /// The images that the stages behind a target name, as far as that is known without looking at one, with the first
     /// place of each.
-    fn images_of(&self, target: usize) -> BTreeMap<String, Span> {
+    fn images_of(&self, target: usize) -> BTreeMap<Wanted, Span> {
         let mut names = BTreeMap::new();
         let mut todo = vec![target];
         let mut seen = BTreeSet::new();
@@ -548,7 +586,12 @@ impl Lowering<'_> {
             };
             match self.base_of(index, decl) {
                 Ok(Named::Stage(stage)) => todo.push(stage),
-                Ok(Named::Image(name)) => drop(names.entry(name).or_insert(decl.span)),
+                Ok(Named::Image(name)) => {
+                    // What is wrong with it is told when its turn comes.
+                    let platform = self.platform_of(decl);
+                    let platform = platform.unwrap_or_else(|_| self.platform.clone());
+                    names.entry((name, platform)).or_insert(decl.span);
+                }
                 _ => {}
             }
             for instruction in &decl.body {
@@ -562,7 +605,8 @@ impl Lowering<'_> {
                         None if from != "scratch"
                             && matches!(self.named_context(&from, instruction.span), Ok(None)) =>
                         {
-                            names.entry(from).or_insert(instruction.span);
+                            let wanted = (from, self.platform.clone());
+                            names.entry(wanted).or_insert(instruction.span);
                         }
                         None => {}
                     }
@@ -574,22 +618,17 @@ impl Lowering<'_> {
     /// Works one stage out, after the one it begins from; gives the stages it needs.
     fn stage(&mut self, index: usize, sources: &mut SourceMap) -> Result<Vec<usize>, Refused> {
         let decl = &self.file.stages[index];
-        if let Some(platform) = &decl.platform {
-            let platform = self.expand_global(platform, decl.span)?;
-            check_platform(&platform).map_err(|why| Diagnostic::error(why).at(decl.span))?;
-        }
+        let platform = self.platform_of(decl)?;
+        let scratch = || State::new(scratch_config(&platform));
         let mut steps = Vec::new();
         let (base, mut state) = match self.base_of(index, decl)? {
-            Named::Scratch => (Base::Scratch, State::new(scratch_config())),
+            Named::Scratch => (Base::Scratch, scratch()),
             Named::Stage(stage) => {
                 let state = self.states.get(&stage).map(State::child);
-                (
-                    Base::Stage(stage),
-                    state.unwrap_or_else(|| State::new(scratch_config())),
-                )
+                (Base::Stage(stage), state.unwrap_or_else(scratch))
             }
             Named::Image(name) => {
-                let image = self.image(&name, decl.span)?;
+                let image = self.image(&name, platform.clone(), decl.span)?;
                 (
                     Base::Image {
                         name,
@@ -606,7 +645,7 @@ impl Lowering<'_> {
                 State::new(image.config),
             ),
             Named::Layout(layout) => {
-                let image = self.layout(&layout, decl.span)?;
+                let image = self.layout(&layout, &platform, decl.span)?;
                 (
                     Base::Image {
                         name: decl.base.clone(),
@@ -618,11 +657,11 @@ impl Lowering<'_> {
             // As BuildKit: the files are all there is.
             Named::Dir(dir) => {
                 steps.push(all_of(decl, Origin::Named(dir)));
-                (Base::Scratch, State::new(scratch_config()))
+                (Base::Scratch, scratch())
             }
             Named::Remote(remote) => {
                 steps.push(all_of(decl, Origin::Remote(remote)));
-                (Base::Scratch, State::new(scratch_config()))
+                (Base::Scratch, scratch())
             }
         };
         for trigger in std::mem::take(&mut state.config.config.on_build) {
@@ -635,10 +674,16 @@ impl Lowering<'_> {
                 })
             })?;
             for instruction in &body {
+                if let Kind::Run(_) = &instruction.kind {
+                    self.check_runs(&base, &state, instruction.span)?;
+                }
                 self.instruction(instruction, index, &mut state, &mut steps)?;
             }
         }
         for instruction in &decl.body {
+            if let Kind::Run(_) = &instruction.kind {
+                self.check_runs(&base, &state, instruction.span)?;
+            }
             self.instruction(instruction, index, &mut state, &mut steps)?;
         }
         let needed = steps.iter().flat_map(Stage::needs).collect();
@@ -686,6 +731,7 @@ fn all_of(decl: &StageDecl, origin: Origin) -> Step {
         number: 0,
         title: format!("FROM {}", decl.base),
         span: Some(decl.span),
+        arguments: Vec::new(),
         operation: Operation::Copy(Box::new(CopyStep {
             origin,
             sources: vec![CopySource::Exact("/".to_owned())],
@@ -696,14 +742,14 @@ fn all_of(decl: &StageDecl, origin: Origin) -> Step {
             exclude: Vec::new(),
             unpack: false,
         })),
-        arguments: Vec::new(),
     }
 }
 
-fn scratch_config() -> ImageConfig {
+fn scratch_config(platform: &Platform) -> ImageConfig {
     ImageConfig {
-        architecture: host_arch().to_owned(),
-        os: "linux".to_owned(),
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+        variant: platform.variant.clone(),
         ..ImageConfig::default()
     }
 }

@@ -35,13 +35,13 @@ pub(super) struct Place {
 type Selected<'a> = Option<(Tree, Selection<'a>)>;
 
 impl Solver<'_> {
-    /// What a step made, and whether that was known.
+    /// A step's key, what it made, and whether that was known.
     pub(super) fn known_or_done(
         &self,
         at: Place,
         step: &Step,
         layers: &[Digest],
-    ) -> Result<(Made, bool), StepError> {
+    ) -> Result<(Digest, Made, bool), StepError> {
         let of = |origin: &Origin| self.tree(origin, step.number);
         let host = |origin: &Origin| self.host(origin, step.number);
         let trees = Trees {
@@ -66,7 +66,7 @@ impl Solver<'_> {
         let since = fresh.then_some(self.begun);
         if let Some(made) = self.get(&key, since) {
             self.memory.note(at.stage, at.step, seen);
-            return Ok((made, true));
+            return Ok((key, made, true));
         }
         let waiting = || {
             let text = "the same step of another build".to_owned();
@@ -77,7 +77,14 @@ impl Solver<'_> {
         let _flight = flight.ok_or(BuildError::Cancelled)?;
         if let Some(made) = self.get(&key, since) {
             self.memory.note(at.stage, at.step, seen);
-            return Ok((made, true));
+            return Ok((key, made, true));
+        }
+        if !fresh && let Some(made) = self.elsewhere(&key) {
+            self.cache
+                .put(&key, &made, &seen.text)
+                .map_err(|error| BuildError::io("write the build cache", error))?;
+            self.memory.note(at.stage, at.step, seen);
+            return Ok((key, made, true));
         }
         let reasons = match fresh {
             true => vec!["--no-cache".to_owned()],
@@ -102,7 +109,7 @@ impl Solver<'_> {
             .map_err(|error| BuildError::io("write the build cache", error))?;
         seen.done = true;
         self.memory.note(at.stage, at.step, seen);
-        Ok((made, false))
+        Ok((key, made, false))
     }
     fn get(&self, key: &Digest, since: Option<i64>) -> Option<Made> {
         self.cache.get(key, self.builder.store.layers(), since)

@@ -5,14 +5,16 @@
 //! Imports: `image`, `step`, `cache`.
 
 mod lookup;
+pub(super) mod share;
 
 use lookup::Place;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::cache::remote::Imported;
 use super::cache::seen::Memory;
 use super::cache::{Cache, Made};
 use super::context::Tree;
@@ -50,6 +52,8 @@ struct StageResult {
     made: Vec<Made>,
     /// Which steps were done rather than found.
     ran: Vec<bool>,
+    /// What they are remembered under.
+    keys: Vec<Digest>,
 }
 
 impl Results {
@@ -69,6 +73,13 @@ impl Results {
             .copied()
             .chain(result.made.iter().flatten().copied())
             .collect()
+    }
+    /// Keys of a stage's steps, and what they made.
+    pub(super) fn known(&self, stage: usize) -> Vec<(Digest, Made)> {
+        let result = self.stages.get(&stage);
+        let pairs =
+            result.map(|result| result.keys.iter().copied().zip(result.made.iter().copied()));
+        pairs.into_iter().flatten().collect()
     }
     /// What one step made.
     pub(super) fn made(&self, stage: usize, step: usize) -> Made {
@@ -96,6 +107,7 @@ struct Solver<'a> {
     ignore: String,
     cache: Cache,
     memory: Memory,
+    imported: OnceLock<Imported>,
     /// When this build began: nanoseconds since 1970.
     begun: i64,
     digests: Digests,
@@ -123,6 +135,7 @@ pub(super) fn solve(
         ignore: ignore_text(request)?,
         cache: Cache::new(&builder.cache_dir),
         memory: Memory::open(&builder.cache_dir, &identity(request)),
+        imported: OnceLock::new(),
         begun: Timestamp::now().0,
         digests: Digests::open(builder.cache_dir.join("digests")),
         fetches: Sources::new(request, &builder.cache_dir),
@@ -171,7 +184,8 @@ fn identity(request: &BuildRequest) -> String {
     let file = match &request.dockerfile {
         DockerfileSource::Path(path) => path.display().to_string(),
         DockerfileSource::Inline(_) => format!("inline {:?}", request.context),
-        DockerfileSource::InContext(name) => format!("{name} in {:?}", request.context),
+        // Where its directory lies changes with every commit.
+        DockerfileSource::InContext(name) => format!("{name} of {}", request.target_name),
     };
     format!("{file}\n{:?}\n{:?}", request.target, request.platform)
 }
@@ -270,11 +284,12 @@ impl Solver<'_> {
                 stage: index,
                 step: place,
             };
-            let (made, known) = self.step(at, step, &layers)?;
+            let (key, made, known) = self.step(at, step, &layers)?;
             layers.extend(made);
             if let Some(result) = self.lock().results.stages.get_mut(&index) {
                 result.made.push(made);
                 result.ran.push(!known);
+                result.keys.push(key);
             }
             self.changed.notify_all();
         }
@@ -287,20 +302,25 @@ impl Solver<'_> {
             .send(Event::Build { target, step, what });
     }
     /// One step: from the cache, or done while others that run are few enough.
-    fn step(&self, at: Place, step: &Step, layers: &[Digest]) -> Result<(Made, bool), BuildError> {
+    fn step(
+        &self,
+        at: Place,
+        step: &Step,
+        layers: &[Digest],
+    ) -> Result<(Digest, Made, bool), BuildError> {
         if self.cancel.is_cancelled() {
             return Err(BuildError::Cancelled);
         }
         self.tell(step.number, BuildStep::Started(step.title.clone()));
         let begun = Instant::now();
         match self.known_or_done(at, step, layers) {
-            Ok((made, true)) => {
+            Ok((key, made, true)) => {
                 self.tell(step.number, BuildStep::Cached);
-                Ok((made, true))
+                Ok((key, made, true))
             }
-            Ok((made, false)) => {
+            Ok((key, made, false)) => {
                 self.tell(step.number, BuildStep::Done(begun.elapsed().as_secs_f64()));
-                Ok((made, false))
+                Ok((key, made, false))
             }
             Err(error) => {
                 let error = self.failure(step, error);

@@ -292,8 +292,8 @@ const EXEC_FORMAT: &str = "exec format error";
 
 /// What to do about it.
 const FOREIGN: &str = "the program is for another machine than this one, or a script without #!: programs of another \
-                       architecture run once qemu is registered (docker run --privileged --rm tonistiigi/binfmt --install \
-                       all, or the packages qemu-user-static and binfmt-support)";
+                       architecture run once an interpreter is registered: \
+                       apt-get install qemu-user-static binfmt-support";
 
 /// Bytes below which a disk counts as full.
 const LITTLE: u64 = 1 << 20;

@@ -21,6 +21,9 @@ pub struct BuildArgs {
     /// Accepted for docker compose's sake: nothing is sent anywhere
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub compress: Option<String>,
+    /// When a RUN fails, open a shell in it, then go on as you say
+    #[arg(long)]
+    pub debug: bool,
     /// Accepted for docker compose's sake: no container is left
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub force_rm: Option<String>,
@@ -63,9 +66,6 @@ pub struct BuildArgs {
     /// Build the services these depend on, too
     #[arg(long)]
     pub with_dependencies: bool,
-    /// When a RUN fails, open a shell in it, then go on as you say
-    #[arg(long)]
-    pub debug: bool,
     /// Services; all when none is named
     pub services: Vec<String>,
 }

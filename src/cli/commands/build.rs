@@ -65,6 +65,7 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     if plan.is_empty() && !app.globals.dry_run {
         app.warn("no services to build");
     }
+    super::cache::tidy(app);
     Ok(0)
 }
 

@@ -163,7 +163,10 @@ fn pull(app: &App, args: &ImagePullArgs) -> Outcome {
 }
 
 /// Images that containers use with the names of those containers, and the layers these need.
-fn used(app: &App, store: &Store) -> Result<(BTreeMap<Digest, String>, BTreeSet<Digest>), Failure> {
+pub(super) fn used(
+    app: &App,
+    store: &Store,
+) -> Result<(BTreeMap<Digest, String>, BTreeSet<Digest>), Failure> {
     let engine = app.engine()?;
     let (mut users, mut layers) = (BTreeMap::new(), BTreeSet::new());
     for project in engine.projects()? {
@@ -187,7 +190,11 @@ fn used(app: &App, store: &Store) -> Result<(BTreeMap<Digest, String>, BTreeSet<
 
 fn rm(app: &App, args: &ImageRmArgs) -> Outcome {
     let store = app.store()?;
-    let (in_use, keep) = used(app, &store)?;
+    let (in_use, mut keep) = used(app, &store)?;
+    // The build cache is cleared by its own command.
+    keep.extend(crate::build::cache::list::layers(
+        &app.roots()?.data.join("cache"),
+    ));
     let how = Removal {
         force: args.force,
         in_use: &in_use,
