@@ -71,6 +71,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         images::project::CASES,
         images::project::PEER,
         images::project::PUSHES,
+        images::cache::CASES,
+        images::cache::registry::CASES,
         images::pull::CASES,
         images::sources::CASES,
         images::platforms::CASES,

@@ -180,6 +180,11 @@ impl From<crate::image::registry::PullError> for Failure {
         Self::new(error.to_string())
     }
 }
+impl From<crate::image::registry::PushError> for Failure {
+    fn from(error: crate::image::registry::PushError) -> Self {
+        Self::new(error.to_string())
+    }
+}
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         match error {

@@ -1,6 +1,7 @@
 //! Images: the store, builds, and registries.
 
 pub mod build;
+pub mod cache;
 pub mod platforms;
 pub mod project;
 pub mod pull;

@@ -419,3 +419,147 @@ fn place(cache: &Path, name: &str, id: &str, from: &Path) -> io::Result<bool> {
     std::fs::rename(from, data)?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (name, content) in members {
+            let entry = Entry {
+                size: content.len() as u64,
+                ..Entry::new(name.as_bytes(), EntryKind::File, 0o600)
+            };
+            entry.write(&mut out).unwrap();
+            out.extend_from_slice(content);
+            pad(&mut out, content.len() as u64).unwrap();
+        }
+        end(&mut out).unwrap();
+        out
+    }
+
+    /// A tar archive with one file of this name.
+    fn files(name: &str, kind: EntryKind, link: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        let entry = Entry {
+            link: link.as_bytes(),
+            ..Entry::new(name.as_bytes(), kind, 0o644)
+        };
+        entry.write(&mut out).unwrap();
+        end(&mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_hostile_archive_leaves_nothing_and_leads_nowhere() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let dir = std::env::temp_dir().join(format!("hoist-bundle-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        let store = Store::open(&dir).unwrap();
+        let cache = dir.join("cache");
+        let layer = files("a", EntryKind::File, "");
+        let id = Digest::of(&layer);
+        let key = "0".repeat(64);
+        let mount = "1".repeat(64);
+        let head = |key: &str, mount: &str| {
+            serde_json::json!({
+                "version": 1,
+                "steps": { key: { "version": 2, "layer": id } },
+                "mounts": { mount: "m" },
+            })
+            .to_string()
+            .into_bytes()
+        };
+        let good = head(&key, &mount);
+        let layer_name = format!("layers/{}", id.hex());
+        let mount_name = format!("mounts/{mount}");
+        let tail = |data: &[u8]| {
+            serde_json::json!({ "mounts": { mount.as_str(): Digest::of(data) } })
+                .to_string()
+                .into_bytes()
+        };
+        let empty = tail(b"");
+        let escape = files("../../escaped", EntryKind::File, "");
+        let through = [
+            &files("d", EntryKind::Symlink, "/tmp")[..512],
+            &files("d/hoist-escaped", EntryKind::File, "")[..],
+        ]
+        .concat();
+        let take = |members: &[(&str, &[u8])]| {
+            import(
+                &cache,
+                &store,
+                archive(members).as_slice(),
+                &Cancel::default(),
+            )
+        };
+        for (members, why) in [
+            (vec![], "it ends too soon"),
+            (vec![(TAIL, empty.as_slice())], "it does not begin with"),
+            (
+                vec![(layer_name.as_str(), layer.as_slice())],
+                "it does not begin with",
+            ),
+            (vec![(HEAD, good.as_slice())], "it ends too soon"),
+            (
+                vec![(HEAD, &good), ("layers/../../x", b"x")],
+                "is not a part",
+            ),
+            (vec![(HEAD, &good), ("../../etc/x", b"x")], "is not a part"),
+            (vec![(HEAD, &good), ("mounts/../x", b"x")], "is not a part"),
+            (vec![(HEAD, &good), (&layer_name, &escape)], "unpacks to"),
+            (vec![(HEAD, &good), (&mount_name, &escape)], ""),
+            (
+                vec![(HEAD, &good), (&mount_name, &layer), (TAIL, &empty)],
+                "is damaged",
+            ),
+            (
+                vec![(HEAD, &good), (&mount_name, &layer), (&mount_name, &layer)],
+                "is not a part",
+            ),
+            (
+                vec![(HEAD, &good), (TAIL, &empty), ("x", b"")],
+                "after its end",
+            ),
+            (
+                vec![(HEAD, &head("../../x", &mount)), (TAIL, &empty)],
+                "no proper key",
+            ),
+            (
+                vec![(HEAD, b"{\"version\":9,\"steps\":{}}")],
+                "another version",
+            ),
+        ] {
+            let error = take(&members).unwrap_err().to_string();
+            assert!(error.contains(why), "{error} is not {why}");
+            assert_eq!(records(&cache), []);
+            assert!(!cache.join("mounts").join(&mount).join("data.0").exists());
+        }
+        let done = take(&[
+            (HEAD, &good),
+            (&mount_name, &through),
+            (TAIL, &tail(&through)),
+        ]);
+        assert!(!Path::new("/tmp/hoist-escaped").exists() && !dir.join("escaped").exists());
+        drop(done);
+        remove_tree(&cache).unwrap();
+        // A record whose layer did not come is left out; one with it counts.
+        let done = take(&[(HEAD, &good), (TAIL, &empty)]).unwrap();
+        assert_eq!((done.steps, records(&cache).len()), (0, 0));
+        let whole = [
+            (HEAD, good.as_slice()),
+            (&layer_name, &layer),
+            (&mount_name, &layer),
+            (TAIL, &tail(&layer)),
+        ];
+        let done = take(&whole).unwrap();
+        assert_eq!((done.steps, done.layers, done.mounts), (1, 1, 1));
+        assert_eq!(take(&whole).unwrap().kept, 1);
+        assert!(cache.join("mounts").join(&mount).join("data.0/a").is_file());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -474,3 +474,54 @@ fn layer_file(
         let _ = std::fs::remove_file(&beside);
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(config_type: &str, config: &str) -> Result<Source, String> {
+        let from = CacheFrom::Registry(Reference::parse("x").unwrap());
+        let blob = Descriptor::new(config_type, Digest::of(b""), 0);
+        let mut layer = Descriptor::new(media::LAYER_GZIP, Digest::of(b"blob"), 1);
+        let id = Digest::of(b"layer").to_string();
+        layer.annotations.insert(DIFF_ID.to_owned(), id);
+        source(&from, &Manifest::new(blob, vec![layer]), config.as_bytes())
+    }
+
+    #[test]
+    fn caches_of_buildkit_and_images_without_one_are_told_apart_and_keys_are_no_paths() {
+        let key = "0".repeat(64);
+        let id = Digest::of(b"layer");
+        let text = format!("{{\"version\":1,\"steps\":{{\"{key}\":\"{id}\"}}}}");
+        let found = of(CONFIG, &text).unwrap();
+        assert_eq!(found.steps.values().next(), Some(&Some(id)));
+        assert_eq!(found.blobs.keys().next(), Some(&id));
+        let inline = format!(
+            "{{\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[\"{id}\"]}},\"hoist.buildcache.v1\":{text}}}"
+        );
+        assert_eq!(of(media::CONFIG, &inline).unwrap().blobs, found.blobs);
+        for (kind, text, why) in [
+            (
+                "application/vnd.buildkit.cacheconfig.v0",
+                "{}",
+                "one of BuildKit's",
+            ),
+            (
+                media::CONFIG,
+                "{\"moby.buildkit.cache.v0\":\"e30=\"}",
+                "one of BuildKit's",
+            ),
+            (media::CONFIG, "{}", "--cache-to type=inline"),
+            (
+                CONFIG,
+                "{\"version\":1,\"steps\":{\"../../x\":null}}",
+                "not a digest",
+            ),
+            (CONFIG, "{\"version\":2,\"steps\":{}}", "another version"),
+            (CONFIG, "[", "EOF"),
+        ] {
+            let error = of(kind, text).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

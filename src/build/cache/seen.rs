@@ -179,7 +179,9 @@ impl Memory {
                     Below::Step(true) => "the step above ran again".to_owned(),
                     Below::Step(false) => "the step above has another result".to_owned(),
                 }),
-                Part::Instruction => reasons.push("the instruction changed".to_owned()),
+                Part::Instruction => {
+                    reasons.push("the instruction's own values changed".to_owned());
+                }
                 Part::Other => reasons.push(format!("{} has other files", words.other)),
                 Part::Variable(name) => reasons.push(variable(name, was, is, &words.arguments)),
                 Part::Files(what) => reasons.push(self.files(what, was, is)),

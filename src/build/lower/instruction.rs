@@ -101,6 +101,7 @@ impl Lowering<'_> {
         steps.push(Step {
             number: 0,
             title,
+            text: instruction.text.clone(),
             span: Some(span),
             operation,
             arguments: state.args.keys().cloned().collect(),

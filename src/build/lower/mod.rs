@@ -86,6 +86,8 @@ pub struct Step {
     pub number: u32,
     /// `[build 2/4] RUN make`.
     pub title: String,
+    /// The instruction as it is written.
+    pub text: String,
     /// The instruction's place.
     pub span: Option<Span>,
     /// What it does.

@@ -53,7 +53,7 @@ impl Solver<'_> {
         let (key, selection) = self.key(step, layers, &trees)?;
         let (key, inputs) = key.inputs();
         let mut seen = Seen {
-            text: words_of(&step.title).to_owned(),
+            text: step.text.clone(),
             key,
             inputs,
             done: true,
@@ -81,7 +81,7 @@ impl Solver<'_> {
         }
         if !fresh && let Some(made) = self.elsewhere(&key) {
             self.cache
-                .put(&key, &made, &seen.text)
+                .put(&key, &made, words_of(&step.title))
                 .map_err(|error| BuildError::io("write the build cache", error))?;
             self.memory.note(at.stage, at.step, seen);
             return Ok((key, made, true));
@@ -105,7 +105,7 @@ impl Solver<'_> {
         let made = self.done(step, layers, selection, &trees)?;
         drop(slot);
         self.cache
-            .put(&key, &made, &seen.text)
+            .put(&key, &made, words_of(&step.title))
             .map_err(|error| BuildError::io("write the build cache", error))?;
         seen.done = true;
         self.memory.note(at.stage, at.step, seen);

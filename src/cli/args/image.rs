@@ -24,6 +24,8 @@ pub enum ImageCommand {
     Ls(ImageLsArgs),
     /// Pull images from registries
     Pull(ImagePullArgs),
+    /// Push images to registries
+    Push(ImagePushArgs),
     /// Remove images
     #[command(visible_alias = "remove")]
     Rm(ImageRmArgs),
@@ -159,6 +161,17 @@ pub struct ImagePullArgs {
     /// Platform, as `linux/amd64`
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Names
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+/// `image push`
+#[derive(Debug, Default, Args)]
+pub struct ImagePushArgs {
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,
