@@ -12,6 +12,7 @@ use super::super::{ApplyError, Context};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::key::KeyPath;
 use crate::base::span::Span;
+use crate::build::cache::spec::{CacheFrom, CacheTo};
 use crate::build::grants::{Entitlements, SshSource};
 use crate::build::{BuildRequest, ContextSource, DockerfileSource, NamedContext, SecretSource};
 use crate::compose::model::{
@@ -26,6 +27,9 @@ use crate::plan::desired::files::content_name;
 use crate::plan::desired::host_address;
 use crate::plan::images::image_name;
 use crate::plan::labels;
+
+/// Caches that only their own service has.
+const CI_CACHES: [&str; 3] = ["type=gha", "type=s3", "type=azblob"];
 
 /// A request in the making, and what is wrong with it.
 pub(super) struct Recipe<'a> {
@@ -145,6 +149,7 @@ impl<'a> Recipe<'a> {
         self.platform(&mut request);
         self.grants(&mut request);
         self.ssh(&mut request);
+        self.caches(&mut request);
         self.secret_files();
         self.attestations();
         request
@@ -368,6 +373,28 @@ impl<'a> Recipe<'a> {
                 self.fault("ssh", at, text);
             }
             request.ssh.insert(id, SshSource { paths });
+        }
+    }
+
+    /// A cache that can't be read costs time and no more; as BuildKit, it is told and the build goes on.
+    fn caches(&mut self, request: &mut BuildRequest) {
+        let (spec, dir) = (self.spec, &self.project.dir);
+        for text in &spec.cache_from {
+            match CacheFrom::parse(&text.value, dir) {
+                Ok(found) => request.cache_from.extend(found),
+                Err(why) => self.tell("cache_from", text.span, Diagnostic::warning(why)),
+            }
+        }
+        // Those of a CI system are nowhere else in use either, so that one file is right in both places.
+        let of_ci = |text: &str| CI_CACHES.iter().any(|kind| text.contains(kind));
+        for text in &spec.cache_to {
+            match CacheTo::parse(&text.value, dir) {
+                Ok(found) => request.cache_to.push(found),
+                Err(why) if of_ci(&text.value) => {
+                    self.tell("cache_to", text.span, Diagnostic::warning(why));
+                }
+                Err(why) => self.fault("cache_to", text.span, why),
+            }
         }
     }
 

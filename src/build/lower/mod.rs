@@ -729,9 +729,11 @@ impl Lowering<'_> {
 
 /// The step that takes all files of a context as what a stage begins with.
 fn all_of(decl: &StageDecl, origin: Origin) -> Step {
+    let text = format!("FROM {}", decl.base);
     Step {
         number: 0,
-        title: format!("FROM {}", decl.base),
+        title: text.clone(),
+        text,
         span: Some(decl.span),
         arguments: Vec::new(),
         operation: Operation::Copy(Box::new(CopyStep {
