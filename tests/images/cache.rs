@@ -477,7 +477,7 @@ fn a_directory_keeps_a_cache_and_a_damaged_one_is_no_harm() {
     let second = build(&other, &["--cache-from", &from]);
     assert_eq!(
         second.all().matches("CACHED").count(),
-        4,
+        5,
         "{}",
         second.story()
     );

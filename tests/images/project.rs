@@ -16,6 +16,8 @@ crate::cases!(ENGINE;
     secrets_of_a_build_come_from_files_and_variables,
     rights_of_a_build_are_given_by_the_compose_file_only,
     stages_and_builds_are_done_anew_where_that_is_asked,
+    a_cache_is_written_and_read_where_the_compose_file_says,
+    an_ssh_key_of_a_build_is_lent_to_its_steps,
     what_a_build_can_not_do_is_said,
     a_build_is_for_the_platform_asked_for,
     a_build_waits_for_images_of_other_services_and_pulls_none_of_them,
@@ -290,6 +292,64 @@ fn stages_and_builds_are_done_anew_where_that_is_asked() {
     assert!(again.0 != anew.0 && again.1 != anew.1);
 }
 
+fn a_cache_is_written_and_read_where_the_compose_file_says() {
+    let hoist = Sandbox::new();
+    hoist.file(
+        "Dockerfile",
+        "FROM tiny\nRUN cat /proc/sys/kernel/random/uuid > /made\n",
+    );
+    hoist.compose("services:\n  a: {build: {context: ., cache_to: ['type=local,dest=./kept']}}\n");
+    hoist.ok("build");
+    let made = hoist.ok("run --rm -T a cat /made").out;
+    // Another machine knows nothing but what the directory holds.
+    let other = Sandbox::new();
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .args([hoist.dir().join("kept"), other.dir().join("kept")])
+        .status();
+    assert!(copied.expect("cp runs").success());
+    other.file(
+        "Dockerfile",
+        "FROM tiny\nRUN cat /proc/sys/kernel/random/uuid > /made\n",
+    );
+    other.compose("services:\n  a: {build: {context: ., cache_from: ['type=local,src=./kept', 'type=nothing']}}\n");
+    // A cache that can't be read is told, and costs time only.
+    other.ok("build").says("`nothing` is no cache type");
+    assert_eq!(other.ok("run --rm -T a cat /made").out, made);
+    other.compose("services:\n  a: {build: {context: ., cache_to: ['type=nothing']}}\n");
+    other
+        .run("build")
+        .code(1)
+        .says("compose.yaml:2:")
+        .says("`nothing` is no cache type");
+}
+
+fn an_ssh_key_of_a_build_is_lent_to_its_steps() {
+    let hoist = Sandbox::new();
+    let socket = hoist.dir().join("agent");
+    let _agent = std::os::unix::net::UnixListener::bind(&socket).expect("a short path");
+    hoist.file(
+        "Dockerfile",
+        "FROM tiny\nRUN --mount=type=ssh,id=mine test -S $SSH_AUTH_SOCK && echo lent > /mine\n\
+         RUN --mount=type=ssh test -S $SSH_AUTH_SOCK && echo lent > /default\n",
+    );
+    hoist.compose("services:\n  a: {build: {context: ., ssh: ['mine=./agent', default]}}\n");
+    hoist
+        .run("build")
+        .code(1)
+        .says("SSH_AUTH_SOCK is not set")
+        .says("compose.yaml:2:");
+    hoist.set("SSH_AUTH_SOCK", &socket.display().to_string());
+    hoist.ok("build");
+    for path in ["/mine", "/default"] {
+        hoist
+            .ok(&format!("run --rm -T a cat {path}"))
+            .prints("lent");
+    }
+    hoist.compose("services:\n  a: {build: {context: ., ssh: ['mine=./nothing']}}\n");
+    hoist.run("build").code(1).says("there is no file");
+}
+
 fn what_a_build_can_not_do_is_said() {
     let hoist = Sandbox::new();
     hoist.file("Dockerfile", "FROM tiny\n");
@@ -331,21 +391,17 @@ fn a_build_is_for_the_platform_asked_for() {
     );
     let of = |yaml: &str| {
         hoist.compose(&format!("services:\n  a: {{image: one, {yaml}}}\n"));
-        let done = hoist.ok("build");
-        (inspect(&hoist, "one")["Architecture"].clone(), done)
+        hoist.ok("build");
+        inspect(&hoist, "one")["Architecture"].clone()
     };
-    assert_eq!(
-        of("build: {context: ., platforms: [linux/riscv64]}").0,
-        "riscv64"
-    );
-    assert_eq!(of("platform: linux/s390x, build: {context: .}").0, "s390x");
-    // Of several, it is this machine's.
+    let other = of("build: {context: ., platforms: [linux/riscv64]}");
+    assert_eq!(other, "riscv64");
+    assert_eq!(of("platform: linux/s390x, build: {context: .}"), "s390x");
+    // Of several, the one of this machine has the name.
     let several = format!("build: {{context: ., platforms: [linux/riscv64, linux/{own}]}}");
-    let (architecture, done) = of(&several);
-    assert_eq!(architecture, own);
-    done.says("for one platform");
+    assert_eq!(of(&several), own);
     hoist.set("DOCKER_DEFAULT_PLATFORM", "linux/ppc64le");
-    assert_eq!(of("build: {context: .}").0, "ppc64le");
+    assert_eq!(of("build: {context: .}"), "ppc64le");
     hoist.compose("services:\n  a: {build: {context: ., platforms: [linux/a/b/c/d]}}\n");
     hoist
         .run("build")

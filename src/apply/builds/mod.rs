@@ -23,7 +23,7 @@ use crate::compose::model::{BuildSpec, ContextRef, Project, Service};
 use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::{
-    PullError, PullOptions, PushError, PushOptions, pull as pull_image, push,
+    PullError, PullOptions, PushError, PushOptions, pull as pull_image, push, push_index,
 };
 use crate::image::store::Image;
 use crate::plan::builds::{BuildNeed, Role, build_for, is_built_for};
@@ -305,7 +305,14 @@ fn push_all(context: &Context, image: &Image, names: &[Reference]) -> Result<(),
             Status::Working("Pushing"),
             None,
         );
-        match push(&context.store, image, name, &options, &*context.events) {
+        // What was built for several platforms goes there as one: whoever pulls it gets his own.
+        let all = context.store.variants(name);
+        let all = all.map_err(|error| ApplyError::new(error.to_string()))?;
+        let pushed = match all.len() {
+            0 | 1 => push(&context.store, image, name, &options, &*context.events),
+            _ => push_index(&context.store, &all, name, &options, &*context.events),
+        };
+        match pushed {
             Ok(_) => tell(context, Kind::Image, &shown, Status::Done("Pushed"), None),
             Err(PushError::Cancelled(_)) => return Err(ApplyError::cancelled()),
             Err(error) => return Err(ApplyError::new(with_causes(&error))),

@@ -327,7 +327,10 @@ impl<'a> Recipe<'a> {
             .or_else(|| listed().find(here))
             .or_else(|| listed().next());
         request.platform = one.map(str::to_owned);
-        request.more_platforms = listed().map(str::to_owned).collect();
+        // As Compose: what is started is built for one platform, what is only built for all.
+        if self.tweaks.all_platforms {
+            request.more_platforms = listed().map(str::to_owned).collect();
+        }
     }
 
     fn grants(&mut self, request: &mut BuildRequest) {

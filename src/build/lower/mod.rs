@@ -5,13 +5,16 @@
 //! Imports: `base`, `image`, `dockerfile`, `step`. Rules: Dockerfile reference; order and scopes as BuildKit.
 
 mod instruction;
+mod names;
+mod number;
 mod run;
 mod state;
 mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
+use names::Named;
+use number::{fresh, number};
 pub use state::Past;
 use state::State;
 
@@ -20,13 +23,11 @@ use super::dockerfile::mounts::{self, MountKind};
 use super::dockerfile::parse::parse_triggers;
 use super::dockerfile::vars::Expander;
 use super::error::{BuildError, fault};
-use super::images::{Images, Wanted};
+use super::images::Images;
 use super::platform;
-use super::sources::Remote;
-use super::sources::layout::Layout;
 use super::step::copy::{CopySource, CopyStep};
 use super::step::{Operation, Origin};
-use super::{BuildRequest, Builder, NamedContext};
+use super::{BuildRequest, Builder};
 use crate::base::diag::{Diagnostic, nearest};
 use crate::base::event::Event;
 use crate::base::span::{SourceMap, Span};
@@ -235,17 +236,6 @@ struct Lowering<'a> {
     states: BTreeMap<usize, State>,
 }
 
-/// What a name in `FROM` means.
-enum Named {
-    Scratch,
-    Stage(usize),
-    Image(String),
-    Dir(PathBuf),
-    Built(Box<crate::image::store::Image>),
-    Layout(Layout),
-    Remote(Box<Remote>),
-}
-
 impl<'a> Lowering<'a> {
     fn new(
         file: &'a Dockerfile,
@@ -381,242 +371,6 @@ impl Lowering<'_> {
             .into()
         })
     }
-    /// The stage of a name, among the first `before` ones.
-    fn stage_named(&self, name: &str, before: usize) -> Option<usize> {
-        let name = name.to_lowercase();
-        self.file.stages[..before]
-            .iter()
-            .rposition(|stage| stage.name.as_deref() == Some(&name))
-    }
-    fn named_context(&self, name: &str, span: Span) -> Result<Option<Named>, Refused> {
-        let contexts = &self.request.named_contexts;
-        let lower = name.to_lowercase();
-        let found = contexts
-            .get(name)
-            .or_else(|| contexts.get(&lower))
-            .or_else(|| {
-                let canonical = crate::image::reference::Reference::parse(name)
-                    .ok()?
-                    .canonical();
-                let same = |known: &str| {
-                    crate::image::reference::Reference::parse(known)
-                        .is_ok_and(|known| known.canonical() == canonical)
-                };
-                contexts
-                    .iter()
-                    .find(|(known, _)| same(known))
-                    .map(|(_, context)| context)
-            });
-        let Some(found) = found else { return Ok(None) };
-        Ok(Some(match found {
-            NamedContext::Dir(dir) => Named::Dir(dir.clone()),
-            NamedContext::Image(reference) => Named::Image(reference.canonical()),
-            NamedContext::Built(image) => Named::Built(Box::new(image.clone())),
-            NamedContext::Layout(layout) => Named::Layout(layout.clone()),
-            NamedContext::Remote(remote) => Named::Remote(Box::new(remote.clone())),
-            NamedContext::Stage(stage) => {
-                let index = self.stage_named(stage, self.file.stages.len());
-                let missing = || {
-                    let text = format!(
-                        "the context {name} is the stage {stage:?}, which could not be found"
-                    );
-                    Diagnostic::error(text).at(span)
-                };
-                Named::Stage(index.ok_or_else(missing)?)
-            }
-        }))
-    }
-    /// What `FROM name` of stage `index` means.
-    fn base_of(&self, index: usize, decl: &StageDecl) -> Result<Named, Refused> {
-        let name = self.expand_global(&decl.base, decl.span)?;
-        if name.is_empty() {
-            let item = Diagnostic::error(format!("base name ({}) should not be blank", decl.base))
-                .at(decl.span);
-            return Err(item
-                .hint("give the ARG a default, or a value with --build-arg")
-                .into());
-        }
-        match self.named_context(&name, decl.span)? {
-            Some(Named::Stage(stage)) if stage >= index => {
-                return Err(self.out_of_order(stage, index, decl.span));
-            }
-            Some(named) => return Ok(named),
-            None => {}
-        }
-        Ok(match self.stage_named(&name, index) {
-            Some(stage) => Named::Stage(stage),
-            None if name == "scratch" => Named::Scratch,
-            None => Named::Image(name),
-        })
-    }
-    /// What `--from` in stage `index` means. Only stages above it count.
-    fn origin(&mut self, name: &str, index: usize, span: Span) -> Result<Origin, Refused> {
-        if name.contains('$') {
-            let item = Diagnostic::error("variable expansion is not supported for --from").at(span);
-            return Err(item
-                .hint("define a stage with FROM and that ARG, and name the stage here")
-                .into());
-        }
-        match self.named_context(name, span)? {
-            Some(Named::Stage(stage)) if stage >= index => {
-                return Err(self.out_of_order(stage, index, span));
-            }
-            Some(named) => return self.origin_of(named, span),
-            None => {}
-        }
-        let stage = match name.parse::<usize>() {
-            Ok(index) if index < self.file.stages.len() => Some(index),
-            Ok(_) => {
-                return Err(Diagnostic::error(format!(
-                    "invalid from flag value {name}: there is no such stage"
-                ))
-                .at(span)
-                .into());
-            }
-            Err(_) => self.stage_named(name, self.file.stages.len()),
-        };
-        match stage {
-            Some(stage) if stage < index => {
-                // A context of the stage's name stands for it, by its number too.
-                let own = self.file.stages[stage].name.clone();
-                match own
-                    .map(|own| self.named_context(&own, span))
-                    .transpose()?
-                    .flatten()
-                {
-                    Some(Named::Stage(_)) | None => Ok(Origin::Stage(stage)),
-                    Some(named) => self.origin_of(named, span),
-                }
-            }
-            Some(stage) => Err(self.out_of_order(stage, index, span)),
-            None if name == "scratch" => Ok(Origin::Layers(Vec::new())),
-            None => self.origin_of(Named::Image(name.to_owned()), span),
-        }
-    }
-    fn origin_of(&mut self, named: Named, span: Span) -> Result<Origin, Refused> {
-        Ok(match named {
-            Named::Scratch => Origin::Layers(Vec::new()),
-            Named::Stage(index) => Origin::Stage(index),
-            Named::Dir(dir) => Origin::Named(dir),
-            Named::Remote(remote) => Origin::Remote(remote),
-            Named::Layout(layout) => {
-                let platform = self.platform.clone();
-                Origin::Layers(self.layout(&layout, &platform, span)?.layers().to_vec())
-            }
-            Named::Built(image) => Origin::Layers(image.layers().to_vec()),
-            Named::Image(name) => {
-                let platform = self.platform.clone();
-                Origin::Layers(self.image(&name, platform, span)?.layers().to_vec())
-            }
-        })
-    }
-    fn layout(
-        &mut self,
-        layout: &Layout,
-        platform: &Platform,
-        span: Span,
-    ) -> Result<crate::image::store::Image, Refused> {
-        let found = self.images.layout(layout, platform, self.builder);
-        found.map_err(|why| Diagnostic::error(why).at(span).into())
-    }
-    /// The platform that a stage is made for.
-    fn platform_of(&self, decl: &StageDecl) -> Result<Platform, Refused> {
-        let Some(text) = &decl.platform else {
-            return Ok(self.platform.clone());
-        };
-        let text = self.expand_global(text, decl.span)?;
-        platform::parse(&text).map_err(|why| Diagnostic::error(why).at(decl.span).into())
-    }
-    /// Refuses a `RUN` that can't run on this machine, before anything has.
-    fn check_runs(&self, base: &Base, state: &State, span: Span) -> Result<(), Refused> {
-        let mut base = base;
-        while let Base::Stage(index) = base {
-            match self.stages.get(index) {
-                Some(stage) => base = &stage.base,
-                None => break,
-            }
-        }
-        let layers = match base {
-            Base::Image { layers, .. } => layers.as_slice(),
-            Base::Scratch | Base::Stage(_) => &[],
-        };
-        let architecture = &state.config.architecture;
-        platform::check_runs(architecture, layers, self.builder.store).map_err(|foreign| {
-            let item = Diagnostic::error(foreign.why).at(span).hint(foreign.hint);
-            item.hint("or run it for the machine's own platform: FROM --platform=$BUILDPLATFORM")
-                .into()
-        })
-    }
-    fn image(
-        &mut self,
-        name: &str,
-        platform: Platform,
-        span: Span,
-    ) -> Result<crate::image::store::Image, Refused> {
-        if self.builder.cancel.is_cancelled() {
-            return Err(Refused::Ours(BuildError::Cancelled));
-        }
-        self.images
-            .get((name.to_owned(), platform), self.builder, self.request.pull)
-            .map_err(|why| {
-                let item = Diagnostic::error(why).at(span);
-                let names = self
-                    .file
-                    .stages
-                    .iter()
-                    .filter_map(|stage| stage.name.as_deref());
-                match nearest(name, names) {
-                    Some(near) => item.hint(format!("did you mean the stage {near}?")).into(),
-                    None => item.into(),
-                }
-            })
-    }
-    /// Fetches the images of all stages that will be needed, as far as that is known now.
-    fn prefetch(&mut self, target: usize) {
-        let all = self.images_of(target).into_keys().collect();
-        self.images.prefetch(all, self.builder, self.request.pull);
-    }
-    /// The images that the stages behind a target name, as far as that is known without looking at one, with the first
-    /// place of each.
-    fn images_of(&self, target: usize) -> BTreeMap<Wanted, Span> {
-        let mut names = BTreeMap::new();
-        let mut todo = vec![target];
-        let mut seen = BTreeSet::new();
-        while let Some(index) = todo.pop() {
-            let Some(decl) = self.file.stages.get(index).filter(|_| seen.insert(index)) else {
-                continue;
-            };
-            match self.base_of(index, decl) {
-                Ok(Named::Stage(stage)) => todo.push(stage),
-                Ok(Named::Image(name)) => {
-                    // What is wrong with it is told when its turn comes.
-                    let platform = self.platform_of(decl);
-                    let platform = platform.unwrap_or_else(|_| self.platform.clone());
-                    names.entry((name, platform)).or_insert(decl.span);
-                }
-                _ => {}
-            }
-            for instruction in &decl.body {
-                for from in origins_named(&instruction.kind) {
-                    match from
-                        .parse::<usize>()
-                        .ok()
-                        .or_else(|| self.stage_named(&from, self.file.stages.len()))
-                    {
-                        Some(stage) => todo.push(stage),
-                        None if from != "scratch"
-                            && matches!(self.named_context(&from, instruction.span), Ok(None)) =>
-                        {
-                            let wanted = (from, self.platform.clone());
-                            names.entry(wanted).or_insert(instruction.span);
-                        }
-                        None => {}
-                    }
-                }
-            }
-        }
-        names
-    }
     /// Works one stage out, after the one it begins from; gives the stages it needs.
     fn stage(&mut self, index: usize, sources: &mut SourceMap) -> Result<Vec<usize>, Refused> {
         let decl = &self.file.stages[index];
@@ -703,37 +457,14 @@ impl Lowering<'_> {
         );
         Ok(needed)
     }
-    /// A stage that needs itself or one below it.
-    fn out_of_order(&self, wanted: usize, index: usize, span: Span) -> Refused {
-        let name = |index: usize| {
-            let name = self.file.stages[index].name.clone();
-            name.unwrap_or_else(|| index.to_string())
-        };
-        let item = if wanted == index {
-            Diagnostic::error(format!(
-                "circular dependency detected on stage: {}",
-                name(index)
-            ))
-        } else {
-            let (wanted, index) = (name(wanted), name(index));
-            let what = format!(
-                "cannot copy from stage {wanted:?}, it needs to be defined before current stage"
-            );
-            Diagnostic::error(format!("{what} {index:?}")).hint("move the stage up")
-        };
-        item.at(span)
-            .related(self.file.stages[wanted].span, "the stage is here")
-            .into()
-    }
 }
 
 /// The step that takes all files of a context as what a stage begins with.
 fn all_of(decl: &StageDecl, origin: Origin) -> Step {
-    let text = format!("FROM {}", decl.base);
     Step {
         number: 0,
-        title: text.clone(),
-        text,
+        title: format!("FROM {}", decl.base),
+        text: format!("FROM {}", decl.base),
         span: Some(decl.span),
         arguments: Vec::new(),
         operation: Operation::Copy(Box::new(CopyStep {
@@ -755,52 +486,5 @@ fn scratch_config(platform: &Platform) -> ImageConfig {
         os: platform.os.clone(),
         variant: platform.variant.clone(),
         ..ImageConfig::default()
-    }
-}
-
-/// Numbers of the steps of stages that are built anew. As BuildKit: a name that no stage has means nothing.
-fn fresh(graph: &Graph, file: &Dockerfile, request: &BuildRequest) -> BTreeSet<u32> {
-    let named = |index: &usize| {
-        let stage = file
-            .stages
-            .get(*index)
-            .and_then(|stage| stage.name.as_ref());
-        let same = |wanted: &String| stage.is_some_and(|stage| stage.eq_ignore_ascii_case(wanted));
-        request.no_cache || request.no_cache_filter.iter().any(same)
-    };
-    let stages = graph.stages.iter().filter(|(index, _)| named(index));
-    stages
-        .flat_map(|(_, stage)| stage.steps.iter().map(|step| step.number))
-        .collect()
-}
-
-/// Gives steps their numbers and titles: `[build 2/4] RUN make`.
-fn number(graph: &mut Graph, file: &Dockerfile) {
-    let several = file.stages.len() > 1;
-    let mut next = 0;
-    for (index, stage) in &mut graph.stages {
-        let name = match &file.stages[*index].name {
-            Some(name) => format!("{name} "),
-            None if several => format!("stage-{index} "),
-            None => String::new(),
-        };
-        // An image counts as the first step.
-        let before = usize::from(matches!(stage.base, Base::Image { .. }));
-        let total = stage.steps.len() + before;
-        let width = total.to_string().len();
-        if let Base::Image { name: image, .. } = &stage.base {
-            next += 1;
-            let place = 1;
-            stage.first = Some((
-                next,
-                format!("[{name}{place:>width$}/{total}] FROM {image}"),
-            ));
-        }
-        for (at, step) in stage.steps.iter_mut().enumerate() {
-            next += 1;
-            step.number = next;
-            let place = at + 1 + before;
-            step.title = format!("[{name}{place:>width$}/{total}] {}", step.title);
-        }
     }
 }

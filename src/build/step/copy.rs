@@ -206,6 +206,7 @@ impl<'a> Selection<'a> {
     /// Each file with the digest of all that counts of it; one that can't be read any more is left out.
     pub fn each(&self, tree: &Tree, digests: &Digests) -> impl Iterator<Item = (String, Digest)> {
         let trees = self.found.iter().filter_map(|found| match found {
+            // What is fetched counts as a whole.
             Found::File { .. } | Found::Remote { .. } => None,
             Found::Tree { path, entries, .. } => Some((path, entries)),
         });
