@@ -359,7 +359,7 @@ fn what_a_build_can_not_do_is_said() {
     hoist
         .ok("build")
         .says("no provenance is attached")
-        .says("compose.yaml:5:7")
+        .says("compose.yaml:5:19")
         .says("no bill of materials is attached")
         .says("it is for Windows only");
     hoist.compose("services:\n  a: {build: {context: ., provenance: false, sbom: false}}\n");
