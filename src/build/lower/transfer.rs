@@ -25,8 +25,8 @@ impl Lowering<'_> {
             escape: self.file.escape,
             span,
         };
-        if transfer.parents || transfer.checksum.is_some() || transfer.keep_git_dir == Some(true) {
-            let what = "--parents, --checksum and --keep-git-dir are not supported yet";
+        if transfer.checksum.is_some() || transfer.keep_git_dir == Some(true) {
+            let what = "--checksum and --keep-git-dir are not supported yet";
             return Err(refuse(what, span));
         }
         let mut sources = Vec::new();
@@ -38,19 +38,24 @@ impl Lowering<'_> {
             .chown
             .as_deref()
             .map(|text| words.one(text))
-            .transpose()?;
+            .transpose()?
+            .filter(|text| !text.is_empty());
         let chmod_text = transfer
             .chmod
             .as_deref()
             .map(|text| words.one(text))
-            .transpose()?;
+            .transpose()?
+            .filter(|text| !text.is_empty());
         flag(&mut said, "from", &transfer.from);
         flag(&mut said, "chown", &chown);
         flag(&mut said, "chmod", &chmod_text);
-        for source in &transfer.sources {
+        // Files of the Dockerfile's own come last, and so win, whatever their order.
+        let inline = |source: &&TransferSource| matches!(source, TransferSource::Inline(_));
+        let of_tree = transfer.sources.iter().filter(|source| !inline(source));
+        for source in of_tree.chain(transfer.sources.iter().filter(inline)) {
             match source {
                 TransferSource::Inline(doc) => {
-                    said.push(doc.name.clone());
+                    said.push(format!("<<{}", doc.name));
                     sources.push(CopySource::Inline {
                         name: doc.name.clone(),
                         content: words.heredoc(doc)?,
@@ -86,11 +91,6 @@ impl Lowering<'_> {
             Some(from) => self.origin(from, index, span)?,
             None => Origin::Context,
         };
-        let exclude = transfer
-            .exclude
-            .iter()
-            .map(|text| words.one(text))
-            .collect::<Result<_, _>>()?;
         let chmod = chmod_text
             .as_deref()
             .map(Chmod::parse)
@@ -104,8 +104,11 @@ impl Lowering<'_> {
             chown,
             chmod,
             chmod_text,
-            exclude,
+            // Taken as written, as BuildKit does.
+            exclude: transfer.exclude.clone(),
             unpack,
+            parents: transfer.parents,
+            link: transfer.link,
         };
         Ok((
             Operation::Copy(Box::new(step)),

@@ -14,7 +14,7 @@ use crate::build::error::BuildError;
 use crate::build::key::Key;
 use crate::build::lower::Step;
 use crate::build::slots::Work;
-use crate::build::step::copy::Selection;
+use crate::build::step::copy::{Ground, Selection};
 use crate::build::step::mount::{Rooted, Trees};
 use crate::build::step::{Operation, Origin, StepError};
 use crate::image::digest::Digest;
@@ -35,7 +35,7 @@ impl Solver<'_> {
             store,
             caches: &self.caches,
         };
-        let mut selection = None;
+        let mut to_copy = None;
         let key = match &step.operation {
             Operation::Run(run) => {
                 let mut key = Key::of_step("run", layers);
@@ -48,26 +48,29 @@ impl Solver<'_> {
                 key
             }
             Operation::Copy(copy) => {
-                let mut key = Key::of_step("copy", layers);
+                let ground = Ground::of(copy, store, layers)?;
+                let mut key = ground.key();
+                let mut found = None;
                 if let Origin::Stage(_) | Origin::Layers(_) = copy.origin {
                     // What stands on layers is known by them: nothing needs to be looked at.
                     let from = self.origin_layers(&copy.origin)?;
                     key.layers(&from);
                     key.text(&format!(
-                        "{:?} {:?} {} {:?}",
-                        copy.sources, copy.exclude, copy.dest, copy.unpack
+                        "{:?} {:?} {} {:?} {:?}",
+                        copy.sources, copy.exclude, copy.dest, copy.unpack, copy.parents
                     ));
                     key.text(&format!("{:?} {:?}", copy.chown, copy.chmod_text));
                 } else {
                     let (tree, _) = self.tree(&copy.origin)?;
-                    let found = Selection::find(copy, &tree)?;
-                    found.add_to(&mut key, &tree, &self.digests)?;
-                    selection = Some((tree, found));
+                    let selection = Selection::find(copy, &tree)?;
+                    selection.add_to(&mut key, &tree, &self.digests)?;
+                    found = Some((tree, selection));
                 }
+                to_copy = Some((ground, found));
                 key
             }
         };
-        let key = key.finish();
+        let mut key = key.finish();
         if !self.graph.fresh.contains(&step.number)
             && let Some(made) = self.cache.get(&key, store.layers())
         {
@@ -79,7 +82,22 @@ impl Solver<'_> {
         };
         let slot = self.builder.slots.take(work, &self.cancel);
         let slot = slot.ok_or(BuildError::Cancelled)?;
-        let made = self.done(step, layers, selection, &trees)?;
+        let made = match (&step.operation, to_copy) {
+            (Operation::Copy(copy), Some((ground, Some((tree, found))))) => {
+                debug_assert!(matches!(copy.origin, Origin::Context | Origin::Named(_)));
+                // A context that changes while it is read: what was copied is what is remembered.
+                let mut copied = ground.key();
+                let watch = Some((&self.digests, &mut copied));
+                let made = found.copy(&tree, store, &ground, watch)?;
+                key = copied.finish();
+                made
+            }
+            (Operation::Copy(copy), Some((ground, None))) => {
+                let (tree, _) = self.tree(&copy.origin)?;
+                Selection::find(copy, &tree)?.copy(&tree, store, &ground, None)?
+            }
+            _ => self.done(step, layers, &trees)?,
+        };
         drop(slot);
         self.cache
             .put(&key, &made)

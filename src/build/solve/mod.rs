@@ -12,12 +12,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::cache::{Cache, Made};
-use super::context::Tree;
 use super::context::digest::Digests;
 use super::context::ignore;
 use super::error::{BuildError, StepFailure};
 use super::lower::{Base, Graph, Stage, Step};
-use super::step::copy::Selection;
 use super::step::mount::Trees;
 use super::step::run::Means;
 use super::step::{Operation, StepError, make_folder};
@@ -105,7 +103,7 @@ pub(super) fn solve(
         sources,
         ignore: ignore_text(request)?,
         cache: Cache::new(&builder.cache_dir),
-        digests: Digests::open(builder.cache_dir.join("digests")),
+        digests: Digests::open(digests_of(request, builder)),
         caches: builder.cache_dir.join("mounts"),
         cancel: Cancel::default(),
         progress: Mutex::new(Progress {
@@ -143,6 +141,15 @@ pub(super) fn solve(
         Some(failure) => Err(failure),
         None => Ok(progress.results),
     }
+}
+
+/// Where the digests of a context are remembered: each has a file of its own, so that only what is asked for is read.
+fn digests_of(request: &BuildRequest, builder: &Builder<'_>) -> PathBuf {
+    let name = match &request.context {
+        ContextSource::Dir(dir) => Digest::of(dir.as_os_str().as_encoded_bytes()).hex(),
+        _ => "other".to_owned(),
+    };
+    builder.cache_dir.join("contexts").join(name)
 }
 
 /// The ignore file that counts for this build.
@@ -294,13 +301,7 @@ impl Solver<'_> {
             })),
         }
     }
-    fn done(
-        &self,
-        step: &Step,
-        layers: &[Digest],
-        selection: Option<(Tree, Selection<'_>)>,
-        trees: &Trees<'_>,
-    ) -> Result<Made, StepError> {
+    fn done(&self, step: &Step, layers: &[Digest], trees: &Trees<'_>) -> Result<Made, StepError> {
         let store = self.builder.store;
         match &step.operation {
             Operation::Run(run) => {
@@ -318,13 +319,8 @@ impl Solver<'_> {
                 )
             }
             Operation::Folder { path, user } => make_folder(store, layers, path, user),
-            Operation::Copy(copy) => match selection {
-                Some((tree, found)) => found.copy(&tree, store, layers),
-                None => {
-                    let (tree, _) = self.tree(&copy.origin)?;
-                    Selection::find(copy, &tree)?.copy(&tree, store, layers)
-                }
-            },
+            // Done where it is looked up.
+            Operation::Copy(_) => Ok(None),
         }
     }
 }

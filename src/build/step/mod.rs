@@ -3,7 +3,9 @@
 //! Imports: `base`, `sys`, `image`, `engine::{spec, sandbox}`, `build::context`.
 
 pub mod archive;
+mod copier;
 pub mod copy;
+mod link;
 pub mod mode;
 pub mod mount;
 pub mod owner;
@@ -177,7 +179,10 @@ pub fn make_folder(
     let path = Path::new(path);
     let owner = match user {
         "" => None,
-        user => Some(owner::find(user, bench.root(), layers.is_empty())?),
+        user => Some(owner::find(
+            user,
+            (!layers.is_empty()).then(|| bench.root()),
+        )?),
     };
     bench
         .root()

@@ -31,7 +31,7 @@ use crate::sys::fs::{self, Durability, Root};
 use crate::sys::mount::{self, Overlay};
 pub use staging::Staging;
 use unpack::{Limits, UnpackError, Unpacked};
-pub(in crate::image) use whiteout::keeps_attribute;
+pub(crate) use whiteout::keeps_attribute;
 
 /// Most bytes that are read behind the end of an archive.
 const LONGEST_TAIL: u64 = 1 << 30;
