@@ -12,11 +12,11 @@ mod bad_input;
 mod dockerfile;
 mod effects;
 mod engine;
+mod examples;
 mod faults;
 mod fuzz;
 mod harness;
 mod images;
-mod ml_workspace;
 mod model;
 mod repo;
 mod vm;
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
     let trials = cases().map(harness::Case::trial).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     harness::image::clean_up();
+    examples::clean_up();
     let left = harness::leftovers::of_the_run();
     if left.is_empty() {
         return conclusion.exit_code();
@@ -132,7 +133,9 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         bad_input::CASES,
         fuzz::CASES,
         bad_input::files::CASES,
-        ml_workspace::CASES,
+        examples::ml_workspace::CASES,
+        examples::text_classifier::CASES,
+        examples::image_classifier::CASES,
         vm::CASES,
     ];
     lists.iter().copied().flatten().copied()

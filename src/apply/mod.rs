@@ -33,6 +33,7 @@ use std::sync::Arc;
 use crate::base::env::Env;
 use crate::base::event::{Event, EventSink};
 use crate::base::name::ProjectName;
+use crate::build::Debugger;
 use crate::build::slots::Slots;
 use crate::compose::model::{Project, PullPolicy};
 use crate::engine::sandbox::Sandbox;
@@ -81,6 +82,8 @@ pub struct Context {
     pub trust_host_ca: bool,
     /// What programs have told that know configs and secrets, so that each is asked once.
     pub told: Arc<Told>,
+    /// Asked what to do when a step of a build fails.
+    pub debugger: Option<Arc<dyn Debugger>>,
 }
 
 impl std::fmt::Debug for Context {
@@ -109,6 +112,7 @@ impl Context {
             host_ca: self.host_ca.clone(),
             trust_host_ca: self.trust_host_ca,
             told: Arc::clone(&self.told),
+            debugger: self.debugger.clone(),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::base::scalar::format_duration;
 use crate::engine::Cancel;
 use crate::graph::schedule::{OnFailure, Rules, Slot, run as schedule};
 use crate::plan::action::{Action, Who};
-use crate::plan::images::ImageFacts;
+use crate::plan::images::{Fetch, ImageFacts};
 
 /// How often waits look whether the run was ended.
 const TICK: Duration = Duration::from_millis(20);
@@ -322,7 +322,8 @@ impl<'a> Run<'a> {
         };
         let name = desired.images.get(service).map(|image| &image.name);
         for (other, wanted) in &desired.images {
-            if Some(&wanted.name) == name && wanted.fetch.is_none() {
+            let builds = matches!(wanted.fetch, Some((Fetch::Build { .. }, _)));
+            if Some(&wanted.name) == name && !builds {
                 held(&self.images).insert(other.clone(), facts.clone());
             }
         }

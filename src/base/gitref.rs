@@ -99,9 +99,9 @@ impl GitRef {
             return Ok(None);
         }
         let parts = if text.starts_with("github.com/") {
-            address("https", text)
+            address("https", text, true)
         } else if let Some((scheme, rest)) = scheme(text) {
-            address(&scheme, rest)
+            address(&scheme, rest, false)
         } else {
             short(text)
         };
@@ -188,7 +188,9 @@ fn scheme(text: &str) -> Option<(String, &str)> {
 }
 
 /// Takes `host/path?query#fragment` apart. Source: Go, `net/url`, whose rules decide what is an address.
-fn address(scheme: &str, rest: &str) -> Option<Parts> {
+///
+/// An address of HTTP ends in `.git`, unless it is `known` to name a repository.
+fn address(scheme: &str, rest: &str, known: bool) -> Option<Parts> {
     if rest.bytes().any(|b| b < 0x20 || b == 0x7f) {
         return None;
     }
@@ -207,8 +209,7 @@ fn address(scheme: &str, rest: &str) -> Option<Parts> {
         return None;
     }
     let decoded = decode(path)?;
-    if scheme.starts_with("http") && !decoded.ends_with(".git") && !rest.starts_with("github.com/")
-    {
+    if scheme.starts_with("http") && !decoded.ends_with(".git") && !known {
         return None;
     }
     let (name, password) = match user.map(|user| user.split_once(':').unwrap_or((user, ""))) {
@@ -437,6 +438,7 @@ mod tests {
             "./github.com/a/b.git",
             "../a@b:c",
             "https://h/a/b",
+            "https://github.com/a/b/archive/v1.tar.gz",
             "https://h/b.git/",
             "https://h/b%zz.git",
             "https://h/b.git?foo=1",

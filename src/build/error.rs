@@ -36,6 +36,9 @@ pub enum BuildError {
         /// The system's words.
         source: std::io::Error,
     },
+    /// The user has changed something: all is to be read and done again.
+    #[error("the build is to begin again")]
+    ReadAgain,
     /// The caller ended it.
     #[error("the build was cancelled")]
     Cancelled,

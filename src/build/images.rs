@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use super::Builder;
+use super::sources::layout::Layout;
+use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::store::Image;
+use crate::image::store::layout::Which;
 
 /// Images by the name that the Dockerfile gives them; an image that could not be had is its error.
 #[derive(Debug, Default)]
@@ -54,6 +57,31 @@ impl Images {
             .entry(name.to_owned())
             .or_insert_with(|| fetch(name, builder, pull))
             .clone()
+    }
+}
+
+impl Images {
+    /// An image of an OCI layout, taken into the store if that was not done yet.
+    ///
+    /// # Errors
+    /// The words of the store.
+    pub(super) fn layout(
+        &mut self,
+        layout: &Layout,
+        builder: &Builder<'_>,
+        platform: &Platform,
+    ) -> Result<Image, String> {
+        let which = Which {
+            tag: layout.tag.as_deref(),
+            digest: layout.digest,
+            platform,
+        };
+        let take = || {
+            let taken = builder.store.from_layout(&layout.dir, &which);
+            taken.map_err(|error| format!("oci-layout://{layout}: {error}"))
+        };
+        let name = format!("oci-layout://{layout} {platform}");
+        self.found.entry(name).or_insert_with(take).clone()
     }
 }
 

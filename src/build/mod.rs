@@ -20,16 +20,20 @@ pub mod pattern;
 mod settings;
 pub mod slots;
 mod solve;
+pub mod sources;
 pub mod step;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use cache::key;
 pub use error::{BuildError, StepFailure};
 pub use grants::{Entitlements, SshSource};
+pub use step::debug::{Debugger, Failed, Next};
 
 use crate::base::cancel::Cancel;
 use crate::base::diag::Diagnostic;
@@ -41,6 +45,9 @@ use crate::engine::spec::{HostAddr, Resources};
 use crate::image::reference::Reference;
 use crate::image::registry::PullError;
 use crate::image::store::{Image, Store};
+use crate::sys::fs::Root;
+use sources::layout::Layout;
+use sources::{Place, Remote};
 
 /// Largest Dockerfile and ignore file in bytes.
 const LARGEST: u64 = 16 << 20;
@@ -82,6 +89,8 @@ pub struct BuildRequest {
     pub trust_host_ca: Option<PathBuf>,
     /// The caller's environment: proxies, values of arguments.
     pub env: Env,
+    /// Where the address of the context stands, if a file holds it.
+    pub context_place: Option<(Span, SourceMap)>,
     /// Stages whose steps are done again, whatever is known of them.
     pub no_cache_filter: Vec<String>,
     /// Agents and keys that steps may sign with, by id (`--ssh`).
@@ -92,16 +101,24 @@ pub struct BuildRequest {
     pub ulimits: BTreeMap<String, (u64, u64)>,
     /// What steps may do beyond the ordinary (`--allow`, `entitlements:`, `privileged:`).
     pub entitlements: Entitlements,
+    /// Where devices are described, for `RUN --device`.
+    pub device_dirs: Vec<PathBuf>,
 }
 
 /// Where `COPY` takes files from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub enum ContextSource {
     /// A directory of the host.
     Dir(PathBuf),
     /// Nothing.
     #[default]
     Empty,
+    /// Something that is fetched first.
+    Remote(Remote),
+    /// An archive of the files, compressed or not, or else the Dockerfile itself: standard input.
+    Input(Arc<File>),
+    /// A directory of what came from elsewhere: nothing in it leads out of it.
+    Fetched(PathBuf),
 }
 
 /// Where the instructions are.
@@ -111,6 +128,8 @@ pub enum DockerfileSource {
     Path(PathBuf),
     /// The text itself.
     Inline(String),
+    /// A file of the context, wherever that comes from.
+    InContext(String),
 }
 
 impl Default for DockerfileSource {
@@ -149,6 +168,12 @@ pub enum NamedContext {
     Dir(PathBuf),
     /// An image by name.
     Image(Reference),
+    /// An image of an OCI layout.
+    Layout(Layout),
+    /// Something that is fetched when it is needed.
+    Remote(Remote),
+    /// A stage of the Dockerfile.
+    Stage(String),
     /// An image that was just built.
     Built(Image),
 }
@@ -173,6 +198,8 @@ pub struct Builder<'a> {
     pub cache_dir: PathBuf,
     /// Places for steps that run at a time: the builds of one command share them.
     pub slots: &'a slots::Slots,
+    /// Asked what to do when a `RUN` step fails.
+    pub debugger: Option<&'a dyn Debugger>,
 }
 
 impl std::fmt::Debug for Builder<'_> {
@@ -188,6 +215,9 @@ impl std::fmt::Debug for Builder<'_> {
 /// # Errors
 /// [`BuildError`].
 pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, BuildError> {
+    // While there is a staging place, no other process removes layers that are not an image's yet.
+    let _kept = builder.store.layers().staging()?;
+    let request = &*sources::prepare(request, builder)?;
     let mut sources = SourceMap::default();
     let (name, text) = read_dockerfile(request)?;
     let source = sources.add(name, text.as_str());
@@ -201,7 +231,7 @@ pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
 }
 
 /// The images that a build's target names and that its contexts do not stand for, with their first places in `sources`.
-/// It reads the Dockerfile, and looks at no image.
+/// It reads the Dockerfile, and looks at no image. `named_at` is where another text names the Dockerfile, or holds it.
 ///
 /// # Errors
 /// [`BuildError::Invalid`] with everything that is wrong with the Dockerfile's text; places are those of `sources`, which
@@ -210,9 +240,11 @@ pub fn images_named(
     request: &BuildRequest,
     builder: &Builder<'_>,
     sources: &mut SourceMap,
+    named_at: Option<Span>,
 ) -> Result<BTreeMap<String, Span>, BuildError> {
     let (name, text) = read_dockerfile(request)?;
     let source = sources.add(name, text.as_str());
+    sources.set_named_at(source, named_at);
     let file = dockerfile::parse::parse(&text, source).map_err(|found| BuildError::Invalid {
         diagnostics: found.sorted(),
         sources: sources.clone(),
@@ -223,6 +255,7 @@ pub fn images_named(
 fn read_dockerfile(request: &BuildRequest) -> Result<(String, String), BuildError> {
     let path = match &request.dockerfile {
         DockerfileSource::Inline(text) => return Ok(("Dockerfile".to_owned(), text.clone())),
+        DockerfileSource::InContext(name) => return read_in_context(request, name),
         DockerfileSource::Path(path) => path,
     };
     let shown = match path.strip_prefix(&request.env.cwd) {
@@ -250,4 +283,68 @@ fn read_dockerfile(request: &BuildRequest) -> Result<(String, String), BuildErro
     String::from_utf8(bytes)
         .map(|text| (shown.clone(), text))
         .map_err(|_| invalid(Diagnostic::error(format!("{shown} is not UTF-8 text"))))
+}
+
+/// The Dockerfile of a context from elsewhere: no link of it leads out.
+fn read_in_context(request: &BuildRequest, name: &str) -> Result<(String, String), BuildError> {
+    let invalid = |why: String| BuildError::Invalid {
+        diagnostics: vec![
+            Diagnostic::error(format!("failed to read dockerfile {name}: {why}")).hint(
+                "name it with -f, or `dockerfile:` in the compose file, by its path in the context",
+            ),
+        ],
+        sources: SourceMap::default(),
+    };
+    let dir = match &request.context {
+        ContextSource::Fetched(dir) | ContextSource::Dir(dir) => dir,
+        _ => return Err(invalid("there is no context".to_owned())),
+    };
+    let path = Path::new(name);
+    let path = path.strip_prefix("/").unwrap_or(path);
+    let bytes = Root::open(dir)
+        .and_then(|root| root.read_beneath(path, LARGEST))
+        .map_err(|errno| {
+            invalid(match errno {
+                nix::errno::Errno::EXDEV => "it leads out of the context".to_owned(),
+                nix::errno::Errno::EFBIG => "it is too large for a Dockerfile".to_owned(),
+                errno => errno.desc().to_owned(),
+            })
+        })?;
+    String::from_utf8(bytes)
+        .map(|text| (name.to_owned(), text))
+        .map_err(|_| invalid("it is not UTF-8 text".to_owned()))
+}
+
+impl ContextSource {
+    /// The main context that a text names: a directory, an address, a repository.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, String> {
+        match Place::parse(text, base).map_err(|error| error.to_string())? {
+            Place::Dir(dir) => Ok(Self::Dir(dir)),
+            Place::Remote(remote) => Ok(Self::Remote(remote)),
+            Place::Image(_) | Place::Layout(_) | Place::Stage(_) => {
+                Err("an image can't be the context; name it as an additional one".to_owned())
+            }
+        }
+    }
+}
+
+impl NamedContext {
+    /// The named context that a text says.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, String> {
+        Ok(
+            match Place::parse(text, base).map_err(|error| error.to_string())? {
+                Place::Dir(dir) => Self::Dir(dir),
+                Place::Remote(remote) => Self::Remote(remote),
+                Place::Image(name) => Self::Image(name),
+                Place::Layout(layout) => Self::Layout(layout),
+                Place::Stage(name) => Self::Stage(name),
+            },
+        )
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use super::slots::Slots;
 use super::*;
 use crate::base::event::{BuildStep, Event};
-use crate::engine::sandbox::{SandboxNetwork, SandboxSource, SandboxSpec};
+use crate::engine::sandbox::{Ended, SandboxNetwork, SandboxSource, SandboxSpec};
 use crate::image::config::{ImageConfig, RootFs};
 use crate::image::digest::Digest;
 
@@ -25,7 +25,7 @@ impl Sandbox for Fake {
         spec: &SandboxSpec,
         output: BorrowedFd<'_>,
         cancel: &Cancel,
-    ) -> crate::engine::Result<i32> {
+    ) -> crate::engine::Result<Ended> {
         self.ran.lock().unwrap().push(spec.clone());
         let mut output = std::fs::File::from(output.try_clone_to_owned().unwrap());
         for line in spec.process.args.last().unwrap().lines() {
@@ -44,12 +44,17 @@ impl Sandbox for Fake {
                     std::fs::write(spec.upper.join(path), spec.process.env.join("\n")).unwrap();
                 }
                 ["say", rest @ ..] => writeln!(output, "{}", rest.join(" ")).unwrap(),
-                ["exit", code] => return Ok(code.parse().unwrap()),
+                ["exit", code] => {
+                    return Ok(Ended {
+                        code: code.parse().unwrap(),
+                        ..Ended::default()
+                    });
+                }
                 ["stop"] => cancel.cancel(),
                 _ => {}
             }
         }
-        Ok(0)
+        Ok(Ended::default())
     }
 }
 
@@ -151,6 +156,7 @@ impl World {
             pull: &pull,
             cache_dir: self.dir.join("cache"),
             slots: &Slots::new(2),
+            debugger: None,
         };
         build(request, &builder)
     }

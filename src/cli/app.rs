@@ -126,6 +126,20 @@ impl App {
         Ok(project)
     }
 
+    /// As [`App::load`], with the document that `config` prints.
+    ///
+    /// # Errors
+    /// Every fault in the files.
+    pub fn load_document(&self) -> Result<Project, Failure> {
+        let request = LoadRequest {
+            document: true,
+            ..self.request()?
+        };
+        let project = compose::load(&request, &self.env).map_err(load_failure)?;
+        self.show_warnings(&project.warnings, &project.sources);
+        Ok(project)
+    }
+
     /// Shows warnings found in files.
     pub fn show_warnings(&self, warnings: &Diagnostics, sources: &SourceMap) {
         if warnings.is_empty() {
@@ -286,6 +300,7 @@ impl App {
             trust_host_ca: self.trusted_ca()?.is_some(),
             host_ca: roots::host_ca(&self.env).ok(),
             told: Arc::default(),
+            debugger: None,
         };
         Ok(Work {
             context,

@@ -8,7 +8,9 @@
 
 pub mod app;
 pub mod args;
+pub mod bake;
 pub mod commands;
+pub mod debugger;
 pub mod exit;
 pub mod follow;
 pub mod help;

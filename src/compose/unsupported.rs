@@ -11,18 +11,8 @@ use crate::base::key::{Key, KeyPath};
 /// Paths of the keys, and what ignoring them means; `*` is any name, `[]` any item.
 const KEYS: &[(&str, &str)] = &[
     ("jobs", "no job is run"),
-    (
-        "services.*.build.entitlements",
-        "the build gets no further rights",
-    ),
     ("services.*.build.isolation", "it is for Windows only"),
     ("services.*.build.cache_to", "no build cache is exported"),
-    (
-        "services.*.build.no_cache_filter",
-        "all stages use the cache",
-    ),
-    ("services.*.build.sbom", "no bill of materials is made"),
-    ("services.*.build.ssh", "no SSH agent is forwarded"),
     ("services.*.cpu_count", "it is for Windows only"),
     ("services.*.cpu_percent", "it is for Windows only"),
     ("services.*.credential_spec", "it is for Windows only"),

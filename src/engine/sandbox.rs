@@ -3,13 +3,15 @@
 //! In: a [`SandboxSpec`]. Out: an exit code, output bytes, and changed files in `upper`.
 //! Imports: `base`, `image`, `spec`.
 
-use std::os::fd::BorrowedFd;
+use std::collections::BTreeMap;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{HostAddr, Process};
+use super::spec::{HostAddr, Process, Resources};
 use super::{Cancel, Result};
+use crate::base::device::DeviceName;
 use crate::image::digest::Digest;
 
 /// A root file system and one process in it.
@@ -35,6 +37,41 @@ pub struct SandboxSpec {
     pub extra_hosts: Vec<(String, HostAddr)>,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: Option<u64>,
+    /// Limits of all its processes together.
+    #[serde(default)]
+    pub limits: Resources,
+    /// Limits of each process: name → (soft, hard); `u64::MAX` is unlimited.
+    #[serde(default)]
+    pub ulimits: BTreeMap<String, (u64, u64)>,
+    /// Whether it has every right: capabilities, devices, no filter, no masks.
+    #[serde(default)]
+    pub insecure: bool,
+    /// Described devices it has.
+    #[serde(default)]
+    pub devices: Vec<SandboxDevice>,
+    /// Where devices are described.
+    #[serde(default)]
+    pub device_dirs: Vec<PathBuf>,
+}
+
+/// A described device that a sandbox has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxDevice {
+    /// Its full name.
+    pub name: DeviceName,
+    /// Whether it is an error that there is none.
+    pub required: bool,
+}
+
+/// How a process in a sandbox ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Its exit code; 128 plus the signal.
+    pub code: i32,
+    /// Processes that the kernel killed for want of memory.
+    pub out_of_memory: u64,
+    /// The limit of processes, if one more was wanted.
+    pub forks_refused: Option<u64>,
 }
 
 /// What a sandbox can reach.
@@ -99,12 +136,27 @@ pub enum SandboxSource {
 /// Runs single processes in root file systems.
 pub trait Sandbox: Send + Sync {
     /// Runs the process to its end; standard output and error both go to `output`, standard input is
-    /// `/dev/null`. Gives the exit code (128 plus signal). On `cancel` everything in it is killed.
+    /// `/dev/null`. On `cancel` everything in it is killed.
     ///
     /// # Errors
     /// [`super::EngineError::CannotRun`] when the command can't be started,
     /// [`super::EngineError::Failed`] when the sandbox can't be made.
-    fn run(&self, spec: &SandboxSpec, output: BorrowedFd<'_>, cancel: &Cancel) -> Result<i32>;
+    fn run(&self, spec: &SandboxSpec, output: BorrowedFd<'_>, cancel: &Cancel) -> Result<Ended>;
+    /// Runs the process with a terminal of its own; `connect` gets its master side and returns when nobody is there
+    /// any more to talk to it.
+    ///
+    /// # Errors
+    /// As [`Sandbox::run`].
+    fn run_in_terminal(
+        &self,
+        spec: &SandboxSpec,
+        connect: &mut dyn FnMut(OwnedFd),
+        cancel: &Cancel,
+    ) -> Result<Ended> {
+        let _ = (spec, connect, cancel);
+        let what = "this engine gives build steps no terminal".to_owned();
+        Err(super::EngineError::Unsupported { what })
+    }
 }
 
 /// Frames of an attached stream: one kind byte, a big-endian `u32` length, the bytes.

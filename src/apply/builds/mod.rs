@@ -11,14 +11,19 @@ use std::collections::BTreeMap;
 use recipe::Recipe;
 
 use super::images::{resolve, with_causes};
+use super::run::tell;
 use super::{ApplyError, Context};
 use crate::base::diag::{Diagnostic, Diagnostics};
-use crate::base::event::{Event, EventSink, Silent};
+use crate::base::event::{Event, EventSink, Kind, Silent, Status};
+use crate::base::key::KeyPath;
 use crate::base::name::ServiceName;
+use crate::base::span::Span;
 use crate::build::{BuildError, BuildRequest, Builder, build, images_named};
 use crate::compose::model::{BuildSpec, ContextRef, Project, Service};
 use crate::image::reference::Reference;
-use crate::image::registry::{PullError, PullOptions, pull as pull_image};
+use crate::image::registry::{
+    PullError, PullOptions, PushError, PushOptions, pull as pull_image, push,
+};
 use crate::image::store::Image;
 use crate::plan::builds::{BuildNeed, Role, build_for, is_built_for};
 use crate::plan::desired::Desired;
@@ -154,12 +159,14 @@ fn examine(
             _ => None,
         })
         .collect();
-    if !recipe::has_local_dockerfile(&request) {
+    let context_faulty = recipe::misses_context(&request);
+    if context_faulty || !recipe::has_local_dockerfile(&request) {
         return needs;
     }
+    let inline = spec.dockerfile_inline.as_ref().and_then(|text| text.span);
     let sources = &mut desired.project.sources;
     let named = with_builder(context, &request, true, |builder| {
-        images_named(&request, builder, sources)
+        images_named(&request, builder, sources, inline)
     });
     match named {
         Ok(named) => {
@@ -178,7 +185,7 @@ fn examine(
         }
         Err(BuildError::Invalid { diagnostics, .. }) => {
             for fault in diagnostics {
-                found.push(placed(fault, spec, dockerfile));
+                found.push(placed(fault, (service, spec), dockerfile));
             }
         }
         Err(other) => found.push(Diagnostic::error(with_causes(&other)).at(dockerfile)),
@@ -189,17 +196,19 @@ fn examine(
 /// A fault without a place in a file has one in the compose file: the key that asks for what can't be.
 fn placed(
     fault: Diagnostic,
-    spec: &BuildSpec,
-    dockerfile: Option<crate::base::span::Span>,
+    (service, spec): (&Service, &BuildSpec),
+    dockerfile: Option<Span>,
 ) -> Diagnostic {
     if fault.span.is_some() {
         return fault;
     }
-    let target = spec
-        .target
-        .as_ref()
-        .filter(|_| fault.message.starts_with("target stage"));
-    fault.at(target.map_or(dockerfile, |target| target.span))
+    let path = KeyPath::root().key("services").key(service.name.as_str());
+    let path = path.key("build");
+    let about_target = fault.message.starts_with("target stage");
+    match spec.target.as_ref().filter(|_| about_target) {
+        Some(target) => fault.at(target.span).path(&path.key("target")),
+        None => fault.at(dockerfile).path(&path.key("dockerfile")),
+    }
 }
 
 /// Works with a builder for a request. `quiet` leaves out what steps print.
@@ -228,6 +237,7 @@ fn with_builder<T>(
         pull: &pull,
         cache_dir: context.roots.data.join("cache"),
         slots: &context.slots,
+        debugger: context.debugger.as_deref(),
     })
 }
 
@@ -251,12 +261,24 @@ pub(super) fn build_service(
         .builds
         .get(name)
         .map_or(&[][..], Vec::as_slice);
-    let request = Recipe::new(context, &desired.project, of, &plan.tweaks).request(needs)?;
-    let built = with_builder(context, &request, plan.quiet_build, |builder| {
-        build(&request, builder)
-    });
+    let (built, names) = loop {
+        let request = Recipe::new(context, &desired.project, of, &plan.tweaks).request(needs)?;
+        let built = with_builder(context, &request, plan.quiet_build, |builder| {
+            build(&request, builder)
+        });
+        // The user has changed the Dockerfile to go on with it.
+        if !matches!(built, Err(BuildError::ReadAgain)) {
+            break (built, request.tags);
+        }
+    };
     match built {
-        Ok(image) => Ok(ImageFacts::from(&image)),
+        Ok(image) => {
+            // As Compose: an image that only hoist has named is nowhere to be pushed.
+            if plan.tweaks.push && of.0.image.is_some() {
+                push_all(context, &image, &names)?;
+            }
+            Ok(ImageFacts::from(&image))
+        }
         Err(BuildError::Cancelled) => Err(ApplyError::cancelled()),
         Err(BuildError::Invalid {
             diagnostics,
@@ -268,4 +290,29 @@ pub(super) fn build_service(
         }
         Err(other) => Err(ApplyError::new(with_causes(&other))),
     }
+}
+
+/// Pushes an image under all its names.
+fn push_all(context: &Context, image: &Image, names: &[Reference]) -> Result<(), ApplyError> {
+    let options = PushOptions {
+        env: context.env.clone(),
+        cancel: context.cancel.clone(),
+        ..PushOptions::default()
+    };
+    for name in names {
+        let shown = name.to_string();
+        tell(
+            context,
+            Kind::Image,
+            &shown,
+            Status::Working("Pushing"),
+            None,
+        );
+        match push(&context.store, image, name, &options, &*context.events) {
+            Ok(_) => tell(context, Kind::Image, &shown, Status::Done("Pushed"), None),
+            Err(PushError::Cancelled(_)) => return Err(ApplyError::cancelled()),
+            Err(error) => return Err(ApplyError::new(with_causes(&error))),
+        }
+    }
+    Ok(())
 }

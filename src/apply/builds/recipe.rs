@@ -43,7 +43,13 @@ pub(super) fn has_local_dockerfile(request: &BuildRequest) -> bool {
     match (&request.dockerfile, &request.context) {
         (DockerfileSource::Inline(_), _) => true,
         (DockerfileSource::Path(path), _) => path.is_absolute(),
+        (DockerfileSource::InContext(_), _) => false,
     }
+}
+
+/// Whether the context is a directory that is not there, so that nothing of it can be read either.
+pub(super) fn misses_context(request: &BuildRequest) -> bool {
+    matches!(&request.context, ContextSource::Dir(dir) if !dir.is_dir())
 }
 
 impl<'a> Recipe<'a> {
@@ -128,6 +134,7 @@ impl<'a> Recipe<'a> {
                 .map(|(k, v)| (k.clone(), limits(*v)))
                 .collect(),
             env: self.context.env.clone(),
+            device_dirs: self.context.device_dirs.clone(),
             ..BuildRequest::default()
         };
         request.limits.memory = tweaks.memory;
@@ -174,11 +181,12 @@ impl<'a> Recipe<'a> {
                     dir = Some(path.clone());
                 }
                 ContextRef::Remote(text) => {
-                    self.fault(
-                        "context",
-                        at,
-                        format!("the build context `{text}` is not available"),
-                    );
+                    match ContextSource::parse(text, &self.project.dir) {
+                        Ok(context) => request.context = context,
+                        Err(why) => self.fault("context", at, format!("the build context: {why}")),
+                    }
+                    let at = at.or(spec.span);
+                    request.context_place = at.map(|at| (at, self.project.sources.clone()));
                 }
                 ContextRef::Image(_) | ContextRef::Service(_) => {
                     let text = "an image is no build context; name it under `additional_contexts`";
@@ -192,7 +200,10 @@ impl<'a> Recipe<'a> {
                 let name = spec.dockerfile.as_ref();
                 let name = name.map_or("Dockerfile", |name| name.value.as_str());
                 let base = dir.unwrap_or_else(|| self.project.dir.clone());
-                DockerfileSource::Path(base.join(name))
+                match &request.context {
+                    ContextSource::Remote(_) => DockerfileSource::InContext(name.to_owned()),
+                    _ => DockerfileSource::Path(base.join(name)),
+                }
             }
         };
         for (name, value) in &spec.additional_contexts {
@@ -210,9 +221,12 @@ impl<'a> Recipe<'a> {
                     image.ok().map(NamedContext::Image)
                 }
                 ContextRef::Remote(text) => {
-                    let text = format!("the build context `{text}` is not available");
-                    self.fault("additional_contexts", value.span, text);
-                    None
+                    let parsed = NamedContext::parse(text, &self.project.dir);
+                    let parsed = parsed.map_err(|why| {
+                        let text = format!("the context `{name}`: {why}");
+                        self.fault("additional_contexts", value.span, text);
+                    });
+                    parsed.ok()
                 }
             };
             request

@@ -17,8 +17,13 @@ use engine::Fake;
 struct NoSandbox;
 
 impl Sandbox for NoSandbox {
-    fn run(&self, _: &SandboxSpec, _: BorrowedFd<'_>, _: &Cancel) -> crate::engine::Result<i32> {
-        Ok(0)
+    fn run(
+        &self,
+        _: &SandboxSpec,
+        _: BorrowedFd<'_>,
+        _: &Cancel,
+    ) -> crate::engine::Result<crate::engine::sandbox::Ended> {
+        Ok(Default::default())
     }
 }
 
@@ -98,6 +103,7 @@ impl Bench {
             host_ca: None,
             trust_host_ca: false,
             told: Arc::default(),
+            debugger: None,
         };
         Self {
             context,

@@ -131,6 +131,22 @@ impl Digests {
         start: &Path,
         taken: &Taken,
     ) -> Result<(), Fault> {
+        let owned = tree.keeps_owners();
+        self.each(tree, start, taken, &mut |entry, content| {
+            add_entry(into, owned, entry, content);
+        })
+    }
+    /// Gives all entries of a part of a tree, files with the digests of their contents.
+    ///
+    /// # Errors
+    /// The kernel's, with the path at fault.
+    pub fn each(
+        &self,
+        tree: &Tree,
+        start: &Path,
+        taken: &Taken,
+        give: &mut dyn FnMut(&Entry, Option<Digest>),
+    ) -> Result<(), Fault> {
         let mut batch: Vec<Waiting> = Vec::new();
         tree.walk(start, taken, &mut |seen| {
             let Seen::Entry(item) = seen else {
@@ -148,14 +164,18 @@ impl Digests {
                 content,
             });
             match batch.len() {
-                BATCH => self.flush(&mut batch, into, tree),
+                BATCH => self.flush(&mut batch, give),
                 _ => Ok::<(), Fault>(()),
             }
         })?;
-        self.flush(&mut batch, into, tree)
+        self.flush(&mut batch, give)
     }
-    /// Adds what waits to a hash, in order.
-    fn flush(&self, batch: &mut Vec<Waiting>, into: &mut Hasher, tree: &Tree) -> Result<(), Fault> {
+    /// Gives what waits, in order.
+    fn flush(
+        &self,
+        batch: &mut Vec<Waiting>,
+        give: &mut dyn FnMut(&Entry, Option<Digest>),
+    ) -> Result<(), Fault> {
         let unknown: Vec<usize> = (0..batch.len())
             .filter(|at| matches!(batch[*at].content, Content::Unknown(..)))
             .collect();
@@ -177,7 +197,7 @@ impl Digests {
                 Content::Known(digest) => Some(digest),
                 _ => None,
             };
-            add_entry(into, tree, &waiting.entry, digest);
+            give(&waiting.entry, digest);
         }
         Ok(())
     }
@@ -214,10 +234,10 @@ pub fn in_parallel<T: Sync, R: Send>(
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Adds what counts of one entry to a hash.
-pub fn add_entry(into: &mut Hasher, tree: &Tree, entry: &Entry, content: Option<Digest>) {
+/// Adds what counts of one entry to a hash; `owned` says that owners count.
+pub fn add_entry(into: &mut Hasher, owned: bool, entry: &Entry, content: Option<Digest>) {
     let stat = &entry.stat;
-    let owner = match tree.keeps_owners() {
+    let owner = match owned {
         true => (stat.st_uid, stat.st_gid),
         false => (0, 0),
     };

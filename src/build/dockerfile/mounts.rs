@@ -11,7 +11,7 @@ use crate::base::scalar::parse_size;
 pub struct Mount {
     /// What it shows.
     pub kind: MountKind,
-    /// Where; relative to the working directory. `None` where the kind has a default.
+    /// Where; relative to the working directory, which is meant by an empty one. `None` where it is not said.
     pub target: Option<String>,
 }
 
@@ -39,22 +39,28 @@ pub enum MountKind {
         sharing: Sharing,
         /// Writes are refused.
         read_only: bool,
-        /// Mode of a new directory.
-        mode: u32,
-        /// Owner of a new directory.
-        uid: u32,
-        /// Group of a new directory.
-        gid: u32,
+        /// Mode, owner and group of a new directory, if any of them is said.
+        own: Option<(u32, u32, u32)>,
     },
     /// Memory.
     Tmpfs {
         /// Bytes.
         size: Option<u64>,
+        /// Writes are refused.
+        read_only: bool,
     },
-    /// The caller's ssh agent.
+    /// An ssh agent of the caller's.
     Ssh {
+        /// Its name.
+        id: String,
         /// A missing one is an error.
         required: bool,
+        /// Permission bits of the socket.
+        mode: u32,
+        /// Owner of the socket.
+        uid: u32,
+        /// Group of the socket.
+        gid: u32,
     },
     /// A secret of the build.
     Secret {
@@ -85,64 +91,58 @@ pub enum Sharing {
     Locked,
 }
 
-const KEYS: [(&str, &[&str]); 5] = [
-    ("bind", &["target", "source", "from", "rw"]),
-    (
-        "cache",
-        &[
-            "id", "target", "ro", "rw", "sharing", "from", "source", "mode", "uid", "gid",
-        ],
-    ),
-    ("tmpfs", &["target", "size"]),
-    (
-        "secret",
-        &["id", "target", "required", "env", "mode", "uid", "gid"],
-    ),
-    ("ssh", &["id", "target", "required", "mode", "uid", "gid"]),
-];
+/// The kinds by name.
+const KINDS: [&str; 5] = ["bind", "cache", "tmpfs", "secret", "ssh"];
 
 /// Fields as they are read.
 #[derive(Default)]
 struct Fields {
     kind: Option<String>,
     values: std::collections::BTreeMap<&'static str, String>,
+    /// Whether writes are refused, as far as it was said.
+    read_only: Option<bool>,
 }
 
-/// Parses the flag's value; `expand` works variables out.
+/// Parses the flag's value; `expand` works variables out. A field that a kind has no use for is let pass where BuildKit
+/// does.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn parse(text: &str, expand: &dyn Fn(&str) -> Result<String, String>) -> Result<Mount, String> {
     let fields = read(text, expand)?;
-    let kind = fields.kind.clone().unwrap_or_else(|| "bind".to_owned());
-    let Some((kind, allowed)) = KEYS.iter().find(|(known, _)| *known == kind) else {
-        let near = nearest(&kind, KEYS.map(|(name, _)| name));
-        let hint = near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+    let kind = fields.kind.as_deref().unwrap_or("bind");
+    if !KINDS.contains(&kind) {
+        let hint = nearest(kind, KINDS)
+            .map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
         return Err(format!("unsupported mount type {kind:?}{hint}"));
-    };
-    if let Some(key) = fields.values.keys().find(|key| !allowed.contains(key)) {
-        return Err(format!("unexpected key '{key}' for mount type '{kind}'"));
     }
-    let target = fields.values.get("target").cloned();
-    let kind = match *kind {
+    fields.check(kind)?;
+    let target = fields.text("target");
+    let kind = match kind {
         "ssh" => MountKind::Ssh {
+            id: fields.text("id").unwrap_or_else(|| "default".to_owned()),
             required: fields.flag("required", false)?,
+            mode: fields.octal("mode", 0o600)?,
+            uid: fields.number("uid")?,
+            gid: fields.number("gid")?,
         },
         "secret" => secret(&fields, target.as_deref())?,
-        _ if target.as_ref().is_none_or(String::is_empty) => {
-            return Err(format!("--mount=type={kind} needs a target"));
-        }
         "bind" => MountKind::Bind {
             from: fields.text("from"),
             source: fields.text("source").unwrap_or_default(),
-            writable: fields.flag("rw", false)?,
+            writable: fields.read_only == Some(false),
         },
         "cache" => cache(&fields)?,
         _ => MountKind::Tmpfs {
             size: match fields.values.get("size") {
-                Some(size) => Some(parse_size(size).map_err(|error| error.to_string())?.0),
+                Some(size) => Some(
+                    parse_size(size)
+                        .map_err(|_| format!("invalid value for size: {size}"))?
+                        .0,
+                ),
                 None => None,
             },
+            read_only: fields.read_only == Some(true),
         },
     };
     Ok(Mount { kind, target })
@@ -164,25 +164,31 @@ fn cache(fields: &Fields) -> Result<MountKind, String> {
             ));
         }
     };
-    let writable = fields.flag("rw", true)?;
+    let said = ["mode", "uid", "gid"];
+    let said = said.iter().any(|key| fields.values.contains_key(key));
+    let own = (
+        fields.octal("mode", 0o755)?,
+        fields.number("uid")?,
+        fields.number("gid")?,
+    );
     Ok(MountKind::Cache {
         id: fields.text("id"),
         from: fields.text("from"),
         source: fields.text("source").unwrap_or_default(),
         sharing,
-        read_only: fields.flag("ro", !writable)?,
-        mode: fields.octal("mode", 0o755)?,
-        uid: fields.number("uid")?,
-        gid: fields.number("gid")?,
+        read_only: fields.read_only == Some(true),
+        own: said.then_some(own),
     })
 }
 
 fn secret(fields: &Fields, target: Option<&str>) -> Result<MountKind, String> {
-    let id = fields
-        .text("id")
-        .or_else(|| Some(target?.rsplit('/').next()?.to_owned()));
-    let Some(id) = id.filter(|id| !id.is_empty()) else {
-        return Err("--mount=type=secret needs an id or a target".to_owned());
+    let (id, source) = (fields.text("id"), fields.text("source"));
+    if id.is_some() && source.is_some() {
+        return Err("a secret mount can't have both source and id".to_owned());
+    }
+    let base = || Some(target?.rsplit('/').next()?.to_owned());
+    let Some(id) = source.or(id).or_else(base).filter(|id| !id.is_empty()) else {
+        return Err("invalid secret mount: one of id, target is required".to_owned());
     };
     Ok(MountKind::Secret {
         id,
@@ -195,6 +201,31 @@ fn secret(fields: &Fields, target: Option<&str>) -> Result<MountKind, String> {
 }
 
 impl Fields {
+    /// Refuses what makes no sense for a kind. As BuildKit.
+    fn check(&self, kind: &str) -> Result<(), String> {
+        let only =
+            |key: &str, kinds: &[&str]| self.values.contains_key(key) && !kinds.contains(&kind);
+        for key in ["mode", "uid", "gid"] {
+            if only(key, &["secret", "ssh", "cache"]) {
+                return Err(format!("{key} not allowed for {kind:?} type mounts"));
+            }
+        }
+        for (key, kinds) in [("size", &["tmpfs"][..]), ("required", &["secret", "ssh"])] {
+            if only(key, kinds) {
+                return Err(format!("unexpected key '{key}' for mount type '{kind}'"));
+            }
+        }
+        if only("sharing", &["cache"]) {
+            return Err(format!("invalid cache sharing set for {kind} mount"));
+        }
+        if kind == "secret" && self.values.contains_key("from") {
+            return Err("secret mount should not have a from".to_owned());
+        }
+        if kind == "ssh" && self.values.contains_key("source") {
+            return Err("ssh does not support source".to_owned());
+        }
+        Ok(())
+    }
     fn text(&self, key: &str) -> Option<String> {
         self.values
             .get(key)
@@ -209,9 +240,7 @@ impl Fields {
             .as_deref()
         {
             None => Ok(default),
-            Some("" | "true" | "1" | "t") => Ok(true),
-            Some("false" | "0" | "f") => Ok(false),
-            Some(other) => Err(format!("invalid value for '{key}': {other}")),
+            Some(value) => truth(key, value),
         }
     }
     fn number(&self, key: &str) -> Result<u32, String> {
@@ -232,6 +261,15 @@ impl Fields {
             })
         };
         self.values.get(key).map_or(Ok(default), parse)
+    }
+}
+
+/// As Go's `strconv.ParseBool`; a key without a value is true.
+fn truth(key: &str, value: &str) -> Result<bool, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "" | "true" | "1" | "t" => Ok(true),
+        "false" | "0" | "f" => Ok(false),
+        _ => Err(format!("invalid value for {key}: {value}")),
     }
 }
 
@@ -276,6 +314,11 @@ fn read(text: &str, expand: &dyn Fn(&str) -> Result<String, String>) -> Result<F
         };
         if value.is_none() && !matches!(*name, "ro" | "rw" | "required") {
             return Err(format!("invalid field '{field}' must be a key=value pair"));
+        }
+        if let "ro" | "rw" = *name {
+            let said = truth(name, value.as_deref().unwrap_or_default())?;
+            fields.read_only = Some(said == (*name == "ro"));
+            continue;
         }
         fields.values.insert(name, value.unwrap_or_default());
     }
@@ -323,8 +366,7 @@ mod tests {
         let MountKind::Cache {
             sharing,
             read_only,
-            mode,
-            uid,
+            own,
             id,
             ..
         } = read("type=cache,id=i,target=/c,uid=10,mode=0750,ro,sharing=locked")
@@ -334,13 +376,14 @@ mod tests {
             panic!("a cache")
         };
         assert_eq!(
-            (sharing, read_only, mode, uid, id.as_deref()),
-            (Sharing::Locked, true, 0o750, 10, Some("i"))
+            (sharing, read_only, own, id.as_deref()),
+            (Sharing::Locked, true, Some((0o750, 10, 0)), Some("i"))
         );
         assert_eq!(
             read("type=tmpfs,target=/t,size=1m").unwrap().kind,
             MountKind::Tmpfs {
-                size: Some(1 << 20)
+                size: Some(1 << 20),
+                read_only: false,
             }
         );
         let MountKind::Secret {
@@ -353,12 +396,42 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_said_has_a_default() {
+        let writable = |text: &str| match read(text).unwrap().kind {
+            MountKind::Bind { writable, .. } => writable,
+            kind => panic!("{kind:?}"),
+        };
+        assert!(!writable("type=bind,source=a,target=/a"));
+        assert!(!writable("source=a,target=/a,readonly"));
+        assert!(!writable("source=a,target=/a,rw,ro"));
+        assert!(writable("source=a,target=/a,ro=false,id=unused"));
+        assert_eq!(read("type=bind").unwrap().target, None);
+        let MountKind::Ssh { id, mode, .. } = read("type=ssh").unwrap().kind else {
+            panic!("an agent")
+        };
+        assert_eq!((id.as_str(), mode), ("default", 0o600));
+        let MountKind::Secret { id, .. } = read("type=secret,source=k,target=/a").unwrap().kind
+        else {
+            panic!("a secret")
+        };
+        assert_eq!(id, "k");
+    }
+
+    #[test]
     fn faults_are_named() {
         for text in [
             "type=foo,target=/x",
-            "type=cache",
             "type=bind,target=/x,nope=1",
-            "type=tmpfs,target=/t,from=x",
+            "type=bind,target=/x,bind-propagation=shared",
+            "type=bind,target=/x,uid=1",
+            "type=bind,target=/x,size=1",
+            "type=bind,target=/x,required",
+            "type=bind,target=/x,sharing=shared",
+            "type=bind,target=/x,ro=maybe",
+            "type=secret,id=a,source=b",
+            "type=secret,id=a,from=b",
+            "type=ssh,source=b",
+            "type=tmpfs,target=/x,size=abc",
             "type=secret",
             "type=cache,target=/x,sharing=all",
             "type=cache,target=/x,mode=9",

@@ -540,7 +540,7 @@ mod tests {
             "# escape=`\n# escape=`\nFROM a",
             "# syntax=me/mine\nFROM a",
             "FROM a\nCOPY --link=x a b",
-            "FROM a\nRUN --mount=type=cache x",
+            "FROM a\nRUN --mount=type=cache,sharing=all x",
             "FROM a\nONBUILD RNU x",
         ] {
             assert_eq!(faults(text).len(), 1, "{text}: {:?}", faults(text));

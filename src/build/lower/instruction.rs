@@ -98,6 +98,7 @@ impl Lowering<'_> {
             title,
             span: Some(span),
             operation,
+            arguments: state.args.keys().cloned().collect(),
         });
         Ok(())
     }

@@ -22,6 +22,9 @@ use super::dockerfile::vars::Expander;
 use super::error::{BuildError, fault};
 use super::images::Images;
 use super::settings::{check_platform, host_arch};
+use super::sources::Remote;
+use super::sources::layout::Layout;
+use super::step::copy::{CopySource, CopyStep};
 use super::step::{Operation, Origin};
 use super::{BuildRequest, Builder, NamedContext};
 use crate::base::diag::{Diagnostic, nearest};
@@ -29,6 +32,7 @@ use crate::base::event::Event;
 use crate::base::span::{SourceMap, Span};
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
+use crate::image::manifest::Platform;
 
 /// Stages that one build may need: each is worked on by a thread of its own.
 const MOST_STAGES: usize = 500;
@@ -86,6 +90,8 @@ pub struct Step {
     pub span: Option<Span>,
     /// What it does.
     pub operation: Operation,
+    /// Names of the build arguments that it may use.
+    pub arguments: Vec<String>,
 }
 
 impl Stage {
@@ -227,6 +233,8 @@ enum Named {
     Image(String),
     Dir(PathBuf),
     Built(Box<crate::image::store::Image>),
+    Layout(Layout),
+    Remote(Box<Remote>),
 }
 
 impl<'a> Lowering<'a> {
@@ -378,7 +386,7 @@ impl Lowering<'_> {
             .iter()
             .rposition(|stage| stage.name.as_deref() == Some(&name))
     }
-    fn named_context(&self, name: &str) -> Option<Named> {
+    fn named_context(&self, name: &str, span: Span) -> Result<Option<Named>, Refused> {
         let contexts = &self.request.named_contexts;
         let lower = name.to_lowercase();
         let found = contexts
@@ -396,12 +404,25 @@ impl Lowering<'_> {
                     .iter()
                     .find(|(known, _)| same(known))
                     .map(|(_, context)| context)
-            })?;
-        Some(match found {
+            });
+        let Some(found) = found else { return Ok(None) };
+        Ok(Some(match found {
             NamedContext::Dir(dir) => Named::Dir(dir.clone()),
             NamedContext::Image(reference) => Named::Image(reference.canonical()),
             NamedContext::Built(image) => Named::Built(Box::new(image.clone())),
-        })
+            NamedContext::Layout(layout) => Named::Layout(layout.clone()),
+            NamedContext::Remote(remote) => Named::Remote(Box::new(remote.clone())),
+            NamedContext::Stage(stage) => {
+                let index = self.stage_named(stage, self.file.stages.len());
+                let missing = || {
+                    let text = format!(
+                        "the context {name} is the stage {stage:?}, which could not be found"
+                    );
+                    Diagnostic::error(text).at(span)
+                };
+                Named::Stage(index.ok_or_else(missing)?)
+            }
+        }))
     }
     /// What `FROM name` of stage `index` means.
     fn base_of(&self, index: usize, decl: &StageDecl) -> Result<Named, Refused> {
@@ -413,8 +434,12 @@ impl Lowering<'_> {
                 .hint("give the ARG a default, or a value with --build-arg")
                 .into());
         }
-        if let Some(named) = self.named_context(&name) {
-            return Ok(named);
+        match self.named_context(&name, decl.span)? {
+            Some(Named::Stage(stage)) if stage >= index => {
+                return Err(self.out_of_order(stage, index, decl.span));
+            }
+            Some(named) => return Ok(named),
+            None => {}
         }
         Ok(match self.stage_named(&name, index) {
             Some(stage) => Named::Stage(stage),
@@ -430,8 +455,12 @@ impl Lowering<'_> {
                 .hint("define a stage with FROM and that ARG, and name the stage here")
                 .into());
         }
-        if let Some(named) = self.named_context(name) {
-            return self.origin_of(named, span);
+        match self.named_context(name, span)? {
+            Some(Named::Stage(stage)) if stage >= index => {
+                return Err(self.out_of_order(stage, index, span));
+            }
+            Some(named) => return self.origin_of(named, span),
+            None => {}
         }
         let stage = match name.parse::<usize>() {
             Ok(index) if index < self.file.stages.len() => Some(index),
@@ -445,7 +474,18 @@ impl Lowering<'_> {
             Err(_) => self.stage_named(name, self.file.stages.len()),
         };
         match stage {
-            Some(stage) if stage < index => Ok(Origin::Stage(stage)),
+            Some(stage) if stage < index => {
+                // A context of the stage's name stands for it, by its number too.
+                let own = self.file.stages[stage].name.clone();
+                match own
+                    .map(|own| self.named_context(&own, span))
+                    .transpose()?
+                    .flatten()
+                {
+                    Some(Named::Stage(_)) | None => Ok(Origin::Stage(stage)),
+                    Some(named) => self.origin_of(named, span),
+                }
+            }
             Some(stage) => Err(self.out_of_order(stage, index, span)),
             None if name == "scratch" => Ok(Origin::Layers(Vec::new())),
             None => self.origin_of(Named::Image(name.to_owned()), span),
@@ -456,9 +496,20 @@ impl Lowering<'_> {
             Named::Scratch => Origin::Layers(Vec::new()),
             Named::Stage(index) => Origin::Stage(index),
             Named::Dir(dir) => Origin::Named(dir),
+            Named::Remote(remote) => Origin::Remote(remote),
+            Named::Layout(layout) => Origin::Layers(self.layout(&layout, span)?.layers().to_vec()),
             Named::Built(image) => Origin::Layers(image.layers().to_vec()),
             Named::Image(name) => Origin::Layers(self.image(&name, span)?.layers().to_vec()),
         })
+    }
+    fn layout(
+        &mut self,
+        layout: &Layout,
+        span: Span,
+    ) -> Result<crate::image::store::Image, Refused> {
+        let platform = Platform::host();
+        let found = self.images.layout(layout, self.builder, &platform);
+        found.map_err(|why| Diagnostic::error(why).at(span).into())
     }
     fn image(&mut self, name: &str, span: Span) -> Result<crate::image::store::Image, Refused> {
         if self.builder.cancel.is_cancelled() {
@@ -481,7 +532,7 @@ impl Lowering<'_> {
     }
     /// Fetches the images of all stages that will be needed, as far as that is known now.
     fn prefetch(&mut self, target: usize) {
-        let names = self.images_of(target).into_iter().map(|(name, _)| name);
+        let names = self.images_of(target).into_keys();
         let names = names.collect();
         self.images.prefetch(names, self.builder, self.request.pull);
     }
@@ -508,7 +559,9 @@ impl Lowering<'_> {
                         .or_else(|| self.stage_named(&from, self.file.stages.len()))
                     {
                         Some(stage) => todo.push(stage),
-                        None if from != "scratch" && self.named_context(&from).is_none() => {
+                        None if from != "scratch"
+                            && matches!(self.named_context(&from, instruction.span), Ok(None)) =>
+                        {
                             names.entry(from).or_insert(instruction.span);
                         }
                         None => {}
@@ -525,6 +578,7 @@ impl Lowering<'_> {
             let platform = self.expand_global(platform, decl.span)?;
             check_platform(&platform).map_err(|why| Diagnostic::error(why).at(decl.span))?;
         }
+        let mut steps = Vec::new();
         let (base, mut state) = match self.base_of(index, decl)? {
             Named::Scratch => (Base::Scratch, State::new(scratch_config())),
             Named::Stage(stage) => {
@@ -551,15 +605,26 @@ impl Lowering<'_> {
                 },
                 State::new(image.config),
             ),
-            Named::Dir(_) => {
-                let what = format!(
-                    "the context {:?} is a directory; FROM needs an image or a stage",
-                    decl.base
-                );
-                return Err(Diagnostic::error(what).at(decl.span).into());
+            Named::Layout(layout) => {
+                let image = self.layout(&layout, decl.span)?;
+                (
+                    Base::Image {
+                        name: decl.base.clone(),
+                        layers: image.layers().to_vec(),
+                    },
+                    State::new(image.config),
+                )
+            }
+            // As BuildKit: the files are all there is.
+            Named::Dir(dir) => {
+                steps.push(all_of(decl, Origin::Named(dir)));
+                (Base::Scratch, State::new(scratch_config()))
+            }
+            Named::Remote(remote) => {
+                steps.push(all_of(decl, Origin::Remote(remote)));
+                (Base::Scratch, State::new(scratch_config()))
             }
         };
-        let mut steps = Vec::new();
         for trigger in std::mem::take(&mut state.config.config.on_build) {
             let source = sources.add(format!("ONBUILD of {}", decl.base), trigger.as_str());
             let body = parse_triggers(&trigger, source, '\\').map_err(|found| {
@@ -612,6 +677,28 @@ impl Lowering<'_> {
         item.at(span)
             .related(self.file.stages[wanted].span, "the stage is here")
             .into()
+    }
+}
+
+/// The step that takes all files of a context as what a stage begins with.
+fn all_of(decl: &StageDecl, origin: Origin) -> Step {
+    Step {
+        number: 0,
+        title: format!("FROM {}", decl.base),
+        span: Some(decl.span),
+        operation: Operation::Copy(Box::new(CopyStep {
+            origin,
+            sources: vec![CopySource::Exact("/".to_owned())],
+            dest: "/".to_owned(),
+            chown: None,
+            chmod: None,
+            chmod_text: None,
+            exclude: Vec::new(),
+            unpack: false,
+            parents: false,
+            link: false,
+        })),
+        arguments: Vec::new(),
     }
 }
 

@@ -2,23 +2,35 @@
 //!
 //! Imports: `dockerfile`, `step`. Rules: Dockerfile reference, "RUN"; words as BuildKit.
 
+use std::io::Read as _;
+use std::path::Path;
+
 use super::instruction::{Words, in_form, refuse};
 use super::state::{State, is_predefined, predefined};
 use super::{Lowering, Refused};
 use crate::base::authorities;
+use crate::base::device::DeviceName;
 use crate::base::diag::Diagnostic;
 use crate::base::span::Span;
 use crate::build::SecretSource;
 use crate::build::dockerfile::ast::{CommandLine, Run, RunNetwork};
 use crate::build::dockerfile::lex::Heredoc;
 use crate::build::dockerfile::mounts::{self, Mount, MountKind};
+use crate::build::step::agent::Agent;
+use crate::build::step::cache_mount::CacheMount;
 use crate::build::step::mount::{MountStep, What};
-use crate::build::step::run::RunStep;
+use crate::build::step::run::{HOSTNAME, RunStep};
 use crate::build::step::{Operation, Origin};
-use crate::engine::sandbox::SandboxNetwork;
+use crate::engine::sandbox::{SandboxDevice, SandboxNetwork};
 
 /// Largest secret in bytes, as BuildKit.
 const LARGEST_SECRET: u64 = 500 * 1024;
+
+/// The argument that gives sandboxes another name.
+const HOSTNAME_ARG: &str = "BUILDKIT_SANDBOX_HOSTNAME";
+
+/// The argument that keeps caches of equal ids apart.
+const CACHE_NS_ARG: &str = "BUILDKIT_CACHE_MOUNT_NS";
 
 impl Lowering<'_> {
     pub(super) fn run(
@@ -28,12 +40,6 @@ impl Lowering<'_> {
         state: &State,
         span: Span,
     ) -> Result<(Operation, String), Refused> {
-        if run.insecure || !run.devices.is_empty() {
-            return Err(refuse(
-                "--security=insecure and --device are not supported yet",
-                span,
-            ));
-        }
         let (args, script) = command(run, state);
         let mut step = RunStep {
             args,
@@ -54,7 +60,15 @@ impl Lowering<'_> {
             secret_env: Vec::new(),
             extra_hosts: self.request.extra_hosts.clone(),
             shm_size: self.request.shm_size,
+            hostname: self.host_name(),
+            limits: self.request.limits.clone(),
+            ulimits: self.request.ulimits.clone(),
+            insecure: run.insecure,
+            devices: devices(&run.devices, span)?,
+            device_dirs: self.request.device_dirs.clone(),
+            missing: None,
         };
+        self.permit(&step, run, span)?;
         for text in &run.mounts {
             let words = Words {
                 state,
@@ -65,6 +79,7 @@ impl Lowering<'_> {
                 .map_err(|why| refuse(why, span))?;
             self.mount(mount, (index, span), state, &mut step)?;
         }
+        agent_variable(state, &mut step);
         self.proxies(state, &mut step);
         if let Some(bundle) = &self.request.trust_host_ca {
             let what = What::Authorities(bundle.clone());
@@ -116,6 +131,43 @@ impl Lowering<'_> {
             }
         }
     }
+    /// Refuses what the caller has not allowed. As BuildKit, before anything runs; `network: host` of the whole build is
+    /// permission enough.
+    fn permit(&self, step: &RunStep, run: &Run, span: Span) -> Result<(), Refused> {
+        let given = &self.request.entitlements;
+        let mut wanted = Vec::new();
+        let network = step.network == SandboxNetwork::Host
+            && self.request.network != SandboxNetwork::Host
+            && !given.network_host;
+        if network {
+            wanted.push(("network.host", "use the host's network"));
+        }
+        if run.insecure && !given.insecure {
+            wanted.push(("security.insecure", "run with every right"));
+        }
+        let device = step
+            .devices
+            .iter()
+            .find(|want| !given.has_device(&want.name));
+        if device.is_some() {
+            wanted.push(("device", "use devices of the host"));
+        }
+        let Some((name, what)) = wanted.first() else {
+            return Ok(());
+        };
+        let item = Diagnostic::error(format!("{name} is not allowed: the step wants to {what}"));
+        Err(item
+            .at(span)
+            .hint(format!(
+                "if you trust this Dockerfile: --allow {name}, or `entitlements: [{name}]` below `build` in the compose file"
+            ))
+            .into())
+    }
+    /// The host name of steps.
+    fn host_name(&mut self) -> String {
+        let given = self.given(HOSTNAME_ARG).filter(|name| !name.is_empty());
+        given.unwrap_or_else(|| HOSTNAME.to_owned())
+    }
     fn mount(
         &mut self,
         mount: Mount,
@@ -123,8 +175,8 @@ impl Lowering<'_> {
         state: &State,
         step: &mut RunStep,
     ) -> Result<(), Refused> {
-        let target = mount.target.as_deref().map(|target| state.absolute(target));
-        let at = target.clone().unwrap_or_default();
+        let written = mount.target;
+        let target = written.as_deref().map(|target| state.absolute(target));
         let what = match mount.kind {
             MountKind::Bind {
                 from,
@@ -147,29 +199,51 @@ impl Lowering<'_> {
                 source,
                 sharing,
                 read_only,
+                own,
+            } => {
+                let seed = match from {
+                    Some(from) => Some(self.origin(&from, index, span)?),
+                    None => None,
+                };
+                let id = id.unwrap_or_else(|| {
+                    let path = written.clone().unwrap_or_default();
+                    clean_name(&path)
+                });
+                What::Cache(CacheMount {
+                    id: self.cache_id(&id),
+                    seed,
+                    source,
+                    sharing,
+                    read_only,
+                    own,
+                })
+            }
+            MountKind::Tmpfs { size, read_only } => What::Tmpfs { size, read_only },
+            MountKind::Ssh {
+                id,
+                required,
                 mode,
                 uid,
                 gid,
             } => {
-                let seed = match from {
-                    Some(from) => Some((self.origin(&from, index, span)?, source)),
-                    None => None,
-                };
-                let id = id.unwrap_or_else(|| at.clone());
-                What::Cache {
-                    id,
-                    seed,
-                    sharing,
-                    read_only,
-                    mode,
-                    owner: (uid, gid),
+                let agent = self.agent(&id, span)?;
+                if agent.is_none() && required {
+                    step.miss(
+                        format!("no ssh agent or key was given as {id:?}"),
+                        format!("give it with --ssh {id}, or `ssh: [{id}]` below `build` in the compose file"),
+                    );
                 }
-            }
-            MountKind::Tmpfs { size } => What::Tmpfs(size),
-            MountKind::Ssh { required: false } => return Ok(()),
-            MountKind::Ssh { required: true } => {
-                let item = Diagnostic::error("no ssh agent is forwarded to builds yet").at(span);
-                return Err(item.hint("without `required` the mount is left out").into());
+                let count = step.mounts.iter().filter(|mount| mount.is_agent()).count();
+                let target = target.unwrap_or_else(|| format!("/run/buildkit/ssh_agent.{count}"));
+                let owner = (uid, gid);
+                let what = What::Agent {
+                    id,
+                    agent,
+                    mode,
+                    owner,
+                };
+                step.mounts.push(MountStep { target, what });
+                return Ok(());
             }
             MountKind::Secret {
                 id,
@@ -179,18 +253,18 @@ impl Lowering<'_> {
                 uid,
                 gid,
             } => {
-                let Some(content) = self.secret(&id, span)? else {
-                    if required {
-                        let item = Diagnostic::error(format!("secret {id}: not found")).at(span);
-                        return Err(item
-                            .hint(format!("give it with --secret id={id},src=FILE"))
-                            .into());
-                    }
-                    return Ok(());
-                };
+                let content = self.secret(&id, span)?;
+                if content.is_none() && required {
+                    step.miss(
+                        format!("secret {id}: not found"),
+                        format!("give it with --secret id={id},src=FILE"),
+                    );
+                }
                 if let Some(name) = &env {
-                    let text = String::from_utf8_lossy(&content);
-                    step.unkeyed_env.push(format!("{name}={text}"));
+                    if let Some(content) = &content {
+                        let text = String::from_utf8_lossy(content);
+                        step.unkeyed_env.push(format!("{name}={text}"));
+                    }
                     step.secret_env.push(format!("{name}={id}"));
                     if target.is_none() {
                         return Ok(());
@@ -208,27 +282,94 @@ impl Lowering<'_> {
                 return Ok(());
             }
         };
-        if at == "/" {
-            return Err(refuse("a mount can't have the target /", span));
+        // Without a target the working directory is meant.
+        let target = target.unwrap_or_else(|| state.absolute(""));
+        if target == "/" {
+            return Err(refuse("invalid mount target \"/\"", span));
         }
-        step.mounts.push(MountStep { target: at, what });
+        step.mounts.push(MountStep { target, what });
         Ok(())
+    }
+    /// A cache's name, apart from those of other namespaces.
+    fn cache_id(&mut self, id: &str) -> String {
+        match self.given(CACHE_NS_ARG).filter(|space| !space.is_empty()) {
+            Some(space) => format!("{space}/{id}"),
+            None => id.to_owned(),
+        }
+    }
+    /// Where an id's keys are; `None` if the caller has given none.
+    fn agent(&self, id: &str, span: Span) -> Result<Option<Agent>, Refused> {
+        let Some(source) = self.request.ssh.get(id) else {
+            return Ok(None);
+        };
+        let own = self.request.env.non_empty("SSH_AUTH_SOCK");
+        let found = Agent::find(source, own, &self.request.env.cwd);
+        found
+            .map(Some)
+            .map_err(|why| refuse(format!("ssh {id}: {why}"), span))
     }
     fn secret(&self, id: &str, span: Span) -> Result<Option<Vec<u8>>, Refused> {
         let content = match self.request.secrets.get(id) {
             None => return Ok(None),
             Some(SecretSource::Bytes(bytes)) => bytes.clone(),
-            Some(SecretSource::File(path)) => std::fs::read(path).map_err(|error| {
-                refuse(
-                    format!("secret {id}: cannot read {}: {error}", path.display()),
-                    span,
-                )
+            Some(SecretSource::File(path)) => read_secret(path).map_err(|error| {
+                let path = path.display();
+                refuse(format!("secret {id}: cannot read {path}: {error}"), span)
             })?,
         };
         if content.len() as u64 > LARGEST_SECRET {
             return Err(refuse(format!("secret {id} is larger than 500 KiB"), span));
         }
         Ok(Some(content))
+    }
+}
+
+/// `--device=NAME[,required]`.
+fn devices(flags: &[String], span: Span) -> Result<Vec<SandboxDevice>, Refused> {
+    let mut found = Vec::new();
+    for text in flags {
+        let (name, rest) = text.split_once(',').unwrap_or((text, ""));
+        let name = name.strip_prefix("name=").unwrap_or(name);
+        let required = match rest {
+            "" | "required=false" => false,
+            "required" | "required=true" => true,
+            other => {
+                return Err(refuse(
+                    format!("unexpected option {other:?} of --device; the option is required"),
+                    span,
+                ));
+            }
+        };
+        let name = DeviceName::parse(name)
+            .map_err(|why| refuse(format!("invalid device {name:?}: {why}"), span))?;
+        found.push(SandboxDevice { name, required });
+    }
+    Ok(found)
+}
+
+/// Reads a secret, but not more of it than shows that it is too large.
+fn read_secret(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let file = std::fs::File::open(path)?;
+    file.take(LARGEST_SECRET + 1).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// A path as it is written, made plain: the name of a cache that has none.
+fn clean_name(path: &str) -> String {
+    let clean = crate::sys::fs::clean(Path::new(path));
+    let clean = clean.to_string_lossy();
+    match path.starts_with('/') {
+        true => clean.into_owned(),
+        false => clean.trim_start_matches('/').to_owned(),
+    }
+}
+
+/// Tells the step's programs where the first agent is, whether there is one or not. As BuildKit.
+fn agent_variable(state: &State, step: &mut RunStep) {
+    let first = step.mounts.iter().find(|mount| mount.is_agent());
+    if let Some(first) = first.filter(|_| !state.scope.contains_key("SSH_AUTH_SOCK")) {
+        step.env.push(format!("SSH_AUTH_SOCK={}", first.target));
     }
 }
 

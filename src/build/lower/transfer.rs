@@ -8,6 +8,7 @@ use super::{Lowering, Refused};
 use crate::base::diag::Diagnostic;
 use crate::base::span::Span;
 use crate::build::dockerfile::ast::{Transfer, TransferSource};
+use crate::build::sources::{AddFlags, added};
 use crate::build::step::copy::{CopySource, CopyStep};
 use crate::build::step::mode::Chmod;
 use crate::build::step::{Operation, Origin};
@@ -25,9 +26,12 @@ impl Lowering<'_> {
             escape: self.file.escape,
             span,
         };
-        if transfer.checksum.is_some() || transfer.keep_git_dir == Some(true) {
-            let what = "--checksum and --keep-git-dir are not supported yet";
-            return Err(refuse(what, span));
+        let checksum = transfer.checksum.as_deref();
+        let checksum = checksum.map(|text| words.one(text)).transpose()?;
+        if checksum.is_some() && transfer.sources.len() > 1 {
+            let item =
+                Diagnostic::error("checksum can't be specified for multiple sources").at(span);
+            return Err(item.hint("write an ADD for each of them").into());
         }
         let mut sources = Vec::new();
         let mut said = vec![name.to_owned()];
@@ -63,16 +67,37 @@ impl Lowering<'_> {
                 }
                 TransferSource::Path(path) => {
                     let path = words.one(path)?;
-                    if name == "ADD" && is_remote(&path) {
-                        let item =
-                            Diagnostic::error(format!("ADD of a URL is not supported yet: {path}"))
-                                .at(span);
-                        return Err(item
-                            .hint("download it in a RUN step, or before the build")
-                            .into());
+                    let flags = AddFlags {
+                        checksum: checksum.as_deref(),
+                        keep_git_dir: transfer.keep_git_dir,
+                    };
+                    let remote = added(&path, &flags).map_err(|why| refuse(why, span))?;
+                    match remote {
+                        Some(_) if name == "COPY" => {
+                            let item = Diagnostic::error("source can't be a URL for COPY").at(span);
+                            return Err(item.hint("use ADD").into());
+                        }
+                        Some(remote) => {
+                            // What lets one in is not for everybody who has the image.
+                            said.push(if path.contains('@') {
+                                remote.to_string()
+                            } else {
+                                path
+                            });
+                            sources.push(CopySource::Remote {
+                                remote: Box::new(remote),
+                                unpack: transfer.unpack == Some(true),
+                            });
+                        }
+                        None if checksum.is_some() => {
+                            let text = "checksum requires HTTP(S) or Git sources";
+                            return Err(refuse(text, span));
+                        }
+                        None => {
+                            said.push(path.clone());
+                            sources.push(CopySource::Path(path));
+                        }
                     }
-                    said.push(path.clone());
-                    sources.push(CopySource::Path(path));
                 }
             }
         }
@@ -115,10 +140,4 @@ impl Lowering<'_> {
             format!("{} # buildkit", said.join(" ")),
         ))
     }
-}
-
-fn is_remote(path: &str) -> bool {
-    ["http://", "https://", "git://", "ssh://", "git@"]
-        .iter()
-        .any(|scheme| path.starts_with(scheme))
 }

@@ -6,21 +6,27 @@
 
 mod lookup;
 
+use lookup::Place;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::cache::seen::Memory;
 use super::cache::{Cache, Made};
 use super::context::digest::Digests;
 use super::context::ignore;
 use super::error::{BuildError, StepFailure};
 use super::lower::{Base, Graph, Stage, Step};
+use super::sources::Sources;
 use super::step::mount::Trees;
+use super::step::output;
 use super::step::run::Means;
 use super::step::{Operation, StepError, make_folder};
 use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
 use crate::base::cancel::Cancel;
+use crate::base::clock::Timestamp;
 use crate::base::event::{BuildStep, Event};
 use crate::base::span::SourceMap;
 use crate::image::digest::Digest;
@@ -40,9 +46,16 @@ pub(super) struct Results {
 struct StageResult {
     base: Vec<Digest>,
     made: Vec<Made>,
+    /// Which steps were done rather than found.
+    ran: Vec<bool>,
 }
 
 impl Results {
+    /// Whether a step was done rather than found.
+    pub(super) fn ran(&self, stage: usize, step: usize) -> bool {
+        let result = self.stages.get(&stage);
+        result.is_some_and(|result| result.ran.get(step).copied().unwrap_or_default())
+    }
     /// A stage's layers, base first.
     pub(super) fn layers(&self, stage: usize) -> Vec<Digest> {
         let Some(result) = self.stages.get(&stage) else {
@@ -80,7 +93,11 @@ struct Solver<'a> {
     sources: &'a SourceMap,
     ignore: String,
     cache: Cache,
+    memory: Memory,
+    /// When this build began: nanoseconds since 1970.
+    begun: i64,
     digests: Digests,
+    fetches: Sources<'a>,
     caches: PathBuf,
     cancel: Cancel,
     progress: Mutex<Progress>,
@@ -103,7 +120,10 @@ pub(super) fn solve(
         sources,
         ignore: ignore_text(request)?,
         cache: Cache::new(&builder.cache_dir),
+        memory: Memory::open(&builder.cache_dir, &identity(request)),
+        begun: Timestamp::now().0,
         digests: Digests::open(digests_of(request, builder)),
+        fetches: Sources::new(request, &builder.cache_dir),
         caches: builder.cache_dir.join("mounts"),
         cancel: Cancel::default(),
         progress: Mutex::new(Progress {
@@ -131,6 +151,7 @@ pub(super) fn solve(
     solver
         .digests
         .save()
+        .and_then(|()| solver.memory.save())
         .map_err(|error| BuildError::io("write the digest cache", error))?;
     let progress = solver
         .progress
@@ -146,10 +167,22 @@ pub(super) fn solve(
 /// Where the digests of a context are remembered: each has a file of its own, so that only what is asked for is read.
 fn digests_of(request: &BuildRequest, builder: &Builder<'_>) -> PathBuf {
     let name = match &request.context {
-        ContextSource::Dir(dir) => Digest::of(dir.as_os_str().as_encoded_bytes()).hex(),
+        ContextSource::Dir(dir) | ContextSource::Fetched(dir) => {
+            Digest::of(dir.as_os_str().as_encoded_bytes()).hex()
+        }
         _ => "other".to_owned(),
     };
     builder.cache_dir.join("contexts").join(name)
+}
+
+/// What the same build is known by the next time: its Dockerfile, its target and platform.
+fn identity(request: &BuildRequest) -> String {
+    let file = match &request.dockerfile {
+        DockerfileSource::Path(path) => path.display().to_string(),
+        DockerfileSource::Inline(_) => format!("inline {:?}", request.context),
+        DockerfileSource::InContext(name) => format!("{name} of {:?}", request.context),
+    };
+    format!("{file}\n{:?}\n{:?}", request.target, request.platform)
 }
 
 /// The ignore file that counts for this build.
@@ -159,7 +192,7 @@ fn ignore_text(request: &BuildRequest) -> Result<String, BuildError> {
     };
     let dockerfile = match &request.dockerfile {
         DockerfileSource::Path(path) => Some(path.as_path()),
-        DockerfileSource::Inline(_) => None,
+        DockerfileSource::Inline(_) | DockerfileSource::InContext(_) => None,
     };
     for path in ignore::candidates(dockerfile, dir) {
         let told = |error| BuildError::io(format!("read {}", path.display()), error);
@@ -229,7 +262,7 @@ impl Solver<'_> {
             index,
             StageResult {
                 base,
-                made: Vec::new(),
+                ..StageResult::default()
             },
         );
         self.changed.notify_all();
@@ -238,14 +271,19 @@ impl Solver<'_> {
             // It was found, or pulled, before any step began.
             self.tell(*number, BuildStep::Done(0.0));
         }
-        for step in &stage.steps {
+        for (place, step) in stage.steps.iter().enumerate() {
             for needed in Stage::needs(step) {
                 self.layers_of(needed)?;
             }
-            let made = self.step(step, &layers)?;
+            let at = Place {
+                stage: index,
+                step: place,
+            };
+            let (made, known) = self.step(at, step, &layers)?;
             layers.extend(made);
             if let Some(result) = self.lock().results.stages.get_mut(&index) {
                 result.made.push(made);
+                result.ran.push(!known);
             }
             self.changed.notify_all();
         }
@@ -258,20 +296,20 @@ impl Solver<'_> {
             .send(Event::Build { target, step, what });
     }
     /// One step: from the cache, or done while others that run are few enough.
-    fn step(&self, step: &Step, layers: &[Digest]) -> Result<Made, BuildError> {
+    fn step(&self, at: Place, step: &Step, layers: &[Digest]) -> Result<(Made, bool), BuildError> {
         if self.cancel.is_cancelled() {
             return Err(BuildError::Cancelled);
         }
         self.tell(step.number, BuildStep::Started(step.title.clone()));
         let begun = Instant::now();
-        match self.known_or_done(step, layers) {
+        match self.known_or_done(at, step, layers) {
             Ok((made, true)) => {
                 self.tell(step.number, BuildStep::Cached);
-                Ok(made)
+                Ok((made, true))
             }
             Ok((made, false)) => {
                 self.tell(step.number, BuildStep::Done(begun.elapsed().as_secs_f64()));
-                Ok(made)
+                Ok((made, false))
             }
             Err(error) => {
                 let error = self.failure(step, error);
@@ -314,6 +352,11 @@ impl Solver<'_> {
                         sandbox,
                         cancel: &self.cancel,
                         output: &output,
+                        output_limit: output::limit(
+                            self.request.env.non_empty(output::LIMIT_VARIABLE),
+                        ),
+                        debugger: self.builder.debugger,
+                        title: &step.title,
                     },
                     layers,
                 )

@@ -18,6 +18,8 @@ use crate::sys::fs::{make_dirs, unnamed};
 
 /// Its place among the steps: before the first.
 const STEP: u32 = 0;
+/// Longest wait for input between looks at the token, in milliseconds.
+const GLANCE: u16 = 100;
 
 /// Brings the context here, if it is elsewhere.
 pub(in crate::build) fn prepare<'a>(
@@ -45,7 +47,9 @@ pub(in crate::build) fn prepare<'a>(
     };
     tell(BuildStep::Started(title));
     let begun = Instant::now();
-    match brought(request, builder, &|line| tell(BuildStep::Output(line.to_owned()))) {
+    match brought(request, builder, &|line| {
+        tell(BuildStep::Output(line.to_owned()))
+    }) {
         Ok(request) => {
             tell(BuildStep::Done(begun.elapsed().as_secs_f64()));
             Ok(Cow::Owned(request))
@@ -63,7 +67,10 @@ pub(in crate::build) fn prepare<'a>(
             if let Some((span, _)) = &request.context_place {
                 item = item.at(*span);
             }
-            let sources = request.context_place.as_ref().map(|(_, sources)| sources.clone());
+            let sources = request
+                .context_place
+                .as_ref()
+                .map(|(_, sources)| sources.clone());
             Err(BuildError::Invalid {
                 diagnostics: vec![item],
                 sources: sources.unwrap_or_else(SourceMap::default),
@@ -94,6 +101,16 @@ fn brought(
             let file = spooled(&input, &sources, builder)?;
             match sources.unpack(&file, builder.cancel)? {
                 Some(fetched) => request.context = ContextSource::Fetched(fetched.dir),
+                None if matches!(&request.dockerfile, DockerfileSource::InContext(name) if name != "Dockerfile") =>
+                {
+                    return Err(SourceError::Failed {
+                        message: "standard input is a Dockerfile, and another one is named"
+                            .to_owned(),
+                        hint: Some(
+                            "leave out -f, or give an archive that holds that file".to_owned(),
+                        ),
+                    });
+                }
                 None => {
                     request.dockerfile = DockerfileSource::Inline(text(&file)?);
                     request.context = ContextSource::Empty;
@@ -119,7 +136,9 @@ fn with_git_dir(remote: Remote, request: &BuildRequest) -> Remote {
             reference,
             keep_git_dir,
         }) => {
-            let on = said.is_some_and(|value| matches!(value.as_str(), "1" | "true" | "True" | "TRUE" | "t" | "T"));
+            let on = said.is_some_and(|value| {
+                matches!(value.as_str(), "1" | "true" | "True" | "TRUE" | "t" | "T")
+            });
             Remote::Git(Repository {
                 keep_git_dir: keep_git_dir || (on && reference.keep_git_dir.is_none()),
                 reference,
@@ -135,7 +154,11 @@ fn is_single(fetched: &Fetched) -> bool {
 }
 
 /// Reads the whole input into a file without a name.
-fn spooled(input: &File, sources: &Sources<'_>, builder: &Builder<'_>) -> Result<File, SourceError> {
+fn spooled(
+    input: &File,
+    sources: &Sources<'_>,
+    builder: &Builder<'_>,
+) -> Result<File, SourceError> {
     make_dirs(&sources.dir, 0o700)?;
     let mut file = unnamed(&sources.dir)?;
     let mut buffer = vec![0; 256 * 1024];
@@ -144,12 +167,30 @@ fn spooled(input: &File, sources: &Sources<'_>, builder: &Builder<'_>) -> Result
         if builder.cancel.is_cancelled() {
             return Err(SourceError::Cancelled);
         }
+        if !readable(input)? {
+            continue;
+        }
         match input.read(&mut buffer) {
             Ok(0) => return Ok(file),
             Ok(read) => file.write_all(buffer.get(..read).unwrap_or_default())?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(SourceError::new(format!("standard input: {error}"))),
         }
+    }
+}
+
+/// Waits a moment for more input, so that Ctrl-C ends the wait.
+fn readable(input: &File) -> Result<bool, SourceError> {
+    use nix::poll::{PollFd, PollFlags, poll};
+    use std::os::fd::AsFd as _;
+    let mut wanted = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut wanted, GLANCE) {
+        Ok(ready) => Ok(ready > 0),
+        Err(nix::errno::Errno::EINTR) => Ok(false),
+        Err(errno) => Err(SourceError::new(format!(
+            "standard input: {}",
+            errno.desc()
+        ))),
     }
 }
 
@@ -166,7 +207,9 @@ fn text(file: &File) -> Result<String, SourceError> {
         });
     }
     if bytes.len() as u64 > LARGEST {
-        return Err(SourceError::new("standard input is no archive, and too large for a Dockerfile"));
+        return Err(SourceError::new(
+            "standard input is no archive, and too large for a Dockerfile",
+        ));
     }
     String::from_utf8(bytes)
         .map_err(|_| SourceError::new("standard input is neither an archive nor a Dockerfile"))

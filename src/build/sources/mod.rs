@@ -10,7 +10,7 @@
 
 mod context;
 pub mod layout;
-pub mod place;
+mod place;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -36,6 +36,8 @@ use crate::image::url::{self, Checksum, Progress, UrlError, Wanted};
 use crate::sys::fs::{Root, is_kind};
 
 pub(super) use context::prepare;
+pub(super) use place::{AddFlags, added};
+pub use place::{Place, PlaceError};
 
 /// The name of the only file of a context that is a file. As BuildKit.
 pub(super) const SINGLE: &str = "context";
@@ -128,8 +130,14 @@ impl From<SourceError> for StepError {
     fn from(error: SourceError) -> Self {
         match error {
             SourceError::Cancelled => Self::Build(BuildError::Cancelled),
-            SourceError::Failed { message, hint: None } => Self::new(message),
-            SourceError::Failed { message, hint: Some(hint) } => Self::hinted(message, hint),
+            SourceError::Failed {
+                message,
+                hint: None,
+            } => Self::new(message),
+            SourceError::Failed {
+                message,
+                hint: Some(hint),
+            } => Self::hinted(message, hint),
         }
     }
 }
@@ -331,7 +339,9 @@ impl<'a> Sources<'a> {
     }
     /// Source: BuildKit, `GIT_AUTH_TOKEN` and `GIT_AUTH_HEADER`, for one host or for all.
     fn git_credentials(&self, url: &str) -> Result<Option<Credentials>, SourceError> {
-        let Some((_, rest)) = url.split_once("://").filter(|(scheme, _)| scheme.starts_with("http"))
+        let Some((_, rest)) = url
+            .split_once("://")
+            .filter(|(scheme, _)| scheme.starts_with("http"))
         else {
             return Ok(None);
         };
@@ -384,11 +394,17 @@ fn subdir(dir: &Path, inside: &str) -> Result<PathBuf, String> {
         match root.lstat(&path) {
             Ok(stat) if is_kind(&stat, libc::S_IFDIR) => {}
             Ok(stat) if is_kind(&stat, libc::S_IFLNK) => {
-                return Err(format!("`{}` is a symbolic link, which is not followed", path.display()));
+                return Err(format!(
+                    "`{}` is a symbolic link, which is not followed",
+                    path.display()
+                ));
             }
             Ok(_) => return Err(format!("`{}` is no directory", path.display())),
             Err(Errno::ENOENT) => {
-                return Err(format!("the repository has no directory `{}`", path.display()));
+                return Err(format!(
+                    "the repository has no directory `{}`",
+                    path.display()
+                ));
             }
             Err(errno) => return Err(format!("`{}`: {}", path.display(), errno.desc())),
         }
@@ -457,10 +473,19 @@ mod tests {
         give("HTTP_AUTH_TOKEN_h", "web");
         let sources = Sources::new(&request, Path::new("/c"));
         let git = |url: &str| sources.git_credentials(url).unwrap();
-        assert_eq!(git("https://me@h:8080/r.git"), Some(Credentials::Token("one".into())));
-        assert_eq!(git("https://other/r.git"), Some(Credentials::Token("all".into())));
+        assert_eq!(
+            git("https://me@h:8080/r.git"),
+            Some(Credentials::Token("one".into()))
+        );
+        assert_eq!(
+            git("https://other/r.git"),
+            Some(Credentials::Token("all".into()))
+        );
         assert_eq!(git("ssh://git@h:8080/r.git"), None);
-        assert_eq!(sources.authorization("h").unwrap().as_deref(), Some("Bearer web"));
+        assert_eq!(
+            sources.authorization("h").unwrap().as_deref(),
+            Some("Bearer web")
+        );
         assert_eq!(sources.authorization("other").unwrap(), None);
         let address = Address {
             url: "https://me:pw@h/x".to_owned(),

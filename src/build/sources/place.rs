@@ -10,7 +10,7 @@ use super::layout::Layout;
 use super::{Address, Remote, Repository};
 use crate::base::gitref::GitRef;
 use crate::image::reference::Reference;
-use crate::image::url;
+use crate::image::url::{self, Checksum};
 
 /// Where files or an image are.
 #[derive(Debug, Clone)]
@@ -43,10 +43,14 @@ impl Place {
             return Err(PlaceError("it is empty".to_owned()));
         }
         if let Some(name) = text.strip_prefix("docker-image://") {
-            return Reference::parse(name).map(Self::Image).map_err(|e| wrong(&e));
+            return Reference::parse(name)
+                .map(Self::Image)
+                .map_err(|e| wrong(&e));
         }
         if let Some(rest) = text.strip_prefix("oci-layout://") {
-            return Layout::parse(rest, base).map(Self::Layout).map_err(PlaceError);
+            return Layout::parse(rest, base)
+                .map(Self::Layout)
+                .map_err(PlaceError);
         }
         if let Some(stage) = text.strip_prefix("target:") {
             return Ok(Self::Stage(stage.to_lowercase()));
@@ -67,9 +71,15 @@ impl Place {
         }
         match text.split_once("://") {
             Some(("file", path)) => Ok(Self::Dir(base.join(path))),
-            Some((scheme, _)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) => {
+            Some((scheme, _))
+                if scheme
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) =>
+            {
                 let known = "a directory, a git repository, http://, https://, docker-image://, oci-layout:// and target:";
-                Err(PlaceError(format!("`{scheme}://` is unknown; a context is one of {known}")))
+                Err(PlaceError(format!(
+                    "`{scheme}://` is unknown; a context is one of {known}"
+                )))
             }
             _ => Ok(Self::Dir(base.join(text))),
         }
@@ -77,12 +87,57 @@ impl Place {
 }
 
 /// Whether a text is an address of HTTP.
-pub(in crate::build) fn is_http(text: &str) -> bool {
+fn is_http(text: &str) -> bool {
     let begins = |scheme: &str| {
         let head = text.get(..scheme.len());
         head.is_some_and(|head| head.eq_ignore_ascii_case(scheme))
     };
     begins("http://") || begins("https://")
+}
+
+/// What flags of `ADD` say of an address.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::build) struct AddFlags<'a> {
+    /// `--checksum`
+    pub(in crate::build) checksum: Option<&'a str>,
+    /// `--keep-git-dir`
+    pub(in crate::build) keep_git_dir: Option<bool>,
+}
+
+/// What `ADD` fetches; `None` for a path of the context. A repository is told from a file by its address alone, and
+/// what looks like a path is one: `github.com/a/b`.
+pub(in crate::build) fn added(text: &str, flags: &AddFlags<'_>) -> Result<Option<Remote>, String> {
+    let local = text.starts_with("github.com/");
+    let reference = if local {
+        None
+    } else {
+        GitRef::parse(text).map_err(|e| e.to_string())?
+    };
+    if let Some(mut reference) = reference {
+        if let Some(sum) = flags.checksum {
+            let hex = sum.bytes().all(|b| b.is_ascii_hexdigit());
+            if !hex || !(7..=64).contains(&sum.len()) {
+                return Err(format!(
+                    "invalid checksum `{sum}`: write 7 to 64 hex digits of the commit"
+                ));
+            }
+            reference.checksum = Some(sum.to_ascii_lowercase());
+        }
+        let keep_git_dir = flags.keep_git_dir.or(reference.keep_git_dir) == Some(true);
+        return Ok(Some(Remote::Git(Repository {
+            reference,
+            keep_git_dir,
+        })));
+    }
+    if !is_http(text) {
+        return Ok(None);
+    }
+    url::parse(text).map_err(|error| error.to_string())?;
+    let checksum = flags.checksum.map(Checksum::parse).transpose();
+    Ok(Some(Remote::File(Address {
+        url: text.to_owned(),
+        checksum: checksum.map_err(|error| error.to_string())?,
+    })))
 }
 
 #[cfg(test)]
@@ -120,7 +175,36 @@ mod tests {
         ] {
             assert_eq!(kind(text), expected, "{text}");
         }
-        for wrong in ["", "ftp://h/a", "http://", "docker-image://A B", "s3://b/k", "git://-x/y"] {
+        let add = |text: &str| {
+            added(text, &AddFlags::default())
+                .unwrap()
+                .map(|remote| remote.to_string())
+        };
+        assert_eq!(
+            add("https://github.com/a/b/archive/v1.tgz").as_deref(),
+            Some("https://github.com/a/b/archive/v1.tgz")
+        );
+        assert_eq!(
+            add("https://u:p@h/b.git#v1").as_deref(),
+            Some("https://h/b.git#v1")
+        );
+        for path in ["github.com/a/b", "a.tar", "ftp://h/a", "http:/a"] {
+            assert_eq!(add(path), None, "{path}");
+        }
+        let sum = |sum| AddFlags {
+            checksum: Some(sum),
+            keep_git_dir: None,
+        };
+        assert!(added("http://h/a", &sum("sha256:00")).is_err());
+        assert!(added("git://h/a", &sum("xyz")).is_err());
+        for wrong in [
+            "",
+            "ftp://h/a",
+            "http://",
+            "docker-image://A B",
+            "s3://b/k",
+            "git://-x/y",
+        ] {
             assert!(kind(wrong).starts_with("error"), "{wrong}: {}", kind(wrong));
         }
     }

@@ -60,7 +60,8 @@ enum Job {
 /// Copies sources one after the other.
 pub(super) struct Copier<'a> {
     step: &'a CopyStep,
-    tree: &'a Tree,
+    /// Whether the tree that is copied has owners of its own.
+    owned: bool,
     owner: Option<(u32, u32)>,
     dest: &'a Root,
     writer: Writer<'a>,
@@ -93,14 +94,13 @@ impl From<StepError> for Stop {
 impl<'a> Copier<'a> {
     pub(super) fn new(
         step: &'a CopyStep,
-        tree: &'a Tree,
         owner: Option<(u32, u32)>,
         dest: &'a Root,
         writer: Writer<'a>,
     ) -> Self {
         Self {
             step,
-            tree,
+            owned: false,
             owner,
             dest,
             writer,
@@ -184,17 +184,19 @@ impl<'a> Copier<'a> {
     /// Copies a part of a tree.
     pub(super) fn source(
         &mut self,
+        tree: &Tree,
         source: &Source,
+        unpack: bool,
         watch: &mut Watch<'_>,
     ) -> Result<(), StepError> {
+        self.owned = tree.keeps_owners();
         let mut target = None;
-        let tree = self.tree;
         let walked = tree.walk(&source.path, &source.taken, &mut |seen| {
             let target = match (&target, &seen) {
                 (Some(target), _) => target,
                 (None, Seen::Entry(item)) => {
                     let entry = item.entry;
-                    if self.step.unpack && entry.is_file() && self.unpacked(item, source, watch)? {
+                    if unpack && entry.is_file() && self.unpacked(item, source, watch)? {
                         return Err(Stop::Done);
                     }
                     let name = source.given.file_name().unwrap_or_default();
@@ -287,7 +289,7 @@ impl<'a> Copier<'a> {
         Ok(())
     }
     fn meta(&self, stat: &FileStat) -> Meta {
-        meta_of(self.step, self.owner, self.tree, stat)
+        meta_of(self.step, self.owner, self.owned, stat)
     }
     /// Makes a link or a node. A socket is an empty file, as BuildKit makes it: an image can't hold one.
     fn special(&mut self, to: &Path, entry: &Entry) -> Result<(), Errno> {
@@ -312,7 +314,7 @@ impl<'a> Copier<'a> {
         let work = Work {
             step: self.step,
             owner: self.owner,
-            tree: self.tree,
+            owned: self.owned,
             dest: self.dest,
             digests: watch.digests,
         };
@@ -353,7 +355,7 @@ impl<'a> Copier<'a> {
                 }
             };
             if let Some(key) = watch.key.as_deref_mut() {
-                add_entry(key.hasher(), self.tree, &entry, digest);
+                add_entry(key.hasher(), self.owned, &entry, digest);
             }
         }
         Ok(())
@@ -389,7 +391,7 @@ impl<'a> Copier<'a> {
         let digest = digests
             .of_copy(&item.entry.stat, &file, &file)
             .map_err(told)?;
-        add_entry(key.hasher(), self.tree, item.entry, Some(digest));
+        add_entry(key.hasher(), self.owned, item.entry, Some(digest));
         Ok(true)
     }
 }
@@ -398,8 +400,8 @@ fn errno(error: &std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
-fn meta_of(step: &CopyStep, owner: Option<(u32, u32)>, tree: &Tree, stat: &FileStat) -> Meta {
-    let own = match tree.keeps_owners() {
+fn meta_of(step: &CopyStep, owner: Option<(u32, u32)>, owned: bool, stat: &FileStat) -> Meta {
+    let own = match owned {
         true => (stat.st_uid, stat.st_gid),
         false => (0, 0),
     };
@@ -417,7 +419,7 @@ fn meta_of(step: &CopyStep, owner: Option<(u32, u32)>, tree: &Tree, stat: &FileS
 struct Work<'a> {
     step: &'a CopyStep,
     owner: Option<(u32, u32)>,
-    tree: &'a Tree,
+    owned: bool,
     dest: &'a Root,
     digests: Option<&'a Digests>,
 }
@@ -451,9 +453,9 @@ impl Work<'_> {
         }
         let file = writer.file(to).map_err(wrote)?;
         copy_content(&source, &file).map_err(|error| wrote(errno(&error)))?;
-        let meta = meta_of(self.step, self.owner, self.tree, &stat);
+        let meta = meta_of(self.step, self.owner, self.owned, &stat);
         writer.meta_of(&file, &meta).map_err(wrote)?;
-        if self.tree.keeps_owners() {
+        if self.owned {
             let attributes = xattrs(&entry_path(folder, name)).map_err(read)?;
             let kept = |(name, _): &(OsString, Vec<u8>)| {
                 keeps_attribute(std::os::unix::ffi::OsStrExt::as_bytes(name.as_os_str()))
@@ -477,8 +479,13 @@ impl Work<'_> {
 mod tests {
     use super::*;
     use crate::build::context::ignore::Ignore;
+    use crate::build::sources::{Fetched, Remote};
     use crate::build::step::Origin;
     use crate::build::step::copy::{CopySource, Selection};
+
+    fn no_fetch(_: &Remote) -> Result<Fetched, StepError> {
+        Err(StepError::new("nothing is fetched"))
+    }
 
     /// A context whose file changes between the look at it and the copy.
     #[test]
@@ -503,7 +510,7 @@ mod tests {
         let digests = Digests::open(dir.join("digests"));
         let look = || {
             let mut key = Key::of_step("copy", &[]);
-            let found = Selection::find(&step, &tree).unwrap();
+            let found = Selection::find(&step, &tree, &no_fetch).unwrap();
             found.add_to(&mut key, &tree, &digests).unwrap();
             key.finish()
         };
@@ -511,7 +518,7 @@ mod tests {
         let copy = |to: &str| {
             std::fs::create_dir(dir.join(to)).unwrap();
             let mut key = Key::of_step("copy", &[]);
-            let found = Selection::find(&step, &tree).unwrap();
+            let found = Selection::find(&step, &tree, &no_fetch).unwrap();
             let root = Root::open(&dir.join(to)).unwrap();
             let watch = Some((&digests, &mut key));
             found.write(&tree, &root, None, watch).unwrap();

@@ -18,16 +18,21 @@ use super::write::Writer;
 use super::{Origin, StepError, Workbench, owner};
 use crate::base::diag::nearest;
 use crate::build::cache::Made;
-use crate::build::context::digest::Digests;
+use crate::build::cache::seen::MOST_FILES;
+use crate::build::context::digest::{Digests, add_entry};
 use crate::build::context::ignore::Ignore;
 use crate::build::context::walk::{Fault, Taken};
-use crate::build::context::{Tree, resolve};
+use crate::build::context::{Entry, Tree, resolve};
 use crate::build::error::BuildError;
-use crate::build::key::Key;
+use crate::build::key::{Key, Part};
 use crate::build::pattern::has_wildcard;
-use crate::image::digest::Digest;
+use crate::build::sources::{Fetched, Remote};
+use crate::image::digest::{Digest, Hasher};
 use crate::image::store::Store;
 use crate::sys::fs::{Root, clean};
+
+/// Files that are listed for the reasons why a step ran again: more than are kept, so that it is known that there are more.
+const MOST_LISTED: usize = MOST_FILES + 1;
 
 /// One `COPY` or `ADD`, all variables worked out.
 #[derive(Debug, Clone)]
@@ -68,7 +73,17 @@ pub enum CopySource {
         /// Its content.
         content: String,
     },
+    /// What is fetched: a file, or all files of a repository.
+    Remote {
+        /// Where it is.
+        remote: Box<Remote>,
+        /// An archive is unpacked.
+        unpack: bool,
+    },
 }
+
+/// Fetches what a source names.
+pub type Fetch<'a> = &'a dyn Fn(&Remote) -> Result<Fetched, StepError>;
 
 /// What a copy stands on.
 #[derive(Debug)]
@@ -102,8 +117,37 @@ impl<'a> Ground<'a> {
 /// A source that was found.
 #[derive(Debug)]
 pub(super) enum Found<'a> {
-    File { name: &'a str, content: &'a str },
+    File {
+        name: &'a str,
+        content: &'a str,
+    },
     Tree(Source),
+    Remote {
+        tree: Tree,
+        id: String,
+        unpack: bool,
+        source: Source,
+    },
+}
+
+impl Found<'_> {
+    /// What was fetched: the one file, or everything.
+    fn fetched(fetched: Fetched, unpack: bool) -> Result<Self, StepError> {
+        let dir = &fetched.dir;
+        let root = Root::open(dir)
+            .map_err(|errno| BuildError::io(format!("open {}", dir.display()), errno))?;
+        let path = PathBuf::from(fetched.file.unwrap_or_default());
+        Ok(Self::Remote {
+            tree: Tree::of_dir(root, Ignore::default()),
+            id: fetched.id,
+            unpack,
+            source: Source {
+                given: path.clone(),
+                path,
+                taken: Taken::default(),
+            },
+        })
+    }
 }
 
 /// A part of a tree.
@@ -129,7 +173,7 @@ impl<'a> Selection<'a> {
     ///
     /// # Errors
     /// [`StepError`] when one is missing or a pattern is wrong.
-    pub fn find(step: &'a CopyStep, tree: &Tree) -> Result<Self, StepError> {
+    pub fn find(step: &'a CopyStep, tree: &Tree, fetch: Fetch<'_>) -> Result<Self, StepError> {
         let exclude =
             Ignore::of(step.exclude.iter().map(String::as_str)).map_err(StepError::new)?;
         let mut found = Vec::new();
@@ -137,6 +181,10 @@ impl<'a> Selection<'a> {
             let path = match source {
                 CopySource::Inline { name, content } => {
                     found.push(Found::File { name, content });
+                    continue;
+                }
+                CopySource::Remote { remote, unpack } => {
+                    found.push(Found::fetched(fetch(remote)?, *unpack)?);
                     continue;
                 }
                 CopySource::Path(path) | CopySource::Exact(path) => path,
@@ -174,6 +222,25 @@ impl<'a> Selection<'a> {
             }
         }
         Ok(())
+    }
+    /// Each file with the digest of all that counts of it; one that can't be read any more is left out.
+    pub fn each(&self, tree: &Tree, digests: &Digests) -> Vec<(String, Digest)> {
+        let mut files = Vec::new();
+        for found in &self.found {
+            if let Found::Tree(source) = found {
+                let mut note = |entry: &Entry, content| {
+                    let mut hasher = Hasher::default();
+                    add_entry(&mut hasher, tree.keeps_owners(), entry, content);
+                    let shown = entry.below(&source.path).display().to_string();
+                    if !shown.is_empty() && files.len() < MOST_LISTED {
+                        files.push((shown, hasher.finish()));
+                    }
+                };
+                // What can't be read is told by the copy.
+                let _ = digests.each(tree, &source.path, &source.taken, &mut note);
+            }
+        }
+        files
     }
     /// Copies everything into a new layer; `None` if nothing changes. With digests and the step's begun key it also
     /// finishes that key, from what was copied.
@@ -231,14 +298,27 @@ impl<'a> Selection<'a> {
         if let Some(key) = watch.key.as_deref_mut() {
             add_flags(key, self.step);
         }
-        let mut copier = Copier::new(self.step, tree, owner, dest, writer);
+        let mut copier = Copier::new(self.step, owner, dest, writer);
         for found in &self.found {
             if let Some(key) = watch.key.as_deref_mut() {
                 add_name(key, found);
             }
             match found {
                 Found::File { name, content } => copier.inline(name, content)?,
-                Found::Tree(source) => copier.source(source, &mut watch)?,
+                Found::Tree(source) => copier.source(tree, source, self.step.unpack, &mut watch)?,
+                Found::Remote {
+                    tree,
+                    unpack,
+                    source,
+                    ..
+                } => {
+                    // Its id is the key's part of it.
+                    let mut unwatched = Watch {
+                        digests: None,
+                        key: None,
+                    };
+                    copier.source(tree, source, *unpack, &mut unwatched)?;
+                }
             }
         }
         Ok(())
@@ -258,7 +338,12 @@ fn add_flags(key: &mut Key, step: &CopyStep) {
 fn add_name(key: &mut Key, found: &Found<'_>) {
     match found {
         Found::File { name, content } => key.texts([*name, content]),
+        // It stands for the content; nothing needs to be read.
+        Found::Remote { id, unpack, .. } => {
+            key.texts(["remote", id, if *unpack { "unpack" } else { "" }]);
+        }
         Found::Tree(source) => {
+            key.part(Part::Files(String::new()));
             let name = source.given.file_name().unwrap_or_default();
             key.text(&name.to_string_lossy());
         }

@@ -2,12 +2,16 @@
 //!
 //! Imports: `base`, `sys`, `image`, `engine::{spec, sandbox}`, `build::context`.
 
+pub mod agent;
 pub mod archive;
+pub mod cache_mount;
 mod copier;
 pub mod copy;
+pub mod debug;
 mod link;
 pub mod mode;
 pub mod mount;
+pub mod output;
 pub mod owner;
 pub mod run;
 mod write;
@@ -17,6 +21,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::error::BuildError;
+use super::sources::Remote;
 use crate::image::digest::Digest;
 use crate::image::layer::Staging;
 use crate::image::store::Store;
@@ -50,6 +55,8 @@ pub enum Origin {
     Stage(usize),
     /// An image's layers.
     Layers(Vec<Digest>),
+    /// What is fetched when a step needs it.
+    Remote(Box<Remote>),
 }
 
 /// Why a step could not be done: `message`, and what the user can do.

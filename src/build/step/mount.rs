@@ -1,26 +1,28 @@
 //! Mounts of a `RUN` step: what the sandbox shows, and what is held while it does.
 //!
 //! Files of a context are shown as they lie, unless some are ignored or writes are allowed: then a copy is
-//! shown. Cache directories lie in `<cache>/mounts/<hash of the id>/`.
+//! shown. Cache directories are the affair of `cache_mount`, agents that of `agent`.
 //! Imports: `sys`, `image`, `engine::sandbox`, `build::context`.
 
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::agent::{self, Agent, Lent};
+use super::cache_mount::{CacheMount, Taken};
 use super::copy::{CopySource, CopyStep, Selection};
 use super::{Origin, StepError};
-use crate::build::context::Tree;
+use crate::base::cancel::Cancel;
 use crate::build::context::digest::Digests;
-use crate::build::context::walk::Taken;
-use crate::build::dockerfile::mounts::Sharing;
+use crate::build::context::{Tree, walk};
 use crate::build::error::BuildError;
-use crate::build::key::Key;
+use crate::build::key::{Key, Part};
+use crate::build::sources::Remote;
 use crate::engine::sandbox::{SandboxMount, SandboxSource};
 use crate::image::digest::Digest;
 use crate::image::store::Store;
-use crate::sys::fs::{clean, is_kind, make_dirs};
-use crate::sys::lock::{Hold, Lock};
+use crate::sys::fs::{clean, is_kind};
+use crate::sys::lock::Lock;
 
 /// A mount, all names worked out. Targets are absolute.
 #[derive(Debug, Clone)]
@@ -44,28 +46,31 @@ pub enum What {
         writable: bool,
     },
     /// A directory kept between builds.
-    Cache {
-        /// Its name.
-        id: String,
-        /// What it starts with: whose, and the path in it.
-        seed: Option<(Origin, String)>,
-        /// Who may use it at the same time.
-        sharing: Sharing,
+    Cache(CacheMount),
+    /// Memory.
+    Tmpfs {
+        /// Bytes.
+        size: Option<u64>,
         /// Writes are refused.
         read_only: bool,
-        /// Mode of a new one.
-        mode: u32,
-        /// Owner and group of a new one.
-        owner: (u32, u32),
     },
-    /// Memory.
-    Tmpfs(Option<u64>),
     /// A secret as a file.
     Secret {
         /// Its name, for the key.
         id: String,
-        /// The secret.
-        content: Vec<u8>,
+        /// The secret; nothing is shown without one.
+        content: Option<Vec<u8>>,
+        /// Permission bits.
+        mode: u32,
+        /// Owner and group.
+        owner: (u32, u32),
+    },
+    /// An ssh agent's socket.
+    Agent {
+        /// Its name, for the key.
+        id: String,
+        /// Where the keys are; nothing is shown without.
+        agent: Option<Agent>,
         /// Permission bits.
         mode: u32,
         /// Owner and group.
@@ -80,8 +85,47 @@ pub enum What {
 /// What must live until the step has ended.
 #[derive(Debug, Default)]
 pub struct Held {
-    locks: Vec<Lock>,
+    /// Ends a wait for a cache.
+    pub(super) cancel: Cancel,
+    pub(super) locks: Vec<Lock>,
+    pub(super) caches: Vec<Taken>,
     copies: Vec<crate::image::layer::Staging>,
+    agents: Vec<Lent>,
+}
+
+impl Held {
+    /// Nothing yet.
+    pub(super) fn new(cancel: &Cancel) -> Self {
+        Self {
+            cancel: cancel.clone(),
+            ..Self::default()
+        }
+    }
+    /// Makes the mounts of a step, in their order. Caches are taken in the order of their names, so that two steps that
+    /// want the same ones never wait for each other.
+    ///
+    /// # Errors
+    /// [`StepError`] when a file is missing or a copy fails.
+    pub(super) fn open(
+        &mut self,
+        mounts: &[MountStep],
+        trees: &Trees<'_>,
+    ) -> Result<Vec<SandboxMount>, StepError> {
+        let name = |mount: &MountStep| match &mount.what {
+            What::Cache(cache) => Some((cache.id.clone(), cache.own)),
+            _ => None,
+        };
+        let mut order: Vec<usize> = (0..mounts.len()).collect();
+        order.sort_by_key(|at| mounts.get(*at).and_then(name));
+        let mut opened = Vec::new();
+        for at in order {
+            if let Some(mount) = mounts.get(at) {
+                opened.push((at, mount.open(trees, self)?));
+            }
+        }
+        opened.sort_by_key(|(at, _)| *at);
+        Ok(opened.into_iter().filter_map(|(_, mount)| mount).collect())
+    }
 }
 
 /// A tree and, if it is a stage's or an image's, its layers.
@@ -118,11 +162,15 @@ fn missing(path: &Path, errno: Errno) -> StepError {
 }
 
 impl MountStep {
+    /// Whether it shows an ssh agent, there or not.
+    pub fn is_agent(&self) -> bool {
+        matches!(self.what, What::Agent { .. })
+    }
     /// Whose files it shows, if it shows any.
     pub fn origin(&self) -> Option<&Origin> {
         match &self.what {
             What::Files { origin, .. } => Some(origin),
-            What::Cache { seed, .. } => seed.as_ref().map(|(origin, _)| origin),
+            What::Cache(cache) => cache.seed.as_ref(),
             _ => None,
         }
     }
@@ -139,6 +187,7 @@ impl MountStep {
         if let What::Authorities(_) = self.what {
             return Ok(());
         }
+        key.part(Part::Files(self.target.clone()));
         key.text(&self.target);
         match &self.what {
             What::Files {
@@ -149,173 +198,91 @@ impl MountStep {
                 key.texts(["files", path, if *writable { "rw" } else { "ro" }]);
                 add_files(key, trees, digests, origin, path)?;
             }
-            What::Cache { id, seed, .. } => {
-                key.texts(["cache", id]);
-                if let Some((origin, path)) = seed {
-                    key.text(path);
-                    add_files(key, trees, digests, origin, path)?;
-                }
+            What::Cache(cache) => cache.add_to(key, trees, digests)?,
+            What::Tmpfs { size, read_only } => {
+                key.texts(["tmpfs", &size.unwrap_or(0).to_string()]);
+                key.texts(read_only.then_some("ro"));
             }
-            What::Tmpfs(size) => key.texts(["tmpfs", &size.unwrap_or(0).to_string()]),
             What::Secret {
                 id, mode, owner, ..
             } => {
                 key.texts(["secret", id, &format!("{mode:o} {} {}", owner.0, owner.1)]);
+            }
+            What::Agent {
+                id, mode, owner, ..
+            } => {
+                key.texts(["ssh", id, &format!("{mode:o} {} {}", owner.0, owner.1)]);
             }
             What::Script(text) => key.texts(["script", text]),
             What::Authorities(_) => {}
         }
         Ok(())
     }
-    /// The sandbox's mount.
+    /// The sandbox's mount; `None` for what is optional and was not given.
     ///
     /// # Errors
     /// [`StepError`] when a file is missing or a copy fails.
-    pub fn open(&self, trees: &Trees<'_>, held: &mut Held) -> Result<SandboxMount, StepError> {
+    pub fn open(
+        &self,
+        trees: &Trees<'_>,
+        held: &mut Held,
+    ) -> Result<Option<SandboxMount>, StepError> {
+        let bytes = |content: &[u8], mode, (uid, gid)| SandboxSource::Bytes {
+            content: content.to_vec(),
+            uid,
+            gid,
+            mode,
+        };
+        let root = (0, 0);
         let (source, read_only) = match &self.what {
             What::Files {
                 origin,
                 path,
                 writable,
             } => (files(trees, origin, path, *writable, held)?, !writable),
-            What::Cache { read_only, .. } => (self.cache(trees, held)?, *read_only),
-            What::Tmpfs(size) => (SandboxSource::Tmpfs { size: *size }, false),
+            What::Cache(cache) => (cache.open(trees, held)?, cache.read_only),
+            What::Tmpfs { size, read_only } => (SandboxSource::Tmpfs { size: *size }, *read_only),
+            What::Secret { content: None, .. } | What::Agent { agent: None, .. } => {
+                return Ok(None);
+            }
             What::Secret {
-                content,
+                content: Some(content),
                 mode,
                 owner,
                 ..
-            } => (
-                SandboxSource::Bytes {
-                    content: content.clone(),
-                    uid: owner.0,
-                    gid: owner.1,
-                    mode: *mode,
-                },
-                true,
-            ),
-            What::Script(text) => (
-                SandboxSource::Bytes {
-                    content: text.clone().into_bytes(),
-                    uid: 0,
-                    gid: 0,
-                    mode: 0o755,
-                },
-                true,
-            ),
+            } => (bytes(content, *mode, *owner), true),
+            What::Agent {
+                id,
+                agent: Some(agent),
+                mode,
+                owner,
+            } => {
+                let place = trees.store.layers().staging()?;
+                let lent = agent.lend(place, *mode, *owner);
+                let lent = lent.map_err(|why| StepError::new(format!("ssh {id}: {why}")))?;
+                let source = SandboxSource::Host {
+                    root: lent.dir(),
+                    path: PathBuf::from(agent::SOCKET),
+                };
+                held.agents.push(lent);
+                (source, false)
+            }
+            What::Script(text) => (bytes(text.as_bytes(), 0o755, root), true),
             What::Authorities(path) => {
                 let content = std::fs::read(path)
                     .map_err(|e| BuildError::io(format!("read {}", path.display()), e))?;
-                (
-                    SandboxSource::Bytes {
-                        content,
-                        uid: 0,
-                        gid: 0,
-                        mode: 0o444,
-                    },
-                    true,
-                )
+                (bytes(&content, 0o444, root), true)
             }
         };
-        Ok(SandboxMount {
+        Ok(Some(SandboxMount {
             target: self.target.clone(),
             source,
             read_only,
-        })
-    }
-    fn cache(&self, trees: &Trees<'_>, held: &mut Held) -> Result<SandboxSource, StepError> {
-        let What::Cache {
-            id,
-            seed,
-            sharing,
-            mode,
-            owner,
-            ..
-        } = &self.what
-        else {
-            return Err(StepError::new("not a cache"));
-        };
-        let mut name = Digest::of(id.as_bytes()).hex();
-        if let Some((origin, path)) = seed {
-            name = Digest::of(format!("{name} {origin:?} {path}").as_bytes()).hex();
-        }
-        let base = trees.caches.join(name);
-        let told = |step: &str, error: std::io::Error| {
-            BuildError::io(format!("{step} {}", base.display()), error)
-        };
-        make_dirs(&base, 0o700).map_err(|e| told("create", e))?;
-        let lock = |slot: u32| base.join(format!("lock.{slot}"));
-        let slot = match sharing {
-            Sharing::Shared => {
-                held.locks
-                    .push(Lock::acquire(&lock(0), Hold::Shared).map_err(|e| told("lock", e))?);
-                0
-            }
-            Sharing::Locked => {
-                held.locks
-                    .push(Lock::acquire(&lock(0), Hold::Exclusive).map_err(|e| told("lock", e))?);
-                0
-            }
-            Sharing::Private => {
-                let mut slot = 0;
-                loop {
-                    match Lock::try_acquire(&lock(slot), Hold::Exclusive)
-                        .map_err(|e| told("lock", e))?
-                    {
-                        Some(taken) => {
-                            held.locks.push(taken);
-                            break slot;
-                        }
-                        None => slot += 1,
-                    }
-                }
-            }
-        };
-        let data = base.join(format!("data.{slot}"));
-        // Steps that share the directory make it one after another.
-        let _making =
-            Lock::acquire(&base.join("making"), Hold::Exclusive).map_err(|e| told("lock", e))?;
-        if !data.exists() {
-            let fresh = base.join(format!("new.{slot}"));
-            crate::sys::fs::remove_tree(&fresh).map_err(|e| told("remove", e))?;
-            make_dirs(&fresh, 0o755).map_err(|e| told("create", e))?;
-            if let Some((origin, path)) = seed {
-                self.sow(trees, origin, path, &fresh)?;
-            }
-            std::os::unix::fs::chown(&fresh, Some(owner.0), Some(owner.1))
-                .map_err(|e| told("own", e))?;
-            let mode =
-                <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(*mode);
-            std::fs::set_permissions(&fresh, mode).map_err(|e| told("set the mode of", e))?;
-            std::fs::rename(&fresh, &data).map_err(|e| told("rename", e))?;
-        }
-        Ok(SandboxSource::Host {
-            root: data,
-            path: PathBuf::new(),
-        })
-    }
-    /// Fills a new cache directory.
-    fn sow(
-        &self,
-        trees: &Trees<'_>,
-        origin: &Origin,
-        path: &str,
-        into: &Path,
-    ) -> Result<(), StepError> {
-        let (tree, _) = (trees.of)(origin)?;
-        let staging = filtered(trees, &tree, origin, path)?;
-        let from = staging.upper();
-        let told = |e| BuildError::io(format!("fill {}", into.display()), e);
-        for item in std::fs::read_dir(&from).map_err(told)? {
-            let item = item.map_err(told)?;
-            // Both may lie on different file systems only if the data directory was split by hand.
-            std::fs::rename(item.path(), into.join(item.file_name())).map_err(told)?;
-        }
-        Ok(())
+        }))
     }
 }
 
-fn add_files(
+pub(super) fn add_files(
     key: &mut Key,
     trees: &Trees<'_>,
     digests: &Digests,
@@ -332,7 +299,7 @@ fn add_files(
         .find(&clean(Path::new(path)))
         .map_err(|errno| missing(Path::new(path), errno))?;
     digests
-        .add(key.hasher(), &tree, &start, &Taken::default())
+        .add(key.hasher(), &tree, &start, &walk::Taken::default())
         .map_err(|fault| super::copy::unreadable(&start, &fault))
 }
 
@@ -375,7 +342,7 @@ fn files(
 }
 
 /// A copy of what a tree shows at a path: a file is named `file`.
-fn filtered(
+pub(super) fn filtered(
     trees: &Trees<'_>,
     tree: &Tree,
     origin: &Origin,
@@ -410,6 +377,7 @@ fn filtered(
         step
     };
     let staging = trees.store.layers().staging()?;
-    Selection::find(&step, tree)?.copy_into(tree, &staging.upper())?;
+    let none = |_: &Remote| Err(StepError::new("a mount fetches nothing"));
+    Selection::find(&step, tree, &none)?.copy_into(tree, &staging.upper())?;
     Ok(staging)
 }

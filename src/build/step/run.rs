@@ -2,27 +2,30 @@
 //!
 //! Imports: `engine::{spec, sandbox}`, `image`, `build::context`.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 
+use super::debug::{Debugger, Failed, Next};
 use super::mount::{Held, MountStep, Trees};
-use super::{StepError, commit, distinct};
+use super::{StepError, commit, distinct, output};
 use crate::base::cancel::Cancel;
+use crate::base::scalar::ByteSize;
 use crate::build::context::digest::Digests;
-use crate::build::error::{BuildError, LAST_LINES};
+use crate::build::error::BuildError;
 use crate::build::key::Key;
 use crate::engine::EngineError;
-use crate::engine::sandbox::{Sandbox, SandboxNetwork, SandboxSpec};
-use crate::engine::spec::{HostAddr, Process};
+use crate::engine::sandbox::{
+    Ended, Sandbox, SandboxDevice, SandboxMount, SandboxNetwork, SandboxSpec,
+};
+use crate::engine::spec::{HostAddr, Process, Resources};
 use crate::image::digest::Digest;
-
-/// Longest line of output that is passed on whole, in bytes.
-const LONGEST_LINE: u64 = 16 * 1024;
+use crate::image::layer::Staging;
+use crate::image::store::Store;
 
 /// As BuildKit names its sandboxes.
-const HOSTNAME: &str = "buildkitsandbox";
+pub const HOSTNAME: &str = "buildkitsandbox";
 
 /// One `RUN`, all variables worked out.
 #[derive(Debug, Clone)]
@@ -47,6 +50,29 @@ pub struct RunStep {
     pub extra_hosts: Vec<(String, HostAddr)>,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: Option<u64>,
+    /// UTS host name.
+    pub hostname: String,
+    /// Limits of all its processes together; they do not count.
+    pub limits: Resources,
+    /// Limits of each process.
+    pub ulimits: BTreeMap<String, (u64, u64)>,
+    /// Whether it runs with every right.
+    pub insecure: bool,
+    /// Devices it has.
+    pub devices: Vec<SandboxDevice>,
+    /// Where devices are described.
+    pub device_dirs: Vec<PathBuf>,
+    /// What it needs and was not given, if anything.
+    pub missing: Option<Missing>,
+}
+
+/// What a step needs and was not given. A known result does without it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// What there is not.
+    pub message: String,
+    /// How to give it.
+    pub hint: String,
 }
 
 /// What a step runs with.
@@ -60,6 +86,12 @@ pub struct Means<'a> {
     pub cancel: &'a Cancel,
     /// Takes each line of output.
     pub output: &'a (dyn Fn(&str) + Sync),
+    /// Most bytes of output that are passed on.
+    pub output_limit: u64,
+    /// Asked what to do when the step fails.
+    pub debugger: Option<&'a dyn Debugger>,
+    /// The step as it is shown.
+    pub title: &'a str,
 }
 
 impl std::fmt::Debug for Means<'_> {
@@ -82,7 +114,7 @@ impl RunStep {
         digests: &Digests,
     ) -> Result<(), StepError> {
         key.texts(self.args.iter().map(String::as_str));
-        key.texts(self.env.iter().map(String::as_str));
+        key.variables(self.env.iter().map(String::as_str));
         key.texts(self.secret_env.iter().map(String::as_str));
         key.texts([
             self.cwd.as_str(),
@@ -90,28 +122,75 @@ impl RunStep {
             &format!("{:?}", self.network),
         ]);
         key.texts([format!("{:?} {:?}", self.extra_hosts, self.shm_size).as_str()]);
+        // What few steps say keeps the keys of all others as they are.
+        if self.hostname != HOSTNAME {
+            key.texts(["hostname", &self.hostname]);
+        }
+        if !self.ulimits.is_empty() {
+            key.texts(["ulimits", &format!("{:?}", self.ulimits)]);
+        }
+        if self.insecure {
+            key.texts(["insecure"]);
+        }
+        for device in &self.devices {
+            key.texts(["device", &device.name.to_string()]);
+        }
         self.mounts
             .iter()
             .try_for_each(|mount| mount.add_to(key, trees, digests))
     }
-    /// Runs it; `None` if it changed nothing.
+    /// Notes what is needed and was not given; the first counts.
+    pub fn miss(&mut self, message: String, hint: String) {
+        self.missing.get_or_insert(Missing { message, hint });
+    }
+    /// Runs it; `None` if it changed nothing. Where somebody wants to look at a failure, it may be run more than once.
     ///
     /// # Errors
     /// [`StepError`] when it can't be run or does not end with 0.
     pub fn run(&self, means: &Means<'_>, layers: &[Digest]) -> Result<Option<Digest>, StepError> {
+        if let Some(missing) = &self.missing {
+            return Err(StepError::hinted(&missing.message, &missing.hint));
+        }
         let store = means.trees.store;
-        let mut held = Held::default();
-        let mounts = self
-            .mounts
-            .iter()
-            .map(|mount| mount.open(&means.trees, &mut held));
-        let mounts = mounts.collect::<Result<Vec<_>, _>>()?;
-        let staging = store.layers().staging()?;
-        let id = Digest::of(staging.upper().as_os_str().as_encoded_bytes()).short();
-        let spec = SandboxSpec {
-            id,
+        loop {
+            let mut held = Held::new(means.cancel);
+            let mounts = held.open(&self.mounts, &means.trees)?;
+            let staging = store.layers().staging()?;
+            let spec = self.spec(layers, &staging, mounts);
+            let failure = match self.attempt(&spec, means) {
+                Ok(()) => {
+                    drop(held);
+                    return commit(staging, store).map_err(|error| no_space(error, store));
+                }
+                Err(failure) => failure,
+            };
+            let asked = match (&failure, means.debugger) {
+                (StepError::Failed { .. }, Some(debugger)) => {
+                    let failed = Failed {
+                        title: means.title,
+                        error: &failure,
+                        spec: &spec,
+                        sandbox: means.sandbox,
+                        cancel: means.cancel,
+                    };
+                    debugger.ask(&failed)
+                }
+                _ => Next::GiveUp,
+            };
+            match asked {
+                Next::Retry => {}
+                Next::ReadAgain => return Err(BuildError::ReadAgain.into()),
+                Next::GiveUp => return Err(failure),
+            }
+        }
+    }
+    /// The process and all that it sees.
+    fn spec(&self, layers: &[Digest], staging: &Staging, mounts: Vec<SandboxMount>) -> SandboxSpec {
+        let upper = staging.upper();
+        SandboxSpec {
+            id: Digest::of(upper.as_os_str().as_encoded_bytes()).short(),
             layers: distinct(layers),
-            upper: staging.upper(),
+            upper,
             work: staging.work(),
             process: Process {
                 args: self.args.clone(),
@@ -124,28 +203,47 @@ impl RunStep {
             },
             network: self.network,
             mounts,
-            hostname: HOSTNAME.to_owned(),
+            hostname: self.hostname.clone(),
             extra_hosts: self.extra_hosts.clone(),
             shm_size: self.shm_size,
-        };
+            limits: self.limits.clone(),
+            ulimits: self.ulimits.clone(),
+            insecure: self.insecure,
+            devices: self.devices.clone(),
+            device_dirs: self.device_dirs.clone(),
+        }
+    }
+    /// Runs the process once.
+    fn attempt(&self, spec: &SandboxSpec, means: &Means<'_>) -> Result<(), StepError> {
         let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
             .map_err(|errno| BuildError::io("make a pipe", errno))?;
         let (ended, last) = std::thread::scope(|scope| {
-            let reader = scope.spawn(|| pass_on(File::from(read), means.output));
-            let ended = means.sandbox.run(&spec, write.as_fd(), means.cancel);
+            let (limit, output) = (means.output_limit, means.output);
+            let reader = scope.spawn(move || output::pass_on(File::from(read), limit, output));
+            let ended = means.sandbox.run(spec, write.as_fd(), means.cancel);
             // The reader ends when the last writer is gone.
             drop(write);
             (ended, reader.join().unwrap_or_default())
         });
-        drop(held);
         match ended {
             _ if means.cancel.is_cancelled() => Err(BuildError::Cancelled.into()),
-            Ok(0) => commit(staging, store),
-            Ok(code) => Err(self.failed(code, last)),
+            Ok(Ended { code: 0, .. }) => Ok(()),
+            Ok(ended) => Err(self.failed(&ended, last, means.trees.store)),
             Err(EngineError::CannotRun { code, message }) => {
                 let mut output = last;
+                let foreign = message.contains(EXEC_FORMAT);
                 output.push(message);
-                Err(self.failed(code, output))
+                let ended = Ended {
+                    code,
+                    ..Ended::default()
+                };
+                let mut error = self.failed(&ended, output, means.trees.store);
+                if let StepError::Failed { hint, .. } = &mut error
+                    && foreign
+                {
+                    *hint = Some(FOREIGN.to_owned());
+                }
+                Err(error)
             }
             Err(error) => Err(StepError::Failed {
                 message: error.to_string(),
@@ -155,40 +253,74 @@ impl RunStep {
             }),
         }
     }
-    fn failed(&self, code: i32, output: Vec<String>) -> StepError {
+    fn failed(&self, ended: &Ended, output: Vec<String>, store: &Store) -> StepError {
         let command = self.args.join(" ");
-        let message =
+        let code = ended.code;
+        let mut message =
             format!("process {command:?} did not complete successfully: exit code: {code}");
+        let mut hint = None;
+        if ended.out_of_memory > 0 {
+            message = match self.limits.memory {
+                Some(limit) => format!(
+                    "process {command:?} was killed: it used more than its memory limit of {}",
+                    ByteSize(limit)
+                ),
+                None => format!("process {command:?} was killed: the machine ran out of memory"),
+            };
+            hint = Some(match self.limits.memory {
+                Some(_) => "raise --memory, or have the step use less, such as fewer jobs at once",
+                None => {
+                    "have the step use less, such as fewer jobs at once, or build fewer steps at once (--parallel)"
+                }
+            });
+        } else if let Some(most) = ended.forks_refused {
+            message.push_str(&format!("; it reached its limit of {most} processes"));
+            hint = Some("if it really needs more: --pids-limit N, or -1 for none");
+        }
+        let hint = hint.map(str::to_owned).or_else(|| full(store));
         StepError::Failed {
             message,
-            hint: None,
+            hint,
             output,
             code: Some(code),
         }
     }
 }
 
-/// Passes each line on and gives the last ones back.
-fn pass_on(from: File, output: &(dyn Fn(&str) + Sync)) -> Vec<String> {
-    let mut last = VecDeque::new();
-    let mut from = BufReader::new(from);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match from
-            .by_ref()
-            .take(LONGEST_LINE)
-            .read_until(b'\n', &mut line)
-        {
-            Ok(0) | Err(_) => return last.into(),
-            Ok(_) => {}
-        }
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end_matches(['\n', '\r']);
-        output(text);
-        if last.len() == LAST_LINES {
-            last.pop_front();
-        }
-        last.push_back(text.to_owned());
+/// What the system says of a program for another machine.
+const EXEC_FORMAT: &str = "exec format error";
+
+/// What to do about it.
+const FOREIGN: &str = "the program is for another machine than this one, or a script without #!: programs of another \
+                       architecture run once qemu is registered (docker run --privileged --rm tonistiigi/binfmt --install \
+                       all, or the packages qemu-user-static and binfmt-support)";
+
+/// Bytes below which a disk counts as full.
+const LITTLE: u64 = 1 << 20;
+
+/// What to do about a disk that is full; `None` while there is room.
+fn full(store: &Store) -> Option<String> {
+    let place = store.layers().path(&Digest::of(b""));
+    let place = place.parent()?;
+    let found = nix::sys::statvfs::statvfs(place).ok()?;
+    let free = found
+        .blocks_available()
+        .saturating_mul(found.fragment_size());
+    let full = free < LITTLE || (found.files() > 0 && found.files_available() == 0);
+    full.then(|| {
+        format!(
+            "the disk of {} is full: make room, with `hoist cache prune` and `hoist image prune` for example, or keep hoist's \
+             data elsewhere (HOIST_DATA_ROOT)",
+            place.display()
+        )
+    })
+}
+
+/// An error of the disk's, with what to do if it is full.
+fn no_space(error: StepError, store: &Store) -> StepError {
+    match (&error, full(store)) {
+        (StepError::Build(BuildError::Cancelled), _) | (_, None) => error,
+        (StepError::Build(other), Some(hint)) => StepError::hinted(other.to_string(), hint),
+        (StepError::Failed { .. }, Some(_)) => error,
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::ProgressArg;
+use super::{ProgressArg, StepArgs};
 
 /// Commands on images.
 #[derive(Debug, Subcommand)]
@@ -84,6 +84,9 @@ pub struct ImageBuildArgs {
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
     pub iidfile: Option<PathBuf>,
+    /// What steps get beyond the ordinary
+    #[command(flatten)]
+    pub steps: StepArgs,
     /// The context directory
     #[arg(value_name = "DIR")]
     pub context: PathBuf,

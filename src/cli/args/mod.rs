@@ -3,13 +3,17 @@
 //! In: arguments. Out: [`Cli`]. Names, letters and defaults are docker compose's, so that what fingers and scripts
 //! know works here. Imports: clap.
 
+mod build;
 mod files;
 mod image;
+mod steps;
 #[cfg(test)]
 mod tests;
 
+pub use build::*;
 pub use files::*;
 pub use image::*;
+pub use steps::StepArgs;
 
 use std::path::PathBuf;
 
@@ -670,31 +674,6 @@ pub struct LsArgs {
     pub filter: Vec<String>,
 }
 
-/// `build`
-#[derive(Debug, Default, Args)]
-pub struct BuildArgs {
-    /// Set a build argument
-    #[arg(long, value_name = "NAME[=VALUE]")]
-    pub build_arg: Vec<String>,
-    /// Don't use results of earlier builds
-    #[arg(long)]
-    pub no_cache: bool,
-    /// Look for newer base images
-    #[arg(long)]
-    pub pull: bool,
-    /// No output
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Build the services these depend on, too
-    #[arg(long)]
-    pub with_dependencies: bool,
-    /// How to show progress
-    #[arg(long, value_name = "HOW", hide = true)]
-    pub progress: Option<ProgressArg>,
-    /// Services; all when none is named
-    pub services: Vec<String>,
-}
-
 /// `pull`
 #[derive(Debug, Default, Args)]
 pub struct PullArgs {
@@ -713,6 +692,12 @@ pub struct PullArgs {
     /// No output
     #[arg(short, long)]
     pub quiet: bool,
+    /// Accepted for docker compose's sake: images are pulled side by side
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub parallel: Option<String>,
+    /// Accepted for docker compose's sake
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub no_parallel: Option<String>,
     /// Services; all when none is named
     pub services: Vec<String>,
 }

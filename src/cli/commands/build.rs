@@ -1,28 +1,49 @@
 //! `build`: builds the images of services.
 //!
-//! Imports: `apply`.
+//! Imports: `apply`, `cli::bake`. As Compose: `cmd/compose/build.go`, `pkg/compose/build.go`.
+
+use std::collections::BTreeSet;
 
 use crate::apply::{self, BuildOptions, BuildTweaks};
-use crate::cli::app::{App, Deps, progress_mode};
+use crate::base::name::ServiceName;
+use crate::base::scalar::parse_size;
+use crate::build::grants::SshSource;
+use crate::cli::app::{App, Deps, narrow, progress_mode};
 use crate::cli::args::BuildArgs;
+use crate::cli::bake::{self, Print};
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::parse;
 use crate::cli::remote::consent;
+use crate::cli::{debugger, parse};
+use crate::compose::model::{ContextRef, Project};
+use crate::ui::write_out;
 
 pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
+    let tweaks = tweaks(args)?;
+    for (flag, value, what) in [
+        ("--provenance", &args.provenance, "provenance"),
+        ("--sbom", &args.sbom, "bill of materials"),
+    ] {
+        if value.as_deref().is_some_and(|value| value != "false") {
+            app.warn(&format!("{flag}: no {what} is attached to images"));
+        }
+    }
+    if let Some(name) = args
+        .builder
+        .as_deref()
+        .filter(|name| !matches!(*name, "" | "default"))
+    {
+        let failure = Failure::new(format!("no builder \"{name}\" found"));
+        return Err(failure.hint("hoist builds by itself: leave out --builder"));
+    }
+    if args.print {
+        return print(app, args, tweaks);
+    }
     let deps = if args.with_dependencies {
         Deps::Include
     } else {
         Deps::Leave
     };
     let project = app.select(&args.services, deps, Vec::new())?;
-    if let Some(name) = args
-        .services
-        .iter()
-        .find(|name| project.service(name).is_some_and(|s| s.build.is_none()))
-    {
-        return Err(Failure::new(format!("service `{name}` has no `build`")));
-    }
     consent::ask(app, &project, false)?;
     let services = match args.with_dependencies {
         true => Vec::new(),
@@ -30,18 +51,14 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     };
     let options = BuildOptions {
         services,
-        tweaks: BuildTweaks {
-            no_cache: args.no_cache,
-            pull: args.pull,
-            args: args.build_arg.iter().map(|arg| parse::pair(arg)).collect(),
-            ..BuildTweaks::default()
-        },
+        tweaks,
         quiet: args.quiet,
     };
-    let work = match args.progress {
+    let mut work = match args.progress {
         Some(mode) if !args.quiet => app.work_in(progress_mode(mode))?,
         _ => app.work(args.quiet)?,
     };
+    work.context.debugger = debugger::of(app, args.debug, &work.progress);
     let plan = app.carry_out(&work, &project.name, |context| {
         apply::plan_build(context, &project, &options)
     })?;
@@ -49,4 +66,72 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
         app.warn("no services to build");
     }
     Ok(0)
+}
+
+fn tweaks(args: &BuildArgs) -> Result<BuildTweaks, Failure> {
+    let ssh = |text: &String| {
+        let (id, source) = SshSource::parse(text).map_err(Failure::new)?;
+        Ok((id, source.paths))
+    };
+    let memory = args.memory.as_ref().map(|text| {
+        let size = parse_size(text).map(|size| size.0);
+        size.map_err(|error| Failure::new(format!("invalid --memory `{text}`: {error}")))
+    });
+    Ok(BuildTweaks {
+        no_cache: args.no_cache,
+        pull: args.pull,
+        args: args.build_arg.iter().map(|arg| parse::pair(arg)).collect(),
+        ssh: args.ssh.iter().map(ssh).collect::<Result<_, Failure>>()?,
+        memory: memory.transpose()?,
+        push: args.push,
+    })
+}
+
+/// Prints what would be built, for `docker buildx bake`.
+fn print(app: &App, args: &BuildArgs, tweaks: BuildTweaks) -> Outcome {
+    let project = app.load_document()?;
+    app.known(Some(&project), &args.services)?;
+    let chosen = with_contexts(&project, &args.services);
+    let names: Vec<String> = chosen.iter().map(ToString::to_string).collect();
+    let project = narrow(project, &names, Deps::Include, Vec::new())?;
+    let services = match args.with_dependencies || names.is_empty() {
+        true => project.services.keys().cloned().collect(),
+        false => chosen,
+    };
+    let print = Print {
+        services,
+        tweaks,
+        check: args.check,
+        env: Some(&app.env),
+    };
+    if let Some(text) = bake::text(&project, &print) {
+        write_out(format!("{text}\n"))?;
+    }
+    Ok(0)
+}
+
+/// The named services, and those whose images their builds take as contexts.
+fn with_contexts(project: &Project, services: &[String]) -> Vec<ServiceName> {
+    let mut all: Vec<ServiceName> = services
+        .iter()
+        .map(|name| ServiceName::new(name.as_str()))
+        .collect();
+    let mut seen: BTreeSet<ServiceName> = all.iter().cloned().collect();
+    let mut at = 0;
+    while let Some(name) = all.get(at) {
+        let build = project.buildable(name.as_str()).map(|(_, build)| build);
+        let contexts = build
+            .into_iter()
+            .flat_map(|build| build.additional_contexts.values());
+        let more: Vec<ServiceName> = contexts
+            .filter_map(|context| match &context.value {
+                ContextRef::Service(other) => Some(other.clone()),
+                _ => None,
+            })
+            .filter(|other| seen.insert(other.clone()))
+            .collect();
+        all.extend(more);
+        at += 1;
+    }
+    all
 }

@@ -4,17 +4,21 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::Arc;
 
+use super::build_steps;
 use crate::base::scalar::parse_size;
 use crate::build::slots::Slots;
 use crate::build::{
-    self, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext, SecretSource,
+    self, BuildError, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext,
+    SecretSource,
 };
 use crate::cli::app::{App, progress_mode};
 use crate::cli::args::ImageBuildArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::parse;
+use crate::cli::{debugger, parse};
 use crate::engine::{self, sandbox::SandboxNetwork};
 use crate::image::reference::Reference;
 use crate::image::registry::{self, PullOptions};
@@ -32,12 +36,13 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     };
     let making = app.making(mode)?;
     let sandbox = engine::open_sandbox(&making.roots);
-    let request = BuildRequest {
+    let context = context(app, args)?;
+    let mut request = BuildRequest {
         target_name: tags
             .first()
             .map_or_else(|| "image".to_owned(), ToString::to_string),
-        context: ContextSource::Dir(context_dir(app, &args.context)?),
-        dockerfile: dockerfile(app, args)?,
+        dockerfile: dockerfile(app, args, &context)?,
+        context,
         target: args.target.clone(),
         args: args.build_arg.iter().map(|arg| parse::pair(arg)).collect(),
         labels: labels(&args.label),
@@ -66,6 +71,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         env: app.env.clone(),
         ..BuildRequest::default()
     };
+    build_steps::put(app, &args.steps, &mut request)?;
     let options = PullOptions {
         platform: args.platform.clone(),
         env: app.env.clone(),
@@ -74,6 +80,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     };
     let events = making.progress.as_ref();
     let pull = |reference: &Reference| registry::pull(&making.store, reference, &options, events);
+    let debugger = debugger::of(app, args.steps.debug, &making.progress);
     let builder = Builder {
         store: &making.store,
         sandbox: sandbox.as_ref(),
@@ -82,8 +89,15 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         pull: &pull,
         cache_dir: making.roots.data.join("cache"),
         slots: &Slots::new(app.parallel()),
+        debugger: debugger.as_deref(),
     };
-    let result = build::build(&request, &builder);
+    let result = loop {
+        match build::build(&request, &builder) {
+            // The user has changed the Dockerfile to go on with it.
+            Err(BuildError::ReadAgain) => {}
+            other => break other,
+        }
+    };
     making.progress.finish();
     let image = result?;
     if let Some(path) = &args.iidfile {
@@ -97,28 +111,57 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     Ok(0)
 }
 
-fn context_dir(app: &App, path: &Path) -> Result<PathBuf, Failure> {
+/// The context: a directory, if there is one of that name; standard input; an address.
+fn context(app: &App, args: &ImageBuildArgs) -> Result<ContextSource, Failure> {
+    let path = &args.context;
+    if path == Path::new("-") {
+        if args.file.as_deref() == Some(path) {
+            let text = "standard input can't be both the context and the Dockerfile";
+            return Err(Failure::new(text));
+        }
+        let input = std::io::stdin().as_fd().try_clone_to_owned();
+        let input =
+            input.map_err(|error| Failure::new(format!("cannot read standard input: {error}")))?;
+        return Ok(ContextSource::Input(Arc::new(input.into())));
+    }
     let dir = app.env.cwd.join(path);
     if dir.is_dir() {
-        return Ok(dir);
+        return Ok(ContextSource::Dir(dir));
     }
-    let text = format!("the context {} is no directory", path.display());
-    Err(Failure::new(text).hint("archives and addresses as contexts are not supported yet"))
+    let wrong = |why: String| Failure::new(format!("the context {}: {why}", path.display()));
+    let text = path
+        .to_str()
+        .ok_or_else(|| wrong("it is no directory".to_owned()))?;
+    match ContextSource::parse(text, &app.env.cwd).map_err(wrong)? {
+        ContextSource::Dir(_) => Err(Failure::new(format!(
+            "the context {} is no directory",
+            path.display()
+        ))),
+        context => Ok(context),
+    }
 }
 
-fn dockerfile(app: &App, args: &ImageBuildArgs) -> Result<DockerfileSource, Failure> {
-    match &args.file {
-        None => Ok(DockerfileSource::Path(
-            app.env.cwd.join(&args.context).join("Dockerfile"),
-        )),
-        Some(path) if path == Path::new("-") => {
+fn dockerfile(
+    app: &App,
+    args: &ImageBuildArgs,
+    context: &ContextSource,
+) -> Result<DockerfileSource, Failure> {
+    match (&args.file, context) {
+        (None, ContextSource::Dir(dir)) => Ok(DockerfileSource::Path(dir.join("Dockerfile"))),
+        (None, _) => Ok(DockerfileSource::InContext("Dockerfile".to_owned())),
+        (Some(path), _) if path == Path::new("-") => {
             let mut text = String::new();
             std::io::stdin()
                 .read_to_string(&mut text)
                 .map_err(|error| Failure::new(format!("cannot read standard input: {error}")))?;
             Ok(DockerfileSource::Inline(text))
         }
-        Some(path) => Ok(DockerfileSource::Path(app.env.cwd.join(path))),
+        (Some(path), ContextSource::Dir(_)) => Ok(DockerfileSource::Path(app.env.cwd.join(path))),
+        (Some(path), _) => {
+            let text = path.to_str();
+            let text = text.ok_or_else(|| Failure::new("the Dockerfile's name is no text"))?;
+            Ok(DockerfileSource::InContext(text.to_owned()))
+        }
     }
 }
 
@@ -183,23 +226,18 @@ fn secret(app: &App, text: &str) -> Result<(String, SecretSource), Failure> {
     Ok((id, SecretSource::File(path)))
 }
 
-/// `NAME=DIR` or `NAME=docker-image://IMAGE`.
+/// `NAME=SOURCE`.
 fn named(app: &App, text: &str) -> Result<(String, NamedContext), Failure> {
     let wrong = |why: &str| Failure::new(format!("invalid --build-context `{text}`: {why}"));
     let (name, source) = text
         .split_once('=')
         .ok_or_else(|| wrong("write NAME=SOURCE"))?;
-    if let Some(image) = source.strip_prefix("docker-image://") {
-        return Ok((
-            name.to_owned(),
-            NamedContext::Image(Reference::parse(image)?),
-        ));
-    }
     let dir = app.env.cwd.join(source);
-    if !dir.is_dir() {
-        return Err(wrong(
-            "the source is neither a directory nor docker-image://IMAGE",
-        ));
+    if dir.is_dir() {
+        return Ok((name.to_owned(), NamedContext::Dir(dir)));
     }
-    Ok((name.to_owned(), NamedContext::Dir(dir)))
+    match NamedContext::parse(source, &app.env.cwd).map_err(|why| wrong(&why))? {
+        NamedContext::Dir(dir) => Err(wrong(&format!("there is no directory {}", dir.display()))),
+        context => Ok((name.to_owned(), context)),
+    }
 }

@@ -3,6 +3,7 @@
 //! Imports: all.
 
 mod build;
+mod build_steps;
 mod change;
 mod config;
 mod containers;

@@ -109,13 +109,9 @@ fn attestation(text: String) -> Attestation {
 fn context(text: &str) -> ContextRef {
     if let Some(image) = text.strip_prefix("docker-image://") {
         ContextRef::Image(image.to_owned())
-    } else if let Some(service) = text
-        .strip_prefix("service:")
-        .or_else(|| text.strip_prefix("target:"))
-    {
-        // A target of the file that Compose makes for `buildx bake` is a service.
+    } else if let Some(service) = text.strip_prefix("service:") {
         ContextRef::Service(ServiceName::from(service))
-    } else if is_address(text) {
+    } else if is_address(text) || text.starts_with("target:") {
         ContextRef::Remote(text.to_owned())
     } else {
         ContextRef::Dir(PathBuf::from(text))

@@ -10,7 +10,7 @@ use crate::base::span::Span;
 use crate::compose::tree::{Entries, Node, Value};
 
 /// Keys of `build` that name where something runs, not a path.
-const CONTEXT_SCHEMES: [&str; 1] = ["service:"];
+const CONTEXT_SCHEMES: [&str; 2] = ["service:", "target:"];
 
 impl Canon<'_, '_> {
     /// Completes one service.

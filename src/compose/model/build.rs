@@ -78,7 +78,7 @@ pub enum ContextRef {
     Image(String),
     /// The image of another service: `service:base`.
     Service(ServiceName),
-    /// A git repository, an archive's address, an OCI layout: as written.
+    /// A git repository, an archive's address, an OCI layout, a stage of the Dockerfile: as written.
     Remote(String),
 }
 

@@ -50,7 +50,7 @@ pub struct Packer<W: Write> {
 
 enum Kind<W: Write> {
     Plain(W),
-    Gzip(GzEncoder<W>),
+    Gzip(Box<GzEncoder<W>>),
     /// Whether there is a frame already.
     Zstd(W, bool),
 }
@@ -68,7 +68,7 @@ impl<W: Write> Packer<W> {
             Packing::Plain => (Kind::Plain(out), PIECE),
             Packing::Gzip => {
                 let level = flate2::Compression::default();
-                (Kind::Gzip(GzEncoder::new(out, level)), PIECE)
+                (Kind::Gzip(Box::new(GzEncoder::new(out, level))), PIECE)
             }
             Packing::Zstd => (Kind::Zstd(out, false), FRAME),
         };

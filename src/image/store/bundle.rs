@@ -39,7 +39,7 @@ fn corrupt(text: impl Into<String>) -> StoreError {
     StoreError::Corrupt(text.into())
 }
 
-fn blob_name(digest: &Digest) -> String {
+pub(super) fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 

@@ -14,6 +14,7 @@ mod blobs;
 mod bundle;
 mod gc;
 mod import;
+pub mod layout;
 pub(super) mod packed;
 mod refs;
 #[cfg(test)]

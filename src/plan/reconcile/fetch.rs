@@ -42,7 +42,17 @@ impl Draft<'_> {
             return;
         };
         let node = match fetch {
-            Fetch::Pull => self.pull(wanted.name.clone(), wanted, cause),
+            // As Compose: an image that another service builds is not asked for at the registry.
+            Fetch::Pull => match self.builder_of(name, wanted) {
+                Some(other) => {
+                    self.fetch(&other, above);
+                    match self.fetches.get(&other) {
+                        Some(node) => *node,
+                        None => return,
+                    }
+                }
+                None => self.pull(wanted.name.clone(), wanted, cause),
+            },
             Fetch::Build { pull_first } => {
                 above.push(name.clone());
                 for other in needed(self, name) {
@@ -58,6 +68,19 @@ impl Draft<'_> {
             }
         };
         self.fetches.insert(name.clone(), node);
+    }
+
+    /// Another service whose build gives the image its name.
+    fn builder_of(&self, name: &ServiceName, wanted: &WantedImage) -> Option<ServiceName> {
+        let builds = |image: &WantedImage| matches!(image.fetch, Some((Fetch::Build { .. }, _)));
+        let mut all = self.desired.images.iter();
+        let found = all.find(|(other, image)| {
+            *other != name
+                && builds(image)
+                && image.name == wanted.name
+                && image.platform == wanted.platform
+        });
+        found.map(|(other, _)| other.clone())
     }
 
     fn pull(&mut self, key: String, wanted: &WantedImage, cause: Cause) -> crate::graph::NodeId {

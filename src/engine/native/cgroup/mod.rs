@@ -341,6 +341,18 @@ impl Cgroup {
             .unwrap_or(0)
     }
 
+    /// Its limit of processes, if one more was wanted.
+    pub fn forks_refused(&self) -> Option<u64> {
+        let dir = self.controller("pids")?;
+        let events = fs::read_to_string(dir.join("pids.events")).ok()?;
+        let count = events.lines().find_map(|line| line.strip_prefix("max "))?;
+        if count.trim() == "0" {
+            return None;
+        }
+        let limit = fs::read_to_string(dir.join("pids.max")).ok()?;
+        limit.trim().parse().ok()
+    }
+
     /// Freezes or thaws everything in it.
     ///
     /// # Errors

@@ -508,7 +508,7 @@ pub(super) fn edits(dir: &ContainerDir, spec: &ContainerSpec) -> Result<Option<E
 }
 
 /// A mount as a device's description wants it. Options as `mount(8)`; a word that is none is refused.
-fn described(edit: &MountEdit) -> Result<BirthMount> {
+pub(in crate::engine::native) fn described(edit: &MountEdit) -> Result<BirthMount> {
     use crate::engine::spec::Propagation as P;
     use crate::sys::mount::attr;
     let refused = |what: String| EngineError::Unsupported {

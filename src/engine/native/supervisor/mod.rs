@@ -19,7 +19,7 @@ mod restart;
 mod streams;
 mod wire;
 
-pub(super) use birth::own_mount;
+pub(super) use birth::{described, own_mount};
 pub(super) use client::{Connection, exec_in};
 pub(super) use files::{Missing, injected};
 pub use main::main;

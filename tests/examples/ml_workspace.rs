@@ -1,103 +1,35 @@
 //! The example that everything else is for: built, used, disturbed, taken down, with nothing left.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::process::{finish, kill_and_wait};
-use crate::harness::{
-    Need, Sandbox, eventually, hoist, http, leftovers::children, ports, repository, within,
-};
+use super::{DEBIAN, Example, NEEDS, PYTHON, json};
+use crate::harness::process::kill_and_wait;
+use crate::harness::{Sandbox, eventually, http, leftovers::children, within};
 
-crate::cases!(&[Need::Root, Need::Program("mmdebstrap"), Need::Program("curl")];
+crate::cases!(NEEDS;
     the_ml_workspace_is_built_predicts_survives_and_leaves_nothing,
 );
 
-/// How long building and starting everything may take: packages are loaded from the net.
-const BUILD: Duration = Duration::from_secs(1800);
-/// Variables by which a machine says how it reaches the net.
-const NETWORK: &[&str] = &[
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "PIP_CERT",
-    "NODE_EXTRA_CA_CERTS",
-    "PIP_INDEX_URL",
-];
-
 /// The project on ports of its own.
 struct Workspace {
-    sandbox: Sandbox,
+    example: Example,
     api: SocketAddr,
     notebook: SocketAddr,
-    trust: &'static str,
 }
 
 impl Workspace {
     fn new() -> Self {
-        let mut sandbox = Sandbox::empty();
-        sandbox.limit(BUILD);
-        sandbox.name = format!("ml{}", ports::free());
-        for name in NETWORK {
-            if let Ok(value) = std::env::var(name) {
-                sandbox.set(name, &value);
-            }
-        }
-        let certificates = [
-            "SSL_CERT_FILE",
-            "REQUESTS_CA_BUNDLE",
-            "CURL_CA_BUNDLE",
-            "PIP_CERT",
-            "NODE_EXTRA_CA_CERTS",
-        ];
-        let trust = if certificates
-            .iter()
-            .any(|name| std::env::var_os(name).is_some())
-        {
-            "--trust-host-ca"
-        } else {
-            ""
-        };
-        let (api, notebook) = (ports::free(), ports::free());
-        sandbox
-            .set("API_PORT", &api.to_string())
-            .set("NOTEBOOK_PORT", &notebook.to_string());
-        copy(
-            &repository().join("compose-examples/ml-workspace"),
-            &sandbox.dir(),
-        );
-        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let example = Example::new("ml-workspace", &[DEBIAN, PYTHON]);
         Self {
-            sandbox,
-            api: local(api),
-            notebook: local(notebook),
-            trust,
+            api: example.port("API_PORT"),
+            notebook: example.port("NOTEBOOK_PORT"),
+            example,
         }
-    }
-
-    fn base_images(&self) {
-        let mut command = Command::new(repository().join("compose-examples/base-images"));
-        command
-            .env("HOIST", hoist())
-            .env("HOIST_DATA_ROOT", self.sandbox.data());
-        command.env("HOIST_RUN_ROOT", self.sandbox.run_root());
-        // A registry that does not answer must not take the test's time.
-        command.env("PULL_TIMEOUT", "60");
-        finish(command, None, BUILD).ok();
-    }
-
-    fn up(&self) {
-        self.sandbox.ok(&format!("{} up --wait", self.trust));
     }
 
     /// Posts an unseen image of a digit and gives the answer.
@@ -110,14 +42,13 @@ impl Workspace {
         assert!(image.body.starts_with(b"\x89PNG"), "no PNG");
         let answer =
             http::post(self.api, "/predict", "image/png", &image.body).expect("the API answers");
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        serde_json::from_slice(&answer.body)
-            .unwrap_or_else(|error| panic!("{error}: {}", answer.text()))
+        json(&answer, 200)
     }
 
     /// What the database answers, over TCP and with the password from the secret.
     fn sql(&self, query: &str) -> String {
-        self.sandbox
+        self.example
+            .sandbox
             .ok(&format!("run --rm -T psql -At -c \"{query}\""))
             .out
             .trim()
@@ -125,23 +56,10 @@ impl Workspace {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("the copy's directory can be made");
-    for path in children(from) {
-        let target = to.join(path.file_name().unwrap_or_default());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            std::fs::copy(&path, &target).expect("a file of the example can be copied");
-        }
-    }
-}
-
 fn the_ml_workspace_is_built_predicts_survives_and_leaves_nothing() {
     let workspace = Workspace::new();
-    let hoist = &workspace.sandbox;
-    workspace.base_images();
-    workspace.up();
+    let hoist = &workspace.example.sandbox;
+    workspace.example.up();
     for service in ["db", "api", "notebook"] {
         assert_eq!(hoist.field(service, "Health"), "healthy", "{service}");
     }
@@ -159,27 +77,19 @@ fn the_ml_workspace_is_built_predicts_survives_and_leaves_nothing() {
     let namespaces = namespaces(hoist);
     let rows = workspace.sql("SELECT count(*) FROM predictions");
     hoist.ok("down");
-    workspace.up();
+    workspace.example.up();
     assert_eq!(
         workspace.sql("SELECT count(*) FROM predictions"),
         rows,
         "down lost rows"
     );
-    let volumes = || {
-        children(&hoist.data().join("volumes"))
-            .iter()
-            .filter(|path| path.is_dir())
-            .count()
-    };
-    assert_eq!(volumes(), 2);
-    hoist.ok("down -v");
-    assert_eq!(volumes(), 0, "down -v left a volume");
+    assert_eq!(hoist.volumes().len(), 2);
+    workspace.example.end();
     let left = namespaces_of_all();
     assert_eq!(
         namespaces.intersection(&left).collect::<Vec<_>>(),
         Vec::<&PathBuf>::new()
     );
-    assert_eq!(hoist.sweep(), Vec::<String>::new());
 }
 
 fn predictions_are_rows(workspace: &Workspace) {
@@ -248,7 +158,7 @@ fn limits_hold(hoist: &Sandbox) {
 }
 
 fn the_notebook_runs(workspace: &Workspace) {
-    let hoist = &workspace.sandbox;
+    let hoist = &workspace.example.sandbox;
     let answer = http::get(workspace.notebook, "/api").expect("the notebook answers");
     assert_eq!(answer.status, 200);
     hoist.ok(
@@ -273,7 +183,7 @@ fn the_notebook_runs(workspace: &Workspace) {
 }
 
 fn a_killed_api_comes_back(workspace: &Workspace) {
-    let hoist = &workspace.sandbox;
+    let hoist = &workspace.example.sandbox;
     let first = hoist.init("api");
     kill_and_wait(first);
     eventually("the API is started again", || {
@@ -284,12 +194,12 @@ fn a_killed_api_comes_back(workspace: &Workspace) {
 }
 
 fn nothing_to_do_touches_nothing(workspace: &Workspace) {
-    let hoist = &workspace.sandbox;
+    let hoist = &workspace.example.sandbox;
     let before = hoist.ps();
     let processes: Vec<i32> = ["db", "api", "notebook"]
         .map(|service| hoist.init(service))
         .to_vec();
-    workspace.up();
+    workspace.example.up();
     let ids = |rows: &[Value]| rows.iter().map(|row| row["ID"].clone()).collect::<Vec<_>>();
     assert_eq!(ids(&hoist.ps()), ids(&before));
     assert_eq!(
