@@ -93,8 +93,9 @@ impl Pattern {
                 '*' => Token::Many(false),
                 '?' => Token::One(false),
                 '[' => deep_class(&mut chars)?,
-                '\\' => Token::Literal(chars.next().ok_or_else(bad)?),
-                // There it means the beginning, which never comes again.
+                '\\' => escaped(chars.next().ok_or_else(bad)?)?,
+                // There it means the beginning, which is here or never comes again.
+                '^' if begins => continue,
                 '^' => Token::Never,
                 ch => Token::Literal(ch),
             };
@@ -251,6 +252,33 @@ fn bad() -> String {
     "syntax error in pattern".to_owned()
 }
 
+/// What stands behind a backslash in an ignore pattern. moby hands it to its regular expressions as it is, where letters
+/// and digits mean something else than themselves, if anything.
+fn escaped(ch: char) -> Result<Token, String> {
+    const DIGIT: [(char, char); 1] = [('0', '9')];
+    const SPACE: [(char, char); 5] = [
+        ('\t', '\t'),
+        ('\n', '\n'),
+        ('\x0c', '\x0c'),
+        ('\r', '\r'),
+        (' ', ' '),
+    ];
+    const WORD: [(char, char); 4] = [('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
+    Ok(match ch {
+        'a' => Token::Literal('\x07'),
+        'f' => Token::Literal('\x0c'),
+        'n' => Token::Literal('\n'),
+        'r' => Token::Literal('\r'),
+        't' => Token::Literal('\t'),
+        'v' => Token::Literal('\x0b'),
+        'd' | 'D' => Token::Class(ch == 'D', DIGIT.to_vec()),
+        's' | 'S' => Token::Class(ch == 'S', SPACE.to_vec()),
+        'w' | 'W' => Token::Class(ch == 'W', WORD.to_vec()),
+        ch if ch.is_ascii_alphanumeric() || !ch.is_ascii() => return Err(bad()),
+        ch => Token::Literal(ch),
+    })
+}
+
 /// A class of an ignore pattern. moby reads a wildcard in it as one all the same, and so gets a class of other things
 /// and a `]` behind it; what that matches nobody means.
 fn deep_class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Token, String> {
@@ -344,12 +372,33 @@ mod tests {
             ("a/**/z", "a/z", true),
             ("a/**/z", "a/b/c/z", true),
             ("a/**/z", "a/bz", false),
+            ("foo/**", "foo", false),
+            ("foo**", "foobar/x", true),
+            ("**foo", "afoo", true),
+            ("**/foo", "afoo", false),
+            ("**/foo", "foo", true),
+            ("a/***/f", "a/b/f", true),
+            ("a^b", "a^b", true),
+            ("a^*", "a^b", false),
+            ("^a*", "ab", true),
+            ("\\d*", "7x", true),
+            ("\\d*", "dx", false),
+            ("a\\/b", "a/b", true),
+            ("[^a]b", "/b", true),
+            ("[*]", "*", false),
         ] {
             assert_eq!(
                 Pattern::ignore(pattern).unwrap().matches(text),
                 want,
                 "{pattern} {text}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        for bad in ["[", "a\\", "afo\\o", "[a-]", "x[]y"] {
+            assert!(Pattern::ignore(bad).is_err(), "{bad}");
         }
     }
 

@@ -78,7 +78,7 @@ impl Ignore {
             let pattern = Pattern::ignore(body).map_err(|why| format!("{row}: {why}"))?;
             let fixed = body.strip_suffix("/**").unwrap_or(body);
             let fixed = fixed.strip_suffix("/*").unwrap_or(fixed);
-            let fixed = (exception && !fixed.contains(['*', '[', ']', '?', '^']))
+            let fixed = (exception && !fixed.contains(['*', '[', ']', '?', '^', '\\']))
                 .then(|| format!("{fixed}/"));
             rules.push(Rule {
                 pattern,
@@ -218,6 +218,9 @@ mod tests {
             ("foo/**", "foo", "foo/a foo/a/b"),
             ("**/foo", "food", "foo a/foo a/b/foo foo/x"),
             ("[a-c].x", "d.x", "a.x"),
+            // A rule that could change nothing at a folder is not known below it.
+            ("sub/x\n!sub", "sub/y sub", "sub/x"),
+            ("*\n!a\\/b", "a/b", "a c"),
         ] {
             let ignore = Ignore::parse(rules).unwrap();
             for path in kept.split(' ') {

@@ -5,6 +5,7 @@
 //! Imports: `base`, `sys::fs`, `image::digest`.
 
 pub mod digest;
+pub mod file;
 pub mod ignore;
 mod known;
 pub mod walk;
@@ -69,6 +70,11 @@ impl Entry {
 /// # Errors
 /// The kernel's; `ELOOP` after too many links.
 pub fn resolve(root: &Root, path: &Path) -> Result<PathBuf, Errno> {
+    resolve_by(root, path, &|_| true)
+}
+
+/// As [`resolve`]; a link that may not be followed is as if it were not there.
+fn resolve_by(root: &Root, path: &Path, follows: &dyn Fn(&Path) -> bool) -> Result<PathBuf, Errno> {
     let mut todo: Vec<OsString> = Vec::new();
     let push = |todo: &mut Vec<OsString>, path: &Path| {
         todo.extend(path.components().rev().filter_map(|part| match part {
@@ -89,6 +95,9 @@ pub fn resolve(root: &Root, path: &Path) -> Result<PathBuf, Errno> {
         match root.lstat(&next) {
             Ok(stat) if is_kind(&stat, libc::S_IFLNK) => {
                 links += 1;
+                if !follows(&next) {
+                    return Err(Errno::ENOENT);
+                }
                 if links > LINKS {
                     return Err(Errno::ELOOP);
                 }
@@ -140,7 +149,7 @@ impl Tree {
     /// # Errors
     /// The kernel's; `ENOENT` for what is ignored.
     pub fn find(&self, path: &Path) -> Result<PathBuf, Errno> {
-        let found = resolve(&self.root, path)?;
+        let found = resolve_by(&self.root, path, &|link| !self.ignores(link))?;
         let stat = self.root.lstat(&found)?;
         let ignored = self.ignores(&found);
         // An ignored directory may hold files that are not.

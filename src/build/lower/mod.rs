@@ -19,6 +19,7 @@ use super::dockerfile::ast::{Dockerfile, Kind, StageDecl};
 use super::dockerfile::mounts::{self, MountKind};
 use super::dockerfile::parse::parse_triggers;
 use super::dockerfile::vars::Expander;
+use super::epoch;
 use super::error::{BuildError, fault};
 use super::images::Images;
 use super::settings::{check_platform, host_arch};
@@ -288,6 +289,9 @@ impl Lowering<'_> {
     }
     /// A value given with `--build-arg`.
     fn given(&self, name: &str) -> Option<String> {
+        if name == epoch::NAME {
+            return epoch::given(self.request);
+        }
         let (_, value) = self
             .request
             .args
@@ -703,11 +707,13 @@ fn all_of(decl: &StageDecl, origin: Origin) -> Step {
 }
 
 fn scratch_config() -> ImageConfig {
-    ImageConfig {
+    let mut config = ImageConfig {
         architecture: host_arch().to_owned(),
         os: "linux".to_owned(),
         ..ImageConfig::default()
-    }
+    };
+    "/".clone_into(&mut config.config.working_dir);
+    config
 }
 
 /// Numbers of the steps of stages that are built anew. As BuildKit: a name that no stage has means nothing.

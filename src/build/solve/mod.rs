@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use super::cache::seen::Memory;
 use super::cache::{Cache, Made};
 use super::context::digest::Digests;
+use super::context::file::{Unread, read};
 use super::context::ignore;
-use super::error::{BuildError, StepFailure};
+use super::error::{BuildError, StepFailure, fault};
 use super::lower::{Base, Graph, Stage, Step};
 use super::sources::Sources;
 use super::step::mount::Trees;
@@ -27,6 +28,7 @@ use super::step::{Operation, StepError, make_folder};
 use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Timestamp;
+use crate::base::diag::Diagnostic;
 use crate::base::event::{BuildStep, Event};
 use crate::base::span::SourceMap;
 use crate::image::digest::Digest;
@@ -195,14 +197,16 @@ fn ignore_text(request: &BuildRequest) -> Result<String, BuildError> {
         DockerfileSource::Inline(_) | DockerfileSource::InContext(_) => None,
     };
     for path in ignore::candidates(dockerfile, dir) {
-        let told = |error| BuildError::io(format!("read {}", path.display()), error);
-        match std::fs::metadata(&path) {
-            Ok(meta) if meta.is_file() && meta.len() <= LARGEST => {}
-            Ok(_) => return Err(told(std::io::Error::other("not a file of a sensible size"))),
-            Err(_) => continue,
+        match read(Some(dir), &path, LARGEST) {
+            Ok(bytes) => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            // As BuildKit.
+            Err(Unread::Missing | Unread::Directory) => {}
+            Err(Unread::Refused(why)) => {
+                let shown = path.strip_prefix(dir).unwrap_or(&path).display();
+                let item = Diagnostic::error(format!("failed to read {shown}: {why}"));
+                return Err(fault(item, &SourceMap::default()));
+            }
         }
-        let bytes = std::fs::read(&path).map_err(told)?;
-        return Ok(String::from_utf8_lossy(&bytes).into_owned());
     }
     Ok(String::new())
 }

@@ -29,7 +29,7 @@ use crate::build::pattern::has_wildcard;
 use crate::build::sources::{Fetched, Remote};
 use crate::image::digest::{Digest, Hasher};
 use crate::image::store::Store;
-use crate::sys::fs::{Root, clean};
+use crate::sys::fs::{Root, clean, is_kind};
 
 /// Files that are listed for the reasons why a step ran again: more than are kept, so that it is known that there are more.
 const MOST_LISTED: usize = MOST_FILES + 1;
@@ -371,6 +371,10 @@ fn with_parents(path: &str, exclude: &Ignore, tree: &Tree) -> Result<Vec<Source>
         let base = tree
             .find(&given)
             .map_err(|errno| missing(&given, errno, tree))?;
+        let folder = tree.root().lstat(&base);
+        if has_wildcard(pivot) && !folder.is_ok_and(|stat| is_kind(&stat, libc::S_IFDIR)) {
+            continue;
+        }
         let mut taken = Taken {
             without: exclude.clone(),
             ..Taken::default()
