@@ -13,6 +13,7 @@ pub mod call;
 pub mod context;
 mod definition;
 pub mod dockerfile;
+mod epoch;
 mod error;
 mod export;
 pub mod grants;
@@ -30,6 +31,7 @@ pub mod sources;
 pub mod step;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -37,14 +39,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use cache::key;
+use context::file::Unread;
 pub use error::{BuildError, StepFailure};
 pub use grants::{Entitlements, SshSource};
 pub use step::debug::{Debugger, Failed, Next};
+use told::Teller;
 
 use crate::base::cancel::Cancel;
 use crate::base::diag::Diagnostic;
 use crate::base::env::Env;
-use crate::base::event::EventSink;
+use crate::base::event::{EventSink, internal};
 use crate::base::span::{SourceMap, Span};
 use crate::engine::sandbox::{Sandbox, SandboxNetwork};
 use crate::engine::spec::{HostAddr, Resources};
@@ -116,6 +120,8 @@ pub struct BuildRequest {
     pub cache_from: Vec<cache::spec::CacheFrom>,
     /// Where results are written to.
     pub cache_to: Vec<cache::spec::CacheTo>,
+    /// What titles of steps begin with, when several things are built at a time: `web`.
+    pub label: Option<String>,
 }
 
 /// Where `COPY` takes files from.
@@ -251,10 +257,17 @@ pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
     if platforms.len() < 2 {
         return build_one(request, builder);
     }
+    // What comes from elsewhere comes once: standard input could not be read again.
+    let request = &*sources::prepare(request, builder)?;
     let mut images = Vec::new();
     for (at, platform) in platforms.iter().enumerate() {
         let mut one = request.clone();
         one.platform = Some(platform.to_string());
+        // Steps of each platform are steps of their own.
+        one.target_name = format!("{} {platform}", request.target_name);
+        let label = request.label.iter().cloned();
+        let label: Vec<String> = label.chain([platform.to_string()]).collect();
+        one.label = Some(label.join(" "));
         one.more_platforms.clear();
         if at > 0 {
             one.tags.clear();
@@ -274,13 +287,40 @@ fn build_one(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
     // While there is a staging place, no other process removes layers that are not an image's yet.
     let _kept = builder.store.layers().staging()?;
     let request = &*sources::prepare(request, builder)?;
+    let teller = Teller::new(request, builder);
+    epoch::Epoch::of(request)?;
     let mut sources = SourceMap::default();
-    let definition = definition::Definition::read(request, &mut sources)?;
+    let title = format!(
+        "[internal] load build definition from {}",
+        file_name(request)
+    );
+    let definition = teller.during(internal::DEFINITION, &title, || {
+        definition::Definition::read(request, &mut sources)
+    })?;
     let graph = definition.lower(request, builder, &mut sources)?;
+    teller.plan(&graph);
     let results = solve::solve(&graph, request, builder, &sources)?;
-    let image = export::export(&graph, &results, request, builder)?;
+    let image = teller.during(internal::EXPORT, "exporting to image", || {
+        let image = export::export(&graph, &results, request, builder)?;
+        teller.part(internal::EXPORT, format!("writing image {}", image.id));
+        for tag in &request.tags {
+            teller.part(internal::EXPORT, format!("naming to {tag}"));
+        }
+        Ok::<_, BuildError>(image)
+    })?;
     solve::share::export(&graph, &results, request, builder)?;
     Ok(image)
+}
+
+/// The last part of the file's name, as titles show it.
+fn file_name(request: &BuildRequest) -> String {
+    let name = match &request.dockerfile {
+        DockerfileSource::Path(path) => path.file_name(),
+        DockerfileSource::InContext(name) => Path::new(name).file_name(),
+        DockerfileSource::Inline(_) => None,
+    };
+    name.map_or("Dockerfile".into(), |name| name.to_string_lossy())
+        .into_owned()
 }
 
 /// The images that a build's target names and that its contexts do not stand for, with their first places in `sources`.
@@ -319,20 +359,21 @@ fn read_dockerfile(request: &BuildRequest) -> Result<(String, String), BuildErro
         diagnostics: vec![diagnostic],
         sources: SourceMap::default(),
     };
-    let bytes = match std::fs::metadata(path) {
-        Ok(meta) if meta.len() > LARGEST => {
-            return Err(invalid(Diagnostic::error(format!(
-                "{shown} is too large for a Dockerfile"
-            ))));
-        }
-        _ => std::fs::read(path).map_err(|error| {
-            let what = format!("failed to read dockerfile {shown}: {error}");
-            invalid(
-                Diagnostic::error(what)
-                    .hint("name it with -f, or `dockerfile:` in the compose file"),
-            )
-        })?,
+    let dir = match &request.context {
+        ContextSource::Dir(dir) => Some(dir.as_path()),
+        _ => None,
     };
+    let bytes = context::file::read(dir, path, LARGEST).map_err(|why| {
+        let why = match why {
+            Unread::Missing => "no such file or directory".to_owned(),
+            Unread::Directory => "it is a directory".to_owned(),
+            Unread::Refused(why) => why,
+        };
+        let what = format!("failed to read dockerfile {shown}: {why}");
+        invalid(
+            Diagnostic::error(what).hint("name it with -f, or `dockerfile:` in the compose file"),
+        )
+    })?;
     String::from_utf8(bytes)
         .map(|text| (shown.clone(), text))
         .map_err(|_| invalid(Diagnostic::error(format!("{shown} is not UTF-8 text"))))

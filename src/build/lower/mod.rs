@@ -27,6 +27,7 @@ use super::dockerfile::ast::{Dockerfile, Kind, StageDecl};
 use super::dockerfile::mounts::{self, MountKind};
 use super::dockerfile::parse::parse_triggers;
 use super::dockerfile::vars::Expander;
+use super::epoch;
 use super::error::{BuildError, fault};
 use super::images::Images;
 use super::lint::Lints;
@@ -37,7 +38,7 @@ use super::{BuildRequest, Builder};
 use crate::base::diag::{Diagnostic, nearest};
 use crate::base::event::Event;
 use crate::base::span::{SourceMap, Span};
-use crate::image::config::{ImageConfig, RunConfig};
+use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
 use crate::image::manifest::Platform;
 
@@ -376,6 +377,9 @@ impl Lowering<'_> {
         if self.nothing_given {
             return None;
         }
+        if name == epoch::NAME {
+            return epoch::given(self.request);
+        }
         let (_, value) = self
             .request
             .args
@@ -565,19 +569,19 @@ fn all_of(decl: &StageDecl, origin: Origin) -> Step {
             chmod_text: None,
             exclude: Vec::new(),
             unpack: false,
+            parents: false,
+            link: false,
         })),
     }
 }
 
 fn scratch_config(platform: &Platform) -> ImageConfig {
-    ImageConfig {
+    let mut config = ImageConfig {
         architecture: platform.architecture.clone(),
         os: platform.os.clone(),
         variant: platform.variant.clone(),
-        config: RunConfig {
-            working_dir: "/".to_owned(),
-            ..RunConfig::default()
-        },
         ..ImageConfig::default()
-    }
+    };
+    "/".clone_into(&mut config.config.working_dir);
+    config
 }

@@ -3,10 +3,11 @@
 //! In: a step and the layers it stands on. Out: what it made, from the cache or by doing it.
 //! Imports: `cache`, `context`, `step`.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use super::Solver;
-use crate::base::event::BuildStep;
+use crate::base::event::{BuildStep, Part as Told};
 use crate::build::ContextSource;
 use crate::build::cache::Made;
 use crate::build::cache::seen::{Below, Seen, Words};
@@ -17,7 +18,7 @@ use crate::build::key::{Input, Key, Part};
 use crate::build::lower::{Base, Step};
 use crate::build::slots::Work;
 use crate::build::sources::{Fetched, Remote};
-use crate::build::step::copy::Selection;
+use crate::build::step::copy::{CopyStep, Ground, Selection};
 use crate::build::step::mount::{Rooted, Trees};
 use crate::build::step::{Operation, Origin, StepError};
 use crate::image::digest::Digest;
@@ -32,7 +33,12 @@ pub(super) struct Place {
 }
 
 /// What was looked up for a key and is of use for the step itself.
-type Selected<'a> = Option<(Tree, Selection<'a>)>;
+#[derive(Default)]
+struct Selected<'a> {
+    /// What a copy stands on.
+    ground: Option<Ground<'a>>,
+    found: Option<(Tree, Selection<'a>)>,
+}
 
 impl Solver<'_> {
     /// A step's key, what it made, and whether that was known.
@@ -58,9 +64,11 @@ impl Solver<'_> {
             inputs,
             done: true,
         };
+        self.teller
+            .tell(step.number, BuildStep::Key(key.to_string()));
         let same = self.memory.is_same(at.stage, at.step, &seen.text, &key);
-        if !same && let Some((tree, found)) = &selection {
-            self.list(&mut seen, found.each(tree, &self.digests))?;
+        if !same && let Some((tree, found)) = &selection.found {
+            self.list(&mut seen, found.each(tree, &self.digests).into_iter())?;
         }
         let fresh = self.graph.fresh.contains(&step.number);
         let since = fresh.then_some(self.begun);
@@ -68,12 +76,18 @@ impl Solver<'_> {
             self.memory.note(at.stage, at.step, seen);
             return Ok((key, made, true));
         }
+        let waits = Cell::new(false);
         let waiting = || {
+            waits.set(true);
             let text = "the same step of another build".to_owned();
-            self.tell(step.number, BuildStep::Waiting(Some(text)));
+            self.teller
+                .tell(step.number, BuildStep::Waiting(Some(text)));
         };
         let flight = self.cache.begin(&key, &self.cancel, waiting);
         let flight = flight.map_err(|error| BuildError::io("lock a step", error))?;
+        if waits.get() {
+            self.teller.tell(step.number, BuildStep::Waiting(None));
+        }
         let _flight = flight.ok_or(BuildError::Cancelled)?;
         if let Some(made) = self.get(&key, since) {
             self.memory.note(at.stage, at.step, seen);
@@ -93,23 +107,75 @@ impl Solver<'_> {
                 self.memory.reasons(at.stage, at.step, &seen, &words)
             }
         };
-        self.tell(step.number, BuildStep::Because(reasons));
+        self.teller.tell(step.number, BuildStep::Because(reasons));
         seen.done = false;
         self.memory.note(at.stage, at.step, seen.clone());
         let work = match step.operation {
             Operation::Run(_) => Work::Command,
             Operation::Folder { .. } | Operation::Copy(_) => Work::Files,
         };
-        let slot = self.builder.slots.take(work, &self.cancel);
-        let slot = slot.ok_or(BuildError::Cancelled)?;
-        let made = self.done(step, layers, selection, &trees)?;
+        let slot = match self.builder.slots.take_now(work) {
+            Ok(slot) => slot,
+            Err(missing) => {
+                let told = |what| self.teller.tell(step.number, BuildStep::Waiting(what));
+                told(Some(missing.to_owned()));
+                let slot = self.builder.slots.take(work, &self.cancel);
+                told(None);
+                slot.ok_or(BuildError::Cancelled)?
+            }
+        };
+        let made = match (&step.operation, &selection) {
+            (
+                Operation::Copy(copy),
+                Selected {
+                    ground: Some(ground),
+                    found,
+                },
+            ) => {
+                let (made, copied) = self.copy(step, copy, ground, found.as_ref())?;
+                if let Some(copied) = copied {
+                    (seen.key, seen.inputs) = self.copied(copied, seen.inputs);
+                }
+                made
+            }
+            _ => self.done(step, layers, &trees)?,
+        };
         drop(slot);
         self.cache
-            .put(&key, &made, words_of(&step.title))
+            .put(&seen.key, &made, words_of(&step.title))
             .map_err(|error| BuildError::io("write the build cache", error))?;
         seen.done = true;
+        let key = seen.key;
         self.memory.note(at.stage, at.step, seen);
         Ok((key, made, false))
+    }
+    /// Does a copy. Where files can change meanwhile, it gives the key of what was copied.
+    fn copy(
+        &self,
+        step: &Step,
+        copy: &CopyStep,
+        ground: &Ground<'_>,
+        found: Option<&(Tree, Selection<'_>)>,
+    ) -> Result<(Made, Option<Key>), StepError> {
+        let store = self.builder.store;
+        if let Some((tree, found)) = found {
+            let mut key = ground.key();
+            let made = found.copy(tree, store, ground, Some((&self.digests, &mut key)))?;
+            return Ok((made, Some(key)));
+        }
+        let (tree, _) = self.tree(&copy.origin, step.number)?;
+        let fetch = |remote: &Remote| self.fetch(remote, step.number);
+        let found = Selection::find(copy, &tree, &fetch)?;
+        Ok((found.copy(&tree, store, ground, None)?, None))
+    }
+    /// The key of what was copied, with the list of files that was made for the one before.
+    fn copied(&self, key: Key, before: Vec<Input>) -> (Digest, Vec<Input>) {
+        let (key, mut inputs) = key.inputs();
+        for input in &mut inputs {
+            let same = |known: &&Input| known.part == input.part && known.digest == input.digest;
+            input.list = before.iter().find(same).and_then(|known| known.list);
+        }
+        (key, inputs)
     }
     fn get(&self, key: &Digest, since: Option<i64>) -> Option<Made> {
         self.cache.get(key, self.builder.store.layers(), since)
@@ -117,41 +183,61 @@ impl Solver<'_> {
     fn key<'s>(
         &self,
         step: &'s Step,
-        layers: &[Digest],
+        layers: &'s [Digest],
         trees: &Trees<'_>,
     ) -> Result<(Key, Selected<'s>), StepError> {
         match &step.operation {
             Operation::Run(run) => {
                 let mut key = Key::of_step("run", layers);
                 run.add_to(&mut key, trees, &self.digests)?;
-                Ok((key, None))
+                Ok((key, Selected::default()))
             }
             Operation::Folder { path, user } => {
                 let mut key = Key::of_step("folder", layers);
                 key.texts([path.as_str(), user]);
-                Ok((key, None))
+                Ok((key, Selected::default()))
             }
             Operation::Copy(copy) => {
-                let mut key = Key::of_step("copy", layers);
+                let ground = Ground::of(copy, self.builder.store, layers)?;
+                let mut key = ground.key();
                 if let Origin::Stage(_) | Origin::Layers(_) = copy.origin {
                     key.text(&format!(
-                        "{:?} {:?} {} {:?}",
-                        copy.sources, copy.exclude, copy.dest, copy.unpack
+                        "{:?} {:?} {} {:?} {:?}",
+                        copy.sources, copy.exclude, copy.dest, copy.unpack, copy.parents
                     ));
                     key.text(&format!("{:?} {:?}", copy.chown, copy.chmod_text));
                     // What stands on layers is known by them: nothing needs to be looked at.
                     let from = self.origin_layers(&copy.origin)?;
                     key.part(Part::Other);
                     key.layers(&from);
-                    return Ok((key, None));
+                    let selected = Selected {
+                        ground: Some(ground),
+                        found: None,
+                    };
+                    return Ok((key, selected));
                 }
+                self.reading(step, false);
                 let (tree, _) = self.tree(&copy.origin, step.number)?;
                 let fetch = |remote: &Remote| self.fetch(remote, step.number);
                 let found = Selection::find(copy, &tree, &fetch)?;
                 found.add_to(&mut key, &tree, &self.digests)?;
-                Ok((key, Some((tree, found))))
+                self.reading(step, true);
+                let selected = Selected {
+                    ground: Some(ground),
+                    found: Some((tree, found)),
+                };
+                Ok((key, selected))
             }
         }
+    }
+    /// Tells that the files of a step are looked at, and read where they are not known.
+    fn reading(&self, step: &Step, done: bool) {
+        let part = Told {
+            id: "reading the context".to_owned(),
+            done,
+            ..Told::default()
+        };
+        self.teller.tell(step.number, BuildStep::Part(part));
     }
     /// Keeps the list of files that a key is made of.
     fn list(
@@ -228,7 +314,7 @@ impl Solver<'_> {
     }
     /// Brings something here that a step needs.
     pub(super) fn fetch(&self, remote: &Remote, step: u32) -> Result<Fetched, StepError> {
-        let tell = |line: &str| self.tell(step, BuildStep::Output(line.to_owned()));
+        let tell = |line: &str| self.teller.tell(step, BuildStep::Output(line.to_owned()));
         Ok(self.fetches.fetch(remote, &self.cancel, &tell)?)
     }
     pub(super) fn tree(&self, origin: &Origin, step: u32) -> Result<Rooted, StepError> {

@@ -17,21 +17,22 @@ use std::time::{Duration, Instant};
 use super::cache::remote::Imported;
 use super::cache::seen::Memory;
 use super::cache::{Cache, Made};
-use super::context::Tree;
 use super::context::digest::Digests;
+use super::context::file::{Unread, read};
 use super::context::ignore;
-use super::error::{BuildError, StepFailure};
+use super::error::{BuildError, StepFailure, fault};
 use super::lower::{Base, Graph, Stage, Step};
-use super::sources::{Remote, Sources};
-use super::step::copy::Selection;
+use super::sources::Sources;
 use super::step::mount::Trees;
-use super::step::output;
+use super::step::output::{self, Printed};
 use super::step::run::Means;
 use super::step::{Operation, StepError, make_folder};
+use super::told::{Teller, Told as _};
 use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Timestamp;
-use crate::base::event::{BuildStep, Event};
+use crate::base::diag::Diagnostic;
+use crate::base::event::BuildStep;
 use crate::base::span::SourceMap;
 use crate::image::digest::Digest;
 
@@ -103,6 +104,7 @@ struct Solver<'a> {
     graph: &'a Graph,
     request: &'a BuildRequest,
     builder: &'a Builder<'a>,
+    teller: Teller<'a>,
     sources: &'a SourceMap,
     ignore: String,
     cache: Cache,
@@ -131,13 +133,14 @@ pub(super) fn solve(
         graph,
         request,
         builder,
+        teller: Teller::new(request, builder),
         sources,
         ignore: ignore_text(request)?,
         cache: Cache::new(&builder.cache_dir),
         memory: Memory::open(&builder.cache_dir, &identity(request)),
         imported: OnceLock::new(),
         begun: Timestamp::now().0,
-        digests: Digests::open(builder.cache_dir.join("digests")),
+        digests: Digests::open(digests_of(request, builder)),
         fetches: Sources::new(request, &builder.cache_dir),
         caches: builder.cache_dir.join("mounts"),
         cancel: Cancel::default(),
@@ -179,6 +182,17 @@ pub(super) fn solve(
     }
 }
 
+/// Where the digests of a context are remembered: each has a file of its own, so that only what is asked for is read.
+fn digests_of(request: &BuildRequest, builder: &Builder<'_>) -> PathBuf {
+    let name = match &request.context {
+        ContextSource::Dir(dir) | ContextSource::Fetched(dir) => {
+            Digest::of(dir.as_os_str().as_encoded_bytes()).hex()
+        }
+        _ => "other".to_owned(),
+    };
+    builder.cache_dir.join("contexts").join(name)
+}
+
 /// What the same build is known by the next time: its Dockerfile, its target and platform.
 fn identity(request: &BuildRequest) -> String {
     let file = match &request.dockerfile {
@@ -200,14 +214,16 @@ pub(super) fn ignore_text(request: &BuildRequest) -> Result<String, BuildError> 
         DockerfileSource::Inline(_) | DockerfileSource::InContext(_) => None,
     };
     for path in ignore::candidates(dockerfile, dir) {
-        let told = |error| BuildError::io(format!("read {}", path.display()), error);
-        match std::fs::metadata(&path) {
-            Ok(meta) if meta.is_file() && meta.len() <= LARGEST => {}
-            Ok(_) => return Err(told(std::io::Error::other("not a file of a sensible size"))),
-            Err(_) => continue,
+        match read(Some(dir), &path, LARGEST) {
+            Ok(bytes) => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            // As BuildKit.
+            Err(Unread::Missing | Unread::Directory) => {}
+            Err(Unread::Refused(why)) => {
+                let shown = path.strip_prefix(dir).unwrap_or(&path).display();
+                let item = Diagnostic::error(format!("failed to read {shown}: {why}"));
+                return Err(fault(item, &SourceMap::default()));
+            }
         }
-        let bytes = std::fs::read(&path).map_err(told)?;
-        return Ok(String::from_utf8_lossy(&bytes).into_owned());
     }
     Ok(String::new())
 }
@@ -272,9 +288,9 @@ impl Solver<'_> {
         );
         self.changed.notify_all();
         if let Some((number, title)) = &stage.first {
-            self.tell(*number, BuildStep::Started(title.clone()));
+            self.teller.tell(*number, BuildStep::Started(title.clone()));
             // It was found, or pulled, before any step began.
-            self.tell(*number, BuildStep::Done(0.0));
+            self.teller.tell(*number, BuildStep::Done(0.0));
         }
         for (place, step) in stage.steps.iter().enumerate() {
             for needed in Stage::needs(step) {
@@ -295,12 +311,6 @@ impl Solver<'_> {
         }
         Ok(())
     }
-    fn tell(&self, step: u32, what: BuildStep) {
-        let target = self.request.target_name.clone();
-        self.builder
-            .events
-            .send(Event::Build { target, step, what });
-    }
     /// One step: from the cache, or done while others that run are few enough.
     fn step(
         &self,
@@ -311,22 +321,21 @@ impl Solver<'_> {
         if self.cancel.is_cancelled() {
             return Err(BuildError::Cancelled);
         }
-        self.tell(step.number, BuildStep::Started(step.title.clone()));
+        let teller = self.teller;
+        teller.tell(step.number, BuildStep::Started(step.title.clone()));
         let begun = Instant::now();
         match self.known_or_done(at, step, layers) {
             Ok((key, made, true)) => {
-                self.tell(step.number, BuildStep::Cached);
+                teller.tell(step.number, BuildStep::Cached);
                 Ok((key, made, true))
             }
             Ok((key, made, false)) => {
-                self.tell(step.number, BuildStep::Done(begun.elapsed().as_secs_f64()));
+                teller.tell(step.number, BuildStep::Done(begun.elapsed().as_secs_f64()));
                 Ok((key, made, false))
             }
             Err(error) => {
                 let error = self.failure(step, error);
-                let text = error.to_string();
-                let first = text.lines().next().unwrap_or_default().to_owned();
-                self.tell(step.number, BuildStep::Failed(first));
+                teller.tell(step.number, error.told());
                 Err(error)
             }
         }
@@ -340,7 +349,7 @@ impl Solver<'_> {
                 output,
                 code,
             } => BuildError::Step(Box::new(StepFailure {
-                title: step.title.clone(),
+                title: self.teller.titled(&step.title),
                 message,
                 hints: hint.into_iter().collect(),
                 span: step.span,
@@ -350,18 +359,17 @@ impl Solver<'_> {
             })),
         }
     }
-    fn done(
-        &self,
-        step: &Step,
-        layers: &[Digest],
-        selection: Option<(Tree, Selection<'_>)>,
-        trees: &Trees<'_>,
-    ) -> Result<Made, StepError> {
+    fn done(&self, step: &Step, layers: &[Digest], trees: &Trees<'_>) -> Result<Made, StepError> {
         let store = self.builder.store;
         match &step.operation {
             Operation::Run(run) => {
-                let output =
-                    |line: &str| self.tell(step.number, BuildStep::Output(line.to_owned()));
+                let output = |printed: Printed<'_>| {
+                    let what = match printed {
+                        Printed::Line(text) => BuildStep::Output(text.to_owned()),
+                        Printed::Partial(text) => BuildStep::Partial(text.to_owned()),
+                    };
+                    self.teller.tell(step.number, what);
+                };
                 let sandbox = self.builder.sandbox;
                 run.run(
                     &Means {
@@ -379,14 +387,8 @@ impl Solver<'_> {
                 )
             }
             Operation::Folder { path, user } => make_folder(store, layers, path, user),
-            Operation::Copy(copy) => match selection {
-                Some((tree, found)) => found.copy(&tree, store, layers),
-                None => {
-                    let (tree, _) = self.tree(&copy.origin, step.number)?;
-                    let fetch = |remote: &Remote| self.fetch(remote, step.number);
-                    Selection::find(copy, &tree, &fetch)?.copy(&tree, store, layers)
-                }
-            },
+            // Done where it is looked up.
+            Operation::Copy(_) => Ok(None),
         }
     }
 }
