@@ -11,6 +11,7 @@
 pub mod cache;
 pub mod context;
 pub mod dockerfile;
+mod epoch;
 mod error;
 mod export;
 pub mod grants;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use cache::key;
+use context::file::Unread;
 pub use error::{BuildError, StepFailure};
 pub use grants::{Entitlements, SshSource};
 pub use step::debug::{Debugger, Failed, Next};
@@ -281,6 +283,7 @@ fn build_one(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
     let _kept = builder.store.layers().staging()?;
     let request = &*sources::prepare(request, builder)?;
     let teller = Teller::new(request, builder);
+    epoch::Epoch::of(request)?;
     let mut sources = SourceMap::default();
     let definition = format!(
         "[internal] load build definition from {}",
@@ -356,20 +359,21 @@ fn read_dockerfile(request: &BuildRequest) -> Result<(String, String), BuildErro
         diagnostics: vec![diagnostic],
         sources: SourceMap::default(),
     };
-    let bytes = match std::fs::metadata(path) {
-        Ok(meta) if meta.len() > LARGEST => {
-            return Err(invalid(Diagnostic::error(format!(
-                "{shown} is too large for a Dockerfile"
-            ))));
-        }
-        _ => std::fs::read(path).map_err(|error| {
-            let what = format!("failed to read dockerfile {shown}: {error}");
-            invalid(
-                Diagnostic::error(what)
-                    .hint("name it with -f, or `dockerfile:` in the compose file"),
-            )
-        })?,
+    let dir = match &request.context {
+        ContextSource::Dir(dir) => Some(dir.as_path()),
+        _ => None,
     };
+    let bytes = context::file::read(dir, path, LARGEST).map_err(|why| {
+        let why = match why {
+            Unread::Missing => "no such file or directory".to_owned(),
+            Unread::Directory => "it is a directory".to_owned(),
+            Unread::Refused(why) => why,
+        };
+        let what = format!("failed to read dockerfile {shown}: {why}");
+        invalid(
+            Diagnostic::error(what).hint("name it with -f, or `dockerfile:` in the compose file"),
+        )
+    })?;
     String::from_utf8(bytes)
         .map(|text| (shown.clone(), text))
         .map_err(|_| invalid(Diagnostic::error(format!("{shown} is not UTF-8 text"))))

@@ -60,7 +60,7 @@ impl Registry {
         });
         registry
     }
-    fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
     pub(super) fn name(&self, image: &str) -> String {

@@ -22,6 +22,7 @@ use super::dockerfile::ast::{Dockerfile, Kind, StageDecl};
 use super::dockerfile::mounts::{self, MountKind};
 use super::dockerfile::parse::parse_triggers;
 use super::dockerfile::vars::Expander;
+use super::epoch;
 use super::error::{BuildError, fault};
 use super::images::Images;
 use super::platform;
@@ -293,6 +294,9 @@ impl Lowering<'_> {
     }
     /// A value given with `--build-arg`.
     fn given(&self, name: &str) -> Option<String> {
+        if name == epoch::NAME {
+            return epoch::given(self.request);
+        }
         let (_, value) = self
             .request
             .args
@@ -476,15 +480,19 @@ fn all_of(decl: &StageDecl, origin: Origin) -> Step {
             chmod_text: None,
             exclude: Vec::new(),
             unpack: false,
+            parents: false,
+            link: false,
         })),
     }
 }
 
 fn scratch_config(platform: &Platform) -> ImageConfig {
-    ImageConfig {
+    let mut config = ImageConfig {
         architecture: platform.architecture.clone(),
         os: platform.os.clone(),
         variant: platform.variant.clone(),
         ..ImageConfig::default()
-    }
+    };
+    "/".clone_into(&mut config.config.working_dir);
+    config
 }

@@ -90,6 +90,7 @@ fn tweaks(args: &BuildArgs) -> Result<BuildTweaks, Failure> {
         ssh: args.ssh.iter().map(ssh).collect::<Result<_, Failure>>()?,
         memory: memory.transpose()?,
         push: args.push,
+        all_platforms: true,
     })
 }
 
