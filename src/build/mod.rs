@@ -389,9 +389,8 @@ fn read_in_context(request: &BuildRequest, name: &str) -> Result<(String, String
         ],
         sources: SourceMap::default(),
     };
-    let dir = match &request.context {
-        ContextSource::Fetched(dir) | ContextSource::Dir(dir) => dir,
-        _ => return Err(invalid("there is no context".to_owned())),
+    let (ContextSource::Fetched(dir) | ContextSource::Dir(dir)) = &request.context else {
+        return Err(invalid("there is no context".to_owned()));
     };
     let path = Path::new(name);
     let path = path.strip_prefix("/").unwrap_or(path);

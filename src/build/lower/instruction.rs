@@ -118,16 +118,19 @@ impl Lowering<'_> {
             span,
         };
         let title = words.title(&instruction.text);
-        let title = match &instruction.kind {
-            Kind::Add(_) => without_credentials(&title),
-            _ => title,
+        let (title, text) = match &instruction.kind {
+            Kind::Add(_) => (
+                without_credentials(&title),
+                without_credentials(&instruction.text),
+            ),
+            _ => (title, instruction.text.clone()),
         };
         let (operation, history) = step;
         state.past.push(Past::Step(steps.len(), history));
         steps.push(Step {
             number: 0,
             title,
-            text: instruction.text.clone(),
+            text,
             span: Some(span),
             operation,
             arguments: state.args.keys().cloned().collect(),
