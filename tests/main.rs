@@ -72,6 +72,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         images::steps::AGENTS,
         images::cache::CASES,
         images::cache::registry::CASES,
+        images::progress::CASES,
         images::pull::CASES,
         images::sources::CASES,
         images::platforms::CASES,

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod cache;
 pub mod platforms;
+pub mod progress;
 pub mod pull;
 pub mod sources;
 pub mod steps;

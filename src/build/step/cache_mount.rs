@@ -158,7 +158,10 @@ impl CacheMount {
             let path = base.join(format!("lock.{slot}"));
             match Lock::try_acquire(&path, hold) {
                 // Somebody may have removed the whole cache in between.
-                Ok(Some(lock)) if lock.is_at(&path) => return Ok((lock, slot)),
+                Ok(Some(lock)) if lock.is_at(&path) => {
+                    used(&path);
+                    return Ok((lock, slot));
+                }
                 Ok(Some(_)) => {}
                 Ok(None) if self.sharing == Sharing::Private => slot += 1,
                 Ok(None) => std::thread::sleep(GLANCE),
@@ -213,6 +216,12 @@ impl CacheMount {
             .map_err(|e| told("write", &path, e))?;
         Ok(())
     }
+}
+
+/// Notes when a cache was used last, for those who make room. A wrong time is no reason to fail.
+fn used(lock: &Path) {
+    let now = std::time::SystemTime::now();
+    let _ = std::fs::File::open(lock).and_then(|file| file.set_modified(now));
 }
 
 fn told(step: &str, path: &Path, error: std::io::Error) -> BuildError {
