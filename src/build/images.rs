@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 use super::Builder;
 use super::sources::layout::Layout;
-use crate::base::event::Event;
+use super::told::Teller;
+use crate::base::event::{Event, internal};
 use crate::image::digest::Digest;
 use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
@@ -25,6 +27,8 @@ pub(super) type Wanted = (String, Platform);
 /// Images by the name that the Dockerfile gives them; an image that could not be had is its error.
 #[derive(Debug, Default)]
 pub(super) struct Images {
+    /// So many were asked for, as far as users were told.
+    count: AtomicU32,
     found: BTreeMap<Wanted, Result<Image, String>>,
 }
 
@@ -33,14 +37,19 @@ const AT_ONCE: usize = 4;
 
 impl Images {
     /// Gets all of them.
-    pub(super) fn prefetch(&mut self, all: BTreeSet<Wanted>, builder: &Builder<'_>, pull: bool) {
+    pub(super) fn prefetch(
+        &mut self,
+        all: BTreeSet<Wanted>,
+        (builder, teller): (&Builder<'_>, Teller<'_>),
+        pull: bool,
+    ) {
         let todo = Mutex::new(all);
-        let done = Mutex::new(&mut self.found);
+        let (done, count) = (Mutex::new(&mut self.found), &self.count);
         let work = || {
             loop {
                 let wanted = todo.lock().ok().and_then(|mut todo| todo.pop_first());
                 let Some(wanted) = wanted else { return };
-                let image = fetch(&wanted, builder, pull);
+                let image = fetch(&wanted, (builder, teller, count), pull);
                 if let Ok(mut done) = done.lock() {
                     done.insert(wanted, image);
                 }
@@ -60,10 +69,11 @@ impl Images {
     pub(super) fn get(
         &mut self,
         wanted: Wanted,
-        builder: &Builder<'_>,
+        (builder, teller): (&Builder<'_>, Teller<'_>),
         pull: bool,
     ) -> Result<Image, String> {
-        let fetched = |wanted: &Wanted| fetch(wanted, builder, pull);
+        let count = &self.count;
+        let fetched = |wanted: &Wanted| fetch(wanted, (builder, teller, count), pull);
         self.found.entry(wanted).or_insert_with_key(fetched).clone()
     }
     /// An image of an OCI layout, taken into the store if that was not done yet.
@@ -106,8 +116,23 @@ fn fits(image: &Image, platform: &Platform) -> bool {
     platform_of(image).is_none_or(|own| platform.takes(&own))
 }
 
-fn fetch((name, platform): &Wanted, builder: &Builder<'_>, pull: bool) -> Result<Image, String> {
-    let reference = Reference::parse(name).map_err(|error| error.to_string())?;
+fn fetch(
+    wanted: &Wanted,
+    (builder, teller, count): (&Builder<'_>, Teller<'_>, &AtomicU32),
+    pull: bool,
+) -> Result<Image, String> {
+    let reference = Reference::parse(&wanted.0).map_err(|error| error.to_string())?;
+    let number = internal::metadata(count.fetch_add(1, Ordering::Relaxed));
+    let title = format!("[internal] load metadata for {reference}");
+    teller.during(number, &title, || found(wanted, reference, builder, pull))
+}
+
+fn found(
+    (name, platform): &Wanted,
+    reference: Reference,
+    builder: &Builder<'_>,
+    pull: bool,
+) -> Result<Image, String> {
     let here = builder
         .store
         .resolve(&reference)

@@ -4,6 +4,7 @@
 //! the container, where the attack would land if it worked. Imports: `harness`.
 
 pub mod binary;
+pub mod builds;
 pub mod calls;
 pub mod copy;
 pub mod descriptors;

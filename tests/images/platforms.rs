@@ -188,6 +188,13 @@ fn several_platforms_each_get_their_image() {
         .filter(|found| found == arch)
         .collect();
     assert_eq!(found, [arch], "one image of the other platform");
+    hoist
+        .pipe(
+            &format!("image build --platform linux/{arch},linux/{host} -t piped -"),
+            b"FROM scratch\nARG TARGETARCH\nCOPY <<a /$TARGETARCH\na\n",
+        )
+        .ok();
+    assert_eq!(platform_of(&hoist, "piped").0, host);
     hoist.compose(&format!(
         "services:\n  a:\n    image: two\n    build: {{context: ., platforms: [linux/{arch}, linux/{host}]}}\n"
     ));

@@ -23,6 +23,7 @@ crate::cases!(&[Need::Root, Need::Busybox, Need::Program("git")];
     an_image_of_an_oci_layout_is_a_named_context,
     a_named_context_stands_for_an_image_and_for_a_stage,
     compose_files_name_remote_contexts_with_places_in_errors,
+    the_image_of_another_service_is_a_named_context,
     credentials_for_addresses_are_secrets_and_are_kept_nowhere,
 );
 
@@ -636,6 +637,24 @@ fn compose_files_name_remote_contexts_with_places_in_errors() {
         .says("the repository has no directory `none`");
     hoist.compose("services:\n  a:\n    build: {context: 'git://127.0.0.1:1/x.git#../y'}\n");
     hoist.run("build").code(1).says("compose.yaml:3:22");
+}
+
+fn the_image_of_another_service_is_a_named_context() {
+    let hoist = Sandbox::new();
+    hoist.file(
+        "base/Dockerfile",
+        "FROM tiny\nRUN echo of the other > /note\n",
+    );
+    hoist.file(
+        "app/Dockerfile",
+        "FROM tiny\nCOPY --from=parent /note /n\nCMD cat /n\n",
+    );
+    hoist.compose(
+        "services:\n  app:\n    build:\n      context: app\n      additional_contexts:\n        parent: service:base\n  base:\n    \
+         build: base\n",
+    );
+    hoist.ok("build app");
+    hoist.ok("run --rm -T app").prints("of the other");
 }
 
 fn credentials_for_addresses_are_secrets_and_are_kept_nowhere() {

@@ -258,8 +258,14 @@ pub(super) fn build_service(
         .builds
         .get(name)
         .map_or(&[][..], Vec::as_slice);
+    let builds = |image: &&WantedImage| matches!(image.fetch, Some((Fetch::Build { .. }, _)));
+    let several = desired.images.values().filter(builds).count() > 1;
     let (built, names) = loop {
-        let request = Recipe::new(context, &desired.project, of, &plan.tweaks).request(needs)?;
+        let mut request =
+            Recipe::new(context, &desired.project, of, &plan.tweaks).request(needs)?;
+        if several {
+            request.label = Some(name.to_string());
+        }
         let built = with_builder(context, plan.quiet_build, |builder| {
             build(&request, builder)
         });
@@ -276,16 +282,7 @@ pub(super) fn build_service(
             }
             Ok(ImageFacts::from(&image))
         }
-        Err(BuildError::Cancelled) => Err(ApplyError::cancelled()),
-        Err(BuildError::Invalid {
-            diagnostics,
-            sources,
-        }) => {
-            let mut faults = Diagnostics::default();
-            diagnostics.into_iter().for_each(|fault| faults.push(fault));
-            Err(ApplyError::faults(faults, &sources))
-        }
-        Err(other) => Err(ApplyError::new(with_causes(&other))),
+        Err(error) => Err(error.into()),
     }
 }
 

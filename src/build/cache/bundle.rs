@@ -511,7 +511,7 @@ mod tests {
             ),
             (vec![(HEAD, &good), ("../../etc/x", b"x")], "is not a part"),
             (vec![(HEAD, &good), ("mounts/../x", b"x")], "is not a part"),
-            (vec![(HEAD, &good), (&layer_name, &escape)], "unpacks to"),
+            (vec![(HEAD, &good), (&layer_name, &escape)], "leads out"),
             (vec![(HEAD, &good), (&mount_name, &escape)], ""),
             (
                 vec![(HEAD, &good), (&mount_name, &layer), (TAIL, &empty)],

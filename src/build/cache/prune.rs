@@ -44,6 +44,35 @@ pub struct Prune {
     pub free: u64,
 }
 
+/// What is removed without being asked, on a disk of so many bytes. Source: BuildKit's `DefaultGCPolicy`: mounts and
+/// sources that were not used for two days beyond 512 MB, everything that was not used for sixty days, and whatever else is
+/// beyond six tenths of the disk or keeps it from having a fifth free, down to a tenth.
+pub fn policy(disk: u64) -> [Prune; 3] {
+    let day = Duration::from_secs(24 * 3600);
+    let fetched = vec![Kind::Mount, Kind::Source];
+    [
+        Prune {
+            kinds: fetched.clone(),
+            unused_for: Some(2 * day),
+            most: 512 << 20,
+            ..Prune::default()
+        },
+        Prune {
+            unused_for: Some(60 * day),
+            reserved: disk / 10,
+            ..Prune::default()
+        },
+        Prune {
+            all: true,
+            kinds: [fetched, vec![Kind::Step]].concat(),
+            reserved: disk / 10,
+            most: disk / 10 * 6,
+            free: disk / 5,
+            ..Prune::default()
+        },
+    ]
+}
+
 /// What was done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -248,6 +277,60 @@ fn sweep(cache: &Path, now: SystemTime) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_used_for_long_goes_by_itself_and_what_is_in_use_stays() {
+        let dir = std::env::temp_dir().join(format!("hoist-prune-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        let store = crate::image::store::Store::open(&dir).unwrap();
+        let cache = dir.join("cache");
+        let places = Places {
+            cache: &cache,
+            data: &dir,
+            store: &store,
+        };
+        let now = SystemTime::now();
+        let day = Duration::from_secs(24 * 3600);
+        let used = |path: &Path, days: u32| {
+            let file = std::fs::File::open(path).unwrap();
+            file.set_modified(now - days * day).unwrap();
+        };
+        let records = super::super::Cache::new(&cache);
+        for (name, days) in [("old", 61), ("new", 1)] {
+            let key = Digest::of(name.as_bytes());
+            records.put(&key, &None, name).unwrap();
+            used(&cache.join("steps").join(key.hex()), days);
+        }
+        for (name, days) in [("large", 3), ("busy", 3), ("fresh", 1)] {
+            let mount = cache.join("mounts").join(name);
+            std::fs::create_dir_all(mount.join("data.0")).unwrap();
+            let file = std::fs::File::create(mount.join("data.0/file")).unwrap();
+            file.set_len(600 << 20).unwrap();
+            std::fs::write(mount.join("lock.0"), "").unwrap();
+            used(&mount.join("lock.0"), days);
+            used(&mount.join("data.0"), days);
+        }
+        let held = Lock::acquire(&cache.join("mounts/busy/lock.0"), Hold::Shared).unwrap();
+        let keep = BTreeSet::new();
+        let mut gone = Vec::new();
+        for rule in policy(0) {
+            let done = rule.run(&places, &keep, u64::MAX, now).unwrap();
+            gone.extend(done.removed.into_iter().map(|entry| entry.description));
+        }
+        // The last rule has no disk to leave anything on, but never takes what is in use.
+        gone[2..].sort();
+        assert_eq!(gone, ["cache mount ", "old", "cache mount ", "new"]);
+        let left = children(&cache.join("mounts")).unwrap();
+        assert_eq!(left, [cache.join("mounts/busy")]);
+        drop(held);
+        // While a build runs, records go and layers stay.
+        let build = in_use(&cache).unwrap();
+        let all = Prune::default();
+        let done = all.run(&places, &keep, u64::MAX, now).unwrap();
+        assert!(done.held_up && done.removed.len() == 1);
+        drop(build);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn what_stays_is_as_buildkit_works_it_out() {

@@ -18,6 +18,7 @@ use crate::build::platform;
 use crate::build::sources::Remote;
 use crate::build::sources::layout::Layout;
 use crate::build::step::Origin;
+use crate::build::told::Teller;
 use crate::image::manifest::Platform;
 
 /// What a name in `FROM` means.
@@ -212,8 +213,9 @@ impl Lowering<'_> {
         if self.builder.cancel.is_cancelled() {
             return Err(Refused::Ours(BuildError::Cancelled));
         }
+        let told = (self.builder, Teller::new(self.request, self.builder));
         self.images
-            .get((name.to_owned(), platform), self.builder, self.request.pull)
+            .get((name.to_owned(), platform), told, self.request.pull)
             .map_err(|why| {
                 let item = Diagnostic::error(why).at(span);
                 let names = self
@@ -230,7 +232,8 @@ impl Lowering<'_> {
     /// Fetches the images of all stages that will be needed, as far as that is known now.
     pub(super) fn prefetch(&mut self, target: usize) {
         let all = self.images_of(target).into_keys().collect();
-        self.images.prefetch(all, self.builder, self.request.pull);
+        let told = (self.builder, Teller::new(self.request, self.builder));
+        self.images.prefetch(all, told, self.request.pull);
     }
     /// The images that the stages behind a target name, as far as that is known without looking at one, with the first
     /// place of each.

@@ -3,10 +3,11 @@
 //! In: a step and the layers it stands on. Out: what it made, from the cache or by doing it.
 //! Imports: `cache`, `context`, `step`.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use super::Solver;
-use crate::base::event::BuildStep;
+use crate::base::event::{BuildStep, Part as Told};
 use crate::build::ContextSource;
 use crate::build::cache::Made;
 use crate::build::cache::seen::{Below, Seen, Words};
@@ -58,6 +59,8 @@ impl Solver<'_> {
             inputs,
             done: true,
         };
+        self.teller
+            .tell(step.number, BuildStep::Key(key.to_string()));
         let same = self.memory.is_same(at.stage, at.step, &seen.text, &key);
         if !same && let Some((tree, found)) = &selection {
             self.list(&mut seen, found.each(tree, &self.digests))?;
@@ -68,12 +71,18 @@ impl Solver<'_> {
             self.memory.note(at.stage, at.step, seen);
             return Ok((key, made, true));
         }
+        let waits = Cell::new(false);
         let waiting = || {
+            waits.set(true);
             let text = "the same step of another build".to_owned();
-            self.tell(step.number, BuildStep::Waiting(Some(text)));
+            self.teller
+                .tell(step.number, BuildStep::Waiting(Some(text)));
         };
         let flight = self.cache.begin(&key, &self.cancel, waiting);
         let flight = flight.map_err(|error| BuildError::io("lock a step", error))?;
+        if waits.get() {
+            self.teller.tell(step.number, BuildStep::Waiting(None));
+        }
         let _flight = flight.ok_or(BuildError::Cancelled)?;
         if let Some(made) = self.get(&key, since) {
             self.memory.note(at.stage, at.step, seen);
@@ -93,15 +102,23 @@ impl Solver<'_> {
                 self.memory.reasons(at.stage, at.step, &seen, &words)
             }
         };
-        self.tell(step.number, BuildStep::Because(reasons));
+        self.teller.tell(step.number, BuildStep::Because(reasons));
         seen.done = false;
         self.memory.note(at.stage, at.step, seen.clone());
         let work = match step.operation {
             Operation::Run(_) => Work::Command,
             Operation::Folder { .. } | Operation::Copy(_) => Work::Files,
         };
-        let slot = self.builder.slots.take(work, &self.cancel);
-        let slot = slot.ok_or(BuildError::Cancelled)?;
+        let slot = match self.builder.slots.take_now(work) {
+            Ok(slot) => slot,
+            Err(missing) => {
+                let told = |what| self.teller.tell(step.number, BuildStep::Waiting(what));
+                told(Some(missing.to_owned()));
+                let slot = self.builder.slots.take(work, &self.cancel);
+                told(None);
+                slot.ok_or(BuildError::Cancelled)?
+            }
+        };
         let made = self.done(step, layers, selection, &trees)?;
         drop(slot);
         self.cache
@@ -145,13 +162,24 @@ impl Solver<'_> {
                     key.layers(&from);
                     return Ok((key, None));
                 }
+                self.reading(step, false);
                 let (tree, _) = self.tree(&copy.origin, step.number)?;
                 let fetch = |remote: &Remote| self.fetch(remote, step.number);
                 let found = Selection::find(copy, &tree, &fetch)?;
                 found.add_to(&mut key, &tree, &self.digests)?;
+                self.reading(step, true);
                 Ok((key, Some((tree, found))))
             }
         }
+    }
+    /// Tells that the files of a step are looked at, and read where they are not known.
+    fn reading(&self, step: &Step, done: bool) {
+        let part = Told {
+            id: "reading the context".to_owned(),
+            done,
+            ..Told::default()
+        };
+        self.teller.tell(step.number, BuildStep::Part(part));
     }
     /// Keeps the list of files that a key is made of.
     fn list(
@@ -228,7 +256,7 @@ impl Solver<'_> {
     }
     /// Brings something here that a step needs.
     pub(super) fn fetch(&self, remote: &Remote, step: u32) -> Result<Fetched, StepError> {
-        let tell = |line: &str| self.tell(step, BuildStep::Output(line.to_owned()));
+        let tell = |line: &str| self.teller.tell(step, BuildStep::Output(line.to_owned()));
         Ok(self.fetches.fetch(remote, &self.cancel, &tell)?)
     }
     pub(super) fn tree(&self, origin: &Origin, step: u32) -> Result<Rooted, StepError> {

@@ -25,13 +25,14 @@ use super::lower::{Base, Graph, Stage, Step};
 use super::sources::{Remote, Sources};
 use super::step::copy::Selection;
 use super::step::mount::Trees;
-use super::step::output;
+use super::step::output::{self, Printed};
 use super::step::run::Means;
 use super::step::{Operation, StepError, make_folder};
+use super::told::{Teller, Told as _};
 use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Timestamp;
-use crate::base::event::{BuildStep, Event};
+use crate::base::event::BuildStep;
 use crate::base::span::SourceMap;
 use crate::image::digest::Digest;
 
@@ -103,6 +104,7 @@ struct Solver<'a> {
     graph: &'a Graph,
     request: &'a BuildRequest,
     builder: &'a Builder<'a>,
+    teller: Teller<'a>,
     sources: &'a SourceMap,
     ignore: String,
     cache: Cache,
@@ -131,6 +133,7 @@ pub(super) fn solve(
         graph,
         request,
         builder,
+        teller: Teller::new(request, builder),
         sources,
         ignore: ignore_text(request)?,
         cache: Cache::new(&builder.cache_dir),
@@ -272,9 +275,9 @@ impl Solver<'_> {
         );
         self.changed.notify_all();
         if let Some((number, title)) = &stage.first {
-            self.tell(*number, BuildStep::Started(title.clone()));
+            self.teller.tell(*number, BuildStep::Started(title.clone()));
             // It was found, or pulled, before any step began.
-            self.tell(*number, BuildStep::Done(0.0));
+            self.teller.tell(*number, BuildStep::Done(0.0));
         }
         for (place, step) in stage.steps.iter().enumerate() {
             for needed in Stage::needs(step) {
@@ -295,12 +298,6 @@ impl Solver<'_> {
         }
         Ok(())
     }
-    fn tell(&self, step: u32, what: BuildStep) {
-        let target = self.request.target_name.clone();
-        self.builder
-            .events
-            .send(Event::Build { target, step, what });
-    }
     /// One step: from the cache, or done while others that run are few enough.
     fn step(
         &self,
@@ -311,22 +308,21 @@ impl Solver<'_> {
         if self.cancel.is_cancelled() {
             return Err(BuildError::Cancelled);
         }
-        self.tell(step.number, BuildStep::Started(step.title.clone()));
+        let teller = self.teller;
+        teller.tell(step.number, BuildStep::Started(step.title.clone()));
         let begun = Instant::now();
         match self.known_or_done(at, step, layers) {
             Ok((key, made, true)) => {
-                self.tell(step.number, BuildStep::Cached);
+                teller.tell(step.number, BuildStep::Cached);
                 Ok((key, made, true))
             }
             Ok((key, made, false)) => {
-                self.tell(step.number, BuildStep::Done(begun.elapsed().as_secs_f64()));
+                teller.tell(step.number, BuildStep::Done(begun.elapsed().as_secs_f64()));
                 Ok((key, made, false))
             }
             Err(error) => {
                 let error = self.failure(step, error);
-                let text = error.to_string();
-                let first = text.lines().next().unwrap_or_default().to_owned();
-                self.tell(step.number, BuildStep::Failed(first));
+                teller.tell(step.number, error.told());
                 Err(error)
             }
         }
@@ -340,7 +336,7 @@ impl Solver<'_> {
                 output,
                 code,
             } => BuildError::Step(Box::new(StepFailure {
-                title: step.title.clone(),
+                title: self.teller.titled(&step.title),
                 message,
                 hints: hint.into_iter().collect(),
                 span: step.span,
@@ -360,8 +356,13 @@ impl Solver<'_> {
         let store = self.builder.store;
         match &step.operation {
             Operation::Run(run) => {
-                let output =
-                    |line: &str| self.tell(step.number, BuildStep::Output(line.to_owned()));
+                let output = |printed: Printed<'_>| {
+                    let what = match printed {
+                        Printed::Line(text) => BuildStep::Output(text.to_owned()),
+                        Printed::Partial(text) => BuildStep::Partial(text.to_owned()),
+                    };
+                    self.teller.tell(step.number, what);
+                };
                 let sandbox = self.builder.sandbox;
                 run.run(
                     &Means {

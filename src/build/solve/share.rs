@@ -36,11 +36,13 @@ impl Solver<'_> {
             let sources = &self.request.cache_from;
             let names: Vec<String> = sources.iter().map(remote::shown).collect();
             let title = format!("importing cache manifest from {}", names.join(", "));
-            self.tell(internal::CACHE_IMPORT, BuildStep::Started(title));
+            self.teller
+                .tell(internal::CACHE_IMPORT, BuildStep::Started(title));
             let begun = Instant::now();
             let imported = Imported::open(sources, &means, &said);
             let seconds = begun.elapsed().as_secs_f64();
-            self.tell(internal::CACHE_IMPORT, BuildStep::Done(seconds));
+            self.teller
+                .tell(internal::CACHE_IMPORT, BuildStep::Done(seconds));
             imported
         });
         imported.get(key, &means, &said)

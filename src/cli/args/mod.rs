@@ -287,6 +287,9 @@ pub struct UpArgs {
     /// Seconds a container has to stop
     #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub timeout: Option<i64>,
+    /// Write a timeline for a Chrome-trace viewer
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Show the output of these services only
     #[arg(long, value_name = "SERVICE")]
     pub attach: Vec<String>,

@@ -15,7 +15,7 @@ use crate::base::clock::{Timestamp, human_duration};
 use crate::base::scalar::{ByteSize, parse_size};
 use crate::build::cache::bundle::{self, Carried, Export};
 use crate::build::cache::list::{Entry, Kind, Places};
-use crate::build::cache::prune::Prune;
+use crate::build::cache::prune::{self, Prune};
 use crate::cli::app::App;
 use crate::cli::args::{
     CacheCommand, CacheExportArgs, CacheImportArgs, CacheLsArgs, CachePruneArgs,
@@ -37,7 +37,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn run(app: &App, command: &CacheCommand) -> Outcome {
     match command {
         CacheCommand::Ls(args) => ls(app, args),
-        CacheCommand::Prune(args) => prune(app, args),
+        CacheCommand::Prune(args) => clear(app, args),
         CacheCommand::Export(args) => export(app, args),
         CacheCommand::Import(args) => import(app, args),
     }
@@ -221,7 +221,7 @@ fn size(name: &str, text: Option<&String>) -> Result<u64, Failure> {
     parsed.transpose().map(Option::unwrap_or_default)
 }
 
-fn prune(app: &App, args: &CachePruneArgs) -> Outcome {
+fn clear(app: &App, args: &CachePruneArgs) -> Outcome {
     let wish = Prune {
         all: args.all,
         reserved: size("reserved-space", args.reserved_space.as_ref())?,
@@ -309,29 +309,11 @@ fn try_tidy(app: &App) -> Result<(), Failure> {
     }
     let keep = needed(app, &here.store)?;
     let (free, whole) = here.disk();
-    let day = Duration::from_secs(24 * 3600);
-    let rules = [
-        Prune {
-            kinds: vec![Kind::Mount, Kind::Source],
-            unused_for: Some(2 * day),
-            most: 512 << 20,
-            ..Prune::default()
-        },
-        Prune {
-            unused_for: Some(60 * day),
-            reserved: whole / 10,
-            ..Prune::default()
-        },
-        Prune {
-            all: true,
-            kinds: vec![Kind::Step, Kind::Mount, Kind::Source],
-            reserved: whole / 10,
-            most: whole / 10 * 6,
-            free: whole / 5,
-            ..Prune::default()
-        },
-    ];
-    for rule in rules {
+    if whole == 0 {
+        // Nobody knows how much is too much.
+        return Ok(());
+    }
+    for rule in prune::policy(whole) {
         rule.run(&here.places(), &keep, free, now)?;
     }
     Ok(())

@@ -19,12 +19,13 @@ use crate::build::{
 use crate::cli::app::{App, progress_mode};
 use crate::cli::args::ImageBuildArgs;
 use crate::cli::exit::{Failure, Outcome};
+use crate::cli::trace::TraceFile;
 use crate::cli::{debugger, parse};
 use crate::engine::{self, sandbox::SandboxNetwork};
 use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::{self, PullOptions};
-use crate::ui::write_out;
+use crate::ui::{Mode, write_out};
 
 pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     let tags: Vec<Reference> = args
@@ -37,6 +38,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         _ => app.mode(args.quiet),
     };
     let making = app.making(mode)?;
+    let _trace = TraceFile::begin(app, &making.progress, args.trace.as_deref())?;
     let sandbox = engine::open_sandbox(&making.roots);
     let context = context(app, args)?;
     let platforms = args
@@ -120,7 +122,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         }
     };
     making.progress.finish();
-    let image = result?;
+    let image = result.map_err(|error| Failure::from(error).in_json(mode == Mode::Json))?;
     if let Some(path) = &args.iidfile {
         std::fs::write(app.env.cwd.join(path), image.id.to_string())
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
