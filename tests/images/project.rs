@@ -25,6 +25,7 @@ crate::cases!(ENGINE;
     builds_that_need_each_other_name_all_places,
     an_image_that_two_services_name_is_built_once,
     a_stage_that_two_services_share_is_built_once,
+    stages_that_need_nothing_of_each_other_run_side_by_side,
     all_faults_of_all_builds_come_before_anything_is_built,
     services_without_a_build_are_no_fault,
     a_quiet_build_says_nothing_and_a_loud_one_what_it_does,
@@ -529,6 +530,27 @@ fn a_stage_that_two_services_share_is_built_once() {
     );
     hoist.ok("build");
     hoist.ok("run --rm -T a cat /a").prints("x");
+}
+
+fn stages_that_need_nothing_of_each_other_run_side_by_side() {
+    let hoist = Sandbox::new();
+    // Each ends only once the other has begun.
+    let meets = |mine: &str, other: &str| {
+        format!(
+            "FROM tiny AS {mine}\nRUN --mount=type=cache,target=/meet,id=meet touch /meet/{mine}; \
+             for i in $(seq 300); do test -e /meet/{other} && exit 0; sleep 0.1; done; exit 1\n"
+        )
+    };
+    hoist.file(
+        "Dockerfile",
+        format!(
+            "{}{}FROM tiny\nCOPY --from=a /bin/busybox /a\nCOPY --from=b /bin/busybox /b\n",
+            meets("a", "b"),
+            meets("b", "a")
+        ),
+    );
+    hoist.compose("services:\n  s: {build: .}\n");
+    hoist.ok("build");
 }
 
 fn all_faults_of_all_builds_come_before_anything_is_built() {
