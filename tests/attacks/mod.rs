@@ -5,6 +5,7 @@
 
 pub mod binary;
 pub mod calls;
+pub mod contexts;
 pub mod copy;
 pub mod descriptors;
 pub mod logs;
