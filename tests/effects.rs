@@ -11,8 +11,8 @@ crate::cases!(&[];
     each_key_that_shapes_a_container_names_the_cases_that_see_its_effect,
 );
 
-/// Keys of a service whose effects belong elsewhere: builds, watching.
-const ELSEWHERE: &[&str] = &["build", "develop"];
+/// Keys of a service whose effects belong elsewhere: watching.
+const ELSEWHERE: &[&str] = &["develop"];
 
 /// Keys of the top level whose entries shape what containers find; their rows begin with `/`.
 const TOP: &[&str] = &["networks", "volumes", "configs", "secrets"];

@@ -4,6 +4,7 @@
 
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::span::SourceMap;
+use crate::build::BuildError;
 use crate::engine::EngineError;
 use crate::plan::PlanError;
 
@@ -21,6 +22,7 @@ struct Inner {
     notes: Vec<Note>,
     faults: Vec<Diagnostic>,
     sources: SourceMap,
+    report: String,
     others: Vec<ApplyError>,
     code: Option<i32>,
     cancelled: bool,
@@ -108,6 +110,12 @@ impl ApplyError {
         self.inner.message = format!("{what}: {}", self.inner.message);
         self
     }
+    /// Puts a text before the error, as it is: what a step printed, where it stands.
+    #[must_use]
+    pub fn report(mut self, report: String) -> Self {
+        self.inner.report = report;
+        self
+    }
     /// Adds other errors of the same run.
     #[must_use]
     pub fn with(mut self, others: Vec<Self>) -> Self {
@@ -125,6 +133,10 @@ impl ApplyError {
     /// Blocks of text that belong to it.
     pub fn notes(&self) -> &[Note] {
         &self.inner.notes
+    }
+    /// The text that stands before the error; may be empty.
+    pub fn before(&self) -> &str {
+        &self.inner.report
     }
     /// Faults in the user's files; when there are some, show them instead of the message.
     pub fn diagnostics(&self) -> (&[Diagnostic], &SourceMap) {
@@ -150,6 +162,27 @@ impl ApplyError {
 impl From<EngineError> for ApplyError {
     fn from(error: EngineError) -> Self {
         Self::new(error.to_string())
+    }
+}
+
+impl From<BuildError> for ApplyError {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Cancelled => Self::cancelled(),
+            BuildError::Invalid {
+                diagnostics,
+                sources,
+            } => {
+                let mut faults = Diagnostics::default();
+                diagnostics.into_iter().for_each(|fault| faults.push(fault));
+                Self::faults(faults, &sources)
+            }
+            BuildError::Step(failure) => {
+                let error = Self::new(failure.headline()).report(failure.report());
+                failure.hints.iter().fold(error, Self::hint)
+            }
+            other => Self::new(super::images::with_causes(&other)),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Imports: `base`, `engine`, `image`, `plan`, `images`, `wait`. The words of the events are Compose's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -324,10 +324,11 @@ impl Run<'_> {
             .into_iter()
             .map(|id| (id, "a container".to_owned()))
             .collect();
+        let build_cache = crate::build::cache::list::layers(&self.context.roots.data.join("cache"));
         let how = Removal {
             force: false,
             in_use: &in_use,
-            keep: &BTreeSet::new(),
+            keep: &build_cache,
         };
         match self.context.store.remove(image, &how) {
             Ok(_) => self.tell(Kind::Image, image, Status::Done("Removed"), None),

@@ -100,30 +100,39 @@ fn invalid(diagnostics: &[Diagnostic], sources: &SourceMap) -> String {
     blocks.join("\n")
 }
 
-impl fmt::Display for StepFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+impl StepFailure {
+    /// What stands before the error: the last lines of output, and the instruction with its neighbours. As BuildKit.
+    pub fn report(&self) -> String {
+        let mut blocks = Vec::new();
         if !self.output.is_empty() {
-            write!(f, "\n------\n > {}:", self.title)?;
-            for line in &self.output {
-                write!(f, "\n{line}")?;
-            }
-            f.write_str("\n------")?;
+            let lines = self.output.join("\n");
+            blocks.push(format!("------\n > {}:\n{lines}\n------", self.title));
         }
         if let Some(span) = self.span {
-            write!(f, "\n{}", self.sources.place(span))?;
-            if let Some(excerpt) = excerpt(span, &self.sources) {
-                write!(f, "\n{excerpt}")?;
-            }
+            blocks.push(self.sources.place(span));
+            blocks.extend(excerpt(span, &self.sources));
         }
-        for hint in &self.hints {
-            write!(f, "\nhint: {hint}")?;
-        }
-        Ok(())
+        blocks.join("\n")
+    }
+
+    /// The error in one line.
+    pub fn headline(&self) -> String {
+        format!("failed to build: {}", self.message)
     }
 }
 
-/// The rows of a span, marked, with one row before and after.
+impl fmt::Display for StepFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Rows that an excerpt shows before and after those of the instruction.
+const AROUND: usize = 2;
+/// Rows of the instruction itself that are shown; of a longer one the first.
+const LONGEST: usize = 20;
+
+/// The rows of a span, marked, with their neighbours.
 fn excerpt(span: Span, sources: &SourceMap) -> Option<String> {
     let source = sources.get(span.source)?;
     let row_of = |at: u32| {
@@ -135,18 +144,26 @@ fn excerpt(span: Span, sources: &SourceMap) -> Option<String> {
         before.iter().filter(|byte| **byte == b'\n').count()
     };
     let (first, last) = (row_of(span.start), row_of(span.end));
+    let cut = last.saturating_sub(first) >= LONGEST;
+    let end = if cut {
+        first + LONGEST - 1
+    } else {
+        last + AROUND
+    };
     let rows = source.text.lines().enumerate();
-    let shown = rows.filter(|(at, _)| (first.saturating_sub(1)..=last + 1).contains(at));
-    let lines: Vec<String> = shown
+    let shown = rows.filter(|(at, _)| (first.saturating_sub(AROUND)..=end).contains(at));
+    let mut lines: Vec<String> = shown
         .map(|(at, row)| {
-            let mark = if (first..=last).contains(&at) {
-                ">>>"
-            } else {
-                "   "
+            let mark = match (first..=last).contains(&at) {
+                true => ">>>",
+                false => "   ",
             };
             format!("{:4} | {mark} {row}", at + 1).trim_end().to_owned()
         })
         .collect();
+    if cut {
+        lines.push(format!("     | >>> … and {} lines more", last - end));
+    }
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
@@ -168,9 +185,22 @@ mod tests {
             output: vec!["boom".into()],
             code: Some(7),
         };
-        let want = "process \"/bin/sh -c exit 7\" did not complete successfully: exit code: 7\n------\n \
-                    > [2/2] RUN exit 7:\nboom\n------\nDockerfile:2:1\n   1 |     FROM a\n   2 | >>> RUN exit 7\n   \
+        let want = "------\n > [2/2] RUN exit 7:\nboom\n------\nDockerfile:2:1\n   1 |     FROM a\n   2 | >>> RUN exit 7\n   \
                     3 |     CMD x";
-        assert_eq!(failure.to_string(), want);
+        assert_eq!(failure.report(), want);
+        assert!(failure.headline().ends_with("successfully: exit code: 7"));
+    }
+
+    #[test]
+    fn of_a_long_instruction_the_beginning_is_shown() {
+        let mut sources = SourceMap::default();
+        let text = format!("FROM a\nRUN <<E\n{}E\nCMD x\n", "true\n".repeat(50));
+        let id = sources.add("Dockerfile", text.as_str());
+        let shown = excerpt(Span::new(id, 7, text.len() - 7), &sources).unwrap();
+        assert_eq!(shown.lines().count(), 1 + LONGEST + 1, "{shown}");
+        assert!(
+            shown.ends_with("\n     | >>> … and 32 lines more"),
+            "{shown}"
+        );
     }
 }

@@ -5,7 +5,7 @@
 use super::epoch::Epoch;
 use super::error::BuildError;
 use super::lower::{Base, Graph, Past};
-use super::solve::Results;
+use super::solve::{Results, share};
 use super::{BuildRequest, Builder};
 use crate::base::clock::Timestamp;
 use crate::image::config::{History, RootFs};
@@ -75,6 +75,7 @@ pub(super) fn export(
             });
         }
     }
+    config.build_cache = share::inline(graph, results, request).map(|cache| cache.value());
     config.created = Some(now);
     for name in &request.tags {
         if let Some(known) = builder.store.resolve(name)?

@@ -18,6 +18,7 @@ pub mod grants;
 mod images;
 pub mod lower;
 pub mod pattern;
+mod platform;
 mod settings;
 pub mod slots;
 mod solve;
@@ -25,6 +26,7 @@ pub mod sources;
 pub mod step;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -36,14 +38,16 @@ use context::file::Unread;
 pub use error::{BuildError, StepFailure};
 pub use grants::{Entitlements, SshSource};
 pub use step::debug::{Debugger, Failed, Next};
+use told::Teller;
 
 use crate::base::cancel::Cancel;
 use crate::base::diag::Diagnostic;
 use crate::base::env::Env;
-use crate::base::event::EventSink;
+use crate::base::event::{EventSink, internal};
 use crate::base::span::{SourceMap, Span};
 use crate::engine::sandbox::{Sandbox, SandboxNetwork};
 use crate::engine::spec::{HostAddr, Resources};
+use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::PullError;
 use crate::image::store::{Image, Store};
@@ -93,6 +97,8 @@ pub struct BuildRequest {
     pub env: Env,
     /// Where the address of the context stands, if a file holds it.
     pub context_place: Option<(Span, SourceMap)>,
+    /// Further platforms that images are built for; the names are those of the first one's.
+    pub more_platforms: Vec<String>,
     /// Stages whose steps are done again, whatever is known of them.
     pub no_cache_filter: Vec<String>,
     /// Agents and keys that steps may sign with, by id (`--ssh`).
@@ -105,6 +111,12 @@ pub struct BuildRequest {
     pub entitlements: Entitlements,
     /// Where devices are described, for `RUN --device`.
     pub device_dirs: Vec<PathBuf>,
+    /// Where results that are not known here may be.
+    pub cache_from: Vec<cache::spec::CacheFrom>,
+    /// Where results are written to.
+    pub cache_to: Vec<cache::spec::CacheTo>,
+    /// What titles of steps begin with, when several things are built at a time: `web`.
+    pub label: Option<String>,
 }
 
 /// Where `COPY` takes files from.
@@ -180,8 +192,8 @@ pub enum NamedContext {
     Built(Image),
 }
 
-/// Pulls an image that is not in the store.
-pub type Pull<'a> = &'a (dyn Fn(&Reference) -> Result<Image, PullError> + Sync);
+/// Pulls an image that is not in the store; one of another platform than the machine's gets no name.
+pub type Pull<'a> = &'a (dyn Fn(&Reference, &Platform) -> Result<Image, PullError> + Sync);
 
 /// What builds.
 #[derive(Clone)]
@@ -212,25 +224,103 @@ impl std::fmt::Debug for Builder<'_> {
     }
 }
 
-/// Builds an image and gives it its names.
+/// Builds an image and gives it its names. Of several platforms each gets its image; the first one's
+/// gets the names, and the store knows the others beside it.
 ///
 /// # Errors
 /// [`BuildError`].
 pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, BuildError> {
+    // Nothing that is in the cache now goes before the build has ended.
+    let _in_use = cache::prune::in_use(&builder.cache_dir)
+        .map_err(|error| BuildError::io("lock the build cache", error))?;
+    let first = request.platform.clone();
+    let mut platforms = Vec::new();
+    for text in std::iter::once(first.as_deref()).chain(
+        request
+            .more_platforms
+            .iter()
+            .map(|text| Some(text.as_str())),
+    ) {
+        let platform = platform::wanted(text).map_err(|why| BuildError::Invalid {
+            diagnostics: vec![Diagnostic::error(why)],
+            sources: SourceMap::default(),
+        })?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    if platforms.len() < 2 {
+        return build_one(request, builder);
+    }
+    // What comes from elsewhere comes once: standard input could not be read again.
+    let request = &*sources::prepare(request, builder)?;
+    let mut images = Vec::new();
+    for (at, platform) in platforms.iter().enumerate() {
+        let mut one = request.clone();
+        one.platform = Some(platform.to_string());
+        // Steps of each platform are steps of their own.
+        one.target_name = format!("{} {platform}", request.target_name);
+        let label = request.label.iter().cloned();
+        let label: Vec<String> = label.chain([platform.to_string()]).collect();
+        one.label = Some(label.join(" "));
+        one.more_platforms.clear();
+        if at > 0 {
+            one.tags.clear();
+        }
+        images.push(build_one(&one, builder)?);
+    }
+    let Some(image) = images.first().cloned() else {
+        return build_one(request, builder);
+    };
+    for tag in &request.tags {
+        builder.store.keep_variants(tag, &image, &images)?;
+    }
+    Ok(image)
+}
+
+fn build_one(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, BuildError> {
     // While there is a staging place, no other process removes layers that are not an image's yet.
     let _kept = builder.store.layers().staging()?;
     let request = &*sources::prepare(request, builder)?;
     epoch::Epoch::of(request)?;
+    let teller = Teller::new(request, builder);
     let mut sources = SourceMap::default();
-    let (name, text) = read_dockerfile(request)?;
-    let source = sources.add(name, text.as_str());
-    let file = dockerfile::parse::parse(&text, source).map_err(|found| BuildError::Invalid {
-        diagnostics: found.sorted(),
-        sources: sources.clone(),
+    let definition = format!(
+        "[internal] load build definition from {}",
+        file_name(request)
+    );
+    let file = teller.during(internal::DEFINITION, &definition, || {
+        let (name, text) = read_dockerfile(request)?;
+        let source = sources.add(name, text.as_str());
+        dockerfile::parse::parse(&text, source).map_err(|found| BuildError::Invalid {
+            diagnostics: found.sorted(),
+            sources: sources.clone(),
+        })
     })?;
     let graph = lower::lower(&file, request, builder, &mut sources)?;
+    teller.plan(&graph);
     let results = solve::solve(&graph, request, builder, &sources)?;
-    export::export(&graph, &results, request, builder)
+    let image = teller.during(internal::EXPORT, "exporting to image", || {
+        let image = export::export(&graph, &results, request, builder)?;
+        teller.part(internal::EXPORT, format!("writing image {}", image.id));
+        for tag in &request.tags {
+            teller.part(internal::EXPORT, format!("naming to {tag}"));
+        }
+        Ok::<_, BuildError>(image)
+    })?;
+    solve::share::export(&graph, &results, request, builder)?;
+    Ok(image)
+}
+
+/// The last part of the file's name, as titles show it.
+fn file_name(request: &BuildRequest) -> String {
+    let name = match &request.dockerfile {
+        DockerfileSource::Path(path) => path.file_name(),
+        DockerfileSource::InContext(name) => Path::new(name).file_name(),
+        DockerfileSource::Inline(_) => None,
+    };
+    name.map_or("Dockerfile".into(), |name| name.to_string_lossy())
+        .into_owned()
 }
 
 /// The images that a build's target names and that its contexts do not stand for, with their first places in `sources`.

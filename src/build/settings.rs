@@ -1,4 +1,4 @@
-//! Small values of instructions: ports, signals, platforms.
+//! Small values of instructions: ports, signals.
 //!
 //! Imports: `base`. Rules: Dockerfile reference; Docker's `nat` port grammar.
 
@@ -41,43 +41,6 @@ pub(super) fn is_signal(text: &str) -> bool {
         .map_or_else(|_| Signal::parse(text).is_some(), |number| number > 0)
 }
 
-/// The host's architecture as images name it.
-pub(super) fn host_arch() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        other => other,
-    }
-}
-
-/// Checks that a platform such as `linux/amd64` is the host's own.
-///
-/// # Errors
-/// What is wrong with it.
-pub(super) fn check_platform(text: &str) -> Result<(), String> {
-    let mut parts = text.split('/');
-    let (os, arch) = match (parts.next(), parts.next()) {
-        (Some(os), Some(arch)) => (os, arch),
-        (Some("linux"), None) => ("linux", host_arch()),
-        (Some(arch), None) => ("linux", arch),
-        _ => return Err(format!("invalid platform {text:?}")),
-    };
-    let arch = match arch {
-        "x86_64" | "x86-64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    if os != "linux" || arch != host_arch() {
-        return Err(format!(
-            "platform {text} is not supported here: this machine runs linux/{} and hoist does not emulate others",
-            host_arch()
-        ));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,13 +53,5 @@ mod tests {
         for bad in ["80/foo", "x", "", "70000", "9-8", "80-", "+80"] {
             assert!(ports(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn only_the_hosts_platform_is_built() {
-        assert!(check_platform(&format!("linux/{}", host_arch())).is_ok());
-        assert!(check_platform("linux").is_ok());
-        assert!(check_platform("linux/mips").is_err());
-        assert!(check_platform("windows/amd64").is_err());
     }
 }

@@ -96,6 +96,22 @@ impl Slots {
             freed: Condvar::new(),
         }
     }
+    /// A place if there is one now; else what there is too little of.
+    ///
+    /// # Errors
+    /// `a free place`, `free memory`.
+    pub fn take_now(&self, work: Work) -> Result<Slot<'_>, &'static str> {
+        let mut taken = self.lock();
+        let full = taken.commands + taken.files >= self.limit;
+        if full {
+            return Err("a free place");
+        }
+        if work == Work::Command && taken.commands > 0 && !(self.room)() {
+            return Err("free memory");
+        }
+        *taken.of(work) += 1;
+        Ok(Slot { slots: self, work })
+    }
     /// A place, as soon as there is one; `None` when `cancel` was used before.
     pub fn take(&self, work: Work, cancel: &Cancel) -> Option<Slot<'_>> {
         let mut taken = self.lock();

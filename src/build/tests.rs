@@ -107,7 +107,7 @@ impl World {
             ..RootFs::default()
         };
         let mut config = ImageConfig {
-            architecture: settings::host_arch().into(),
+            architecture: Platform::host().architecture,
             os: "linux".into(),
             rootfs,
             ..Default::default()
@@ -147,7 +147,7 @@ impl World {
         }
     }
     fn run(&self, request: &BuildRequest) -> Result<Image, BuildError> {
-        let pull = |name: &Reference| Err(PullError::NotFound(name.to_string()));
+        let pull = |name: &Reference, _: &Platform| Err(PullError::NotFound(name.to_string()));
         let builder = Builder {
             store: &self.store,
             sandbox: &self.fake,

@@ -18,6 +18,7 @@ use crate::ui::{Screen, json, render, write_err};
 pub struct Failure {
     what: What,
     code: i32,
+    json: bool,
 }
 
 #[derive(Debug)]
@@ -27,6 +28,8 @@ enum What {
     Message {
         text: String,
         hints: Vec<String>,
+        /// What stands before it.
+        report: String,
     },
     Faults {
         faults: Vec<Diagnostic>,
@@ -45,8 +48,10 @@ impl Failure {
             what: What::Message {
                 text: text.into(),
                 hints: Vec::new(),
+                report: String::new(),
             },
             code: 1,
+            json: false,
         }
     }
     /// Faults in the user's files.
@@ -57,6 +62,7 @@ impl Failure {
                 sources: Box::new(sources),
             },
             code: 1,
+            json: false,
         }
     }
     /// Nothing more to say.
@@ -64,6 +70,7 @@ impl Failure {
         Self {
             what: What::Said,
             code,
+            json: false,
         }
     }
     /// Adds an act the user can do.
@@ -72,6 +79,19 @@ impl Failure {
         if let What::Message { hints, .. } = &mut self.what {
             hints.push(hint.into());
         }
+        self
+    }
+    /// Puts a text before the message, as it is.
+    fn report_of(mut self, before: String) -> Self {
+        if let What::Message { report, .. } = &mut self.what {
+            *report = before;
+        }
+        self
+    }
+    /// Tells it as JSON, whatever the progress of other commands would be.
+    #[must_use]
+    pub fn in_json(mut self, json: bool) -> Self {
+        self.json |= json;
         self
     }
     /// Another exit code.
@@ -83,7 +103,7 @@ impl Failure {
     /// Tells it on standard error and gives the exit code. `as_json` is for `--progress json`.
     pub fn report(self, screen: Screen, as_json: bool) -> i32 {
         let text = self.text(screen.err_colour);
-        if as_json && !text.is_empty() {
+        if (as_json || self.json) && !text.is_empty() {
             write_err(json::failure(self.text(false).trim_end()));
         } else {
             write_err(text);
@@ -102,7 +122,7 @@ impl Failure {
         };
         write_err(match &self.what {
             What::Said => String::new(),
-            What::Message { text, hints } => bare(text, hints),
+            What::Message { text, hints, .. } => bare(text, hints),
             What::Faults { faults, sources } => json::findings(faults, sources),
             What::Apply(error) if error.is_cancelled() => String::new(),
             What::Apply(error) => match error.diagnostics() {
@@ -115,10 +135,22 @@ impl Failure {
     fn text(&self, colour: bool) -> String {
         match &self.what {
             What::Said => String::new(),
-            What::Message { text, hints } => render::error(text, hints, colour),
+            What::Message {
+                text,
+                hints,
+                report,
+            } => before(report) + &render::error(text, hints, colour),
             What::Faults { faults, sources } => render::diagnostics(faults, sources, colour),
             What::Apply(error) => apply_text(error, colour),
         }
+    }
+}
+
+/// What stands before an error, with its line end.
+fn before(report: &str) -> String {
+    match report {
+        "" => String::new(),
+        report => format!("{}\n", render::clean(report)),
     }
 }
 
@@ -128,7 +160,8 @@ fn apply_text(error: &ApplyError, colour: bool) -> String {
         return String::new();
     }
     let (faults, sources) = error.diagnostics();
-    let mut text = if faults.is_empty() {
+    let mut text = before(error.before());
+    text += &if faults.is_empty() {
         render::error(error.message(), &[], colour)
     } else {
         render::diagnostics(faults, sources, colour)
@@ -152,6 +185,7 @@ impl From<ApplyError> for Failure {
         Self {
             code: error.exit_code(),
             what: What::Apply(error),
+            json: false,
         }
     }
 }
@@ -180,6 +214,11 @@ impl From<crate::image::registry::PullError> for Failure {
         Self::new(error.to_string())
     }
 }
+impl From<crate::image::registry::PushError> for Failure {
+    fn from(error: crate::image::registry::PushError) -> Self {
+        Self::new(error.to_string())
+    }
+}
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         match error {
@@ -188,6 +227,10 @@ impl From<BuildError> for Failure {
                 sources,
             } => Self::faults(diagnostics, sources),
             BuildError::Cancelled => Self::said(130),
+            BuildError::Step(failure) => {
+                let error = Self::new(failure.headline()).report_of(failure.report());
+                failure.hints.iter().fold(error, Self::hint)
+            }
             other => Self::new(other.to_string()),
         }
     }

@@ -19,7 +19,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
         "Project",
         &["build", "pull", "config", "explain", "graph", "schema"],
     ),
-    ("More", &["image", "doctor", "version"]),
+    ("More", &["image", "cache", "doctor", "version"]),
 ];
 
 /// Commands of docker compose that hoist does not have yet.

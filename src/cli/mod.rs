@@ -19,6 +19,7 @@ pub mod parse;
 pub mod remote;
 pub mod roots;
 pub mod streams;
+mod trace;
 
 use std::ffi::OsString;
 

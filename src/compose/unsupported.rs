@@ -1,6 +1,6 @@
 //! Valid keys that hoist does not act on yet: each is reported by name, so that nothing is ignored in silence.
 //!
-//! In: a checked tree. Out: warnings. Keys that are hints only (`cache_from`, `attachable`, `consistency`) are not here:
+//! In: a checked tree. Out: warnings. Keys that are hints only (`attachable`, `consistency`) are not here:
 //! ignoring them changes nothing that runs. A key leaves this table when its behaviour lands.
 //! Imports: `base`, `tree`.
 
@@ -12,7 +12,6 @@ use crate::base::key::{Key, KeyPath};
 const KEYS: &[(&str, &str)] = &[
     ("jobs", "no job is run"),
     ("services.*.build.isolation", "it is for Windows only"),
-    ("services.*.build.cache_to", "no build cache is exported"),
     ("services.*.cpu_count", "it is for Windows only"),
     ("services.*.cpu_percent", "it is for Windows only"),
     ("services.*.credential_spec", "it is for Windows only"),

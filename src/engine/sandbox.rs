@@ -142,6 +142,11 @@ pub trait Sandbox: Send + Sync {
     /// [`super::EngineError::CannotRun`] when the command can't be started,
     /// [`super::EngineError::Failed`] when the sandbox can't be made.
     fn run(&self, spec: &SandboxSpec, output: BorrowedFd<'_>, cancel: &Cancel) -> Result<Ended>;
+    /// Takes away what a run of this specification has left because there was no room to note that it went. Only for one
+    /// that failed, once its files are gone.
+    fn tidy(&self, spec: &SandboxSpec) {
+        let _ = spec;
+    }
     /// Runs the process with a terminal of its own; `connect` gets its master side and returns when nobody is there
     /// any more to talk to it.
     ///

@@ -33,6 +33,13 @@ pub struct ImageConfig {
     /// How it was made.
     #[serde(default)]
     pub history: Vec<History>,
+    /// The build cache that it carries (`type=inline`).
+    #[serde(
+        rename = "hoist.buildcache.v1",
+        skip_serializing_if = "Option::is_none",
+        default
+    )]
+    pub build_cache: Option<serde_json::Value>,
 }
 
 /// How containers of an image run.

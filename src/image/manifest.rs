@@ -104,7 +104,7 @@ impl Descriptor {
 }
 
 /// Operating system and processor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Platform {
     /// `linux`.
     pub os: String,
@@ -133,7 +133,8 @@ impl Platform {
             variant: variant.map(str::to_owned),
         }
     }
-    /// Parses `os[/architecture[/variant]]`; a lone `amd64` is an architecture of Linux.
+    /// Parses `os[/architecture[/variant]]`; a lone `amd64` is an architecture of Linux. Names that mean the same become
+    /// one. Source: containerd, `platforms`, `normalizeArch`.
     ///
     /// # Errors
     /// The text itself when it is none.
@@ -149,20 +150,31 @@ impl Platform {
         if parts.iter().any(|part| part.is_empty()) {
             return Err(text.to_owned());
         }
-        let (architecture, implied) = match architecture {
-            "x86_64" | "x86-64" => ("amd64", None),
-            "aarch64" => ("arm64", None),
-            "armhf" => ("arm", Some("v7")),
-            "armel" => ("arm", Some("v6")),
-            "i386" | "i686" => ("386", None),
-            other => (other, None),
+        let lower = |text: &str| text.to_ascii_lowercase();
+        let (os, variant) = (lower(os), variant.map(lower));
+        let (architecture, variant) = match (lower(architecture).as_str(), variant.as_deref()) {
+            ("x86_64" | "x86-64" | "amd64", Some("v1") | None) => ("amd64".to_owned(), None),
+            ("x86_64" | "x86-64", Some(_)) => ("amd64".to_owned(), variant),
+            ("aarch64" | "arm64", Some("8" | "v8") | None) => ("arm64".to_owned(), None),
+            ("aarch64", Some(_)) => ("arm64".to_owned(), variant),
+            ("armhf", _) => ("arm".to_owned(), Some("v7".to_owned())),
+            ("armel", _) => ("arm".to_owned(), Some("v6".to_owned())),
+            ("arm", None | Some("7")) => ("arm".to_owned(), Some("v7".to_owned())),
+            ("arm", Some(level @ ("5" | "6" | "8"))) => {
+                ("arm".to_owned(), Some(format!("v{level}")))
+            }
+            ("i386" | "i486" | "i586" | "i686", _) => ("386".to_owned(), None),
+            (other, _) => (other.to_owned(), variant),
         };
-        let variant = variant.or(implied).map(str::to_owned);
         Ok(Self {
-            os: os.to_owned(),
-            architecture: architecture.to_owned(),
+            os,
+            architecture,
             variant,
         })
+    }
+    /// Whether what is made for `offer` is right for this platform.
+    pub fn takes(&self, offer: &Self) -> bool {
+        self.suits(offer).is_some()
     }
     /// How well an offered platform suits; `None` when it does not.
     fn suits(&self, offer: &Self) -> Option<u32> {

@@ -118,6 +118,8 @@ pub struct BuildTweaks {
     pub memory: Option<u64>,
     /// Images of services that say `image` are pushed.
     pub push: bool,
+    /// Images are built for all the platforms of their services, not only for one.
+    pub all_platforms: bool,
 }
 
 /// What must be done, in which order, and why.

@@ -3,6 +3,7 @@
 //! In: descriptors, paths, numbers. Out: descriptors and kernel errors. No policy: nothing here knows what a
 //! container is. Imports: `base`. Rules: the man page named at each item.
 
+pub mod binfmt;
 pub mod bpf;
 pub mod bus;
 pub mod caps;

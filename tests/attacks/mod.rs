@@ -4,6 +4,7 @@
 //! the container, where the attack would land if it worked. Imports: `harness`.
 
 pub mod binary;
+pub mod builds;
 pub mod calls;
 pub mod contexts;
 pub mod copy;
@@ -13,6 +14,7 @@ pub mod networks;
 pub mod paths;
 pub mod rights;
 pub mod signals;
+pub mod sources;
 pub mod users;
 pub mod volumes;
 

@@ -117,7 +117,7 @@ fn lend(example: &str, bases: &[&str], sandbox: &Sandbox) {
     let archive = archive.to_string_lossy();
     {
         let mut store = BASES.lock().unwrap_or_else(PoisonError::into_inner);
-        let store = store.get_or_insert_with(Sandbox::empty);
+        let store = store.get_or_insert_with(|| Sandbox::of_the_run("bases"));
         let mut command = Command::new(repository().join("compose-examples/base-images"));
         command
             .arg(example)

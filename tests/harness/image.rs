@@ -41,7 +41,7 @@ pub fn applets() -> Vec<String> {
 pub fn archive() -> &'static Path {
     static ARCHIVE: OnceLock<PathBuf> = OnceLock::new();
     ARCHIVE.get_or_init(|| {
-        let path = std::env::temp_dir().join(format!("hst-{}-tiny.tar", std::process::id()));
+        let path = super::leftovers::file_of_the_run("tiny.tar");
         std::fs::write(&path, rootfs()).expect("the temporary directory is writable");
         path
     })
@@ -49,7 +49,7 @@ pub fn archive() -> &'static Path {
 
 /// Removes the archive.
 pub fn clean_up() {
-    let path = std::env::temp_dir().join(format!("hst-{}-tiny.tar", std::process::id()));
+    let path = super::leftovers::file_of_the_run("tiny.tar");
     // Not made when every case was skipped.
     let _ = std::fs::remove_file(path);
 }

@@ -219,8 +219,13 @@ fn counts(line: &str, run: Option<&Names>) -> bool {
         };
         return addresses(line).iter().any(ours);
     }
-    let kept = format!("hst-{}-tiny", std::process::id());
-    !line.contains(&kept)
+    let kept = file_of_the_run("");
+    !line.contains(&*kept.to_string_lossy())
+}
+
+/// Where a file lies that the cases share: it is there until the end of the run.
+pub fn file_of_the_run(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("hst-{}-run-{name}", std::process::id()))
 }
 
 /// What is left of the whole run when all cases have ended: others may work on this machine, so that only names that

@@ -3,6 +3,7 @@
 //! In: functions and what they need. Out: trials whose skips are counted as ignored, with the reason.
 //! Imports: nothing of hoist; the binary is driven from outside.
 
+pub mod git;
 pub mod host;
 pub mod http;
 pub mod image;

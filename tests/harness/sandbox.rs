@@ -46,6 +46,15 @@ impl Sandbox {
     pub fn empty() -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let root = std::env::temp_dir().join(format!("hst-{}-{number}", std::process::id()));
+        Self::at(root, format!("t{number}"))
+    }
+
+    /// A world that cases share, until somebody drops it at the end of the run.
+    pub fn of_the_run(name: &str) -> Self {
+        Self::at(leftovers::file_of_the_run(name), name.to_owned())
+    }
+
+    fn at(root: PathBuf, name: String) -> Self {
         for name in ["p", "h"] {
             std::fs::create_dir_all(root.join(name)).expect("the temporary directory is writable");
         }
@@ -54,7 +63,7 @@ impl Sandbox {
         std::fs::set_permissions(&root, open).expect("the owner may change the mode");
         Self {
             root,
-            name: format!("t{number}"),
+            name,
             environment: RefCell::default(),
             names: RefCell::default(),
             limit: LIMIT,

@@ -23,7 +23,7 @@ crate::cases!(ENGINE;
 );
 
 /// Files below the data directory that hold a text, in any encoding a layer has.
-fn found_in_store(hoist: &Sandbox, text: &str) -> String {
+pub fn found_in_store(hoist: &Sandbox, text: &str) -> String {
     let line = format!(
         "grep -rla '{text}' {0} ; find {0}/images -type f | while read f; do gzip -dc \"$f\" 2>/dev/null | grep -qa '{text}' && echo \"$f\"; \
          done; true",

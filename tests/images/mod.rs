@@ -1,6 +1,13 @@
 //! Images: the store, builds, and registries.
 
+pub mod bake;
 pub mod build;
+pub mod cache;
 pub mod copies;
+pub mod platforms;
+pub mod progress;
+pub mod project;
 pub mod pull;
+pub mod sources;
+pub mod steps;
 pub mod store;

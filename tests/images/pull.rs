@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::harness::{Need, Sandbox, eventually, http, leftovers::children, ports};
 
-const REGISTRY: &str = "docker-registry";
+pub(super) const REGISTRY: &str = "docker-registry";
 
 crate::cases!(&[Need::Root, Need::Busybox, Need::Program(REGISTRY), Need::Program("curl")];
     an_image_is_pulled_with_its_digests_verified_and_runs,
@@ -21,14 +21,14 @@ crate::cases!(&[Need::Root, Need::Busybox, Need::Program(REGISTRY), Need::Progra
 
 /// A registry with its own storage; killed by its id when dropped.
 #[derive(Debug)]
-struct Registry {
+pub(super) struct Registry {
     child: Child,
     port: u16,
     storage: PathBuf,
 }
 
 impl Registry {
-    fn start(hoist: &Sandbox) -> Self {
+    pub(super) fn start(hoist: &Sandbox) -> Self {
         let port = ports::free();
         let storage = hoist.dir().join("registry");
         let config = hoist.file(
@@ -60,10 +60,10 @@ impl Registry {
         });
         registry
     }
-    fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
-    fn name(&self, image: &str) -> String {
+    pub(super) fn name(&self, image: &str) -> String {
         format!("localhost:{}/{image}", self.port)
     }
     /// Puts content at an address that ends in its digest.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::harness::git::{Daemon, commit, git, repository};
 use crate::harness::server::{Reply, Server};
-use crate::harness::{Need, Sandbox, eventually, leftovers::children, ports, program};
+use crate::harness::{Need, Sandbox, leftovers::children, program};
 
 crate::cases!(&[Need::Program("git")];
     a_project_in_a_repository_is_loaded_and_pinned_without_the_network,
@@ -21,86 +21,6 @@ crate::cases!(&[Need::Program("git")];
     variables_switch_remote_files_off,
     what_comes_from_elsewhere_is_shown_before_it_acts,
 );
-
-/// Runs git with nothing of the user's own.
-fn git(dir: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("git")
-        .args([
-            "-c",
-            "user.name=t",
-            "-c",
-            "user.email=t@t",
-            "-c",
-            "init.defaultBranch=main",
-        ])
-        .args(arguments)
-        .current_dir(dir)
-        .env_remove("GIT_DIR")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_SYSTEM", "/dev/null")
-        .output()
-        .expect("git runs");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "git {arguments:?}: {text}");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-/// A repository with one commit, below the sandbox and outside of its project.
-fn repository(hoist: &Sandbox, files: &[(&str, &str)]) -> PathBuf {
-    let dir = hoist.data().with_file_name("repo");
-    std::fs::create_dir_all(&dir).expect("the sandbox is writable");
-    git(&dir, &["init", "--quiet", "."]);
-    for (name, text) in files {
-        let path = dir.join(name);
-        std::fs::create_dir_all(path.parent().expect("below the repository"))
-            .expect("directories can be made");
-        std::fs::write(path, text).expect("files can be written");
-    }
-    commit(&dir);
-    dir
-}
-
-fn commit(dir: &Path) -> String {
-    git(dir, &["add", "--all"]);
-    git(dir, &["commit", "--quiet", "-m", "c"]);
-    git(dir, &["rev-parse", "HEAD"])
-}
-
-/// `git daemon` for one repository; killed by its id when dropped.
-struct Daemon {
-    child: Child,
-    url: String,
-}
-
-impl Daemon {
-    fn start(repository: &Path) -> Self {
-        let port = ports::free();
-        let exec = PathBuf::from(git(repository, &["--exec-path"]));
-        let child = Command::new(exec.join("git-daemon"))
-            .args(["--reuseaddr", "--export-all", "--listen=127.0.0.1"])
-            .arg(format!("--port={port}"))
-            .arg(format!("--base-path={}", repository.display()))
-            .arg(repository)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the daemon runs");
-        let url = format!("git://127.0.0.1:{port}/.git");
-        eventually("the daemon answers", || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
-        });
-        Self { child, url }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn config(hoist: &Sandbox, arguments: &[&str]) -> Value {
     let all = [arguments, &["config", "--format", "json"]].concat();

@@ -56,11 +56,15 @@ function() {
   report <- summarise(read_predictions())
   shares <- ifelse(is.na(report$mean_confidence), 0, report$mean_confidence)
   colours <- rgb(colorRamp(c("#dbe7f6", "#1f4e9c"))(shares), maxColorValue = 255)
+  most <- max(report$count, 1)
+  par(mar = c(4, 4, 1, 1))
   barplot(
     report$count,
-    names.arg = report$digit, col = colours, border = NA, las = 1,
-    ylim = c(0, max(report$count, 1)), xlab = "digit", ylab = "predictions"
+    names.arg = report$digit, col = colours, border = NA,
+    ylim = c(0, most), yaxt = "n", xlab = "digit", ylab = "predictions"
   )
+  # there are no halves of a prediction
+  axis(2, at = unique(floor(pretty(c(0, most)))), las = 1)
 }
 
 #* @get /

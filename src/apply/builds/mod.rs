@@ -18,11 +18,12 @@ use crate::base::event::{Event, EventSink, Kind, Silent, Status};
 use crate::base::key::KeyPath;
 use crate::base::name::ServiceName;
 use crate::base::span::Span;
-use crate::build::{BuildError, BuildRequest, Builder, build, images_named};
+use crate::build::{BuildError, Builder, build, images_named};
 use crate::compose::model::{BuildSpec, ContextRef, Project, Service};
+use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::{
-    PullError, PullOptions, PushError, PushOptions, pull as pull_image, push,
+    PullError, PullOptions, PushError, PushOptions, pull as pull_image, push, push_index,
 };
 use crate::image::store::Image;
 use crate::plan::builds::{BuildNeed, Role, build_for, is_built_for};
@@ -165,7 +166,7 @@ fn examine(
     }
     let inline = spec.dockerfile_inline.as_ref().and_then(|text| text.span);
     let sources = &mut desired.project.sources;
-    let named = with_builder(context, &request, true, |builder| {
+    let named = with_builder(context, true, |builder| {
         images_named(&request, builder, sources, inline)
     });
     match named {
@@ -211,17 +212,13 @@ fn placed(
     }
 }
 
-/// Works with a builder for a request. `quiet` leaves out what steps print.
-fn with_builder<T>(
-    context: &Context,
-    request: &BuildRequest,
-    quiet: bool,
-    work: impl FnOnce(&Builder<'_>) -> T,
-) -> T {
+/// Works with a builder. `quiet` leaves out what steps print.
+fn with_builder<T>(context: &Context, quiet: bool, work: impl FnOnce(&Builder<'_>) -> T) -> T {
     let silent = Quiet(&*context.events);
-    let pull = |reference: &Reference| -> Result<Image, PullError> {
+    let pull = |reference: &Reference, platform: &Platform| -> Result<Image, PullError> {
         let options = PullOptions {
-            platform: request.platform.clone(),
+            platform: Some(platform.to_string()),
+            nameless: !Platform::host().takes(platform),
             env: context.env.clone(),
             cancel: context.cancel.clone(),
             ..PullOptions::default()
@@ -261,9 +258,15 @@ pub(super) fn build_service(
         .builds
         .get(name)
         .map_or(&[][..], Vec::as_slice);
+    let builds = |image: &&WantedImage| matches!(image.fetch, Some((Fetch::Build { .. }, _)));
+    let several = desired.images.values().filter(builds).count() > 1;
     let (built, names) = loop {
-        let request = Recipe::new(context, &desired.project, of, &plan.tweaks).request(needs)?;
-        let built = with_builder(context, &request, plan.quiet_build, |builder| {
+        let mut request =
+            Recipe::new(context, &desired.project, of, &plan.tweaks).request(needs)?;
+        if several {
+            request.label = Some(name.to_string());
+        }
+        let built = with_builder(context, plan.quiet_build, |builder| {
             build(&request, builder)
         });
         // The user has changed the Dockerfile to go on with it.
@@ -279,16 +282,7 @@ pub(super) fn build_service(
             }
             Ok(ImageFacts::from(&image))
         }
-        Err(BuildError::Cancelled) => Err(ApplyError::cancelled()),
-        Err(BuildError::Invalid {
-            diagnostics,
-            sources,
-        }) => {
-            let mut faults = Diagnostics::default();
-            diagnostics.into_iter().for_each(|fault| faults.push(fault));
-            Err(ApplyError::faults(faults, &sources))
-        }
-        Err(other) => Err(ApplyError::new(with_causes(&other))),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -308,7 +302,14 @@ fn push_all(context: &Context, image: &Image, names: &[Reference]) -> Result<(),
             Status::Working("Pushing"),
             None,
         );
-        match push(&context.store, image, name, &options, &*context.events) {
+        // What was built for several platforms goes there as one: whoever pulls it gets his own.
+        let all = context.store.variants(name);
+        let all = all.map_err(|error| ApplyError::new(error.to_string()))?;
+        let pushed = match all.len() {
+            0 | 1 => push(&context.store, image, name, &options, &*context.events),
+            _ => push_index(&context.store, &all, name, &options, &*context.events),
+        };
+        match pushed {
             Ok(_) => tell(context, Kind::Image, &shown, Status::Done("Pushed"), None),
             Err(PushError::Cancelled(_)) => return Err(ApplyError::cancelled()),
             Err(error) => return Err(ApplyError::new(with_causes(&error))),

@@ -12,6 +12,7 @@ use super::super::{ApplyError, Context};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::key::KeyPath;
 use crate::base::span::Span;
+use crate::build::cache::spec::{CacheFrom, CacheTo};
 use crate::build::grants::{Entitlements, SshSource};
 use crate::build::{BuildRequest, ContextSource, DockerfileSource, NamedContext, SecretSource};
 use crate::compose::model::{
@@ -26,6 +27,9 @@ use crate::plan::desired::files::content_name;
 use crate::plan::desired::host_address;
 use crate::plan::images::image_name;
 use crate::plan::labels;
+
+/// Caches that only their own service has.
+const CI_CACHES: [&str; 3] = ["type=gha", "type=s3", "type=azblob"];
 
 /// A request in the making, and what is wrong with it.
 pub(super) struct Recipe<'a> {
@@ -145,6 +149,7 @@ impl<'a> Recipe<'a> {
         self.platform(&mut request);
         self.grants(&mut request);
         self.ssh(&mut request);
+        self.caches(&mut request);
         self.secret_files();
         self.attestations();
         request
@@ -293,7 +298,8 @@ impl<'a> Recipe<'a> {
         }
     }
 
-    /// The one platform that is built: the service's, the one the user prefers, this machine's, the first.
+    /// All platforms that are built. The image that the service runs with comes first: the one of the service's platform,
+    /// the one the user prefers, this machine's, the first.
     fn platform(&mut self, request: &mut BuildRequest) {
         let spec = self.spec;
         for platform in &spec.platforms {
@@ -320,12 +326,11 @@ impl<'a> Recipe<'a> {
             .or(preferred)
             .or_else(|| listed().find(here))
             .or_else(|| listed().next());
-        if let (Some(one), Some(second)) = (one, spec.platforms.get(1)) {
-            let text = format!("an image is built for one platform here: {one}");
-            let item = Diagnostic::warning(text).hint("build the others on machines of their own");
-            self.tell("platforms", second.span, item);
-        }
         request.platform = one.map(str::to_owned);
+        // As Compose: what is started is built for one platform, what is only built for all.
+        if self.tweaks.all_platforms {
+            request.more_platforms = listed().map(str::to_owned).collect();
+        }
     }
 
     fn grants(&mut self, request: &mut BuildRequest) {
@@ -371,6 +376,28 @@ impl<'a> Recipe<'a> {
                 self.fault("ssh", at, text);
             }
             request.ssh.insert(id, SshSource { paths });
+        }
+    }
+
+    /// A cache that can't be read costs time and no more; as BuildKit, it is told and the build goes on.
+    fn caches(&mut self, request: &mut BuildRequest) {
+        let (spec, dir) = (self.spec, &self.project.dir);
+        for text in &spec.cache_from {
+            match CacheFrom::parse(&text.value, dir) {
+                Ok(found) => request.cache_from.extend(found),
+                Err(why) => self.tell("cache_from", text.span, Diagnostic::warning(why)),
+            }
+        }
+        // Those of a CI system are nowhere else in use either, so that one file is right in both places.
+        let of_ci = |text: &str| CI_CACHES.iter().any(|kind| text.contains(kind));
+        for text in &spec.cache_to {
+            match CacheTo::parse(&text.value, dir) {
+                Ok(found) => request.cache_to.push(found),
+                Err(why) if of_ci(&text.value) => {
+                    self.tell("cache_to", text.span, Diagnostic::warning(why));
+                }
+                Err(why) => self.fault("cache_to", text.span, why),
+            }
         }
     }
 
@@ -423,16 +450,16 @@ impl<'a> Recipe<'a> {
 
     /// Nothing is attested about an image: who asks for it is told.
     fn attestations(&mut self) {
-        let asked = |attestation: &Option<Attestation>| {
-            !matches!(attestation, None | Some(Attestation::Off))
-        };
-        if asked(&self.spec.provenance) {
-            let text = "no provenance is attached to the image";
-            self.tell("provenance", None, Diagnostic::warning(text));
-        }
-        if asked(&self.spec.sbom) {
-            let text = "no bill of materials is attached to the image";
-            self.tell("sbom", None, Diagnostic::warning(text));
+        let spec = self.spec;
+        for (key, said, what) in [
+            ("provenance", &spec.provenance, "provenance"),
+            ("sbom", &spec.sbom, "bill of materials"),
+        ] {
+            let asked = said.as_ref().filter(|said| said.value != Attestation::Off);
+            if let Some(said) = asked {
+                let text = format!("no {what} is attached to the image");
+                self.tell(key, said.span, Diagnostic::warning(text));
+            }
         }
     }
 

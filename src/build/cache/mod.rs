@@ -2,12 +2,18 @@
 //!
 //! In: keys. Out: the layer a step made, or that it made none. A record whose layer is gone is none.
 //! [`Key`](key::Key)s of steps; [`seen`]: why a step is not cached; [`flight`]: a step that two builds need at the same
-//! time is done once. When a record was used last is its file's time of change.
+//! time is done once; [`list`] and [`prune`]: what there is, and making room; [`bundle`]: carried as an archive;
+//! [`remote`] and [`spec`]: shared by a registry or a directory. When a record was used last is its file's time of change.
 //! Imports: `image`, `sys::fs`.
 
+pub mod bundle;
 pub mod flight;
 pub mod key;
+pub mod list;
+pub mod prune;
+pub mod remote;
 pub mod seen;
+pub mod spec;
 
 use std::fs::File;
 use std::io::Read as _;

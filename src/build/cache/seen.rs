@@ -179,7 +179,9 @@ impl Memory {
                     Below::Step(true) => "the step above ran again".to_owned(),
                     Below::Step(false) => "the step above has another result".to_owned(),
                 }),
-                Part::Instruction => reasons.push("the instruction changed".to_owned()),
+                Part::Instruction => {
+                    reasons.push("the instruction's own values changed".to_owned());
+                }
                 Part::Other => reasons.push(format!("{} has other files", words.other)),
                 Part::Variable(name) => reasons.push(variable(name, was, is, &words.arguments)),
                 Part::Files(what) => reasons.push(self.files(what, was, is)),
@@ -287,6 +289,26 @@ impl Memory {
         make_dirs(&self.dir.join("seen"), 0o700)?;
         write_atomic(&self.file, &text, 0o600, Durability::Renamed)
     }
+}
+
+fn steps_of(path: &Path) -> impl Iterator<Item = Seen> + use<> {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let stages: Stages = serde_json::from_slice(&bytes).unwrap_or_default();
+    stages.stages.into_values().flatten()
+}
+
+/// The keys that one file of what was seen names.
+pub(super) fn keys_of(path: &Path) -> Vec<Digest> {
+    steps_of(path).map(|seen| seen.key).collect()
+}
+
+/// The lists that one file of what was seen names.
+pub(super) fn lists_of(path: &Path) -> Vec<String> {
+    let inputs = steps_of(path).flat_map(|seen| seen.inputs);
+    inputs
+        .filter_map(|input| input.list)
+        .map(|list| list.hex())
+        .collect()
 }
 
 /// Whether a variable's value may be kept and shown.

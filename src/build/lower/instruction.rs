@@ -10,6 +10,7 @@ use crate::build::dockerfile::ast::{ArgDecl, CommandLine, Instruction, Kind};
 use crate::build::dockerfile::lex::Heredoc;
 use crate::build::dockerfile::vars::Expander;
 use crate::build::settings;
+use crate::build::sources::without_credentials;
 use crate::build::step::Operation;
 
 pub(super) fn refuse(why: impl Into<String>, span: Span) -> Refused {
@@ -91,11 +92,16 @@ impl Lowering<'_> {
             span,
         };
         let title = words.title(&instruction.text);
+        let title = match &instruction.kind {
+            Kind::Add(_) => without_credentials(&title),
+            _ => title,
+        };
         let (operation, history) = step;
         state.past.push(Past::Step(steps.len(), history));
         steps.push(Step {
             number: 0,
             title,
+            text: instruction.text.clone(),
             span: Some(span),
             operation,
             arguments: state.args.keys().cloned().collect(),

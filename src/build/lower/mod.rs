@@ -5,13 +5,16 @@
 //! Imports: `base`, `image`, `dockerfile`, `step`. Rules: Dockerfile reference; order and scopes as BuildKit.
 
 mod instruction;
+mod names;
+mod number;
 mod run;
 mod state;
 mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
+use names::Named;
+use number::{fresh, number};
 pub use state::Past;
 use state::State;
 
@@ -22,12 +25,10 @@ use super::dockerfile::vars::Expander;
 use super::epoch;
 use super::error::{BuildError, fault};
 use super::images::Images;
-use super::settings::{check_platform, host_arch};
-use super::sources::Remote;
-use super::sources::layout::Layout;
+use super::platform;
 use super::step::copy::{CopySource, CopyStep};
 use super::step::{Operation, Origin};
-use super::{BuildRequest, Builder, NamedContext};
+use super::{BuildRequest, Builder};
 use crate::base::diag::{Diagnostic, nearest};
 use crate::base::event::Event;
 use crate::base::span::{SourceMap, Span};
@@ -87,6 +88,8 @@ pub struct Step {
     pub number: u32,
     /// `[build 2/4] RUN make`.
     pub title: String,
+    /// The instruction as it is written.
+    pub text: String,
     /// The instruction's place.
     pub span: Option<Span>,
     /// What it does.
@@ -124,10 +127,9 @@ pub fn lower(
     builder: &Builder<'_>,
     sources: &mut SourceMap,
 ) -> Result<Graph, BuildError> {
-    if let Some(platform) = &request.platform {
-        check_platform(platform).map_err(|why| fault(Diagnostic::error(why), sources))?;
-    }
-    let mut lowering = Lowering::new(file, request, builder);
+    let target = platform::wanted(request.platform.as_deref())
+        .map_err(|why| fault(Diagnostic::error(why), sources))?;
+    let mut lowering = Lowering::new(file, request, builder, target);
     let outcome = lowering.all(sources);
     let target = outcome.map_err(|refused| match refused {
         Refused::User(item) => fault(*item, sources),
@@ -138,6 +140,7 @@ pub fn lower(
         .iter()
         .map(|(name, _)| name.as_str())
         .filter(|name| !lowering.used_args.contains(*name) && !state::is_predefined(name))
+        .filter(|name| !name.starts_with("BUILDKIT_"))
         .collect();
     if !unused.is_empty() {
         let text = format!(
@@ -179,10 +182,15 @@ pub fn images_named(
     builder: &Builder<'_>,
     sources: &SourceMap,
 ) -> Result<BTreeMap<String, Span>, BuildError> {
-    let mut lowering = Lowering::new(file, request, builder);
+    let platform = platform::wanted(request.platform.as_deref())
+        .map_err(|why| fault(Diagnostic::error(why), sources))?;
+    let mut lowering = Lowering::new(file, request, builder, platform);
     let target = lowering.take_globals().and_then(|()| lowering.target());
     match target {
-        Ok(target) => Ok(lowering.images_of(target)),
+        Ok(target) => {
+            let found = lowering.images_of(target).into_iter();
+            Ok(found.map(|((name, _), place)| (name, place)).collect())
+        }
         Err(Refused::User(item)) => Err(fault(*item, sources)),
         Err(Refused::Ours(error)) => Err(error),
     }
@@ -220,6 +228,8 @@ struct Lowering<'a> {
     file: &'a Dockerfile,
     request: &'a BuildRequest,
     builder: &'a Builder<'a>,
+    /// What the image is for.
+    platform: Platform,
     images: Images,
     globals: Globals,
     used_args: BTreeSet<String>,
@@ -227,23 +237,18 @@ struct Lowering<'a> {
     states: BTreeMap<usize, State>,
 }
 
-/// What a name in `FROM` means.
-enum Named {
-    Scratch,
-    Stage(usize),
-    Image(String),
-    Dir(PathBuf),
-    Built(Box<crate::image::store::Image>),
-    Layout(Layout),
-    Remote(Box<Remote>),
-}
-
 impl<'a> Lowering<'a> {
-    fn new(file: &'a Dockerfile, request: &'a BuildRequest, builder: &'a Builder<'a>) -> Self {
+    fn new(
+        file: &'a Dockerfile,
+        request: &'a BuildRequest,
+        builder: &'a Builder<'a>,
+        platform: Platform,
+    ) -> Self {
         Self {
             file,
             request,
             builder,
+            platform,
             images: Images::default(),
             globals: BTreeMap::new(),
             used_args: BTreeSet::new(),
@@ -303,23 +308,10 @@ impl Lowering<'_> {
             .or_else(|| self.request.env.get(name).map(str::to_owned))
     }
     fn take_globals(&mut self) -> Result<(), Refused> {
-        let arch = host_arch();
-        for side in ["TARGET", "BUILD"] {
-            for (name, value) in [
-                ("PLATFORM", format!("linux/{arch}")),
-                ("OS", "linux".to_owned()),
-                ("ARCH", arch.to_owned()),
-                ("VARIANT", String::new()),
-                ("OSVERSION", String::new()),
-            ] {
-                self.globals.insert(format!("{side}{name}"), value);
-            }
-        }
-        let stage = self
-            .request
-            .target
-            .clone()
-            .unwrap_or_else(|| "default".to_owned());
+        self.globals.extend(platform::arguments(&self.platform));
+        let last = || self.file.stages.last().and_then(|stage| stage.name.clone());
+        let target = self.request.target.clone().filter(|name| !name.is_empty());
+        let stage = target.or_else(last).unwrap_or_else(|| "default".to_owned());
         self.globals.insert("TARGETSTAGE".to_owned(), stage);
         let names: Vec<String> = self.globals.keys().cloned().collect();
         for name in names {
@@ -383,217 +375,20 @@ impl Lowering<'_> {
             .into()
         })
     }
-    /// The stage of a name, among the first `before` ones.
-    fn stage_named(&self, name: &str, before: usize) -> Option<usize> {
-        let name = name.to_lowercase();
-        self.file.stages[..before]
-            .iter()
-            .rposition(|stage| stage.name.as_deref() == Some(&name))
-    }
-    fn named_context(&self, name: &str, span: Span) -> Result<Option<Named>, Refused> {
-        let contexts = &self.request.named_contexts;
-        let lower = name.to_lowercase();
-        let found = contexts
-            .get(name)
-            .or_else(|| contexts.get(&lower))
-            .or_else(|| {
-                let canonical = crate::image::reference::Reference::parse(name)
-                    .ok()?
-                    .canonical();
-                let same = |known: &str| {
-                    crate::image::reference::Reference::parse(known)
-                        .is_ok_and(|known| known.canonical() == canonical)
-                };
-                contexts
-                    .iter()
-                    .find(|(known, _)| same(known))
-                    .map(|(_, context)| context)
-            });
-        let Some(found) = found else { return Ok(None) };
-        Ok(Some(match found {
-            NamedContext::Dir(dir) => Named::Dir(dir.clone()),
-            NamedContext::Image(reference) => Named::Image(reference.canonical()),
-            NamedContext::Built(image) => Named::Built(Box::new(image.clone())),
-            NamedContext::Layout(layout) => Named::Layout(layout.clone()),
-            NamedContext::Remote(remote) => Named::Remote(Box::new(remote.clone())),
-            NamedContext::Stage(stage) => {
-                let index = self.stage_named(stage, self.file.stages.len());
-                let missing = || {
-                    let text = format!(
-                        "the context {name} is the stage {stage:?}, which could not be found"
-                    );
-                    Diagnostic::error(text).at(span)
-                };
-                Named::Stage(index.ok_or_else(missing)?)
-            }
-        }))
-    }
-    /// What `FROM name` of stage `index` means.
-    fn base_of(&self, index: usize, decl: &StageDecl) -> Result<Named, Refused> {
-        let name = self.expand_global(&decl.base, decl.span)?;
-        if name.is_empty() {
-            let item = Diagnostic::error(format!("base name ({}) should not be blank", decl.base))
-                .at(decl.span);
-            return Err(item
-                .hint("give the ARG a default, or a value with --build-arg")
-                .into());
-        }
-        match self.named_context(&name, decl.span)? {
-            Some(Named::Stage(stage)) if stage >= index => {
-                return Err(self.out_of_order(stage, index, decl.span));
-            }
-            Some(named) => return Ok(named),
-            None => {}
-        }
-        Ok(match self.stage_named(&name, index) {
-            Some(stage) => Named::Stage(stage),
-            None if name == "scratch" => Named::Scratch,
-            None => Named::Image(name),
-        })
-    }
-    /// What `--from` in stage `index` means. Only stages above it count.
-    fn origin(&mut self, name: &str, index: usize, span: Span) -> Result<Origin, Refused> {
-        if name.contains('$') {
-            let item = Diagnostic::error("variable expansion is not supported for --from").at(span);
-            return Err(item
-                .hint("define a stage with FROM and that ARG, and name the stage here")
-                .into());
-        }
-        match self.named_context(name, span)? {
-            Some(Named::Stage(stage)) if stage >= index => {
-                return Err(self.out_of_order(stage, index, span));
-            }
-            Some(named) => return self.origin_of(named, span),
-            None => {}
-        }
-        let stage = match name.parse::<usize>() {
-            Ok(index) if index < self.file.stages.len() => Some(index),
-            Ok(_) => {
-                return Err(Diagnostic::error(format!(
-                    "invalid from flag value {name}: there is no such stage"
-                ))
-                .at(span)
-                .into());
-            }
-            Err(_) => self.stage_named(name, self.file.stages.len()),
-        };
-        match stage {
-            Some(stage) if stage < index => {
-                // A context of the stage's name stands for it, by its number too.
-                let own = self.file.stages[stage].name.clone();
-                match own
-                    .map(|own| self.named_context(&own, span))
-                    .transpose()?
-                    .flatten()
-                {
-                    Some(Named::Stage(_)) | None => Ok(Origin::Stage(stage)),
-                    Some(named) => self.origin_of(named, span),
-                }
-            }
-            Some(stage) => Err(self.out_of_order(stage, index, span)),
-            None if name == "scratch" => Ok(Origin::Layers(Vec::new())),
-            None => self.origin_of(Named::Image(name.to_owned()), span),
-        }
-    }
-    fn origin_of(&mut self, named: Named, span: Span) -> Result<Origin, Refused> {
-        Ok(match named {
-            Named::Scratch => Origin::Layers(Vec::new()),
-            Named::Stage(index) => Origin::Stage(index),
-            Named::Dir(dir) => Origin::Named(dir),
-            Named::Remote(remote) => Origin::Remote(remote),
-            Named::Layout(layout) => Origin::Layers(self.layout(&layout, span)?.layers().to_vec()),
-            Named::Built(image) => Origin::Layers(image.layers().to_vec()),
-            Named::Image(name) => Origin::Layers(self.image(&name, span)?.layers().to_vec()),
-        })
-    }
-    fn layout(
-        &mut self,
-        layout: &Layout,
-        span: Span,
-    ) -> Result<crate::image::store::Image, Refused> {
-        let platform = Platform::host();
-        let found = self.images.layout(layout, self.builder, &platform);
-        found.map_err(|why| Diagnostic::error(why).at(span).into())
-    }
-    fn image(&mut self, name: &str, span: Span) -> Result<crate::image::store::Image, Refused> {
-        if self.builder.cancel.is_cancelled() {
-            return Err(Refused::Ours(BuildError::Cancelled));
-        }
-        self.images
-            .get(name, self.builder, self.request.pull)
-            .map_err(|why| {
-                let item = Diagnostic::error(why).at(span);
-                let names = self
-                    .file
-                    .stages
-                    .iter()
-                    .filter_map(|stage| stage.name.as_deref());
-                match nearest(name, names) {
-                    Some(near) => item.hint(format!("did you mean the stage {near}?")).into(),
-                    None => item.into(),
-                }
-            })
-    }
-    /// Fetches the images of all stages that will be needed, as far as that is known now.
-    fn prefetch(&mut self, target: usize) {
-        let names = self.images_of(target).into_keys();
-        let names = names.collect();
-        self.images.prefetch(names, self.builder, self.request.pull);
-    }
-    /// The images that the stages behind a target name, as far as that is known without looking at one, with the first
-    /// place of each.
-    fn images_of(&self, target: usize) -> BTreeMap<String, Span> {
-        let mut names = BTreeMap::new();
-        let mut todo = vec![target];
-        let mut seen = BTreeSet::new();
-        while let Some(index) = todo.pop() {
-            let Some(decl) = self.file.stages.get(index).filter(|_| seen.insert(index)) else {
-                continue;
-            };
-            match self.base_of(index, decl) {
-                Ok(Named::Stage(stage)) => todo.push(stage),
-                Ok(Named::Image(name)) => drop(names.entry(name).or_insert(decl.span)),
-                _ => {}
-            }
-            for instruction in &decl.body {
-                for from in origins_named(&instruction.kind) {
-                    match from
-                        .parse::<usize>()
-                        .ok()
-                        .or_else(|| self.stage_named(&from, self.file.stages.len()))
-                    {
-                        Some(stage) => todo.push(stage),
-                        None if from != "scratch"
-                            && matches!(self.named_context(&from, instruction.span), Ok(None)) =>
-                        {
-                            names.entry(from).or_insert(instruction.span);
-                        }
-                        None => {}
-                    }
-                }
-            }
-        }
-        names
-    }
     /// Works one stage out, after the one it begins from; gives the stages it needs.
     fn stage(&mut self, index: usize, sources: &mut SourceMap) -> Result<Vec<usize>, Refused> {
         let decl = &self.file.stages[index];
-        if let Some(platform) = &decl.platform {
-            let platform = self.expand_global(platform, decl.span)?;
-            check_platform(&platform).map_err(|why| Diagnostic::error(why).at(decl.span))?;
-        }
+        let platform = self.platform_of(decl)?;
+        let scratch = || State::new(scratch_config(&platform));
         let mut steps = Vec::new();
         let (base, mut state) = match self.base_of(index, decl)? {
-            Named::Scratch => (Base::Scratch, State::new(scratch_config())),
+            Named::Scratch => (Base::Scratch, scratch()),
             Named::Stage(stage) => {
                 let state = self.states.get(&stage).map(State::child);
-                (
-                    Base::Stage(stage),
-                    state.unwrap_or_else(|| State::new(scratch_config())),
-                )
+                (Base::Stage(stage), state.unwrap_or_else(scratch))
             }
             Named::Image(name) => {
-                let image = self.image(&name, decl.span)?;
+                let image = self.image(&name, platform.clone(), decl.span)?;
                 (
                     Base::Image {
                         name,
@@ -610,7 +405,7 @@ impl Lowering<'_> {
                 State::new(image.config),
             ),
             Named::Layout(layout) => {
-                let image = self.layout(&layout, decl.span)?;
+                let image = self.layout(&layout, &platform, decl.span)?;
                 (
                     Base::Image {
                         name: decl.base.clone(),
@@ -622,11 +417,11 @@ impl Lowering<'_> {
             // As BuildKit: the files are all there is.
             Named::Dir(dir) => {
                 steps.push(all_of(decl, Origin::Named(dir)));
-                (Base::Scratch, State::new(scratch_config()))
+                (Base::Scratch, scratch())
             }
             Named::Remote(remote) => {
                 steps.push(all_of(decl, Origin::Remote(remote)));
-                (Base::Scratch, State::new(scratch_config()))
+                (Base::Scratch, scratch())
             }
         };
         for trigger in std::mem::take(&mut state.config.config.on_build) {
@@ -639,10 +434,16 @@ impl Lowering<'_> {
                 })
             })?;
             for instruction in &body {
+                if let Kind::Run(_) = &instruction.kind {
+                    self.check_runs(&base, &state, instruction.span)?;
+                }
                 self.instruction(instruction, index, &mut state, &mut steps)?;
             }
         }
         for instruction in &decl.body {
+            if let Kind::Run(_) = &instruction.kind {
+                self.check_runs(&base, &state, instruction.span)?;
+            }
             self.instruction(instruction, index, &mut state, &mut steps)?;
         }
         let needed = steps.iter().flat_map(Stage::needs).collect();
@@ -660,28 +461,6 @@ impl Lowering<'_> {
         );
         Ok(needed)
     }
-    /// A stage that needs itself or one below it.
-    fn out_of_order(&self, wanted: usize, index: usize, span: Span) -> Refused {
-        let name = |index: usize| {
-            let name = self.file.stages[index].name.clone();
-            name.unwrap_or_else(|| index.to_string())
-        };
-        let item = if wanted == index {
-            Diagnostic::error(format!(
-                "circular dependency detected on stage: {}",
-                name(index)
-            ))
-        } else {
-            let (wanted, index) = (name(wanted), name(index));
-            let what = format!(
-                "cannot copy from stage {wanted:?}, it needs to be defined before current stage"
-            );
-            Diagnostic::error(format!("{what} {index:?}")).hint("move the stage up")
-        };
-        item.at(span)
-            .related(self.file.stages[wanted].span, "the stage is here")
-            .into()
-    }
 }
 
 /// The step that takes all files of a context as what a stage begins with.
@@ -689,7 +468,9 @@ fn all_of(decl: &StageDecl, origin: Origin) -> Step {
     Step {
         number: 0,
         title: format!("FROM {}", decl.base),
+        text: format!("FROM {}", decl.base),
         span: Some(decl.span),
+        arguments: Vec::new(),
         operation: Operation::Copy(Box::new(CopyStep {
             origin,
             sources: vec![CopySource::Exact("/".to_owned())],
@@ -702,63 +483,16 @@ fn all_of(decl: &StageDecl, origin: Origin) -> Step {
             parents: false,
             link: false,
         })),
-        arguments: Vec::new(),
     }
 }
 
-fn scratch_config() -> ImageConfig {
+fn scratch_config(platform: &Platform) -> ImageConfig {
     let mut config = ImageConfig {
-        architecture: host_arch().to_owned(),
-        os: "linux".to_owned(),
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+        variant: platform.variant.clone(),
         ..ImageConfig::default()
     };
     "/".clone_into(&mut config.config.working_dir);
     config
-}
-
-/// Numbers of the steps of stages that are built anew. As BuildKit: a name that no stage has means nothing.
-fn fresh(graph: &Graph, file: &Dockerfile, request: &BuildRequest) -> BTreeSet<u32> {
-    let named = |index: &usize| {
-        let stage = file
-            .stages
-            .get(*index)
-            .and_then(|stage| stage.name.as_ref());
-        let same = |wanted: &String| stage.is_some_and(|stage| stage.eq_ignore_ascii_case(wanted));
-        request.no_cache || request.no_cache_filter.iter().any(same)
-    };
-    let stages = graph.stages.iter().filter(|(index, _)| named(index));
-    stages
-        .flat_map(|(_, stage)| stage.steps.iter().map(|step| step.number))
-        .collect()
-}
-
-/// Gives steps their numbers and titles: `[build 2/4] RUN make`.
-fn number(graph: &mut Graph, file: &Dockerfile) {
-    let several = file.stages.len() > 1;
-    let mut next = 0;
-    for (index, stage) in &mut graph.stages {
-        let name = match &file.stages[*index].name {
-            Some(name) => format!("{name} "),
-            None if several => format!("stage-{index} "),
-            None => String::new(),
-        };
-        // An image counts as the first step.
-        let before = usize::from(matches!(stage.base, Base::Image { .. }));
-        let total = stage.steps.len() + before;
-        let width = total.to_string().len();
-        if let Base::Image { name: image, .. } = &stage.base {
-            next += 1;
-            let place = 1;
-            stage.first = Some((
-                next,
-                format!("[{name}{place:>width$}/{total}] FROM {image}"),
-            ));
-        }
-        for (at, step) in stage.steps.iter_mut().enumerate() {
-            next += 1;
-            step.number = next;
-            let place = at + 1 + before;
-            step.title = format!("[{name}{place:>width$}/{total}] {}", step.title);
-        }
-    }
 }

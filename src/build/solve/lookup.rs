@@ -3,10 +3,11 @@
 //! In: a step and the layers it stands on. Out: what it made, from the cache or by doing it.
 //! Imports: `cache`, `context`, `step`.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use super::Solver;
-use crate::base::event::BuildStep;
+use crate::base::event::{BuildStep, Part as Told};
 use crate::build::ContextSource;
 use crate::build::cache::Made;
 use crate::build::cache::seen::{Below, Seen, Words};
@@ -40,13 +41,13 @@ struct Selected<'a> {
 }
 
 impl Solver<'_> {
-    /// What a step made, and whether that was known.
+    /// A step's key, what it made, and whether that was known.
     pub(super) fn known_or_done(
         &self,
         at: Place,
         step: &Step,
         layers: &[Digest],
-    ) -> Result<(Made, bool), StepError> {
+    ) -> Result<(Digest, Made, bool), StepError> {
         let of = |origin: &Origin| self.tree(origin, step.number);
         let host = |origin: &Origin| self.host(origin, step.number);
         let trees = Trees {
@@ -58,11 +59,13 @@ impl Solver<'_> {
         let (key, selection) = self.key(step, layers, &trees)?;
         let (key, inputs) = key.inputs();
         let mut seen = Seen {
-            text: words_of(&step.title).to_owned(),
+            text: step.text.clone(),
             key,
             inputs,
             done: true,
         };
+        self.teller
+            .tell(step.number, BuildStep::Key(key.to_string()));
         let same = self.memory.is_same(at.stage, at.step, &seen.text, &key);
         if !same && let Some((tree, found)) = &selection.found {
             self.list(&mut seen, found.each(tree, &self.digests).into_iter())?;
@@ -71,18 +74,31 @@ impl Solver<'_> {
         let since = fresh.then_some(self.begun);
         if let Some(made) = self.get(&key, since) {
             self.memory.note(at.stage, at.step, seen);
-            return Ok((made, true));
+            return Ok((key, made, true));
         }
+        let waits = Cell::new(false);
         let waiting = || {
+            waits.set(true);
             let text = "the same step of another build".to_owned();
-            self.tell(step.number, BuildStep::Waiting(Some(text)));
+            self.teller
+                .tell(step.number, BuildStep::Waiting(Some(text)));
         };
         let flight = self.cache.begin(&key, &self.cancel, waiting);
         let flight = flight.map_err(|error| BuildError::io("lock a step", error))?;
+        if waits.get() {
+            self.teller.tell(step.number, BuildStep::Waiting(None));
+        }
         let _flight = flight.ok_or(BuildError::Cancelled)?;
         if let Some(made) = self.get(&key, since) {
             self.memory.note(at.stage, at.step, seen);
-            return Ok((made, true));
+            return Ok((key, made, true));
+        }
+        if !fresh && let Some(made) = self.elsewhere(&key) {
+            self.cache
+                .put(&key, &made, words_of(&step.title))
+                .map_err(|error| BuildError::io("write the build cache", error))?;
+            self.memory.note(at.stage, at.step, seen);
+            return Ok((key, made, true));
         }
         let reasons = match fresh {
             true => vec!["--no-cache".to_owned()],
@@ -91,15 +107,23 @@ impl Solver<'_> {
                 self.memory.reasons(at.stage, at.step, &seen, &words)
             }
         };
-        self.tell(step.number, BuildStep::Because(reasons));
+        self.teller.tell(step.number, BuildStep::Because(reasons));
         seen.done = false;
         self.memory.note(at.stage, at.step, seen.clone());
         let work = match step.operation {
             Operation::Run(_) => Work::Command,
             Operation::Folder { .. } | Operation::Copy(_) => Work::Files,
         };
-        let slot = self.builder.slots.take(work, &self.cancel);
-        let slot = slot.ok_or(BuildError::Cancelled)?;
+        let slot = match self.builder.slots.take_now(work) {
+            Ok(slot) => slot,
+            Err(missing) => {
+                let told = |what| self.teller.tell(step.number, BuildStep::Waiting(what));
+                told(Some(missing.to_owned()));
+                let slot = self.builder.slots.take(work, &self.cancel);
+                told(None);
+                slot.ok_or(BuildError::Cancelled)?
+            }
+        };
         let made = match (&step.operation, &selection) {
             (
                 Operation::Copy(copy),
@@ -118,11 +142,12 @@ impl Solver<'_> {
         };
         drop(slot);
         self.cache
-            .put(&seen.key, &made, &seen.text)
+            .put(&seen.key, &made, words_of(&step.title))
             .map_err(|error| BuildError::io("write the build cache", error))?;
         seen.done = true;
+        let key = seen.key;
         self.memory.note(at.stage, at.step, seen);
-        Ok((made, false))
+        Ok((key, made, false))
     }
     /// Does a copy. Where files can change meanwhile, it gives the key of what was copied.
     fn copy(
@@ -191,10 +216,12 @@ impl Solver<'_> {
                     };
                     return Ok((key, selected));
                 }
+                self.reading(step, false);
                 let (tree, _) = self.tree(&copy.origin, step.number)?;
                 let fetch = |remote: &Remote| self.fetch(remote, step.number);
                 let found = Selection::find(copy, &tree, &fetch)?;
                 found.add_to(&mut key, &tree, &self.digests)?;
+                self.reading(step, true);
                 let selected = Selected {
                     ground: Some(ground),
                     found: Some((tree, found)),
@@ -202,6 +229,15 @@ impl Solver<'_> {
                 Ok((key, selected))
             }
         }
+    }
+    /// Tells that the files of a step are looked at, and read where they are not known.
+    fn reading(&self, step: &Step, done: bool) {
+        let part = Told {
+            id: "reading the context".to_owned(),
+            done,
+            ..Told::default()
+        };
+        self.teller.tell(step.number, BuildStep::Part(part));
     }
     /// Keeps the list of files that a key is made of.
     fn list(
@@ -278,7 +314,7 @@ impl Solver<'_> {
     }
     /// Brings something here that a step needs.
     pub(super) fn fetch(&self, remote: &Remote, step: u32) -> Result<Fetched, StepError> {
-        let tell = |line: &str| self.tell(step, BuildStep::Output(line.to_owned()));
+        let tell = |line: &str| self.teller.tell(step, BuildStep::Output(line.to_owned()));
         Ok(self.fetches.fetch(remote, &self.cancel, &tell)?)
     }
     pub(super) fn tree(&self, origin: &Origin, step: u32) -> Result<Rooted, StepError> {

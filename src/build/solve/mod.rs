@@ -5,14 +5,16 @@
 //! Imports: `image`, `step`, `cache`.
 
 mod lookup;
+pub(super) mod share;
 
 use lookup::Place;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::cache::remote::Imported;
 use super::cache::seen::Memory;
 use super::cache::{Cache, Made};
 use super::context::digest::Digests;
@@ -22,14 +24,15 @@ use super::error::{BuildError, StepFailure, fault};
 use super::lower::{Base, Graph, Stage, Step};
 use super::sources::Sources;
 use super::step::mount::Trees;
-use super::step::output;
+use super::step::output::{self, Printed};
 use super::step::run::Means;
 use super::step::{Operation, StepError, make_folder};
+use super::told::{Teller, Told as _};
 use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Timestamp;
 use crate::base::diag::Diagnostic;
-use crate::base::event::{BuildStep, Event};
+use crate::base::event::BuildStep;
 use crate::base::span::SourceMap;
 use crate::image::digest::Digest;
 
@@ -50,6 +53,8 @@ struct StageResult {
     made: Vec<Made>,
     /// Which steps were done rather than found.
     ran: Vec<bool>,
+    /// What they are remembered under.
+    keys: Vec<Digest>,
 }
 
 impl Results {
@@ -69,6 +74,13 @@ impl Results {
             .copied()
             .chain(result.made.iter().flatten().copied())
             .collect()
+    }
+    /// Keys of a stage's steps, and what they made.
+    pub(super) fn known(&self, stage: usize) -> Vec<(Digest, Made)> {
+        let result = self.stages.get(&stage);
+        let pairs =
+            result.map(|result| result.keys.iter().copied().zip(result.made.iter().copied()));
+        pairs.into_iter().flatten().collect()
     }
     /// What one step made.
     pub(super) fn made(&self, stage: usize, step: usize) -> Made {
@@ -92,10 +104,12 @@ struct Solver<'a> {
     graph: &'a Graph,
     request: &'a BuildRequest,
     builder: &'a Builder<'a>,
+    teller: Teller<'a>,
     sources: &'a SourceMap,
     ignore: String,
     cache: Cache,
     memory: Memory,
+    imported: OnceLock<Imported>,
     /// When this build began: nanoseconds since 1970.
     begun: i64,
     digests: Digests,
@@ -119,10 +133,12 @@ pub(super) fn solve(
         graph,
         request,
         builder,
+        teller: Teller::new(request, builder),
         sources,
         ignore: ignore_text(request)?,
         cache: Cache::new(&builder.cache_dir),
         memory: Memory::open(&builder.cache_dir, &identity(request)),
+        imported: OnceLock::new(),
         begun: Timestamp::now().0,
         digests: Digests::open(digests_of(request, builder)),
         fetches: Sources::new(request, &builder.cache_dir),
@@ -182,7 +198,8 @@ fn identity(request: &BuildRequest) -> String {
     let file = match &request.dockerfile {
         DockerfileSource::Path(path) => path.display().to_string(),
         DockerfileSource::Inline(_) => format!("inline {:?}", request.context),
-        DockerfileSource::InContext(name) => format!("{name} of {:?}", request.context),
+        // Where its directory lies changes with every commit.
+        DockerfileSource::InContext(name) => format!("{name} of {}", request.target_name),
     };
     format!("{file}\n{:?}\n{:?}", request.target, request.platform)
 }
@@ -271,9 +288,9 @@ impl Solver<'_> {
         );
         self.changed.notify_all();
         if let Some((number, title)) = &stage.first {
-            self.tell(*number, BuildStep::Started(title.clone()));
+            self.teller.tell(*number, BuildStep::Started(title.clone()));
             // It was found, or pulled, before any step began.
-            self.tell(*number, BuildStep::Done(0.0));
+            self.teller.tell(*number, BuildStep::Done(0.0));
         }
         for (place, step) in stage.steps.iter().enumerate() {
             for needed in Stage::needs(step) {
@@ -283,43 +300,42 @@ impl Solver<'_> {
                 stage: index,
                 step: place,
             };
-            let (made, known) = self.step(at, step, &layers)?;
+            let (key, made, known) = self.step(at, step, &layers)?;
             layers.extend(made);
             if let Some(result) = self.lock().results.stages.get_mut(&index) {
                 result.made.push(made);
                 result.ran.push(!known);
+                result.keys.push(key);
             }
             self.changed.notify_all();
         }
         Ok(())
     }
-    fn tell(&self, step: u32, what: BuildStep) {
-        let target = self.request.target_name.clone();
-        self.builder
-            .events
-            .send(Event::Build { target, step, what });
-    }
     /// One step: from the cache, or done while others that run are few enough.
-    fn step(&self, at: Place, step: &Step, layers: &[Digest]) -> Result<(Made, bool), BuildError> {
+    fn step(
+        &self,
+        at: Place,
+        step: &Step,
+        layers: &[Digest],
+    ) -> Result<(Digest, Made, bool), BuildError> {
         if self.cancel.is_cancelled() {
             return Err(BuildError::Cancelled);
         }
-        self.tell(step.number, BuildStep::Started(step.title.clone()));
+        let teller = self.teller;
+        teller.tell(step.number, BuildStep::Started(step.title.clone()));
         let begun = Instant::now();
         match self.known_or_done(at, step, layers) {
-            Ok((made, true)) => {
-                self.tell(step.number, BuildStep::Cached);
-                Ok((made, true))
+            Ok((key, made, true)) => {
+                teller.tell(step.number, BuildStep::Cached);
+                Ok((key, made, true))
             }
-            Ok((made, false)) => {
-                self.tell(step.number, BuildStep::Done(begun.elapsed().as_secs_f64()));
-                Ok((made, false))
+            Ok((key, made, false)) => {
+                teller.tell(step.number, BuildStep::Done(begun.elapsed().as_secs_f64()));
+                Ok((key, made, false))
             }
             Err(error) => {
                 let error = self.failure(step, error);
-                let text = error.to_string();
-                let first = text.lines().next().unwrap_or_default().to_owned();
-                self.tell(step.number, BuildStep::Failed(first));
+                teller.tell(step.number, error.told());
                 Err(error)
             }
         }
@@ -333,7 +349,7 @@ impl Solver<'_> {
                 output,
                 code,
             } => BuildError::Step(Box::new(StepFailure {
-                title: step.title.clone(),
+                title: self.teller.titled(&step.title),
                 message,
                 hints: hint.into_iter().collect(),
                 span: step.span,
@@ -347,8 +363,13 @@ impl Solver<'_> {
         let store = self.builder.store;
         match &step.operation {
             Operation::Run(run) => {
-                let output =
-                    |line: &str| self.tell(step.number, BuildStep::Output(line.to_owned()));
+                let output = |printed: Printed<'_>| {
+                    let what = match printed {
+                        Printed::Line(text) => BuildStep::Output(text.to_owned()),
+                        Printed::Partial(text) => BuildStep::Partial(text.to_owned()),
+                    };
+                    self.teller.tell(step.number, what);
+                };
                 let sandbox = self.builder.sandbox;
                 run.run(
                     &Means {

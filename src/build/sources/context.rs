@@ -5,13 +5,12 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::time::Instant;
 
 use super::{Fetched, Remote, Repository, SINGLE, SourceError, Sources};
 use crate::base::diag::Diagnostic;
 use crate::base::event::{BuildStep, Event};
-use crate::base::span::SourceMap;
 use crate::build::error::BuildError;
 use crate::build::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
 use crate::sys::fs::{make_dirs, unnamed};
@@ -48,7 +47,7 @@ pub(in crate::build) fn prepare<'a>(
     tell(BuildStep::Started(title));
     let begun = Instant::now();
     match brought(request, builder, &|line| {
-        tell(BuildStep::Output(line.to_owned()))
+        tell(BuildStep::Output(line.to_owned()));
     }) {
         Ok(request) => {
             tell(BuildStep::Done(begun.elapsed().as_secs_f64()));
@@ -73,7 +72,7 @@ pub(in crate::build) fn prepare<'a>(
                 .map(|(_, sources)| sources.clone());
             Err(BuildError::Invalid {
                 diagnostics: vec![item],
-                sources: sources.unwrap_or_else(SourceMap::default),
+                sources: sources.unwrap_or_default(),
             })
         }
     }

@@ -36,7 +36,7 @@ use crate::image::url::{self, Checksum, Progress, UrlError, Wanted};
 use crate::sys::fs::{Root, is_kind};
 
 pub(super) use context::prepare;
-pub(super) use place::{AddFlags, added};
+pub(super) use place::{AddFlags, added, without_credentials};
 pub use place::{Place, PlaceError};
 
 /// The name of the only file of a context that is a file. As BuildKit.

@@ -95,6 +95,21 @@ fn is_http(text: &str) -> bool {
     begins("http://") || begins("https://")
 }
 
+/// A text in which addresses have lost what lets one in: progress and what is remembered of a build show it to others.
+pub(in crate::build) fn without_credentials(text: &str) -> String {
+    let clean = |word: &str| {
+        let (scheme, rest) = word.split_once("://")?;
+        let end = rest.find(['/', '"', ',', '\'']).unwrap_or(rest.len());
+        let at = rest.get(..end)?.rfind('@')?;
+        let ssh = scheme.ends_with("ssh");
+        (!ssh).then(|| format!("{scheme}://{}", &rest[at + 1..]))
+    };
+    let words = text
+        .split(' ')
+        .map(|word| clean(word).unwrap_or_else(|| word.to_owned()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// What flags of `ADD` say of an address.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::build) struct AddFlags<'a> {
@@ -191,6 +206,12 @@ mod tests {
         for path in ["github.com/a/b", "a.tar", "ftp://h/a", "http:/a"] {
             assert_eq!(add(path), None, "{path}");
         }
+        assert_eq!(
+            without_credentials(
+                "ADD --x http://u:p@h/a https://t@h:1/b#c@d ssh://git@h/r [\"http://u@h/a\"] git@h:r /x@y/"
+            ),
+            "ADD --x http://h/a https://h:1/b#c@d ssh://git@h/r [\"http://h/a\"] git@h:r /x@y/"
+        );
         let sum = |sum| AddFlags {
             checksum: Some(sum),
             keep_git_dir: None,

@@ -7,20 +7,22 @@
 //! Imports: `image::layer` (a place that is cleared after a crash), `sys`. Rules: RFC draft-ietf-sshm-ssh-agent;
 //! ssh-agent(1), ssh-add(1); what is passed on as BuildKit's session agent.
 
-use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::build::grants::SshSource;
 use crate::image::layer::Staging;
-use crate::sys::{pidfd, stream};
+use crate::sys::stream;
 
 /// The lent socket's name in its directory.
 pub(super) const SOCKET: &str = "agent";
@@ -59,8 +61,14 @@ pub struct Lent {
 struct KeyAgent {
     /// Ends when its input does, and the agent with it, also if we are killed.
     keeper: Child,
-    agent: Option<OwnedFd>,
 }
+
+/// Runs the agent until the input ends.
+const KEEPER: &str = "command -v ssh-agent >/dev/null || exit 127; ssh-agent -D -a keys >/dev/null 2>&1 & agent=$!; \
+                      cat >/dev/null; kill $agent 2>/dev/null; wait $agent";
+/// How long an agent may need to begin, and how often it is looked whether it has.
+const PATIENCE: Duration = Duration::from_secs(10);
+const GLANCE: Duration = Duration::from_millis(5);
 
 impl Agent {
     /// Finds the agent that a source means; `own` is the caller's.
@@ -154,49 +162,49 @@ impl Drop for Lent {
 
 impl KeyAgent {
     fn start(dir: &Path, files: &[PathBuf]) -> Result<Self, String> {
-        // Its socket's name is relative, or it could be too long for one.
-        let mut command = Command::new("ssh-agent");
+        let mut command = Command::new("sh");
         command
-            .args(["-a", KEYS, "sh", "-c", "echo \"$SSH_AGENT_PID\"; exec cat"])
+            .args(["-c", KEEPER])
+            // The socket's name is relative, or it could be too long for one.
             .current_dir(dir)
+            // Ctrl-C is this command's affair.
+            .process_group(0)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(Stdio::null())
             .stderr(Stdio::null());
         crate::sys::process::unblock(&mut command);
-        let keeper = command.spawn().map_err(|error| {
-            format!(
-                "a key in a file needs the program ssh-agent ({error}): install openssh-client, or name the socket of an \
-                 agent that runs"
-            )
-        })?;
-        let mut started = Self {
-            keeper,
-            agent: None,
-        };
-        let mut line = String::new();
-        if let Some(output) = started.keeper.stdout.take() {
-            // Nothing read is as good as an agent that did not start: the socket tells.
-            let _ = BufReader::new(output).read_line(&mut line);
-        }
-        started.agent = line
-            .trim()
-            .parse()
-            .ok()
-            .and_then(|pid| pidfd::open(pid).ok());
+        let keeper = command
+            .spawn()
+            .map_err(|error| format!("cannot run sh, which keeps ssh-agent: {error}"))?;
+        let mut started = Self { keeper };
+        started.wait_for(&dir.join(KEYS))?;
         for file in files {
             add_key(dir, file)?;
         }
         Ok(started)
+    }
+    /// Waits until the agent answers.
+    fn wait_for(&mut self, socket: &Path) -> Result<(), String> {
+        let end = Instant::now() + PATIENCE;
+        while stream::connect_to(socket).is_err() {
+            let ended = self.keeper.try_wait();
+            if !matches!(ended, Ok(None)) || Instant::now() > end {
+                return Err(
+                    "a key in a file needs the program ssh-agent, which did not start: install openssh-client, or name \
+                     the socket of an agent that runs"
+                        .to_owned(),
+                );
+            }
+            std::thread::sleep(GLANCE);
+        }
+        Ok(())
     }
 }
 
 impl Drop for KeyAgent {
     fn drop(&mut self) {
         drop(self.keeper.stdin.take());
-        if let Some(agent) = &self.agent {
-            // One that has ended by itself is as well.
-            let _ = pidfd::send_signal(agent, libc::SIGTERM);
-        }
+        // It waits for the agent, so that nothing is left of either.
         let _ = self.keeper.wait();
     }
 }

@@ -19,7 +19,7 @@ use crate::build::error::BuildError;
 use crate::build::key::Key;
 use crate::engine::sandbox::SandboxSource;
 use crate::image::digest::Digest;
-use crate::sys::fs::{Durability, make_dirs, remove_tree, write_atomic};
+use crate::sys::fs::{Durability, Root, make_dirs, remove_tree, write_atomic};
 use crate::sys::lock::{Hold, Lock};
 
 /// How often a cache that is in use is asked for again.
@@ -101,9 +101,27 @@ impl CacheMount {
         // Where it begins with files, their path counts, and it is in them already.
         let path = match self.seed {
             Some(_) => PathBuf::new(),
-            None => PathBuf::from(&self.source),
+            None => self.inside(&data)?,
         };
         Ok(SandboxSource::Host { root: data, path })
+    }
+    /// The path in the cache that is shown. What lies there may change until it is shown: the sandbox looks it up once more,
+    /// and never leaves the cache.
+    fn inside(&self, data: &Path) -> Result<PathBuf, StepError> {
+        let path = crate::sys::fs::clean(Path::new(&self.source));
+        let root = Root::open(data).map_err(|errno| told("open", data, errno.into()))?;
+        match root.open_at(&path, nix::fcntl::OFlag::O_PATH, 0) {
+            Ok(_) => Ok(path),
+            Err(errno) => Err(StepError::hinted(
+                format!(
+                    "source {:?} of the cache {:?}: {}",
+                    self.source,
+                    self.id,
+                    errno.desc()
+                ),
+                "without `from`, source is a path in the cache itself: an earlier step has to make it",
+            )),
+        }
     }
     /// The name of its directory.
     fn name(&self, trees: &Trees<'_>) -> Result<String, StepError> {
@@ -136,7 +154,10 @@ impl CacheMount {
             let path = base.join(format!("lock.{slot}"));
             match Lock::try_acquire(&path, hold) {
                 // Somebody may have removed the whole cache in between.
-                Ok(Some(lock)) if lock.is_at(&path) => return Ok((lock, slot)),
+                Ok(Some(lock)) if lock.is_at(&path) => {
+                    used(&path);
+                    return Ok((lock, slot));
+                }
                 Ok(Some(_)) => {}
                 Ok(None) if self.sharing == Sharing::Private => slot += 1,
                 Ok(None) => std::thread::sleep(GLANCE),
@@ -191,6 +212,12 @@ impl CacheMount {
             .map_err(|e| told("write", &path, e))?;
         Ok(())
     }
+}
+
+/// Notes when a cache was used last, for those who make room. A wrong time is no reason to fail.
+fn used(lock: &Path) {
+    let now = std::time::SystemTime::now();
+    let _ = std::fs::File::open(lock).and_then(|file| file.set_modified(now));
 }
 
 fn told(step: &str, path: &Path, error: std::io::Error) -> BuildError {

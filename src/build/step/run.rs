@@ -3,13 +3,13 @@
 //! Imports: `engine::{spec, sandbox}`, `image`, `build::context`.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use super::debug::{Debugger, Failed, Next};
 use super::mount::{Held, MountStep, Trees};
-use super::{StepError, commit, distinct, output};
+use super::output::{self, Output};
+use super::{StepError, commit, distinct};
 use crate::base::cancel::Cancel;
 use crate::base::scalar::ByteSize;
 use crate::build::context::digest::Digests;
@@ -84,8 +84,8 @@ pub struct Means<'a> {
     pub sandbox: &'a dyn Sandbox,
     /// Ends it.
     pub cancel: &'a Cancel,
-    /// Takes each line of output.
-    pub output: &'a (dyn Fn(&str) + Sync),
+    /// Takes what it prints.
+    pub output: Output<'a>,
     /// Most bytes of output that are passed on.
     pub output_limit: u64,
     /// Asked what to do when the step fails.
@@ -133,7 +133,8 @@ impl RunStep {
             key.texts(["insecure"]);
         }
         for device in &self.devices {
-            key.texts(["device", &device.name.to_string()]);
+            let must = if device.required { "required" } else { "" };
+            key.texts(["device", &device.name.to_string(), must]);
         }
         self.mounts
             .iter()
@@ -177,6 +178,9 @@ impl RunStep {
                 }
                 _ => Next::GiveUp,
             };
+            drop(held);
+            drop(staging);
+            means.sandbox.tidy(&spec);
             match asked {
                 Next::Retry => {}
                 Next::ReadAgain => return Err(BuildError::ReadAgain.into()),
@@ -218,8 +222,8 @@ impl RunStep {
         let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
             .map_err(|errno| BuildError::io("make a pipe", errno))?;
         let (ended, last) = std::thread::scope(|scope| {
-            let (limit, output) = (means.output_limit, means.output);
-            let reader = scope.spawn(move || output::pass_on(File::from(read), limit, output));
+            let (limit, output, read) = (means.output_limit, means.output, &read);
+            let reader = scope.spawn(move || output::pass_on(read, limit, output));
             let ended = means.sandbox.run(spec, write.as_fd(), means.cancel);
             // The reader ends when the last writer is gone.
             drop(write);
@@ -292,8 +296,8 @@ const EXEC_FORMAT: &str = "exec format error";
 
 /// What to do about it.
 const FOREIGN: &str = "the program is for another machine than this one, or a script without #!: programs of another \
-                       architecture run once qemu is registered (docker run --privileged --rm tonistiigi/binfmt --install \
-                       all, or the packages qemu-user-static and binfmt-support)";
+                       architecture run once an interpreter is registered: \
+                       apt-get install qemu-user-static binfmt-support";
 
 /// Bytes below which a disk counts as full.
 const LITTLE: u64 = 1 << 20;

@@ -2,6 +2,8 @@
 //!
 //! Imports: clap. As Docker Compose: `cmd/compose/build.go`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::ProgressArg;
@@ -63,6 +65,9 @@ pub struct BuildArgs {
     /// An ssh agent or keys for RUN: `default` or `ID=SOCKET` or `ID=KEY,KEY`
     #[arg(long, value_name = "ID[=PATH]")]
     pub ssh: Vec<String>,
+    /// Write a timeline for a Chrome-trace viewer
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Build the services these depend on, too
     #[arg(long)]
     pub with_dependencies: bool,

@@ -24,6 +24,8 @@ pub enum ImageCommand {
     Ls(ImageLsArgs),
     /// Pull images from registries
     Pull(ImagePullArgs),
+    /// Push images to registries
+    Push(ImagePushArgs),
     /// Remove images
     #[command(visible_alias = "remove")]
     Rm(ImageRmArgs),
@@ -57,6 +59,12 @@ pub struct ImageBuildArgs {
     /// Look for newer base images
     #[arg(long)]
     pub pull: bool,
+    /// Where results that are not known here may be: an image, or `type=registry|local,…`
+    #[arg(long, value_name = "SOURCE")]
+    pub cache_from: Vec<String>,
+    /// Where to write results: `type=registry|local|inline,…`
+    #[arg(long, value_name = "PLACE")]
+    pub cache_to: Vec<String>,
     /// Add a label
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,
@@ -66,13 +74,14 @@ pub struct ImageBuildArgs {
     /// Add a line to `/etc/hosts` of RUN
     #[arg(long, value_name = "NAME:ADDRESS")]
     pub add_host: Vec<String>,
-    /// A further context: `NAME=DIR` or `NAME=docker-image://IMAGE`
+    /// A further context: `NAME=` and a directory, a git repository, an address, `docker-image://IMAGE`, `oci-layout://DIR` or
+    /// `target:STAGE`
     #[arg(long, value_name = "NAME=SOURCE")]
     pub build_context: Vec<String>,
     /// Size of `/dev/shm` of RUN
     #[arg(long, value_name = "SIZE")]
     pub shm_size: Option<String>,
-    /// Platform, as `linux/amd64`
+    /// Platforms, as `linux/amd64,linux/arm64`
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
     /// How to show progress
@@ -84,11 +93,15 @@ pub struct ImageBuildArgs {
     /// Write the image's id to a file
     #[arg(long, value_name = "FILE")]
     pub iidfile: Option<PathBuf>,
+    /// Write a timeline for a Chrome-trace viewer
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// What steps get beyond the ordinary
     #[command(flatten)]
     pub steps: StepArgs,
-    /// The context directory
-    #[arg(value_name = "DIR")]
+    /// The context: a directory, a git repository, the address of an archive or of a Dockerfile, or `-` for either on standard
+    /// input
+    #[arg(value_name = "CONTEXT")]
     pub context: PathBuf,
 }
 
@@ -151,6 +164,17 @@ pub struct ImagePullArgs {
     /// Platform, as `linux/amd64`
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
+    /// No progress
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Names
+    #[arg(required = true)]
+    pub images: Vec<String>,
+}
+
+/// `image push`
+#[derive(Debug, Default, Args)]
+pub struct ImagePushArgs {
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,

@@ -4,6 +4,7 @@
 //! know works here. Imports: clap.
 
 mod build;
+mod cache;
 mod files;
 mod image;
 mod steps;
@@ -11,6 +12,7 @@ mod steps;
 mod tests;
 
 pub use build::*;
+pub use cache::*;
 pub use files::*;
 pub use image::*;
 pub use steps::StepArgs;
@@ -197,6 +199,8 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Work with images
     Image(ImageArgs),
+    /// Work with the build cache
+    Cache(CacheArgs),
     /// Look at what this host offers containers, and what mends what is missing
     Doctor(DoctorArgs),
     /// Show the version
@@ -283,6 +287,9 @@ pub struct UpArgs {
     /// Seconds a container has to stop
     #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub timeout: Option<i64>,
+    /// Write a timeline for a Chrome-trace viewer
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Show the output of these services only
     #[arg(long, value_name = "SERVICE")]
     pub attach: Vec<String>,

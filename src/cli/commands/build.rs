@@ -13,9 +13,10 @@ use crate::cli::args::BuildArgs;
 use crate::cli::bake::{self, Print};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::remote::consent;
+use crate::cli::trace::TraceFile;
 use crate::cli::{debugger, parse};
 use crate::compose::model::{ContextRef, Project};
-use crate::ui::write_out;
+use crate::ui::{Mode, write_out};
 
 pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     let tweaks = tweaks(args)?;
@@ -52,19 +53,24 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     let options = BuildOptions {
         services,
         tweaks,
-        quiet: args.quiet,
+        // A timeline has the steps that are not shown.
+        quiet: args.quiet && args.trace.is_none(),
     };
-    let mut work = match args.progress {
-        Some(mode) if !args.quiet => app.work_in(progress_mode(mode))?,
-        _ => app.work(args.quiet)?,
+    let mode = match args.progress {
+        Some(mode) if !args.quiet => progress_mode(mode),
+        _ => app.mode(args.quiet),
     };
+    let mut work = app.work_in(mode)?;
+    let _trace = TraceFile::begin(app, &work.progress, args.trace.as_deref())?;
     work.context.debugger = debugger::of(app, args.debug, &work.progress);
     let plan = app.carry_out(&work, &project.name, |context| {
         apply::plan_build(context, &project, &options)
-    })?;
+    });
+    let plan = plan.map_err(|failure| failure.in_json(mode == Mode::Json))?;
     if plan.is_empty() && !app.globals.dry_run {
         app.warn("no services to build");
     }
+    super::cache::tidy(app);
     Ok(0)
 }
 
@@ -84,6 +90,7 @@ fn tweaks(args: &BuildArgs) -> Result<BuildTweaks, Failure> {
         ssh: args.ssh.iter().map(ssh).collect::<Result<_, Failure>>()?,
         memory: memory.transpose()?,
         push: args.push,
+        all_platforms: true,
     })
 }
 

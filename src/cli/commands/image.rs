@@ -13,14 +13,14 @@ use crate::base::clock::{Timestamp, human_duration};
 use crate::base::scalar::ByteSize;
 use crate::cli::app::App;
 use crate::cli::args::{
-    ImageCommand, ImageLsArgs, ImagePullArgs, ImageRmArgs, ImportArgs, InspectArgs, LoadArgs,
-    SaveArgs, TagArgs,
+    ImageCommand, ImageLsArgs, ImagePullArgs, ImagePushArgs, ImageRmArgs, ImportArgs, InspectArgs,
+    LoadArgs, SaveArgs, TagArgs,
 };
 use crate::cli::exit::{Failure, Outcome};
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
 use crate::image::reference::Reference;
-use crate::image::registry::{self, PullOptions};
+use crate::image::registry::{self, PullOptions, PushOptions};
 use crate::image::store::{Image, Import, Listed, Removal, Store};
 use crate::ui::table::Table;
 use crate::ui::write_out;
@@ -33,6 +33,7 @@ pub(super) fn run(app: &App, command: &ImageCommand) -> Outcome {
         ImageCommand::Load(args) => load(app, args),
         ImageCommand::Ls(args) => ls(app, args),
         ImageCommand::Pull(args) => pull(app, args),
+        ImageCommand::Push(args) => push(app, args),
         ImageCommand::Rm(args) => rm(app, args),
         ImageCommand::Save(args) => save(app, args),
         ImageCommand::Tag(args) => tag(app, args),
@@ -162,8 +163,39 @@ fn pull(app: &App, args: &ImagePullArgs) -> Outcome {
     Ok(0)
 }
 
+fn push(app: &App, args: &ImagePushArgs) -> Outcome {
+    let store = app.store()?;
+    let mut found = Vec::new();
+    for name in &args.images {
+        let reference = Reference::parse(name)?;
+        let image = store.resolve(&reference)?;
+        let missing = || Failure::new(format!("no image `{reference}` is here"));
+        found.push((image.ok_or_else(missing)?, reference));
+    }
+    // As with a pull, Ctrl-C simply ends the command.
+    let progress = app.new_progress(args.quiet);
+    let options = PushOptions {
+        env: app.env.clone(),
+        ..PushOptions::default()
+    };
+    let mut pushed = String::new();
+    for (image, reference) in &found {
+        let result = registry::push(&store, image, reference, &options, progress.as_ref());
+        if result.is_err() {
+            progress.finish();
+        }
+        pushed.push_str(&format!("{}\n", reference.by_digest(result?)));
+    }
+    progress.finish();
+    write_out(pushed)?;
+    Ok(0)
+}
+
 /// Images that containers use with the names of those containers, and the layers these need.
-fn used(app: &App, store: &Store) -> Result<(BTreeMap<Digest, String>, BTreeSet<Digest>), Failure> {
+pub(super) fn used(
+    app: &App,
+    store: &Store,
+) -> Result<(BTreeMap<Digest, String>, BTreeSet<Digest>), Failure> {
     let engine = app.engine()?;
     let (mut users, mut layers) = (BTreeMap::new(), BTreeSet::new());
     for project in engine.projects()? {
@@ -187,7 +219,11 @@ fn used(app: &App, store: &Store) -> Result<(BTreeMap<Digest, String>, BTreeSet<
 
 fn rm(app: &App, args: &ImageRmArgs) -> Outcome {
     let store = app.store()?;
-    let (in_use, keep) = used(app, &store)?;
+    let (in_use, mut keep) = used(app, &store)?;
+    // The build cache is cleared by its own command.
+    keep.extend(crate::build::cache::list::layers(
+        &app.roots()?.data.join("cache"),
+    ));
     let how = Removal {
         force: args.force,
         in_use: &in_use,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::build_steps;
 use crate::base::scalar::parse_size;
+use crate::build::cache::spec::{CacheFrom, CacheTo};
 use crate::build::slots::Slots;
 use crate::build::{
     self, BuildError, BuildRequest, Builder, ContextSource, DockerfileSource, NamedContext,
@@ -18,11 +19,13 @@ use crate::build::{
 use crate::cli::app::{App, progress_mode};
 use crate::cli::args::ImageBuildArgs;
 use crate::cli::exit::{Failure, Outcome};
+use crate::cli::trace::TraceFile;
 use crate::cli::{debugger, parse};
 use crate::engine::{self, sandbox::SandboxNetwork};
+use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::{self, PullOptions};
-use crate::ui::write_out;
+use crate::ui::{Mode, write_out};
 
 pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     let tags: Vec<Reference> = args
@@ -35,8 +38,22 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         _ => app.mode(args.quiet),
     };
     let making = app.making(mode)?;
+    let _trace = TraceFile::begin(app, &making.progress, args.trace.as_deref())?;
     let sandbox = engine::open_sandbox(&making.roots);
     let context = context(app, args)?;
+    let platforms = args
+        .platform
+        .as_deref()
+        .or(app.env.non_empty("DOCKER_DEFAULT_PLATFORM"));
+    let mut platforms: Vec<String> = platforms
+        .into_iter()
+        .flat_map(|all| all.split(','))
+        .map(|one| one.trim().to_owned())
+        .collect();
+    // The names are for the image that runs here, if there is one.
+    let host = Platform::host();
+    platforms.sort_by_key(|text| !Platform::parse(text).is_ok_and(|one| one == host));
+    let mut platforms = platforms.into_iter();
     let mut request = BuildRequest {
         target_name: tags
             .first()
@@ -61,7 +78,8 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
             .map(|text| parse::host(text))
             .collect::<Result<_, _>>()?,
         shm_size: shm_size(args)?,
-        platform: args.platform.clone(),
+        platform: platforms.next(),
+        more_platforms: platforms.collect(),
         named_contexts: args
             .build_context
             .iter()
@@ -69,18 +87,23 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
             .collect::<Result<_, _>>()?,
         trust_host_ca: app.trusted_ca()?,
         env: app.env.clone(),
+        cache_from: cache_from(app, &args.cache_from)?,
+        cache_to: cache_to(app, &args.cache_to)?,
         ..BuildRequest::default()
     };
     build_steps::put(app, &args.steps, &mut request)?;
-    let options = PullOptions {
-        platform: args.platform.clone(),
-        env: app.env.clone(),
-        cancel: making.cancel.clone(),
-        ..PullOptions::default()
-    };
-    let events = making.progress.as_ref();
-    let pull = |reference: &Reference| registry::pull(&making.store, reference, &options, events);
     let debugger = debugger::of(app, args.steps.debug, &making.progress);
+    let events = making.progress.as_ref();
+    let pull = |reference: &Reference, platform: &Platform| {
+        let options = PullOptions {
+            platform: Some(platform.to_string()),
+            nameless: !Platform::host().takes(platform),
+            env: app.env.clone(),
+            cancel: making.cancel.clone(),
+            ..PullOptions::default()
+        };
+        registry::pull(&making.store, reference, &options, events)
+    };
     let builder = Builder {
         store: &making.store,
         sandbox: sandbox.as_ref(),
@@ -99,11 +122,12 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         }
     };
     making.progress.finish();
-    let image = result?;
+    let image = result.map_err(|error| Failure::from(error).in_json(mode == Mode::Json))?;
     if let Some(path) = &args.iidfile {
         std::fs::write(app.env.cwd.join(path), image.id.to_string())
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
     }
+    super::cache::tidy(app);
     // Without a name the id is the only way to the image.
     if args.quiet || args.tag.is_empty() {
         write_out(format!("{}\n", image.id))?;
@@ -171,6 +195,24 @@ fn labels(items: &[String]) -> BTreeMap<String, String> {
         .map(|text| parse::pair(text))
         .map(|(name, value)| (name, value.unwrap_or_default()))
         .collect()
+}
+
+fn cache_from(app: &App, items: &[String]) -> Result<Vec<CacheFrom>, Failure> {
+    let mut found = Vec::new();
+    for text in items {
+        let parsed = CacheFrom::parse(text, &app.env.cwd);
+        let wrong = |why| Failure::new(format!("invalid --cache-from `{text}`: {why}"));
+        found.extend(parsed.map_err(wrong)?);
+    }
+    Ok(found)
+}
+
+fn cache_to(app: &App, items: &[String]) -> Result<Vec<CacheTo>, Failure> {
+    let parse = |text: &String| {
+        let wrong = |why| Failure::new(format!("invalid --cache-to `{text}`: {why}"));
+        CacheTo::parse(text, &app.env.cwd).map_err(wrong)
+    };
+    items.iter().map(parse).collect()
 }
 
 fn network(text: &str) -> Result<SandboxNetwork, Failure> {

@@ -4,6 +4,7 @@
 
 mod build;
 mod build_steps;
+mod cache;
 mod change;
 mod config;
 mod containers;
@@ -63,6 +64,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Graph(args) => graph::run(app, &args),
         Command::Schema(args) => schema::run(app, &args),
         Command::Image(args) => image::run(app, &args.command),
+        Command::Cache(args) => cache::run(app, &args.command),
         Command::Doctor(args) => doctor::run(app, &args),
         Command::Version(args) => version::run(&args),
     }

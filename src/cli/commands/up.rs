@@ -20,6 +20,7 @@ use crate::cli::exit::{Failure, Outcome};
 use crate::cli::follow::{Done, HookLines, Message, Printer, Scope, WAITING, follow_into};
 use crate::cli::interrupts::ends;
 use crate::cli::parse;
+use crate::cli::trace::TraceFile;
 use crate::compose::model::{Project, Service};
 use crate::engine::LogQuery;
 use crate::ui::logs::{Lines, Look};
@@ -41,6 +42,10 @@ pub(super) fn run(app: &App, args: &UpArgs) -> Outcome {
     app.known(Some(&project), &args.attach)?;
     app.known(Some(&project), &args.no_attach)?;
     let work = app.work(false)?;
+    let _trace = TraceFile::begin(app, &work.progress, args.trace.as_deref())?;
+    if args.quiet_build {
+        work.progress.hide_builds();
+    }
     if args.detach || args.wait || args.no_start || app.globals.dry_run {
         app.carry_out(&work, &project.name, |context| {
             apply::plan_up(context, &project, &options)
@@ -75,7 +80,8 @@ fn options(app: &App, args: &UpArgs, declared: Vec<String>) -> Result<UpOptions,
             wait_timeout: args.wait_timeout.map(Duration::from_secs),
             ..made.policy
         },
-        quiet_build: args.quiet_build,
+        // A timeline has the steps that are not shown.
+        quiet_build: args.quiet_build && args.trace.is_none(),
         ..made
     })
 }

@@ -76,8 +76,8 @@ impl Binder<'_, '_> {
             no_cache_filter: texts(node, "no_cache_filter"),
             ssh: ssh(node),
             entitlements: list("entitlements"),
-            provenance: text(node, "provenance").map(attestation),
-            sbom: text(node, "sbom").map(attestation),
+            provenance: spanned(node, "provenance").map(|text| text.map(attestation)),
+            sbom: spanned(node, "sbom").map(|text| text.map(attestation)),
             isolation: spanned(node, "isolation"),
             trust_host_ca: self.own_of_build(node),
         }

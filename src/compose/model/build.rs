@@ -60,9 +60,9 @@ pub struct BuildSpec {
     /// `entitlements`.
     pub entitlements: Vec<Spanned<String>>,
     /// `provenance`.
-    pub provenance: Option<Attestation>,
+    pub provenance: Option<Spanned<Attestation>>,
     /// `sbom`.
-    pub sbom: Option<Attestation>,
+    pub sbom: Option<Spanned<Attestation>>,
     /// `isolation`; Windows only.
     pub isolation: Option<Spanned<String>>,
     /// `x-hoist.trust_host_ca` of the build.

@@ -1,4 +1,5 @@
-//! What a checkout gets beside its files: submodules, and a `.git` that says nothing of how it came.
+//! What a checkout gets beside its files: submodules, modes and times that are the same wherever and whenever it is made, and
+//! a `.git` that says nothing of how it came.
 //!
 //! In: files of a commit with the store they came from. Out: the directory as it is kept. Imports: `sys::fs`.
 //! Rules: git-submodule(1); as BuildKit: submodules are fetched without their history, and not where a directory of
@@ -13,7 +14,7 @@ use super::{Git, GitError, Wanted};
 use crate::sys::fs::remove_tree;
 
 /// Deepest nesting of directories that is looked through for what git left.
-const DEEPEST: usize = 200;
+const DEEPEST: usize = 3000;
 
 impl Git<'_> {
     /// Finishes a checkout whose store is still there.
@@ -27,13 +28,15 @@ impl Git<'_> {
         if modules {
             self.submodules(new)?;
         }
+        let time = self.time(store, wanted)?;
         if !self.options.keep_git_dir {
             remove_tree(store)?;
             if modules {
                 forget(new, 0)?;
             }
-            return Ok(());
+            return Ok(settle(new, time, 0)?);
         }
+        settle(new, time, 0)?;
         self.setting(store, "remote.origin.url", &self.git.shown_url())?;
         self.name(store, wanted)?;
         for left in ["FETCH_HEAD", "logs"] {
@@ -43,6 +46,15 @@ impl Git<'_> {
             }
         }
         Ok(())
+    }
+
+    /// When the commit was made, in seconds since 1970.
+    fn time(&self, store: &Path, wanted: &Wanted) -> Result<i64, GitError> {
+        let mut show = self.command_in(store);
+        show.args(["show", "--no-patch", "--format=%ct", "--end-of-options"]);
+        show.arg(&wanted.commit);
+        let said = self.run(show, "reading the commit", SHORT)?;
+        Ok(said.out.trim().parse().unwrap_or(0))
     }
 
     fn setting(&self, store: &Path, name: &str, value: &str) -> Result<(), GitError> {
@@ -103,12 +115,55 @@ impl Git<'_> {
     }
 }
 
+/// Gives files the modes that git knows of, whatever the caller's mask is, and the time of their commit.
+fn settle(dir: &Path, time: i64, depth: usize) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    too_deep(depth)?;
+    for item in std::fs::read_dir(dir)? {
+        let item = item?;
+        let (path, kind) = (item.path(), item.file_type()?);
+        if item.file_name() == ".git" {
+            continue;
+        }
+        if kind.is_dir() {
+            settle(&path, time, depth + 1)?;
+        } else if kind.is_file() {
+            let runs = item.metadata()?.permissions().mode() & 0o100 != 0;
+            let mode = if runs { 0o755 } else { 0o644 };
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        }
+        stamp(&path, time)?;
+    }
+    if depth > 0 {
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755))?;
+    }
+    stamp(dir, time)
+}
+
+fn stamp(path: &Path, time: i64) -> io::Result<()> {
+    use nix::sys::stat::{UtimensatFlags, utimensat};
+    let time = nix::sys::time::TimeSpec::new(time, 0);
+    let here = nix::fcntl::AT_FDCWD;
+    Ok(utimensat(
+        here,
+        path,
+        &time,
+        &time,
+        UtimensatFlags::NoFollowSymlink,
+    )?)
+}
+
+fn too_deep(depth: usize) -> io::Result<()> {
+    match depth > DEEPEST {
+        true => Err(io::Error::other("its directories are nested too deep")),
+        false => Ok(()),
+    }
+}
+
 /// Removes the `.git` files that lead from submodules to their stores: those are gone. No file of a repository can
 /// have that name.
 fn forget(dir: &Path, depth: usize) -> io::Result<()> {
-    if depth > DEEPEST {
-        return Err(io::Error::other("its directories are nested too deep"));
-    }
+    too_deep(depth)?;
     for item in std::fs::read_dir(dir)? {
         let item = item?;
         let kind = item.file_type()?;

@@ -34,7 +34,7 @@ pub use artifact::{Artifact, Part};
 pub use push::{Form, PushError, PushOptions, push, push_index, push_layers, push_manifest};
 
 use super::digest::Digest;
-use super::manifest::ManifestError;
+use super::manifest::{Descriptor, Manifest, ManifestError};
 use super::reference::Reference;
 use super::store::{Image, Store, StoreError};
 use crate::base::cancel::Cancel;
@@ -129,6 +129,8 @@ pub enum PullError {
 pub struct PullOptions {
     /// `linux/amd64`; the host's own when `None`.
     pub platform: Option<String>,
+    /// The image gets no name: it is another than the name means on this machine.
+    pub nameless: bool,
     /// Registries spoken to over plain HTTP, besides `localhost` and loopback addresses.
     pub insecure: Vec<String>,
     /// The process environment: proxies, `DOCKER_CONFIG`, CA bundle.
@@ -152,6 +154,39 @@ pub fn pull(
         options,
         pull::run(store, reference, options, events),
     )
+}
+
+/// Fetches the manifest of an image, or of what looks like one, and its config.
+///
+/// # Errors
+/// [`PullError`].
+pub fn look(
+    store: &Store,
+    reference: &Reference,
+    options: &PullOptions,
+    events: &dyn EventSink,
+) -> Result<(Manifest, Vec<u8>), PullError> {
+    wait(
+        reference,
+        options,
+        pull::look(store, reference, options, events),
+    )
+}
+
+/// Fetches one layer, by its diff id and the blob it comes as.
+///
+/// # Errors
+/// [`PullError`].
+pub fn layer(
+    store: &Store,
+    reference: &Reference,
+    id: &Digest,
+    blob: &Descriptor,
+    options: &PullOptions,
+    events: &dyn EventSink,
+) -> Result<(), PullError> {
+    let work = pull::one(store, reference, id, blob, options, events);
+    wait(reference, options, work)
 }
 
 /// Fetches an artifact: its manifest, and its layers if it is one of `kinds`, unless `known` says of its digest that

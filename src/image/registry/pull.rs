@@ -32,6 +32,34 @@ const EVENT_PAUSE: Duration = Duration::from_millis(100);
 /// Time between looks at a blob that another process downloads.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// A manifest and its config, but no layer.
+pub(super) async fn look(
+    store: &Store,
+    reference: &Reference,
+    options: &PullOptions,
+    events: &dyn EventSink,
+) -> Result<(Manifest, Vec<u8>), PullError> {
+    let (pull, platform) = Pull::begin(store, reference, options, events)?;
+    pull.registry.log_in().await?;
+    let (manifest, _, _) = pull.manifest(&platform).await?;
+    let config = pull.config(&manifest.config).await?;
+    Ok((manifest, config))
+}
+
+/// One layer by its digests.
+pub(super) async fn one(
+    store: &Store,
+    reference: &Reference,
+    id: &Digest,
+    blob: &Descriptor,
+    options: &PullOptions,
+    events: &dyn EventSink,
+) -> Result<(), PullError> {
+    let (pull, _) = Pull::begin(store, reference, options, events)?;
+    pull.registry.log_in().await?;
+    pull.layer(*id, blob).await
+}
+
 /// One pull.
 struct Pull<'a> {
     store: &'a Store,
@@ -46,11 +74,7 @@ pub(super) async fn run(
     options: &PullOptions,
     events: &dyn EventSink,
 ) -> Result<Image, PullError> {
-    let platform = match &options.platform {
-        Some(text) => Platform::parse(text).map_err(PullError::Platform)?,
-        None => Platform::host(),
-    };
-    let registry = Registry::new(reference, options)?;
+    let (pull, platform) = Pull::begin(store, reference, options, events)?;
     // Layers that are seen here now must still be there when the image is entered.
     let _no_removal = store
         .layers()
@@ -59,12 +83,6 @@ pub(super) async fn run(
             image: reference.to_string(),
             source,
         })?;
-    let pull = Pull {
-        store,
-        registry,
-        events,
-        image: reference.to_string(),
-    };
     pull.registry.log_in().await?;
     let (manifest, bytes, known_as) = pull.manifest(&platform).await?;
     let config = pull.config(&manifest.config).await?;
@@ -80,13 +98,35 @@ pub(super) async fn run(
         .try_collect::<()>()
         .await?;
     let media_type = manifest.media_type.as_deref().unwrap_or(media::MANIFEST);
-    let names = std::slice::from_ref(reference);
+    let names = if options.nameless {
+        &[]
+    } else {
+        std::slice::from_ref(reference)
+    };
     store
         .enter(&config, &bytes, media_type, names, Some(known_as))
         .map_err(pull.store_error())
 }
 
-impl Pull<'_> {
+impl<'a> Pull<'a> {
+    fn begin(
+        store: &'a Store,
+        reference: &Reference,
+        options: &PullOptions,
+        events: &'a dyn EventSink,
+    ) -> Result<(Self, Platform), PullError> {
+        let platform = match &options.platform {
+            Some(text) => Platform::parse(text).map_err(PullError::Platform)?,
+            None => Platform::host(),
+        };
+        let pull = Self {
+            store,
+            registry: Registry::new(reference, options)?,
+            events,
+            image: reference.to_string(),
+        };
+        Ok((pull, platform))
+    }
     fn store_error(&self) -> impl Fn(StoreError) -> PullError + use<> {
         let image = self.image.clone();
         move |source| PullError::Store {

@@ -167,6 +167,7 @@ impl PushOptions {
     fn connection(&self) -> PullOptions {
         PullOptions {
             platform: None,
+            nameless: false,
             insecure: self.insecure.clone(),
             env: self.env.clone(),
             cancel: self.cancel.clone(),

@@ -137,6 +137,24 @@ impl Store {
         self.remove_blobs(&refs)?;
         Ok(removed)
     }
+    /// Removes those of some layers that neither an image nor `keep` needs, but none while somebody makes one.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Corrupt`].
+    pub fn drop_layers(
+        &self,
+        layers: &BTreeSet<Digest>,
+        keep: &BTreeSet<Digest>,
+    ) -> Result<Removed, StoreError> {
+        let _lock = self.lock()?;
+        let mut removed = Removed::default();
+        if !self.layers.busy() {
+            let refs = self.refs()?;
+            self.remove_layers(&refs, layers, keep, &mut removed)?;
+            self.remove_blobs(&refs)?;
+        }
+        Ok(removed)
+    }
     fn remove_layers(
         &self,
         refs: &Refs,

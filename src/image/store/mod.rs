@@ -19,6 +19,7 @@ pub(super) mod packed;
 mod refs;
 #[cfg(test)]
 mod tests;
+mod variants;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

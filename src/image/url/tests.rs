@@ -1,3 +1,5 @@
+//! What addresses say of names, and what of them is kept.
+
 use super::*;
 
 #[test]

@@ -98,6 +98,13 @@ impl Step {
             }
             BuildStep::Started(title) => {
                 self.title = clean(title);
+                // A step may be done once more, when the user has changed something.
+                if self.has_ended() {
+                    self.ended = None;
+                    self.parts.clear();
+                    self.last.clear();
+                    self.begun = Some(now);
+                }
                 self.standing = Standing::Running;
                 self.begun.get_or_insert(now);
             }

@@ -166,6 +166,10 @@ impl Row {
         let time = now.saturating_duration_since(begun).as_secs_f64();
         match what {
             BuildStep::Started(title) => {
+                // One that has ended is done once more, when the user has changed something.
+                if self.ended {
+                    *self = Self::default();
+                }
                 self.title = one_line(title);
                 self.begun = Some(now);
                 self.due = true;
@@ -203,6 +207,7 @@ impl Row {
 
     /// A line when a part ends, and now and then before.
     fn part(&mut self, part: &Part, now: Instant) {
+        let known = self.parts.contains_key(&part.id);
         let (begun, told) = *self.parts.entry(part.id.clone()).or_insert((now, now));
         if !part.done && now.saturating_duration_since(told) < SELDOM {
             return;
@@ -216,6 +221,10 @@ impl Row {
             words.push("done".to_owned());
         }
         words.retain(|word| !word.is_empty());
+        // What took no time and has no measure was only worth a look while it lasted.
+        if known && part.done && words.len() == 2 {
+            return;
+        }
         self.say(words.join(" "));
         self.parts.insert(part.id.clone(), (begun, now));
     }

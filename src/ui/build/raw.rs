@@ -59,7 +59,7 @@ impl Raw {
             }
             BuildStep::Started(title) => {
                 vertex.name.clone_from(title);
-                vertex.started.get_or_insert(time);
+                vertex.started = Some(time);
                 Some(vertex.told(json!({})))
             }
             BuildStep::Because(why) => {

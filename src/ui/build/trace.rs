@@ -165,7 +165,9 @@ impl Trace {
             "" => "bytes",
             unit => unit,
         };
-        self.note(&of, unit, json!(part.current));
+        if part.current > 0 {
+            self.note(&of, unit, json!(part.current));
+        }
         if part.done {
             self.end(&of, at);
         }

@@ -4,13 +4,15 @@
 //! have ended give way first, then such steps themselves, then output, and the steps that began first.
 //! Imports: `base`. As BuildKit: `util/progress/progressui/display.go`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Standing, Step, Steps, coloured, measure, seconds};
 use crate::ui::paint;
 
 /// Title and time keep at least so many columns between the edges.
 const NARROWEST: usize = 20;
+/// Parts that took less are not shown any more when they have ended, unless there is more to say of them.
+const SHORT: Duration = Duration::from_millis(50);
 /// Reasons shown below a step.
 const REASONS: usize = 3;
 
@@ -83,20 +85,31 @@ fn block(step: &Step, now: Instant, room: Room, lines: &mut Vec<(Rank, String)>)
     };
     let title = format!(" => {mark}{}", step.title.replace('\n', " "));
     let time = seconds(step.elapsed(now));
-    let line = spread(&title, &time, room);
+    let reasons = reasons(&step.because).map(|reasons| format!("not cached: {reasons}"));
+    let behind = reasons.as_ref().map(|reasons| format!(" ({reasons})"));
+    let behind = behind.filter(|text| {
+        let width = console::measure_text_width(&title) + console::measure_text_width(text);
+        width + time.len() + 2 < room.width
+    });
+    let below_it = reasons.filter(|_| behind.is_none());
+    let line = spread(&title, behind.as_deref(), &time, room);
     lines.push((rank, paint(room.colour && !code.is_empty(), code, &line)));
     let below = match step.has_ended() {
         true => Rank::Past,
         false => Rank::Output,
     };
     let dim = |text: &str| paint(room.colour, "2", &fit(text, room));
-    if let Some(reasons) = reasons(&step.because) {
-        lines.push((below, dim(&format!(" => => not cached: {reasons}"))));
+    if let Some(reasons) = below_it {
+        lines.push((below, dim(&format!(" => => {reasons}"))));
     }
     for (part, begun, ended) in step.parts.values() {
         let time = ended.unwrap_or(now).saturating_duration_since(*begun);
+        // What took no time and has no measure was only worth a look while it lasted.
+        if ended.is_some() && *ended != Some(*begun) && time < SHORT && measure(part).is_empty() {
+            continue;
+        }
         let text = format!(" => => {} {}", part.id, measure(part));
-        let line = spread(text.trim_end(), &seconds(time), room);
+        let line = spread(text.trim_end(), None, &seconds(time), room);
         let colour = room.colour && ended.is_some();
         lines.push((below, paint(colour, "34", &line)));
     }
@@ -127,22 +140,23 @@ fn fit(text: &str, room: Room) -> String {
     console::truncate_str(text, room.width.saturating_sub(1), "…").into_owned()
 }
 
-/// A text at the left edge and a time at the right one.
-fn spread(text: &str, time: &str, room: Room) -> String {
+/// A text at the left edge, a remark behind it, and a time at the right one.
+fn spread(text: &str, remark: Option<&str>, time: &str, room: Room) -> String {
     if room.width < NARROWEST {
         return fit(text, room);
     }
     let left = room.width.saturating_sub(time.len() + 2);
     let text = console::truncate_str(text, left, "…");
-    let gap = left.saturating_sub(console::measure_text_width(&text));
-    format!("{text}{} {time}", " ".repeat(gap))
+    let remark = remark.unwrap_or_default();
+    let used = console::measure_text_width(&text) + console::measure_text_width(remark);
+    let gap = left.saturating_sub(used);
+    format!("{text}{remark}{} {time}", " ".repeat(gap))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::event::{BuildStep, Part};
-    use std::time::Duration;
 
     const WIDE: Room = Room {
         width: 50,
@@ -200,6 +214,13 @@ mod tests {
         steps.take("web", 1, &BuildStep::Part(part), now);
         let waiting = BuildStep::Waiting(Some("a free slot".into()));
         steps.take("web", 1, &waiting, now);
+        let wide = Room { width: 70, ..WIDE };
+        let title = lines(&steps, now, wide).swap_remove(1);
+        let start = " => [1/1] COPY . . (not cached: a changed, b, c, and 1 more) ";
+        assert!(
+            title.starts_with(start) && title.ends_with(" 0.0s"),
+            "{title}"
+        );
         let shown = lines(&steps, now, WIDE).join("\n");
         let want = "\
 [+] Building 0.0s (0/1)

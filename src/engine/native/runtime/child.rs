@@ -96,11 +96,16 @@ fn become_first(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<I
     if birth.init {
         stay_as_init(prepared, &user, &proc)?;
     }
+    // A build step is told its name by no variable. As BuildKit.
+    let name = match prepared.bond {
+        Bond::None => Some(host_name()?),
+        Bond::EndsWithParent => None,
+    };
     let last = Last {
         process,
         env: exec::environment(
             &[&process.env, birth.edits().map_or(&[], |edits| &edits.env)],
-            &host_name()?,
+            name.as_deref(),
             is_terminal(&birth.stdio),
             &user,
         ),

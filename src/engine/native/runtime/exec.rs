@@ -25,13 +25,15 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// The whole environment: what is given, later entries winning, and what every process has.
 pub(super) fn environment(
     layers: &[&[String]],
-    hostname: &str,
+    hostname: Option<&str>,
     tty: bool,
     user: &User,
 ) -> IndexMap<String, String> {
     let mut env = IndexMap::new();
     env.insert("PATH".to_owned(), PATH.to_owned());
-    env.insert("HOSTNAME".to_owned(), hostname.to_owned());
+    if let Some(hostname) = hostname {
+        env.insert("HOSTNAME".to_owned(), hostname.to_owned());
+    }
     if tty {
         env.insert("TERM".to_owned(), "xterm".to_owned());
     }

@@ -196,7 +196,7 @@ fn become_command(
     };
     let env = exec::environment(
         &[&spec.process.env, &process.env],
-        &host_name()?,
+        Some(&host_name()?),
         tty,
         &user,
     );

@@ -117,6 +117,9 @@ impl Sandbox for NativeSandbox {
         let step = Step::start(&self.roots, spec, stdio, None)?;
         step.wait(&self.roots, spec, cancel)
     }
+    fn tidy(&self, spec: &SandboxSpec) {
+        clean_up(&self.roots, spec);
+    }
     fn run_in_terminal(
         &self,
         spec: &SandboxSpec,
@@ -255,7 +258,11 @@ fn obey() -> Result<Ended> {
         ended.and_then(|ended| cleaned.map(|()| ended))
     });
     let left = disconnect(&roots, &order.spec);
-    done.and_then(|ended| left.map(|()| ended))
+    match (done, left) {
+        // A step that has filled the disk leaves no room to note that its network went; that it failed matters more.
+        (Ok(ended), Err(_)) if ended.code != 0 => Ok(ended),
+        (done, left) => done.and_then(|ended| left.map(|()| ended)),
+    }
 }
 
 /// Makes the step's cgroup. Where this machine can't count processes, a step without a limit of its own has none.
