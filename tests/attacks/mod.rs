@@ -6,6 +6,7 @@
 pub mod binary;
 pub mod builds;
 pub mod calls;
+pub mod contexts;
 pub mod copy;
 pub mod descriptors;
 pub mod logs;

@@ -58,7 +58,7 @@ impl Known {
     /// Reads what is remembered; a missing or broken file is an empty one.
     pub(super) fn open(file: PathBuf) -> Self {
         let mut old = std::fs::read(&file).unwrap_or_default();
-        if old.starts_with(MAGIC) && (old.len() - MAGIC.len()) % RECORD == 0 {
+        if old.starts_with(MAGIC) && (old.len() - MAGIC.len()).is_multiple_of(RECORD) {
             old.drain(..MAGIC.len());
         } else {
             old.clear();

@@ -475,6 +475,14 @@ pub(super) fn unreadable(start: &Path, fault: &Fault) -> StepError {
             format!("/{} changed while it was read", path.display()),
             "build again when nothing writes there, or leave it out in .dockerignore",
         ),
+        // Too long to be shown, too.
+        Errno::ENAMETOOLONG => {
+            let below: PathBuf = path.iter().take(3).collect();
+            StepError::hinted(
+                format!("/{}/…: File name too long", below.display()),
+                "what lies so deep can't be in an image; leave it out in .dockerignore",
+            )
+        }
         errno => StepError::file("read", &path, errno),
     }
 }

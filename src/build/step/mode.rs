@@ -89,7 +89,7 @@ impl Chmod {
                 Command::Execute(_) => mode,
                 Command::Copy { shift, to, op } => {
                     let value = mode >> shift & 7;
-                    let spread = |bits: u32| bits * 0o111 & to & 0o777;
+                    let spread = |bits: u32| (bits * 0o111) & to & 0o777;
                     match op {
                         '+' => mode | spread(value),
                         '-' => mode & !spread(value),
