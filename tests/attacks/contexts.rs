@@ -215,13 +215,16 @@ fn member(archive: &mut Builder<Vec<u8>>, name: &str, kind: EntryType, link: &st
     archive.append(&header, body).expect("memory");
 }
 
+/// Something in an archive: its name, its kind, where a link points.
+type Member<'a> = (&'a str, EntryType, &'a str);
+
 fn archives_that_climb_or_write_through_links_stay_in_the_image() {
     let hoist = Sandbox::new();
     let canary = Canary::new(&hoist);
     let song = canary.song();
     let out = canary.dir.display().to_string();
     let up = format!("../../../../../../../../../../..{out}");
-    let evil: [(&str, &[(&str, EntryType, &str)]); 6] = [
+    let evil: [(&str, &[Member<'_>]); 6] = [
         ("climb", &[(&format!("{up}/new"), EntryType::Regular, "")]),
         (
             "absolute",

@@ -314,12 +314,15 @@ fn entry(archive: &mut Builder<Vec<u8>>, name: &str, kind: EntryType, target: &s
     archive.append(&header, body).expect("memory is writable");
 }
 
+/// Something in an archive: its name, its kind, where a link points, its content.
+type Member<'a> = (&'a str, EntryType, &'a str, &'a [u8]);
+
 fn an_archive_as_context_writes_beside_itself() {
     let hoist = Sandbox::new();
     let canary = Canary::new(&hoist);
     let (song, dir) = (canary.song(), canary.dir.display().to_string());
     let dockerfile = b"FROM tiny\nCOPY . /x\n".as_slice();
-    let hostile: [&[(&str, EntryType, &str, &[u8])]; 7] = [
+    let hostile: [&[Member<'_>]; 7] = [
         &[("../../../../../canary/new", EntryType::Regular, "", b"x")],
         &[(
             "a/../../../../../../../canary/new",

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::definition::Definition;
 use super::error::BuildError;
 use super::lint::report;
-use super::{BuildRequest, Builder, lower};
+use super::{BuildRequest, Builder, lower, sources};
 use crate::base::span::SourceMap;
 
 /// A question.
@@ -80,6 +80,9 @@ pub fn call(
     if call == Call::Describe {
         return Ok(describe());
     }
+    // What is fetched stays until the answer is there.
+    let _kept = builder.store.layers().staging()?;
+    let request = &*sources::prepare(request, builder)?;
     let mut sources = SourceMap::default();
     let definition = Definition::read(request, &mut sources)?;
     if call == Call::Check {
