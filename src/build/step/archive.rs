@@ -110,10 +110,7 @@ impl Unpacker<'_> {
         let path = inside(&member.path, "the name")?;
         let meta = self.meta(member);
         let Some(name) = path.file_name() else {
-            // The archive's own top is the destination.
-            if member.kind == EntryKind::Dir {
-                self.folders.push((PathBuf::new(), meta));
-            }
+            // The archive's own top is the destination, which stays as it is.
             return Ok(());
         };
         let to = self
