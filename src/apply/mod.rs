@@ -43,6 +43,7 @@ pub use crate::plan::BuildTweaks;
 pub use crate::plan::Plan;
 use crate::plan::action::Action;
 use crate::plan::{down, reconcile, views};
+pub use builds::ask_builds;
 
 pub use crate::plan::policy::{BuildChoice, ImagePolicy, Recreate, Rmi, UpPolicy};
 pub use error::{ApplyError, Note};

@@ -122,8 +122,16 @@ impl StepFailure {
 }
 
 impl fmt::Display for StepFailure {
+    /// All of it, the message first: for those who show it in one piece.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        for line in self.report().lines() {
+            write!(f, "\n{line}")?;
+        }
+        for hint in &self.hints {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
     }
 }
 

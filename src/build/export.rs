@@ -2,12 +2,14 @@
 //!
 //! Imports: `image`, `base::clock`. History and configuration as BuildKit writes them.
 
+use super::epoch::Epoch;
 use super::error::BuildError;
 use super::lower::{Base, Graph, Past};
 use super::solve::{Results, share};
 use super::{BuildRequest, Builder};
 use crate::base::clock::Timestamp;
 use crate::image::config::{History, RootFs};
+use crate::image::digest::Digest;
 use crate::image::store::Image;
 
 /// What BuildKit says of every line that it adds to a history.
@@ -24,10 +26,17 @@ pub(super) fn export(
     let Some(target) = graph.stages.get(&graph.target) else {
         return Err(BuildError::Cancelled);
     };
-    let now = Timestamp::now().rfc3339();
+    let epoch = Epoch::of(request)?;
+    let now = epoch.map_or_else(|| Timestamp::now().rfc3339(), Epoch::rfc3339);
     let mut config = target.config.clone();
+    let mut layers = results.layers(graph.target);
+    if let Some(epoch) = epoch {
+        // What the first stage stands on is as it came.
+        let made = layers.split_off(base_of(graph).len().min(layers.len()));
+        layers.extend(epoch.clamp(&made, builder)?);
+    }
     config.rootfs = RootFs {
-        diff_ids: results.layers(graph.target),
+        diff_ids: layers,
         ..RootFs::default()
     };
     config.config.labels.extend(request.labels.clone());
@@ -52,15 +61,10 @@ pub(super) fn export(
                 Past::Setting(text) => (text, true),
                 Past::Step(at, text) => (text, results.made(index, *at).is_none()),
             };
-            let text = if empty_layer {
-                text.trim_end_matches(" # buildkit")
-            } else {
-                text
-            };
             config.history.push(History {
                 created: Some(now.clone()),
-                created_by: Some(text.to_owned()),
-                author: config.author.clone(),
+                created_by: Some(text.clone()),
+                author: None,
                 comment: Some(COMMENT.to_owned()),
                 empty_layer,
             });
@@ -70,7 +74,7 @@ pub(super) fn export(
     config.created = Some(now);
     for name in &request.tags {
         if let Some(known) = builder.store.resolve(name)?
-            && same(&known.config, &config)
+            && (known.config == config || (epoch.is_none() && same(&known.config, &config)))
         {
             for other in request.tags.iter().filter(|other| *other != name) {
                 builder.store.tag(&known.id, other)?;
@@ -79,6 +83,18 @@ pub(super) fn export(
         }
     }
     Ok(builder.store.put(&config, &request.tags)?)
+}
+
+/// The layers of the image that the target stands on in the end.
+fn base_of(graph: &Graph) -> &[Digest] {
+    let mut at = graph.target;
+    loop {
+        match graph.stages.get(&at).map(|stage| &stage.base) {
+            Some(Base::Stage(below)) => at = *below,
+            Some(Base::Image { layers, .. }) => return layers,
+            Some(Base::Scratch) | None => return &[],
+        }
+    }
 }
 
 /// Whether two configurations differ in nothing but times.

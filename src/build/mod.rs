@@ -9,15 +9,21 @@
 //! it is silent.
 
 pub mod cache;
+pub mod call;
 pub mod context;
+mod definition;
 pub mod dockerfile;
+mod epoch;
 mod error;
 mod export;
 pub mod grants;
 mod images;
+pub mod lint;
 pub mod lower;
 pub mod pattern;
 mod platform;
+#[cfg(test)]
+mod reference;
 mod settings;
 pub mod slots;
 mod solve;
@@ -33,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use cache::key;
+use context::file::Unread;
 pub use error::{BuildError, StepFailure};
 pub use grants::{Entitlements, SshSource};
 pub use step::debug::{Debugger, Failed, Next};
@@ -281,20 +288,16 @@ fn build_one(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
     let _kept = builder.store.layers().staging()?;
     let request = &*sources::prepare(request, builder)?;
     let teller = Teller::new(request, builder);
+    epoch::Epoch::of(request)?;
     let mut sources = SourceMap::default();
-    let definition = format!(
+    let title = format!(
         "[internal] load build definition from {}",
         file_name(request)
     );
-    let file = teller.during(internal::DEFINITION, &definition, || {
-        let (name, text) = read_dockerfile(request)?;
-        let source = sources.add(name, text.as_str());
-        dockerfile::parse::parse(&text, source).map_err(|found| BuildError::Invalid {
-            diagnostics: found.sorted(),
-            sources: sources.clone(),
-        })
+    let definition = teller.during(internal::DEFINITION, &title, || {
+        definition::Definition::read(request, &mut sources)
     })?;
-    let graph = lower::lower(&file, request, builder, &mut sources)?;
+    let graph = definition.lower(request, builder, &mut sources)?;
     teller.plan(&graph);
     let results = solve::solve(&graph, request, builder, &sources)?;
     let image = teller.during(internal::EXPORT, "exporting to image", || {
@@ -356,20 +359,21 @@ fn read_dockerfile(request: &BuildRequest) -> Result<(String, String), BuildErro
         diagnostics: vec![diagnostic],
         sources: SourceMap::default(),
     };
-    let bytes = match std::fs::metadata(path) {
-        Ok(meta) if meta.len() > LARGEST => {
-            return Err(invalid(Diagnostic::error(format!(
-                "{shown} is too large for a Dockerfile"
-            ))));
-        }
-        _ => std::fs::read(path).map_err(|error| {
-            let what = format!("failed to read dockerfile {shown}: {error}");
-            invalid(
-                Diagnostic::error(what)
-                    .hint("name it with -f, or `dockerfile:` in the compose file"),
-            )
-        })?,
+    let dir = match &request.context {
+        ContextSource::Dir(dir) => Some(dir.as_path()),
+        _ => None,
     };
+    let bytes = context::file::read(dir, path, LARGEST).map_err(|why| {
+        let why = match why {
+            Unread::Missing => "no such file or directory".to_owned(),
+            Unread::Directory => "it is a directory".to_owned(),
+            Unread::Refused(why) => why,
+        };
+        let what = format!("failed to read dockerfile {shown}: {why}");
+        invalid(
+            Diagnostic::error(what).hint("name it with -f, or `dockerfile:` in the compose file"),
+        )
+    })?;
     String::from_utf8(bytes)
         .map(|text| (shown.clone(), text))
         .map_err(|_| invalid(Diagnostic::error(format!("{shown} is not UTF-8 text"))))
@@ -385,9 +389,8 @@ fn read_in_context(request: &BuildRequest, name: &str) -> Result<(String, String
         ],
         sources: SourceMap::default(),
     };
-    let dir = match &request.context {
-        ContextSource::Fetched(dir) | ContextSource::Dir(dir) => dir,
-        _ => return Err(invalid("there is no context".to_owned())),
+    let (ContextSource::Fetched(dir) | ContextSource::Dir(dir)) = &request.context else {
+        return Err(invalid("there is no context".to_owned()));
     };
     let path = Path::new(name);
     let path = path.strip_prefix("/").unwrap_or(path);

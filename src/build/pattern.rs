@@ -16,14 +16,28 @@ enum Token {
     Folders,
     /// `[a-z]`, negated if the flag is set.
     Class(bool, Vec<(char, char)>),
+    /// What nothing matches.
+    Never,
+}
+
+/// How a pattern is compared, where that needs no more than a look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Shape {
+    /// The text itself.
+    Exact(String),
+    /// What the text begins with.
+    Prefix(String),
+    /// What the text ends with; a slash at its beginning may be missing there.
+    Suffix(String),
+    /// By its tokens, if the text begins and ends with these.
+    Tokens(String, String),
 }
 
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     tokens: Vec<Token>,
-    /// The text itself when nothing in it is special: most patterns are.
-    literal: Option<String>,
+    shape: Shape,
 }
 
 impl Pattern {
@@ -32,14 +46,69 @@ impl Pattern {
     /// # Errors
     /// What is wrong with the pattern.
     pub fn path(text: &str) -> Result<Self, String> {
-        Self::compile(text, false)
+        let mut tokens = Vec::new();
+        let mut chars = text.chars().peekable();
+        while let Some(ch) = chars.next() {
+            tokens.push(match ch {
+                '*' => Token::Many(false),
+                '?' => Token::One(false),
+                '[' => class(&mut chars)?,
+                '\\' => Token::Literal(chars.next().ok_or_else(bad)?),
+                ch => Token::Literal(ch),
+            });
+        }
+        Ok(Self::of(tokens))
     }
     /// The ignore file's patterns: as [`Self::path`], and `**` takes any number of folders.
     ///
     /// # Errors
     /// What is wrong with the pattern.
     pub fn ignore(text: &str) -> Result<Self, String> {
-        Self::compile(text, true)
+        // It must be a pattern of Go's too.
+        Self::path(text)?;
+        let mut tokens = Vec::new();
+        let mut chars = text.chars().peekable();
+        let mut shape = Shape::Exact(text.to_owned());
+        let mut first = true;
+        while let Some(ch) = chars.next() {
+            let begins = std::mem::take(&mut first);
+            if ch == '*' && chars.next_if_eq(&'*').is_some() {
+                chars.next_if_eq(&'/');
+                shape = match (chars.peek(), &shape) {
+                    (None, Shape::Exact(_)) => {
+                        Shape::Prefix(text.get(..text.len() - 2).unwrap_or_default().to_owned())
+                    }
+                    _ => Shape::Tokens(String::new(), String::new()),
+                };
+                tokens.push(match chars.peek() {
+                    None => Token::Many(true),
+                    Some(_) => Token::Folders,
+                });
+                if begins {
+                    shape = Shape::Suffix(text.get(2..).unwrap_or_default().to_owned());
+                }
+                continue;
+            }
+            let token = match ch {
+                '*' => Token::Many(false),
+                '?' => Token::One(false),
+                '[' => deep_class(&mut chars)?,
+                '\\' => escaped(chars.next().ok_or_else(bad)?)?,
+                // There it means the beginning, which is here or never comes again.
+                '^' if begins => continue,
+                '^' => Token::Never,
+                ch => Token::Literal(ch),
+            };
+            if matches!(ch, '*' | '?' | '[' | ']' | '\\') {
+                shape = Shape::Tokens(String::new(), String::new());
+            }
+            tokens.push(token);
+        }
+        let whole = Self::of(tokens);
+        Ok(match shape {
+            Shape::Tokens(..) => whole,
+            shape => Self { shape, ..whole },
+        })
     }
     /// The shell's `*` and `?`, which take a `/` too; `\` before `* ? \ / }`.
     ///
@@ -62,46 +131,31 @@ impl Pattern {
         Ok(Self::of(tokens))
     }
     fn of(tokens: Vec<Token>) -> Self {
-        let literal = tokens.iter().map(|token| match token {
+        let literal = |token: &Token| match token {
             Token::Literal(ch) => Some(*ch),
             _ => None,
-        });
-        Self {
-            literal: literal.collect(),
-            tokens,
-        }
-    }
-    fn compile(text: &str, deep: bool) -> Result<Self, String> {
-        let mut tokens = Vec::new();
-        let mut chars = text.chars().peekable();
-        while let Some(ch) = chars.next() {
-            match ch {
-                '*' if deep && chars.peek() == Some(&'*') => {
-                    while chars.next_if_eq(&'*').is_some() {}
-                    chars.next_if_eq(&'/');
-                    tokens.push(if chars.peek().is_none() {
-                        Token::Many(true)
-                    } else {
-                        Token::Folders
-                    });
-                }
-                '*' => tokens.push(Token::Many(false)),
-                '?' => tokens.push(Token::One(false)),
-                '[' => tokens.push(class(&mut chars)?),
-                '\\' => match chars.next() {
-                    Some(ch) => tokens.push(Token::Literal(ch)),
-                    None => return Err("syntax error in pattern".to_owned()),
-                },
-                ch => tokens.push(Token::Literal(ch)),
-            }
-        }
-        Ok(Self::of(tokens))
+        };
+        let head: String = tokens.iter().map_while(literal).collect();
+        let shape = if tokens.iter().all(|token| literal(token).is_some()) {
+            Shape::Exact(head)
+        } else {
+            let tail: Vec<char> = tokens.iter().rev().map_while(literal).collect();
+            Shape::Tokens(head, tail.into_iter().rev().collect())
+        };
+        Self { tokens, shape }
     }
     /// Whether the pattern matches the whole text.
     pub fn matches(&self, text: &str) -> bool {
-        match &self.literal {
-            Some(literal) => literal == text,
-            None => {
+        match &self.shape {
+            Shape::Exact(exact) => exact == text,
+            Shape::Prefix(prefix) => text.starts_with(prefix.as_str()),
+            Shape::Suffix(suffix) => {
+                text.ends_with(suffix.as_str()) || suffix.strip_prefix('/') == Some(text)
+            }
+            Shape::Tokens(head, tail) => {
+                if !text.starts_with(head.as_str()) || !text.ends_with(tail.as_str()) {
+                    return false;
+                }
                 let text: Vec<char> = text.chars().collect();
                 self.ends(&text).last() == Some(&text.len())
             }
@@ -187,19 +241,60 @@ fn takes(token: &Token, ch: char) -> bool {
         Token::Literal(want) => *want == ch,
         Token::One(slash) => *slash || ch != '/',
         Token::Class(negated, ranges) => {
-            ch != '/'
-                && ranges
-                    .iter()
-                    .any(|(low, high)| (*low..=*high).contains(&ch))
-                    != *negated
+            let among = |(low, high): &(char, char)| (*low..=*high).contains(&ch);
+            ranges.iter().any(among) != *negated
         }
-        Token::Many(_) | Token::Folders => false,
+        Token::Many(_) | Token::Folders | Token::Never => false,
     }
+}
+
+fn bad() -> String {
+    "syntax error in pattern".to_owned()
+}
+
+/// What stands behind a backslash in an ignore pattern. moby hands it to its regular expressions as it is, where letters
+/// and digits mean something else than themselves, if anything.
+fn escaped(ch: char) -> Result<Token, String> {
+    const DIGIT: [(char, char); 1] = [('0', '9')];
+    const SPACE: [(char, char); 5] = [
+        ('\t', '\t'),
+        ('\n', '\n'),
+        ('\x0c', '\x0c'),
+        ('\r', '\r'),
+        (' ', ' '),
+    ];
+    const WORD: [(char, char); 4] = [('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
+    Ok(match ch {
+        'a' => Token::Literal('\x07'),
+        'f' => Token::Literal('\x0c'),
+        'n' => Token::Literal('\n'),
+        'r' => Token::Literal('\r'),
+        't' => Token::Literal('\t'),
+        'v' => Token::Literal('\x0b'),
+        'd' | 'D' => Token::Class(ch == 'D', DIGIT.to_vec()),
+        's' | 'S' => Token::Class(ch == 'S', SPACE.to_vec()),
+        'w' | 'W' => Token::Class(ch == 'W', WORD.to_vec()),
+        ch if ch.is_ascii_alphanumeric() || !ch.is_ascii() => return Err(bad()),
+        ch => Token::Literal(ch),
+    })
+}
+
+/// A class of an ignore pattern. moby reads a wildcard in it as one all the same, and so gets a class of other things
+/// and a `]` behind it; what that matches nobody means.
+fn deep_class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Token, String> {
+    let token = class(chars)?;
+    let Token::Class(_, ranges) = &token else {
+        return Ok(token);
+    };
+    let wild = |(low, high): &(char, char)| low == high && matches!(low, '*' | '?');
+    Ok(match ranges.iter().any(wild) {
+        true => Token::Never,
+        false => token,
+    })
 }
 
 /// The rest of a class after its `[`.
 fn class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Token, String> {
-    let bad = || "syntax error in pattern".to_owned();
     let negated = chars.next_if_eq(&'^').is_some();
     let mut ranges = Vec::new();
     let one = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| match chars.next() {
@@ -277,12 +372,33 @@ mod tests {
             ("a/**/z", "a/z", true),
             ("a/**/z", "a/b/c/z", true),
             ("a/**/z", "a/bz", false),
+            ("foo/**", "foo", false),
+            ("foo**", "foobar/x", true),
+            ("**foo", "afoo", true),
+            ("**/foo", "afoo", false),
+            ("**/foo", "foo", true),
+            ("a/***/f", "a/b/f", true),
+            ("a^b", "a^b", true),
+            ("a^*", "a^b", false),
+            ("^a*", "ab", true),
+            ("\\d*", "7x", true),
+            ("\\d*", "dx", false),
+            ("a\\/b", "a/b", true),
+            ("[^a]b", "/b", true),
+            ("[*]", "*", false),
         ] {
             assert_eq!(
                 Pattern::ignore(pattern).unwrap().matches(text),
                 want,
                 "{pattern} {text}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        for bad in ["[", "a\\", "afo\\o", "[a-]", "x[]y"] {
+            assert!(Pattern::ignore(bad).is_err(), "{bad}");
         }
     }
 

@@ -11,7 +11,10 @@ use crate::base::scalar::Signal;
 pub(super) fn ports(word: &str) -> Result<Vec<String>, String> {
     let bad = |why: &str| format!("invalid port: {word:?}: {why}");
     let (numbers, proto) = word.split_once('/').unwrap_or((word, "tcp"));
-    let proto = proto.to_ascii_lowercase();
+    let proto = match proto {
+        "" => "tcp".to_owned(),
+        proto => proto.to_ascii_lowercase(),
+    };
     if !matches!(proto.as_str(), "tcp" | "udp" | "sctp") {
         return Err(bad(&format!("invalid proto: {proto}")));
     }
@@ -38,7 +41,7 @@ pub(super) fn ports(word: &str) -> Result<Vec<String>, String> {
 pub(super) fn is_signal(text: &str) -> bool {
     // Any number but 0 is taken, as the reference does.
     text.parse::<i32>()
-        .map_or_else(|_| Signal::parse(text).is_some(), |number| number > 0)
+        .map_or_else(|_| Signal::parse(text).is_some(), |number| number != 0)
 }
 
 #[cfg(test)]

@@ -67,8 +67,8 @@ impl EventSink for Told {
     }
 }
 
-struct World {
-    dir: PathBuf,
+pub(super) struct World {
+    pub(super) dir: PathBuf,
     store: Store,
     fake: Fake,
     told: Told,
@@ -83,7 +83,7 @@ impl Drop for World {
 
 impl World {
     /// A store with the image `base`, and a context with `a.txt` and `dir/b.txt`. `None` without root.
-    fn new(name: &str) -> Option<Self> {
+    pub(super) fn new(name: &str) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: mounting needs root");
             return None;
@@ -124,7 +124,7 @@ impl World {
             cancel: Cancel::default(),
         })
     }
-    fn request(&self, text: &str) -> BuildRequest {
+    pub(super) fn request(&self, text: &str) -> BuildRequest {
         BuildRequest {
             target_name: "t".into(),
             context: ContextSource::Dir(self.dir.join("ctx")),
@@ -146,7 +146,18 @@ impl World {
             ..BuildRequest::default()
         }
     }
-    fn run(&self, request: &BuildRequest) -> Result<Image, BuildError> {
+    pub(super) fn run(&self, request: &BuildRequest) -> Result<Image, BuildError> {
+        self.with_builder(|builder| build(request, builder))
+    }
+    /// Answers a question about a Dockerfile.
+    pub(super) fn ask(
+        &self,
+        call: call::Call,
+        request: &BuildRequest,
+    ) -> Result<call::Answer, BuildError> {
+        self.with_builder(|builder| call::call(call, request, builder))
+    }
+    fn with_builder<T>(&self, work: impl FnOnce(&Builder<'_>) -> T) -> T {
         let pull = |name: &Reference, _: &Platform| Err(PullError::NotFound(name.to_string()));
         let builder = Builder {
             store: &self.store,
@@ -158,10 +169,22 @@ impl World {
             slots: &Slots::new(2),
             debugger: None,
         };
-        build(request, &builder)
+        work(&builder)
     }
-    fn build(&self, text: &str) -> Result<Image, BuildError> {
+    pub(super) fn build(&self, text: &str) -> Result<Image, BuildError> {
         self.run(&self.request(text))
+    }
+    /// What the checks told of a build, since the last time anything was asked.
+    pub(super) fn warned(&self) -> Vec<String> {
+        let events = std::mem::take(&mut *self.told.0.lock().unwrap());
+        let warned = events.into_iter().filter_map(|event| match event {
+            Event::Build {
+                what: BuildStep::Warned(found),
+                ..
+            } => Some(format!("{}:{} {}", found.file, found.lines.0, found.rule)),
+            _ => None,
+        });
+        warned.collect()
     }
     /// How many steps were cached, since the last time this was asked.
     fn cached(&self) -> usize {

@@ -26,6 +26,10 @@ impl Digest {
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
+    /// The bytes themselves.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
     /// The 64 hex digits.
     pub fn hex(&self) -> String {
         use fmt::Write as _;

@@ -9,8 +9,10 @@
 //! HOIST_FUZZ_INPUT=FILE                                     only this input
 //! ```
 //!
-//! Imports: `hoist::base`, `hoist::compose`, `hoist::ui`: a process an input would be too slow.
+//! Imports: `hoist::base`, `hoist::compose`, `hoist::build`, `hoist::ui`: a process an input would be too slow.
 
+mod dockerfile_seeds;
+mod dockerfiles;
 mod mutate;
 mod random;
 mod seeds;
@@ -27,6 +29,8 @@ crate::cases!(&[];
     env_files_of_any_text_end_in_variables_or_a_fault,
     yaml_of_any_kind_ends_in_a_document_or_findings,
     compose_files_of_any_kind_end_in_a_project_or_findings,
+    dockerfiles_of_any_kind_end_in_stages_or_findings,
+    words_of_dockerfiles_end_in_a_text_or_a_fault,
 );
 
 /// The time an input may take; a thousand times what one takes.
@@ -83,6 +87,27 @@ fn compose_files_of_any_kind_end_in_a_project_or_findings() {
         tokens: seeds::COMPOSE_TOKENS,
         check: targets::load,
         count: 1_000,
+    });
+}
+
+fn dockerfiles_of_any_kind_end_in_stages_or_findings() {
+    fuzz(&Target {
+        name: "dockerfile",
+        seeds: dockerfile_seeds::FILES,
+        tokens: dockerfile_seeds::FILE_TOKENS,
+        check: dockerfiles::file,
+        count: 500,
+    });
+    dockerfiles::clean_up();
+}
+
+fn words_of_dockerfiles_end_in_a_text_or_a_fault() {
+    fuzz(&Target {
+        name: "words",
+        seeds: dockerfile_seeds::WORDS,
+        tokens: dockerfile_seeds::WORD_TOKENS,
+        check: dockerfiles::words,
+        count: 6_000,
     });
 }
 

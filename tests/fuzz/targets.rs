@@ -11,7 +11,7 @@ use hoist::base::span::{SourceMap, Span};
 use hoist::compose::{self, LoadRequest, dotenv, print, template};
 
 /// Variables: set, empty, with dollars, with line breaks; the others are not set.
-fn lookup(name: &str) -> Option<String> {
+pub(super) fn lookup(name: &str) -> Option<String> {
     let value = match name {
         "FOO" | "HOST" | "TAG" => "foo",
         "EMPTY" => "",

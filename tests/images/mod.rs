@@ -3,6 +3,7 @@
 pub mod bake;
 pub mod build;
 pub mod cache;
+pub mod checks;
 pub mod platforms;
 pub mod progress;
 pub mod project;

@@ -4,10 +4,12 @@
 //! Which image is built is decided in `plan::images` and `plan::builds`.
 //! Imports: `base`, `compose::model`, `build`, `image`, `plan`.
 
+mod check;
 mod recipe;
 
 use std::collections::BTreeMap;
 
+pub use check::ask_builds;
 use recipe::Recipe;
 
 use super::images::{resolve, with_causes};

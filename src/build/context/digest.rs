@@ -1,70 +1,82 @@
 //! Digests of files: computed once, remembered while a file's inode, size and times stay the same.
 //!
-//! In: entries of a [`Tree`]. Out: one digest of all that counts: paths, modes, contents, link targets.
-//! Times and, for a context, owners do not count. Imports: `sys::fs`, `image::digest`, `base::clock`.
-//! On disk: one text file, a line a file: device, inode, size, mtime, ctime, digest.
+//! In: a part of a [`Tree`]. Out: one digest of all that counts: paths, modes, contents, link targets.
+//! Times and, for a context, owners do not count. Files that are not known are read by several threads.
+//! Imports: `sys::fs`, `image::digest`, `base::clock`, [`super::known`].
 
-use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::stat::FileStat;
 
+use super::known::{Identity, Known};
+use super::walk::{Fault, Seen, Taken, open_file};
 use super::{Entry, Tree};
 use crate::base::clock::Timestamp;
 use crate::image::digest::{Digest, Hasher};
-use crate::sys::fs::{Durability, write_atomic};
-
-/// Files remembered at most; about 15 MB of text.
-const MOST: usize = 100_000;
 
 /// A file that changed less than this before it was read may change again within the same clock tick.
 /// Nanoseconds; coarse file times move every 1 to 10 ms.
 const SETTLED: i64 = 50_000_000;
 
-/// Device, inode, size, mtime, ctime.
-type Identity = (u64, u64, i64, i64, i64);
+/// Entries that are looked at together.
+const BATCH: usize = 512;
 
-#[derive(Debug, Default)]
-struct Known {
-    digests: BTreeMap<Identity, Digest>,
-    changed: bool,
-}
+/// How often a file is read that changes while it is.
+const TRIES: u32 = 5;
 
-/// Remembered digests of a data directory.
+/// Remembered digests of a context.
 #[derive(Debug)]
 pub struct Digests {
-    file: PathBuf,
     known: Mutex<Known>,
+    threads: usize,
 }
 
-fn identity(stat: &FileStat) -> Identity {
-    let nanos = |s: i64, n: i64| s.saturating_mul(1_000_000_000).saturating_add(n);
-    (
-        stat.st_dev,
-        stat.st_ino,
-        stat.st_size,
-        nanos(stat.st_mtime, stat.st_mtime_nsec),
-        nanos(stat.st_ctime, stat.st_ctime_nsec),
-    )
+/// An entry, and what of its content counts.
+struct Waiting {
+    entry: Entry,
+    content: Content,
+}
+
+enum Content {
+    /// It has none that is hashed.
+    None,
+    Known(Digest),
+    /// To be read: its folder and its name there.
+    Unknown(Arc<OwnedFd>, OsString),
+}
+
+fn nanos(seconds: i64, nanos: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
+pub(super) fn identity(stat: &FileStat) -> Identity {
+    Identity {
+        inode: stat.st_ino,
+        device: stat.st_dev,
+        size: stat.st_size,
+        modified: nanos(stat.st_mtime, stat.st_mtime_nsec),
+        changed: nanos(stat.st_ctime, stat.st_ctime_nsec),
+    }
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 impl Digests {
     /// Reads what is remembered; a missing or broken file is an empty one.
     pub fn open(file: PathBuf) -> Self {
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        let digests = text.lines().filter_map(line).collect();
         Self {
-            file,
-            known: Mutex::new(Known {
-                digests,
-                changed: false,
-            }),
+            known: Mutex::new(Known::open(file)),
+            threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         }
     }
     /// Writes what is remembered, if there is something new.
@@ -72,117 +84,198 @@ impl Digests {
     /// # Errors
     /// The system's.
     pub fn save(&self) -> std::io::Result<()> {
-        let mut known = self
-            .known
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !known.changed {
-            return Ok(());
-        }
-        while known.digests.len() > MOST {
-            known.digests.pop_first();
-        }
-        let text: String = known
-            .digests
-            .iter()
-            .map(|((dev, ino, size, mtime, ctime), digest)| {
-                format!("{dev} {ino} {size} {mtime} {ctime} {digest}\n")
-            })
-            .collect();
-        known.changed = false;
-        write_atomic(&self.file, text.as_bytes(), 0o600, Durability::Renamed)
+        self.lock().save()
     }
-    /// The digest of a file's content.
-    fn content(&self, tree: &Tree, path: &Path, stat: &FileStat) -> Result<Digest, Errno> {
-        let id = identity(stat);
-        let lock = || {
-            self.known
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-        };
-        if let Some(digest) = lock().digests.get(&id) {
-            return Ok(*digest);
-        }
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        let mut file = File::from(tree.root().open_at(path, flags, 0)?);
-        let now = Timestamp::now().0;
-        let mut hasher = Hasher::default();
-        let mut buffer = vec![0; 128 * 1024];
-        loop {
-            let read = file
-                .read(&mut buffer)
-                .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
-            if read == 0 {
-                break;
-            }
-            hasher.update(&buffer[..read]);
-        }
-        let digest = hasher.finish();
-        let same = nix::sys::stat::fstat(&file).is_ok_and(|after| identity(&after) == id);
-        if same && now.saturating_sub(id.4) > SETTLED {
-            let mut known = lock();
-            known.digests.insert(id, digest);
-            known.changed = true;
-        }
-        Ok(digest)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    /// Adds all that counts of some entries to a hash.
+    /// The digest of a file that was just copied: as it is remembered, if the file was the same before and after,
+    /// else that of the copy. What is in the image is what counts.
     ///
     /// # Errors
     /// The kernel's.
+    pub fn of_copy(&self, before: &FileStat, source: &File, copy: &File) -> Result<Digest, Errno> {
+        let id = identity(before);
+        let after = identity(&nix::sys::stat::fstat(source)?);
+        let known = self.lock().get(&id).filter(|_| after == id);
+        match known {
+            Some(digest) => Ok(digest),
+            None => hash(copy),
+        }
+    }
+    /// The digest of a file's content.
+    fn content(&self, folder: &OwnedFd, name: &OsStr) -> Result<Digest, Errno> {
+        let file = open_file(folder.as_fd(), name)?;
+        for _ in 0..TRIES {
+            let before = identity(&nix::sys::stat::fstat(&file)?);
+            let now = Timestamp::now().0;
+            let digest = hash(&file)?;
+            if identity(&nix::sys::stat::fstat(&file)?) == before {
+                if now.saturating_sub(before.changed) > SETTLED {
+                    self.lock().put(before, digest);
+                }
+                return Ok(digest);
+            }
+        }
+        // Whatever it is now: what is copied is looked at again.
+        hash(&file)
+    }
+    /// Adds all that counts of a part of a tree to a hash.
+    ///
+    /// # Errors
+    /// The kernel's, with the path at fault.
     pub fn add(
         &self,
         into: &mut Hasher,
         tree: &Tree,
         start: &Path,
-        entries: &[Entry],
-    ) -> Result<(), Errno> {
-        for entry in entries {
-            let stat = &entry.stat;
-            let owner = if tree.keeps_owners() {
-                (stat.st_uid, stat.st_gid)
-            } else {
-                (0, 0)
+        taken: &Taken,
+    ) -> Result<(), Fault> {
+        let owned = tree.keeps_owners();
+        self.each(tree, start, taken, &mut |entry, content| {
+            add_entry(into, owned, entry, content);
+        })
+    }
+    /// Gives all entries of a part of a tree, files with the digests of their contents.
+    ///
+    /// # Errors
+    /// The kernel's, with the path at fault.
+    pub fn each(
+        &self,
+        tree: &Tree,
+        start: &Path,
+        taken: &Taken,
+        give: &mut dyn FnMut(&Entry, Option<Digest>),
+    ) -> Result<(), Fault> {
+        let mut batch: Vec<Waiting> = Vec::new();
+        tree.walk(start, taken, &mut |seen| {
+            let Seen::Entry(item) = seen else {
+                return Ok(());
             };
-            let head = format!(
-                "{:o} {} {} {} ",
-                stat.st_mode, owner.0, owner.1, stat.st_rdev
-            );
-            into.update(head.as_bytes());
-            into.update(entry.path.as_os_str().as_bytes());
-            into.update(b"\0");
-            if let Some(link) = &entry.link {
-                into.update(link.as_bytes());
-            } else if entry.is_file() {
-                let digest = self.content(tree, &entry.below(start), stat)?;
-                into.update(digest.to_string().as_bytes());
+            let content = match item.folder.filter(|_| item.entry.is_file()) {
+                None => Content::None,
+                Some(folder) => match self.lock().get(&identity(&item.entry.stat)) {
+                    Some(digest) => Content::Known(digest),
+                    None => Content::Unknown(Arc::clone(folder), item.name.to_owned()),
+                },
+            };
+            batch.push(Waiting {
+                entry: item.entry.clone(),
+                content,
+            });
+            match batch.len() {
+                BATCH => self.flush(&mut batch, give),
+                _ => Ok::<(), Fault>(()),
             }
-            into.update(b"\0");
+        })?;
+        self.flush(&mut batch, give)
+    }
+    /// Gives what waits, in order.
+    fn flush(
+        &self,
+        batch: &mut Vec<Waiting>,
+        give: &mut dyn FnMut(&Entry, Option<Digest>),
+    ) -> Result<(), Fault> {
+        let unknown: Vec<usize> = (0..batch.len())
+            .filter(|at| matches!(batch[*at].content, Content::Unknown(..)))
+            .collect();
+        let found = in_parallel(self.threads, &unknown, |at| match &batch[*at].content {
+            Content::Unknown(folder, name) => self.content(folder, name),
+            Content::Known(digest) => Ok(*digest),
+            Content::None => Err(Errno::EINVAL),
+        });
+        for (at, digest) in unknown.into_iter().zip(found) {
+            let path = &batch[at].entry.path;
+            let digest = digest.map_err(|errno| Fault {
+                path: path.clone(),
+                errno,
+            })?;
+            batch[at].content = Content::Known(digest);
+        }
+        for waiting in batch.drain(..) {
+            let digest = match waiting.content {
+                Content::Known(digest) => Some(digest),
+                _ => None,
+            };
+            give(&waiting.entry, digest);
         }
         Ok(())
     }
 }
 
-fn line(text: &str) -> Option<(Identity, Digest)> {
-    let mut words = text.split(' ');
-    let id = (
-        words.next()?.parse().ok()?,
-        words.next()?.parse().ok()?,
-        words.next()?.parse().ok()?,
-        words.next()?.parse().ok()?,
-        words.next()?.parse().ok()?,
-    );
-    Some((id, Digest::parse(words.next()?).ok()?))
+/// Does one thing with each item, by several threads; the results are in the items' order.
+pub fn in_parallel<T: Sync, R: Send>(
+    threads: usize,
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    if items.len() < 2 || threads < 2 {
+        return items.iter().map(work).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));
+    let some = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(at) else { break };
+            let result = work(item);
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.push((at, result));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(items.len()) {
+            scope.spawn(some);
+        }
+        some();
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_unstable_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Adds what counts of one entry to a hash; `owned` says that owners count.
+pub fn add_entry(into: &mut Hasher, owned: bool, entry: &Entry, content: Option<Digest>) {
+    let stat = &entry.stat;
+    let owner = match owned {
+        true => (stat.st_uid, stat.st_gid),
+        false => (0, 0),
+    };
+    let numbers = [stat.st_mode, owner.0, owner.1];
+    numbers.iter().for_each(|n| into.update(&n.to_be_bytes()));
+    into.update(&stat.st_rdev.to_be_bytes());
+    into.update(entry.path.as_os_str().as_bytes());
+    into.update(b"\0");
+    if let Some(link) = &entry.link {
+        into.update(link.as_bytes());
+    }
+    if let Some(digest) = content {
+        into.update(digest.bytes());
+    }
+    into.update(b"\0");
+}
+
+fn hash(mut file: &File) -> Result<Digest, Errno> {
+    use std::io::Seek as _;
+    file.rewind().map_err(|error| errno(&error))?;
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        match file.read(&mut buffer).map_err(|error| errno(&error))? {
+            0 => return Ok(hasher.finish()),
+            read => hasher.update(buffer.get(..read).unwrap_or_default()),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::ignore::Ignore;
     use super::*;
     use crate::sys::fs::Root;
 
     #[test]
     fn a_digest_changes_with_content_and_mode_but_not_with_times() {
+        use crate::build::context::ignore::Ignore;
         let dir = std::env::temp_dir().join(format!("hoist-digest-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(dir.join("t")).unwrap();
@@ -191,9 +284,9 @@ mod tests {
         let digests = Digests::open(dir.join("digests"));
         let of = || {
             let mut hasher = Hasher::default();
-            let entries = tree.walk(Path::new(""), &Ignore::default()).unwrap();
+            let all = Taken::default();
             digests
-                .add(&mut hasher, &tree, Path::new(""), &entries)
+                .add(&mut hasher, &tree, Path::new(""), &all)
                 .unwrap();
             hasher.finish()
         };
@@ -214,5 +307,14 @@ mod tests {
         assert_ne!(of(), second);
         digests.save().unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn results_of_several_threads_come_in_order() {
+        let items: Vec<usize> = (0..1000).collect();
+        assert_eq!(
+            in_parallel(4, &items, |n| n * 2),
+            (0..1000).map(|n| n * 2).collect::<Vec<_>>()
+        );
     }
 }

@@ -1,31 +1,34 @@
-//! `.dockerignore`: which files of a context do not exist for the build.
+//! `.dockerignore` and `--exclude`: which files of a tree do not exist for the build.
 //!
-//! In: the file's text, then paths. Out: ignored or not. It reads no file. Imports: `build::pattern`.
-//! Rules: Dockerfile reference, ".dockerignore file"; order and parents as moby's `patternmatcher`:
-//! the last rule that matches a path or one of its parents wins.
+//! In: the file's text, or rules one by one; then paths. Out: ignored or not. It reads no file. Imports: `build::pattern`.
+//! Rules: Dockerfile reference, ".dockerignore file"; order and parents as moby's `patternmatcher` and BuildKit's walk:
+//! the last rule that matches a path or one of its parents wins, but a rule that could change nothing at a folder is
+//! not looked at there, and so is not known of that folder below it.
 
 use std::path::Path;
 
 use crate::build::pattern::Pattern;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Rule {
     pattern: Pattern,
     exception: bool,
+    /// For an exception without wildcards, but `/**` or `/*` at its end: what it begins with.
+    fixed: Option<String>,
 }
 
 /// Rules in their order.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Ignore {
     rules: Vec<Rule>,
 }
 
 /// Which rules match a folder or one of its parents.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Verdicts(Vec<bool>);
 
 impl Ignore {
-    /// Reads an ignore file.
+    /// Reads an ignore file. Paths in it may begin with a slash.
     ///
     /// # Errors
     /// The line at fault and what is wrong with it.
@@ -34,8 +37,22 @@ impl Ignore {
         let rows = rows
             .filter(|row| !row.starts_with('#'))
             .map(str::trim)
-            .filter(|row| !row.is_empty());
-        Self::of(rows)
+            .filter(|row| !row.is_empty())
+            .map(|row| {
+                let body = row.strip_prefix('!').map_or(row, str::trim);
+                let path = match body {
+                    "" => String::new(),
+                    body => clean(body),
+                };
+                let path = match path.strip_prefix('/') {
+                    Some(below) if !below.is_empty() => below,
+                    _ => path.as_str(),
+                };
+                let mark = if row.starts_with('!') { "!" } else { "" };
+                format!("{mark}{path}")
+            })
+            .collect::<Vec<_>>();
+        Self::of(rows.iter().map(String::as_str))
     }
     /// Takes rules that are given one by one, as `--exclude` does.
     ///
@@ -43,21 +60,31 @@ impl Ignore {
     /// The rule at fault and what is wrong with it.
     pub fn of<'a>(rows: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut rules = Vec::new();
-        for row in rows {
-            let (exception, body) = row
-                .strip_prefix('!')
-                .map_or((false, row), |body| (true, body.trim()));
+        for row in rows
+            .into_iter()
+            .map(str::trim)
+            .filter(|row| !row.is_empty())
+        {
+            let cleaned = clean(row);
+            let exception = cleaned.starts_with('!');
+            let body = if exception {
+                &cleaned[1..]
+            } else {
+                cleaned.as_str()
+            };
             if body.is_empty() {
                 return Err(format!("illegal exclusion pattern: {row:?}"));
             }
-            let body = clean(body);
-            let body = if body.len() > 1 {
-                body.trim_start_matches('/')
-            } else {
-                &body
-            };
             let pattern = Pattern::ignore(body).map_err(|why| format!("{row}: {why}"))?;
-            rules.push(Rule { pattern, exception });
+            let fixed = body.strip_suffix("/**").unwrap_or(body);
+            let fixed = fixed.strip_suffix("/*").unwrap_or(fixed);
+            let fixed = (exception && !fixed.contains(['*', '[', ']', '?', '^', '\\']))
+                .then(|| format!("{fixed}/"));
+            rules.push(Rule {
+                pattern,
+                exception,
+                fixed,
+            });
         }
         Ok(Self { rules })
     }
@@ -69,6 +96,20 @@ impl Ignore {
     pub fn has_exceptions(&self) -> bool {
         self.rules.iter().any(|rule| rule.exception)
     }
+    /// Whether something below an ignored folder may be taken back in.
+    pub fn may_hold_exceptions(&self, folder: &str) -> bool {
+        let mut exceptions = self.rules.iter().filter(|rule| rule.exception).peekable();
+        if exceptions.peek().is_none() {
+            return false;
+        }
+        let fixed: Option<Vec<&str>> = exceptions.map(|rule| rule.fixed.as_deref()).collect();
+        fixed.is_none_or(|fixed| {
+            fixed.iter().any(|path| {
+                path.strip_prefix(folder)
+                    .is_some_and(|rest| rest.starts_with('/'))
+            })
+        })
+    }
     /// The state above every path.
     pub fn begin(&self) -> Verdicts {
         Verdicts(vec![false; self.rules.len()])
@@ -77,7 +118,8 @@ impl Ignore {
     pub fn judge(&self, path: &str, parent: &Verdicts) -> (bool, Verdicts) {
         let mut ignored = false;
         let hits = self.rules.iter().zip(&parent.0).map(|(rule, above)| {
-            let hit = *above || rule.pattern.matches(path);
+            // A rule that could change nothing here is not looked at.
+            let hit = *above || (rule.exception == ignored && rule.pattern.matches(path));
             if hit {
                 ignored = !rule.exception;
             }
@@ -176,6 +218,9 @@ mod tests {
             ("foo/**", "foo", "foo/a foo/a/b"),
             ("**/foo", "food", "foo a/foo a/b/foo foo/x"),
             ("[a-c].x", "d.x", "a.x"),
+            // A rule that could change nothing at a folder is not known below it.
+            ("sub/x\n!sub", "sub/y sub", "sub/x"),
+            ("*\n!a\\/b", "a/b", "a c"),
         ] {
             let ignore = Ignore::parse(rules).unwrap();
             for path in kept.split(' ') {

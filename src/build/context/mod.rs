@@ -5,9 +5,12 @@
 //! Imports: `base`, `sys::fs`, `image::digest`.
 
 pub mod digest;
+pub mod file;
 pub mod ignore;
+mod known;
+pub mod walk;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
@@ -16,8 +19,9 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::FileStat;
 
 use super::pattern::{Pattern, has_wildcard};
-use crate::sys::fs::{Root, is_kind, lstat_at};
-use ignore::{Ignore, Verdicts};
+use crate::sys::fs::{Root, is_kind};
+use ignore::Ignore;
+use walk::{Fault, Seen, Taken};
 
 /// Most links one lookup follows, as the kernel's own limit.
 const LINKS: u32 = 40;
@@ -66,6 +70,11 @@ impl Entry {
 /// # Errors
 /// The kernel's; `ELOOP` after too many links.
 pub fn resolve(root: &Root, path: &Path) -> Result<PathBuf, Errno> {
+    resolve_by(root, path, &|_| true)
+}
+
+/// As [`resolve`]; a link that may not be followed is as if it were not there.
+fn resolve_by(root: &Root, path: &Path, follows: &dyn Fn(&Path) -> bool) -> Result<PathBuf, Errno> {
     let mut todo: Vec<OsString> = Vec::new();
     let push = |todo: &mut Vec<OsString>, path: &Path| {
         todo.extend(path.components().rev().filter_map(|part| match part {
@@ -86,6 +95,9 @@ pub fn resolve(root: &Root, path: &Path) -> Result<PathBuf, Errno> {
         match root.lstat(&next) {
             Ok(stat) if is_kind(&stat, libc::S_IFLNK) => {
                 links += 1;
+                if !follows(&next) {
+                    return Err(Errno::ENOENT);
+                }
                 if links > LINKS {
                     return Err(Errno::ELOOP);
                 }
@@ -137,7 +149,7 @@ impl Tree {
     /// # Errors
     /// The kernel's; `ENOENT` for what is ignored.
     pub fn find(&self, path: &Path) -> Result<PathBuf, Errno> {
-        let found = resolve(&self.root, path)?;
+        let found = resolve_by(&self.root, path, &|link| !self.ignores(link))?;
         let stat = self.root.lstat(&found)?;
         let ignored = self.ignores(&found);
         // An ignored directory may hold files that are not.
@@ -146,9 +158,25 @@ impl Tree {
         }
         Ok(found)
     }
+    /// Where a path points that is a link, or leads through one, and to nothing.
+    pub fn link(&self, path: &Path) -> Option<PathBuf> {
+        let mut on_the_way = PathBuf::new();
+        for part in path.components() {
+            on_the_way.push(part);
+            let stat = self.root.lstat(&on_the_way).ok()?;
+            if is_kind(&stat, libc::S_IFLNK) && self.root.stat(&on_the_way).is_err() {
+                return read_link(&self.root, &on_the_way).ok().map(PathBuf::from);
+            }
+        }
+        None
+    }
     /// Whether the ignore rules leave a path out.
     pub fn ignores(&self, path: &Path) -> bool {
         self.ignore.ignores(&path.to_string_lossy())
+    }
+    /// Its ignore rules.
+    pub fn ignore(&self) -> &Ignore {
+        &self.ignore
     }
     /// Whether the ignore rules leave anything out below a path.
     ///
@@ -163,8 +191,16 @@ impl Tree {
             ignore: Ignore::default(),
             owned: false,
         };
-        let none = Ignore::default();
-        Ok(self.walk(path, &none)?.len() != all.walk(path, &none)?.len())
+        Ok(self.count(path)? != all.count(path)?)
+    }
+    fn count(&self, path: &Path) -> Result<u64, Errno> {
+        let mut count = 0;
+        self.walk(path, &Taken::default(), &mut |seen| {
+            count += u64::from(matches!(seen, Seen::Entry(_)));
+            Ok::<(), Fault>(())
+        })
+        .map_err(|fault| fault.errno)?;
+        Ok(count)
     }
     /// Paths that a pattern with wildcards matches, sorted; inside a matched directory nothing more is.
     ///
@@ -187,126 +223,38 @@ impl Tree {
             Err(Errno::ENOENT) => return Ok(Vec::new()),
             Err(errno) => return Err(told(errno)),
         };
-        let entries = match self.walk_to(&base, &Ignore::default(), tail.len()) {
-            Ok(entries) => entries,
-            Err(Errno::ENOTDIR) => return Ok(Vec::new()),
-            Err(errno) => return Err(told(errno)),
+        let taken = Taken {
+            depth: Some(tail.len()),
+            ..Taken::default()
         };
         let mut matched: Vec<PathBuf> = Vec::new();
-        for entry in entries
-            .iter()
-            .filter(|entry| !entry.path.as_os_str().is_empty())
-        {
-            if wanted.matches(&entry.path.to_string_lossy()) {
-                matched.push(base.join(&entry.path));
+        let walked = self.walk(&base, &taken, &mut |seen| {
+            if let Seen::Entry(item) = seen
+                && !item.entry.path.as_os_str().is_empty()
+                && wanted.matches(&item.entry.path.to_string_lossy())
+            {
+                matched.push(base.join(&item.entry.path));
             }
+            Ok::<(), Fault>(())
+        });
+        match walked {
+            Ok(()) => Ok(matched),
+            Err(fault) if fault.errno == Errno::ENOTDIR => Ok(matched),
+            Err(fault) => Err(told(fault.errno)),
         }
-        Ok(matched)
     }
-    /// Everything at and below a path that has no links in it: parents first, sorted, without what is
-    /// ignored or excluded. A path of `exclude` counts from the starting point.
+    /// Goes through everything at and below a path that has no links in it, without what is ignored. Paths of
+    /// what is taken count from the starting point.
     ///
     /// # Errors
-    /// The kernel's.
-    pub fn walk(&self, start: &Path, exclude: &Ignore) -> Result<Vec<Entry>, Errno> {
-        self.walk_to(start, exclude, usize::MAX)
-    }
-    fn walk_to(&self, start: &Path, exclude: &Ignore, depth: usize) -> Result<Vec<Entry>, Errno> {
-        let stat = self.root.lstat(start)?;
-        let mut out = Vec::new();
-        let link = match is_kind(&stat, libc::S_IFLNK) {
-            true => Some(read_link(&self.root, start)?),
-            false => None,
-        };
-        let dir = is_kind(&stat, libc::S_IFDIR);
-        out.push(Entry {
-            path: PathBuf::new(),
-            stat,
-            link,
-        });
-        if dir {
-            let verdicts = self.ignore.of_path(&start.to_string_lossy());
-            let mut walk = Walk {
-                tree: self,
-                exclude,
-                start,
-                out: &mut out,
-            };
-            walk.folder(Path::new(""), &verdicts, &exclude.begin(), depth)?;
-        }
-        Ok(out)
-    }
-}
-
-/// Entries of one start.
-struct Walk<'a> {
-    tree: &'a Tree,
-    exclude: &'a Ignore,
-    start: &'a Path,
-    out: &'a mut Vec<Entry>,
-}
-
-impl Walk<'_> {
-    fn folder(
-        &mut self,
-        path: &Path,
-        ignored: &Verdicts,
-        excluded: &Verdicts,
-        depth: usize,
-    ) -> Result<(), Errno> {
-        if depth == 0 {
-            return Ok(());
-        }
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-        let fd = self.tree.root.open_at(&self.start.join(path), flags, 0)?;
-        let mut dir = nix::dir::Dir::from_fd(fd)?;
-        let mut names = Vec::new();
-        for item in dir.iter() {
-            let item = item?;
-            let name = item.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name).to_owned());
-            }
-        }
-        names.sort();
-        for name in names {
-            let path = path.join(&name);
-            let in_tree = self.start.join(&path);
-            let (drop_it, below_ignored) =
-                self.tree.ignore.judge(&in_tree.to_string_lossy(), ignored);
-            let (cut_it, below_excluded) = self.exclude.judge(&path.to_string_lossy(), excluded);
-            let left_out = drop_it || cut_it;
-            let stat = match lstat_at(&dir, &name) {
-                Ok(stat) => stat,
-                // It went away while we looked.
-                Err(Errno::ENOENT) => continue,
-                Err(errno) => return Err(errno),
-            };
-            let folder = is_kind(&stat, libc::S_IFDIR);
-            let exceptions = (drop_it && self.tree.ignore.has_exceptions())
-                || (cut_it && self.exclude.has_exceptions());
-            if left_out && !(folder && exceptions) {
-                continue;
-            }
-            let link = match is_kind(&stat, libc::S_IFLNK) {
-                true => Some(nix::fcntl::readlinkat(&dir, name.as_os_str())?),
-                false => None,
-            };
-            let at = self.out.len();
-            self.out.push(Entry {
-                path: path.clone(),
-                stat,
-                link,
-            });
-            if folder {
-                self.folder(&path, &below_ignored, &below_excluded, depth - 1)?;
-                // Left out itself and nothing kept below: as if it were not there.
-                if left_out && self.out.len() == at + 1 {
-                    self.out.pop();
-                }
-            }
-        }
-        Ok(())
+    /// The kernel's; what `see` gives ends the walk.
+    pub fn walk<E: From<Fault>>(
+        &self,
+        start: &Path,
+        taken: &Taken,
+        see: &mut dyn FnMut(Seen<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        walk::walk(self, start, taken, see)
     }
 }
 
@@ -325,11 +273,25 @@ mod tests {
         Tree::of_dir(Root::open(dir).unwrap(), Ignore::parse(rules).unwrap())
     }
 
-    fn names(entries: &[Entry]) -> Vec<String> {
-        entries
-            .iter()
-            .map(|entry| entry.path.to_string_lossy().into_owned())
-            .collect()
+    fn walked(tree: &Tree, start: &str, taken: &Taken) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut open = Vec::new();
+        tree.walk(Path::new(start), taken, &mut |seen| {
+            match seen {
+                Seen::Entry(item) => {
+                    names.push(item.entry.path.to_string_lossy().into_owned());
+                    if item.entry.is_dir() {
+                        open.push(item.entry.path.clone());
+                    }
+                }
+                // Each directory is left once, after all that is in it.
+                Seen::Left(entry) => assert_eq!(open.pop().as_ref(), Some(&entry.path)),
+            }
+            Ok::<(), Fault>(())
+        })
+        .unwrap();
+        assert_eq!(open, Vec::<PathBuf>::new());
+        names
     }
 
     #[test]
@@ -361,20 +323,46 @@ mod tests {
             std::fs::create_dir_all(dir.join(path).parent().unwrap()).unwrap();
             std::fs::write(dir.join(path), path).unwrap();
         }
-        let found =
-            tree(&dir, "sub\n!sub/deep/keep.me\nother\n").walk(Path::new(""), &Ignore::default());
+        let found = tree(&dir, "sub\n!sub/deep/keep.me\nother\n");
         assert_eq!(
-            names(&found.unwrap()),
+            walked(&found, "", &Taken::default()),
             ["", "sub", "sub/deep", "sub/deep/keep.me", "top.log"]
         );
-        let found = tree(&dir, "").walk(Path::new("sub"), &Ignore::parse("**/*.log\nb").unwrap());
-        assert_eq!(names(&found.unwrap()), ["", "deep", "deep/keep.me"]);
+        let without = |rules: &str| Taken {
+            without: Ignore::parse(rules).unwrap(),
+            ..Taken::default()
+        };
+        let plain = tree(&dir, "");
+        assert_eq!(
+            walked(&plain, "sub", &without("**/*.log\nb")),
+            ["", "deep", "deep/keep.me"]
+        );
+        let only = |rule: &str| Taken {
+            only: Some(Ignore::of([rule]).unwrap()),
+            ..Taken::default()
+        };
+        assert_eq!(
+            walked(&plain, "", &only("**/*.me")),
+            ["", "sub", "sub/deep", "sub/deep/keep.me"]
+        );
+        assert_eq!(walked(&plain, "", &only("*/nope")), [""]);
         let globbed = tree(&dir, "").glob("*/*").unwrap();
         assert_eq!(globbed, ["other/a", "sub/b", "sub/deep"].map(PathBuf::from));
         assert_eq!(
             tree(&dir, "*.log").glob("*.log").unwrap(),
             Vec::<PathBuf>::new()
         );
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_tree_that_is_deeper_than_there_are_descriptors_is_walked() {
+        let dir = scratch("deep");
+        let root = Root::open(&dir).unwrap();
+        let deep: PathBuf = std::iter::repeat_n("d", 1500).collect();
+        root.mkdir_all(&deep, 0o755, None).unwrap();
+        let names = walked(&tree(&dir, ""), "", &Taken::default());
+        assert_eq!(names.len(), 1501);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

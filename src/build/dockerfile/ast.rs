@@ -1,8 +1,9 @@
 //! What a Dockerfile says, as types. Variables are not worked out here.
 //!
-//! Imports: `base`, `lex`.
+//! Imports: `base`, `lex`, `directives`.
 
-use super::lex::Heredoc;
+use super::directives::Directives;
+use super::lex::{Heredoc, Written};
 use crate::base::span::Span;
 use crate::image::config::HealthConfig;
 
@@ -13,8 +14,27 @@ pub struct Dockerfile {
     pub escape: char,
     /// `ARG` before the first `FROM`.
     pub globals: Vec<(Vec<ArgDecl>, Span)>,
-    /// The stages, in order; at least one.
+    /// The stages, in order; at least one, unless faults were found.
     pub stages: Vec<StageDecl>,
+    /// What the first lines direct.
+    pub directives: Directives,
+    /// The last rows of instructions that have empty rows in between.
+    pub gaps: Vec<Span>,
+    /// What comments above `ARG` and `FROM` say of it, in file order.
+    pub definitions: Vec<Definition>,
+}
+
+/// A comment right above an instruction that defines names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// `ARG` or `FROM`.
+    pub keyword: &'static str,
+    /// The names it defines, as written.
+    pub names: Vec<String>,
+    /// The comment's last row.
+    pub comment: String,
+    /// The instruction's place.
+    pub span: Span,
 }
 
 /// `FROM` and what follows it.
@@ -28,8 +48,23 @@ pub struct StageDecl {
     pub platform: Option<String>,
     /// The `FROM` line.
     pub span: Span,
+    /// Its text as written.
+    pub written: Written,
+    /// `FROM`, `AS` and the name, as they are written.
+    pub words: FromWords,
+    /// What the comment above says of the stage.
+    pub description: Option<String>,
     /// The instructions after it.
     pub body: Vec<Instruction>,
+}
+
+/// The words of `FROM` that may be in either case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FromWords {
+    /// `FROM`
+    pub from: String,
+    /// `AS`, and the stage's name.
+    pub name: Option<(String, String)>,
 }
 
 /// One instruction.
@@ -37,6 +72,12 @@ pub struct StageDecl {
 pub struct Instruction {
     /// What it says.
     pub kind: Kind,
+    /// Its name as it is written.
+    pub name: String,
+    /// Its text as written, and where its parts stand.
+    pub written: Written,
+    /// Whether names and values are given in the old form, `ENV name value`.
+    pub legacy: bool,
     /// Its place.
     pub span: Span,
     /// Its text on one line, the name in capitals: `RUN make`.
@@ -89,6 +130,8 @@ pub struct ArgDecl {
     pub name: String,
     /// The default, with variables.
     pub default: Option<String>,
+    /// What the comment above says of it.
+    pub description: Option<String>,
 }
 
 /// A command in one of its two forms.

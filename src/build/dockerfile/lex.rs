@@ -1,9 +1,10 @@
 //! Lines of a Dockerfile: directives, comments, continuations, heredocs.
 //!
-//! In: the file's text. Out: one [`Line`] an instruction, with its bytes and its heredocs.
-//! It knows instructions only as far as heredocs need it. Imports: `base`, `vars`.
+//! In: the file's text. Out: one [`Line`] an instruction, with its bytes, its heredocs and the comments above it.
+//! It knows instructions only as far as heredocs need it. Imports: `base`, `directives`, `vars`.
 //! Rules: Dockerfile reference, "Parser directives", "Here-Documents"; details as BuildKit's parser.
 
+use super::directives::{self, Directives};
 use super::vars::Expander;
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::span::{SourceId, Span};
@@ -11,12 +12,65 @@ use crate::base::span::{SourceId, Span};
 /// One instruction with its continuations joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// The joined text.
-    pub text: String,
+    /// The joined text, and where its parts are written.
+    pub written: Written,
     /// All bytes of it, heredocs too.
     pub span: Span,
     /// Bodies that follow it, in order.
     pub heredocs: Vec<Heredoc>,
+    /// The comments right above it, without their marks.
+    pub comments: Vec<String>,
+}
+
+/// A text joined of several rows, and where each of them begins in the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The joined text.
+    pub text: String,
+    /// Offsets in the text and in the file, one pair a row, ascending.
+    rows: Vec<(usize, usize)>,
+}
+
+impl Written {
+    /// A text whose place is not known.
+    pub(super) fn bare(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            rows: Vec::new(),
+        }
+    }
+    /// Where a word stands: as a whole word if it is one somewhere, else wherever it is found first.
+    pub fn find(&self, word: &str, source: SourceId) -> Option<Span> {
+        let ends = |ch: Option<char>| {
+            ch.is_none_or(|ch| ch.is_whitespace() || matches!(ch, '=' | ',' | '"' | '\''))
+        };
+        let whole = |at: &usize| {
+            let (before, behind) = (&self.text[..*at], &self.text[at + word.len()..]);
+            ends(before.chars().next_back()) && ends(behind.chars().next())
+        };
+        if word.is_empty() {
+            return None;
+        }
+        let places = || self.text.match_indices(word).map(|(at, _)| at);
+        let name = self.text.split_whitespace().next().unwrap_or_default();
+        // A word of the instruction's arguments is meant, unless it is the name itself.
+        let at = match name == word {
+            true => places().next(),
+            false => places().find(whole).or_else(|| places().next()),
+        }?;
+        let end = self.place(at + word.len() - 1) + 1;
+        Some(Span::new(source, self.place(at), end))
+    }
+    /// The place in the file of a byte of the text.
+    fn place(&self, at: usize) -> usize {
+        let row = self.rows.partition_point(|(text, _)| *text <= at);
+        let (text, file) = self
+            .rows
+            .get(row.wrapping_sub(1))
+            .copied()
+            .unwrap_or_default();
+        file + (at - text)
+    }
 }
 
 /// A text that follows an instruction.
@@ -76,95 +130,72 @@ pub struct Lexed {
     pub lines: Vec<Line>,
     /// `\` or `` ` ``.
     pub escape: char,
-    /// `# syntax=`, with its place.
-    pub syntax: Option<(String, Span)>,
+    /// What the first lines direct.
+    pub directives: Directives,
+    /// The last rows of instructions that have empty rows in between.
+    pub gaps: Vec<Span>,
 }
 
-struct Physical<'a> {
+/// One row of a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row<'a> {
     /// Without the line end.
-    text: &'a str,
+    pub text: &'a str,
     /// With it.
-    full: &'a str,
+    pub full: &'a str,
     start: usize,
+}
+
+impl Row<'_> {
+    /// The row without its line end.
+    pub(super) fn span(&self, source: SourceId) -> Span {
+        Span::new(source, self.start, self.start + self.text.len())
+    }
+}
+
+/// Splits a text into rows, without the mark that some editors begin a file with.
+pub(super) fn rows(text: &str) -> Vec<Row<'_>> {
+    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut start = text.len() - body.len();
+    let row = |full| {
+        let text: &str = full;
+        let row = Row {
+            text: text.trim_end_matches(['\n', '\r']),
+            full,
+            start,
+        };
+        start += full.len();
+        row
+    };
+    body.split_inclusive('\n').map(row).collect()
 }
 
 /// Splits a text into instructions. Faults go to `found`.
 pub fn lex(text: &str, source: SourceId, found: &mut Diagnostics) -> Lexed {
-    let mut at = 0;
-    let mut rows = Vec::new();
-    for full in text.split_inclusive('\n') {
-        let bom = if at == 0 && full.starts_with('\u{feff}') {
-            3
-        } else {
-            0
-        };
-        let row = &full[bom..];
-        rows.push(Physical {
-            text: row.trim_end_matches(['\n', '\r']),
-            full: row,
-            start: at + bom,
-        });
-        at += full.len();
-    }
+    let rows = rows(text);
+    let directives = directives::read(&rows, source, found);
     let mut lexed = Lexed {
         lines: Vec::new(),
-        escape: '\\',
-        syntax: None,
+        escape: directives.escape.unwrap_or('\\'),
+        directives,
+        gaps: Vec::new(),
     };
-    let mut next = directives(&rows, source, &mut lexed, found);
-    while next < rows.len() {
-        next = instruction(&rows, next, source, &mut lexed, found);
-    }
-    lexed
-}
-
-/// Reads the directives at the head; gives the first row after them.
-fn directives(
-    rows: &[Physical<'_>],
-    source: SourceId,
-    lexed: &mut Lexed,
-    found: &mut Diagnostics,
-) -> usize {
-    let mut seen = Vec::new();
-    for (at, row) in rows.iter().enumerate() {
-        // A script's first line may name its interpreter.
-        if at == 0 && row.text.starts_with("#!") {
+    let mut comments = Vec::new();
+    let mut next = 0;
+    while let Some(row) = rows.get(next) {
+        let begin = row.text.trim_start();
+        if let Some(comment) = begin.strip_prefix('#') {
+            comments.push(comment.trim().to_owned());
+            next += 1;
             continue;
         }
-        let Some((key, value)) = directive(row.text) else {
-            return at;
+        let comments = std::mem::take(&mut comments);
+        next = match begin.is_empty() {
+            true => next + 1,
+            false => instruction(&rows, next, (source, comments), &mut lexed, found),
         };
-        let span = Span::new(source, row.start, row.start + row.text.len());
-        if seen.contains(&key) {
-            found.push(
-                Diagnostic::error(format!("only one {key} parser directive can be used")).at(span),
-            );
-        }
-        match key.as_str() {
-            "escape" if value == "\\" || value == "`" => {
-                lexed.escape = value.chars().next().unwrap_or('\\');
-            }
-            "escape" => found.push(
-                Diagnostic::error(format!("invalid escape token `{value}`"))
-                    .at(span)
-                    .hint("write `# escape=\\` or `# escape=` and a backquote"),
-            ),
-            "syntax" => lexed.syntax = Some((value, span)),
-            "check" => {}
-            _ => return at,
-        }
-        seen.push(key);
     }
-    rows.len()
-}
-
-/// `# key = value`.
-fn directive(row: &str) -> Option<(String, String)> {
-    let (key, value) = row.trim_start().strip_prefix('#')?.split_once('=')?;
-    let (key, value) = (key.trim(), value.trim());
-    let named = key.starts_with(|c: char| c.is_ascii_alphabetic())
-        && key.chars().all(|c| c.is_ascii_alphanumeric());
-    (named && !value.is_empty()).then(|| (key.to_ascii_lowercase(), value.to_owned()))
+    lexed
 }
 
 fn is_comment(row: &str) -> bool {
@@ -182,29 +213,37 @@ fn continued(row: &str, escape: char) -> (&str, bool) {
 
 /// Reads one instruction from row `at`; gives the row after it.
 fn instruction(
-    rows: &[Physical<'_>],
+    rows: &[Row<'_>],
     at: usize,
-    source: SourceId,
+    (source, comments): (SourceId, Vec<String>),
     lexed: &mut Lexed,
     found: &mut Diagnostics,
 ) -> usize {
     let first = &rows[at];
     let begin = first.text.trim_start();
-    if begin.is_empty() || begin.starts_with('#') {
-        return at + 1;
-    }
+    let start = first.start + (first.text.len() - begin.len());
     let (text, mut more) = continued(begin, lexed.escape);
     let mut text = text.to_owned();
+    let mut places = vec![(0, start)];
     let mut next = at + 1;
+    let mut gap = false;
     while more && next < rows.len() {
-        let row = rows[next].text;
+        let row = rows[next];
         next += 1;
-        if is_comment(row) || row.trim_start().is_empty() {
+        if is_comment(row.text) {
             continue;
         }
-        let (part, again) = continued(row, lexed.escape);
+        if row.text.trim_start().is_empty() {
+            gap = true;
+            continue;
+        }
+        let (part, again) = continued(row.text, lexed.escape);
+        places.push((text.len(), row.start));
         text.push_str(part);
         more = again;
+    }
+    if gap {
+        lexed.gaps.push(rows[next - 1].span(source));
     }
     if text.trim().is_empty() {
         return next;
@@ -214,8 +253,6 @@ fn instruction(
     } else {
         Vec::new()
     };
-    let indent = first.text.len() - begin.len();
-    let start = first.start + indent;
     for heredoc in &mut heredocs {
         let ended = rows[next..].iter().position(|row| {
             let row = if heredoc.chomp {
@@ -247,9 +284,10 @@ fn instruction(
     let last = &rows[next - 1];
     let span = Span::new(source, start, last.start + last.text.len());
     lexed.lines.push(Line {
-        text,
+        written: Written { text, rows: places },
         span,
         heredocs,
+        comments,
     });
     next
 }
@@ -291,7 +329,11 @@ mod tests {
         let mut found = Diagnostics::default();
         let lexed = lex(file, SourceId(0), &mut found);
         assert!(found.is_empty(), "{found:?}");
-        lexed.lines.into_iter().map(|line| line.text).collect()
+        lexed
+            .lines
+            .into_iter()
+            .map(|line| line.written.text)
+            .collect()
     }
 
     #[test]
@@ -327,6 +369,40 @@ mod tests {
             (two.text().as_str(), two.expand, two.chomp),
             ("2 $x\n", false, true)
         );
+    }
+
+    #[test]
+    fn words_are_found_in_the_row_they_are_written_in() {
+        let file = "FROM a\nCOPY a \\\n  # no b\n  --x=b \\\n\n b ab\n";
+        let mut found = Diagnostics::default();
+        let lexed = lex(file, SourceId(0), &mut found);
+        let written = &lexed.lines[1].written;
+        let at = |word: &str| {
+            let span = written
+                .find(word, SourceId(0))
+                .map(|span| span.start as usize..span.end as usize);
+            span.map(|span| (span.start, &file[span]))
+        };
+        assert_eq!(at("COPY"), Some((7, "COPY")));
+        assert_eq!(at("--x"), Some((27, "--x")));
+        assert_eq!(at("ab"), Some((39, "ab")));
+        assert_eq!(at("zz"), None);
+        // The rows of an instruction that has an empty one in between are told by the last.
+        let gaps: Vec<&str> = lexed
+            .gaps
+            .iter()
+            .map(|s| &file[s.start as usize..s.end as usize])
+            .collect();
+        assert_eq!(gaps, [" b ab"]);
+    }
+
+    #[test]
+    fn comments_belong_to_the_instruction_right_below() {
+        let file = "# one\n  # A two\nARG A\n# lost\n\nFROM x\n# in\n";
+        let mut found = Diagnostics::default();
+        let lexed = lex(file, SourceId(0), &mut found);
+        assert_eq!(lexed.lines[0].comments, ["one", "A two"]);
+        assert!(lexed.lines[1].comments.is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Imports: `base`, `build::pattern`. Rules: Dockerfile reference; details as BuildKit's built-in front end.
 
 pub mod ast;
+pub mod directives;
 pub mod lex;
 pub mod mounts;
 pub mod parse;

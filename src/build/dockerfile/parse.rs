@@ -2,15 +2,19 @@
 //!
 //! Imports: `base`, the siblings. Rules: Dockerfile reference; checks and words as BuildKit.
 
-use super::ast::{ArgDecl, CommandLine, Dockerfile, Instruction, Kind, Run, RunNetwork, StageDecl};
-use super::lex::{Line, lex};
+use super::ast::{
+    ArgDecl, CommandLine, Definition, Dockerfile, FromWords, Instruction, Kind, Run, RunNetwork,
+    StageDecl,
+};
+use super::directives;
+use super::lex::{Line, Written, lex};
 use super::mounts;
 use super::transfer::{self, Verb};
 use super::words::{
     Fault, Parsed, Takes, json_list, one, pairs, plain_words, quoted_words, read_flags,
     split_flags, split_name,
 };
-use crate::base::diag::{Diagnostic, Diagnostics, nearest};
+use crate::base::diag::{Diagnostic, Diagnostics, Severity, nearest};
 use crate::base::scalar::parse_duration;
 use crate::base::span::{SourceId, Span};
 use crate::image::config::HealthConfig;
@@ -45,21 +49,35 @@ const SHORTEST: std::time::Duration = std::time::Duration::from_millis(1);
 /// # Errors
 /// All faults of the file.
 pub fn parse(text: &str, source: SourceId) -> Result<Dockerfile, Diagnostics> {
+    let (file, found) = read(text, source, None);
+    found.or_value(file).map(|(file, _)| file)
+}
+
+/// Parses a whole file as far as it can be, with its faults. `syntax` is asked for in place of the file's own directive.
+pub fn read(text: &str, source: SourceId, syntax: Option<&str>) -> (Dockerfile, Diagnostics) {
     let mut found = Diagnostics::default();
-    if text.trim_start_matches('\u{feff}').is_empty() {
-        return Err(Diagnostic::error("the Dockerfile cannot be empty")
-            .at(Span::new(source, 0, 0))
-            .into());
-    }
     let lexed = lex(text, source, &mut found);
-    if let Some((image, span)) = &lexed.syntax {
-        check_syntax(image, *span, &mut found);
-    }
     let mut file = Dockerfile {
         escape: lexed.escape,
         globals: Vec::new(),
         stages: Vec::new(),
+        directives: lexed.directives,
+        gaps: lexed.gaps,
+        definitions: Vec::new(),
     };
+    if text.trim_start_matches('\u{feff}').is_empty() {
+        found.push(Diagnostic::error("the Dockerfile cannot be empty").at(Span::new(source, 0, 0)));
+        return (file, found);
+    }
+    let named = file.directives.syntax.as_ref();
+    let asked = syntax
+        .map(|image| (image, None))
+        .or_else(|| named.map(|(image, span)| (image.as_str(), Some(*span))));
+    if let Some((image, place)) = asked.filter(|(image, _)| !directives::is_built_in(image)) {
+        // The file is in a language of its own: what is wrong with it in this one says nothing.
+        let item = directives::foreign(image, place);
+        return (file, item.into());
+    }
     let any = !lexed.lines.is_empty();
     for line in &lexed.lines {
         place(line, &mut file, text, &mut found);
@@ -77,7 +95,7 @@ pub fn parse(text: &str, source: SourceId) -> Result<Dockerfile, Diagnostics> {
                 .hint(hint),
         );
     }
-    found.or_value(file).map(|(file, _)| file)
+    (file, found)
 }
 
 /// Parses the instructions that an image asks for when something is built on it.
@@ -103,36 +121,41 @@ pub fn parse_triggers(
     found.or_value(done).map(|(done, _)| done)
 }
 
-/// Other front ends than Docker's own would read the file in another language.
-fn check_syntax(image: &str, span: Span, found: &mut Diagnostics) {
-    let name = image.split(['@', ':']).next().unwrap_or(image);
-    let known = [
-        "docker/dockerfile",
-        "docker.io/docker/dockerfile",
-        "docker/dockerfile-upstream",
-        "dockerfile.v0",
-    ];
-    if !known.contains(&name) {
-        found.push(
-            Diagnostic::error(format!(
-                "the syntax image `{image}` can't be used: hoist reads Dockerfiles itself"
-            ))
-            .at(span)
-            .hint("remove the directive if the file is an ordinary Dockerfile"),
-        );
-    }
-}
-
 fn place(line: &Line, file: &mut Dockerfile, text: &str, found: &mut Diagnostics) {
-    let (name, _) = split_name(&line.text);
+    let (name, _) = split_name(&line.written.text);
     if name.eq_ignore_ascii_case("FROM") {
         match from(line) {
-            Ok(stage) => file.stages.push(stage),
+            Ok(stage) => {
+                let name = stage.words.name.iter().map(|(_, name)| name.to_lowercase());
+                file.definitions
+                    .extend(definition("FROM", name.collect(), line));
+                file.stages.push(stage);
+            }
             Err(fault) => found.push(diagnose(fault, line, text)),
         }
         return;
     }
-    match instruction(line, file.escape) {
+    let read = instruction(line, file.escape);
+    if let Ok(Some(Instruction {
+        kind: Kind::Arg(args),
+        ..
+    })) = &read
+    {
+        let names = args.iter().map(|arg| arg.name.clone());
+        file.definitions
+            .extend(definition("ARG", names.collect(), line));
+    }
+    if let Ok(Some(Instruction {
+        kind: Kind::Onbuild(_),
+        ..
+    })) = &read
+        && let Some(fault) = bad_trigger(line, file.escape)
+    {
+        let mut item = diagnose(fault, line, text);
+        item.severity = Severity::Warning;
+        found.push(item);
+    }
+    match read {
         Err(fault) => found.push(diagnose(fault, line, text)),
         Ok(None) => {}
         Ok(Some(instruction)) => match (file.stages.last_mut(), instruction) {
@@ -156,19 +179,42 @@ fn place(line: &Line, file: &mut Dockerfile, text: &str, found: &mut Diagnostics
     }
 }
 
+/// What the comment above an instruction says of the names it defines.
+fn definition(keyword: &'static str, names: Vec<String>, line: &Line) -> Option<Definition> {
+    let comment = line.comments.last().filter(|_| !names.is_empty())?;
+    Some(Definition {
+        keyword,
+        names,
+        comment: comment.clone(),
+        span: line.span,
+    })
+}
+
+/// What the comments above an instruction say of a name: `# name what it is for`.
+fn description(line: &Line, name: &str) -> Option<String> {
+    let said = line.comments.iter().find_map(|comment| {
+        let rest = comment.strip_prefix(name)?;
+        rest.strip_prefix(' ')
+    });
+    said.filter(|_| !name.is_empty()).map(str::to_owned)
+}
+
 /// A fault with its place: the word at fault if the line holds it, else the first row of the line.
 fn diagnose(fault: Fault, line: &Line, text: &str) -> Diagnostic {
     let (start, end) = (line.span.start as usize, line.span.end as usize);
-    let written = text.get(start..end).unwrap_or_default();
-    let token = fault.token.as_deref().filter(|token| !token.is_empty());
-    let (from, to) = match token.and_then(|token| Some((written.find(token)?, token.len()))) {
-        Some((at, length)) => (start + at, start + at + length),
-        None => (
+    let place = fault
+        .token
+        .as_deref()
+        .and_then(|token| line.written.find(token, line.span.source));
+    let place = place.unwrap_or_else(|| {
+        let first = text.get(start..end).and_then(|text| text.lines().next());
+        Span::new(
+            line.span.source,
             start,
-            start + written.lines().next().unwrap_or_default().len(),
-        ),
-    };
-    let mut item = Diagnostic::error(fault.message).at(Span::new(line.span.source, from, to));
+            start + first.unwrap_or_default().len(),
+        )
+    });
+    let mut item = Diagnostic::error(fault.message).at(place);
     if let Some(hint) = fault.hint {
         item = item.hint(hint);
     }
@@ -176,11 +222,12 @@ fn diagnose(fault: Fault, line: &Line, text: &str) -> Diagnostic {
 }
 
 fn from(line: &Line) -> Parsed<StageDecl> {
-    let (_, rest) = split_name(&line.text);
+    let (keyword, rest) = split_name(&line.written.text);
     let (flags, rest) = split_flags(rest);
     let words = plain_words(rest);
     let mut flags = read_flags(&flags, &[("platform", Takes::Value)])?;
     let platform = flags.remove("platform").and_then(|mut values| values.pop());
+    let platform = platform.filter(|platform| !platform.is_empty());
     let (base, name) = match words.as_slice() {
         [base] => (base, None),
         [base, word, name] if word.eq_ignore_ascii_case("as") => {
@@ -201,18 +248,25 @@ fn from(line: &Line) -> Parsed<StageDecl> {
             .at(words[2].clone()));
         }
     }
+    let as_name = words.get(1).cloned().zip(words.get(2).cloned());
     Ok(StageDecl {
         base: base.clone(),
+        description: name.as_deref().and_then(|name| description(line, name)),
         name,
         platform,
         span: line.span,
+        written: line.written.clone(),
+        words: FromWords {
+            from: keyword.to_owned(),
+            name: as_name,
+        },
         body: Vec::new(),
     })
 }
 
 /// One instruction; `None` for `FROM`.
 fn instruction(line: &Line, escape: char) -> Parsed<Option<Instruction>> {
-    let (written, rest) = split_name(&line.text);
+    let (written, rest) = split_name(&line.written.text);
     let name = written.to_ascii_uppercase();
     let (flags, args) = split_flags(rest);
     let kind = match name.as_str() {
@@ -235,6 +289,12 @@ fn instruction(line: &Line, escape: char) -> Parsed<Option<Instruction>> {
             });
         }
     };
+    // The old form has its first `=`, if any, behind the first word.
+    let pairs = matches!(kind, Kind::Env(_) | Kind::Label(_));
+    let legacy = pairs
+        && quoted_words(args, escape)
+            .first()
+            .is_some_and(|word| !word.contains('='));
     let text = if rest.is_empty() {
         name
     } else {
@@ -242,6 +302,9 @@ fn instruction(line: &Line, escape: char) -> Parsed<Option<Instruction>> {
     };
     Ok(Some(Instruction {
         kind,
+        name: written.to_owned(),
+        written: line.written.clone(),
+        legacy,
         span: line.span,
         text,
     }))
@@ -251,7 +314,7 @@ fn instruction(line: &Line, escape: char) -> Parsed<Option<Instruction>> {
 fn plain(name: &str, args: &str, line: &Line, escape: char) -> Parsed<Kind> {
     let at_least_one = || Fault::new(format!("{name} requires at least one argument"));
     Ok(match name {
-        "ARG" => Kind::Arg(arg(args, escape)?),
+        "ARG" => Kind::Arg(arg(args, line, escape)?),
         "CMD" => Kind::Cmd(command(args)?),
         "ENTRYPOINT" => Kind::Entrypoint(command(args)?),
         "ENV" => Kind::Env(pairs(args, name, escape)?),
@@ -259,7 +322,7 @@ fn plain(name: &str, args: &str, line: &Line, escape: char) -> Parsed<Kind> {
         "EXPOSE" if args.is_empty() => return Err(at_least_one()),
         "EXPOSE" => Kind::Expose(plain_words(args)),
         "MAINTAINER" => Kind::Maintainer(one(args, name)?),
-        "ONBUILD" => onbuild(args, line, escape)?,
+        "ONBUILD" => onbuild(args, line)?,
         "SHELL" => match json_list(args)? {
             Some(words) if words.is_empty() => return Err(at_least_one()),
             Some(words) => Kind::Shell(words),
@@ -291,7 +354,7 @@ fn command(args: &str) -> Parsed<CommandLine> {
     Ok(json_list(args)?.map_or_else(|| CommandLine::Shell(args.to_owned()), CommandLine::Exec))
 }
 
-fn arg(args: &str, escape: char) -> Parsed<Vec<ArgDecl>> {
+fn arg(args: &str, line: &Line, escape: char) -> Parsed<Vec<ArgDecl>> {
     let words = quoted_words(args, escape);
     if words.is_empty() {
         return Err(Fault::new("ARG requires at least one argument"));
@@ -306,12 +369,30 @@ fn arg(args: &str, escape: char) -> Parsed<Vec<ArgDecl>> {
         Ok(ArgDecl {
             name: name.to_owned(),
             default: default.map(str::to_owned),
+            description: description(line, name),
         })
     };
     words.iter().map(decl).collect()
 }
 
-fn onbuild(args: &str, line: &Line, escape: char) -> Parsed<Kind> {
+/// Why an instruction for builds upon the image will fail in each of them; the image itself can be made.
+fn bad_trigger(line: &Line, escape: char) -> Option<Fault> {
+    let (_, args) = split_name(&line.written.text);
+    let inner = Line {
+        written: Written::bare(args),
+        span: line.span,
+        heredocs: line.heredocs.clone(),
+        comments: Vec::new(),
+    };
+    let mut fault = instruction(&inner, escape).err()?;
+    fault.message = format!(
+        "this fails in every build upon the image: {}",
+        fault.message
+    );
+    Some(fault)
+}
+
+fn onbuild(args: &str, line: &Line) -> Parsed<Kind> {
     let (name, _) = split_name(args);
     match name.to_ascii_uppercase().as_str() {
         "" => return Err(Fault::new("ONBUILD requires at least one argument")),
@@ -328,12 +409,6 @@ fn onbuild(args: &str, line: &Line, escape: char) -> Parsed<Kind> {
         }
         _ => {}
     }
-    let inner = Line {
-        text: args.to_owned(),
-        span: line.span,
-        heredocs: line.heredocs.clone(),
-    };
-    instruction(&inner, escape)?;
     let mut text = args.to_owned();
     for heredoc in &line.heredocs {
         text.push('\n');
@@ -382,6 +457,10 @@ fn run(line: &Line, flags: &[String], args: &str) -> Parsed<Kind> {
             .map_err(|message| Fault::new(message).at(mount.clone()))?;
     }
     let command = command(args)?;
+    if command == CommandLine::Exec(Vec::new()) {
+        let fault = Fault::new("RUN requires at least one argument in JSON form").at(args);
+        return Err(fault.hint("write RUN [\"program\", \"argument\"]"));
+    }
     Ok(Kind::Run(Run {
         command,
         heredocs: line.heredocs.clone(),
@@ -398,7 +477,7 @@ fn healthcheck(flags: &[String], args: &str) -> Parsed<Kind> {
     match kind.to_ascii_uppercase().as_str() {
         "" => return Err(Fault::new("HEALTHCHECK requires at least one argument")),
         "NONE" if rest.is_empty() => {
-            read_flags(flags, &[])?;
+            health_times(flags)?;
             health.test = vec!["NONE".to_owned()];
             return Ok(Kind::Healthcheck(health));
         }
@@ -417,6 +496,16 @@ fn healthcheck(flags: &[String], args: &str) -> Parsed<Kind> {
         CommandLine::Shell(text) if !text.is_empty() => vec!["CMD-SHELL".to_owned(), text],
         _ => return Err(Fault::new("missing command after HEALTHCHECK CMD")),
     };
+    let times = health_times(flags)?;
+    Ok(Kind::Healthcheck(HealthConfig {
+        test: health.test,
+        ..times
+    }))
+}
+
+/// The flags of a health check.
+fn health_times(flags: &[String]) -> Parsed<HealthConfig> {
+    let mut health = HealthConfig::default();
     let known = [
         "interval",
         "timeout",
@@ -457,7 +546,7 @@ fn healthcheck(flags: &[String], args: &str) -> Parsed<Kind> {
         }
         health.retries = i64::from(retries);
     }
-    Ok(Kind::Healthcheck(health))
+    Ok(health)
 }
 
 #[cfg(test)]
@@ -541,7 +630,6 @@ mod tests {
             "# syntax=me/mine\nFROM a",
             "FROM a\nCOPY --link=x a b",
             "FROM a\nRUN --mount=type=cache,sharing=all x",
-            "FROM a\nONBUILD RNU x",
         ] {
             assert_eq!(faults(text).len(), 1, "{text}: {:?}", faults(text));
         }

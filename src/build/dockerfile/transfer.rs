@@ -46,7 +46,8 @@ pub(super) fn parse(
     };
     let mut flags = read_flags(flags, known)?;
     let mut value = |name: &str| flags.remove(name).and_then(|mut values| values.pop());
-    let (from, chown, chmod) = (value("from"), value("chown"), value("chmod"));
+    let from = value("from").filter(|from| !from.is_empty());
+    let (chown, chmod) = (value("chown"), value("chmod"));
     let mut switch = |name: &str| value(name).map(|value| value.eq_ignore_ascii_case("true"));
     let (unpack, keep_git_dir) = (switch("unpack"), switch("keep-git-dir"));
     let (link, parents) = (

@@ -2,6 +2,9 @@
 //!
 //! Imports: `dockerfile`, `step`, `image::config`.
 
+use std::cell::RefCell;
+
+use super::history::{health, quoted_list};
 use super::state::{Past, State};
 use super::{Lowering, Refused, Step};
 use crate::base::diag::Diagnostic;
@@ -17,6 +20,11 @@ pub(super) fn refuse(why: impl Into<String>, span: Span) -> Refused {
     Diagnostic::error(why).at(span).into()
 }
 
+/// Refuses a word of the instruction at `span`: the fault is shown where the word stands.
+pub(super) fn refuse_word(why: impl Into<String>, span: Span, word: &str) -> Refused {
+    Refused::Word(Box::new(Diagnostic::error(why).at(span)), word.to_owned())
+}
+
 /// Variables in one text of an instruction.
 pub(super) struct Words<'a> {
     pub(super) state: &'a State,
@@ -26,23 +34,32 @@ pub(super) struct Words<'a> {
 
 impl Words<'_> {
     pub(super) fn one(&self, text: &str) -> Result<String, Refused> {
-        self.plain(text).map_err(|why| refuse(why, self.span))
+        let word = self.plain(text);
+        word.map_err(|why| refuse_word(why, self.span, text))
     }
     pub(super) fn plain(&self, text: &str) -> Result<String, String> {
-        let lookup = |name: &str| self.state.scope.get(name).cloned();
+        let missed = RefCell::default();
+        let lookup = |name: &str| self.state.value(name, &mut missed.borrow_mut());
         let word = Expander::new(self.escape, &lookup).word(text);
         word.map_err(|why| format!("failed to process {text:?}: {why}"))
     }
     fn many(&self, text: &str) -> Result<Vec<String>, Refused> {
         let lookup = |name: &str| self.state.scope.get(name).cloned();
         let words = Expander::new(self.escape, &lookup).words(text);
-        words.map_err(|why| refuse(format!("failed to process {text:?}: {why}"), self.span))
+        words.map_err(|why| {
+            refuse_word(
+                format!("failed to process {text:?}: {why}"),
+                self.span,
+                text,
+            )
+        })
     }
     pub(super) fn heredoc(&self, doc: &Heredoc) -> Result<String, Refused> {
         if !doc.expand {
             return Ok(doc.text());
         }
-        let lookup = |name: &str| self.state.scope.get(name).cloned();
+        let missed = RefCell::default();
+        let lookup = |name: &str| self.state.value(name, &mut missed.borrow_mut());
         let text = Expander::for_heredoc(&lookup).word(&doc.text());
         text.map_err(|why| {
             refuse(
@@ -61,13 +78,22 @@ impl Words<'_> {
     }
 }
 
-fn quoted_list(words: &[String]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
-    format!("[{}]", quoted.join(" "))
-}
-
 impl Lowering<'_> {
     pub(super) fn instruction(
+        &mut self,
+        instruction: &Instruction,
+        index: usize,
+        state: &mut State,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), Refused> {
+        let known = state.scope.len();
+        let outcome = self.work_out(instruction, index, state, steps);
+        self.check(instruction, state, (known, outcome.is_ok()));
+        outcome.map_err(|refused| {
+            refused.within(|word| instruction.written.find(word, instruction.span.source))
+        })
+    }
+    fn work_out(
         &mut self,
         instruction: &Instruction,
         index: usize,
@@ -92,16 +118,19 @@ impl Lowering<'_> {
             span,
         };
         let title = words.title(&instruction.text);
-        let title = match &instruction.kind {
-            Kind::Add(_) => without_credentials(&title),
-            _ => title,
+        let (title, text) = match &instruction.kind {
+            Kind::Add(_) => (
+                without_credentials(&title),
+                without_credentials(&instruction.text),
+            ),
+            _ => (title, instruction.text.clone()),
         };
         let (operation, history) = step;
         state.past.push(Past::Step(steps.len(), history));
         steps.push(Step {
             number: 0,
             title,
-            text: instruction.text.clone(),
+            text,
             span: Some(span),
             operation,
             arguments: state.args.keys().cloned().collect(),
@@ -144,7 +173,8 @@ impl Lowering<'_> {
                 escape: self.file.escape,
                 span,
             };
-            let name = words.one(&decl.name)?;
+            // Unlike the value, the name is taken as it is written.
+            let name = decl.name.clone();
             let given = self.given(&name);
             if given.is_some() {
                 self.used_args.insert(name.clone());
@@ -158,6 +188,7 @@ impl Lowering<'_> {
                 Some(value) => format!("{name}={value}"),
                 None => name.clone(),
             });
+            state.declared.insert(name.clone());
             if let Some(value) = value {
                 state.scope.insert(name.clone(), value.clone());
                 state.args.insert(name, value);
@@ -200,9 +231,10 @@ impl Lowering<'_> {
                         said.extend(settings::ports(&word).map_err(|why| refuse(why, span))?);
                     }
                 }
-                let shown: Vec<String> = said.iter().map(|port| format!("{port}:{{}}")).collect();
+                said.sort();
+                let note = format!("EXPOSE [{}]", said.join(" "));
                 image.exposed_ports.extend(said);
-                format!("EXPOSE map[{}]", shown.join(" "))
+                note
             }
             Kind::Volume(paths) => {
                 let mut said = Vec::new();
@@ -238,13 +270,14 @@ impl Lowering<'_> {
                 image.shell = Some(shell.clone());
                 format!("SHELL [{}]", shell.join(" "))
             }
-            Kind::Healthcheck(health) => {
-                image.healthcheck = Some(health.clone());
-                format!("HEALTHCHECK {}", quoted_list(&health.test))
+            Kind::Healthcheck(check) => {
+                image.healthcheck = Some(check.clone());
+                format!("HEALTHCHECK {}", health(check))
             }
             Kind::Onbuild(text) => {
+                // The history tells nothing of it.
                 image.on_build.push(text.clone());
-                format!("ONBUILD {text}")
+                return Ok(());
             }
             Kind::Cmd(command) => {
                 let args = in_form(command, words.state);

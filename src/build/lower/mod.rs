@@ -4,6 +4,8 @@
 //! Only stages that the target needs are looked at. It runs nothing and copies nothing; it fetches images.
 //! Imports: `base`, `image`, `dockerfile`, `step`. Rules: Dockerfile reference; order and scopes as BuildKit.
 
+mod checks;
+mod history;
 mod instruction;
 mod names;
 mod number;
@@ -11,19 +13,24 @@ mod run;
 mod state;
 mod transfer;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use indexmap::IndexMap;
 use names::Named;
 use number::{fresh, number};
 pub use state::Past;
 use state::State;
 
+use super::context::ignore::Ignore;
 use super::dockerfile::ast::{Dockerfile, Kind, StageDecl};
 use super::dockerfile::mounts::{self, MountKind};
 use super::dockerfile::parse::parse_triggers;
 use super::dockerfile::vars::Expander;
+use super::epoch;
 use super::error::{BuildError, fault};
 use super::images::Images;
+use super::lint::Lints;
 use super::platform;
 use super::step::copy::{CopySource, CopyStep};
 use super::step::{Operation, Origin};
@@ -45,6 +52,8 @@ pub struct Graph {
     pub stages: BTreeMap<usize, Stage>,
     /// The one that becomes the image.
     pub target: usize,
+    /// Arguments that `FROM` sees, with their values.
+    pub globals: BTreeMap<String, String>,
     /// Numbers of the steps that are done whatever is known of them.
     pub fresh: BTreeSet<u32>,
 }
@@ -62,6 +71,8 @@ pub struct Stage {
     pub config: ImageConfig,
     /// Its history, after its base's.
     pub past: Vec<Past>,
+    /// Its arguments that have a value.
+    pub args: IndexMap<String, String>,
 }
 
 /// What a stage stands on.
@@ -116,7 +127,7 @@ impl Stage {
     }
 }
 
-/// Finds out what must be built.
+/// Finds out what must be built. What the checks find goes to `lints`.
 ///
 /// # Errors
 /// [`BuildError::Invalid`] with the instruction at fault.
@@ -125,21 +136,59 @@ pub fn lower(
     request: &BuildRequest,
     builder: &Builder<'_>,
     sources: &mut SourceMap,
+    lints: &Lints,
+) -> Result<Graph, BuildError> {
+    work_out(file, request, builder, sources, (lints, Aim::Build))
+}
+
+/// As [`lower`], for a question: what only a build needs, such as secrets, need not be there.
+///
+/// # Errors
+/// As [`lower`].
+pub fn ask(
+    file: &Dockerfile,
+    request: &BuildRequest,
+    builder: &Builder<'_>,
+    sources: &mut SourceMap,
+    lints: &Lints,
+    every: bool,
+) -> Result<Graph, BuildError> {
+    let aim = if every { Aim::AskOfAll } else { Aim::Ask };
+    work_out(file, request, builder, sources, (lints, aim))
+}
+
+/// What stages are worked out for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// To build the target.
+    Build,
+    /// To answer a question about the target.
+    Ask,
+    /// To answer a question about all stages.
+    AskOfAll,
+}
+
+fn work_out(
+    file: &Dockerfile,
+    request: &BuildRequest,
+    builder: &Builder<'_>,
+    sources: &mut SourceMap,
+    (lints, aim): (&Lints, Aim),
 ) -> Result<Graph, BuildError> {
     let target = platform::wanted(request.platform.as_deref())
         .map_err(|why| fault(Diagnostic::error(why), sources))?;
-    let mut lowering = Lowering::new(file, request, builder, target);
+    let mut lowering = Lowering::new(file, request, builder, (target, lints));
+    lowering.aim = aim;
     let outcome = lowering.all(sources);
     let target = outcome.map_err(|refused| match refused {
-        Refused::User(item) => fault(*item, sources),
+        Refused::User(item) | Refused::Word(item, _) => fault(*item, sources),
         Refused::Ours(error) => error,
     })?;
     let unused: Vec<&str> = request
         .args
         .iter()
         .map(|(name, _)| name.as_str())
-        .filter(|name| !lowering.used_args.contains(*name) && !state::is_predefined(name))
-        .filter(|name| !name.starts_with("BUILDKIT_"))
+        .filter(|name| !lowering.used_args.contains(*name) && !is_built_in(name))
         .collect();
     if !unused.is_empty() {
         let text = format!(
@@ -151,6 +200,7 @@ pub fn lower(
     let mut graph = Graph {
         stages: lowering.stages,
         target,
+        globals: lowering.globals,
         fresh: BTreeSet::new(),
     };
     number(&mut graph, file);
@@ -158,9 +208,16 @@ pub fn lower(
     Ok(graph)
 }
 
+/// Whether an argument needs no declaration: what it says reaches the builder itself.
+fn is_built_in(name: &str) -> bool {
+    state::is_predefined(name) || name.starts_with("BUILDKIT_") || name == "SOURCE_DATE_EPOCH"
+}
+
 /// Why lowering stops.
 enum Refused {
     User(Box<Diagnostic>),
+    /// A word of an instruction is at fault.
+    Word(Box<Diagnostic>, String),
     Ours(BuildError),
 }
 
@@ -183,14 +240,15 @@ pub fn images_named(
 ) -> Result<BTreeMap<String, Span>, BuildError> {
     let platform = platform::wanted(request.platform.as_deref())
         .map_err(|why| fault(Diagnostic::error(why), sources))?;
-    let mut lowering = Lowering::new(file, request, builder, platform);
+    let lints = Lints::default();
+    let mut lowering = Lowering::new(file, request, builder, (platform, &lints));
     let target = lowering.take_globals().and_then(|()| lowering.target());
     match target {
         Ok(target) => {
             let found = lowering.images_of(target).into_iter();
             Ok(found.map(|((name, _), place)| (name, place)).collect())
         }
-        Err(Refused::User(item)) => Err(fault(*item, sources)),
+        Err(Refused::User(item) | Refused::Word(item, _)) => Err(fault(*item, sources)),
         Err(Refused::Ours(error)) => Err(error),
     }
 }
@@ -234,6 +292,14 @@ struct Lowering<'a> {
     used_args: BTreeSet<String>,
     stages: BTreeMap<usize, Stage>,
     states: BTreeMap<usize, State>,
+    lints: &'a Lints,
+    aim: Aim,
+    /// Arguments are looked at as if the caller gave none.
+    nothing_given: bool,
+    /// The `FROM` whose image triggers the instructions that are worked out now.
+    triggered_at: Option<Span>,
+    /// What the context leaves out, once it is asked for.
+    ignore: OnceCell<Option<Ignore>>,
 }
 
 impl<'a> Lowering<'a> {
@@ -241,7 +307,7 @@ impl<'a> Lowering<'a> {
         file: &'a Dockerfile,
         request: &'a BuildRequest,
         builder: &'a Builder<'a>,
-        platform: Platform,
+        (platform, lints): (Platform, &'a Lints),
     ) -> Self {
         Self {
             file,
@@ -253,16 +319,31 @@ impl<'a> Lowering<'a> {
             used_args: BTreeSet::new(),
             stages: BTreeMap::new(),
             states: BTreeMap::new(),
+            lints,
+            aim: Aim::Build,
+            nothing_given: false,
+            triggered_at: None,
+            ignore: OnceCell::new(),
         }
     }
 }
 
 impl Lowering<'_> {
     fn all(&mut self, sources: &mut SourceMap) -> Result<usize, Refused> {
-        self.take_globals()?;
+        self.check_from()?;
         let target = self.target()?;
         self.prefetch(target);
-        let mut todo = vec![target];
+        let first = self.lints.findings().len();
+        let outcome = self.stages(target, sources);
+        self.lints.sort_from(first);
+        outcome.map(|()| target)
+    }
+    /// Works out what the target needs, or every stage.
+    fn stages(&mut self, target: usize, sources: &mut SourceMap) -> Result<(), Refused> {
+        let mut todo = match self.aim == Aim::AskOfAll {
+            true => (0..self.file.stages.len()).rev().collect(),
+            false => vec![target],
+        };
         while let Some(index) = todo.pop() {
             for index in self.chain(index)? {
                 todo.extend(self.stage(index, sources)?);
@@ -274,7 +355,7 @@ impl Lowering<'_> {
                 .into());
             }
         }
-        Ok(target)
+        Ok(())
     }
     /// The stages that a stage stands on and that are not worked out yet, lowest first, and itself. FROM
     /// names only stages above its own, so this ends.
@@ -293,6 +374,12 @@ impl Lowering<'_> {
     }
     /// A value given with `--build-arg`.
     fn given(&self, name: &str) -> Option<String> {
+        if self.nothing_given {
+            return None;
+        }
+        if name == epoch::NAME {
+            return epoch::given(self.request);
+        }
         let (_, value) = self
             .request
             .args
@@ -384,7 +471,8 @@ impl Lowering<'_> {
                 (Base::Stage(stage), state.unwrap_or_else(scratch))
             }
             Named::Image(name) => {
-                let image = self.image(&name, platform.clone(), decl.span)?;
+                let image = self.image(&name, platform.clone(), decl.place_of(&decl.base))?;
+                self.check_image((&name, &platform), &image.config, decl);
                 (
                     Base::Image {
                         name,
@@ -429,12 +517,15 @@ impl Lowering<'_> {
                     sources: sources.clone(),
                 })
             })?;
-            for instruction in &body {
-                if let Kind::Run(_) = &instruction.kind {
-                    self.check_runs(&base, &state, instruction.span)?;
+            self.triggered_at = Some(decl.span);
+            let done = body.iter().try_for_each(|item| {
+                if let Kind::Run(_) = &item.kind {
+                    self.check_runs(&base, &state, item.span)?;
                 }
-                self.instruction(instruction, index, &mut state, &mut steps)?;
-            }
+                self.instruction(item, index, &mut state, &mut steps)
+            });
+            self.triggered_at = None;
+            done?;
         }
         for instruction in &decl.body {
             if let Kind::Run(_) = &instruction.kind {
@@ -444,6 +535,7 @@ impl Lowering<'_> {
         }
         let needed = steps.iter().flat_map(Stage::needs).collect();
         let (config, past) = (state.config.clone(), std::mem::take(&mut state.past));
+        let args = state.args.clone();
         self.states.insert(index, state);
         self.stages.insert(
             index,
@@ -453,6 +545,7 @@ impl Lowering<'_> {
                 steps,
                 config,
                 past,
+                args,
             },
         );
         Ok(needed)
@@ -476,15 +569,19 @@ fn all_of(decl: &StageDecl, origin: Origin) -> Step {
             chmod_text: None,
             exclude: Vec::new(),
             unpack: false,
+            parents: false,
+            link: false,
         })),
     }
 }
 
 fn scratch_config(platform: &Platform) -> ImageConfig {
-    ImageConfig {
+    let mut config = ImageConfig {
         architecture: platform.architecture.clone(),
         os: platform.os.clone(),
         variant: platform.variant.clone(),
         ..ImageConfig::default()
-    }
+    };
+    "/".clone_into(&mut config.config.working_dir);
+    config
 }

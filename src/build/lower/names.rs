@@ -80,7 +80,7 @@ impl Lowering<'_> {
     }
     /// What `FROM name` of stage `index` means.
     pub(super) fn base_of(&self, index: usize, decl: &StageDecl) -> Result<Named, Refused> {
-        let name = self.expand_global(&decl.base, decl.span)?;
+        let name = self.expand_global(&decl.base, decl.place_of(&decl.base))?;
         if name.is_empty() {
             let item = Diagnostic::error(format!("base name ({}) should not be blank", decl.base))
                 .at(decl.span);
@@ -95,7 +95,10 @@ impl Lowering<'_> {
             Some(named) => return Ok(named),
             None => {}
         }
-        Ok(match self.stage_named(&name, index) {
+        // Names of stages are in lower case, and here, unlike in --from, only what is written so means one.
+        let stage = self.stage_named(&name, index);
+        let stage = stage.filter(|_| name == name.to_lowercase());
+        Ok(match stage {
             Some(stage) => Named::Stage(stage),
             None if name == "scratch" => Named::Scratch,
             None => Named::Image(name),

@@ -5,9 +5,9 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use super::instruction::{Words, in_form, refuse};
+use super::instruction::{Words, in_form, refuse, refuse_word};
 use super::state::{State, is_predefined, predefined};
-use super::{Lowering, Refused};
+use super::{Aim, Lowering, Refused};
 use crate::base::authorities;
 use crate::base::device::DeviceName;
 use crate::base::diag::Diagnostic;
@@ -76,7 +76,7 @@ impl Lowering<'_> {
                 span,
             };
             let mount = mounts::parse(text, &|value| words.plain(value))
-                .map_err(|why| refuse(why, span))?;
+                .map_err(|why| refuse_word(why, span, text))?;
             self.mount(mount, (index, span), state, &mut step)?;
         }
         agent_variable(state, &mut step);
@@ -93,12 +93,12 @@ impl Lowering<'_> {
                 .extend(variables.map(|name| format!("{name}={}", authorities::PATH)));
         }
         let mut history = "RUN ".to_owned();
-        if !state.args.is_empty() {
-            history.push_str(&format!("|{}", state.args.len()));
-            state
-                .args
-                .iter()
-                .for_each(|(name, value)| history.push_str(&format!(" {name}={value}")));
+        if !state.declared.is_empty() {
+            history.push_str(&format!("|{}", state.declared.len()));
+            for name in &state.declared {
+                let value = state.scope.get(name).map_or("", String::as_str);
+                history.push_str(&format!(" {name}={value}"));
+            }
             history.push(' ');
         }
         history.push_str(&step.args.join(" "));
@@ -175,6 +175,10 @@ impl Lowering<'_> {
         state: &State,
         step: &mut RunStep,
     ) -> Result<(), Refused> {
+        let private = matches!(mount.kind, MountKind::Secret { .. } | MountKind::Ssh { .. });
+        if private && self.aim != Aim::Build {
+            return Ok(());
+        }
         let written = mount.target;
         let target = written.as_deref().map(|target| state.absolute(target));
         let what = match mount.kind {

@@ -1,9 +1,13 @@
 //! What a stage has said so far: configuration, variables, arguments.
 //!
-//! Imports: `image::config`.
+//! Imports: `image::config`, `lint`.
 
-use indexmap::IndexMap;
+use std::cell::RefCell;
+use std::rc::Rc;
 
+use indexmap::{IndexMap, IndexSet};
+
+use crate::build::lint::stage::Once;
 use crate::image::config::ImageConfig;
 
 /// Set where an image says no other. Source: containerd and BuildKit, `DefaultPathEnvUnix`.
@@ -52,6 +56,14 @@ pub(super) struct State {
     /// Whether this stage has said `CMD`.
     pub(super) cmd_said: bool,
     pub(super) past: Vec<Past>,
+    /// Every argument that was declared, also those without a value.
+    pub(super) declared: IndexSet<String>,
+    /// Variables that words of the current instruction needed and nobody has set; one for all copies of the state.
+    pub(super) missed: Rc<RefCell<Vec<String>>>,
+    /// Whether this stage, or one it stands on, has said `WORKDIR`.
+    pub(super) workdir_said: bool,
+    /// Which instructions that count once were said.
+    pub(super) once: Once,
 }
 
 impl State {
@@ -71,6 +83,10 @@ impl State {
             args: IndexMap::new(),
             cmd_said: false,
             past: Vec::new(),
+            declared: IndexSet::new(),
+            missed: Rc::default(),
+            workdir_said: false,
+            once: Once::default(),
         }
     }
     /// The state of a stage that begins from this one.
@@ -78,6 +94,7 @@ impl State {
         Self {
             cmd_said: false,
             past: Vec::new(),
+            once: Once::default(),
             ..self.clone()
         }
     }
@@ -108,6 +125,15 @@ impl State {
             .clone()
             .filter(|shell| !shell.is_empty())
             .unwrap_or_else(default)
+    }
+    /// The value of a variable that a word of the current instruction needs; a missing one is noted, once for each word.
+    pub(super) fn value(&self, name: &str, word: &mut Vec<String>) -> Option<String> {
+        let value = self.scope.get(name).cloned();
+        if value.is_none() && !name.is_empty() && !word.iter().any(|known| known == name) {
+            word.push(name.to_owned());
+            self.missed.borrow_mut().push(name.to_owned());
+        }
+        value
     }
     /// Notes an instruction that changes no file.
     pub(super) fn note(&mut self, text: String) {

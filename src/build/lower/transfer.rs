@@ -26,9 +26,6 @@ impl Lowering<'_> {
             escape: self.file.escape,
             span,
         };
-        if transfer.parents {
-            return Err(refuse("--parents is not supported yet", span));
-        }
         let checksum = transfer.checksum.as_deref();
         let checksum = checksum.map(|text| words.one(text)).transpose()?;
         if checksum.is_some() && transfer.sources.len() > 1 {
@@ -45,19 +42,23 @@ impl Lowering<'_> {
             .chown
             .as_deref()
             .map(|text| words.one(text))
-            .transpose()?;
+            .transpose()?
+            .filter(|text| !text.is_empty());
         let chmod_text = transfer
             .chmod
             .as_deref()
             .map(|text| words.one(text))
-            .transpose()?;
-        flag(&mut said, "from", &transfer.from);
+            .transpose()?
+            .filter(|text| !text.is_empty());
         flag(&mut said, "chown", &chown);
         flag(&mut said, "chmod", &chmod_text);
-        for source in &transfer.sources {
+        // Files of the Dockerfile's own come last, and so win, whatever their order.
+        let inline = |source: &&TransferSource| matches!(source, TransferSource::Inline(_));
+        let of_tree = transfer.sources.iter().filter(|source| !inline(source));
+        for source in of_tree.chain(transfer.sources.iter().filter(inline)) {
             match source {
                 TransferSource::Inline(doc) => {
-                    said.push(doc.name.clone());
+                    said.push(format!("<<{}", doc.name));
                     sources.push(CopySource::Inline {
                         name: doc.name.clone(),
                         content: words.heredoc(doc)?,
@@ -114,11 +115,6 @@ impl Lowering<'_> {
             Some(from) => self.origin(from, index, span)?,
             None => Origin::Context,
         };
-        let exclude = transfer
-            .exclude
-            .iter()
-            .map(|text| words.one(text))
-            .collect::<Result<_, _>>()?;
         let chmod = chmod_text
             .as_deref()
             .map(Chmod::parse)
@@ -132,8 +128,11 @@ impl Lowering<'_> {
             chown,
             chmod,
             chmod_text,
-            exclude,
+            // Taken as written, as BuildKit does.
+            exclude: transfer.exclude.clone(),
             unpack,
+            parents: transfer.parents,
+            link: transfer.link,
         };
         Ok((
             Operation::Copy(Box::new(step)),

@@ -18,7 +18,7 @@ use crate::build::key::{Input, Key, Part};
 use crate::build::lower::{Base, Step};
 use crate::build::slots::Work;
 use crate::build::sources::{Fetched, Remote};
-use crate::build::step::copy::Selection;
+use crate::build::step::copy::{CopyStep, Ground, Selection};
 use crate::build::step::mount::{Rooted, Trees};
 use crate::build::step::{Operation, Origin, StepError};
 use crate::image::digest::Digest;
@@ -33,7 +33,12 @@ pub(super) struct Place {
 }
 
 /// What was looked up for a key and is of use for the step itself.
-type Selected<'a> = Option<(Tree, Selection<'a>)>;
+#[derive(Default)]
+struct Selected<'a> {
+    /// What a copy stands on.
+    ground: Option<Ground<'a>>,
+    found: Option<(Tree, Selection<'a>)>,
+}
 
 impl Solver<'_> {
     /// A step's key, what it made, and whether that was known.
@@ -62,8 +67,8 @@ impl Solver<'_> {
         self.teller
             .tell(step.number, BuildStep::Key(key.to_string()));
         let same = self.memory.is_same(at.stage, at.step, &seen.text, &key);
-        if !same && let Some((tree, found)) = &selection {
-            self.list(&mut seen, found.each(tree, &self.digests))?;
+        if !same && let Some((tree, found)) = &selection.found {
+            self.list(&mut seen, found.each(tree, &self.digests).into_iter())?;
         }
         let fresh = self.graph.fresh.contains(&step.number);
         let since = fresh.then_some(self.begun);
@@ -119,14 +124,58 @@ impl Solver<'_> {
                 slot.ok_or(BuildError::Cancelled)?
             }
         };
-        let made = self.done(step, layers, selection, &trees)?;
+        let made = match (&step.operation, &selection) {
+            (
+                Operation::Copy(copy),
+                Selected {
+                    ground: Some(ground),
+                    found,
+                },
+            ) => {
+                let (made, copied) = self.copy(step, copy, ground, found.as_ref())?;
+                if let Some(copied) = copied {
+                    (seen.key, seen.inputs) = self.copied(copied, seen.inputs);
+                }
+                made
+            }
+            _ => self.done(step, layers, &trees)?,
+        };
         drop(slot);
         self.cache
-            .put(&key, &made, words_of(&step.title))
+            .put(&seen.key, &made, words_of(&step.title))
             .map_err(|error| BuildError::io("write the build cache", error))?;
         seen.done = true;
+        let key = seen.key;
         self.memory.note(at.stage, at.step, seen);
         Ok((key, made, false))
+    }
+    /// Does a copy. Where files can change meanwhile, it gives the key of what was copied.
+    fn copy(
+        &self,
+        step: &Step,
+        copy: &CopyStep,
+        ground: &Ground<'_>,
+        found: Option<&(Tree, Selection<'_>)>,
+    ) -> Result<(Made, Option<Key>), StepError> {
+        let store = self.builder.store;
+        if let Some((tree, found)) = found {
+            let mut key = ground.key();
+            let made = found.copy(tree, store, ground, Some((&self.digests, &mut key)))?;
+            return Ok((made, Some(key)));
+        }
+        let (tree, _) = self.tree(&copy.origin, step.number)?;
+        let fetch = |remote: &Remote| self.fetch(remote, step.number);
+        let found = Selection::find(copy, &tree, &fetch)?;
+        Ok((found.copy(&tree, store, ground, None)?, None))
+    }
+    /// The key of what was copied, with the list of files that was made for the one before.
+    fn copied(&self, key: Key, before: Vec<Input>) -> (Digest, Vec<Input>) {
+        let (key, mut inputs) = key.inputs();
+        for input in &mut inputs {
+            let same = |known: &&Input| known.part == input.part && known.digest == input.digest;
+            input.list = before.iter().find(same).and_then(|known| known.list);
+        }
+        (key, inputs)
     }
     fn get(&self, key: &Digest, since: Option<i64>) -> Option<Made> {
         self.cache.get(key, self.builder.store.layers(), since)
@@ -134,33 +183,38 @@ impl Solver<'_> {
     fn key<'s>(
         &self,
         step: &'s Step,
-        layers: &[Digest],
+        layers: &'s [Digest],
         trees: &Trees<'_>,
     ) -> Result<(Key, Selected<'s>), StepError> {
         match &step.operation {
             Operation::Run(run) => {
                 let mut key = Key::of_step("run", layers);
                 run.add_to(&mut key, trees, &self.digests)?;
-                Ok((key, None))
+                Ok((key, Selected::default()))
             }
             Operation::Folder { path, user } => {
                 let mut key = Key::of_step("folder", layers);
                 key.texts([path.as_str(), user]);
-                Ok((key, None))
+                Ok((key, Selected::default()))
             }
             Operation::Copy(copy) => {
-                let mut key = Key::of_step("copy", layers);
+                let ground = Ground::of(copy, self.builder.store, layers)?;
+                let mut key = ground.key();
                 if let Origin::Stage(_) | Origin::Layers(_) = copy.origin {
                     key.text(&format!(
-                        "{:?} {:?} {} {:?}",
-                        copy.sources, copy.exclude, copy.dest, copy.unpack
+                        "{:?} {:?} {} {:?} {:?}",
+                        copy.sources, copy.exclude, copy.dest, copy.unpack, copy.parents
                     ));
                     key.text(&format!("{:?} {:?}", copy.chown, copy.chmod_text));
                     // What stands on layers is known by them: nothing needs to be looked at.
                     let from = self.origin_layers(&copy.origin)?;
                     key.part(Part::Other);
                     key.layers(&from);
-                    return Ok((key, None));
+                    let selected = Selected {
+                        ground: Some(ground),
+                        found: None,
+                    };
+                    return Ok((key, selected));
                 }
                 self.reading(step, false);
                 let (tree, _) = self.tree(&copy.origin, step.number)?;
@@ -168,7 +222,11 @@ impl Solver<'_> {
                 let found = Selection::find(copy, &tree, &fetch)?;
                 found.add_to(&mut key, &tree, &self.digests)?;
                 self.reading(step, true);
-                Ok((key, Some((tree, found))))
+                let selected = Selected {
+                    ground: Some(ground),
+                    found: Some((tree, found)),
+                };
+                Ok((key, selected))
             }
         }
     }

@@ -17,13 +17,12 @@ use std::time::{Duration, Instant};
 use super::cache::remote::Imported;
 use super::cache::seen::Memory;
 use super::cache::{Cache, Made};
-use super::context::Tree;
 use super::context::digest::Digests;
+use super::context::file::{Unread, read};
 use super::context::ignore;
-use super::error::{BuildError, StepFailure};
+use super::error::{BuildError, StepFailure, fault};
 use super::lower::{Base, Graph, Stage, Step};
-use super::sources::{Remote, Sources};
-use super::step::copy::Selection;
+use super::sources::Sources;
 use super::step::mount::Trees;
 use super::step::output::{self, Printed};
 use super::step::run::Means;
@@ -32,6 +31,7 @@ use super::told::{Teller, Told as _};
 use super::{BuildRequest, Builder, ContextSource, DockerfileSource, LARGEST};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Timestamp;
+use crate::base::diag::Diagnostic;
 use crate::base::event::BuildStep;
 use crate::base::span::SourceMap;
 use crate::image::digest::Digest;
@@ -140,7 +140,7 @@ pub(super) fn solve(
         memory: Memory::open(&builder.cache_dir, &identity(request)),
         imported: OnceLock::new(),
         begun: Timestamp::now().0,
-        digests: Digests::open(builder.cache_dir.join("digests")),
+        digests: Digests::open(digests_of(request, builder)),
         fetches: Sources::new(request, &builder.cache_dir),
         caches: builder.cache_dir.join("mounts"),
         cancel: Cancel::default(),
@@ -182,6 +182,17 @@ pub(super) fn solve(
     }
 }
 
+/// Where the digests of a context are remembered: each has a file of its own, so that only what is asked for is read.
+fn digests_of(request: &BuildRequest, builder: &Builder<'_>) -> PathBuf {
+    let name = match &request.context {
+        ContextSource::Dir(dir) | ContextSource::Fetched(dir) => {
+            Digest::of(dir.as_os_str().as_encoded_bytes()).hex()
+        }
+        _ => "other".to_owned(),
+    };
+    builder.cache_dir.join("contexts").join(name)
+}
+
 /// What the same build is known by the next time: its Dockerfile, its target and platform.
 fn identity(request: &BuildRequest) -> String {
     let file = match &request.dockerfile {
@@ -194,7 +205,7 @@ fn identity(request: &BuildRequest) -> String {
 }
 
 /// The ignore file that counts for this build.
-fn ignore_text(request: &BuildRequest) -> Result<String, BuildError> {
+pub(super) fn ignore_text(request: &BuildRequest) -> Result<String, BuildError> {
     let ContextSource::Dir(dir) = &request.context else {
         return Ok(String::new());
     };
@@ -203,14 +214,16 @@ fn ignore_text(request: &BuildRequest) -> Result<String, BuildError> {
         DockerfileSource::Inline(_) | DockerfileSource::InContext(_) => None,
     };
     for path in ignore::candidates(dockerfile, dir) {
-        let told = |error| BuildError::io(format!("read {}", path.display()), error);
-        match std::fs::metadata(&path) {
-            Ok(meta) if meta.is_file() && meta.len() <= LARGEST => {}
-            Ok(_) => return Err(told(std::io::Error::other("not a file of a sensible size"))),
-            Err(_) => continue,
+        match read(Some(dir), &path, LARGEST) {
+            Ok(bytes) => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            // As BuildKit.
+            Err(Unread::Missing | Unread::Directory) => {}
+            Err(Unread::Refused(why)) => {
+                let shown = path.strip_prefix(dir).unwrap_or(&path).display();
+                let item = Diagnostic::error(format!("failed to read {shown}: {why}"));
+                return Err(fault(item, &SourceMap::default()));
+            }
         }
-        let bytes = std::fs::read(&path).map_err(told)?;
-        return Ok(String::from_utf8_lossy(&bytes).into_owned());
     }
     Ok(String::new())
 }
@@ -346,13 +359,7 @@ impl Solver<'_> {
             })),
         }
     }
-    fn done(
-        &self,
-        step: &Step,
-        layers: &[Digest],
-        selection: Option<(Tree, Selection<'_>)>,
-        trees: &Trees<'_>,
-    ) -> Result<Made, StepError> {
+    fn done(&self, step: &Step, layers: &[Digest], trees: &Trees<'_>) -> Result<Made, StepError> {
         let store = self.builder.store;
         match &step.operation {
             Operation::Run(run) => {
@@ -380,14 +387,8 @@ impl Solver<'_> {
                 )
             }
             Operation::Folder { path, user } => make_folder(store, layers, path, user),
-            Operation::Copy(copy) => match selection {
-                Some((tree, found)) => found.copy(&tree, store, layers),
-                None => {
-                    let (tree, _) = self.tree(&copy.origin, step.number)?;
-                    let fetch = |remote: &Remote| self.fetch(remote, step.number);
-                    Selection::find(copy, &tree, &fetch)?.copy(&tree, store, layers)
-                }
-            },
+            // Done where it is looked up.
+            Operation::Copy(_) => Ok(None),
         }
     }
 }

@@ -108,7 +108,11 @@ impl CacheMount {
     /// The path in the cache that is shown. What lies there may change until it is shown: the sandbox looks it up once more,
     /// and never leaves the cache.
     fn inside(&self, data: &Path) -> Result<PathBuf, StepError> {
-        let path = crate::sys::fs::clean(Path::new(&self.source));
+        let clean = crate::sys::fs::clean(Path::new(&self.source));
+        let path = clean.strip_prefix("/").unwrap_or(&clean).to_owned();
+        if path.as_os_str().is_empty() {
+            return Ok(path);
+        }
         let root = Root::open(data).map_err(|errno| told("open", data, errno.into()))?;
         match root.open_at(&path, nix::fcntl::OFlag::O_PATH, 0) {
             Ok(_) => Ok(path),

@@ -1,25 +1,27 @@
-//! `COPY` and `ADD`: files from a tree into an image's tree.
+//! `COPY` and `ADD`: what is copied, looked up in a tree and written into an image's tree.
 //!
+//! Sources are found and keyed here; [`super::copier`] writes them. What was written is looked at while it is: its digest makes
+//! the key that the result is remembered under, so that a context which changes meanwhile spoils nothing.
 //! Rules: Dockerfile reference, "COPY"; details as BuildKit's copier, measured 2026-11: a directory's contents
-//! are copied, not the directory; links among the sources are followed, links below are copied; folders
-//! that are made have mode 0755 (or the octal `--chmod`) and the `--chown` owner.
+//! are copied, not the directory; links among the sources are followed, links below are copied.
 //! Imports: `sys`, `image`, `build::context`.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write as _;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{FileStat, SFlag};
 
+use super::copier::{Copier, Watch};
+use super::link::Facts;
 use super::mode::Chmod;
-use super::write::{Meta, Writer};
-use super::{Origin, StepError, Workbench, archive, owner};
+use super::write::Writer;
+use super::{Origin, StepError, Workbench, owner};
 use crate::base::diag::nearest;
-use crate::build::context::digest::Digests;
+use crate::build::cache::Made;
+use crate::build::cache::seen::MOST_FILES;
+use crate::build::context::digest::{Digests, add_entry};
 use crate::build::context::ignore::Ignore;
+use crate::build::context::walk::{Fault, Taken};
 use crate::build::context::{Entry, Tree, resolve};
 use crate::build::error::BuildError;
 use crate::build::key::{Key, Part};
@@ -27,7 +29,10 @@ use crate::build::pattern::has_wildcard;
 use crate::build::sources::{Fetched, Remote};
 use crate::image::digest::{Digest, Hasher};
 use crate::image::store::Store;
-use crate::sys::fs::{Root, clean, copy_content, entry_path, is_kind, xattrs};
+use crate::sys::fs::{Root, clean, is_kind};
+
+/// Files that are listed for the reasons why a step ran again: more than are kept, so that it is known that there are more.
+const MOST_LISTED: usize = MOST_FILES + 1;
 
 /// One `COPY` or `ADD`, all variables worked out.
 #[derive(Debug, Clone)]
@@ -48,6 +53,10 @@ pub struct CopyStep {
     pub exclude: Vec<String>,
     /// Archives are unpacked.
     pub unpack: bool,
+    /// `--parents`: sources keep their folders.
+    pub parents: bool,
+    /// `--link`: the result does not depend on what is below.
+    pub link: bool,
 }
 
 /// One source.
@@ -76,24 +85,48 @@ pub enum CopySource {
 /// Fetches what a source names.
 pub type Fetch<'a> = &'a dyn Fn(&Remote) -> Result<Fetched, StepError>;
 
+/// What a copy stands on.
+#[derive(Debug)]
+pub enum Ground<'a> {
+    /// Layers that it sees.
+    Layers(&'a [Digest]),
+    /// What `--link` knows of them.
+    Facts(Facts),
+}
+
+impl<'a> Ground<'a> {
+    /// What a step stands on.
+    ///
+    /// # Errors
+    /// [`StepError`] when layers can't be looked at, or a name of `--chown` is unknown.
+    pub fn of(step: &CopyStep, store: &Store, layers: &'a [Digest]) -> Result<Self, StepError> {
+        Ok(match step.link {
+            true => Self::Facts(Facts::find(step, store, layers)?),
+            false => Self::Layers(layers),
+        })
+    }
+    /// Begins the step's key.
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Layers(layers) => Key::of_step("copy", layers),
+            Self::Facts(facts) => facts.key(),
+        }
+    }
+}
+
 /// A source that was found.
 #[derive(Debug)]
-enum Found<'a> {
+pub(super) enum Found<'a> {
     File {
         name: &'a str,
         content: &'a str,
     },
-    Tree {
-        given: PathBuf,
-        path: PathBuf,
-        entries: Vec<Entry>,
-    },
+    Tree(Source),
     Remote {
         tree: Tree,
         id: String,
         unpack: bool,
-        path: PathBuf,
-        entries: Vec<Entry>,
+        source: Source,
     },
 }
 
@@ -103,22 +136,32 @@ impl Found<'_> {
         let dir = &fetched.dir;
         let root = Root::open(dir)
             .map_err(|errno| BuildError::io(format!("open {}", dir.display()), errno))?;
-        let tree = Tree::of_dir(root, Ignore::default());
         let path = PathBuf::from(fetched.file.unwrap_or_default());
-        let entries = tree
-            .walk(&path, &Ignore::default())
-            .map_err(|errno| StepError::file("read", &path, errno))?;
         Ok(Self::Remote {
-            tree,
+            tree: Tree::of_dir(root, Ignore::default()),
             id: fetched.id,
             unpack,
-            path,
-            entries,
+            source: Source {
+                given: path.clone(),
+                path,
+                taken: Taken::default(),
+            },
         })
     }
 }
 
-/// What is copied, looked up once for the key and the copy.
+/// A part of a tree.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// As it was named: its last name is that of what is made.
+    pub(super) given: PathBuf,
+    /// Where it is.
+    pub(super) path: PathBuf,
+    /// What of it is taken.
+    pub(super) taken: Taken,
+}
+
+/// What is copied, found once for the key and the copy.
 #[derive(Debug)]
 pub struct Selection<'a> {
     step: &'a CopyStep,
@@ -146,28 +189,21 @@ impl<'a> Selection<'a> {
                 }
                 CopySource::Path(path) | CopySource::Exact(path) => path,
             };
-            let given = if matches!(source, CopySource::Path(_)) && has_wildcard(path) {
-                tree.glob(path).map_err(StepError::new)?
-            } else {
-                vec![
-                    clean(Path::new(path))
-                        .strip_prefix("/")
-                        .unwrap_or(Path::new(""))
-                        .to_owned(),
-                ]
-            };
-            for given in given {
+            let wild = matches!(source, CopySource::Path(_));
+            if step.parents {
+                let sources = with_parents(path, &exclude, tree)?;
+                found.extend(sources.into_iter().map(Found::Tree));
+                continue;
+            }
+            for given in given(path, wild, tree)? {
                 let path = tree
                     .find(&given)
                     .map_err(|errno| missing(&given, errno, tree))?;
-                let entries = tree
-                    .walk(&path, &exclude)
-                    .map_err(|e| StepError::file("read", &path, e))?;
-                found.push(Found::Tree {
-                    given,
-                    path,
-                    entries,
-                });
+                let taken = Taken {
+                    without: exclude.clone(),
+                    ..Taken::default()
+                };
+                found.push(Found::Tree(Source { given, path, taken }));
             }
         }
         Ok(Self { step, found })
@@ -177,50 +213,37 @@ impl<'a> Selection<'a> {
     /// # Errors
     /// [`StepError`] when a file can't be read.
     pub fn add_to(&self, key: &mut Key, tree: &Tree, digests: &Digests) -> Result<(), StepError> {
-        let step = self.step;
-        key.texts([step.dest.as_str(), if step.unpack { "unpack" } else { "" }]);
-        key.texts(step.chown.as_deref());
-        key.texts(step.chmod_text.as_deref());
+        add_flags(key, self.step);
         for found in &self.found {
-            match found {
-                Found::File { name, content } => key.texts([*name, content]),
-                // It stands for the content; nothing needs to be read.
-                Found::Remote { id, unpack, .. } => {
-                    key.texts(["remote", id, if *unpack { "unpack" } else { "" }]);
-                }
-                Found::Tree {
-                    given,
-                    path,
-                    entries,
-                } => {
-                    key.part(Part::Files(String::new()));
-                    key.text(&given.file_name().unwrap_or_default().to_string_lossy());
-                    digests
-                        .add(key.hasher(), tree, path, entries)
-                        .map_err(|errno| StepError::file("read", path, errno))?;
-                }
+            add_name(key, found);
+            if let Found::Tree(source) = found {
+                let done = digests.add(key.hasher(), tree, &source.path, &source.taken);
+                done.map_err(|fault| unreadable(&source.path, &fault))?;
             }
         }
         Ok(())
     }
     /// Each file with the digest of all that counts of it; one that can't be read any more is left out.
-    pub fn each(&self, tree: &Tree, digests: &Digests) -> impl Iterator<Item = (String, Digest)> {
-        let trees = self.found.iter().filter_map(|found| match found {
-            // What is fetched counts as a whole.
-            Found::File { .. } | Found::Remote { .. } => None,
-            Found::Tree { path, entries, .. } => Some((path, entries)),
-        });
-        trees.flat_map(move |(path, entries)| {
-            entries.iter().filter_map(move |entry| {
-                let mut hasher = Hasher::default();
-                let one = std::slice::from_ref(entry);
-                digests.add(&mut hasher, tree, path, one).ok()?;
-                let shown = entry.below(path).display().to_string();
-                (!shown.is_empty()).then(|| (shown, hasher.finish()))
-            })
-        })
+    pub fn each(&self, tree: &Tree, digests: &Digests) -> Vec<(String, Digest)> {
+        let mut files = Vec::new();
+        for found in &self.found {
+            if let Found::Tree(source) = found {
+                let mut note = |entry: &Entry, content| {
+                    let mut hasher = Hasher::default();
+                    add_entry(&mut hasher, tree.keeps_owners(), entry, content);
+                    let shown = entry.below(&source.path).display().to_string();
+                    if !shown.is_empty() && files.len() < MOST_LISTED {
+                        files.push((shown, hasher.finish()));
+                    }
+                };
+                // What can't be read is told by the copy.
+                let _ = digests.each(tree, &source.path, &source.taken, &mut note);
+            }
+        }
+        files
     }
-    /// Copies everything into a new layer; `None` if nothing changes.
+    /// Copies everything into a new layer; `None` if nothing changes. With digests and the step's begun key it also
+    /// finishes that key, from what was copied.
     ///
     /// # Errors
     /// [`StepError`].
@@ -228,10 +251,26 @@ impl<'a> Selection<'a> {
         &self,
         tree: &Tree,
         store: &Store,
-        layers: &[Digest],
-    ) -> Result<Option<Digest>, StepError> {
-        let bench = Workbench::open(store, layers)?;
-        self.write(tree, bench.root(), layers.is_empty())?;
+        ground: &Ground<'_>,
+        watch: Option<(&Digests, &mut Key)>,
+    ) -> Result<Made, StepError> {
+        let (bench, owner) = match ground {
+            Ground::Layers(layers) => {
+                let bench = Workbench::open(store, layers)?;
+                let names = (!layers.is_empty()).then(|| bench.root());
+                let owner = match &self.step.chown {
+                    Some(text) => Some(owner::find(text, names)?),
+                    None => None,
+                };
+                (bench, owner)
+            }
+            Ground::Facts(facts) => {
+                let bench = Workbench::open(store, &[])?;
+                facts.prepare(bench.root())?;
+                (bench, facts.owner())
+            }
+        };
+        self.write(tree, bench.root(), owner, watch)?;
         bench.finish(store)
     }
     /// Copies everything into an empty directory of the host.
@@ -241,45 +280,143 @@ impl<'a> Selection<'a> {
     pub fn copy_into(&self, tree: &Tree, dir: &Path) -> Result<(), StepError> {
         let root = Root::open(dir)
             .map_err(|errno| BuildError::io(format!("open {}", dir.display()), errno))?;
-        self.write(tree, &root, true)
+        self.write(tree, &root, None, None)
     }
-    fn write(&self, tree: &Tree, dest: &Root, empty: bool) -> Result<(), StepError> {
-        let step = self.step;
-        let owner = match &step.chown {
-            Some(text) => Some(owner::find(text, dest, empty)?),
-            None => None,
-        };
+    pub(super) fn write(
+        &self,
+        tree: &Tree,
+        dest: &Root,
+        owner: Option<(u32, u32)>,
+        watch: Option<(&Digests, &mut Key)>,
+    ) -> Result<(), StepError> {
         let writer = Writer::new(dest);
-        let mut copier = Copier {
-            step,
-            tree,
-            owner,
-            dest,
-            writer,
-            linked: BTreeMap::new(),
+        let (digests, key) = match watch {
+            Some((digests, key)) => (Some(digests), Some(key)),
+            None => (None, None),
         };
+        let mut watch = Watch { digests, key };
+        if let Some(key) = watch.key.as_deref_mut() {
+            add_flags(key, self.step);
+        }
+        let mut copier = Copier::new(self.step, owner, dest, writer);
         for found in &self.found {
+            if let Some(key) = watch.key.as_deref_mut() {
+                add_name(key, found);
+            }
             match found {
                 Found::File { name, content } => copier.inline(name, content)?,
-                Found::Tree {
-                    given,
-                    path,
-                    entries,
-                } => copier.tree(given, path, entries, step.unpack)?,
+                Found::Tree(source) => copier.source(tree, source, self.step.unpack, &mut watch)?,
                 Found::Remote {
-                    tree: own,
+                    tree,
                     unpack,
-                    path,
-                    entries,
+                    source,
                     ..
                 } => {
-                    copier.tree = own;
-                    copier.tree(path, path, entries, *unpack)?;
-                    copier.tree = tree;
+                    // Its id is the key's part of it.
+                    let mut unwatched = Watch {
+                        digests: None,
+                        key: None,
+                    };
+                    copier.source(tree, source, *unpack, &mut unwatched)?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+fn add_flags(key: &mut Key, step: &CopyStep) {
+    key.texts([
+        step.dest.as_str(),
+        if step.unpack { "unpack" } else { "" },
+        if step.parents { "parents" } else { "" },
+    ]);
+    key.texts(step.chown.as_deref());
+    key.texts(step.chmod_text.as_deref());
+}
+
+fn add_name(key: &mut Key, found: &Found<'_>) {
+    match found {
+        Found::File { name, content } => key.texts([*name, content]),
+        // It stands for the content; nothing needs to be read.
+        Found::Remote { id, unpack, .. } => {
+            key.texts(["remote", id, if *unpack { "unpack" } else { "" }]);
+        }
+        Found::Tree(source) => {
+            key.part(Part::Files(String::new()));
+            let name = source.given.file_name().unwrap_or_default();
+            key.text(&name.to_string_lossy());
+        }
+    }
+}
+
+/// The paths that a source names.
+fn given(path: &str, wild: bool, tree: &Tree) -> Result<Vec<PathBuf>, StepError> {
+    if wild && has_wildcard(path) {
+        return tree.glob(path).map_err(StepError::new);
+    }
+    let clean = clean(Path::new(path));
+    let path = clean.strip_prefix("/").unwrap_or(Path::new(""));
+    Ok(vec![path.to_owned()])
+}
+
+/// A source of `--parents`: a folder before `/./`, and what is taken of it behind that.
+fn with_parents(path: &str, exclude: &Ignore, tree: &Tree) -> Result<Vec<Source>, StepError> {
+    let (pivot, pattern) = path.split_once("/./").unwrap_or(("", path));
+    let pattern = clean(Path::new(pattern));
+    let pattern = pattern.strip_prefix("/").unwrap_or(Path::new(""));
+    let text = pattern.to_string_lossy();
+    let mut found = Vec::new();
+    for given in given(pivot, true, tree)? {
+        let base = tree
+            .find(&given)
+            .map_err(|errno| missing(&given, errno, tree))?;
+        let folder = tree.root().lstat(&base);
+        if has_wildcard(pivot) && !folder.is_ok_and(|stat| is_kind(&stat, libc::S_IFDIR)) {
+            continue;
+        }
+        let mut taken = Taken {
+            without: exclude.clone(),
+            ..Taken::default()
+        };
+        if !text.is_empty() {
+            taken.only = Some(Ignore::of([text.as_ref()]).map_err(StepError::new)?);
+            let fixed = |part: &&std::ffi::OsStr| !has_wildcard(&part.to_string_lossy());
+            taken.along = pattern
+                .iter()
+                .take_while(fixed)
+                .map(OsString::from)
+                .collect();
+        }
+        if !has_wildcard(pivot) && !has_wildcard(&text) {
+            exists(&base.join(pattern), tree)?;
+        }
+        found.push(Source {
+            given: PathBuf::new(),
+            path: base,
+            taken,
+        });
+    }
+    Ok(found)
+}
+
+/// That something is at a path of `--parents`, and no link on the way to it.
+fn exists(path: &Path, tree: &Tree) -> Result<(), StepError> {
+    let told = |errno| missing(path, errno, tree);
+    let stat = tree.root().lstat(path).map_err(told)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    if resolve(tree.root(), folder).map_err(told)? != folder {
+        return Err(StepError::hinted(
+            format!("\"/{}\" leads through a link", path.display()),
+            "--parents copies links as they are; name the folder that the link points to",
+        ));
+    }
+    let name = path.to_string_lossy();
+    let kept =
+        crate::sys::fs::is_kind(&stat, libc::S_IFDIR) && tree.ignore().may_hold_exceptions(&name);
+    match tree.ignores(path) && !kept {
+        true => Err(told(Errno::ENOENT)),
+        false => Ok(()),
     }
 }
 
@@ -294,6 +431,9 @@ fn missing(given: &Path, errno: Errno, tree: &Tree) -> StepError {
         .filter(|real| tree.root().lstat(real).is_ok());
     if real.is_some_and(|real| tree.ignores(&real)) {
         return StepError::hinted(message, "it is there, but .dockerignore leaves it out");
+    }
+    if let Some(hint) = leads_out(given, tree) {
+        return StepError::hinted(message, hint);
     }
     let folder = given.parent().unwrap_or(Path::new(""));
     let siblings = tree
@@ -313,239 +453,28 @@ fn missing(given: &Path, errno: Errno, tree: &Tree) -> StepError {
     }
 }
 
-struct Copier<'a> {
-    step: &'a CopyStep,
-    tree: &'a Tree,
-    owner: Option<(u32, u32)>,
-    dest: &'a Root,
-    writer: Writer<'a>,
-    /// Where a file with several names was written first.
-    linked: BTreeMap<(u64, u64), PathBuf>,
+/// What to say of a source that is a link to something outside of the tree.
+fn leads_out(given: &Path, tree: &Tree) -> Option<String> {
+    let target = tree.link(given)?;
+    let shown = target.display();
+    Some(format!(
+        "/{} is a link to {shown}, which is not in the context; what lies outside can't be copied",
+        given.display()
+    ))
 }
 
-impl Copier<'_> {
-    /// Makes a folder and its parents as the copier makes them.
-    fn ensure(&self, path: &Path) -> Result<(), StepError> {
-        self.folders(
-            path,
-            self.step
-                .chmod
-                .as_ref()
-                .and_then(Chmod::fixed)
-                .unwrap_or(0o755),
-        )
+/// A tree that can't be read, or changes while it is.
+pub(super) fn unreadable(start: &Path, fault: &Fault) -> StepError {
+    let path = if fault.path.as_os_str().is_empty() {
+        start.to_owned()
+    } else {
+        start.join(&fault.path)
+    };
+    match fault.errno {
+        Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR | Errno::ESTALE => StepError::hinted(
+            format!("/{} changed while it was read", path.display()),
+            "build again when nothing writes there, or leave it out in .dockerignore",
+        ),
+        errno => StepError::file("read", &path, errno),
     }
-    fn folders(&self, path: &Path, mode: u32) -> Result<(), StepError> {
-        let told = |errno| StepError::file("create", path, errno);
-        // A link to nothing gets a folder where it points.
-        let real = resolve(self.dest, path).map_err(told)?;
-        let made = self
-            .dest
-            .mkdir_all(&real, mode, Some(self.owner.unwrap_or((0, 0))));
-        made.map(drop).map_err(told)
-    }
-    /// Where a source goes: the destination itself, or its name in the destination.
-    fn target(&self, name: &std::ffi::OsStr, folder: bool) -> Result<PathBuf, StepError> {
-        let dest = self.step.dest.as_str();
-        let path = clean(Path::new(dest));
-        let into = dest.ends_with('/') || dest.ends_with("/.");
-        let ensure = if into {
-            path.as_path()
-        } else {
-            path.parent().unwrap_or(Path::new("/"))
-        };
-        self.ensure(ensure)?;
-        let told = |errno| StepError::file("look up", &path, errno);
-        let mut real = resolve(self.dest, &path).map_err(told)?;
-        let there = match self.dest.lstat(&real) {
-            Ok(stat) => Some(is_kind(&stat, libc::S_IFDIR)),
-            Err(Errno::ENOENT) => None,
-            Err(errno) => return Err(told(errno)),
-        };
-        match (folder, there) {
-            (false, Some(true)) => real.push(name),
-            (true, None) => self.ensure(&real)?,
-            (true, Some(false)) => {
-                return Err(StepError::new(format!(
-                    "cannot copy to non-directory: /{}",
-                    real.display()
-                )));
-            }
-            _ => {}
-        }
-        if let Some(parent) = real.parent() {
-            self.ensure(parent)?;
-        }
-        Ok(real)
-    }
-    fn inline(&mut self, name: &str, content: &str) -> Result<(), StepError> {
-        let target = self.target(name.as_ref(), false)?;
-        let told = |errno| StepError::file("write", &target, errno);
-        self.clear(&target)?;
-        let mut file = self.writer.file(&target).map_err(told)?;
-        let written = file.write_all(content.as_bytes());
-        written.map_err(|e| told(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
-        let mode = self
-            .step
-            .chmod
-            .as_ref()
-            .map_or(0o644, |chmod| chmod.apply(0o644, false));
-        let meta = Meta {
-            owner: self.owner.unwrap_or((0, 0)),
-            mode,
-            modified: None,
-        };
-        self.writer.meta(&target, &meta, false).map_err(told)
-    }
-    fn clear(&mut self, target: &Path) -> Result<(), StepError> {
-        self.writer.clear(target).map_err(|errno| match errno {
-            Errno::EISDIR => StepError::new(format!(
-                "cannot replace to directory /{} with file",
-                target.display()
-            )),
-            errno => StepError::file("replace", target, errno),
-        })
-    }
-    fn tree(
-        &mut self,
-        given: &Path,
-        path: &Path,
-        entries: &[Entry],
-        unpack: bool,
-    ) -> Result<(), StepError> {
-        let Some(top) = entries.first() else {
-            return Ok(());
-        };
-        if unpack && top.is_file() && self.unpacked(path)? {
-            return Ok(());
-        }
-        let target = self.target(given.file_name().unwrap_or_default(), top.is_dir())?;
-        let mut folders = Vec::new();
-        for entry in entries {
-            let to = entry.below(&target);
-            if entry.is_dir() {
-                if !entry.path.as_os_str().is_empty() {
-                    self.writer.folder(&to).map_err(|errno| match errno {
-                        Errno::ENOTDIR => StepError::new(format!(
-                            "cannot copy to non-directory: /{}",
-                            to.display()
-                        )),
-                        errno => StepError::file("create", &to, errno),
-                    })?;
-                }
-                folders.push((to, entry));
-            } else {
-                self.clear(&to)?;
-                self.entry(&entry.below(path), &to, entry)
-                    .map_err(|errno| StepError::file("write", &to, errno))?;
-            }
-        }
-        // Last, since what is written into a folder changes its time.
-        for (to, entry) in folders.into_iter().rev() {
-            let told = |errno| StepError::file("write", &to, errno);
-            let mut meta = self.meta(&entry.stat);
-            if entry.path.as_os_str().is_empty() {
-                // The folder that takes the contents keeps its own owner and mode.
-                let Some(own) = self.writer.stat(&to).map_err(told)? else {
-                    continue;
-                };
-                meta = Meta {
-                    owner: (own.st_uid, own.st_gid),
-                    mode: own.st_mode,
-                    ..meta
-                };
-            }
-            self.writer.meta(&to, &meta, false).map_err(told)?;
-        }
-        Ok(())
-    }
-    fn meta(&self, stat: &FileStat) -> Meta {
-        let own = if self.tree.keeps_owners() {
-            (stat.st_uid, stat.st_gid)
-        } else {
-            (0, 0)
-        };
-        let folder = is_kind(stat, libc::S_IFDIR);
-        let mode = stat.st_mode & 0o7777;
-        Meta {
-            owner: self.owner.unwrap_or(own),
-            mode: self
-                .step
-                .chmod
-                .as_ref()
-                .map_or(mode, |chmod| chmod.apply(mode, folder)),
-            modified: Some((stat.st_mtime, stat.st_mtime_nsec)),
-        }
-    }
-    /// Copies one file, link or node.
-    fn entry(&mut self, from: &Path, to: &Path, entry: &Entry) -> Result<(), Errno> {
-        let stat = &entry.stat;
-        let meta = self.meta(stat);
-        if let Some(link) = &entry.link {
-            self.writer.symlink(to, link)?;
-            return self.writer.meta(to, &meta, true);
-        }
-        if entry.is_file() {
-            let names = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
-            if let Some(first) = names.and_then(|id| self.linked.get(&id)) {
-                let first = first.clone();
-                return self.writer.hard_link(to, &first);
-            }
-            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-            let source = File::from(self.tree.root().open_at(from, flags, 0)?);
-            let file = self.writer.file(to)?;
-            copy_content(&source, &file)
-                .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
-            drop(file);
-            self.writer.meta(to, &meta, false)?;
-            if self.tree.keeps_owners() {
-                let (folder, name) = self.tree.root().open_parent(from)?;
-                let attrs = portable(xattrs(&entry_path(&folder, &name))?);
-                self.writer.xattrs(to, &attrs)?;
-            }
-            if let Some(id) = names {
-                self.linked.insert(id, to.to_owned());
-            }
-            return Ok(());
-        }
-        let kind = SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT);
-        if kind == SFlag::S_IFSOCK {
-            return Ok(());
-        }
-        self.writer.node(to, kind, stat.st_rdev)?;
-        self.writer.meta(to, &meta, false)
-    }
-    /// Unpacks an archive into the destination; false if the file is none.
-    fn unpacked(&mut self, path: &Path) -> Result<bool, StepError> {
-        let told = |errno| StepError::file("read", path, errno);
-        let open = || {
-            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-            self.tree
-                .root()
-                .open_at(path, flags, 0)
-                .map(File::from)
-                .map_err(told)
-        };
-        if !archive::is_archive(open()?) {
-            return Ok(false);
-        }
-        let dest = clean(Path::new(&self.step.dest));
-        self.folders(&dest, 0o755)?;
-        let inside = self
-            .dest
-            .open_at(&dest, OFlag::O_DIRECTORY | OFlag::O_RDONLY, 0);
-        let inside = Root::from_fd(inside.map_err(|errno| StepError::file("open", &dest, errno))?);
-        archive::unpack(open()?, &inside, self.owner.unwrap_or((0, 0)))
-            .map_err(|why| StepError::new(format!("cannot unpack /{}: {why}", path.display())))?;
-        Ok(true)
-    }
-}
-
-/// Attributes that belong to the file and not to the file system that holds it.
-fn portable(attrs: Vec<(std::ffi::OsString, Vec<u8>)>) -> Vec<(std::ffi::OsString, Vec<u8>)> {
-    let kept = |name: &str| name.starts_with("user.") || name == "security.capability";
-    attrs
-        .into_iter()
-        .filter(|(name, _)| name.to_str().is_some_and(kept))
-        .collect()
 }

@@ -5,8 +5,10 @@
 pub mod agent;
 pub mod archive;
 pub mod cache_mount;
+mod copier;
 pub mod copy;
 pub mod debug;
+mod link;
 pub mod mode;
 pub mod mount;
 pub mod output;
@@ -184,7 +186,10 @@ pub fn make_folder(
     let path = Path::new(path);
     let owner = match user {
         "" => None,
-        user => Some(owner::find(user, bench.root(), layers.is_empty())?),
+        user => Some(owner::find(
+            user,
+            (!layers.is_empty()).then(|| bench.root()),
+        )?),
     };
     bench
         .root()

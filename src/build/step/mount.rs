@@ -14,15 +14,14 @@ use super::copy::{CopySource, CopyStep, Selection};
 use super::{Origin, StepError};
 use crate::base::cancel::Cancel;
 use crate::build::context::digest::Digests;
-use crate::build::context::ignore::Ignore;
-use crate::build::context::{Entry, Tree};
+use crate::build::context::{Tree, walk};
 use crate::build::error::BuildError;
 use crate::build::key::{Key, Part};
 use crate::build::sources::Remote;
 use crate::engine::sandbox::{SandboxMount, SandboxSource};
 use crate::image::digest::Digest;
 use crate::image::store::Store;
-use crate::sys::fs::clean;
+use crate::sys::fs::{clean, is_kind};
 use crate::sys::lock::Lock;
 
 /// A mount, all names worked out. Targets are absolute.
@@ -299,11 +298,9 @@ pub(super) fn add_files(
     let start = tree
         .find(&clean(Path::new(path)))
         .map_err(|errno| missing(Path::new(path), errno))?;
-    let told = |errno| StepError::file("read", &start, errno);
-    let entries = tree.walk(&start, &Ignore::default()).map_err(told)?;
     digests
-        .add(key.hasher(), &tree, &start, &entries)
-        .map_err(told)
+        .add(key.hasher(), &tree, &start, &walk::Taken::default())
+        .map_err(|fault| super::copy::unreadable(&start, &fault))
 }
 
 fn files(
@@ -324,16 +321,15 @@ fn files(
         });
     }
     let told = |errno| StepError::file("read", &found, errno);
-    let kept = tree.walk(&found, &Ignore::default()).map_err(told)?;
-    let folder = kept.first().is_some_and(Entry::is_dir);
+    let top = tree.root().lstat(&found).map_err(told)?;
+    let folder = is_kind(&top, libc::S_IFDIR);
     let whole = !writable && (!folder || !tree.leaves_out_below(&found).map_err(told)?);
     match (trees.host)(origin).filter(|_| whole) {
         Some(root) => Ok(SandboxSource::Host { root, path: found }),
         None => {
             let staging = filtered(trees, &tree, origin, path)?;
-            let file = kept.first().is_some_and(|top| !top.is_dir());
             let name = Path::new("file");
-            let path = if file {
+            let path = if !folder {
                 name.to_owned()
             } else {
                 PathBuf::new()
@@ -361,6 +357,8 @@ pub(super) fn filtered(
         chmod_text: None,
         exclude: Vec::new(),
         unpack: false,
+        parents: false,
+        link: false,
     };
     let found = tree
         .find(&clean(Path::new(path)))

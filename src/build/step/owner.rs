@@ -11,54 +11,51 @@ use crate::sys::fs::Root;
 /// Largest account file that is read, in bytes.
 const LARGEST: u64 = 4 << 20;
 
-/// The numbers of an owner. `empty` says that the root is a new one without any layer.
+/// The numbers of an owner. `root` is the file system whose names count; `None` where there is none yet.
 ///
 /// # Errors
 /// [`StepError`] for a name where no account file can be.
-pub(super) fn find(text: &str, root: &Root, empty: bool) -> Result<(u32, u32), StepError> {
+pub(super) fn find(text: &str, root: Option<&Root>) -> Result<(u32, u32), StepError> {
     let (user, group) = text
         .split_once(':')
         .map_or((text, None), |(user, group)| (user, Some(group)));
-    let unknown = |name: &str| {
-        StepError::hinted(
-            format!("no user or group `{name}`: the image has no files yet"),
-            "write numbers, such as 1000:1000, in a stage that begins FROM scratch",
-        )
+    let files = |name: &str| {
+        root.ok_or_else(|| {
+            StepError::hinted(
+                format!("no user or group `{name}`: the image has no files yet"),
+                "write numbers, such as 1000:1000, in a stage that begins FROM scratch",
+            )
+        })
     };
     let mut owner = (0, 0);
-    if let Ok(id) = user.parse::<u32>() {
+    if let Some(id) = number(user) {
         owner = (id, id);
     } else if !user.is_empty() {
-        if empty {
-            return Err(unknown(user));
-        }
-        let fields = account(root, "etc/passwd", user);
-        let number = |at: usize| {
-            fields
-                .get(at)
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(0)
-        };
-        owner = (number(2), number(3));
+        let fields = account(files(user)?, "etc/passwd", user);
+        let field = |at: usize| fields.get(at).and_then(|text| text.parse().ok());
+        owner = (field(2).unwrap_or(0), field(3).unwrap_or(0));
     }
     match group {
-        None | Some("") => {}
+        None => {}
+        Some("") => owner.1 = 0,
         Some(group) => {
-            owner.1 = match group.parse::<u32>() {
-                Ok(id) => id,
-                Err(_) if empty => return Err(unknown(group)),
-                Err(_) => {
-                    let fields = account(root, "etc/group", group);
-                    // An unknown group changes nothing.
-                    fields
-                        .get(2)
-                        .and_then(|text| text.parse().ok())
-                        .unwrap_or(owner.1)
-                }
+            if let Some(id) = number(group) {
+                owner.1 = id;
+            } else {
+                let fields = account(files(group)?, "etc/group", group);
+                // An unknown group changes nothing.
+                let id = fields.get(2).and_then(|text| text.parse().ok());
+                owner.1 = id.unwrap_or(owner.1);
             }
         }
     }
     Ok(owner)
+}
+
+/// An id, or the one name that needs no file. Numbers beyond 31 bits are taken for names, as BuildKit does.
+fn number(text: &str) -> Option<u32> {
+    let id = text.parse::<u32>().ok().filter(|id| *id <= 0x7fff_ffff);
+    id.or_else(|| (text == "root").then_some(0))
 }
 
 /// The fields of an account file's line.
@@ -95,11 +92,15 @@ mod tests {
             ("1:2", (1, 2)),
             ("nope", (0, 0)),
             ("app:nope", (1000, 1001)),
+            ("app:", (1000, 0)),
+            ("5:", (5, 0)),
+            ("4294967294", (0, 0)),
         ] {
-            assert_eq!(find(text, &root, false).unwrap(), want, "{text}");
+            assert_eq!(find(text, Some(&root)).unwrap(), want, "{text}");
         }
-        assert!(find("app", &root, true).is_err());
-        assert_eq!(find("7:8", &root, true).unwrap(), (7, 8));
+        assert!(find("app", None).is_err());
+        assert_eq!(find("7:8", None).unwrap(), (7, 8));
+        assert_eq!(find("root:root", None).unwrap(), (0, 0));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

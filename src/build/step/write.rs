@@ -96,7 +96,7 @@ impl<'a> Writer<'a> {
     /// A new empty file for writing.
     pub(super) fn file(&mut self, path: &Path) -> Result<File, Errno> {
         let (folder, name) = self.enter(path)?;
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         openat2(folder, Path::new(&name), flags, 0o600, Resolve::NoLinks).map(File::from)
     }
     /// A new link.
@@ -126,6 +126,10 @@ impl<'a> Writer<'a> {
     }
     /// A new FIFO or device.
     pub(super) fn node(&mut self, path: &Path, kind: SFlag, device: u64) -> Result<(), Errno> {
+        if kind == SFlag::S_IFCHR && device == 0 {
+            // Overlay would take it for the deletion of the name.
+            return Err(Errno::EPERM);
+        }
         let (folder, name) = self.enter(path)?;
         nix::sys::stat::mknodat(
             folder,
@@ -162,7 +166,22 @@ impl<'a> Writer<'a> {
         }
         Ok(())
     }
+    /// Sets owner, mode and times of an open file. The owner comes first, since its change clears set-id bits.
+    pub(super) fn meta_of(&self, file: &File, meta: &Meta) -> Result<(), Errno> {
+        let (uid, gid) = meta.owner;
+        nix::unistd::fchown(file, Some(uid.into()), Some(gid.into()))?;
+        nix::sys::stat::fchmod(file, Mode::from_bits_truncate(meta.mode & 0o7777))?;
+        if let Some((seconds, nanos)) = meta.modified {
+            let time = TimeSpec::new(seconds, nanos);
+            nix::sys::stat::futimens(file, &time, &time)?;
+        }
+        Ok(())
+    }
+    /// The root itself: of an archive's top, or a folder whose contents were copied.
     fn own_root(&self, meta: &Meta) -> Result<(), Errno> {
+        let (uid, gid) = meta.owner;
+        nix::unistd::fchown(self.root, Some(uid.into()), Some(gid.into()))?;
+        nix::sys::stat::fchmod(self.root, Mode::from_bits_truncate(meta.mode & 0o7777))?;
         if let Some((seconds, nanos)) = meta.modified {
             let time = TimeSpec::new(seconds, nanos);
             nix::sys::stat::futimens(self.root, &time, &time)?;

@@ -87,6 +87,12 @@ pub struct ImageBuildArgs {
     /// How to show progress
     #[arg(long, value_name = "HOW")]
     pub progress: Option<ProgressArg>,
+    /// Answer a question in place of building: check, outline, targets or subrequests.describe, also with `,format=json`
+    #[arg(long, value_name = "METHOD")]
+    pub call: Option<String>,
+    /// Check the Dockerfile in place of building, as `--call check`
+    #[arg(long)]
+    pub check: bool,
     /// Print the image's id only
     #[arg(short, long)]
     pub quiet: bool,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use super::build_call::check_services;
 use crate::apply::{self, BuildOptions, BuildTweaks};
 use crate::base::name::ServiceName;
 use crate::base::scalar::parse_size;
@@ -56,6 +57,9 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
         // A timeline has the steps that are not shown.
         quiet: args.quiet && args.trace.is_none(),
     };
+    if args.check {
+        return check_services(app, &project, &options.services, &options.tweaks);
+    }
     let mode = match args.progress {
         Some(mode) if !args.quiet => progress_mode(mode),
         _ => app.mode(args.quiet),

@@ -8,6 +8,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::build_call::Question;
 use super::build_steps;
 use crate::base::scalar::parse_size;
 use crate::build::cache::spec::{CacheFrom, CacheTo};
@@ -28,6 +29,7 @@ use crate::image::registry::{self, PullOptions};
 use crate::ui::{Mode, write_out};
 
 pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
+    let question = Question::read(args.call.as_deref(), args.check)?;
     let tags: Vec<Reference> = args
         .tag
         .iter()
@@ -35,6 +37,8 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         .collect::<Result<_, _>>()?;
     let mode = match args.progress {
         Some(mode) if !args.quiet => progress_mode(mode),
+        // What is asked for is the answer, on standard output.
+        None if question.is_some() => Mode::Quiet,
         _ => app.mode(args.quiet),
     };
     let making = app.making(mode)?;
@@ -114,6 +118,11 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         slots: &Slots::new(app.parallel()),
         debugger: debugger.as_deref(),
     };
+    if let Some(question) = question {
+        let answer = build::call::call(question.call, &request, &builder);
+        making.progress.finish();
+        return question.show(answer?);
+    }
     let result = loop {
         match build::build(&request, &builder) {
             // The user has changed the Dockerfile to go on with it.

@@ -3,6 +3,7 @@
 //! Imports: all.
 
 mod build;
+mod build_call;
 mod build_steps;
 mod cache;
 mod change;

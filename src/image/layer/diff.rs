@@ -35,6 +35,14 @@ pub struct Measure {
 /// # Errors
 /// The system's and the writer's, with the path of the entry in the text.
 pub fn write(path: &Path, out: impl Write) -> io::Result<Measure> {
+    write_until(path, i64::MAX, out)
+}
+
+/// As [`write`], but no time is later than `latest`, in seconds since 1970.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_until(path: &Path, latest: i64, out: impl Write) -> io::Result<Measure> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let dir = nix::fcntl::open(path, flags, Mode::empty())?;
     let mut writer = Writer {
@@ -44,6 +52,7 @@ pub fn write(path: &Path, out: impl Write) -> io::Result<Measure> {
         },
         links: BTreeMap::new(),
         content: 0,
+        latest,
         buffer: vec![0; 256 * 1024],
     };
     writer.tree(dir)?;
@@ -76,6 +85,8 @@ struct Writer<W> {
     /// First path of files with several names.
     links: BTreeMap<(u64, u64), Vec<u8>>,
     content: u64,
+    /// Times of files are no later.
+    latest: i64,
     buffer: Vec<u8>,
 }
 
@@ -114,7 +125,8 @@ impl<W: Write> Writer<W> {
             || (stat.st_uid, stat.st_gid) != (0, 0)
             || !xattrs.is_empty()
         {
-            described(b"./", EntryKind::Dir, &stat, &xattrs).write(&mut self.out)?;
+            self.described(b"./", EntryKind::Dir, &stat, &xattrs)
+                .write(&mut self.out)?;
         }
         if opaque {
             Entry::new(whiteout::OPAQUE, EntryKind::File, 0).write(&mut self.out)?;
@@ -149,7 +161,7 @@ impl<W: Write> Writer<W> {
                 let link = first.clone();
                 let entry = Entry {
                     link: &link,
-                    ..described(path, EntryKind::HardLink, &stat, &[])
+                    ..self.described(path, EntryKind::HardLink, &stat, &[])
                 };
                 entry.write(&mut self.out)?;
                 return Ok(None);
@@ -162,7 +174,7 @@ impl<W: Write> Writer<W> {
             EntryKind::Symlink => {
                 let target = nix::fcntl::readlinkat(dir, name)?;
                 let (xattrs, _) = attributes(dir, name)?;
-                let entry = described(path, kind, &stat, &xattrs);
+                let entry = self.described(path, kind, &stat, &xattrs);
                 Entry {
                     link: target.as_bytes(),
                     ..entry
@@ -178,7 +190,7 @@ impl<W: Write> Writer<W> {
                         nix::sys::stat::minor(stat.st_rdev),
                     ),
                 };
-                let entry = described(path, kind, &stat, &xattrs);
+                let entry = self.described(path, kind, &stat, &xattrs);
                 Entry { device, ..entry }.write(&mut self.out)?;
             }
         }
@@ -193,7 +205,8 @@ impl<W: Write> Writer<W> {
     ) -> io::Result<OwnedFd> {
         path.push(b'/');
         let (xattrs, opaque) = attributes(above, name)?;
-        described(path, EntryKind::Dir, stat, &xattrs).write(&mut self.out)?;
+        self.described(path, EntryKind::Dir, stat, &xattrs)
+            .write(&mut self.out)?;
         if opaque {
             let mark = [path.as_slice(), whiteout::OPAQUE].concat();
             Entry::new(&mark, EntryKind::File, 0).write(&mut self.out)?;
@@ -209,7 +222,7 @@ impl<W: Write> Writer<W> {
         let (xattrs, _) = attributes(dir, name)?;
         Entry {
             size,
-            ..described(path, EntryKind::File, &stat, &xattrs)
+            ..self.described(path, EntryKind::File, &stat, &xattrs)
         }
         .write(&mut self.out)?;
         self.content += size;
@@ -227,29 +240,29 @@ impl<W: Write> Writer<W> {
         }
         pad(&mut self.out, size)
     }
-}
-
-fn described<'a>(
-    path: &'a [u8],
-    kind: EntryKind,
-    stat: &FileStat,
-    xattrs: &'a [(Vec<u8>, Vec<u8>)],
-) -> Entry<'a> {
-    Entry {
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        mtime: stat.st_mtime,
-        xattrs,
-        // A link's permissions are the same everywhere, whatever a file system says.
-        ..Entry::new(
-            path,
-            kind,
-            if kind == EntryKind::Symlink {
-                0o777
-            } else {
-                stat.st_mode & 0o7777
-            },
-        )
+    fn described<'a>(
+        &self,
+        path: &'a [u8],
+        kind: EntryKind,
+        stat: &FileStat,
+        xattrs: &'a [(Vec<u8>, Vec<u8>)],
+    ) -> Entry<'a> {
+        Entry {
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mtime: stat.st_mtime.min(self.latest),
+            xattrs,
+            // A link's permissions are the same everywhere, whatever a file system says.
+            ..Entry::new(
+                path,
+                kind,
+                if kind == EntryKind::Symlink {
+                    0o777
+                } else {
+                    stat.st_mode & 0o7777
+                },
+            )
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use crate::sys::fs::{self, Durability, Root};
 use crate::sys::mount::{self, Overlay};
 pub use staging::Staging;
 use unpack::{Limits, UnpackError, Unpacked};
-pub(in crate::image) use whiteout::keeps_attribute;
+pub(crate) use whiteout::keeps_attribute;
 
 /// Most bytes that are read behind the end of an archive.
 const LONGEST_TAIL: u64 = 1 << 30;
@@ -154,6 +154,27 @@ impl LayerStore {
         io::copy(&mut decoded.take(LONGEST_TAIL), &mut io::sink())
             .map_err(StoreError::io("read the archive"))?;
         Ok((self.commit(staging)?, unpacked))
+    }
+    /// A layer with the same files, none of them newer than `latest`, in seconds since 1970: this one, if none is.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    pub fn clamped(&self, diff_id: &Digest, latest: i64) -> Result<Digest, StoreError> {
+        let path = self.path(diff_id);
+        let told = || StoreError::io(format!("read layer {}", diff_id.short()));
+        let mut hash = HashWriter(Hasher::default());
+        diff::write_until(&path, latest, &mut hash).map_err(told())?;
+        let clamped = hash.0.finish();
+        if clamped == *diff_id || self.contains(&clamped) {
+            return Ok(clamped);
+        }
+        let (reader, writer) = io::pipe().map_err(told())?;
+        std::thread::scope(|scope| {
+            // Whatever goes wrong there, the import misses bytes and says so.
+            scope.spawn(|| diff::write_until(&path, latest, writer));
+            self.import(reader, &clamped, None)
+        })?;
+        Ok(clamped)
     }
     /// Writes a layer's archive, not compressed.
     ///

@@ -76,7 +76,7 @@ pub(super) fn is_opaque(name: &OsStr, value: &[u8]) -> bool {
 
 /// Whether an attribute is part of an image: file capabilities and what users set. Overlay's own, labels
 /// and access lists belong to the machine.
-pub(in crate::image) fn keeps_attribute(name: &[u8]) -> bool {
+pub(crate) fn keeps_attribute(name: &[u8]) -> bool {
     name == b"security.capability"
         || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
 }
