@@ -17,6 +17,7 @@ mod mutate;
 mod random;
 mod seeds;
 mod targets;
+mod trees;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ crate::cases!(&[];
     compose_files_of_any_kind_end_in_a_project_or_findings,
     dockerfiles_of_any_kind_end_in_stages_or_findings,
     words_of_dockerfiles_end_in_a_text_or_a_fault,
+    ignore_files_take_nothing_in_that_no_rule_takes_in,
+    archives_of_any_kind_change_nothing_outside,
 );
 
 /// The time an input may take; a thousand times what one takes.
@@ -109,6 +112,27 @@ fn words_of_dockerfiles_end_in_a_text_or_a_fault() {
         check: dockerfiles::words,
         count: 6_000,
     });
+}
+
+fn ignore_files_take_nothing_in_that_no_rule_takes_in() {
+    fuzz(&Target {
+        name: "ignore",
+        seeds: trees::IGNORES,
+        tokens: trees::IGNORE_TOKENS,
+        check: trees::ignore,
+        count: 6_000,
+    });
+}
+
+fn archives_of_any_kind_change_nothing_outside() {
+    fuzz(&Target {
+        name: "archive",
+        seeds: trees::ARCHIVES,
+        tokens: trees::ARCHIVE_TOKENS,
+        check: trees::unpacked,
+        count: 2_000,
+    });
+    trees::clean_up();
 }
 
 /// Feeds a target as the environment asks.

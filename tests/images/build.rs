@@ -20,6 +20,8 @@ crate::cases!(ENGINE;
     the_hosts_certificates_are_lent_and_leave_no_trace,
     a_dockerfile_with_an_unknown_instruction_is_an_error_with_a_place,
     a_build_interrupted_by_ctrl_c_can_be_done_again,
+    files_are_copied_from_an_image_and_from_a_stage_by_number,
+    proxies_of_every_kind_reach_a_step_and_stay_in_no_image,
 );
 
 /// Files below the data directory that hold a text, in any encoding a layer has.
@@ -47,6 +49,52 @@ fn stages_are_built_and_only_what_is_needed_of_them() {
     hoist.ok("build");
     hoist.ok("run --rm -T a").prints("made");
     hoist.run("run --rm -T a ls /base").code(1);
+}
+
+fn files_are_copied_from_an_image_and_from_a_stage_by_number() {
+    let hoist = Sandbox::new();
+    hoist.file("Dockerfile", "FROM tiny\nRUN echo of the image > /note\n");
+    hoist.global(&["image", "build", "-t", "other", "."]).ok();
+    hoist.file(
+        "Dockerfile",
+        "FROM tiny\nRUN echo of the stage > /note\nFROM tiny\nCOPY --from=other /note /image\n\
+         COPY --from=0 /note /stage\nCMD cat /image /stage\n",
+    );
+    hoist.compose("services:\n  a: {build: .}\n");
+    hoist.ok("build");
+    hoist
+        .ok("run --rm -T a")
+        .prints("of the image\nof the stage");
+}
+
+fn proxies_of_every_kind_reach_a_step_and_stay_in_no_image() {
+    let hoist = Sandbox::new();
+    let kinds = ["HTTP", "HTTPS", "FTP", "NO", "ALL"];
+    let mut seen = String::new();
+    for kind in kinds {
+        let name = format!("{kind}_PROXY");
+        // One from the caller's environment as it is, one in small letters, the others as arguments.
+        let value = format!("http://{}.example:1", kind.to_lowercase());
+        match kind {
+            "HTTP" => hoist.set(&name, &value),
+            "NO" => hoist.set(&name.to_lowercase(), &value),
+            _ => hoist.set(&format!("GIVEN_{kind}"), &value),
+        };
+        for name in [name.clone(), name.to_lowercase()] {
+            // Written so that the file itself does not hold what is looked for.
+            let split = value.replace(".example", ".''example");
+            seen.push_str(&format!("RUN test \"${name}\" = {split}\n"));
+        }
+    }
+    hoist.file("Dockerfile", format!("FROM tiny\n{seen}"));
+    hoist.compose(
+        "services:\n  a:\n    image: proxied\n    build:\n      context: .\n      args:\n        HTTPS_PROXY: $GIVEN_HTTPS\n        \
+         ftp_proxy: $GIVEN_FTP\n        ALL_PROXY: $GIVEN_ALL\n",
+    );
+    hoist.ok("build");
+    let text = hoist.global(&["image", "inspect", "proxied"]).ok().out;
+    assert!(!text.contains(".example:1"), "{text}");
+    assert_eq!(found_in_store(&hoist, ".example:1"), "");
 }
 
 fn a_second_build_is_all_cached_and_a_change_rebuilds_what_follows() {

@@ -154,7 +154,7 @@ fn an_image_of_another_platform_is_no_base_unless_asked_for() {
     hoist
         .run("image build .")
         .code(1)
-        .says("Dockerfile:1:1")
+        .says("Dockerfile:1:6")
         .says(&format!(
             "the image here is for linux/{arch}, not for linux/{}",
             own()

@@ -570,7 +570,7 @@ fn all_faults_of_all_builds_come_before_anything_is_built() {
         "compose.yaml:3:",
         "nowhere does not exist",
         "compose.yaml:7:",
-        "Other: No such file",
+        "failed to read dockerfile good/Other: no such file",
         "compose.yaml:11:",
         "did you mean stage?",
         "bad/Dockerfile:2:1: unknown instruction: RUM",
