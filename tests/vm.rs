@@ -74,7 +74,10 @@ const LEFT_OUT: &[&str] = &[
     "engine::secrets",
     "engine::volume",
     "engine::walls",
+    "attacks::builds",
+    "attacks::contexts",
     "attacks::copy",
+    "attacks::sources",
     "faults::",
 ];
 

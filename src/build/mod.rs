@@ -286,6 +286,7 @@ pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
 fn build_one(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, BuildError> {
     // While there is a staging place, no other process removes layers that are not an image's yet.
     let _kept = builder.store.layers().staging()?;
+    let _shared = builder.sandbox.between_runs();
     let request = &*sources::prepare(request, builder)?;
     let teller = Teller::new(request, builder);
     epoch::Epoch::of(request)?;

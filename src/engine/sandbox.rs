@@ -142,6 +142,10 @@ pub trait Sandbox: Send + Sync {
     /// [`super::EngineError::CannotRun`] when the command can't be started,
     /// [`super::EngineError::Failed`] when the sandbox can't be made.
     fn run(&self, spec: &SandboxSpec, output: BorrowedFd<'_>, cancel: &Cancel) -> Result<Ended>;
+    /// Keeps what runs share between one and the next until the value is dropped: without it each makes and removes it anew.
+    fn between_runs(&self) -> Box<dyn Send> {
+        Box::new(())
+    }
     /// Takes away what a run of this specification has left because there was no room to note that it went. Only for one
     /// that failed, once its files are gone.
     fn tidy(&self, spec: &SandboxSpec) {

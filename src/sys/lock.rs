@@ -2,6 +2,9 @@
 //!
 //! Order, everywhere: project lock, then a volume's, then all volumes', then store lock, then network lock. A lock that
 //! is held may only be followed by one further to the right. The lock of `image::kept` is waited for by nobody who holds another.
+//!
+//! Builds share the lock of the network of their steps, and wait for it while they hold none of these; whoever holds the network
+//! lock only tries it.
 //! The build cache's come before the store's: `use` (a build, shared), then one of `running` (a step), then those of cache mounts.
 //! Imports: nothing of ours. Source: flock(2).
 

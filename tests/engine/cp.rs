@@ -447,7 +447,7 @@ fn archives_come_and_go_through_the_standard_streams() {
     }
     hoist.pipe("cp - a:/t", b"").ok();
     let xz = b"\xfd7zXZ\0 and what follows";
-    hoist.pipe("cp - a:/t", xz).code(1).says("xz");
+    hoist.pipe("cp - a:/t", xz).code(1).says("XZ");
     hoist
         .pipe("cp - a:/t", b"no archive")
         .code(1)

@@ -42,7 +42,7 @@ pub use direct::empty;
 pub use direct_ports::{close, is_routed, open};
 pub use ipam::Pool;
 pub use networks::{LeaseRequest, Networks};
-pub use outside::Outside;
+pub use outside::{BetweenSteps, Outside};
 pub use publish::{
     PublishRequest, Published, Way, Withdrawn, forget, hold_again, publish, unpublish,
 };

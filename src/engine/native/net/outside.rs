@@ -1,6 +1,7 @@
 //! A way outside for one build step.
 //!
-//! All steps share the network `hoist-build`, made for the first and removed after the last of them.
+//! All steps share the network `hoist-build`, made for the first and removed after the last of them, but not as long as a
+//! build holds it: to make and remove a bridge and its rules takes ten times as long as a step.
 //! Imports: `base`, `engine`, `dns`, `net`.
 
 use std::net::Ipv4Addr;
@@ -14,7 +15,8 @@ use super::record::Lease;
 use crate::base::name::ContainerId;
 use crate::engine::native::dns::{Answerer, Upstream, Zone};
 use crate::engine::spec::{DnsConfig, Endpoint, NetworkSpec};
-use crate::engine::{EngineError, Result};
+use crate::engine::{EngineError, Result, Roots};
+use crate::sys::lock::{Hold, Lock};
 
 /// Name of the network all build steps share.
 const NETWORK: &str = "hoist-build";
@@ -32,6 +34,21 @@ pub struct Outside {
     pub resolv_conf: String,
     /// Its name server; whoever waits for the step must drive it.
     pub answerer: Answerer,
+}
+
+/// Keeps the network of build steps while there is none. The one of a build that was killed goes after the next step.
+#[derive(Debug)]
+pub struct BetweenSteps {
+    networks: Networks,
+    held: Option<Lock>,
+}
+
+impl Drop for BetweenSteps {
+    fn drop(&mut self) {
+        self.held = None;
+        // What can't be removed now goes after the next step.
+        let _ = self.networks.end_steps();
+    }
 }
 
 fn spec() -> NetworkSpec {
@@ -121,9 +138,42 @@ impl Networks {
         let _held = self.lock()?;
         self.leave_locked(&container)
     }
+    /// Keeps the network of steps, once it is made, until the value is dropped.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub fn keep_between_steps(roots: &Roots) -> Result<BetweenSteps> {
+        let networks = Self::open(roots)?;
+        let held = Lock::acquire(&networks.holders(), Hold::Shared)
+            .map_err(|error| EngineError::failed("lock the network of build steps", error))?;
+        Ok(BetweenSteps {
+            networks,
+            held: Some(held),
+        })
+    }
+    /// What whoever keeps the network of steps holds a lock on.
+    fn holders(&self) -> PathBuf {
+        self.dir().join(".steps")
+    }
+    fn end_steps(&self) -> Result<()> {
+        if self.get(NETWORK)?.is_none() {
+            return Ok(());
+        }
+        let _held = self.lock()?;
+        self.forget_lost_steps()?;
+        self.remove_unless_kept()
+    }
     fn leave_locked(&self, container: &ContainerId) -> Result<()> {
         self.release_locked(NETWORK, container)?;
         self.forget_lost_steps()?;
+        self.remove_unless_kept()
+    }
+    fn remove_unless_kept(&self) -> Result<()> {
+        let alone = Lock::try_acquire(&self.holders(), Hold::Exclusive)
+            .map_err(|error| EngineError::failed("lock the network of build steps", error))?;
+        if alone.is_none() {
+            return Ok(());
+        }
         match self.remove_locked(NETWORK, &|_| true) {
             Err(EngineError::InUse { .. }) => Ok(()),
             other => other,

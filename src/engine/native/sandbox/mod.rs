@@ -117,6 +117,13 @@ impl Sandbox for NativeSandbox {
         let step = Step::start(&self.roots, spec, stdio, None)?;
         step.wait(&self.roots, spec, cancel)
     }
+    fn between_runs(&self) -> Box<dyn Send> {
+        match Networks::keep_between_steps(&self.roots) {
+            Ok(kept) => Box::new(kept),
+            // It only saves time.
+            Err(_) => Box::new(()),
+        }
+    }
     fn tidy(&self, spec: &SandboxSpec) {
         clean_up(&self.roots, spec);
     }
