@@ -417,7 +417,27 @@ pub fn copy_content(from: &File, to: &File) -> io::Result<()> {
     if stat.st_blocks.saturating_mul(512) < stat.st_size && copy_pieces(from, to, stat.st_size)? {
         return Ok(());
     }
+    if stat.st_size <= SMALL {
+        return copy_small(from, to);
+    }
     io::copy(&mut from, &mut to).map(drop)
+}
+
+/// Files up to this size in bytes are read and written: to pass pages through a pipe in the kernel costs more for them.
+const SMALL: i64 = 256 << 10;
+
+fn copy_small(mut from: &File, mut to: &File) -> io::Result<()> {
+    use std::io::{Read as _, Write as _};
+
+    let mut buffer = [0; 64 << 10];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => to.write_all(&buffer[..length])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Copies what lies between holes; `false` where the file system does not tell, and nothing was done.
