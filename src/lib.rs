@@ -97,6 +97,7 @@
 //! | `<data>/artifacts/<digest>/` | `cli::remote` | files of a compose project from a registry |
 //! | `<data>/volumes/<name>/` | `engine::native::volumes` | data and record |
 //! | `<data>/networks/<name>/` | `engine::native::net` | record, addresses handed out, names |
+//! | `<data>/steps.lock` | `engine::native::net` | held by builds, which keep the network of their steps |
 //! | `<data>/projects/<name>/` | `engine::native::records` | container records; below each its upper directory and logs |
 //! | `<data>/projects/<name>/dossiers/` | `engine::native::dossier` | what is known of the last containers that failed |
 //! | `<data>/key` | `engine::native::held` | what fingerprints of secrets are made with |

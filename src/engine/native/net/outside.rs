@@ -153,7 +153,7 @@ impl Networks {
     }
     /// What whoever keeps the network of steps holds a lock on.
     fn holders(&self) -> PathBuf {
-        self.dir().join(".steps")
+        self.dir().with_file_name("steps.lock")
     }
     fn end_steps(&self) -> Result<()> {
         if self.get(NETWORK)?.is_none() {
