@@ -191,6 +191,19 @@ pub mod internal {
     }
 }
 
+/// The stage that a title names: `build` of `[build 2/4] RUN make`.
+pub fn stage_of(title: &str) -> String {
+    let inside = title
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'));
+    let word = inside.and_then(|(inside, _)| inside.split_whitespace().next());
+    match word {
+        Some(word) if !word.contains('/') => word.to_owned(),
+        Some(_) => "steps".to_owned(),
+        None => "image".to_owned(),
+    }
+}
+
 /// Takes events from any thread.
 pub trait EventSink: Send + Sync {
     /// Takes one event. Must not block for long.

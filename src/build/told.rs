@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::error::BuildError;
 use super::lower::{Base, Graph, Stage};
 use super::{BuildRequest, Builder};
-use crate::base::event::{BuildStep, Event, EventSink, Part};
+use crate::base::event::{BuildStep, Event, EventSink, Part, stage_of};
 
 /// Tells of one build. Cheap to make; all that are made for one build tell the same.
 #[derive(Clone, Copy)]
@@ -150,19 +150,6 @@ fn last_step(graph: &Graph, index: usize) -> Option<u32> {
         };
     }
     None
-}
-
-/// The stage that a title names: `build` of `[build 2/4] RUN make`.
-fn stage_of(title: &str) -> String {
-    let inside = title
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once(']'));
-    let word = inside.and_then(|(inside, _)| inside.split_whitespace().next());
-    match word {
-        Some(word) if !word.contains('/') => word.to_owned(),
-        Some(_) => "steps".to_owned(),
-        None => "image".to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -114,17 +114,17 @@ fn bind_mounts_show_files_of_contexts_stages_and_images() {
     build(
         &hoist,
         "FROM tiny AS made\nRUN mkdir /out && echo made > /out/b && ln -s /out/b /link\n\
-         FROM tiny\nARG WHERE=in\nWORKDIR /work\n\
-         RUN --mount=type=bind,source=$WHERE,target=x test \"$(cat /work/x/a)\" = 'from the context' && ! touch x/new\n\
+         FROM tiny\nARG WHERE=in\nWORKDIR /here\n\
+         RUN --mount=type=bind,source=$WHERE,target=x test \"$(cat /here/x/a)\" = 'from the context' && ! touch x/new\n\
          RUN --mount=type=bind,source=in/a,target=/file,readonly,id=unused test \"$(cat /file)\" = 'from the context'\n\
          RUN --mount=target=/all test -e /all/Dockerfile && test ! -e /all/secret.log\n\
-         RUN --mount=type=bind test -e /work/Dockerfile && test ! -e /work/secret.log\n\
+         RUN --mount=type=bind test -e /here/Dockerfile && test ! -e /here/secret.log\n\
          RUN --mount=from=made,source=/out,dst=/m,rw test \"$(cat /m/b)\" = made && echo more > /m/c && test -e /m/c\n\
          RUN --mount=from=made,source=/out,dst=/m test ! -e /m/c\n\
          RUN --mount=from=made,source=/link,target=/l test \"$(cat /l)\" = made\n\
          RUN --mount=from=tiny,target=/tiny test -x /tiny/bin/busybox\n\
          RUN --mount=type=bind,source=in,target=/w,rw echo changed > /w/a && test \"$(cat /w/a)\" = changed\n\
-         RUN test ! -e /m && test ! -e /tiny && test ! -e /file && test ! -e /work/x && test -z \"$(ls /work)\"\n",
+         RUN test ! -e /m && test ! -e /tiny && test ! -e /file && test ! -e /here/x && test -z \"$(ls /here)\"\n",
         "-t out",
     )
     .ok();

@@ -32,7 +32,7 @@ use super::error::{BuildError, fault};
 use super::images::Images;
 use super::lint::Lints;
 use super::platform;
-use super::step::copy::{CopySource, CopyStep};
+use super::step::copy::CopyStep;
 use super::step::{Operation, Origin};
 use super::{BuildRequest, Builder};
 use crate::base::diag::{Diagnostic, nearest};
@@ -560,18 +560,7 @@ fn all_of(decl: &StageDecl, origin: Origin) -> Step {
         text: format!("FROM {}", decl.base),
         span: Some(decl.span),
         arguments: Vec::new(),
-        operation: Operation::Copy(Box::new(CopyStep {
-            origin,
-            sources: vec![CopySource::Exact("/".to_owned())],
-            dest: "/".to_owned(),
-            chown: None,
-            chmod: None,
-            chmod_text: None,
-            exclude: Vec::new(),
-            unpack: false,
-            parents: false,
-            link: false,
-        })),
+        operation: Operation::Copy(Box::new(CopyStep::all(origin, "/".to_owned()))),
     }
 }
 

@@ -481,7 +481,7 @@ mod tests {
     use crate::build::context::ignore::Ignore;
     use crate::build::sources::{Fetched, Remote};
     use crate::build::step::Origin;
-    use crate::build::step::copy::{CopySource, Selection};
+    use crate::build::step::copy::Selection;
 
     fn no_fetch(_: &Remote) -> Result<Fetched, StepError> {
         Err(StepError::new("nothing is fetched"))
@@ -494,18 +494,7 @@ mod tests {
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(dir.join("from")).unwrap();
         std::fs::write(dir.join("from/a"), "one").unwrap();
-        let step = CopyStep {
-            origin: Origin::Context,
-            sources: vec![CopySource::Exact(".".to_owned())],
-            dest: "/".to_owned(),
-            chown: None,
-            chmod: None,
-            chmod_text: None,
-            exclude: Vec::new(),
-            unpack: false,
-            parents: false,
-            link: false,
-        };
+        let step = CopyStep::all(Origin::Context, ".".to_owned());
         let tree = Tree::of_dir(Root::open(&dir.join("from")).unwrap(), Ignore::default());
         let digests = Digests::open(dir.join("digests"));
         let look = || {

@@ -59,6 +59,24 @@ pub struct CopyStep {
     pub link: bool,
 }
 
+impl CopyStep {
+    /// Everything at one path of a tree, as it is there.
+    pub fn all(origin: Origin, path: String) -> Self {
+        Self {
+            origin,
+            sources: vec![CopySource::Exact(path)],
+            dest: "/".to_owned(),
+            chown: None,
+            chmod: None,
+            chmod_text: None,
+            exclude: Vec::new(),
+            unpack: false,
+            parents: false,
+            link: false,
+        }
+    }
+}
+
 /// One source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopySource {

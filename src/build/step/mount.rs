@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::agent::{self, Agent, Lent};
 use super::cache_mount::{CacheMount, Taken};
-use super::copy::{CopySource, CopyStep, Selection};
+use super::copy::{CopyStep, Selection};
 use super::{Origin, StepError};
 use crate::base::cancel::Cancel;
 use crate::build::context::digest::Digests;
@@ -348,18 +348,7 @@ pub(super) fn filtered(
     origin: &Origin,
     path: &str,
 ) -> Result<crate::image::layer::Staging, StepError> {
-    let step = CopyStep {
-        origin: origin.clone(),
-        sources: vec![CopySource::Exact(path.to_owned())],
-        dest: "/".to_owned(),
-        chown: None,
-        chmod: None,
-        chmod_text: None,
-        exclude: Vec::new(),
-        unpack: false,
-        parents: false,
-        link: false,
-    };
+    let step = CopyStep::all(origin.clone(), path.to_owned());
     let found = tree
         .find(&clean(Path::new(path)))
         .map_err(|errno| missing(Path::new(path), errno))?;

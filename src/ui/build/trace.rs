@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use crate::base::clock::Timestamp;
-use crate::base::event::{BuildStep, Event, Part, Status};
+use crate::base::event::{BuildStep, Event, Part, Status, stage_of};
 use crate::ui::progress::resource_id;
 use crate::ui::render::clean;
 
@@ -309,19 +309,6 @@ fn lanes<'a>(spans: &[&'a Span], last: Duration) -> Vec<Vec<&'a Span>> {
         }
     }
     lanes.into_iter().map(|(_, spans)| spans).collect()
-}
-
-/// The stage that a title names: `build` of `[build 2/4] RUN make`.
-fn stage_of(title: &str) -> String {
-    let inside = title
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once(']'));
-    let word = inside.and_then(|(inside, _)| inside.split_whitespace().next());
-    match word {
-        Some(word) if !word.contains('/') => word.to_owned(),
-        Some(_) => "steps".to_owned(),
-        None => "image".to_owned(),
-    }
 }
 
 #[cfg(test)]
