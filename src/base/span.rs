@@ -164,13 +164,13 @@ impl Index {
         let breaks = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n');
         let starts = std::iter::once(0).chain(breaks.map(|(at, _)| clamp(at + 1)));
         let mut count = 0;
-        let before = bytes.chunks(BLOCK).map(|block| {
-            let here = count;
+        let mut before = vec![0];
+        for block in bytes.chunks(BLOCK) {
             count += characters(block);
-            clamp(here)
-        });
+            before.push(clamp(count));
+        }
         Self {
-            before: before.collect(),
+            before,
             starts: starts.collect(),
         }
     }
@@ -239,6 +239,15 @@ impl SourceMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_text_of_whole_blocks_has_a_place() {
+        let mut map = SourceMap::default();
+        let text = format!("{}\nab", "é".repeat((BLOCK * 2 - 3) / 2) + "x");
+        assert_eq!(text.len() % BLOCK, 0, "as long as blocks are");
+        let id = map.add("x", text.as_str());
+        assert_eq!(map.line_col(Span::new(id, text.len(), text.len())), (2, 3));
+    }
 
     #[test]
     fn a_place_counts_lines_and_characters_from_one() {
