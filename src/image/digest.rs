@@ -22,6 +22,20 @@ impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
+    /// The digest of what is still to be read.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn of_stream(mut from: impl std::io::Read) -> std::io::Result<Self> {
+        let mut hasher = Hasher::default();
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match from.read(&mut buffer)? {
+                0 => return Ok(hasher.finish()),
+                read => hasher.update(&buffer[..read]),
+            }
+        }
+    }
     /// A digest whose 32 bytes are known.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)

@@ -27,7 +27,7 @@ use crate::base::cancel::Cancel;
 use crate::base::env::Env;
 use crate::base::gitref::GitRef;
 use crate::image::archive::{self, Compression, Hashing, SNIFF, sniff};
-use crate::image::digest::{Digest, Hasher};
+use crate::image::digest::Digest;
 use crate::image::git::{self, Credentials, GitError, GitOptions};
 use crate::image::kept::Kept;
 use crate::image::layer::unpack::Limits;
@@ -301,7 +301,7 @@ impl<'a> Sources<'a> {
         if sniff(&head) == Compression::Unknown {
             return Ok(None);
         }
-        let digest = digest_of(rewound()?)?;
+        let digest = Digest::of_stream(rewound()?)?;
         let limits = Limits::for_archive(Some(file.metadata()?.len()));
         let wrong = |why: String| SourceError::new(format!("the archive can't be unpacked: {why}"));
         let fill = |new: &Path| -> Result<(), SourceError> {
@@ -410,18 +410,6 @@ fn subdir(dir: &Path, inside: &str) -> Result<PathBuf, String> {
         }
     }
     Ok(dir.join(path))
-}
-
-fn digest_of(mut file: &File) -> io::Result<Digest> {
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(hasher.finish());
-        }
-        hasher.update(buffer.get(..read).unwrap_or_default());
-    }
 }
 
 /// Ends when the token is used.

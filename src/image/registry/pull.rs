@@ -6,7 +6,7 @@
 //! Imports: `client`, `store`, `layer`, `manifest`. Rules: OCI distribution spec 1.1, "Pull"; OCI image spec.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use oci_client::client::BlobResponse;
 use super::client::{Again, Failure, Registry};
 use super::{PullError, PullOptions};
 use crate::base::event::{Event, EventSink};
-use crate::image::digest::{Digest, Hasher};
+use crate::image::digest::Digest;
 use crate::image::layer::open_blob;
 use crate::image::manifest::{Descriptor, Document, Manifest, ManifestError, Platform, media};
 use crate::image::reference::Reference;
@@ -245,7 +245,8 @@ impl<'a> Pull<'a> {
         for last in [false, true] {
             let attempt = || self.receive(&file, blob, phase);
             self.registry.retry(attempt).await?;
-            let found = digest_of(&file).map_err(|source| self.failed_write(&path, source))?;
+            let read = (&file).rewind().and_then(|()| Digest::of_stream(&file));
+            let found = read.map_err(|source| self.failed_write(&path, source))?;
             if found == blob.digest {
                 break;
             }
@@ -368,18 +369,5 @@ impl<'a> Pull<'a> {
             return Err(self.registry.broken_stream(&early));
         }
         Ok(())
-    }
-}
-
-fn digest_of(mut file: &File) -> io::Result<Digest> {
-    file.rewind()?;
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(hasher.finish());
-        }
-        hasher.update(&buffer[..read]);
     }
 }
