@@ -82,6 +82,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         images::pull::CASES,
         images::sources::CASES,
         images::platforms::CASES,
+        images::emulated::CASES,
         engine::lifecycle::CASES,
         engine::dependencies::CASES,
         engine::hooks::CASES,

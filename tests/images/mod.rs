@@ -5,6 +5,7 @@ pub mod build;
 pub mod cache;
 pub mod checks;
 pub mod copies;
+pub mod emulated;
 pub mod platforms;
 pub mod progress;
 pub mod project;
