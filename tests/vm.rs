@@ -41,6 +41,7 @@ const WALLS: Guest = [
 const LEFT_OUT: &[&str] = &[
     "repo::",
     "effects::",
+    "dockerfile::",
     "model::",
     "images::",
     "bad_input::",

@@ -26,13 +26,21 @@ type Done = Result<(), ApplyError>;
 
 /// A new container id.
 pub(super) fn new_id() -> Result<ContainerId, ApplyError> {
-    let mut bytes = [0; 32];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|error| ApplyError::new(format!("cannot read /dev/urandom: {error}")))?;
-    Ok(ContainerId::new(
-        crate::image::digest::Digest::from_bytes(bytes).hex(),
-    ))
+    let failed = |error| ApplyError::new(format!("cannot read /dev/urandom: {error}"));
+    let mut source = std::fs::File::open("/dev/urandom").map_err(failed)?;
+    loop {
+        let mut bytes = [0; 32];
+        source.read_exact(&mut bytes).map_err(failed)?;
+        let id = crate::image::digest::Digest::from_bytes(bytes).hex();
+        if is_hostname(&id) {
+            return Ok(ContainerId::new(id));
+        }
+    }
+}
+
+/// Whether an id's beginning can be the name of a host: one of digits alone is taken for an address. As Docker.
+fn is_hostname(id: &str) -> bool {
+    id.bytes().take(12).any(|byte| !byte.is_ascii_digit())
 }
 
 /// What is told of a dependency that may fail. As Compose words it.
@@ -604,4 +612,15 @@ pub(super) fn anonymous_of(spec: &ContainerSpec) -> BTreeMap<String, String> {
         _ => None,
     };
     spec.mounts.iter().filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_hostname;
+
+    #[test]
+    fn an_id_of_digits_alone_names_no_host() {
+        assert!(!is_hostname("993304559544abc"));
+        assert!(is_hostname("99330455954f000"));
+    }
 }

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+
 use super::{Life, Turn};
 use crate::base::scalar::Signal;
 use crate::engine::native::moment::Moment;
@@ -125,19 +127,22 @@ impl Life {
         }
     }
 
-    fn send(&self, signal: Signal) {
-        if let Some(init) = &self.init {
-            // One that has ended by now is what is wanted.
-            let _ = pidfd::send_signal(&init.pidfd, signal.0);
-        }
+    /// Sends its process a signal, and gives whether that worked. One that has ended by now is what is wanted.
+    fn send(&self, signal: Signal) -> bool {
+        let sent = self
+            .init
+            .as_ref()
+            .map_or(Ok(()), |init| pidfd::send_signal(&init.pidfd, signal.0));
+        matches!(sent, Ok(()) | Err(Errno::ESRCH))
     }
 
     fn kill_all(&mut self) {
-        self.send(Signal::KILL);
+        let sent = self.send(Signal::KILL);
+        // The cgroup is the other way to it, and the only one to those who outlive their parent.
         if let Some(cgroup) = self
             .cgroup
             .as_ref()
-            .filter(|_| self.spec.namespaces.pid != Share::Own)
+            .filter(|_| !sent || self.spec.namespaces.pid != Share::Own)
         {
             let _ = cgroup.kill();
         }
