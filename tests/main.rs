@@ -79,6 +79,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         images::cache::CASES,
         images::cache::registry::CASES,
         images::progress::CASES,
+        images::lock::CASES,
+        images::publish::CASES,
         images::pull::CASES,
         images::sources::CASES,
         images::platforms::CASES,
