@@ -5,7 +5,10 @@ pub mod build;
 pub mod cache;
 pub mod checks;
 pub mod copies;
+
+pub mod emulated;
 pub mod lock;
+pub mod outputs;
 pub mod platforms;
 pub mod progress;
 pub mod project;
