@@ -160,24 +160,14 @@ async fn part(registry: &Registry, reference: &Reference, layer: Entry) -> Resul
 }
 
 async fn receive(registry: &Registry, layer: &Entry) -> Result<Vec<u8>, Failure> {
-    let (image, name) = (registry.oci(None), layer.digest.to_string());
-    let stream = registry.client().pull_blob_stream(&image, name.as_str());
-    let mut stream = stream
-        .await
-        .map_err(|error| registry.failure(error))?
-        .stream;
+    let mut stream = registry.blob(&layer.digest, 0).await?.stream;
     let mut bytes = Vec::new();
     let corrupt = |text: String| Failure {
         error: registry.corrupt(text),
         again: Again::No,
     };
     while let Some(chunk) = stream.next().await {
-        let chunk = match chunk {
-            Ok(chunk) => chunk,
-            // The library's own check of the digest; ours comes after and says it better.
-            Err(_) if bytes.len() as u64 == layer.size => break,
-            Err(error) => return Err(registry.broken_stream(&error)),
-        };
+        let chunk = chunk.map_err(|error| registry.broken_stream(&error))?;
         bytes.extend_from_slice(&chunk);
         if bytes.len() as u64 > layer.size {
             let text = format!("a layer is longer than {} bytes", layer.size);

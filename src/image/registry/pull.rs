@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
-use oci_client::client::BlobResponse;
 
 use super::client::{Again, Failure, Registry};
 use super::{PullError, PullOptions};
@@ -318,35 +317,16 @@ impl<'a> Pull<'a> {
                 file.set_len(0).map_err(write_failed)
             };
         }
-        let (image, name) = (self.registry.oci(None), blob.digest.to_string());
-        let client = self.registry.client();
-        let stream = if have == 0 {
-            client.pull_blob_stream(&image, name.as_str()).await
-        } else {
-            match client
-                .pull_blob_stream_partial(&image, name.as_str(), have, None)
-                .await
-            {
-                Ok(BlobResponse::Partial(stream)) => Ok(stream),
-                Ok(BlobResponse::Full(stream)) => {
-                    have = 0;
-                    file.set_len(0)
-                        .and_then(|()| file.rewind())
-                        .map_err(write_failed)?;
-                    Ok(stream)
-                }
-                Err(error) => Err(error),
-            }
-        };
-        let mut stream = stream.map_err(|error| self.registry.failure(error))?.stream;
+        let mut coming = self.registry.blob(&blob.digest, have).await?;
+        if coming.from != have {
+            have = 0;
+            file.set_len(0)
+                .and_then(|()| file.rewind())
+                .map_err(write_failed)?;
+        }
         let mut told = Instant::now();
-        while let Some(chunk) = stream.next().await {
-            let chunk = match chunk {
-                Ok(chunk) => chunk,
-                // The library's own check of the digest; ours comes after and says it better.
-                Err(_) if have == blob.size => break,
-                Err(error) => return Err(self.registry.broken_stream(&error)),
-            };
+        while let Some(chunk) = coming.stream.next().await {
+            let chunk = chunk.map_err(|error| self.registry.broken_stream(&error))?;
             have += chunk.len() as u64;
             if have > blob.size {
                 let error = self
