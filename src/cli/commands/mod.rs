@@ -4,6 +4,7 @@
 
 mod build;
 mod build_call;
+mod build_output;
 mod build_steps;
 mod cache;
 mod change;

@@ -7,8 +7,8 @@
 //! On disk: `layers/<hex>/` the files; `layers/<hex>.json` its sizes and the blob it came as, written before the
 //! directory; `layers/.staging/` what is being made, each place held by a lock on itself, so that places of
 //! killed processes are known and removed by the next one that opens the store. Everything appears by rename.
-//! A kill at any point leaves no half layer; after a power cut the file system's own rules hold, since layers
-//! are not synced.
+//! A kill at any point leaves no half layer. Layers are not synced one by one: a pull has their file system synced once,
+//! before it gives the image its name.
 //! Imports: `archive`, `digest`, `store::StoreError`, `sys`. Rules: OCI image spec, `layer.md`.
 
 pub mod diff;
@@ -71,6 +71,10 @@ impl LayerStore {
         fs::make_dirs(&layers.root, 0o700).map_err(StoreError::io("make the layer directory"))?;
         staging::clear_dead(&layers.root).map_err(StoreError::io("clear unfinished layers"))?;
         Ok(layers)
+    }
+    /// Where all of them lie.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
     /// Where a layer lies, there or not.
     pub fn path(&self, diff_id: &Digest) -> PathBuf {

@@ -9,19 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use futures_util::{StreamExt as _, TryStreamExt as _};
-use reqwest::header::{self, HeaderMap};
-use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::header;
+use reqwest::{Method, RequestBuilder, Response, Url};
 
 use super::config::Settings;
-pub(super) use super::source::{Again, SILENCE};
+pub(super) use super::source::Again;
 use super::source::{Ask, At, Fault, Kind, Means, Source};
 use super::words::causes;
 use super::{PullError, PullOptions};
 use crate::image::digest::Digest;
-use crate::image::manifest::media;
 use crate::image::reference::Reference;
 
 /// Waits between tries that the registry or the network may make good. 31 s in all: as long as limits
@@ -35,10 +31,10 @@ const WAITS: [Duration; 5] = [
 ];
 /// Wait before the only second try of a connection that was never made.
 const QUICK: Duration = Duration::from_millis(300);
-/// Longest wait that a registry may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// Longest manifest in bytes. Source: OCI distribution spec, "Pushing Manifests" (4 MiB at least).
-const LONGEST_MANIFEST: usize = 16 << 20;
+/// Longest wait that a registry may ask for; whoever wants a longer one is given up on.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
+/// Longest silence within an answer.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Speaks to the registry of one image.
 pub(super) struct Registry {
@@ -50,6 +46,10 @@ pub(super) struct Registry {
     tried: Mutex<Vec<String>>,
     reference: Reference,
     actions: &'static str,
+    /// Longest silence within an answer.
+    silence: Duration,
+    /// How often is tried again what may end better.
+    tries: usize,
 }
 
 /// An error and whether another try may end better.
@@ -58,20 +58,35 @@ pub(super) struct Failure {
     pub(super) again: Again,
 }
 
-/// Content that is on its way.
-pub(super) struct Blob {
-    /// The byte at which it begins: what was asked for, or 0 where the registry gives the whole.
-    pub(super) from: u64,
-    /// The bytes.
-    pub(super) stream: BoxStream<'static, io::Result<Bytes>>,
+/// The waits of something that is tried again.
+pub(super) struct Tries {
+    done: usize,
+    most: usize,
+    quick: bool,
 }
 
-/// Where an upload goes.
-pub(super) enum Upload {
-    /// Nowhere: the registry has taken the content from another repository.
-    Mounted,
-    /// To this address.
-    To(Url),
+impl Tries {
+    /// How long to wait before another try; `None` when it is to end.
+    pub(super) fn wait(&mut self, again: Again) -> Option<Duration> {
+        if again == Again::No {
+            return None;
+        }
+        if again == Again::Once {
+            return std::mem::take(&mut self.quick).then_some(QUICK);
+        }
+        let usual = WAITS.get(self.done).copied();
+        let usual = usual.filter(|_| self.done < self.most)?;
+        self.done += 1;
+        match again {
+            Again::After(asked) if asked > LONGEST_WAIT => None,
+            Again::After(asked) => Some(asked.max(QUICK)),
+            _ => Some(usual),
+        }
+    }
+    /// Begins to count anew: it went on meanwhile.
+    pub(super) fn forget(&mut self) {
+        (self.done, self.quick) = (0, true);
+    }
 }
 
 impl Registry {
@@ -100,7 +115,15 @@ impl Registry {
                 .map(|place| vec![place]),
         };
         let (env, cancel) = (&options.env, &options.cancel);
-        let means = Arc::new(Means::new(env, cancel, settings.helpers.clone(), push));
+        let number = |name| {
+            env.non_empty(name)
+                .and_then(|text| text.trim().parse().ok())
+        };
+        let seconds = number("HOIST_REGISTRY_TIMEOUT").filter(|seconds| *seconds > 0);
+        let silence = seconds.map_or(SILENCE, Duration::from_secs);
+        let tries = number("HOIST_REGISTRY_RETRIES").and_then(|tries| tries.try_into().ok());
+        let limit = (!push).then_some(silence);
+        let means = Arc::new(Means::new(env, cancel, settings.helpers.clone(), limit));
         let sources = places.map_err(failed)?.into_iter();
         Ok(Self {
             sources: sources
@@ -110,6 +133,8 @@ impl Registry {
             tried: Mutex::default(),
             reference: reference.clone(),
             actions: if push { "pull,push" } else { "pull" },
+            silence,
+            tries: tries.unwrap_or(WAITS.len()),
         })
     }
 
@@ -133,176 +158,18 @@ impl Registry {
                 method: method.clone(),
                 at,
                 actions: self.actions,
-                from: None,
+                from: mounted_from(&at),
             };
             source.send(&ask, shape).await
         })
         .await
-    }
-    /// A manifest or index, and its digest; by tag, or by the digest given.
-    pub(super) async fn manifest(
-        &self,
-        digest: Option<Digest>,
-    ) -> Result<(Vec<u8>, Digest), PullError> {
-        self.retry(|| self.manifest_once(digest)).await
-    }
-    async fn manifest_once(&self, digest: Option<Digest>) -> Result<(Vec<u8>, Digest), Failure> {
-        let accepted = [
-            media::MANIFEST,
-            media::INDEX,
-            media::DOCKER_MANIFEST,
-            media::DOCKER_LIST,
-        ]
-        .join(", ");
-        let accepted = accepted.as_str();
-        loop {
-            let at = self.at.load(Ordering::Relaxed);
-            let (bytes, wanted) = self
-                .in_turn(|source| async move {
-                    let wanted = digest.or(source.reference.digest);
-                    let path = manifest_path(&source.reference, wanted);
-                    let ask = Ask {
-                        method: Method::GET,
-                        at: At::Path(&path),
-                        actions: self.actions,
-                        from: None,
-                    };
-                    let shape = |request: RequestBuilder| request.header(header::ACCEPT, accepted);
-                    let response = source.send(&ask, &shape).await?;
-                    Ok((whole(response).await?, wanted))
-                })
-                .await?;
-            let found = Digest::of(&bytes);
-            match wanted {
-                Some(wanted) if wanted != found => {
-                    let cause = format!("a manifest's digest is {found} instead of {wanted}");
-                    if !self.pass(at, &cause) {
-                        return Err(Failure {
-                            error: self.corrupt(cause),
-                            again: Again::No,
-                        });
-                    }
-                }
-                _ => return Ok((bytes, found)),
-            }
-        }
-    }
-    /// A blob, from a byte on if the registry can do that.
-    pub(super) async fn blob(&self, digest: &Digest, from: u64) -> Result<Blob, Failure> {
-        let path = format!("blobs/{digest}");
-        let get = |from: u64| {
-            self.ask(Method::GET, At::Path(&path), move |request| match from {
-                0 => request,
-                from => request.header(header::RANGE, format!("bytes={from}-")),
-            })
-        };
-        let mut response = get(from).await;
-        if from > 0
-            && let Err(failure) = &response
-            && failure.error.to_string().contains("status 416")
-        {
-            response = get(0).await;
-        }
-        let response = response?;
-        let begins = match response.status() {
-            StatusCode::PARTIAL_CONTENT if begin(response.headers()) == Some(from) => from,
-            StatusCode::PARTIAL_CONTENT => {
-                return Err(Failure {
-                    error: self
-                        .corrupt("it sends another part of a blob than was asked for".to_owned()),
-                    again: Again::No,
-                });
-            }
-            _ => 0,
-        };
-        Ok(Blob {
-            from: begins,
-            stream: response.bytes_stream().map_err(io::Error::other).boxed(),
-        })
-    }
-    /// Whether the repository has a blob.
-    pub(super) async fn has_blob(&self, digest: &Digest) -> Result<bool, Failure> {
-        let path = format!("blobs/{digest}");
-        match self
-            .ask(Method::HEAD, At::Path(&path), |request| request)
-            .await
-        {
-            Ok(_) => Ok(true),
-            Err(failure) if matches!(failure.error, PullError::NotFound(_)) => Ok(false),
-            Err(failure) => Err(failure),
-        }
-    }
-    /// Begins an upload, or has the registry take the blob from another of its repositories.
-    pub(super) async fn begin_upload(
-        &self,
-        mount: Option<(&Digest, &str)>,
-    ) -> Result<Upload, Failure> {
-        let path = match mount {
-            None => "blobs/uploads/".to_owned(),
-            Some((digest, from)) => format!("blobs/uploads/?mount={digest}&from={from}"),
-        };
-        let path = path.as_str();
-        let from = mount.map(|(_, from)| from);
-        let response = self
-            .in_turn(|source| async move {
-                let ask = Ask {
-                    method: Method::POST,
-                    at: At::Path(path),
-                    actions: self.actions,
-                    from,
-                };
-                let empty = |request: RequestBuilder| request.header(header::CONTENT_LENGTH, 0);
-                source.send(&ask, &empty).await
-            })
-            .await?;
-        if response.status() == StatusCode::CREATED && mount.is_some() {
-            return Ok(Upload::Mounted);
-        }
-        self.location(&response).map(Upload::To)
-    }
-    /// Sends a blob in one piece. `body` makes it, maybe twice.
-    pub(super) async fn upload(
-        &self,
-        digest: &Digest,
-        size: u64,
-        body: impl Fn() -> Body,
-    ) -> Result<(), Failure> {
-        let Upload::To(mut to) = self.begin_upload(None).await? else {
-            return Ok(());
-        };
-        to.query_pairs_mut()
-            .append_pair("digest", &digest.to_string());
-        self.ask(Method::PUT, At::Url(&to), |request| {
-            request
-                .header(header::CONTENT_TYPE, "application/octet-stream")
-                .header(header::CONTENT_LENGTH, size)
-                .body(body())
-        })
-        .await
-        .map(drop)
-    }
-    /// Puts a manifest under a tag or a digest.
-    pub(super) async fn put_manifest(
-        &self,
-        name: &str,
-        bytes: &[u8],
-        media_type: &str,
-    ) -> Result<(), Failure> {
-        let path = format!("manifests/{name}");
-        let bytes = Bytes::copy_from_slice(bytes);
-        self.ask(Method::PUT, At::Path(&path), |request| {
-            request
-                .header(header::CONTENT_TYPE, media_type)
-                .body(bytes.clone())
-        })
-        .await
-        .map(drop)
     }
     /// Where an answer says that it goes on. An address of the registry itself keeps its way of being spoken to: some
     /// behind a proxy don't know that it is TLS.
     pub(super) fn location(&self, response: &Response) -> Result<Url, Failure> {
         let said = response.headers().get(header::LOCATION);
         let joined = said.and_then(|said| response.url().join(said.to_str().ok()?).ok());
+        let joined = joined.filter(|url| matches!(url.scheme(), "http" | "https"));
         let Some(mut url) = joined else {
             return Err(Failure {
                 error: self.other("it does not say where an upload goes on".to_owned()),
@@ -362,25 +229,41 @@ impl Registry {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let mut waits = WAITS.iter();
-        let mut quick = Some(QUICK);
+        let mut tries = self.tries();
         loop {
             let failure = match attempt().await {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };
-            let wait = match failure.again {
-                Again::No => None,
-                Again::Once => quick.take(),
-                Again::Later => waits.next().copied(),
-                Again::After(wait) if wait > LONGEST_WAIT => None,
-                Again::After(wait) => waits.next().map(|own| wait.max(*own)),
-            };
-            let Some(wait) = wait else {
+            let Some(wait) = tries.wait(failure.again) else {
                 return Err(failure.error);
             };
             tokio::time::sleep(wait).await;
         }
+    }
+    pub(super) fn tries(&self) -> Tries {
+        Tries {
+            done: 0,
+            most: self.tries,
+            quick: true,
+        }
+    }
+    /// Longest silence within an answer.
+    pub(super) fn silence(&self) -> Duration {
+        self.silence
+    }
+    pub(super) fn reference(&self) -> &Reference {
+        &self.reference
+    }
+    /// What stands for the name in addresses: a digest, else the tag.
+    pub(super) fn mark(&self, digest: Option<Digest>) -> String {
+        let tag = || self.reference.tag.as_deref().unwrap_or("latest").to_owned();
+        let digest = digest.or(self.reference.digest);
+        digest.map_or_else(tag, |digest| digest.to_string())
+    }
+    /// Leaves a mirror whose content is not what it should be; whether there is another place to ask.
+    pub(super) fn leave_mirror(&self, why: &str) -> bool {
+        self.pass(self.at.load(Ordering::Relaxed), why)
     }
     pub(super) fn corrupt(&self, cause: String) -> PullError {
         PullError::Corrupt {
@@ -400,7 +283,7 @@ impl Registry {
         self.reference.to_string()
     }
     /// Who is asked: the place whose turn it is.
-    fn registry(&self) -> String {
+    pub(super) fn registry(&self) -> String {
         let source = self.sources.get(self.at.load(Ordering::Relaxed));
         source.map_or_else(
             || self.reference.registry.clone(),
@@ -437,7 +320,13 @@ impl Registry {
                 registry,
                 credentials: remark + &mirrors,
             },
-            Kind::Busy => PullError::TooManyRequests { image, registry },
+            Kind::Busy(wait) => PullError::TooManyRequests {
+                image,
+                registry,
+                wait: wait.map_or_else(String::new, |wait| {
+                    format!(" (it asks to wait {} s)", wait.as_secs())
+                }),
+            },
             Kind::Unreachable(cause) => PullError::Unreachable {
                 image,
                 registry,
@@ -452,39 +341,9 @@ impl Registry {
     }
 }
 
-fn manifest_path(reference: &Reference, digest: Option<Digest>) -> String {
-    match digest {
-        Some(digest) => format!("manifests/{digest}"),
-        None => format!("manifests/{}", reference.tag.as_deref().unwrap_or("latest")),
-    }
-}
-
-/// A manifest's bytes.
-async fn whole(response: Response) -> Result<Vec<u8>, Fault> {
-    let mut bytes = Vec::new();
-    let mut stream = response.bytes_stream();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| {
-            let cause = format!("the connection broke: {}", causes(&error));
-            Fault::of(Kind::Unreachable(cause), Again::Later)
-        })?;
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > LONGEST_MANIFEST {
-            let text = format!("its manifest is longer than {LONGEST_MANIFEST} bytes");
-            return Err(Fault::of(Kind::Answer(text), Again::No));
-        }
-    }
-    Ok(bytes)
-}
-
-/// The first byte of a part.
-fn begin(headers: &HeaderMap) -> Option<u64> {
-    let range = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
-    range
-        .strip_prefix("bytes ")?
-        .split_once('-')?
-        .0
-        .trim()
-        .parse()
-        .ok()
+/// The other repository of an upload that is to be a mount: reading it must be allowed as well.
+fn mounted_from<'a>(at: &At<'a>) -> Option<&'a str> {
+    let At::Path(path) = at else { return None };
+    let (_, query) = path.split_once('?')?;
+    query.split('&').find_map(|pair| pair.strip_prefix("from="))
 }

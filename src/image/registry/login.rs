@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::config::{Place, Settings};
 use super::credentials::{self, KeepError, Kept, Login, key_of};
@@ -14,6 +15,9 @@ use super::source::{Fault, Kind, Means, Source};
 use crate::base::cancel::Cancel;
 use crate::base::env::Env;
 use crate::image::reference::{DEFAULT_REGISTRY, Reference};
+
+/// Longest silence within an answer.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Why a login failed.
 #[derive(Debug, thiserror::Error)]
@@ -197,7 +201,7 @@ fn prove(
         },
         security: settings.of_host(registry, &[]),
     };
-    let means = Arc::new(Means::new(env, cancel, Vec::new(), false));
+    let means = Arc::new(Means::new(env, cancel, Vec::new(), Some(SILENCE)));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -226,7 +230,7 @@ fn prove(
                 registry: registry.to_owned(),
                 cause,
             },
-            Kind::NotFound | Kind::Busy | Kind::Answer(_) => other(kind.short()),
+            Kind::NotFound | Kind::Busy(_) | Kind::Answer(_) => other(kind.short()),
         }),
     }
 }

@@ -10,6 +10,9 @@ mod challenge;
 mod client;
 mod config;
 mod credentials;
+mod documents;
+mod fetch;
+mod growing;
 pub mod login;
 mod proxy;
 mod pull;
@@ -19,6 +22,8 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod upload;
+mod wire;
 mod words;
 
 /// How servers are spoken to, for what else is downloaded.
@@ -55,6 +60,7 @@ use super::reference::Reference;
 use super::store::{Image, Store, StoreError};
 use crate::base::cancel::Cancel;
 use crate::base::event::EventSink;
+use crate::base::scalar::ByteSize;
 
 /// Why an image could not be pulled.
 #[derive(Debug, thiserror::Error)]
@@ -102,12 +108,16 @@ pub enum PullError {
         cause: String,
     },
     /// The registry limits how much may be pulled.
-    #[error("registry {registry} allows no more pulls of `{image}` for now; try later, or log in")]
+    #[error(
+        "registry {registry} allows no more pulls of `{image}` for now{wait}; try later, or log in"
+    )]
     TooManyRequests {
         /// The image.
         image: String,
         /// The registry.
         registry: String,
+        /// How long it asks to wait, in parentheses, if it says so.
+        wait: String,
     },
     /// A manifest that can't be used here.
     #[error("cannot use the image `{image}`: {source}")]
@@ -116,6 +126,19 @@ pub enum PullError {
         image: String,
         /// Why.
         source: ManifestError,
+    },
+    /// The disk is too full to begin.
+    #[error(
+        "cannot pull `{image}`: it needs at least {} of disk space and {} is free; `hoist image prune` may make room",
+        ByteSize(*needed).decimal(), ByteSize(*free).decimal()
+    )]
+    NoRoom {
+        /// The image.
+        image: String,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
     },
     /// A platform that is none.
     #[error("`{0}` is no platform; write it as linux/amd64")]
@@ -293,8 +316,14 @@ pub fn digests(
 
 async fn digest(reference: &Reference, options: &PullOptions) -> Result<Digest, PullError> {
     let registry = client::Registry::new(reference, options)?;
-    registry.log_in().await?;
-    registry.manifest(None).await.map(|(_, digest)| digest)
+    match registry.head().await {
+        Ok(Some(digest)) => Ok(digest),
+        // Some registries don't say, or not in this way.
+        Ok(None) | Err(PullError::Registry { .. }) => {
+            registry.manifest(None).await.map(|(_, digest)| digest)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// How often is looked whether a pull was cancelled.

@@ -21,7 +21,8 @@ use futures_util::future::{Either, select};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use reqwest::Body;
 
-use super::client::{Again, Failure, Registry, SILENCE, Upload};
+use super::client::{Again, Failure, Registry};
+use super::upload::Upload;
 use super::{PullError, PullOptions, wait};
 use crate::base::cancel::Cancel;
 use crate::base::env::Env;
@@ -131,6 +132,7 @@ impl PushError {
             PullError::Registry { cause, .. } | PullError::Corrupt { cause, .. } => other(cause),
             PullError::Manifest { source, .. } => other(source.to_string()),
             PullError::Platform(text) => other(text),
+            error @ PullError::NoRoom { .. } => other(error.to_string()),
         }
     }
 }
@@ -367,7 +369,7 @@ impl<'a> Push<'a> {
         work: impl Future<Output = Result<T, PullError>>,
     ) -> Result<T, PullError> {
         // All tries together; each one that is silent ends here too.
-        match tokio::time::timeout(SILENCE + SILENCE, work).await {
+        match tokio::time::timeout(self.registry.silence() * 2, work).await {
             Ok(done) => done,
             Err(_) => Err(self.silent().error),
         }
@@ -574,7 +576,7 @@ impl<'a> Push<'a> {
     async fn mount(&self, blob: &Descriptor, from: &str) -> bool {
         let asked = self.registry.begin_upload(Some((&blob.digest, from)));
         matches!(
-            tokio::time::timeout(SILENCE, asked).await,
+            tokio::time::timeout(self.registry.silence(), asked).await,
             Ok(Ok(Upload::Mounted))
         )
     }
@@ -603,7 +605,12 @@ impl<'a> Push<'a> {
                         self.tell(blob, now, "Pushing");
                     }
                 }
-                let limit = if now < blob.size { SILENCE } else { COMMIT };
+                let silence = self.registry.silence();
+                let limit = if now < blob.size {
+                    silence
+                } else {
+                    COMMIT.max(silence)
+                };
                 if since.elapsed() > limit {
                     return;
                 }

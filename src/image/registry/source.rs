@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::sync::{Mutex, OnceCell};
@@ -22,6 +22,7 @@ use super::credentials::{self, Found, Login, advice, is_hub};
 use super::proxy::Proxies;
 use super::secret::Secret;
 use super::trust;
+use super::wire::retry_after;
 use super::words::{causes, words};
 use crate::base::cancel::Cancel;
 use crate::base::env::Env;
@@ -29,8 +30,8 @@ use crate::image::reference::Reference;
 
 /// Longest time to make a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Longest silence within an answer.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
+/// Longest time for a token server's whole answer.
+const TOKEN: Duration = Duration::from_secs(60);
 /// Redirects that are followed. Source: Go `net/http`, `defaultCheckRedirect`.
 const REDIRECTS: usize = 10;
 /// Most bytes of an error's text or a token that are read.
@@ -48,18 +49,23 @@ pub(super) struct Means {
     pub(super) cancel: Cancel,
     /// Helpers of registries.conf.
     pub(super) helpers: Vec<String>,
-    /// The caller watches for silence: an answer comes only after the whole request.
-    pub(super) patient: bool,
+    /// Longest silence within an answer; without one, the caller watches: an answer comes only after the whole request.
+    silence: Option<Duration>,
     authorities: OnceLock<Vec<Certificate>>,
 }
 
 impl Means {
-    pub(super) fn new(env: &Env, cancel: &Cancel, helpers: Vec<String>, patient: bool) -> Self {
+    pub(super) fn new(
+        env: &Env,
+        cancel: &Cancel,
+        helpers: Vec<String>,
+        silence: Option<Duration>,
+    ) -> Self {
         Self {
             env: env.clone(),
             cancel: cancel.clone(),
             helpers,
-            patient,
+            silence,
             authorities: OnceLock::new(),
         }
     }
@@ -85,7 +91,8 @@ pub(super) enum Kind {
     NotFound,
     /// What is said about credentials.
     Unauthorized(String),
-    Busy,
+    /// How long it asks to wait, if it says so.
+    Busy(Option<Duration>),
     Unreachable(String),
     /// Another answer, in words.
     Answer(String),
@@ -97,7 +104,7 @@ impl Kind {
         match self {
             Self::NotFound => "not there".to_owned(),
             Self::Unauthorized(_) => "refused".to_owned(),
-            Self::Busy => "too many requests".to_owned(),
+            Self::Busy(_) => "too many requests".to_owned(),
             Self::Unreachable(cause) | Self::Answer(cause) => cause.clone(),
         }
     }
@@ -484,7 +491,7 @@ impl Source {
                 }
             }
         };
-        let sent = request.timeout(SILENCE).send().await;
+        let sent = request.timeout(TOKEN).send().await;
         let response = sent.map_err(|error| {
             let mut fault = lost(&error, &authority(realm), &self.means.env);
             if let Kind::Unreachable(cause) = &mut fault.kind {
@@ -570,8 +577,8 @@ impl Source {
             .redirect(redirects)
             .tls_danger_accept_invalid_certs(lax)
             .tls_certs_only(all.chain(own.authorities));
-        if !self.means.patient {
-            builder = builder.read_timeout(SILENCE);
+        if let Some(silence) = self.means.silence {
+            builder = builder.read_timeout(silence);
         }
         if let Some(identity) = own.identity {
             builder = builder.identity(identity);
@@ -642,18 +649,14 @@ async fn checked(response: Response, remark: impl FnOnce() -> String) -> Result<
     if status.as_u16() < 400 {
         return Ok(response);
     }
-    let wait = response.headers().get(RETRY_AFTER);
-    let wait = wait.and_then(|text| text.to_str().ok()?.trim().parse::<u64>().ok());
-    let busy = match wait {
-        Some(seconds) => Again::After(Duration::from_secs(seconds)),
-        None => Again::Later,
-    };
+    let wait = retry_after(response.headers());
+    let later = wait.map_or(Again::Later, Again::After);
     let body = read(response).await;
     let said = words(&body);
     let code = said.code.as_deref().unwrap_or_default();
     let (kind, again) = match status {
-        _ if code == "TOOMANYREQUESTS" => (Kind::Busy, busy),
-        StatusCode::TOO_MANY_REQUESTS => (Kind::Busy, busy),
+        _ if code == "TOOMANYREQUESTS" => (Kind::Busy(wait), later),
+        StatusCode::TOO_MANY_REQUESTS => (Kind::Busy(wait), later),
         StatusCode::NOT_FOUND => (Kind::NotFound, Again::No),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             (Kind::Unauthorized(remark()), Again::No)
@@ -661,9 +664,9 @@ async fn checked(response: Response, remark: impl FnOnce() -> String) -> Result<
         _ if matches!(code, "UNAUTHORIZED" | "DENIED") => (Kind::Unauthorized(remark()), Again::No),
         status => {
             let text = format!("it answers with status {}{}", status.as_u16(), said.shown());
-            let again = match status.is_server_error() {
-                true => busy,
-                false => Again::No,
+            let again = match status.as_u16() {
+                408 | 500 | 502..=504 => later,
+                _ => Again::No,
             };
             (Kind::Answer(text), again)
         }

@@ -17,6 +17,7 @@ mod import;
 pub mod layout;
 pub(super) mod packed;
 mod refs;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod variants;

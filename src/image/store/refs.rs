@@ -68,6 +68,10 @@ impl Refs {
     pub(super) fn manifests(&self) -> impl Iterator<Item = Digest> {
         self.0.manifests.iter().map(|entry| entry.digest)
     }
+    /// Digests that registries gave for names: of manifests, or of indexes that they were found in.
+    pub(super) fn known(&self) -> impl Iterator<Item = Digest> {
+        self.0.manifests.iter().filter_map(known_as)
+    }
     /// The image with a name. A digest says more than a tag, so it alone counts when there is one.
     pub(super) fn by_name(&self, reference: &Reference) -> Option<Digest> {
         let same_place = |name: &Reference| {
