@@ -23,6 +23,7 @@ mod image_archive;
 mod image_build;
 mod images;
 mod lock;
+mod login;
 mod logs;
 mod ls;
 mod port;
@@ -73,6 +74,8 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Graph(args) => graph::run(app, &args),
         Command::Schema(args) => schema::run(app, &args),
         Command::Image(args) => image::run(app, &args.command),
+        Command::Login(args) => login::run(app, &args),
+        Command::Logout(args) => login::logout(app, &args),
         Command::Cache(args) => cache::run(app, &args.command),
         Command::Doctor(args) => doctor::run(app, &args),
         Command::Version(args) => version::run(&args),

@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use oci_client::Reference as OciReference;
-use oci_client::errors::OciDistributionError;
+use reqwest::Body;
 
-use super::client::{Again, Failure, Registry, SILENCE};
+use super::client::{Again, Failure, Registry};
+use super::upload::Upload;
 use super::{PullError, PullOptions, wait};
 use crate::base::cancel::Cancel;
 use crate::base::env::Env;
@@ -31,7 +31,7 @@ use crate::image::archive::pack::Packing;
 use crate::image::digest::Digest;
 use crate::image::layer::Staging;
 use crate::image::manifest::{Descriptor, Document, Index, Manifest, Platform, media};
-use crate::image::reference::Reference;
+use crate::image::reference::{DEFAULT_TAG, Reference};
 use crate::image::store::packed::packing_of;
 use crate::image::store::{Image, Store, StoreError};
 
@@ -369,7 +369,7 @@ impl<'a> Push<'a> {
         work: impl Future<Output = Result<T, PullError>>,
     ) -> Result<T, PullError> {
         // All tries together; each one that is silent ends here too.
-        match tokio::time::timeout(SILENCE + SILENCE, work).await {
+        match tokio::time::timeout(self.registry.silence() * 2, work).await {
             Ok(done) => done,
             Err(_) => Err(self.silent().error),
         }
@@ -565,11 +565,7 @@ impl<'a> Push<'a> {
         Ok(false)
     }
     async fn exists(&self, blob: &Descriptor) -> Result<bool, PullError> {
-        let (image, digest) = (self.registry.oci(None), blob.digest.to_string());
-        let ask = || async {
-            let asked = self.registry.client().blob_exists(&image, &digest).await;
-            asked.map_err(|error| self.registry.failure(error))
-        };
+        let ask = || self.registry.has_blob(&blob.digest);
         match self.soon(self.registry.retry(ask)).await {
             // Who may write but not look is told so by the upload, if that is refused too.
             Err(PullError::Unauthorized { .. } | PullError::Registry { .. }) => Ok(false),
@@ -578,11 +574,11 @@ impl<'a> Push<'a> {
     }
     /// Asks the registry to take a blob from another repository. It may not want to: then it is sent.
     async fn mount(&self, blob: &Descriptor, from: &str) -> bool {
-        let registry = self.reference.registry.clone();
-        let from = OciReference::with_tag(registry, from.to_owned(), "latest".to_owned());
-        let (image, digest) = (self.registry.oci(None), blob.digest.to_string());
-        let asked = self.registry.client().mount_blob(&image, &from, &digest);
-        matches!(tokio::time::timeout(SILENCE, asked).await, Ok(Ok(())))
+        let asked = self.registry.begin_upload(Some((&blob.digest, from)));
+        matches!(
+            tokio::time::timeout(self.registry.silence(), asked).await,
+            Ok(Ok(Upload::Mounted))
+        )
     }
     async fn upload(&self, blob: &Blob) -> Result<(), PullError> {
         let attempt = || self.send(&blob.descriptor, &blob.path, true);
@@ -592,15 +588,12 @@ impl<'a> Push<'a> {
     }
     /// Sends a file as a blob, once.
     async fn send(&self, blob: &Descriptor, path: &Path, told: bool) -> Result<(), Failure> {
-        let file = File::open(path).map_err(|error| Failure {
-            error: self.io(&format!("read {}", path.display()), error),
-            again: Again::No,
-        })?;
         let sent = Arc::new(AtomicU64::new(0));
-        let (image, digest) = (self.registry.oci(None), blob.digest.to_string());
-        let body = chunks(file, Arc::clone(&sent));
-        let client = self.registry.client();
-        let work = client.push_blob_stream(&image, body, &digest, Some(blob.size));
+        let body = || {
+            sent.store(0, Ordering::Relaxed);
+            chunks(path, Arc::clone(&sent))
+        };
+        let work = self.registry.upload(&blob.digest, blob.size, body);
         let watch = async {
             let (mut last, mut since) = (0, Instant::now());
             loop {
@@ -612,24 +605,20 @@ impl<'a> Push<'a> {
                         self.tell(blob, now, "Pushing");
                     }
                 }
-                let limit = if now < blob.size { SILENCE } else { COMMIT };
+                let silence = self.registry.silence();
+                let limit = if now < blob.size {
+                    silence
+                } else {
+                    COMMIT.max(silence)
+                };
                 if since.elapsed() > limit {
                     return;
                 }
             }
         };
-        let done = match select(std::pin::pin!(work), std::pin::pin!(watch)).await {
+        match select(std::pin::pin!(work), std::pin::pin!(watch)).await {
             Either::Left((done, _)) => done,
-            Either::Right(_) => return Err(self.silent()),
-        };
-        match done {
-            Ok(_) => Ok(()),
-            // It took the blob, but does not say where it is, as it should.
-            Err(
-                OciDistributionError::RegistryNoLocationError
-                | OciDistributionError::SpecViolationError(_),
-            ) if matches!(self.exists(blob).await, Ok(true)) => Ok(()),
-            Err(error) => Err(self.registry.failure(error)),
+            Either::Right(_) => Err(self.silent()),
         }
     }
     /// Pushes a manifest under its digest, or under the name.
@@ -639,44 +628,40 @@ impl<'a> Push<'a> {
         media_type: &'static str,
         by: Option<Digest>,
     ) -> Result<Digest, PullError> {
-        let image = match by {
-            // The library looks for a tag at the end of the address where a registry does not say one.
-            Some(digest) => OciReference::with_tag(
-                self.reference.registry.clone(),
-                self.reference.repository.clone(),
-                digest.to_string(),
-            ),
-            None => self.registry.oci(None),
+        let name = match by {
+            Some(digest) => digest.to_string(),
+            None => self
+                .reference
+                .tag
+                .clone()
+                .unwrap_or_else(|| DEFAULT_TAG.to_owned()),
         };
-        let ask = || async {
-            let client = self.registry.client();
-            let kind = media_type.parse().map_err(|_| self.silent())?;
-            let sent = client.push_manifest_raw(&image, Bytes::copy_from_slice(bytes), kind);
-            sent.await.map_err(|error| self.registry.failure(error))
-        };
+        let ask = || self.registry.put_manifest(&name, bytes, media_type);
         self.soon(self.registry.retry(ask)).await?;
         Ok(Digest::of(bytes))
     }
 }
 
 /// A file's content, counted as it goes out.
-fn chunks(
-    file: File,
-    sent: Arc<AtomicU64>,
-) -> impl futures_util::Stream<Item = Result<Bytes, OciDistributionError>> + Send + 'static {
-    futures_util::stream::unfold(file, move |mut file| {
-        let sent = Arc::clone(&sent);
-        async move {
+fn chunks(path: &Path, sent: Arc<AtomicU64>) -> Body {
+    let opened = File::open(path).map(|file| (file, sent));
+    Body::wrap_stream(futures_util::stream::unfold(
+        Some(opened),
+        |state| async move {
+            let (mut file, sent) = match state? {
+                Ok(open) => open,
+                Err(error) => return Some((Err(error), None)),
+            };
             let mut buffer = vec![0; CHUNK];
             match file.read(&mut buffer) {
                 Ok(0) => None,
                 Ok(read) => {
                     sent.fetch_add(read as u64, Ordering::Relaxed);
                     buffer.truncate(read);
-                    Some((Ok(Bytes::from(buffer)), file))
+                    Some((Ok(Bytes::from(buffer)), Some(Ok((file, sent)))))
                 }
-                Err(error) => Some((Err(error.into()), file)),
+                Err(error) => Some((Err(error), None)),
             }
-        }
-    })
+        },
+    ))
 }
