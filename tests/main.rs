@@ -80,6 +80,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         images::cache::registry::CASES,
         images::progress::CASES,
         images::pull::CASES,
+        images::transfers::CASES,
         images::sources::CASES,
         images::platforms::CASES,
         images::emulated::CASES,

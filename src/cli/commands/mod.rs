@@ -19,6 +19,7 @@ pub(super) mod fixture;
 mod graph;
 mod image;
 mod image_build;
+mod image_transfer;
 mod images;
 mod logs;
 mod ls;

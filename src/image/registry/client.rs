@@ -29,7 +29,7 @@ use crate::image::reference::{DEFAULT_REGISTRY, Reference};
 /// Longest time to make a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longest silence within an answer.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(60);
 /// Waits between tries that the registry or the network may make good. 31 s in all: as long as limits
 /// counted by the minute ask for, on average.
 const WAITS: [Duration; 5] = [
@@ -222,9 +222,6 @@ impl Registry {
             registry: self.registry(),
             credentials: self.credentials.remark.clone(),
         }
-    }
-    pub(super) fn client(&self) -> &Client {
-        &self.client
     }
     /// The name as the library wants it.
     pub(super) fn oci(&self, digest: Option<Digest>) -> OciReference {

@@ -16,6 +16,7 @@ mod push;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod upload;
 mod wire;
 
 /// How servers are spoken to, for what else is downloaded.
@@ -35,7 +36,9 @@ use std::future::Future;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 pub use artifact::{Artifact, Part};
-pub use push::{Form, PushError, PushOptions, push, push_index, push_layers, push_manifest};
+pub use push::{
+    Form, PushError, PushOptions, push, push_described, push_index, push_layers, push_manifest,
+};
 
 use super::digest::Digest;
 use super::manifest::{Descriptor, Manifest, ManifestError};

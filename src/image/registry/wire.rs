@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, NoProxy, Proxy, Request, Response, StatusCode, Url};
+use reqwest::{
+    Certificate, Client, Method, NoProxy, Proxy, RequestBuilder, Response, StatusCode, Url,
+};
 
 use super::client::{Again, Failure, Registry, causes, no_proxy, proxy};
 use super::{PullError, trust};
@@ -33,6 +35,15 @@ pub(super) struct Wire {
     base: Url,
     /// What authorizes requests, once the registry has asked for it.
     authorization: Mutex<Option<HeaderValue>>,
+}
+
+/// Where is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum At<'a> {
+    /// Below the repository: `manifests/latest`.
+    Path(&'a str),
+    /// An address that the registry gave, maybe elsewhere.
+    Url(&'a Url),
 }
 
 /// What a [`Wire`] is made with.
@@ -96,10 +107,8 @@ impl Wire {
         held.unwrap_or_else(PoisonError::into_inner).clone()
     }
     /// The address of something in the repository: `manifests/latest`.
-    pub(super) fn address(&self, rest: &str) -> Url {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}{rest}", self.base.path()));
-        url
+    fn address(&self, rest: &str) -> Option<Url> {
+        Url::parse(&format!("{}{rest}", self.base)).ok()
     }
     fn is_own(&self, url: &Url) -> bool {
         url.origin() == self.base.origin()
@@ -107,41 +116,52 @@ impl Wire {
 }
 
 impl Registry {
-    /// Sends what `make` builds, once more with a new authorization if the registry asks for one, and gives the answer
-    /// if its status is 2xx.
-    pub(super) async fn exchange(
+    /// Asks below the repository's address, or at an address that the registry has given; once more with a new
+    /// authorization if the registry wants one. `shape` adds headers and a body, maybe twice.
+    pub(super) async fn ask(
         &self,
-        make: impl Fn(&Client) -> reqwest::Result<Request>,
-    ) -> Result<Response, Failure> {
-        let answer = self.any_answer(make).await?;
-        self.success(answer).await
-    }
-    /// As [`Registry::exchange`], with an answer of any status.
-    pub(super) async fn any_answer(
-        &self,
-        make: impl Fn(&Client) -> reqwest::Result<Request>,
+        method: Method,
+        at: At<'_>,
+        shape: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, Failure> {
         let wire = self.wire();
+        let url = match at {
+            At::Path(path) => wire.address(path).ok_or_else(|| Failure {
+                error: self.corrupt(format!("`{path}` can't be asked for")),
+                again: Again::No,
+            })?,
+            At::Url(url) => url.clone(),
+        };
+        let own = wire.is_own(&url);
         let mut asked = false;
         loop {
             let broken = |error: reqwest::Error| self.broken(&error);
-            let mut request = make(&wire.http).map_err(broken)?;
-            let own = wire.is_own(request.url());
+            let mut request = wire.http.request(method.clone(), url.clone());
             if own && let Some(value) = wire.authorization() {
-                request.headers_mut().insert(header::AUTHORIZATION, value);
+                request = request.header(header::AUTHORIZATION, value);
             }
-            let answer = wire.http.execute(request).await.map_err(broken)?;
+            let answer = shape(request).send().await.map_err(broken)?;
             let refused = answer.status() == StatusCode::UNAUTHORIZED;
             if !refused || !own || asked || !wire.is_own(answer.url()) {
-                return Ok(answer);
+                return self.success(answer).await;
             }
             // The token may have ended, or there was none yet.
             asked = true;
             self.log_in_now().await?;
         }
     }
+    /// Where an answer says that an upload goes on.
+    pub(super) fn location(&self, answer: &Response) -> Result<Url, Failure> {
+        let said = answer.headers().get(header::LOCATION);
+        let url = said.and_then(|said| answer.url().join(said.to_str().ok()?).ok());
+        let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+        url.ok_or_else(|| Failure {
+            error: self.corrupt("it does not say where an upload goes on".to_owned()),
+            again: Again::No,
+        })
+    }
     /// Makes a refusal a failure.
-    pub(super) async fn success(&self, answer: Response) -> Result<Response, Failure> {
+    async fn success(&self, answer: Response) -> Result<Response, Failure> {
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
@@ -346,7 +366,7 @@ mod tests {
             silence: None,
         };
         let wire = Wire::new(&line, &Env::default()).unwrap();
-        let blob = wire.address("blobs/sha256:00");
+        let blob = wire.address("blobs/sha256:00").unwrap();
         assert_eq!(
             blob.as_str(),
             "http://r.example:5000/v2/a/b/blobs/sha256:00"
