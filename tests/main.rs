@@ -79,6 +79,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         images::cache::CASES,
         images::cache::registry::CASES,
         images::progress::CASES,
+        images::outputs::CASES,
+        images::outputs::PUSHES,
         images::pull::CASES,
         images::transfers::CASES,
         images::sources::CASES,

@@ -182,6 +182,10 @@ pub mod internal {
     /// `pushing image`.
     pub const PUSH: u32 = u32::MAX - 5;
 
+    /// `exporting to client directory` and its like: the n-th output of a build.
+    pub const fn output(n: u32) -> u32 {
+        u32::MAX - 100 - n
+    }
     /// `[internal] load metadata for IMAGE`: the n-th image of a build.
     pub const fn metadata(n: u32) -> u32 {
         u32::MAX - 1_000 - n

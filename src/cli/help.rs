@@ -19,7 +19,10 @@ const GROUPS: [(&str, &[&str]); 4] = [
         "Project",
         &["build", "pull", "config", "explain", "graph", "schema"],
     ),
-    ("More", &["image", "cache", "doctor", "version"]),
+    (
+        "More",
+        &["image", "login", "logout", "cache", "doctor", "version"],
+    ),
 ];
 
 /// Commands of docker compose that hoist does not have yet.

@@ -16,6 +16,7 @@ pub mod follow;
 pub mod help;
 pub mod interrupts;
 pub mod parse;
+mod prompt;
 pub mod remote;
 pub mod roots;
 pub mod streams;

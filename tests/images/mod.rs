@@ -6,6 +6,7 @@ pub mod cache;
 pub mod checks;
 pub mod copies;
 pub mod emulated;
+pub mod outputs;
 pub mod platforms;
 pub mod progress;
 pub mod project;

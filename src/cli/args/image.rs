@@ -56,6 +56,9 @@ pub struct ImageBuildArgs {
     /// Don't use results of earlier builds
     #[arg(long)]
     pub no_cache: bool,
+    /// Don't use results of earlier builds in these stages
+    #[arg(long, value_name = "STAGE")]
+    pub no_cache_filter: Vec<String>,
     /// Look for newer base images
     #[arg(long)]
     pub pull: bool,
@@ -83,7 +86,44 @@ pub struct ImageBuildArgs {
     pub shm_size: Option<String>,
     /// Platforms, as `linux/amd64,linux/arm64`
     #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<String>,
+    pub platform: Vec<String>,
+    /// What to make of the result: a directory for its files, `-` for an archive of them on standard output, or
+    /// `type=local|tar|oci|docker|image|registry|cacheonly,dest=PLACE,…` [default: the image in the store]
+    #[arg(short, long, value_name = "OUTPUT")]
+    pub output: Vec<String>,
+    /// Keep the image in the store, beside other outputs
+    #[arg(long)]
+    pub load: bool,
+    /// Push the image under its names
+    #[arg(long)]
+    pub push: bool,
+    /// Write what is known of the result to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+    /// Attach a provenance attestation (not supported: says so)
+    #[arg(long, value_name = "VALUE")]
+    pub provenance: Option<String>,
+    /// Attach a bill of materials (not supported: says so)
+    #[arg(long, value_name = "VALUE")]
+    pub sbom: Option<String>,
+    /// Attach an attestation (not supported: says so)
+    #[arg(long, value_name = "SPEC", hide = true)]
+    pub attest: Vec<String>,
+    /// Annotate the manifest (not supported: says so)
+    #[arg(long, value_name = "NAME=VALUE", hide = true)]
+    pub annotation: Vec<String>,
+    /// Accepted for docker's sake: hoist builds by itself
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub builder: Option<String>,
+    /// Accepted for docker's sake: nothing is sent anywhere
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub compress: Option<String>,
+    /// Accepted for docker's sake: no container is left
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub force_rm: Option<String>,
+    /// Accepted for docker's sake: no container is left
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub rm: Option<String>,
     /// How to show progress
     #[arg(long, value_name = "HOW")]
     pub progress: Option<ProgressArg>,

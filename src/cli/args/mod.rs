@@ -7,6 +7,7 @@ mod build;
 mod cache;
 mod files;
 mod image;
+mod login;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ pub use build::*;
 pub use cache::*;
 pub use files::*;
 pub use image::*;
+pub use login::*;
 pub use steps::StepArgs;
 
 use std::path::PathBuf;
@@ -199,6 +201,10 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Work with images
     Image(ImageArgs),
+    /// Authenticate to a registry; Docker Hub if none is named
+    Login(LoginArgs),
+    /// Log out from a registry; Docker Hub if none is named
+    Logout(LogoutArgs),
     /// Work with the build cache
     Cache(CacheArgs),
     /// Look at what this host offers containers, and what mends what is missing

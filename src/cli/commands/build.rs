@@ -29,14 +29,7 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
             app.warn(&format!("{flag}: no {what} is attached to images"));
         }
     }
-    if let Some(name) = args
-        .builder
-        .as_deref()
-        .filter(|name| !matches!(*name, "" | "default"))
-    {
-        let failure = Failure::new(format!("no builder \"{name}\" found"));
-        return Err(failure.hint("hoist builds by itself: leave out --builder"));
-    }
+    own_builder(args.builder.as_deref())?;
     if args.print {
         return print(app, args, tweaks);
     }
@@ -76,6 +69,17 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     }
     super::cache::tidy(app);
     Ok(0)
+}
+
+/// Refuses builders of others.
+pub(super) fn own_builder(name: Option<&str>) -> Result<(), Failure> {
+    match name.filter(|name| !matches!(*name, "" | "default")) {
+        None => Ok(()),
+        Some(name) => {
+            let failure = Failure::new(format!("no builder \"{name}\" found"));
+            Err(failure.hint("hoist builds by itself: leave out --builder"))
+        }
+    }
 }
 
 fn tweaks(args: &BuildArgs) -> Result<BuildTweaks, Failure> {

@@ -4,6 +4,7 @@
 
 mod build;
 mod build_call;
+mod build_output;
 mod build_steps;
 mod cache;
 mod change;
@@ -21,6 +22,7 @@ mod image;
 mod image_build;
 mod image_transfer;
 mod images;
+mod login;
 mod logs;
 mod ls;
 mod port;
@@ -66,6 +68,8 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Graph(args) => graph::run(app, &args),
         Command::Schema(args) => schema::run(app, &args),
         Command::Image(args) => image::run(app, &args.command),
+        Command::Login(args) => login::run(app, &args),
+        Command::Logout(args) => login::logout(app, &args),
         Command::Cache(args) => cache::run(app, &args.command),
         Command::Doctor(args) => doctor::run(app, &args),
         Command::Version(args) => version::run(&args),

@@ -27,7 +27,7 @@ use crate::image::archive::pack::Packing;
 use crate::image::digest::Digest;
 use crate::image::layer::Staging;
 use crate::image::manifest::{Descriptor, Document, Index, Manifest, Platform, media};
-use crate::image::reference::Reference;
+use crate::image::reference::{DEFAULT_TAG, Reference};
 use crate::image::store::packed::packing_of;
 use crate::image::store::{Image, Store, StoreError};
 
@@ -617,7 +617,12 @@ impl<'a> Push<'a> {
     ) -> Result<Digest, PullError> {
         let name = match by {
             Some(digest) => digest.to_string(),
-            None => self.reference.tag.as_deref().unwrap_or("latest").to_owned(),
+            None => self
+                .reference
+                .tag
+                .as_deref()
+                .unwrap_or(DEFAULT_TAG)
+                .to_owned(),
         };
         let ask = || self.registry.put_manifest(&name, bytes, media_type);
         self.soon(self.registry.retry(ask)).await?;
