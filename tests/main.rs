@@ -87,6 +87,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         images::outputs::CASES,
         images::outputs::PUSHES,
         images::pull::CASES,
+        images::transfers::CASES,
         images::sources::CASES,
         images::platforms::CASES,
         images::emulated::CASES,

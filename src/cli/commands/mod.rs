@@ -21,6 +21,7 @@ mod graph;
 mod image;
 mod image_archive;
 mod image_build;
+mod image_transfer;
 mod images;
 mod lock;
 mod login;

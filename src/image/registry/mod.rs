@@ -51,7 +51,9 @@ use futures_util::StreamExt as _;
 pub use artifact::{Artifact, Part};
 pub use credentials::KeepError;
 pub use login::LoginError;
-pub use push::{Form, PushError, PushOptions, push, push_index, push_layers, push_manifest};
+pub use push::{
+    Form, PushError, PushOptions, push, push_described, push_index, push_layers, push_manifest,
+};
 pub use secret::Secret;
 
 use super::digest::Digest;
