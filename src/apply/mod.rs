@@ -26,6 +26,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 mod wait;
+mod watched;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub use options::{
 };
 pub use run::{Final, Outcome, run};
 pub use secrets::Told;
+pub use watched::{drop_unnamed, exec};
 
 /// What every command works with.
 pub struct Context {

@@ -10,12 +10,14 @@ mod image;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use build::*;
 pub use cache::*;
 pub use files::*;
 pub use image::*;
 pub use steps::StepArgs;
+pub use watch::WatchArgs;
 
 use std::path::PathBuf;
 
@@ -188,6 +190,8 @@ pub enum Command {
     Build(BuildArgs),
     /// Pull the images of services
     Pull(PullArgs),
+    /// Follow changes of files: copy them into containers, restart, rebuild
+    Watch(WatchArgs),
     /// Check the compose files and print them in full
     #[command(alias = "convert")]
     Config(ConfigArgs),
@@ -317,6 +321,9 @@ pub struct UpArgs {
     /// Exit as this service does; implies --abort-on-container-exit
     #[arg(long, value_name = "SERVICE", conflicts_with = "detach")]
     pub exit_code_from: Option<String>,
+    /// Follow changes of files as `watch` does
+    #[arg(short, long)]
+    pub watch: bool,
     /// Accepted for docker compose's sake
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub menu: Option<bool>,

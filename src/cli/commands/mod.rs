@@ -30,6 +30,7 @@ mod schema;
 mod top;
 mod up;
 mod version;
+mod watch;
 
 use super::app::App;
 use super::args::Command;
@@ -60,6 +61,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Ls(args) => ls::run(app, &args),
         Command::Build(args) => build::run(app, &args),
         Command::Pull(args) => pull::run(app, &args),
+        Command::Watch(args) => watch::run(app, &args),
         Command::Config(args) => config::run(app, &args),
         Command::Explain(args) => explain::run(app, &args),
         Command::Graph(args) => graph::run(app, &args),
