@@ -99,6 +99,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::attached::CASES,
         engine::exec::CASES,
         engine::cp::CASES,
+        engine::watch::CASES,
         engine::files::CASES,
         engine::volumes::CASES,
         engine::binds::CASES,

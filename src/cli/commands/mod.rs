@@ -37,6 +37,7 @@ mod schema;
 mod top;
 mod up;
 mod version;
+mod watch;
 
 use super::app::App;
 use super::args::Command;
@@ -70,6 +71,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Push(args) => push::run(app, &args),
         Command::Publish(args) => publish::run(app, &args),
         Command::Lock(args) => lock::run(app, &args),
+        Command::Watch(args) => watch::run(app, &args),
         Command::Config(args) => config::run(app, &args),
         Command::Explain(args) => explain::run(app, &args),
         Command::Graph(args) => graph::run(app, &args),
