@@ -14,18 +14,21 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "up", "down", "create", "start", "stop", "restart", "kill", "rm", "run", "exec", "cp",
         ],
     ),
-    ("Look", &["ps", "logs", "top", "port", "images", "ls"]),
+    (
+        "Look",
+        &["ps", "logs", "top", "port", "images", "volumes", "ls"],
+    ),
     (
         "Project",
         &["build", "pull", "config", "explain", "graph", "schema"],
     ),
-    ("More", &["image", "cache", "doctor", "version"]),
+    ("More", &["image", "cache", "system", "doctor", "version"]),
 ];
 
 /// Commands of docker compose that hoist does not have yet.
-const NOT_YET: [&str; 18] = [
+const NOT_YET: [&str; 17] = [
     "alpha", "attach", "bridge", "commit", "events", "export", "pause", "publish", "push", "scale",
-    "stats", "unpause", "viz", "volumes", "wait", "watch", "generate", "dry-run",
+    "stats", "unpause", "viz", "wait", "watch", "generate", "dry-run",
 ];
 
 /// The command line's grammar with grouped help.

@@ -282,6 +282,9 @@ pub(super) fn build_service(
             if plan.tweaks.push && of.0.image.is_some() {
                 push_all(context, &image, &names)?;
             }
+            // From here on nobody else removes it.
+            let held = context.store.take_id(&image.id);
+            held.map_err(|error| ApplyError::new(error.to_string()))?;
             Ok(ImageFacts::from(&image))
         }
         Err(error) => Err(error.into()),

@@ -8,6 +8,7 @@ mod cache;
 mod files;
 mod image;
 mod steps;
+mod system;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ pub use cache::*;
 pub use files::*;
 pub use image::*;
 pub use steps::StepArgs;
+pub use system::*;
 
 use std::path::PathBuf;
 
@@ -182,6 +184,8 @@ pub enum Command {
     Port(PortArgs),
     /// List the images containers were made from
     Images(ImagesArgs),
+    /// List the volumes of a project
+    Volumes(VolumesArgs),
     /// List projects
     Ls(LsArgs),
     /// Build the images of services
@@ -201,6 +205,8 @@ pub enum Command {
     Image(ImageArgs),
     /// Work with the build cache
     Cache(CacheArgs),
+    /// Show and remove what takes the disk
+    System(SystemArgs),
     /// Look at what this host offers containers, and what mends what is missing
     Doctor(DoctorArgs),
     /// Show the version

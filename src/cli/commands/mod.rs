@@ -27,9 +27,12 @@ mod ps;
 mod pull;
 mod run;
 mod schema;
+mod store;
+pub(super) mod system;
 mod top;
 mod up;
 mod version;
+mod volumes;
 
 use super::app::App;
 use super::args::Command;
@@ -57,6 +60,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Top(args) => top::run(app, &args),
         Command::Port(args) => port::run(app, &args),
         Command::Images(args) => images::run(app, &args),
+        Command::Volumes(args) => volumes::run(app, &args),
         Command::Ls(args) => ls::run(app, &args),
         Command::Build(args) => build::run(app, &args),
         Command::Pull(args) => pull::run(app, &args),
@@ -66,6 +70,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Schema(args) => schema::run(app, &args),
         Command::Image(args) => image::run(app, &args.command),
         Command::Cache(args) => cache::run(app, &args.command),
+        Command::System(args) => system::run(app, &args.command),
         Command::Doctor(args) => doctor::run(app, &args),
         Command::Version(args) => version::run(&args),
     }
