@@ -161,7 +161,7 @@ impl RunStep {
             let failure = match self.attempt(&spec, means) {
                 Ok(()) => {
                     drop(held);
-                    return commit(staging, store).map_err(|error| no_space(error, store));
+                    return commit(staging, store, None).map_err(|error| no_space(error, store));
                 }
                 Err(failure) => failure,
             };
