@@ -285,7 +285,7 @@ impl Solver<'_> {
         }
     }
     /// As titles name a stage.
-    fn stage_name(&self, stage: usize) -> String {
+    pub(super) fn stage_name(&self, stage: usize) -> String {
         let title = self.graph.stages.get(&stage).and_then(|stage| {
             let step = stage.steps.first().map(|step| step.title.as_str());
             step.or(stage.first.as_ref().map(|(_, title)| title.as_str()))

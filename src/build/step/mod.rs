@@ -8,6 +8,7 @@ pub mod cache_mount;
 mod copier;
 pub mod copy;
 pub mod debug;
+mod hints;
 mod link;
 pub mod mode;
 pub mod mount;
