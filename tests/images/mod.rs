@@ -1,5 +1,6 @@
 //! Images: the store, builds, and registries.
 
+pub mod archives;
 pub mod bake;
 pub mod build;
 pub mod cache;
@@ -7,10 +8,12 @@ pub mod checks;
 pub mod copies;
 pub mod edges;
 pub mod emulated;
+pub mod lock;
 pub mod outputs;
 pub mod platforms;
 pub mod progress;
 pub mod project;
+pub mod publish;
 pub mod pull;
 pub mod reproducible;
 pub mod sources;
