@@ -283,7 +283,11 @@ impl Inner {
             .sum()
         {
             0 => String::new(),
-            rows => format!("\x1b[{}A\r\x1b[J", usize::min(rows, usize::from(u16::MAX))),
+            // The rest is cleared from the second row on: a terminal multiplexer keeps what is cleared from its first one.
+            rows => {
+                let rows = usize::min(rows, usize::from(u16::MAX));
+                format!("\x1b[{rows}A\r\x1b[2K\x1b[1B\x1b[J\x1b[1A")
+            }
         }
     }
 
