@@ -19,3 +19,4 @@ pub mod reproducible;
 pub mod sources;
 pub mod steps;
 pub mod store;
+pub mod transfers;
