@@ -9,6 +9,7 @@ mod copier;
 pub mod copy;
 pub mod debug;
 mod file;
+mod hints;
 mod link;
 pub mod mode;
 pub mod mount;
