@@ -17,6 +17,8 @@ pub enum Kind {
     Provider,
     /// A model, by name.
     Model,
+    /// A project in a registry, by reference.
+    Artifact,
 }
 
 /// Where a thing stands.

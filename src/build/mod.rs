@@ -10,6 +10,7 @@
 
 pub mod cache;
 pub mod call;
+pub mod change;
 pub mod context;
 mod definition;
 pub mod dockerfile;
@@ -54,6 +55,7 @@ use crate::base::event::{EventSink, internal};
 use crate::base::span::{SourceMap, Span};
 use crate::engine::sandbox::{Sandbox, SandboxNetwork};
 use crate::engine::spec::{HostAddr, Resources};
+use crate::image::digest::Digest;
 use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::PullError;
@@ -122,6 +124,8 @@ pub struct BuildRequest {
     pub cache_from: Vec<cache::spec::CacheFrom>,
     /// Where results are written to.
     pub cache_to: Vec<cache::spec::CacheTo>,
+    /// Digests that full names of images stand for, if only these may be taken.
+    pub pins: Option<BTreeMap<String, Digest>>,
     /// What is made of the result; the image in the store when nothing is named.
     pub outputs: Vec<Output>,
     /// What titles of steps begin with, when several things are built at a time: `web`.

@@ -15,7 +15,7 @@ use crate::cli::bake::{self, Print};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::remote::consent;
 use crate::cli::trace::TraceFile;
-use crate::cli::{debugger, parse};
+use crate::cli::{debugger, lockfile, parse};
 use crate::compose::model::{ContextRef, Project};
 use crate::ui::{Mode, write_out};
 
@@ -58,6 +58,7 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
         _ => app.mode(args.quiet),
     };
     let mut work = app.work_in(mode)?;
+    work.context.pins = lockfile::pins(app, &project)?;
     let _trace = TraceFile::begin(app, &work.progress, args.trace.as_deref())?;
     work.context.debugger = debugger::of(app, args.debug, &work.progress);
     let plan = app.carry_out(&work, &project.name, |context| {

@@ -46,7 +46,7 @@ pub(in crate::image) mod web {
 
 use std::future::Future;
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
 
 pub use artifact::{Artifact, Part};
 pub use credentials::KeepError;
@@ -289,28 +289,37 @@ pub fn digests(
     references: &[Reference],
     options: &PullOptions,
 ) -> Result<Vec<Digest>, Box<(Reference, PullError)>> {
-    let Some(first) = references.first() else {
-        return Ok(Vec::new());
+    let answers = ask_digests(references, options).into_iter();
+    let named = |(answer, reference): (Result<Digest, PullError>, &Reference)| {
+        answer.map_err(|error| Box::new((reference.clone(), error)))
     };
+    answers.zip(references).map(named).collect()
+}
+
+/// As [`digests`], with an answer for each name.
+pub fn ask_digests(
+    references: &[Reference],
+    options: &PullOptions,
+) -> Vec<Result<Digest, PullError>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
-        .map_err(|error| {
-            let failed = PullError::Registry {
-                image: first.to_string(),
-                registry: first.registry.clone(),
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failed = |reference: &Reference| PullError::Registry {
+                image: reference.to_string(),
+                registry: reference.registry.clone(),
                 cause: format!("cannot start its connections: {error}"),
             };
-            Box::new((first.clone(), failed))
-        })?;
+            return references.iter().map(|one| Err(failed(one))).collect();
+        }
+    };
     let answers = runtime.block_on(
         futures_util::stream::iter(references)
-            .map(|reference| async move {
-                let answer = digest(reference, options).await;
-                answer.map_err(|error| Box::new((reference.clone(), error)))
-            })
+            .map(|reference| digest(reference, options))
             .buffered(ASKED_AT_ONCE)
-            .try_collect(),
+            .collect(),
     );
     runtime.shutdown_background();
     answers
