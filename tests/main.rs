@@ -139,6 +139,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         attacks::contexts::CASES,
         attacks::copy::CASES,
         attacks::descriptors::CASES,
+        attacks::layers::CASES,
         attacks::logs::CASES,
         attacks::networks::CASES,
         attacks::networks::OUTSIDE,
