@@ -11,6 +11,7 @@ mod steps;
 mod system;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use build::*;
 pub use cache::*;
@@ -18,6 +19,7 @@ pub use files::*;
 pub use image::*;
 pub use steps::StepArgs;
 pub use system::*;
+pub use transfer::*;
 
 use std::path::PathBuf;
 
@@ -87,6 +89,9 @@ pub struct Globals {
     /// Run what comes from elsewhere (`-f`, `include` of git and oci://) without asking
     #[arg(long, global = true)]
     pub trust: bool,
+    /// Use no image but those that the lock file beside the compose file has (see `lock`)
+    #[arg(long, global = true)]
+    pub locked: bool,
     /// Speak to this registry of oci:// projects without TLS
     #[arg(long, value_name = "HOST", hide = true)]
     pub insecure_registry: Vec<String>,
@@ -192,6 +197,12 @@ pub enum Command {
     Build(BuildArgs),
     /// Pull the images of services
     Pull(PullArgs),
+    /// Push the images of services
+    Push(PushArgs),
+    /// Put the files of the project into a registry, for -f oci://
+    Publish(PublishArgs),
+    /// Write which digests the images of the project have, for --locked
+    Lock(LockArgs),
     /// Check the compose files and print them in full
     #[command(alias = "convert")]
     Config(ConfigArgs),

@@ -59,6 +59,7 @@ impl Quiet {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed()(error)),
             _ => {}
         }
+        fs::remove_tree(&self.layers.recipe_path(diff_id)).map_err(failed())?;
         fs::remove_tree(&self.layers.record_path(diff_id)).map_err(failed())
     }
 }
