@@ -379,10 +379,6 @@ impl LayerStore {
         found.sort();
         Ok(found)
     }
-    /// When the layer was made; `None` when unknown.
-    pub(super) fn made(&self, diff_id: &Digest) -> Option<std::time::SystemTime> {
-        self.record_path(diff_id).metadata().ok()?.modified().ok()
-    }
     fn recipe_path(&self, diff_id: &Digest) -> PathBuf {
         self.root.join(format!("{}.recipe", diff_id.hex()))
     }
