@@ -8,6 +8,7 @@
 mod artifact;
 mod auth;
 mod client;
+mod copy;
 mod documents;
 mod fetch;
 mod growing;
@@ -35,6 +36,7 @@ use std::future::Future;
 use futures_util::StreamExt as _;
 
 pub use artifact::{Artifact, Part};
+pub use copy::{copy, push_nameless};
 pub use push::{Form, PushError, PushOptions, push, push_index, push_layers, push_manifest};
 
 use super::digest::Digest;

@@ -165,7 +165,7 @@ pub struct PushOptions {
 }
 
 impl PushOptions {
-    fn connection(&self) -> PullOptions {
+    pub(super) fn connection(&self) -> PullOptions {
         PullOptions {
             platform: None,
             nameless: false,
@@ -273,7 +273,7 @@ pub fn push_manifest(
 }
 
 /// Logs in and does what is to be done, until its end or until the token is used.
-fn run<'a, T, F>(
+pub(super) fn run<'a, T, F>(
     store: &'a Store,
     reference: &'a Reference,
     options: &'a PushOptions,
@@ -296,22 +296,22 @@ where
 }
 
 /// One push.
-struct Push<'a> {
-    store: &'a Store,
+pub(super) struct Push<'a> {
+    pub(super) store: &'a Store,
     registry: Registry,
-    reference: &'a Reference,
+    pub(super) reference: &'a Reference,
     events: &'a dyn EventSink,
     how: &'a PushOptions,
     /// Holds layers against removal; what is compressed is written here.
-    staging: Staging,
+    pub(super) staging: Staging,
     /// Where else in the registry blobs are.
     places: BTreeMap<Digest, String>,
 }
 
 /// A blob to be sent.
-struct Blob {
-    descriptor: Descriptor,
-    path: PathBuf,
+pub(super) struct Blob {
+    pub(super) descriptor: Descriptor,
+    pub(super) path: PathBuf,
 }
 
 impl<'a> Push<'a> {
@@ -344,7 +344,7 @@ impl<'a> Push<'a> {
             source,
         }
     }
-    fn io(&self, step: &str, source: io::Error) -> PullError {
+    pub(super) fn io(&self, step: &str, source: io::Error) -> PullError {
         self.store_error(StoreError::Io {
             step: step.to_owned(),
             source,
@@ -564,7 +564,7 @@ impl<'a> Push<'a> {
         }
         Ok(false)
     }
-    async fn exists(&self, blob: &Descriptor) -> Result<bool, PullError> {
+    pub(super) async fn exists(&self, blob: &Descriptor) -> Result<bool, PullError> {
         let (image, digest) = (self.registry.oci(None), blob.digest.to_string());
         let ask = || async {
             let asked = self.registry.client().blob_exists(&image, &digest).await;
@@ -577,14 +577,14 @@ impl<'a> Push<'a> {
         }
     }
     /// Asks the registry to take a blob from another repository. It may not want to: then it is sent.
-    async fn mount(&self, blob: &Descriptor, from: &str) -> bool {
+    pub(super) async fn mount(&self, blob: &Descriptor, from: &str) -> bool {
         let registry = self.reference.registry.clone();
         let from = OciReference::with_tag(registry, from.to_owned(), "latest".to_owned());
         let (image, digest) = (self.registry.oci(None), blob.digest.to_string());
         let asked = self.registry.client().mount_blob(&image, &from, &digest);
         matches!(tokio::time::timeout(SILENCE, asked).await, Ok(Ok(())))
     }
-    async fn upload(&self, blob: &Blob) -> Result<(), PullError> {
+    pub(super) async fn upload(&self, blob: &Blob) -> Result<(), PullError> {
         let attempt = || self.send(&blob.descriptor, &blob.path, true);
         self.registry.retry(attempt).await?;
         self.tell(&blob.descriptor, blob.descriptor.size, "Pushed");
@@ -633,7 +633,7 @@ impl<'a> Push<'a> {
         }
     }
     /// Pushes a manifest under its digest, or under the name.
-    async fn manifest(
+    pub(super) async fn manifest(
         &self,
         bytes: &[u8],
         media_type: &'static str,
