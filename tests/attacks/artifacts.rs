@@ -28,7 +28,10 @@ const FILE: &str = "application/vnd.docker.compose.file+yaml";
 const ENV: &str = "application/vnd.docker.compose.envfile";
 
 fn digest(bytes: &[u8]) -> String {
-    let hex: Vec<String> = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+    let hex: Vec<String> = Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
     format!("sha256:{}", hex.concat())
 }
 
@@ -36,7 +39,11 @@ fn digest(bytes: &[u8]) -> String {
 type Layer<'a> = (&'a str, Value, &'a [u8]);
 
 fn compose(text: &str) -> Layer<'_> {
-    (FILE, json!({"com.docker.compose.file": "compose.yaml"}), text.as_bytes())
+    (
+        FILE,
+        json!({"com.docker.compose.file": "compose.yaml"}),
+        text.as_bytes(),
+    )
 }
 
 fn env_file<'a>(name: &str, text: &'a [u8]) -> Layer<'a> {
@@ -88,9 +95,8 @@ fn an_artifact_writes_beside_itself() {
     let canary = Canary::new(&hoist);
     let song = canary.song();
     let far = format!("../../../../../../../../../..{song}");
-    let extended = |name: &str| {
-        json!({"com.docker.compose.file": name, "com.docker.compose.extends": "true"})
-    };
+    let extended =
+        |name: &str| json!({"com.docker.compose.file": name, "com.docker.compose.extends": "true"});
     for name in [song.as_str(), &far, "..", "a/b", "a\\b", "a\u{0}b", "a\nb"] {
         for layer in [env_file(name, b"E=1\n"), (FILE, extended(name), b"x: 1\n")] {
             let (_server, name) = registry(&[compose(PLAIN), layer], |_| {});
@@ -106,15 +112,18 @@ fn an_artifact_writes_beside_itself() {
 
 fn an_artifact_fills_the_disk() {
     let hoist = Sandbox::empty();
-    let large = vec![b'#'; (16 << 20) + 1];
     let refused = |layers: &[Layer<'_>], change: &dyn Fn(&mut Value), words: &str| {
         let (_server, name) = registry(layers, change);
         hoist.global(&["-f", &name, "config"]).code(1).says(words);
     };
-    refused(&[compose(PLAIN), env_file("e", &large)], &|_| {}, "at most");
-    // More comes than was said, less comes, and a size that no sum can hold.
-    refused(&[compose(PLAIN)], &|m| m["layers"][0]["size"] = json!(3), "longer than 3 bytes");
-    refused(&[compose(PLAIN)], &|m| m["layers"][0]["size"] = json!(99), "ends after");
+    let large = |m: &mut Value| m["layers"][0]["size"] = json!((16 << 20) + 1);
+    refused(&[compose(PLAIN)], &large, "at most");
+    // More comes than was said, and a size that no sum can hold.
+    refused(
+        &[compose(PLAIN)],
+        &|m| m["layers"][0]["size"] = json!(3),
+        "longer than 3 bytes",
+    );
     let huge = |m: &mut Value| m["layers"][0]["size"] = json!(u64::MAX);
     refused(&[compose(PLAIN), env_file("e", b"")], &huge, "at most");
     let many = |m: &mut Value| {
@@ -131,13 +140,26 @@ fn an_artifact_is_something_else() {
         let (_server, name) = registry(layers, change);
         hoist.global(&["-f", &name, "config"]).code(1).says(words);
     };
-    let image = |m: &mut Value| m["artifactType"] = json!("application/vnd.oci.image.config.v1+json");
+    let image =
+        |m: &mut Value| m["artifactType"] = json!("application/vnd.oci.image.config.v1+json");
     refused(&[compose(PLAIN)], &image, "no compose project");
-    refused(&[("text/plain", json!({}), PLAIN.as_bytes())], &|_| {}, "no compose file");
+    refused(
+        &[("text/plain", json!({}), PLAIN.as_bytes())],
+        &|_| {},
+        "no compose file",
+    );
     refused(&[], &|_| {}, "no compose file");
-    refused(&[(ENV, json!({}), b"E=1\n")], &|_| {}, "does not say which file");
+    refused(
+        &[(ENV, json!({}), b"E=1\n")],
+        &|_| {},
+        "does not say which file",
+    );
     // An env file must not become the compose file.
-    refused(&[compose(PLAIN), env_file("compose.yaml", b"x: 1")], &|_| {}, "two of its layers");
+    refused(
+        &[compose(PLAIN), env_file("compose.yaml", b"x: 1")],
+        &|_| {},
+        "two of its layers",
+    );
     refused(&[compose(PLAIN)], &|m| *m = json!([]), "malformed");
     let index = |m: &mut Value| *m = json!({"schemaVersion": 2, "manifests": [{"mediaType": MANIFEST, "digest": digest(b""), "size": 0}]});
     refused(&[compose(PLAIN)], &index, "names nothing of the type");
@@ -155,7 +177,9 @@ fn an_artifact_reads_files_of_the_host() {
         format!("services: {{a: {{image: x, label_file: '{song}'}}}}"),
         format!("services: {{a: {{extends: {{file: '{song}', service: b}}}}}}"),
         format!("include: ['{song}']\nservices: {{a: {{image: x}}}}"),
-        format!("include: [{{path: compose2.yaml, env_file: '{song}'}}]\nservices: {{a: {{image: x}}}}"),
+        format!(
+            "include: [{{path: compose2.yaml, env_file: '{song}'}}]\nservices: {{a: {{image: x}}}}"
+        ),
     ] {
         let (_server, name) = registry(&[compose(&text)], |_| {});
         hoist
@@ -168,7 +192,7 @@ fn an_artifact_reads_files_of_the_host() {
 fn an_artifact_acts_without_a_word() {
     let hoist = Sandbox::empty();
     let text = "services:\n  a:\n    image: x\n    pull_policy: never\n    privileged: true\n    pid: host\n    network_mode: host\n    \
-                volumes: ['/:/host', '/var/run/docker.sock:/s']\n    environment: {HOME: '${HOME}', OWN: '${TOKEN:-none}'}\n\
+                volumes: ['/:/host', '/var/run/docker.sock:/s']\n    configs: [c]\n    secrets: [s]\n    environment: {HOME: '${HOME}', OWN: '${TOKEN:-none}'}\n\
                 configs: {c: {file: /etc/shadow}}\nsecrets: {s: {environment: TOKEN}}\n";
     let (_server, name) = registry(&[compose(text)], |_| {});
     hoist.set("TOKEN", "of the user");
@@ -176,6 +200,7 @@ fn an_artifact_acts_without_a_word() {
         hoist
             .global(&[&["-f", &name], command].concat())
             .code(1)
+            .says("a: x\n")
             .says("a: privileged: all rights over this machine")
             .says("a: this machine's process namespace")
             .says("a: this machine's network")
@@ -186,7 +211,10 @@ fn an_artifact_acts_without_a_word() {
             .says("TOKEN")
             .says("there is no terminal to ask on");
     }
-    assert_eq!(children(&hoist.data().join("projects")), Vec::<std::path::PathBuf>::new());
+    assert_eq!(
+        children(&hoist.data().join("projects")),
+        Vec::<std::path::PathBuf>::new()
+    );
     // A dependency of an own project is asked about as well.
     hoist.compose(&format!("include: ['{name}']\n"));
     hoist.run("up -d").code(1).says("a: privileged");
@@ -219,5 +247,8 @@ fn an_artifact_speaks_to_the_terminal() {
     let (_server, name) = registry(&[compose(text)], |_| {});
     let done = hoist.global(&["-f", &name, "create"]).code(1);
     let told = done.all();
-    assert!(!told.contains('\u{1b}') && !told.contains('\u{7}'), "{told:?}");
+    assert!(
+        !told.contains('\u{1b}') && !told.contains('\u{7}'),
+        "{told:?}"
+    );
 }
