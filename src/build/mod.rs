@@ -10,6 +10,7 @@
 
 pub mod cache;
 pub mod call;
+pub mod change;
 pub mod context;
 mod definition;
 pub mod dockerfile;

@@ -1,5 +1,6 @@
 //! Images: the store, builds, and registries.
 
+pub mod archives;
 pub mod bake;
 pub mod build;
 pub mod cache;

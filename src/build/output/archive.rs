@@ -11,7 +11,7 @@ use super::{Archive, Counted, Dest, Kind, to_file};
 use crate::build::Builder;
 use crate::build::error::BuildError;
 use crate::image::reference::Reference;
-use crate::image::store::{Image, Removal, Store, StoreError};
+use crate::image::store::{self, Format, Image, Removal, Saved, Saving, Store, StoreError};
 use crate::image::tree::unpack::{self, Links, Owner, Target};
 use crate::sys::fs::Root;
 
@@ -67,29 +67,35 @@ pub(super) fn write(
         let text = "an archive for docker holds an image of one platform: use type=oci for several";
         return Err(BuildError::Output(text.to_owned()));
     }
-    let store = builder.store;
-    let lend = |image| Lent::to(store, image);
+    let lend = |image| Lent::to(builder.store, image);
     let _lent: Vec<Lent<'_>> = images.iter().map(lend).collect::<Result<_, _>>()?;
     let names = match tags {
         [] => &archive.names[..],
         tags => tags,
     };
-    let all: Vec<(Image, Vec<Reference>)> = images
-        .iter()
-        .map(|image| (image.clone(), names.to_vec()))
-        .collect();
+    let saved = Saved {
+        images: images.to_vec(),
+        names: names.to_vec(),
+    };
+    let how = Saving {
+        format: match archive.kind {
+            Kind::Docker => Format::Docker,
+            Kind::Oci => Format::Oci,
+        },
+        packing: None,
+    };
     match &archive.dest {
-        Dest::Path(path) if archive.spread => spread(&all, path, builder),
-        dest => to_file(dest, builder.cancel, |out| Ok(store.save(&all, out)?)),
+        Dest::Path(path) if archive.spread => spread(saved, how, path, builder),
+        dest => to_file(dest, builder.cancel, |out| {
+            Ok(builder
+                .store
+                .save(&[saved], &how, store::Target::archive(out))?)
+        }),
     }
 }
 
 /// Writes the files that the archive would have into a directory.
-fn spread(
-    images: &[(Image, Vec<Reference>)],
-    path: &Path,
-    builder: &Builder<'_>,
-) -> Result<(), BuildError> {
+fn spread(saved: Saved, how: Saving, path: &Path, builder: &Builder<'_>) -> Result<(), BuildError> {
     let failed = |error| BuildError::io(format!("make {}", path.display()), error);
     let make = |path: &Path| {
         std::fs::DirBuilder::new()
@@ -108,9 +114,8 @@ fn spread(
     };
     let (saved, unpacked) = std::thread::scope(|scope| {
         let unpacking = scope.spawn(|| unpack::read(reader, target));
-        let saved = builder
-            .store
-            .save(images, Counted::new(writer, builder.cancel));
+        let out = store::Target::archive(Counted::new(writer, builder.cancel));
+        let saved = builder.store.save(&[saved], &how, out);
         (saved, unpacking.join())
     });
     if builder.cancel.is_cancelled() {

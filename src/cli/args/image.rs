@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{ProgressArg, StepArgs};
 
@@ -154,13 +154,17 @@ pub struct ImageBuildArgs {
 /// `image import`
 #[derive(Debug, Default, Args)]
 pub struct ImportArgs {
-    /// Apply a Dockerfile instruction
+    /// Apply a Dockerfile instruction: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME or
+    /// WORKDIR
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub change: Vec<String>,
-    /// A remark
-    #[arg(short, long, default_value = "")]
+    /// A remark [default: where it was imported from]
+    #[arg(short, long, default_value = "", hide_default_value = true)]
     pub message: String,
-    /// The archive (tar, also compressed); `-` is standard input
+    /// The platform of the image, as `linux/arm64` [default: this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// The archive (tar, also compressed): a file, an HTTP address, or `-` for standard input
     pub file: String,
     /// Name of the image
     pub name: Option<String>,
@@ -177,10 +181,13 @@ pub struct InspectArgs {
 /// `image load`
 #[derive(Debug, Default, Args)]
 pub struct LoadArgs {
-    /// The archive [default: standard input]
+    /// The archive, or a directory with images [default: standard input]
     #[arg(short, long, value_name = "FILE")]
     pub input: Option<PathBuf>,
-    /// No output
+    /// Load only the image for this platform, as `linux/amd64`
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// No progress
     #[arg(short, long)]
     pub quiet: bool,
 }
@@ -243,12 +250,35 @@ pub struct ImageRmArgs {
 /// `image save`
 #[derive(Debug, Default, Args)]
 pub struct SaveArgs {
-    /// The archive [default: standard output]
+    /// The archive or directory [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Names or ids
+    /// Save only the image for this platform, as `linux/amd64`
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// What to write
+    #[arg(long, value_name = "FORMAT", default_value = "docker-archive")]
+    pub format: SaveFormat,
+    /// Compress layers with gzip or zstd, or write them uncompressed, in place of writing them as they came
+    #[arg(long, value_name = "HOW", value_parser = ["gzip", "zstd", "none"])]
+    pub compression_format: Option<String>,
+    /// Names or ids; a name without a tag is all its tags
     #[arg(required = true)]
     pub images: Vec<String>,
+}
+
+/// What `image save` writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum SaveFormat {
+    /// An archive that Docker, podman and skopeo read: an OCI layout with Docker's manifest beside it
+    #[default]
+    DockerArchive,
+    /// An OCI layout as an archive
+    OciArchive,
+    /// An OCI layout as a directory
+    OciDir,
+    /// A directory as skopeo's `dir:`, of one image
+    DockerDir,
 }
 
 /// `image tag`

@@ -19,6 +19,7 @@ mod explain;
 pub(super) mod fixture;
 mod graph;
 mod image;
+mod image_archive;
 mod image_build;
 mod images;
 mod lock;

@@ -124,6 +124,16 @@ impl Refs {
         let names: BTreeSet<Reference> = own.filter_map(name_of).collect();
         names.into_iter().collect()
     }
+    /// Names with a tag in the repository of a reference, sorted.
+    pub(super) fn tags(&self, of: &Reference) -> Vec<Reference> {
+        let same = |name: &Reference| {
+            name.tag.is_some()
+                && (&name.registry, &name.repository) == (&of.registry, &of.repository)
+        };
+        let names = self.0.manifests.iter().filter_map(name_of);
+        let names: BTreeSet<Reference> = names.filter(same).collect();
+        names.into_iter().collect()
+    }
     /// `repository@digest` of an image, sorted.
     pub(super) fn repo_digests(&self, id: &Digest) -> Vec<String> {
         let own = self

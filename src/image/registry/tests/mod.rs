@@ -296,10 +296,13 @@ fn an_image_is_pulled_with_its_blobs_and_a_second_pull_finds_its_layers() {
 
     // Saved, the layers are the very bytes that were pulled.
     let mut saved = Vec::new();
-    scratch
-        .store
-        .save(&[(image.clone(), vec![])], &mut saved)
-        .unwrap();
+    let one = crate::image::store::Saved {
+        images: vec![image.clone()],
+        names: vec![],
+    };
+    let target = crate::image::store::Target::archive(&mut saved);
+    let how = crate::image::store::Saving::default();
+    scratch.store.save(&[one], &how, target).unwrap();
     assert!(
         saved
             .windows(sample.layers[0].len())
