@@ -28,6 +28,7 @@
 //! | [`build`] | a Dockerfile → an image; steps run in the engine's sandbox |
 //! | [`plan`] | project + images + observed state → a graph of actions with causes; pure |
 //! | [`apply`] | a plan → its effects; the only caller of the engine's changing methods |
+//! | [`watch`] | files that change on the host → files in containers, restarts, rebuilds |
 //! | [`ui`] | events, diagnostics, log lines → text on the two output streams |
 //! | [`cli`] | arguments and environment → calls of the others → an exit code |
 //!
@@ -47,6 +48,7 @@
 //! build          base sys graph image engine::spec engine::sandbox engine::EngineError engine::Result
 //! plan           base graph compose::model engine::spec engine::state engine::host engine::driver engine::subnet image::reference image::digest image::config
 //! apply          base graph compose::model image build plan engine sys::process
+//! watch          base sys::fs compose::model compose::select image engine plan::labels apply build::context::ignore
 //! cli            *
 //! ```
 //!
@@ -102,6 +104,7 @@
 //! | `<data>/projects/<name>/dossiers/` | `engine::native::dossier` | what is known of the last containers that failed |
 //! | `<data>/key` | `engine::native::held` | what fingerprints of secrets are made with |
 //! | `<run>/held/<id>/` | `engine::native::held` | contents of configs and secrets, in memory only |
+//! | `<run>/watch-<project>.lock` | `cli` | held by the one command that follows a project's files |
 //! | `<run>/` | `engine::native` | supervisors' sockets, process ids with start times, mounts |
 //!
 //! State is JSON with a version, written beside its place and renamed. Everything in `<run>` may be lost and is made
@@ -119,3 +122,4 @@ pub mod image;
 pub mod plan;
 pub mod sys;
 pub mod ui;
+pub mod watch;

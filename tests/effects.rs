@@ -11,9 +11,6 @@ crate::cases!(&[];
     each_key_that_shapes_a_container_names_the_cases_that_see_its_effect,
 );
 
-/// Keys of a service whose effects belong elsewhere: watching.
-const ELSEWHERE: &[&str] = &["develop"];
-
 /// Keys of the top level whose entries shape what containers find; their rows begin with `/`.
 const TOP: &[&str] = &["networks", "volumes", "configs", "secrets"];
 
@@ -70,7 +67,6 @@ fn walk(schema: &Value, part: &Value, path: &str, found: &mut BTreeSet<String>) 
     }
     for (key, part) in part["properties"].as_object().into_iter().flatten() {
         let path = match path {
-            "" if ELSEWHERE.contains(&key.as_str()) => continue,
             "" => key.clone(),
             above => format!("{above}.{key}"),
         };

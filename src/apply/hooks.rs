@@ -14,13 +14,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::run::{Run, tell};
-use super::{ApplyError, steps};
+use super::{ApplyError, Context, steps};
 use crate::base::diag::Diagnostics;
 use crate::base::event::{Event, EventSink, Kind, Status};
 use crate::base::name::ContainerId;
 use crate::base::scalar::Signal;
 use crate::compose::model::{InitContainer, Service};
-use crate::engine::spec::ExecSpec;
+use crate::engine::spec::{ExecSpec, Process};
 use crate::engine::{
     AnonymousVolumes, Engine, EngineError, ExecIo, Force, LogEnd, LogQuery, Until, Waited,
 };
@@ -43,14 +43,14 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// What a hook prints: told at once, and its end kept.
 #[derive(Clone)]
-struct Output {
+pub(super) struct Output {
     source: String,
     events: Arc<dyn EventSink>,
     last: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Output {
-    fn new(source: String, events: &Arc<dyn EventSink>) -> Self {
+    pub(super) fn new(source: String, events: &Arc<dyn EventSink>) -> Self {
         Self {
             source,
             events: Arc::clone(events),
@@ -99,7 +99,7 @@ impl Run<'_> {
         let output = Output::new(name, &self.context.events);
         let key = hook.moment.key();
         let subject = format!("{key}[{}] of container {}", hook.at, who.name);
-        let code = match self.execute(&id, hook, &output) {
+        let code = match execute(self.context, &id, &hook.process, &output) {
             Ok(code) => code,
             // As Docker: what has ended by itself has no need of it.
             Err(HookError::Engine(EngineError::NotRunning { .. }))
@@ -128,38 +128,6 @@ impl Run<'_> {
     fn has_ended(&self, id: &ContainerId) -> bool {
         let found = self.context.engine.container(id);
         found.is_ok_and(|container| !container.state.is_up())
-    }
-
-    fn execute(&self, id: &ContainerId, hook: &Hook, output: &Output) -> Result<i32, HookError> {
-        let pipe = || -> std::io::Result<(File, ExecIo)> {
-            let (reader, writer) = std::io::pipe()?;
-            let (output, input) = (OwnedFd::from(writer), File::open("/dev/null")?);
-            let io = ExecIo {
-                input: input.into(),
-                error: output.try_clone()?,
-                output,
-            };
-            Ok((File::from(OwnedFd::from(reader)), io))
-        };
-        let (reader, io) = pipe().map_err(|error| EngineError::failed("make a pipe", error))?;
-        let spec = ExecSpec {
-            process: hook.process.clone(),
-            stdin: false,
-        };
-        let mut session = self.context.engine.exec(id, &spec, io)?;
-        let over = read(reader, output.clone());
-        let code = loop {
-            if let Some(code) = session.wait_for(LOOK_FOR_CANCEL)? {
-                break code;
-            }
-            if self.context.cancel.is_cancelled() {
-                // It may have ended just now.
-                let _ = session.signal(Signal::KILL);
-                return Err(HookError::Cancelled);
-            }
-        };
-        let _ = over.recv_timeout(LAST_WORDS);
-        Ok(code)
     }
 
     /// A container's name as it is on screen: without the project.
@@ -303,8 +271,46 @@ fn follow(engine: &dyn Engine, id: &ContainerId, output: &Output, ended: &Atomic
     }
 }
 
+/// Runs a command in a container to its end and gives its exit code; what it prints goes to `output`.
+pub(super) fn execute(
+    context: &Context,
+    id: &ContainerId,
+    process: &Process,
+    output: &Output,
+) -> Result<i32, HookError> {
+    let pipe = || -> std::io::Result<(File, ExecIo)> {
+        let (reader, writer) = std::io::pipe()?;
+        let (output, input) = (OwnedFd::from(writer), File::open("/dev/null")?);
+        let io = ExecIo {
+            input: input.into(),
+            error: output.try_clone()?,
+            output,
+        };
+        Ok((File::from(OwnedFd::from(reader)), io))
+    };
+    let (reader, io) = pipe().map_err(|error| EngineError::failed("make a pipe", error))?;
+    let spec = ExecSpec {
+        process: process.clone(),
+        stdin: false,
+    };
+    let mut session = context.engine.exec(id, &spec, io)?;
+    let over = read(reader, output.clone());
+    let code = loop {
+        if let Some(code) = session.wait_for(LOOK_FOR_CANCEL)? {
+            break code;
+        }
+        if context.cancel.is_cancelled() {
+            // It may have ended just now.
+            let _ = session.signal(Signal::KILL);
+            return Err(HookError::Cancelled);
+        }
+    };
+    let _ = over.recv_timeout(LAST_WORDS);
+    Ok(code)
+}
+
 /// Why a hook has no exit code.
-enum HookError {
+pub(super) enum HookError {
     Engine(EngineError),
     Cancelled,
 }

@@ -28,6 +28,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 mod wait;
+mod watched;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,6 +59,7 @@ pub use options::{
 pub use pins::{Uses, images_used};
 pub use run::{Final, Outcome, run};
 pub use secrets::Told;
+pub use watched::{drop_unnamed, exec};
 
 /// What every command works with.
 pub struct Context {

@@ -60,6 +60,8 @@ pub enum Message {
     },
     /// Its log can't be read.
     Problem(String),
+    /// A word of `watch`, which follows files beside.
+    Watch(String),
 }
 
 /// Which containers are followed, and from where.
@@ -409,6 +411,11 @@ impl Printer {
             }
             Message::Gone { name } => self.rest(name),
             Message::Problem(text) => self.put(true, format!("warning: {text}\n").as_bytes()),
+            Message::Watch(text) => {
+                let text = self.lines.own(text);
+                self.put(false, text.as_bytes())?;
+                self.flush()
+            }
         }
     }
     /// Writes text of the command's own between the lines.
@@ -520,7 +527,7 @@ mod tests {
                     }
                 }
                 Message::Gone { name } => told.push(format!("{name} gone")),
-                Message::Problem(text) => told.push(text),
+                Message::Problem(text) | Message::Watch(text) => told.push(text),
             }
             if told.iter().filter(|text| text.starts_with("b-1")).count() == 2 {
                 done.tell();

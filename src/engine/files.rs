@@ -44,6 +44,17 @@ pub enum Ownership {
     ContainerUser,
 }
 
+/// How files take the place of what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Placing {
+    /// What is there is removed, then the file is made. As `docker cp`.
+    Anew,
+    /// The file is made beside it and moved into its place when it is whole, so that nobody in the container sees half
+    /// of it. Directories that are missing on the way are owned as the files are.
+    AtOnce,
+}
+
 /// Why a container's files could not be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,7 +128,13 @@ pub trait Files: Send {
     fn write(
         &mut self,
         directory: &Path,
-        ownership: Ownership,
+        how: (Ownership, Placing),
         feed: &mut Feed<'_>,
     ) -> FilesResult<()>;
+    /// Removes what is at these paths, with all that lies below; what is not there is fine. After a failure it goes on
+    /// with the others.
+    ///
+    /// # Errors
+    /// The first failure.
+    fn remove(&mut self, paths: &[PathBuf]) -> FilesResult<()>;
 }

@@ -99,7 +99,7 @@ pub(super) fn of_replaced(
 }
 
 /// What a hook runs as.
-pub(super) fn process(hook: &model::Hook) -> Process {
+pub fn process(hook: &model::Hook) -> Process {
     let env = hook.environment.iter();
     Process {
         args: hook.command.clone(),

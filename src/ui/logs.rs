@@ -86,6 +86,15 @@ impl Lines {
         format!("{}\n", paint(self.look.colour, self.code(name), &text))
     }
 
+    /// A line of the command's own, marked where names stand before the others.
+    pub fn own(&self, text: &str) -> String {
+        if !self.look.prefix {
+            return format!("{text}\n");
+        }
+        let mark = format!("{:width$}  ⦿ ", "", width = self.width);
+        format!("{}{text}\n", paint(self.look.colour, "92", &mark))
+    }
+
     fn code(&self, name: &str) -> &'static str {
         let at = self.names.get(name).copied().unwrap_or(0);
         RAINBOW.get(at % RAINBOW.len()).copied().unwrap_or("36")

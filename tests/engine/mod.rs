@@ -38,3 +38,4 @@ pub mod supervisor;
 pub mod volume_devices;
 pub mod volumes;
 pub mod walls;
+pub mod watch;

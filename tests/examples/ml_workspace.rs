@@ -73,6 +73,7 @@ fn the_ml_workspace_is_built_predicts_survives_and_leaves_nothing() {
     the_notebook_runs(&workspace);
     a_killed_api_comes_back(&workspace);
     nothing_to_do_touches_nothing(&workspace);
+    edits_are_followed(&workspace);
 
     let namespaces = namespaces(hoist);
     let rows = workspace.sql("SELECT count(*) FROM predictions");
@@ -208,6 +209,40 @@ fn nothing_to_do_touches_nothing(workspace: &Workspace) {
             .to_vec(),
         processes
     );
+}
+
+/// An edit of the API's source answers in the next request; another list of packages replaces the API alone.
+fn edits_are_followed(workspace: &Workspace) {
+    let hoist = &workspace.example.sandbox;
+    let watch = hoist.start(&format!("{} watch --no-up api", workspace.example.trust));
+    watch.says("Watch enabled");
+    let edit = |path: &str, was: &str, now: &str| {
+        let text = std::fs::read_to_string(hoist.dir().join(path)).expect("the example's");
+        assert!(text.contains(was), "no {was:?} in {path}");
+        hoist.file(path, text.replace(was, now));
+    };
+    let minute = Duration::from_secs(60);
+    edit("api/app.py", "the newest predictions", "the newest rows");
+    within(minute, "the edit answers", || {
+        let answer = http::get(workspace.api, "/").ok()?;
+        answer.text().contains("the newest rows").then_some(())
+    });
+    let api = hoist.id("api");
+    let others = || ["db", "notebook", "trainer"].map(|service| hoist.one(service)["ID"].clone());
+    let processes = || ["db", "notebook"].map(|service| hoist.init(service));
+    let before = (others(), processes());
+    edit("api/requirements.txt", "\n", "\n# looked at once more\n");
+    within(minute * 10, "the API is replaced", || {
+        let replaced = hoist.id("api") != api && hoist.field("api", "Health") == "healthy";
+        replaced.then_some(())
+    });
+    assert_eq!((others(), processes()), before, "{}", watch.text());
+    // The edit is in the new image as well.
+    let answer = http::get(workspace.api, "/").expect("the API answers");
+    assert!(answer.text().contains("the newest rows"));
+    assert_eq!(workspace.predict(8)["digit"], 8);
+    watch.signal(nix::sys::signal::Signal::SIGINT);
+    assert_eq!(watch.end(), 130);
 }
 
 /// Namespaces of the running containers that the host does not share.

@@ -307,6 +307,7 @@ impl<'a> Sources<'a> {
         let fill = |new: &Path| -> Result<(), SourceError> {
             let root = Root::open(new).map_err(io::Error::from)?;
             let target = Target {
+                at_once: false,
                 top: &root,
                 links: Links::Inside,
                 owner: Owner::Caller,

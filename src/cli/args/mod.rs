@@ -7,17 +7,21 @@ mod build;
 mod cache;
 mod files;
 mod image;
+mod login;
 mod steps;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod watch;
 
 pub use build::*;
 pub use cache::*;
 pub use files::*;
 pub use image::*;
+pub use login::*;
 pub use steps::StepArgs;
 pub use transfer::*;
+pub use watch::WatchArgs;
 
 use std::path::PathBuf;
 
@@ -199,6 +203,8 @@ pub enum Command {
     Publish(PublishArgs),
     /// Write which digests the images of the project have, for --locked
     Lock(LockArgs),
+    /// Follow changes of files: copy them into containers, restart, rebuild
+    Watch(WatchArgs),
     /// Check the compose files and print them in full
     #[command(alias = "convert")]
     Config(ConfigArgs),
@@ -210,6 +216,10 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Work with images
     Image(ImageArgs),
+    /// Authenticate to a registry; Docker Hub if none is named
+    Login(LoginArgs),
+    /// Log out from a registry; Docker Hub if none is named
+    Logout(LogoutArgs),
     /// Work with the build cache
     Cache(CacheArgs),
     /// Look at what this host offers containers, and what mends what is missing
@@ -328,6 +338,9 @@ pub struct UpArgs {
     /// Exit as this service does; implies --abort-on-container-exit
     #[arg(long, value_name = "SERVICE", conflicts_with = "detach")]
     pub exit_code_from: Option<String>,
+    /// Follow changes of files as `watch` does
+    #[arg(short, long)]
+    pub watch: bool,
     /// Accepted for docker compose's sake
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub menu: Option<bool>,

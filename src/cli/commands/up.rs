@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use super::change::{chosen, make_options};
 use super::containers::{is_oneoff, label, will_print};
+use super::watch::{Alone, cannot, checked, follow, ready, showing, tell_failure};
 use crate::apply::{self, ApplyError, Context, Plan, StopOptions, UpOptions, UpPolicy};
 use crate::base::clock::Timestamp;
+use crate::base::event::EventSink;
 use crate::base::scalar::Signal;
 use crate::cli::app::{App, Deps, Work};
 use crate::cli::args::UpArgs;
@@ -24,6 +26,7 @@ use crate::cli::{lockfile, parse};
 use crate::compose::model::{Project, Service};
 use crate::engine::LogQuery;
 use crate::ui::logs::{Lines, Look};
+use crate::watch::{Busy, Report, Session};
 
 /// How often an attached `up` looks whether anything still runs.
 const TICK: Duration = Duration::from_millis(100);
@@ -36,6 +39,7 @@ pub(super) fn run(app: &App, args: &UpArgs) -> Outcome {
     };
     let (project, declared) = chosen(app, &args.make, deps)?;
     let options = options(app, args, declared)?;
+    let rules = args.watch.then(|| checked(app, &project)).transpose()?;
     if let Some(service) = &args.exit_code_from {
         app.known(Some(&project), std::slice::from_ref(service))?;
     }
@@ -53,18 +57,27 @@ pub(super) fn run(app: &App, args: &UpArgs) -> Outcome {
         })?;
         return Ok(0);
     }
-    let session = Attached {
+    let enter = |_: &_| Alone::enter(&work.context.roots, &project.name);
+    let alone = rules.as_ref().map(enter).transpose()?;
+    let attached = Attached {
         app,
         args,
         project: &project,
         work: &work,
     };
-    let result = session.run(&options);
+    let begin = |rules| {
+        ready()?;
+        Session::begin(rules, work.context.cancel.clone()).map_err(cannot)
+    };
+    let session = rules.map(begin).transpose()?;
+    let result = attached.run(&options, session);
+    drop(alone);
     work.progress.finish();
     result
 }
 
 fn options(app: &App, args: &UpArgs, declared: Vec<String>) -> Result<UpOptions, Failure> {
+    refuse_watch(args)?;
     if args.wait && (args.abort_on_container_exit || args.exit_code_from.is_some()) {
         return Err(Failure::new(
             "--wait can't be combined with --abort-on-container-exit or --exit-code-from",
@@ -85,6 +98,22 @@ fn options(app: &App, args: &UpArgs, declared: Vec<String>) -> Result<UpOptions,
         quiet_build: args.quiet_build && args.trace.is_none(),
         ..made
     })
+}
+
+/// What `--watch` can't be combined with. As Compose: `cmd/compose/up.go`.
+fn refuse_watch(args: &UpArgs) -> Result<(), Failure> {
+    if !args.watch {
+        return Ok(());
+    }
+    let others = "--abort-on-container-exit, --abort-on-container-failure, --attach, --attach-dependencies or --watch";
+    let text = match () {
+        () if args.wait => format!("--wait cannot be combined with {others}"),
+        () if args.detach => format!("--detach cannot be combined with {others}"),
+        () if args.no_start => "--no-start and --watch are incompatible".to_owned(),
+        () if args.make.no_build => "--no-build and --watch are incompatible".to_owned(),
+        () => return Ok(()),
+    };
+    Err(Failure::new(text))
 }
 
 /// Services whose output is shown: the named ones or all, but those that ask not to.
@@ -143,6 +172,39 @@ enum Reason {
     Ended { code: i32 },
 }
 
+/// Tells what `watch` does among the containers' lines.
+struct Beside<'a> {
+    app: &'a App,
+    work: &'a Work,
+    quiet: bool,
+    lines: SyncSender<Message>,
+}
+
+impl Report for Beside<'_> {
+    fn say(&self, text: &str) {
+        // Nobody looks any more when the command ends.
+        let _ = self.lines.send(Message::Watch(text.to_owned()));
+    }
+    fn warn(&self, text: &str) {
+        let _ = self.lines.send(Message::Problem(text.to_owned()));
+    }
+    fn failed(&self, what: &str, error: ApplyError) {
+        tell_failure(self.app, what, error, &|text| self.say(text));
+    }
+    fn showing(
+        &self,
+        steps: bool,
+        act: &mut dyn FnMut(&Context) -> Result<(), ApplyError>,
+    ) -> Result<(), ApplyError> {
+        let wrap = |beside| {
+            let lines = self.lines.clone();
+            Arc::new(HookLines { beside, lines }) as Arc<dyn EventSink>
+        };
+        let steps = steps && !self.quiet;
+        showing(self.app, &self.work.context, (steps, &wrap), act)
+    }
+}
+
 /// An `up` that stays.
 struct Attached<'a> {
     app: &'a App,
@@ -152,7 +214,7 @@ struct Attached<'a> {
 }
 
 impl Attached<'_> {
-    fn run(&self, options: &UpOptions) -> Outcome {
+    fn run(&self, options: &UpOptions, session: Option<Session>) -> Outcome {
         let begun = Timestamp::now();
         let interrupts = self.count_interrupts();
         let lock = apply::lock(&self.work.context, &self.project.name)?;
@@ -186,7 +248,7 @@ impl Attached<'_> {
         self.work.progress.finish();
         let reason = match ended {
             Some(reason) => Some(reason),
-            None => self.watch(&messages, &mut printer, &interrupts)?,
+            None => self.stay(session, (&messages, &lines), &mut printer, &interrupts)?,
         };
         let code = match &reason {
             Some(reason) => self.stop(reason, (&messages, &lines), &mut printer, &interrupts)?,
@@ -267,7 +329,7 @@ impl Attached<'_> {
                 match messages.recv_timeout(TICK) {
                     Ok(message) => {
                         printer.print(&message)?;
-                        *ended = ended.take().or_else(|| self.reason(&message));
+                        *ended = ended.take().or_else(|| self.reason(&message, None));
                     }
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
@@ -280,26 +342,71 @@ impl Attached<'_> {
     }
 
     /// Whether a message is a reason to stop everything.
-    fn reason(&self, message: &Message) -> Option<Reason> {
+    fn reason(&self, message: &Message, busy: Option<&Busy>) -> Option<Reason> {
         let Message::Exited {
             code,
+            service,
             restarting: false,
             ..
         } = message
         else {
             return None;
         };
+        if busy.is_some_and(|busy| busy.has(service)) {
+            // It ends because its files have changed.
+            return None;
+        }
         let any = self.args.abort_on_container_exit || self.args.exit_code_from.is_some();
         let failed = self.args.abort_on_container_failure && *code != 0;
         (any || failed).then_some(Reason::Ended { code: *code })
     }
 
-    /// Shows lines until a reason to stop, or until nothing runs any more (`None`).
-    fn watch(
+    /// Shows lines as [`Attached::show`] does; with a session, files are followed meanwhile.
+    fn stay(
+        &self,
+        session: Option<Session>,
+        (messages, lines): (&Receiver<Message>, &SyncSender<Message>),
+        printer: &mut Printer,
+        interrupts: &AtomicU32,
+    ) -> Result<Option<Reason>, Failure> {
+        let Some(session) = session else {
+            return self.show(messages, printer, interrupts, None);
+        };
+        let (stop, busy) = (session.stop(), session.busy());
+        let report = Beside {
+            app: self.app,
+            work: self.work,
+            quiet: self.args.quiet_build,
+            lines: lines.clone(),
+        };
+        thread::scope(|scope| {
+            let act = || {
+                let ended = follow(self.work, self.project, session, true, &report);
+                if let Err(error) = ended {
+                    report.failed("", error);
+                }
+            };
+            let worker = scope.spawn(act);
+            let reason = self.show(messages, printer, interrupts, Some(&busy));
+            stop.stop();
+            while !worker.is_finished() {
+                // Somebody must take what it says, or it would never end.
+                if let Ok(message) = messages.recv_timeout(TICK) {
+                    printer.print(&message)?;
+                }
+            }
+            reason
+        })
+    }
+
+    /// Shows lines until a reason to stop, or until nothing runs any more (`None`). Where files are followed that is
+    /// none: with the next change it may run again.
+    fn show(
         &self,
         messages: &Receiver<Message>,
         printer: &mut Printer,
         interrupts: &AtomicU32,
+        busy: Option<&Busy>,
     ) -> Result<Option<Reason>, Failure> {
         loop {
             if interrupts.load(Ordering::SeqCst) > 0 {
@@ -308,11 +415,11 @@ impl Attached<'_> {
             match messages.recv_timeout(TICK) {
                 Ok(message) => {
                     printer.print(&message)?;
-                    if let Some(reason) = self.reason(&message) {
+                    if let Some(reason) = self.reason(&message, busy) {
                         return Ok(Some(reason));
                     }
                 }
-                Err(RecvTimeoutError::Timeout) if self.anything_runs()? => {}
+                Err(RecvTimeoutError::Timeout) if busy.is_some() || self.anything_runs()? => {}
                 Err(_) => return Ok(None),
             }
         }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use super::PullError;
 use super::client::{Again, Failure, Registry};
-use super::push::{Blob, Push, PushError, PushOptions, run};
+use super::push::{Push, PushError, PushOptions, run};
+use super::upload::{Send, Upload};
 use crate::base::event::EventSink;
 use crate::image::digest::{Digest, Hasher};
 use crate::image::manifest::{Descriptor, Document, media};
@@ -106,21 +107,34 @@ impl Copy<'_> {
         }
         let push = &self.push;
         let same = self.from.registry == push.reference.registry;
-        if push.exists(blob).await? || same && push.mount(blob, &self.from.repository).await {
+        if push.exists(blob).await? {
             return Ok(());
+        }
+        let mut begun = None;
+        if same {
+            // It may not want to: then it has begun an upload, or the blob is sent in the usual way.
+            let from = self.from.repository.as_str();
+            let asked = push.registry.begin_upload(Some((&blob.digest, from)));
+            match tokio::time::timeout(push.registry.silence(), asked).await {
+                Ok(Ok(Upload::Mounted)) => return Ok(()),
+                Ok(Ok(Upload::To(url))) => begun = Some(url),
+                _ => {}
+            }
         }
         let kept = push.store.blob_path(&blob.digest);
         let path = match kept.metadata() {
             Ok(found) if found.len() == blob.size => kept,
             _ => self.fetch(blob).await?,
         };
-        let blob = Blob {
-            descriptor: blob.clone(),
-            path,
+        let send = Send {
+            registry: &push.registry,
+            blob,
+            path: &path,
+            tell: &|_, _| {},
         };
-        push.upload(&blob).await?;
-        if blob.path.starts_with(push.staging.dir()) {
-            let _ = std::fs::remove_file(&blob.path);
+        send.run(begun).await?;
+        if path.starts_with(push.staging.dir()) {
+            let _ = std::fs::remove_file(&path);
         }
         Ok(())
     }

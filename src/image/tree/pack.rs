@@ -12,6 +12,7 @@ use std::io::{self, Read as _, Write};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -98,6 +99,7 @@ pub fn write_all(
         out,
         opening,
         holes,
+        exact: false,
         links: BTreeMap::new(),
         buffer: vec![0; CHUNK],
     };
@@ -108,8 +110,56 @@ pub fn write_all(
     packer.out.flush().map_err(PackError::Out)
 }
 
+/// Writes the archive of files that lie anywhere, each under a name of its own, and of directories without what is in
+/// them. Times are exact, to the nanosecond. What is gone is left out; a last link is not followed.
+///
+/// # Errors
+/// [`PackError`].
+pub fn write_all<'p>(
+    files: impl Iterator<Item = (&'p Path, &'p [u8])>,
+    out: impl Write,
+) -> Result<()> {
+    let mut packer = Packer {
+        out,
+        opening: Opening::Twice,
+        holes: Holes::Filled,
+        exact: true,
+        links: BTreeMap::new(),
+        buffer: vec![0; CHUNK],
+    };
+    let mut above: Option<(&Path, File)> = None;
+    for (file, stored_as) in files {
+        let (Some(parent), Some(name)) = (file.parent(), file.file_name()) else {
+            continue;
+        };
+        let failed = fault(stored_as);
+        let gone = |error: &io::Error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            )
+        };
+        if above.as_ref().is_none_or(|(known, _)| *known != parent) {
+            above = match File::open(parent) {
+                Err(error) if gone(&error) => continue,
+                other => Some((parent, other.map_err(&failed)?)),
+            };
+        }
+        let Some((_, dir)) = &above else { continue };
+        let opened = match packer.open(dir.as_fd(), name) {
+            Err(error) if gone(&error) => continue,
+            other => other.map_err(failed)?,
+        };
+        packer.entry(opened, &mut stored_as.to_vec())?;
+    }
+    end(&mut packer.out).map_err(PackError::Out)?;
+    packer.out.flush().map_err(PackError::Out)
+}
+
 struct Packer<W> {
     out: W,
+    /// Whether times are told to the nanosecond.
+    exact: bool,
     opening: Opening,
     holes: Holes,
     /// First path of files with several names.
@@ -220,7 +270,7 @@ impl<W: Write> Packer<W> {
             Opened::Nothing => {}
             Opened::Dir(open, stat) => {
                 path.push(b'/');
-                self.header(&described(path, EntryKind::Dir, &stat))?;
+                self.header(&described(path, EntryKind::Dir, &stat), &stat)?;
                 return Ok(Some(open));
             }
             Opened::File(file, stat) => {
@@ -230,10 +280,11 @@ impl<W: Write> Packer<W> {
             }
             Opened::Link(link, stat) => {
                 if !self.again(path, &stat)? {
-                    self.header(&Entry {
+                    let entry = Entry {
                         link: link.as_bytes(),
                         ..described(path, EntryKind::Symlink, &stat)
-                    })?;
+                    };
+                    self.header(&entry, &stat)?;
                 }
             }
             Opened::Node(kind, stat) => {
@@ -245,10 +296,11 @@ impl<W: Write> Packer<W> {
                     ),
                 };
                 if !self.again(path, &stat)? {
-                    self.header(&Entry {
+                    let entry = Entry {
                         device,
                         ..described(path, kind, &stat)
-                    })?;
+                    };
+                    self.header(&entry, &stat)?;
                 }
             }
         }
@@ -264,14 +316,26 @@ impl<W: Write> Packer<W> {
             return Ok(false);
         };
         let link = first.clone();
-        self.header(&Entry {
+        let entry = Entry {
             link: &link,
             ..described(path, EntryKind::HardLink, stat)
-        })?;
+        };
+        self.header(&entry, stat)?;
         Ok(true)
     }
-    fn header(&mut self, entry: &Entry<'_>) -> Result<()> {
-        entry.write(&mut self.out).map_err(PackError::Out)
+    fn header(&mut self, entry: &Entry<'_>, stat: &FileStat) -> Result<()> {
+        let exact = format!("{}.{:09}", stat.st_mtime.max(0), stat.st_mtime_nsec);
+        let exact = [(b"mtime".to_vec(), exact.into_bytes())];
+        let written = match self.exact {
+            // Holes have records, too, and are told only where times are not.
+            true => Entry {
+                records: &exact,
+                ..entry.clone()
+            }
+            .write(&mut self.out),
+            false => entry.write(&mut self.out),
+        };
+        written.map_err(PackError::Out)
     }
     fn file(&mut self, mut file: File, path: &[u8], stat: &FileStat) -> Result<()> {
         let failed = fault(path);
@@ -294,7 +358,7 @@ impl<W: Write> Packer<W> {
         if holes && self.holes == Holes::Kept && said > CHUNK as u64 {
             let pieces = pieces(&file, said).map_err(|e| failed(e.into()))?;
             if let Some(pieces) = pieces {
-                return self.sparse(&file, &entry, said, &pieces);
+                return self.sparse(&file, (&entry, stat), said, &pieces);
             }
         }
         let mut got = 0;
@@ -312,7 +376,7 @@ impl<W: Write> Packer<W> {
         } else {
             said.max(got as u64)
         };
-        self.header(&Entry { size, ..entry })?;
+        self.header(&Entry { size, ..entry }, stat)?;
         self.out
             .write_all(&self.buffer[..got])
             .map_err(PackError::Out)?;
@@ -346,7 +410,7 @@ impl<W: Write> Packer<W> {
     fn sparse(
         &mut self,
         file: &File,
-        entry: &Entry<'_>,
+        (entry, stat): (&Entry<'_>, &FileStat),
         size: u64,
         pieces: &[(u64, u64)],
     ) -> Result<()> {
@@ -365,11 +429,12 @@ impl<W: Write> Packer<W> {
                 size.to_string().into_bytes(),
             ),
         ];
-        self.header(&Entry {
+        let entry = Entry {
             size: stored,
             records: &records,
             ..entry.clone()
-        })?;
+        };
+        self.header(&entry, stat)?;
         self.out.write_all(&map).map_err(PackError::Out)?;
         for (offset, length) in pieces {
             self.piece(file, entry.path, *offset, offset + length)?;

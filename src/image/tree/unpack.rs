@@ -56,6 +56,9 @@ pub struct Target<'a> {
     pub links: Links,
     /// Who owns what is made.
     pub owner: Owner,
+    /// Whether a file takes the place of what is there only when it is whole, under another name until then; and whether
+    /// directories that are missing on the way are owned as the files are.
+    pub at_once: bool,
 }
 
 /// Why an archive could not be unpacked. What was made until then stays.
@@ -212,19 +215,42 @@ impl Unpacker<'_> {
         if member.kind == EntryKind::HardLink {
             return self.hard_link(&parent, name, there.as_ref(), member);
         }
-        if there.is_some() {
-            remove(&parent, name)?;
+        if !self.target.at_once {
+            if there.is_some() {
+                remove(&parent, name)?;
+            }
+            return self.fill(&parent, name, member, members);
         }
+        let beside = beside(name);
+        remove(&parent, &beside)?;
+        let placed = self.fill(&parent, &beside, member, members).and_then(|()| {
+            let from = beside.as_os_str();
+            Ok(nix::fcntl::renameat(&parent, from, &parent, name)?)
+        });
+        if placed.is_err() {
+            // The failure itself is told.
+            let _ = remove(&parent, &beside);
+        }
+        placed
+    }
+    /// Makes anything but a directory or a hard link under a name that is free.
+    fn fill<R: Read>(
+        &mut self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        member: &Member,
+        members: &mut Members<R>,
+    ) -> Made<()> {
         match member.kind {
             EntryKind::Symlink => {
-                nix::unistd::symlinkat(OsStr::from_bytes(&member.link), &*parent, name)?;
-                self.finish_node(&parent, name, member)
+                nix::unistd::symlinkat(OsStr::from_bytes(&member.link), parent, name)?;
+                self.finish_node(parent, name, member)
             }
             EntryKind::Char | EntryKind::Block | EntryKind::Fifo => {
-                node(&parent, name, member)?;
-                self.finish_node(&parent, name, member)
+                node(parent, name, member)?;
+                self.finish_node(parent, name, member)
             }
-            _ => self.file(&parent, name, member, members),
+            _ => self.file(parent, name, member, members),
         }
     }
     /// The open directory at a path, made with its parents, as root's, when missing.
@@ -243,6 +269,7 @@ impl Unpacker<'_> {
             Err(Errno::ENOENT) if self.target.links == Links::Inside => {
                 let owner = match self.target.owner {
                     Owner::Caller => None,
+                    Owner::Fixed(uid, gid) if self.target.at_once => Some((uid, gid)),
                     _ => Some((0, 0)),
                 };
                 self.target.top.mkdir_all(path, IMPLIED_MODE, owner)?
@@ -399,6 +426,16 @@ impl Unpacker<'_> {
         }
         Ok(())
     }
+}
+
+/// The name that a file has until it is whole: as editors name such files, so that what watches leaves it alone.
+fn beside(name: &OsStr) -> std::ffi::OsString {
+    // A name has at most 255 bytes.
+    let kept = name.as_bytes().get(..240).unwrap_or(name.as_bytes());
+    let mut beside = std::ffi::OsString::from(".");
+    beside.push(OsStr::from_bytes(kept));
+    beside.push(".hoist~");
+    beside
 }
 
 /// Removes a name that is no directory; a missing one is fine.

@@ -20,7 +20,7 @@ use crate::cli::app::{App, Work};
 use crate::cli::args::CpArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::engine::Cancel;
-use crate::engine::files::{FileInfo, FileKind, Files, FilesError, Ownership};
+use crate::engine::files::{FileInfo, FileKind, Files, FilesError, Ownership, Placing};
 use crate::engine::state::ObservedContainer;
 use crate::image::archive;
 use local::Local;
@@ -320,7 +320,7 @@ impl Job<'_> {
             return Ok(());
         }
         let mut own = None;
-        let done = files.write(&place.directory, ownership, &mut |out| {
+        let done = files.write(&place.directory, (ownership, Placing::Anew), &mut |out| {
             local.pack(&place.name, out).map_err(|error| {
                 let text = error.to_string();
                 own = Some(error);
@@ -344,7 +344,7 @@ impl Job<'_> {
             return Ok(());
         }
         let mut own = None;
-        let done = files.write(directory, ownership, &mut |out| {
+        let done = files.write(directory, (ownership, Placing::Anew), &mut |out| {
             let input = Input {
                 stdin: io::stdin(),
                 cancel: self.cancel.clone(),

@@ -18,7 +18,7 @@ use nix::sys::stat::{FileStat, fstat};
 use super::view;
 use super::wire::{self, Reply, Request};
 use crate::base::name::{ContainerId, ProjectName};
-use crate::engine::files::{FileKind, FilesError, FilesResult, Ownership};
+use crate::engine::files::{FileKind, FilesError, FilesResult, Ownership, Placing};
 use crate::engine::native::layout::Layout;
 use crate::engine::native::records::Found;
 use crate::engine::native::runtime::user::lookup;
@@ -141,7 +141,13 @@ impl Server {
             Request::Write {
                 directory,
                 ownership,
-            } => self.write(&Asked::new(&directory), ownership, pipe?),
+                placing,
+            } => self.write(&Asked::new(&directory), (ownership, placing), pipe?),
+            Request::Remove { paths } => {
+                let removed = paths.iter().map(|path| self.remove(&Asked::new(path)));
+                let first = removed.fold(Ok(()), FilesResult::and);
+                first.map(|()| Reply::Done)
+            }
         }
     }
 
@@ -234,7 +240,48 @@ impl Server {
         }
     }
 
-    fn write(&self, asked: &Asked, ownership: Ownership, mut pipe: File) -> FilesResult<Reply> {
+    /// Removes what is at a path; a link itself, not what it leads to.
+    fn remove(&self, asked: &Asked) -> FilesResult<()> {
+        let missing = |errno: &Errno| matches!(errno, Errno::ENOENT | Errno::ENOTDIR);
+        let (above, leaf) = match self.root.open_parent(&asked.path) {
+            Err(errno) if missing(&errno) => return Ok(()),
+            other => other.map_err(asked.fault("open"))?,
+        };
+        let found = match fs::lstat_at(&above, &leaf) {
+            Err(errno) if missing(&errno) => return Ok(()),
+            other => other.map_err(asked.fault("look at"))?,
+        };
+        let removed = if is_kind(&found, libc::S_IFDIR) {
+            // From here on names are looked up by descriptor; this process has only one thread.
+            nix::unistd::fchdir(&above).map_err(asked.fault("enter"))?;
+            std::fs::remove_dir_all(Path::new(&leaf))
+        } else {
+            let flag = nix::unistd::UnlinkatFlags::NoRemoveDir;
+            nix::unistd::unlinkat(&above, leaf.as_os_str(), flag).map_err(io::Error::from)
+        };
+        match removed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::EROFS) => {
+                let device = |fd| fstat(fd).map(|found| found.st_dev).ok();
+                Err(match device(above.as_fd()) == device(self.root.as_fd()) {
+                    true => FilesError::ReadOnlyRoot,
+                    false => FilesError::ReadOnlyMount,
+                })
+            }
+            Err(error) => Err(FilesError::Failed {
+                step: format!("remove {}", asked.text),
+                cause: cause(&error),
+            }),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn write(
+        &self,
+        asked: &Asked,
+        (ownership, placing): (Ownership, Placing),
+        mut pipe: File,
+    ) -> FilesResult<Reply> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         let top = self.root.open_at(&asked.path, flags, 0);
         let top = Root::from_fd(top.map_err(asked.fault("open"))?);
@@ -242,6 +289,7 @@ impl Server {
             top: &top,
             links: Links::Inside,
             owner: self.owner(ownership)?,
+            at_once: placing == Placing::AtOnce,
         };
         unpack::read(&mut pipe, target).map_err(|fault| self.worded(fault, asked, &top))?;
         // Whoever writes it wants to get rid of what follows the end of an archive.

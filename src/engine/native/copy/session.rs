@@ -6,7 +6,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -15,7 +15,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::main::CONTROL;
 use super::wire::{self, Reply, Request};
-use crate::engine::files::{Drain, Feed, FileInfo, Files, FilesError, FilesResult, Ownership};
+use crate::engine::files::{
+    Drain, Feed, FileInfo, Files, FilesError, FilesResult, Ownership, Placing,
+};
 use crate::engine::native::layout::Layout;
 use crate::engine::spec::ContainerSpec;
 use crate::engine::{Cancel, EngineError, Result};
@@ -28,6 +30,8 @@ const GLANCE: u8 = 50;
 const GRACE: Duration = Duration::from_secs(2);
 /// Bytes a pipe is asked to hold.
 const PIPE: i32 = 1 << 20;
+/// Paths named in one packet have this many bytes together, and one more path.
+const PACKET: usize = 16 << 10;
 
 /// A process among one container's files.
 #[derive(Debug)]
@@ -240,12 +244,13 @@ impl Files for Session {
     fn write(
         &mut self,
         directory: &Path,
-        ownership: Ownership,
+        (ownership, placing): (Ownership, Placing),
         feed: &mut Feed<'_>,
     ) -> FilesResult<()> {
         let request = Request::Write {
             directory: directory.as_os_str().as_bytes().to_vec(),
             ownership,
+            placing,
         };
         let pipe = self.pipe(&request, End::Writes)?;
         let writer = Patient {
@@ -258,6 +263,33 @@ impl Files for Session {
         drop(writer.into_parts());
         drop(pipe);
         self.outcome(carried)
+    }
+
+    fn remove(&mut self, paths: &[PathBuf]) -> FilesResult<()> {
+        let mut paths = paths
+            .iter()
+            .map(|path| path.as_os_str().as_bytes().to_vec());
+        let mut first = Ok(());
+        loop {
+            let mut packet: Vec<Vec<u8>> = Vec::new();
+            let mut bytes = 0;
+            while bytes < PACKET
+                && let Some(path) = paths.next()
+            {
+                bytes += path.len();
+                packet.push(path);
+            }
+            if packet.is_empty() {
+                return first;
+            }
+            wire::send(&self.control, &Request::Remove { paths: packet }, &[])?;
+            let removed = match self.answer()? {
+                Reply::Done => Ok(()),
+                Reply::Failed(error) => Err(error),
+                _ => return Err(self.failed("its process gave a wrong answer")),
+            };
+            first = first.and(removed);
+        }
     }
 }
 

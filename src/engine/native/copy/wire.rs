@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::files::{FileKind, FilesError, FilesResult, Ownership};
+use crate::engine::files::{FileKind, FilesError, FilesResult, Ownership, Placing};
 use crate::engine::native::runtime::message::Report;
 use crate::sys::socket;
 
@@ -27,7 +27,10 @@ pub(super) enum Request {
     Write {
         directory: Vec<u8>,
         ownership: Ownership,
+        placing: Placing,
     },
+    /// Remove what is at these paths.
+    Remove { paths: Vec<Vec<u8>> },
 }
 
 /// Process to command.
