@@ -9,6 +9,7 @@ crate::cases!(&[Need::Root, Need::Busybox, Need::Program(REGISTRY), Need::Progra
     a_published_project_is_loaded_as_it_was,
     what_others_could_not_load_is_not_published,
     what_may_be_secret_needs_a_word,
+    a_published_project_has_its_images_beside_it,
 );
 
 fn manifest(registry: &Registry, path: &str) -> Value {
@@ -154,4 +155,34 @@ fn what_may_be_secret_needs_a_word() {
     let answer = http::get(registry.address(), "/v2/project/tags/list").expect("an answer");
     assert_eq!(answer.status, 404, "{}", answer.text());
     publish("-y").ok();
+}
+
+fn a_published_project_has_its_images_beside_it() {
+    let hoist = Sandbox::new();
+    let registry = Registry::start(&hoist);
+    let (image, to) = (registry.name("apps/a:1"), registry.name("stack:1"));
+    hoist.compose(&format!(
+        "services:\n  a: {{image: '{image}', build: {{dockerfile_inline: 'FROM tiny'}}}}\n"
+    ));
+    hoist.ok("build -q");
+    hoist
+        .ok(&format!("publish --app {to}"))
+        .says(&format!("Image {image}  Pushed"));
+    let copied = manifest(&registry, "apps/a/manifests/1");
+    let here = manifest(&registry, "stack/manifests/1");
+    let last = here["layers"]
+        .as_array()
+        .and_then(|all| all.last())
+        .expect("layers");
+    let remark = &last["annotations"]["com.docker.compose.file"];
+    assert_eq!(remark, "image-digests.yaml");
+    let digest = registry.digest("apps/a/manifests/1");
+    assert_eq!(
+        manifest(&registry, &format!("stack/manifests/{digest}")),
+        copied
+    );
+    // The image is there by its digest though the first repository is gone.
+    let remote = format!("oci://{to}");
+    let config = hoist.global(&["-f", &remote, "config", "--images"]).ok();
+    config.prints(&format!("{image}@{digest}"));
 }

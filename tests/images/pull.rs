@@ -172,6 +172,10 @@ impl Registry {
                       application/vnd.docker.distribution.manifest.v2+json";
         curl(&["-sf", "-H", accept, &place], &[])
     }
+    /// Its digest.
+    pub(super) fn digest(&self, path: &str) -> String {
+        digest(self.manifest(path).as_bytes())
+    }
     /// File of a blob in the registry's storage.
     fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.trim_start_matches("sha256:");

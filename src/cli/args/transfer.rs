@@ -23,6 +23,9 @@ pub struct PushArgs {
 /// `publish`
 #[derive(Debug, Default, Args)]
 pub struct PublishArgs {
+    /// Copy the images of the services beside it, too
+    #[arg(long)]
+    pub app: bool,
     /// Version of the OCI image format: 1.0 or 1.1 [default: what the registry takes]
     #[arg(long, value_name = "VERSION")]
     pub oci_version: Option<String>,

@@ -63,6 +63,17 @@ fn story(project: &Project, env: &Env) -> String {
             fetched.root.display()
         ));
     }
+    text.push_str("It runs these images:\n");
+    for service in project.services.values() {
+        let image = match (&service.image, &service.build) {
+            (Some(image), None) => image.value.clone(),
+            (Some(image), Some(_)) => {
+                format!("{}, which it builds if it is not there", image.value)
+            }
+            (None, _) => "what it builds".to_owned(),
+        };
+        text.push_str(&format!("  {}: {image}\n", service.name));
+    }
     let risks = risks(project);
     match risks.is_empty() {
         true => text.push_str("It asks for nothing beyond its own files and containers.\n"),

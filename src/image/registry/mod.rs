@@ -9,6 +9,7 @@ mod artifact;
 mod challenge;
 mod client;
 mod config;
+mod copy;
 mod credentials;
 mod documents;
 mod fetch;
@@ -49,6 +50,7 @@ use std::future::Future;
 use futures_util::StreamExt as _;
 
 pub use artifact::{Artifact, Part};
+pub use copy::{copy, push_nameless};
 pub use credentials::KeepError;
 pub use login::LoginError;
 pub use push::{

@@ -163,7 +163,7 @@ pub struct PushOptions {
 }
 
 impl PushOptions {
-    fn connection(&self) -> PullOptions {
+    pub(super) fn connection(&self) -> PullOptions {
         PullOptions {
             platform: None,
             nameless: false,
@@ -287,7 +287,7 @@ pub fn push_manifest(
 }
 
 /// Logs in and does what is to be done, until its end or until the token is used.
-fn run<'a, T, F>(
+pub(super) fn run<'a, T, F>(
     store: &'a Store,
     reference: &'a Reference,
     options: &'a PushOptions,
@@ -310,14 +310,14 @@ where
 }
 
 /// One push.
-struct Push<'a> {
-    store: &'a Store,
-    registry: Registry,
-    reference: &'a Reference,
+pub(super) struct Push<'a> {
+    pub(super) store: &'a Store,
+    pub(super) registry: Registry,
+    pub(super) reference: &'a Reference,
     events: &'a dyn EventSink,
     how: &'a PushOptions,
     /// Holds layers against removal; what is compressed is written here.
-    staging: Staging,
+    pub(super) staging: Staging,
     /// Where else in the registry blobs are.
     places: BTreeMap<Digest, String>,
 }
@@ -358,7 +358,7 @@ impl<'a> Push<'a> {
             source,
         }
     }
-    fn io(&self, step: &str, source: io::Error) -> PullError {
+    pub(super) fn io(&self, step: &str, source: io::Error) -> PullError {
         self.store_error(StoreError::Io {
             step: step.to_owned(),
             source,
@@ -600,7 +600,7 @@ impl<'a> Push<'a> {
             _ => Ok(There::No(None)),
         }
     }
-    async fn exists(&self, blob: &Descriptor) -> Result<bool, PullError> {
+    pub(super) async fn exists(&self, blob: &Descriptor) -> Result<bool, PullError> {
         let ask = || self.registry.has_blob(&blob.digest);
         match self.soon(self.registry.retry(ask)).await {
             // Who may write but not look is told so by the upload, if that is refused too.
@@ -609,7 +609,7 @@ impl<'a> Push<'a> {
         }
     }
     /// Pushes a manifest under its digest, or under the name.
-    async fn manifest(
+    pub(super) async fn manifest(
         &self,
         bytes: &[u8],
         media_type: &'static str,

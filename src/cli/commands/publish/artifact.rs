@@ -17,7 +17,7 @@ use crate::cli::args::PublishArgs;
 use crate::cli::exit::Failure;
 use crate::compose::publish::Publication;
 use crate::image::digest::Digest;
-use crate::image::manifest::media;
+use crate::image::manifest::{Descriptor, media};
 use crate::image::reference::Reference;
 use crate::image::registry::{self, PushError, PushOptions};
 use crate::image::store::Store;
@@ -172,6 +172,25 @@ fn manifest(version: OciVersion, layers: &[Layer], now: Timestamp) -> Vec<u8> {
     serde_json::to_vec(&manifest).unwrap_or_default()
 }
 
+/// The index of images that lie beside an artifact: found by whoever asks for what refers to it.
+fn beside(artifact: Digest, size: usize, images: &[Descriptor]) -> Vec<u8> {
+    let remarks = serde_json::json!({"com.docker.compose.version": VERSION});
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": media::INDEX,
+        "manifests": images,
+        "subject": {
+            "mediaType": media::MANIFEST,
+            "digest": artifact,
+            "size": size,
+            "annotations": remarks,
+            "artifactType": PROJECT,
+        },
+        "annotations": remarks,
+    });
+    index.to_string().into_bytes()
+}
+
 /// Sends artifacts.
 pub(super) struct Sender<'a> {
     store: std::sync::Arc<Store>,
@@ -209,8 +228,13 @@ impl<'a> Sender<'a> {
         &self,
         version: Option<OciVersion>,
         layers: &[Layer],
+        images: &[Reference],
     ) -> Result<Digest, PushError> {
         let now = Timestamp::now();
+        let copies = images
+            .iter()
+            .map(|image| registry::copy(&self.store, image, self.to, &self.options, self.events));
+        let copies: Vec<Descriptor> = copies.collect::<Result<_, _>>()?;
         let push = |version| {
             let bytes = manifest(version, layers, now);
             let mut documents = vec![b"{}".to_vec()];
@@ -225,11 +249,24 @@ impl<'a> Sender<'a> {
                 self.events,
             )
         };
-        match (version, push(version.unwrap_or(OciVersion::V1_1))) {
+        let first = version.unwrap_or(OciVersion::V1_1);
+        let (done, sent) = match (version, push(first)) {
             // A registry that knows no artifact types refuses the manifest.
-            (None, Err(PushError::Registry { .. })) => push(OciVersion::V1_0),
-            (_, done) => done,
+            (None, Err(PushError::Registry { .. })) => (push(OciVersion::V1_0)?, OciVersion::V1_0),
+            (_, done) => (done?, first),
+        };
+        if !copies.is_empty() {
+            let size = manifest(sent, layers, now).len();
+            registry::push_nameless(
+                &self.store,
+                &beside(done, size, &copies),
+                media::INDEX,
+                self.to,
+                &self.options,
+                self.events,
+            )?;
         }
+        Ok(done)
     }
 }
 

@@ -53,10 +53,14 @@ pub(super) fn run(app: &App, args: &PublishArgs) -> Outcome {
     }
     push_images(app, &project)?;
     let mut layers = artifact::layers(published);
-    if args.resolve_image_digests {
+    if args.resolve_image_digests || args.app {
         layers.push(digests(app, &mut project)?);
     }
-    send(app, args, (&to, version), &layers)
+    let images = match args.app {
+        true => images(&project)?,
+        false => Vec::new(),
+    };
+    send(app, args, (&to, version), &layers, &images)
 }
 
 /// Refuses services whose images nobody else could get.
@@ -243,12 +247,27 @@ fn digests(app: &App, project: &mut Project) -> Result<Layer, Failure> {
     Ok(Layer::compose("image-digests.yaml", false, text))
 }
 
-/// Sends the artifact.
+/// The images of the services, by their digests.
+fn images(project: &Project) -> Result<Vec<Reference>, Failure> {
+    let services = project.document.get("services").and_then(Value::as_object);
+    let all = services.into_iter().flat_map(|services| services.values());
+    let mut images = Vec::new();
+    for text in all.filter_map(|service| service.get("image")?.as_str()) {
+        let image = Reference::parse(text)?;
+        if !images.contains(&image) {
+            images.push(image);
+        }
+    }
+    Ok(images)
+}
+
+/// Sends the artifact, and copies of images beside it.
 fn send(
     app: &App,
     args: &PublishArgs,
     (to, version): (&Reference, Option<OciVersion>),
     layers: &[Layer],
+    images: &[Reference],
 ) -> Outcome {
     let progress = app.new_progress(false);
     let shown = args.repository.clone();
@@ -267,7 +286,7 @@ fn send(
         return Ok(0);
     }
     let sender = artifact::Sender::new(app, args, to, &*progress)?;
-    let sent = sender.send(version, layers);
+    let sent = sender.send(version, layers, images);
     match &sent {
         Ok(digest) => tell(Status::Done("published"), Some(digest.to_string())),
         Err(error) => tell(Status::Failed(error.to_string()), None),
