@@ -38,11 +38,20 @@ pub(super) fn resolve(context: &Context, name: &str) -> Result<Option<ImageFacts
         return Ok(context.store.find(name).ok().as_ref().map(ImageFacts::from));
     }
     let reference = Reference::parse(name).map_err(|error| failed(&error))?;
+    let reference = locked(context, reference);
     let found = context
         .store
         .resolve(&reference)
         .map_err(|error| failed(&error))?;
     Ok(found.as_ref().map(ImageFacts::from))
+}
+
+/// A name with the digest that the lock has for it, if there is a lock.
+fn locked(context: &Context, name: Reference) -> Reference {
+    match &context.pins {
+        Some(pins) => pins.pinned(&name),
+        None => name,
+    }
 }
 
 /// Whether an image is made for a platform. Variants of an architecture are the registry's affair.
@@ -109,6 +118,11 @@ pub(super) fn pull(
     platform: Option<&str>,
 ) -> Result<ImageFacts, ApplyError> {
     let reference = Reference::parse(image).map_err(|error| ApplyError::new(error.to_string()))?;
+    let reference = locked(context, reference);
+    if context.pins.is_some() && reference.digest.is_none() {
+        return Err(ApplyError::new(format!("`{image}` is not locked"))
+            .hint("run `hoist lock`, or leave out --locked"));
+    }
     let options = PullOptions {
         platform: platform.map(str::to_owned),
         env: context.env.clone(),

@@ -17,7 +17,9 @@ mod images;
 mod observe;
 pub mod oneoff;
 mod options;
+mod pins;
 mod provide;
+mod push;
 mod report;
 mod rollout;
 mod run;
@@ -43,16 +45,18 @@ use crate::image::store::Store;
 pub use crate::plan::BuildTweaks;
 pub use crate::plan::Plan;
 use crate::plan::action::Action;
-use crate::plan::{down, reconcile, views};
+use crate::plan::pins::Pins;
+use crate::plan::{down, reconcile, transfers, views};
 pub use builds::ask_builds;
 
 pub use crate::plan::policy::{BuildChoice, ImagePolicy, Recreate, Rmi, UpPolicy};
 pub use error::{ApplyError, Note};
 pub use observe::observe_project;
 pub use options::{
-    BuildOptions, DownOptions, KillOptions, PullOptions, RmOptions, RunOptions, StartOptions,
-    StopOptions, UpOptions,
+    BuildOptions, DownOptions, KillOptions, PullOptions, PushOptions, RmOptions, RunOptions,
+    StartOptions, StopOptions, UpOptions,
 };
+pub use pins::{Uses, images_used};
 pub use run::{Final, Outcome, run};
 pub use secrets::Told;
 pub use watched::{drop_unnamed, exec};
@@ -85,6 +89,8 @@ pub struct Context {
     pub trust_host_ca: bool,
     /// What programs have told that know configs and secrets, so that each is asked once.
     pub told: Arc<Told>,
+    /// Digests that names of images stand for, if nothing else may be taken.
+    pub pins: Option<Arc<Pins>>,
     /// Asked what to do when a step of a build fails.
     pub debugger: Option<Arc<dyn Debugger>>,
 }
@@ -115,6 +121,7 @@ impl Context {
             host_ca: self.host_ca.clone(),
             trust_host_ca: self.trust_host_ca,
             told: Arc::clone(&self.told),
+            pins: self.pins.clone(),
             debugger: self.debugger.clone(),
         }
     }
@@ -215,7 +222,8 @@ pub fn plan_pull(
     project: &Project,
     options: &PullOptions,
 ) -> Result<Plan, ApplyError> {
-    let pull = options.policy.or(Some(PullPolicy::Always));
+    // What services say of it is heeded by the view.
+    let pull = Some(PullPolicy::Always);
     let desired = observe::desired(
         context,
         project,
@@ -227,9 +235,23 @@ pub fn plan_pull(
             ..UpOptions::default()
         },
     )?;
-    let mut plan = views::pull(desired, &options.view())?;
+    let mut view = options.view();
+    if context.pins.is_some() {
+        // What can be built is not what a lock has, and what it has does not change.
+        view.ignore_buildable = true;
+        view.policy = view.policy.or(Some(PullPolicy::Missing));
+    }
+    let mut plan = transfers::pull(desired, &view)?;
     plan.quiet_pull = options.quiet;
     Ok(plan)
+}
+
+/// Plans `push`.
+///
+/// # Errors
+/// A named service that does not exist.
+pub fn plan_push(project: &Project, options: &PushOptions) -> Result<Plan, ApplyError> {
+    Ok(transfers::push(project, options)?)
 }
 
 /// Plans `stop`: running containers of the services (all when none is named), dependents first.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ApplyError, Context, UpOptions, files, images, provide};
+use super::{ApplyError, Context, UpOptions, files, images, pins, provide};
 use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::name::ProjectName;
 use crate::compose::model::{
@@ -88,7 +88,7 @@ pub(super) fn desired(
     options: &UpOptions,
 ) -> Result<Desired, ApplyError> {
     let mut faults = Diagnostics::default();
-    let policy = options.images;
+    let policy = pins::policy(context, options.images);
     let mut unread = Diagnostics::default();
     let mut facts = files::facts(context, project, options.ask, &mut unread)?;
     facts.containers = foreign_containers(context, project)?;
@@ -141,9 +141,10 @@ pub(super) fn desired(
         }
         mount_images(project, service, &mut facts, &mut resolve)?;
     }
+    let sources = pins::check(context, project, &mut faults);
     if faults.has_errors() {
         faults.append(unread);
-        return Err(ApplyError::faults(faults, &project.sources));
+        return Err(ApplyError::faults(faults, &sources));
     }
     let hashes = project
         .services

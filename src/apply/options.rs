@@ -7,8 +7,8 @@ use crate::plan::BuildTweaks;
 use crate::plan::policy::{BuildChoice, ImagePolicy, PullView, UpPolicy};
 
 pub use crate::plan::policy::{
-    DownPolicy as DownOptions, KillPolicy as KillOptions, RmPolicy as RmOptions,
-    StartPolicy as StartOptions, StopPolicy as StopOptions,
+    DownPolicy as DownOptions, KillPolicy as KillOptions, PushView as PushOptions,
+    RmPolicy as RmOptions, StartPolicy as StartOptions, StopPolicy as StopOptions,
 };
 
 /// What `up` and `create` were asked.
@@ -74,6 +74,7 @@ impl PullOptions {
             include_deps: self.include_deps,
             ignore_buildable: self.ignore_buildable,
             ignore_failures: self.ignore_failures,
+            policy: self.policy,
         }
     }
 }

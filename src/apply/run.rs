@@ -89,6 +89,10 @@ pub fn run(context: &Context, plan: &Plan) -> Result<Outcome, ApplyError> {
             None,
         );
     }
+    for (name, why) in &plan.skipped {
+        let why = why.map(str::to_owned);
+        tell(context, Kind::Image, name, Status::Done("Skipped"), why);
+    }
     let run = Run::new(context, plan);
     if plan.is_empty() {
         return Ok(run.outcome(0));

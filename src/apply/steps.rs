@@ -82,6 +82,7 @@ impl Run<'_> {
                 platform,
                 tolerate,
             } => self.pull(image, platform.as_deref(), *tolerate),
+            Action::Push { image, tolerate } => self.push(image, *tolerate),
             Action::Build {
                 service,
                 image,
@@ -252,9 +253,21 @@ impl Run<'_> {
             }
             Err(error) => {
                 self.tell(Kind::Image, image, Status::Failed(error.to_string()), None);
-                Err(error)
+                let built = self.builder_of(image).filter(|_| !error.is_cancelled());
+                Err(match built {
+                    Some(service) => error.hint(format!("build it: hoist build {service}")),
+                    None => error,
+                })
             }
         }
+    }
+
+    /// A service that builds an image of this name.
+    fn builder_of(&self, image: &str) -> Option<&crate::base::name::ServiceName> {
+        let services = self.plan.desired.as_ref()?.project.services.values();
+        let mut builds = services.filter(|service| service.build.is_some());
+        let named = builds.find(|s| s.image.as_ref().is_some_and(|own| own.value == image))?;
+        Some(&named.name)
     }
 
     fn build(&self, name: &crate::base::name::ServiceName, image: &str, pull_first: bool) -> Done {

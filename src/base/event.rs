@@ -17,6 +17,8 @@ pub enum Kind {
     Provider,
     /// A model, by name.
     Model,
+    /// A project in a registry, by reference.
+    Artifact,
 }
 
 /// Where a thing stands.
@@ -56,7 +58,8 @@ pub enum Event {
         done: u64,
         /// Bytes in all, if the registry said so.
         total: Option<u64>,
-        /// `Downloading`, `Extracting`, `Pull complete`, `Already exists`; `Preparing`, `Pushing`, `Pushed`, `Mounted`,
+        /// `Pulling fs layer`, `Waiting`, `Downloading`, `Retrying`, `Download complete`, `Extracting`, `Pull complete`,
+        /// `Already exists`; `Preparing`, `Pushing`, `Pushed`, `Mounted`,
         /// `Layer already exists`.
         phase: &'static str,
     },
@@ -181,6 +184,10 @@ pub mod internal {
     /// `pushing image`.
     pub const PUSH: u32 = u32::MAX - 5;
 
+    /// `exporting to client directory` and its like: the n-th output of a build.
+    pub const fn output(n: u32) -> u32 {
+        u32::MAX - 100 - n
+    }
     /// `[internal] load metadata for IMAGE`: the n-th image of a build.
     pub const fn metadata(n: u32) -> u32 {
         u32::MAX - 1_000 - n

@@ -28,6 +28,9 @@ pub enum BuildError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What was built could not be brought to where it should go.
+    #[error("{0}")]
+    Output(String),
     /// A file could not be read or written.
     #[error("cannot {step}: {source}")]
     Io {

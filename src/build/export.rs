@@ -15,7 +15,7 @@ use crate::image::store::Image;
 /// What BuildKit says of every line that it adds to a history.
 const COMMENT: &str = "buildkit.dockerfile.v0";
 
-/// Puts the image of the target stage into the store and gives it its names. An image that is the same but
+/// Puts the image of the target stage into the store, unless it is not to stay there, and gives it its names. An image that is the same but
 /// for its time stays the one that it was.
 pub(super) fn export(
     graph: &Graph,
@@ -72,6 +72,12 @@ pub(super) fn export(
     }
     config.build_cache = share::inline(graph, results, request).map(|cache| cache.value());
     config.created = Some(now);
+    if !request.keeps() {
+        let text = serde_json::to_vec(&config);
+        let text = text.map_err(|error| BuildError::Output(error.to_string()))?;
+        let id = Digest::of(&text);
+        return Ok(Image { id, config });
+    }
     for name in &request.tags {
         if let Some(known) = builder.store.resolve(name)?
             && (known.config == config || (epoch.is_none() && same(&known.config, &config)))

@@ -29,6 +29,8 @@ pub(super) type Wanted = (String, Platform);
 pub(super) struct Images {
     /// So many were asked for, as far as users were told.
     count: AtomicU32,
+    /// Digests that full names stand for, if only these may be taken.
+    pins: Option<BTreeMap<String, Digest>>,
     found: BTreeMap<Wanted, Result<Image, String>>,
 }
 
@@ -36,6 +38,13 @@ pub(super) struct Images {
 const AT_ONCE: usize = 4;
 
 impl Images {
+    /// None yet. With `pins` no other is taken.
+    pub(super) fn new(pins: Option<BTreeMap<String, Digest>>) -> Self {
+        Self {
+            pins,
+            ..Self::default()
+        }
+    }
     /// Gets all of them.
     pub(super) fn prefetch(
         &mut self,
@@ -44,12 +53,13 @@ impl Images {
         pull: bool,
     ) {
         let todo = Mutex::new(all);
-        let (done, count) = (Mutex::new(&mut self.found), &self.count);
+        let done = Mutex::new(&mut self.found);
+        let (count, pins) = (&self.count, self.pins.as_ref());
         let work = || {
             loop {
                 let wanted = todo.lock().ok().and_then(|mut todo| todo.pop_first());
                 let Some(wanted) = wanted else { return };
-                let image = fetch(&wanted, (builder, teller, count), pull);
+                let image = fetch(&wanted, (builder, teller, count), pins, pull);
                 if let Ok(mut done) = done.lock() {
                     done.insert(wanted, image);
                 }
@@ -72,8 +82,8 @@ impl Images {
         (builder, teller): (&Builder<'_>, Teller<'_>),
         pull: bool,
     ) -> Result<Image, String> {
-        let count = &self.count;
-        let fetched = |wanted: &Wanted| fetch(wanted, (builder, teller, count), pull);
+        let (count, pins) = (&self.count, self.pins.as_ref());
+        let fetched = |wanted: &Wanted| fetch(wanted, (builder, teller, count), pins, pull);
         self.found.entry(wanted).or_insert_with_key(fetched).clone()
     }
     /// An image of an OCI layout, taken into the store if that was not done yet.
@@ -119,12 +129,29 @@ fn fits(image: &Image, platform: &Platform) -> bool {
 fn fetch(
     wanted: &Wanted,
     (builder, teller, count): (&Builder<'_>, Teller<'_>, &AtomicU32),
+    pins: Option<&BTreeMap<String, Digest>>,
     pull: bool,
 ) -> Result<Image, String> {
     let reference = Reference::parse(&wanted.0).map_err(|error| error.to_string())?;
+    let reference = match pins {
+        Some(pins) => pinned(reference, pins)?,
+        None => reference,
+    };
+    // What a lock says does not change at the registry.
+    let pull = pull && pins.is_none();
     let number = internal::metadata(count.fetch_add(1, Ordering::Relaxed));
     let title = format!("[internal] load metadata for {reference}");
     teller.during(number, &title, || found(wanted, reference, builder, pull))
+}
+
+/// A name with the digest that a lock has for it.
+fn pinned(mut name: Reference, pins: &BTreeMap<String, Digest>) -> Result<Reference, String> {
+    let digest = pins.get(&name.canonical());
+    let digest = digest.ok_or_else(|| {
+        format!("`{name}` is not locked; run `hoist lock`, or leave out --locked")
+    })?;
+    name.digest = Some(*digest);
+    Ok(name)
 }
 
 fn found(

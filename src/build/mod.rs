@@ -10,6 +10,7 @@
 
 pub mod cache;
 pub mod call;
+pub mod change;
 pub mod context;
 mod definition;
 pub mod dockerfile;
@@ -20,6 +21,7 @@ pub mod grants;
 mod images;
 pub mod lint;
 pub mod lower;
+pub mod output;
 pub mod pattern;
 mod platform;
 #[cfg(test)]
@@ -42,6 +44,7 @@ pub use cache::key;
 use context::file::Unread;
 pub use error::{BuildError, StepFailure};
 pub use grants::{Entitlements, SshSource};
+pub use output::Output;
 pub use step::debug::{Debugger, Failed, Next};
 use told::Teller;
 
@@ -52,6 +55,7 @@ use crate::base::event::{EventSink, internal};
 use crate::base::span::{SourceMap, Span};
 use crate::engine::sandbox::{Sandbox, SandboxNetwork};
 use crate::engine::spec::{HostAddr, Resources};
+use crate::image::digest::Digest;
 use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::PullError;
@@ -120,6 +124,10 @@ pub struct BuildRequest {
     pub cache_from: Vec<cache::spec::CacheFrom>,
     /// Where results are written to.
     pub cache_to: Vec<cache::spec::CacheTo>,
+    /// Digests that full names of images stand for, if only these may be taken.
+    pub pins: Option<BTreeMap<String, Digest>>,
+    /// What is made of the result; the image in the store when nothing is named.
+    pub outputs: Vec<Output>,
     /// What titles of steps begin with, when several things are built at a time: `web`.
     pub label: Option<String>,
 }
@@ -255,7 +263,9 @@ pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
         }
     }
     if platforms.len() < 2 {
-        return build_one(request, builder);
+        let image = build_one(request, builder)?;
+        output::write(request, std::slice::from_ref(&image), builder)?;
+        return Ok(image);
     }
     // What comes from elsewhere comes once: standard input could not be read again.
     let request = &*sources::prepare(request, builder)?;
@@ -277,9 +287,10 @@ pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
     let Some(image) = images.first().cloned() else {
         return build_one(request, builder);
     };
-    for tag in &request.tags {
+    for tag in request.kept_names() {
         builder.store.keep_variants(tag, &image, &images)?;
     }
+    output::write(request, &images, builder)?;
     Ok(image)
 }
 
@@ -301,14 +312,18 @@ fn build_one(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
     let graph = definition.lower(request, builder, &mut sources)?;
     teller.plan(&graph);
     let results = solve::solve(&graph, request, builder, &sources)?;
-    let image = teller.during(internal::EXPORT, "exporting to image", || {
-        let image = export::export(&graph, &results, request, builder)?;
-        teller.part(internal::EXPORT, format!("writing image {}", image.id));
-        for tag in &request.tags {
-            teller.part(internal::EXPORT, format!("naming to {tag}"));
-        }
-        Ok::<_, BuildError>(image)
-    })?;
+    let export = || export::export(&graph, &results, request, builder);
+    let image = match request.keeps() {
+        true => teller.during(internal::EXPORT, "exporting to image", || {
+            let image = export()?;
+            teller.part(internal::EXPORT, format!("writing image {}", image.id));
+            for tag in &request.tags {
+                teller.part(internal::EXPORT, format!("naming to {tag}"));
+            }
+            Ok::<_, BuildError>(image)
+        })?,
+        false => export()?,
+    };
     solve::share::export(&graph, &results, request, builder)?;
     Ok(image)
 }

@@ -12,10 +12,10 @@ use crate::image::store::Store;
 use crate::sys::binfmt;
 use crate::sys::fs::Root;
 
-/// What registers interpreters for other processors, as on Debian. Those that qemu's own packages register are held open
+/// What registers interpreters for other processors, as distributions name it. Those that qemu's own packages register are held open
 /// by the kernel, so they are seen in every image.
-const REGISTER: &str =
-    "register an interpreter for it: apt-get install qemu-user-static binfmt-support";
+const REGISTER: &str = "register an interpreter for it: apt-get install qemu-user-static binfmt-support (Fedora: dnf install \
+     qemu-user-static; Arch: pacman -S qemu-user-static-binfmt)";
 
 /// The platform a text names; `local` is this machine's.
 ///

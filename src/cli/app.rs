@@ -300,6 +300,7 @@ impl App {
             trust_host_ca: self.trusted_ca()?.is_some(),
             host_ca: roots::host_ca(&self.env).ok(),
             told: Arc::default(),
+            pins: None,
             debugger: None,
         };
         Ok(Work {

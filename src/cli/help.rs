@@ -18,15 +18,17 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Look", &["ps", "logs", "top", "port", "images", "ls"]),
     (
         "Project",
-        &["build", "pull", "config", "explain", "graph", "schema"],
+        &[
+            "build", "pull", "push", "publish", "lock", "config", "explain", "graph", "schema",
+        ],
     ),
     ("More", &["image", "cache", "doctor", "version"]),
 ];
 
 /// Commands of docker compose that hoist does not have yet.
-const NOT_YET: [&str; 17] = [
-    "alpha", "attach", "bridge", "commit", "events", "export", "pause", "publish", "push", "scale",
-    "stats", "unpause", "viz", "volumes", "wait", "generate", "dry-run",
+const NOT_YET: [&str; 15] = [
+    "alpha", "attach", "bridge", "commit", "events", "export", "pause", "scale", "stats",
+    "unpause", "viz", "volumes", "wait", "generate", "dry-run",
 ];
 
 /// The command line's grammar with grouped help.

@@ -3,7 +3,7 @@
 //! In: arguments, [`Env`]. Out: text through `ui`, an exit code. It decides nothing about containers: `plan` does.
 //! One file a command in `commands`; what several need: `app` (project, engine, progress), `follow` (logs of many
 //! containers), `streams` (terminals and pipes of one process), `interrupts`, `parse` (values of flags),
-//! `remote` (compose files that lie elsewhere).
+//! `remote` (compose files that lie elsewhere), `lockfile` (digests of images).
 //! Imports: all. Rules: docker compose's reference of commands, flags, variables and exit codes.
 
 pub mod app;
@@ -15,6 +15,7 @@ pub mod exit;
 pub mod follow;
 pub mod help;
 pub mod interrupts;
+pub mod lockfile;
 pub mod parse;
 pub mod remote;
 pub mod roots;

@@ -22,6 +22,7 @@ mod mend;
 mod merge;
 pub mod model;
 pub mod print;
+pub mod publish;
 mod read;
 pub mod remote;
 mod report;

@@ -34,6 +34,21 @@ pub mod media {
     /// Docker's image configuration.
     pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
+    /// How the media types of Docker's schema 1 begin.
+    pub(super) const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1";
+
+    /// Whether a config of this type is that of an image. Source: moby, `distribution/registry.go`, `ImageTypes`: some
+    /// registries have written the others there.
+    pub fn is_config(media_type: &str) -> bool {
+        let other = [
+            "application/octet-stream",
+            "application/json",
+            "text/html",
+            "",
+        ];
+        [CONFIG, DOCKER_CONFIG].contains(&media_type) || other.contains(&media_type)
+    }
+
     /// A layer compressed in this way, in an OCI manifest or in Docker's.
     pub fn layer(packing: Packing, docker: bool) -> &'static str {
         match (packing, docker) {
@@ -58,6 +73,26 @@ pub enum ManifestError {
     /// Source: OCI image spec, `image-index.md`; GHSA-77vh-xpmg-72qh.
     #[error("the manifest has both `layers` and `manifests`")]
     Ambiguous,
+    /// Something else that registries hold.
+    #[error("it is no image but an artifact of type `{0}`")]
+    Artifact(String),
+    /// A layer that lies outside of registries, as those of Windows once did.
+    #[error(
+        "its layer {digest} (type `{media_type}`) lies outside of the registry; what it would take from elsewhere is not \
+         part of the image"
+    )]
+    Foreign {
+        /// The layer.
+        digest: Digest,
+        /// Its media type.
+        media_type: String,
+    },
+    /// The form of before 2016, whose digests say nothing of the content.
+    #[error(
+        "it is in the registry in Docker's old form only (manifest schema 1), which nothing can verify; pull it with a \
+         Docker of before 2024 and push it anew"
+    )]
+    Old,
     /// A form no longer or not yet in use.
     #[error("manifests of type `{0}` are not supported")]
     Unsupported(String),
@@ -328,6 +363,7 @@ impl Document {
             "" => has("manifests"),
             media::MANIFEST | media::DOCKER_MANIFEST => false,
             media::INDEX | media::DOCKER_LIST => true,
+            other if other.starts_with(media::SCHEMA_1) => return Err(ManifestError::Old),
             other => return Err(ManifestError::Unsupported(other.to_owned())),
         };
         match value
@@ -335,6 +371,7 @@ impl Document {
             .and_then(serde_json::Value::as_u64)
         {
             Some(2) => {}
+            Some(1) => return Err(ManifestError::Old),
             other => {
                 let version = other.map_or_else(|| "none".to_owned(), |number| number.to_string());
                 return Err(ManifestError::Unsupported(format!(
@@ -394,10 +431,11 @@ mod tests {
         let both = br#"{"schemaVersion":2,"layers":[],"manifests":[]}"#;
         assert_eq!(Document::parse(both), Err(ManifestError::Ambiguous));
         let old = br#"{"schemaVersion":1,"fsLayers":[]}"#;
-        let why = Document::parse(old).unwrap_err().to_string();
+        assert_eq!(Document::parse(old), Err(ManifestError::Old));
+        let unknown = Document::parse(br#"{"schemaVersion":3,"layers":[]}"#);
         assert_eq!(
-            why,
-            "manifests of type `schema version 1` are not supported"
+            unknown.unwrap_err().to_string(),
+            "manifests of type `schema version 3` are not supported"
         );
         assert!(matches!(
             Document::parse(b"{"),

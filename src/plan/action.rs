@@ -119,6 +119,13 @@ pub enum Action {
         /// Whether a failure is only a warning.
         tolerate: bool,
     },
+    /// Sends an image to its registry.
+    Push {
+        /// As the user wrote it.
+        image: String,
+        /// Whether a failure is only a warning.
+        tolerate: bool,
+    },
     /// Builds the image of a service.
     Build {
         /// The service.
@@ -258,6 +265,7 @@ impl Action {
     pub fn verb(&self) -> &'static str {
         match self {
             Self::Pull { .. } => "pull",
+            Self::Push { .. } => "push",
             Self::Build { .. } => "build",
             Self::CreateNetwork(_) | Self::CreateVolume(_) | Self::Create { .. } => "create",
             Self::RemoveNetwork { .. }
@@ -287,7 +295,10 @@ impl Action {
     /// `image`, `network`, `volume`, `container`, `service`, `provider`, `model`.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Pull { .. } | Self::Build { .. } | Self::RemoveImage { .. } => "image",
+            Self::Pull { .. }
+            | Self::Push { .. }
+            | Self::Build { .. }
+            | Self::RemoveImage { .. } => "image",
             Self::CreateNetwork(_) | Self::RemoveNetwork { .. } => "network",
             Self::CreateVolume(_) | Self::RemoveVolume { .. } => "volume",
             Self::Conclude { .. } => "service",
@@ -299,9 +310,10 @@ impl Action {
     /// The full name of what it is about.
     pub fn name(&self) -> &str {
         match self {
-            Self::Pull { image, .. } | Self::Build { image, .. } | Self::RemoveImage { image } => {
-                image
-            }
+            Self::Pull { image, .. }
+            | Self::Push { image, .. }
+            | Self::Build { image, .. }
+            | Self::RemoveImage { image } => image,
             Self::CreateNetwork(spec) => &spec.name,
             Self::CreateVolume(spec) => &spec.name,
             Self::RemoveNetwork { name } | Self::RemoveVolume { name } => name,

@@ -19,6 +19,7 @@ pub mod images;
 pub mod labels;
 mod networks;
 mod order;
+pub mod pins;
 pub mod policy;
 mod pre_start;
 pub mod reconcile;
@@ -27,6 +28,7 @@ pub mod rollout;
 pub mod settle;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod transfers;
 pub mod views;
 
 pub(crate) use resources::volume_spec;
@@ -135,6 +137,8 @@ pub struct Plan {
     pub files: Option<Arc<Project>>,
     /// Containers that are as they should be, and stay untouched.
     pub unchanged: Vec<Who>,
+    /// Images that nothing is done with, and why.
+    pub skipped: Vec<(String, Option<&'static str>)>,
     /// What the user should know.
     pub warnings: Vec<String>,
     /// Whether a failure leaves independent steps running.
@@ -157,6 +161,7 @@ impl Plan {
             desired: None,
             files: None,
             unchanged: Vec::new(),
+            skipped: Vec::new(),
             warnings: Vec::new(),
             go_on: false,
             wait_timeout: None,

@@ -164,4 +164,17 @@ pub struct PullView {
     pub ignore_buildable: bool,
     /// A failure is only a warning.
     pub ignore_failures: bool,
+    /// Replaces every service's own `pull_policy`.
+    pub policy: Option<PullPolicy>,
+}
+
+/// How `push` decides.
+#[derive(Debug, Clone, Default)]
+pub struct PushView {
+    /// Only these services; empty is all.
+    pub services: Vec<String>,
+    /// Dependencies of named services too.
+    pub include_deps: bool,
+    /// A failure is only a warning.
+    pub ignore_failures: bool,
 }

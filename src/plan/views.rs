@@ -1,9 +1,10 @@
-//! The other commands as views of the same graph: build, pull, stop, start, restart, rm, kill.
+//! The other commands as views of the same graph: build, stop, start, restart, rm, kill. Those that move images are in
+//! `transfers`.
 //!
 //! Pure. Imports: `base`, `compose::model`, `engine::state`, and the parts of `plan`.
-//! Source: Docker Compose, `pkg/compose/{build,pull,stop,start,restart,remove,kill}.go`.
+//! Source: Docker Compose, `pkg/compose/{build,stop,start,restart,remove,kill}.go`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::action::{Action, Step, WaitFor, When};
 use super::cause::Cause;
@@ -12,7 +13,7 @@ use super::down::{Stops, stop_all};
 use super::hooks::{self, Moment};
 use super::images::Fetch;
 use super::order::Needs;
-use super::policy::{KillPolicy, PullView, RmPolicy, StartPolicy, StopPolicy};
+use super::policy::{KillPolicy, RmPolicy, StartPolicy, StopPolicy};
 use super::reconcile::{self, runs, who};
 use super::{Plan, PlanError, World, labels, pre_start};
 use crate::base::diag::{Diagnostics, nearest};
@@ -49,49 +50,8 @@ pub fn build(desired: Desired) -> Result<Plan, PlanError> {
     reconcile::images_only(desired, false)
 }
 
-/// Plans the pulls of the services' images.
-///
-/// # Errors
-/// A named service that does not exist.
-pub fn pull(mut desired: Desired, view: &PullView) -> Result<Plan, PlanError> {
-    known(Some(&desired.project), &view.services)?;
-    desired.unread = Diagnostics::default();
-    let mut wanted: BTreeSet<ServiceName> = desired.project.services.keys().cloned().collect();
-    if !view.services.is_empty() {
-        let needs = Needs::read(Some(&desired.project), &[]);
-        wanted = view
-            .services
-            .iter()
-            .map(|name| ServiceName::new(name.as_str()))
-            .collect();
-        let mut queue: Vec<ServiceName> = wanted
-            .iter()
-            .filter(|_| view.include_deps)
-            .cloned()
-            .collect();
-        while let Some(name) = queue.pop() {
-            for need in needs.of(&name) {
-                if wanted.insert(need.service.clone()) {
-                    queue.push(need.service.clone());
-                }
-            }
-        }
-    }
-    for (name, image) in &mut desired.images {
-        let service = desired.project.services.get(name);
-        let pulls = service.is_some_and(|s| {
-            s.image.is_some()
-                && wanted.contains(name)
-                && !(view.ignore_buildable && s.build.is_some())
-        });
-        let fetch = image.fetch.take().filter(|_| pulls);
-        image.fetch = fetch.map(|(_, cause)| (Fetch::Pull, cause));
-    }
-    reconcile::images_only(desired, view.ignore_failures)
-}
-
 /// Refuses a name the project does not have.
-fn known(project: Option<&Project>, services: &[String]) -> Result<(), PlanError> {
+pub(super) fn known(project: Option<&Project>, services: &[String]) -> Result<(), PlanError> {
     let Some(project) = project else {
         return Ok(());
     };

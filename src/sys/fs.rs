@@ -300,6 +300,31 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, how: Durability) -> io
     })
 }
 
+/// Waits until everything that was written to the file systems of these directories is on disk.
+///
+/// # Errors
+/// The system's, with the path in the text.
+///
+/// Source: syncfs(2); since Linux 5.8 it also tells of writes that failed.
+pub fn settle(dirs: &[&Path]) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut done = Vec::new();
+    for dir in dirs {
+        let mut sync = || -> io::Result<()> {
+            let open = File::open(dir)?;
+            let device = open.metadata()?.dev();
+            if !done.contains(&device) {
+                nix::unistd::syncfs(&open)?;
+                done.push(device);
+            }
+            Ok(())
+        };
+        let told = |error| io::Error::other(format!("{}: {error}", dir.display()));
+        sync().map_err(told)?;
+    }
+    Ok(())
+}
+
 /// A new file in a directory that has no name: it is gone when nobody holds it any more.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ pub mod memory;
 pub mod mount;
 pub mod mountinfo;
 pub mod netlink;
+pub mod newfile;
 pub mod nft;
 pub mod ns;
 pub mod pidfd;

@@ -28,6 +28,7 @@ pub fn resource_id(kind: Kind, name: &str) -> String {
         Kind::Container => "Container",
         Kind::Provider => "Provider",
         Kind::Model => "Model",
+        Kind::Artifact => "Artifact",
     };
     format!("{kind} {name}")
 }

@@ -3,6 +3,7 @@
 //! Each case is named after what it attempts and says which hole of another runtime it is about. A canary lies outside of
 //! the container, where the attack would land if it worked. Imports: `harness`.
 
+pub mod artifacts;
 pub mod binary;
 pub mod builds;
 pub mod calls;

@@ -281,7 +281,7 @@ fn a_restart_is_of_that_service_alone_and_comes_after_the_files() {
 fn a_command_runs_after_the_files_as_its_keys_say() {
     let w = Watched::new(
         "user: '0', working_dir: /,",
-        "{path: ./src, action: sync+exec, target: /app, exec: {command: [sh, -c, 'echo got $(cat /app/f) as $(id -u) in $PWD with $V; [ $(cat /app/f) != bad ]'], user: '7', working_dir: /app, environment: {V: var}}}",
+        "{path: ./src, action: sync+exec, target: /app, exec: {command: [sh, -c, 'echo got $$(cat /app/f) as $$(id -u) in $$PWD with $$V; [ $$(cat /app/f) != bad ]'], user: '7', working_dir: /app, environment: {V: var}}}",
     );
     w.hoist.file("src/f", "good");
     w.watch.says("got good as 7 in /app with var");

@@ -61,6 +61,8 @@ pub enum Need {
     Throwaway,
     /// The schema of the Compose Specification beside the repository.
     Specification,
+    /// qemu for programs of arm64, on another processor, and a kernel that can be told of it.
+    Emulator,
 }
 
 impl Need {
@@ -98,8 +100,24 @@ impl Need {
                 (!runs).then(|| "needs Docker's engine running".into())
             }),
             Self::Specification => absent(specification()),
+            Self::Emulator => no_emulator(),
         }
     }
+}
+
+/// Why no program for another processor can be run, or `None`.
+fn no_emulator() -> Option<String> {
+    if !cfg!(target_arch = "x86_64") {
+        return Some("registers qemu for arm64 on x86-64 only".into());
+    }
+    if program("qemu-aarch64-static").is_none() {
+        return Some("needs qemu-aarch64-static in PATH".into());
+    }
+    let line = "[ -e /proc/sys/fs/binfmt_misc/register ] || mount -t binfmt_misc none /proc/sys/fs/binfmt_misc";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", line]);
+    let shown = command.output().is_ok_and(|done| done.status.success());
+    (!shown).then(|| "needs a kernel with binfmt_misc".into())
 }
 
 /// What nearly every case that starts containers needs.

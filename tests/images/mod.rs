@@ -1,13 +1,19 @@
 //! Images: the store, builds, and registries.
 
+pub mod archives;
 pub mod bake;
 pub mod build;
 pub mod cache;
 pub mod checks;
 pub mod copies;
+
+pub mod emulated;
+pub mod lock;
+pub mod outputs;
 pub mod platforms;
 pub mod progress;
 pub mod project;
+pub mod publish;
 pub mod pull;
 pub mod sources;
 pub mod steps;

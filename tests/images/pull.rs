@@ -146,6 +146,13 @@ impl Registry {
             manifest.as_bytes(),
         );
     }
+    /// A manifest or index, by its path below `/v2/`.
+    pub(super) fn manifest(&self, path: &str) -> String {
+        let place = format!("http://127.0.0.1:{}/v2/{path}", self.port);
+        let accept = "Accept: application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+                      application/vnd.docker.distribution.manifest.v2+json";
+        curl(&["-sf", "-H", accept, &place], &[])
+    }
     /// File of a blob in the registry's storage.
     fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.trim_start_matches("sha256:");

@@ -13,10 +13,9 @@ pub use check::ask_builds;
 use recipe::Recipe;
 
 use super::images::{resolve, with_causes};
-use super::run::tell;
-use super::{ApplyError, Context};
+use super::{ApplyError, Context, push};
 use crate::base::diag::{Diagnostic, Diagnostics};
-use crate::base::event::{Event, EventSink, Kind, Silent, Status};
+use crate::base::event::{Event, EventSink, Silent};
 use crate::base::key::KeyPath;
 use crate::base::name::ServiceName;
 use crate::base::span::Span;
@@ -24,9 +23,7 @@ use crate::build::{BuildError, Builder, build, images_named};
 use crate::compose::model::{BuildSpec, ContextRef, Project, Service};
 use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
-use crate::image::registry::{
-    PullError, PullOptions, PushError, PushOptions, pull as pull_image, push, push_index,
-};
+use crate::image::registry::{PullError, PullOptions, pull as pull_image};
 use crate::image::store::Image;
 use crate::plan::builds::{BuildNeed, Role, build_for, is_built_for};
 use crate::plan::desired::Desired;
@@ -101,7 +98,7 @@ pub(super) fn complete(
 }
 
 /// Services by the names that their builds give to images.
-fn providers(project: &Project) -> BTreeMap<String, ServiceName> {
+pub(super) fn providers(project: &Project) -> BTreeMap<String, ServiceName> {
     let mut all = BTreeMap::new();
     for (service, spec) in project.buildables() {
         let own = image_name(&project.name, service);
@@ -146,10 +143,6 @@ fn examine(
     providers: &BTreeMap<String, ServiceName>,
     found: &mut Diagnostics,
 ) -> Vec<BuildNeed> {
-    let mut recipe = Recipe::new(context, &desired.project, (service, spec), tweaks);
-    let request = recipe.outline();
-    let dockerfile = recipe.dockerfile_place();
-    found.append(recipe.found);
     let mut needs: Vec<BuildNeed> = spec
         .additional_contexts
         .iter()
@@ -162,30 +155,49 @@ fn examine(
             _ => None,
         })
         .collect();
-    let context_faulty = recipe::misses_context(&request);
-    if context_faulty || !recipe::has_local_dockerfile(&request) {
-        return needs;
+    let of = (service, spec);
+    let named = named_by_build(context, &mut desired.project, of, tweaks, found);
+    for (name, place) in named.unwrap_or_default() {
+        let canonical = Reference::parse(&name).map(|name| name.canonical());
+        let provider = canonical.ok().and_then(|name| providers.get(&name));
+        // Who builds upon an image of the name that it gives means the one of the registry.
+        if let Some(provider) = provider.filter(|provider| **provider != service.name) {
+            needs.push(BuildNeed {
+                service: provider.clone(),
+                role: Role::Image(name),
+                place: Some(place),
+            });
+        }
+    }
+    needs
+}
+
+/// The images that the Dockerfile of a service names, with the first place of each; what is wrong with it goes to
+/// `found`. `None` where it lies elsewhere, so that it can't be read here and now.
+pub(super) fn named_by_build(
+    context: &Context,
+    project: &mut Project,
+    (service, spec): (&Service, &BuildSpec),
+    tweaks: &BuildTweaks,
+    found: &mut Diagnostics,
+) -> Option<BTreeMap<String, Span>> {
+    let mut recipe = Recipe::new(context, project, (service, spec), tweaks);
+    let request = recipe.outline();
+    let dockerfile = recipe.dockerfile_place();
+    found.append(recipe.found);
+    if recipe::misses_context(&request) {
+        return Some(BTreeMap::new());
+    }
+    if !recipe::has_local_dockerfile(&request) {
+        return None;
     }
     let inline = spec.dockerfile_inline.as_ref().and_then(|text| text.span);
-    let sources = &mut desired.project.sources;
+    let sources = &mut project.sources;
     let named = with_builder(context, true, |builder| {
         images_named(&request, builder, sources, inline)
     });
     match named {
-        Ok(named) => {
-            for (name, place) in named {
-                let canonical = Reference::parse(&name).map(|name| name.canonical());
-                let provider = canonical.ok().and_then(|name| providers.get(&name));
-                // Who builds upon an image of the name that it gives means the one of the registry.
-                if let Some(provider) = provider.filter(|provider| **provider != service.name) {
-                    needs.push(BuildNeed {
-                        service: provider.clone(),
-                        role: Role::Image(name),
-                        place: Some(place),
-                    });
-                }
-            }
-        }
+        Ok(named) => return Some(named),
         Err(BuildError::Invalid { diagnostics, .. }) => {
             for fault in diagnostics {
                 found.push(placed(fault, (service, spec), dockerfile));
@@ -193,7 +205,7 @@ fn examine(
         }
         Err(other) => found.push(Diagnostic::error(with_causes(&other)).at(dockerfile)),
     }
-    needs
+    Some(BTreeMap::new())
 }
 
 /// A fault without a place in a file has one in the compose file: the key that asks for what can't be.
@@ -280,42 +292,12 @@ pub(super) fn build_service(
         Ok(image) => {
             // As Compose: an image that only hoist has named is nowhere to be pushed.
             if plan.tweaks.push && of.0.image.is_some() {
-                push_all(context, &image, &names)?;
+                for name in &names {
+                    push::push(context, &image, name)?;
+                }
             }
             Ok(ImageFacts::from(&image))
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// Pushes an image under all its names.
-fn push_all(context: &Context, image: &Image, names: &[Reference]) -> Result<(), ApplyError> {
-    let options = PushOptions {
-        env: context.env.clone(),
-        cancel: context.cancel.clone(),
-        ..PushOptions::default()
-    };
-    for name in names {
-        let shown = name.to_string();
-        tell(
-            context,
-            Kind::Image,
-            &shown,
-            Status::Working("Pushing"),
-            None,
-        );
-        // What was built for several platforms goes there as one: whoever pulls it gets his own.
-        let all = context.store.variants(name);
-        let all = all.map_err(|error| ApplyError::new(error.to_string()))?;
-        let pushed = match all.len() {
-            0 | 1 => push(&context.store, image, name, &options, &*context.events),
-            _ => push_index(&context.store, &all, name, &options, &*context.events),
-        };
-        match pushed {
-            Ok(_) => tell(context, Kind::Image, &shown, Status::Done("Pushed"), None),
-            Err(PushError::Cancelled(_)) => return Err(ApplyError::cancelled()),
-            Err(error) => return Err(ApplyError::new(with_causes(&error))),
-        }
-    }
-    Ok(())
 }

@@ -139,6 +139,7 @@ impl<'a> Recipe<'a> {
                 .collect(),
             env: self.context.env.clone(),
             device_dirs: self.context.device_dirs.clone(),
+            pins: self.context.pins.as_ref().map(|pins| pins.digests()),
             ..BuildRequest::default()
         };
         request.limits.memory = tweaks.memory;

@@ -103,6 +103,7 @@ impl Bench {
             host_ca: None,
             trust_host_ca: false,
             told: Arc::default(),
+            pins: None,
             debugger: None,
         };
         Self {

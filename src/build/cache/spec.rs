@@ -60,11 +60,12 @@ pub enum Sink {
 }
 
 /// `key=value` pairs of one text, each taken once.
-struct Fields(Vec<(String, String)>);
+#[derive(Default)]
+pub(in crate::build) struct Fields(Vec<(String, String)>);
 
 impl Fields {
     /// `None` for a text that has no pairs: a name.
-    fn of(text: &str) -> Result<Option<Self>, String> {
+    pub(in crate::build) fn of(text: &str) -> Result<Option<Self>, String> {
         let mut fields = Vec::new();
         let mut bare = 0;
         for part in split(text)? {
@@ -81,7 +82,8 @@ impl Fields {
             _ => Err("write key=value with commas between".to_owned()),
         }
     }
-    fn take(&mut self, key: &str) -> Option<String> {
+    /// The last value of a key, which is taken out.
+    pub(in crate::build) fn take(&mut self, key: &str) -> Option<String> {
         let at = self.0.iter().rposition(|(known, _)| known == key)?;
         let value = self.0.remove(at).1;
         self.0.retain(|(known, _)| known != key);
@@ -91,7 +93,8 @@ impl Fields {
         let value = self.take(key).filter(|value| !value.is_empty());
         value.ok_or_else(|| format!("it needs `{key}`"))
     }
-    fn flag(&mut self, key: &str) -> Result<Option<bool>, String> {
+    /// As [`Fields::take`], for a value that is true or false.
+    pub(in crate::build) fn flag(&mut self, key: &str) -> Result<Option<bool>, String> {
         let Some(value) = self.take(key) else {
             return Ok(None);
         };
@@ -99,7 +102,13 @@ impl Fields {
         let wrong = || format!("{key}={value}: write true or false");
         parsed.map(Some).ok_or_else(wrong)
     }
-    fn end(&self, kind: &str) -> Result<(), String> {
+    /// A key that begins so.
+    pub(in crate::build) fn find(&self, head: &str) -> Option<&str> {
+        let mut keys = self.0.iter().map(|(key, _)| key.as_str());
+        keys.find(|key| key.starts_with(head))
+    }
+    /// Refuses what was not taken out.
+    pub(in crate::build) fn end(&self, kind: &str) -> Result<(), String> {
         match self.0.first() {
             None => Ok(()),
             Some((key, _)) => Err(format!("type={kind} has no `{key}`")),
@@ -108,7 +117,7 @@ impl Fields {
 }
 
 /// Splits at commas; what stands between double quotes is one piece.
-fn split(text: &str) -> Result<Vec<String>, String> {
+pub(in crate::build) fn split(text: &str) -> Result<Vec<String>, String> {
     let mut parts = vec![String::new()];
     let mut quoted = false;
     for c in text.chars() {

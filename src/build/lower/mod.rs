@@ -314,7 +314,7 @@ impl<'a> Lowering<'a> {
             request,
             builder,
             platform,
-            images: Images::default(),
+            images: Images::new(request.pins.clone()),
             globals: BTreeMap::new(),
             used_args: BTreeSet::new(),
             stages: BTreeMap::new(),

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{ProgressArg, StepArgs};
 
@@ -56,6 +56,9 @@ pub struct ImageBuildArgs {
     /// Don't use results of earlier builds
     #[arg(long)]
     pub no_cache: bool,
+    /// Don't use results of earlier builds in these stages
+    #[arg(long, value_name = "STAGE")]
+    pub no_cache_filter: Vec<String>,
     /// Look for newer base images
     #[arg(long)]
     pub pull: bool,
@@ -83,7 +86,44 @@ pub struct ImageBuildArgs {
     pub shm_size: Option<String>,
     /// Platforms, as `linux/amd64,linux/arm64`
     #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<String>,
+    pub platform: Vec<String>,
+    /// What to make of the result: a directory for its files, `-` for an archive of them on standard output, or
+    /// `type=local|tar|oci|docker|image|registry|cacheonly,dest=PLACE,…` [default: the image in the store]
+    #[arg(short, long, value_name = "OUTPUT")]
+    pub output: Vec<String>,
+    /// Keep the image in the store, beside other outputs
+    #[arg(long)]
+    pub load: bool,
+    /// Push the image under its names
+    #[arg(long)]
+    pub push: bool,
+    /// Write what is known of the result to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+    /// Attach a provenance attestation (not supported: says so)
+    #[arg(long, value_name = "VALUE")]
+    pub provenance: Option<String>,
+    /// Attach a bill of materials (not supported: says so)
+    #[arg(long, value_name = "VALUE")]
+    pub sbom: Option<String>,
+    /// Attach an attestation (not supported: says so)
+    #[arg(long, value_name = "SPEC", hide = true)]
+    pub attest: Vec<String>,
+    /// Annotate the manifest (not supported: says so)
+    #[arg(long, value_name = "NAME=VALUE", hide = true)]
+    pub annotation: Vec<String>,
+    /// Accepted for docker's sake: hoist builds by itself
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub builder: Option<String>,
+    /// Accepted for docker's sake: nothing is sent anywhere
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub compress: Option<String>,
+    /// Accepted for docker's sake: no container is left
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub force_rm: Option<String>,
+    /// Accepted for docker's sake: no container is left
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub rm: Option<String>,
     /// How to show progress
     #[arg(long, value_name = "HOW")]
     pub progress: Option<ProgressArg>,
@@ -114,13 +154,17 @@ pub struct ImageBuildArgs {
 /// `image import`
 #[derive(Debug, Default, Args)]
 pub struct ImportArgs {
-    /// Apply a Dockerfile instruction
+    /// Apply a Dockerfile instruction: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME or
+    /// WORKDIR
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub change: Vec<String>,
-    /// A remark
-    #[arg(short, long, default_value = "")]
+    /// A remark [default: where it was imported from]
+    #[arg(short, long, default_value = "", hide_default_value = true)]
     pub message: String,
-    /// The archive (tar, also compressed); `-` is standard input
+    /// The platform of the image, as `linux/arm64` [default: this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// The archive (tar, also compressed): a file, an HTTP address, or `-` for standard input
     pub file: String,
     /// Name of the image
     pub name: Option<String>,
@@ -137,10 +181,13 @@ pub struct InspectArgs {
 /// `image load`
 #[derive(Debug, Default, Args)]
 pub struct LoadArgs {
-    /// The archive [default: standard input]
+    /// The archive, or a directory with images [default: standard input]
     #[arg(short, long, value_name = "FILE")]
     pub input: Option<PathBuf>,
-    /// No output
+    /// Load only the image for this platform, as `linux/amd64`
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// No progress
     #[arg(short, long)]
     pub quiet: bool,
 }
@@ -203,12 +250,35 @@ pub struct ImageRmArgs {
 /// `image save`
 #[derive(Debug, Default, Args)]
 pub struct SaveArgs {
-    /// The archive [default: standard output]
+    /// The archive or directory [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Names or ids
+    /// Save only the image for this platform, as `linux/amd64`
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// What to write
+    #[arg(long, value_name = "FORMAT", default_value = "docker-archive")]
+    pub format: SaveFormat,
+    /// Compress layers with gzip or zstd, or write them uncompressed, in place of writing them as they came
+    #[arg(long, value_name = "HOW", value_parser = ["gzip", "zstd", "none"])]
+    pub compression_format: Option<String>,
+    /// Names or ids; a name without a tag is all its tags
     #[arg(required = true)]
     pub images: Vec<String>,
+}
+
+/// What `image save` writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum SaveFormat {
+    /// An archive that Docker, podman and skopeo read: an OCI layout with Docker's manifest beside it
+    #[default]
+    DockerArchive,
+    /// An OCI layout as an archive
+    OciArchive,
+    /// An OCI layout as a directory
+    OciDir,
+    /// A directory as skopeo's `dir:`, of one image
+    DockerDir,
 }
 
 /// `image tag`

@@ -10,6 +10,7 @@ mod image;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod watch;
 
 pub use build::*;
@@ -17,6 +18,7 @@ pub use cache::*;
 pub use files::*;
 pub use image::*;
 pub use steps::StepArgs;
+pub use transfer::*;
 pub use watch::WatchArgs;
 
 use std::path::PathBuf;
@@ -87,6 +89,9 @@ pub struct Globals {
     /// Run what comes from elsewhere (`-f`, `include` of git and oci://) without asking
     #[arg(long, global = true)]
     pub trust: bool,
+    /// Use no image but those that the lock file beside the compose file has (see `lock`)
+    #[arg(long, global = true)]
+    pub locked: bool,
     /// Speak to this registry of oci:// projects without TLS
     #[arg(long, value_name = "HOST", hide = true)]
     pub insecure_registry: Vec<String>,
@@ -192,6 +197,12 @@ pub enum Command {
     Pull(PullArgs),
     /// Follow changes of files: copy them into containers, restart, rebuild
     Watch(WatchArgs),
+    /// Push the images of services
+    Push(PushArgs),
+    /// Put the files of the project into a registry, for -f oci://
+    Publish(PublishArgs),
+    /// Write which digests the images of the project have, for --locked
+    Lock(LockArgs),
     /// Check the compose files and print them in full
     #[command(alias = "convert")]
     Config(ConfigArgs),

@@ -15,7 +15,7 @@ use crate::cli::bake::{self, Print};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::remote::consent;
 use crate::cli::trace::TraceFile;
-use crate::cli::{debugger, parse};
+use crate::cli::{debugger, lockfile, parse};
 use crate::compose::model::{ContextRef, Project};
 use crate::ui::{Mode, write_out};
 
@@ -29,14 +29,7 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
             app.warn(&format!("{flag}: no {what} is attached to images"));
         }
     }
-    if let Some(name) = args
-        .builder
-        .as_deref()
-        .filter(|name| !matches!(*name, "" | "default"))
-    {
-        let failure = Failure::new(format!("no builder \"{name}\" found"));
-        return Err(failure.hint("hoist builds by itself: leave out --builder"));
-    }
+    own_builder(args.builder.as_deref())?;
     if args.print {
         return print(app, args, tweaks);
     }
@@ -65,6 +58,7 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
         _ => app.mode(args.quiet),
     };
     let mut work = app.work_in(mode)?;
+    work.context.pins = lockfile::pins(app, &project)?;
     let _trace = TraceFile::begin(app, &work.progress, args.trace.as_deref())?;
     work.context.debugger = debugger::of(app, args.debug, &work.progress);
     let plan = app.carry_out(&work, &project.name, |context| {
@@ -76,6 +70,17 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     }
     super::cache::tidy(app);
     Ok(0)
+}
+
+/// Refuses builders of others.
+pub(super) fn own_builder(name: Option<&str>) -> Result<(), Failure> {
+    match name.filter(|name| !matches!(*name, "" | "default")) {
+        None => Ok(()),
+        Some(name) => {
+            let failure = Failure::new(format!("no builder \"{name}\" found"));
+            Err(failure.hint("hoist builds by itself: leave out --builder"))
+        }
+    }
 }
 
 fn tweaks(args: &BuildArgs) -> Result<BuildTweaks, Failure> {

@@ -13,8 +13,8 @@ use crate::base::scalar::Signal;
 use crate::cli::app::{App, Deps, narrow};
 use crate::cli::args::{CreateArgs, KillArgs, MakeArgs, RestartArgs, RmArgs, StartArgs, StopArgs};
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::parse;
 use crate::cli::remote::consent;
+use crate::cli::{lockfile, parse};
 use crate::compose::model::Project;
 
 /// The project narrowed down to what `up` or `create` mean, and the names of all services that its files declare.
@@ -80,7 +80,8 @@ pub(super) fn create(app: &App, args: &CreateArgs) -> Outcome {
     let (project, declared) = chosen(app, &args.make, Deps::Include)?;
     let mut options = make_options(app, &args.make, declared)?;
     options.policy.create_only = true;
-    let work = app.work(false)?;
+    let mut work = app.work(false)?;
+    work.context.pins = lockfile::pins(app, &project)?;
     app.carry_out(&work, &project.name, |context| {
         apply::plan_up(context, &project, &options)
     })?;

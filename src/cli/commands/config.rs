@@ -168,7 +168,7 @@ fn document(app: &App, args: &ConfigArgs, request: &LoadRequest) -> Outcome {
 }
 
 /// Writes the image of each service with the digest that its registry has for it now.
-fn pin(app: &App, document: &mut Map<String, Value>) -> Result<(), Failure> {
+pub(super) fn pin(app: &App, document: &mut Map<String, Value>) -> Result<(), Failure> {
     let services = document.get_mut("services").and_then(Value::as_object_mut);
     let images = services.into_iter().flat_map(Map::values_mut);
     let mut images: Vec<&mut Value> = images

@@ -3,9 +3,6 @@
 //! Imports: `image`, `engine` (which images containers use). As Docker: `docker image`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, IsTerminal as _, Read};
-use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -13,119 +10,30 @@ use crate::base::clock::{Timestamp, human_duration};
 use crate::base::scalar::ByteSize;
 use crate::cli::app::App;
 use crate::cli::args::{
-    ImageCommand, ImageLsArgs, ImagePullArgs, ImagePushArgs, ImageRmArgs, ImportArgs, InspectArgs,
-    LoadArgs, SaveArgs, TagArgs,
+    ImageCommand, ImageLsArgs, ImagePullArgs, ImagePushArgs, ImageRmArgs, InspectArgs, TagArgs,
 };
 use crate::cli::exit::{Failure, Outcome};
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
 use crate::image::reference::Reference;
 use crate::image::registry::{self, PullOptions, PushOptions};
-use crate::image::store::{Image, Import, Listed, Removal, Store};
+use crate::image::store::{Image, Listed, Removal, Store};
 use crate::ui::table::Table;
 use crate::ui::write_out;
 
 pub(super) fn run(app: &App, command: &ImageCommand) -> Outcome {
     match command {
         ImageCommand::Build(args) => super::image_build::run(app, args),
-        ImageCommand::Import(args) => import(app, args),
+        ImageCommand::Import(args) => super::image_archive::import(app, args),
         ImageCommand::Inspect(args) => inspect(app, args),
-        ImageCommand::Load(args) => load(app, args),
+        ImageCommand::Load(args) => super::image_archive::load(app, args),
         ImageCommand::Ls(args) => ls(app, args),
         ImageCommand::Pull(args) => pull(app, args),
         ImageCommand::Push(args) => push(app, args),
         ImageCommand::Rm(args) => rm(app, args),
-        ImageCommand::Save(args) => save(app, args),
+        ImageCommand::Save(args) => super::image_archive::save(app, args),
         ImageCommand::Tag(args) => tag(app, args),
     }
-}
-
-fn import(app: &App, args: &ImportArgs) -> Outcome {
-    let names = args
-        .name
-        .iter()
-        .map(|name| Reference::parse(name))
-        .collect::<Result<_, _>>()?;
-    let how = Import {
-        names,
-        changes: args.change.clone(),
-        message: args.message.clone(),
-        ..Import::default()
-    };
-    let store = app.store()?;
-    let imported = store.import_rootfs(input(app, Path::new(&args.file))?, &how);
-    let (image, notes) = imported.map_err(|error| {
-        Failure::new(format!("cannot import {}: {error}", args.file))
-            .hint("it must be a tar archive of a root file system, plain or packed with gzip, bzip2 or zstd")
-    })?;
-    for note in notes {
-        app.warn(&note);
-    }
-    write_out(format!("{}\n", image.id))?;
-    Ok(0)
-}
-
-/// An archive to read: a file, or standard input as `-`.
-fn input(app: &App, path: &Path) -> Result<Box<dyn Read>, Failure> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdin()));
-    }
-    let file = File::open(app.env.cwd.join(path))
-        .map_err(|error| Failure::new(format!("cannot open {}: {error}", path.display())))?;
-    Ok(Box::new(file))
-}
-
-fn load(app: &App, args: &LoadArgs) -> Outcome {
-    let path = args.input.as_deref().unwrap_or(Path::new("-"));
-    if args.input.is_none() && io::stdin().is_terminal() {
-        return Err(Failure::new("no archive given").hint("name one with -i, or pipe it in"));
-    }
-    let mut text = String::new();
-    for (image, names) in app.store()?.load(input(app, path)?)? {
-        if names.is_empty() {
-            text.push_str(&format!("Loaded image ID: {}\n", image.id));
-        }
-        for name in names {
-            text.push_str(&format!("Loaded image: {name}\n"));
-        }
-    }
-    if !args.quiet {
-        write_out(text)?;
-    }
-    Ok(0)
-}
-
-fn save(app: &App, args: &SaveArgs) -> Outcome {
-    let store = app.store()?;
-    let mut images: Vec<(Image, Vec<Reference>)> = Vec::new();
-    for text in &args.images {
-        let image = store.find(text)?;
-        let named = Reference::parse(text).ok().filter(|name| {
-            store
-                .resolve(name)
-                .ok()
-                .flatten()
-                .is_some_and(|found| found.id == image.id)
-        });
-        match images.iter_mut().find(|(known, _)| known.id == image.id) {
-            Some((_, names)) => names.extend(named),
-            None => images.push((image, named.into_iter().collect())),
-        }
-    }
-    match &args.output {
-        Some(path) => {
-            let file = File::create(app.env.cwd.join(path)).map_err(|error| {
-                Failure::new(format!("cannot create {}: {error}", path.display()))
-            })?;
-            store.save(&images, file)?;
-        }
-        None if io::stdout().is_terminal() => {
-            let text = "an archive can't be written to a terminal";
-            return Err(Failure::new(text).hint("name a file with -o, or redirect the output"));
-        }
-        None => store.save(&images, io::stdout().lock())?,
-    }
-    Ok(0)
 }
 
 fn tag(app: &App, args: &TagArgs) -> Outcome {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::build_call::Question;
-use super::build_steps;
+use super::{build_output, build_steps};
 use crate::base::scalar::parse_size;
 use crate::build::cache::spec::{CacheFrom, CacheTo};
 use crate::build::slots::Slots;
@@ -30,6 +30,8 @@ use crate::ui::{Mode, write_out};
 
 pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     let question = Question::read(args.call.as_deref(), args.check)?;
+    super::build::own_builder(args.builder.as_deref())?;
+    build_output::attested(app, args)?;
     let tags: Vec<Reference> = args
         .tag
         .iter()
@@ -45,12 +47,11 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     let _trace = TraceFile::begin(app, &making.progress, args.trace.as_deref())?;
     let sandbox = engine::open_sandbox(&making.roots);
     let context = context(app, args)?;
-    let platforms = args
-        .platform
-        .as_deref()
-        .or(app.env.non_empty("DOCKER_DEFAULT_PLATFORM"));
-    let mut platforms: Vec<String> = platforms
-        .into_iter()
+    let given = args.platform.iter().map(String::as_str);
+    let usual = app.env.non_empty("DOCKER_DEFAULT_PLATFORM");
+    let usual = usual.filter(|_| args.platform.is_empty());
+    let mut platforms: Vec<String> = given
+        .chain(usual)
         .flat_map(|all| all.split(','))
         .map(|one| one.trim().to_owned())
         .collect();
@@ -74,6 +75,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
             .map(|text| secret(app, text))
             .collect::<Result<_, _>>()?,
         no_cache: args.no_cache,
+        no_cache_filter: stages(&args.no_cache_filter),
         pull: args.pull,
         network: network(&args.network)?,
         extra_hosts: args
@@ -96,6 +98,7 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         ..BuildRequest::default()
     };
     build_steps::put(app, &args.steps, &mut request)?;
+    build_output::put(app, args, &mut request)?;
     let debugger = debugger::of(app, args.steps.debug, &making.progress);
     let events = making.progress.as_ref();
     let pull = |reference: &Reference, platform: &Platform| {
@@ -136,9 +139,14 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         std::fs::write(app.env.cwd.join(path), image.id.to_string())
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
     }
+    if let Some(path) = &args.metadata_file {
+        let path = app.env.cwd.join(path);
+        build_output::metadata(&path, &request, &image, &making.store)?;
+    }
     super::cache::tidy(app);
     // Without a name the id is the only way to the image.
-    if args.quiet || args.tag.is_empty() {
+    let shown = (args.quiet || request.tags.is_empty()) && build_output::has_image(&request);
+    if shown && !request.outputs.iter().any(build::Output::is_stdout) {
         write_out(format!("{}\n", image.id))?;
     }
     Ok(0)
@@ -196,6 +204,12 @@ fn dockerfile(
             Ok(DockerfileSource::InContext(text.to_owned()))
         }
     }
+}
+
+/// Names of stages, with commas between.
+fn stages(items: &[String]) -> Vec<String> {
+    let names = items.iter().flat_map(|text| text.split(','));
+    names.map(|name| name.trim().to_owned()).collect()
 }
 
 fn labels(items: &[String]) -> BTreeMap<String, String> {

@@ -4,6 +4,7 @@
 
 mod build;
 mod build_call;
+mod build_output;
 mod build_steps;
 mod cache;
 mod change;
@@ -18,13 +19,17 @@ mod explain;
 pub(super) mod fixture;
 mod graph;
 mod image;
+mod image_archive;
 mod image_build;
 mod images;
+mod lock;
 mod logs;
 mod ls;
 mod port;
 mod ps;
+mod publish;
 mod pull;
+mod push;
 mod run;
 mod schema;
 mod top;
@@ -62,6 +67,9 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Build(args) => build::run(app, &args),
         Command::Pull(args) => pull::run(app, &args),
         Command::Watch(args) => watch::run(app, &args),
+        Command::Push(args) => push::run(app, &args),
+        Command::Publish(args) => publish::run(app, &args),
+        Command::Lock(args) => lock::run(app, &args),
         Command::Config(args) => config::run(app, &args),
         Command::Explain(args) => explain::run(app, &args),
         Command::Graph(args) => graph::run(app, &args),

@@ -6,7 +6,7 @@ use crate::apply::{self, PullOptions};
 use crate::cli::app::{App, Deps};
 use crate::cli::args::PullArgs;
 use crate::cli::exit::Outcome;
-use crate::cli::parse;
+use crate::cli::{lockfile, parse};
 
 pub(super) fn run(app: &App, args: &PullArgs) -> Outcome {
     let deps = if args.include_deps {
@@ -23,7 +23,8 @@ pub(super) fn run(app: &App, args: &PullArgs) -> Outcome {
         policy: args.policy.as_deref().map(parse::pull_policy).transpose()?,
         quiet: args.quiet,
     };
-    let work = app.work(args.quiet)?;
+    let mut work = app.work(args.quiet)?;
+    work.context.pins = lockfile::pins(app, &project)?;
     app.carry_out(&work, &project.name, |context| {
         apply::plan_pull(context, &project, &options)
     })?;

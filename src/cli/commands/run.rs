@@ -15,7 +15,7 @@ use crate::cli::args::RunArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::interrupts::ends;
 use crate::cli::remote::consent;
-use crate::cli::{parse, streams};
+use crate::cli::{lockfile, parse, streams};
 use crate::compose::dotenv;
 use crate::compose::model::Project;
 use crate::engine::{AnonymousVolumes, Engine, Force, Until, Waited};
@@ -31,7 +31,8 @@ pub(super) fn run(app: &App, args: &RunArgs) -> Outcome {
     };
     let project = app.select(services, deps, Vec::new())?;
     consent::ask(app, &project, false)?;
-    let work = app.work(args.quiet)?;
+    let mut work = app.work(args.quiet)?;
+    work.context.pins = lockfile::pins(app, &project)?;
     if app.globals.dry_run {
         return show(app, &work, project, args);
     }

@@ -21,8 +21,8 @@ use crate::cli::args::UpArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::follow::{Done, HookLines, Message, Printer, Scope, WAITING, follow_into};
 use crate::cli::interrupts::ends;
-use crate::cli::parse;
 use crate::cli::trace::TraceFile;
+use crate::cli::{lockfile, parse};
 use crate::compose::model::{Project, Service};
 use crate::engine::LogQuery;
 use crate::ui::logs::{Lines, Look};
@@ -45,7 +45,8 @@ pub(super) fn run(app: &App, args: &UpArgs) -> Outcome {
     }
     app.known(Some(&project), &args.attach)?;
     app.known(Some(&project), &args.no_attach)?;
-    let work = app.work(false)?;
+    let mut work = app.work(false)?;
+    work.context.pins = lockfile::pins(app, &project)?;
     let _trace = TraceFile::begin(app, &work.progress, args.trace.as_deref())?;
     if args.quiet_build {
         work.progress.hide_builds();

@@ -8,7 +8,9 @@ pub mod pack;
 pub mod read;
 pub mod write;
 
+use std::cell::Cell;
 use std::io::{self, Cursor, Read};
+use std::rc::Rc;
 
 use super::digest::{Digest, Hasher};
 
@@ -80,7 +82,7 @@ pub fn decoder<'a>(mut input: impl Read + 'a) -> Box<dyn Read + 'a> {
     match kind {
         Compression::Gzip => {
             let buffered = io::BufReader::with_capacity(256 * 1024, whole);
-            Box::new(flate2::bufread::MultiGzDecoder::new(buffered))
+            Box::new(Gzip::Between(buffered))
         }
         Compression::Bzip2 => {
             let buffered = io::BufReader::with_capacity(256 * 1024, whole);
@@ -112,6 +114,114 @@ impl Read for Failed {
     }
 }
 
+/// Gives the bytes as [`decoder`] does, but ends with an error where they become far more than came in.
+pub fn bounded<'a>(input: impl Read + 'a) -> Box<dyn Read + 'a> {
+    let came = Rc::new(Cell::new(0));
+    let counted = Counted {
+        inner: input,
+        count: Rc::clone(&came),
+    };
+    Box::new(Bounded {
+        inner: decoder(counted),
+        came,
+        gave: 0,
+    })
+}
+
+/// Bytes that may come of any archive, however short.
+pub const SMALL_BOMB: u64 = 8 << 30;
+/// How many times its own length a longer archive may become.
+pub const RATIO: u64 = 200;
+
+struct Counted<R> {
+    inner: R,
+    count: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(into)?;
+        self.count.set(self.count.get() + read as u64);
+        Ok(read)
+    }
+}
+
+struct Bounded<'a> {
+    inner: Box<dyn Read + 'a>,
+    came: Rc<Cell<u64>>,
+    gave: u64,
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(into)?;
+        self.gave += read as u64;
+        if self.gave > SMALL_BOMB && self.gave > self.came.get().saturating_mul(RATIO) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the archive unpacks to far more than its own size",
+            ));
+        }
+        Ok(read)
+    }
+}
+
+/// All members of a gzip stream. Zeros behind the last one fill a block of a tape or a disk, and mean nothing.
+/// Source: RFC 1952, 2.2; gzip(1), "CAVEATS".
+enum Gzip<R: io::BufRead> {
+    Between(R),
+    Member(Box<flate2::bufread::GzDecoder<R>>),
+    Ended,
+}
+
+impl<R: io::BufRead> Gzip<R> {
+    /// Begins the next member; `false` at the end of the stream.
+    fn begin(&mut self, mut source: R) -> io::Result<bool> {
+        match source.fill_buf()? {
+            [] => return Ok(false),
+            [0, ..] => {
+                let mut buffer = [0; 4096];
+                loop {
+                    match source.read(&mut buffer)? {
+                        0 => return Ok(false),
+                        read if buffer.iter().take(read).all(|byte| *byte == 0) => {}
+                        _ => {
+                            let text = "something follows the compressed archive";
+                            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+        *self = Self::Member(Box::new(flate2::bufread::GzDecoder::new(source)));
+        Ok(true)
+    }
+}
+
+impl<R: io::BufRead> Read for Gzip<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match std::mem::replace(self, Self::Ended) {
+                Self::Ended => return Ok(0),
+                Self::Between(source) => {
+                    if !self.begin(source)? {
+                        return Ok(0);
+                    }
+                }
+                Self::Member(mut member) => {
+                    let read = member.read(into)?;
+                    if read > 0 || into.is_empty() {
+                        *self = Self::Member(member);
+                        return Ok(read);
+                    }
+                    *self = Self::Between(member.into_inner());
+                }
+            }
+        }
+    }
+}
+
 /// Largest window of a zstd frame that is accepted: what `zstd --ultra` writes without `--long`.
 const ZSTD_WINDOW: u64 = 128 << 20;
 
@@ -133,7 +243,11 @@ impl<R: io::BufRead> Zstd<R> {
                 [0x50..=0x5f, ..] => {
                     let mut header = [0; 8];
                     source.read_exact(&mut header)?;
-                    let [.., a, b, c, d] = header;
+                    let [_, magic @ .., a, b, c, d] = header;
+                    if magic != [0x2a, 0x4d, 0x18] {
+                        let text = "something that is no zstd follows a frame";
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                    }
                     let length = u64::from(u32::from_le_bytes([a, b, c, d]));
                     io::copy(&mut source.by_ref().take(length), &mut io::sink())?;
                 }
@@ -236,6 +350,18 @@ mod tests {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&plain).unwrap();
         assert_eq!(all(&gzip.finish().unwrap()).unwrap(), plain);
+        let member = |text: &[u8]| {
+            let level = flate2::Compression::fast();
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), level);
+            gzip.write_all(text).unwrap();
+            gzip.finish().unwrap()
+        };
+        let members = [member(b"a"), member(b""), member(b"b")].concat();
+        assert_eq!(all(&members).unwrap(), b"ab");
+        let padded = [members.as_slice(), &[0; 9_000]].concat();
+        assert_eq!(all(&padded).unwrap(), b"ab");
+        assert!(all(&[padded.as_slice(), b"x"].concat()).is_err());
+        assert!(all(&[members.as_slice(), b"x"].concat()).is_err());
         let mut bzip = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
         bzip.write_all(&plain).unwrap();
         assert_eq!(all(&bzip.finish().unwrap()).unwrap(), plain);

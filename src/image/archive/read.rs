@@ -4,9 +4,12 @@
 //! trusted: lengths are bounded, numbers checked. Writes nothing. Imports: nothing of ours.
 //! Header fields are parsed by the `tar` crate; extended headers are parsed here, by their lengths, since values
 //! may contain line feeds. Rules: POSIX.1-2017 `pax`; GNU tar manual, "Basic Tar Format", "Storing Sparse
-//! Files"; star(5) for `SCHILY.xattr.`.
+//! Files"; star(5) for `SCHILY.xattr.`; libarchive for `LIBARCHIVE.xattr.`.
 
-use std::io::{self, Read};
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek};
+
+use base64::Engine as _;
 
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
@@ -93,6 +96,27 @@ fn number(text: &[u8]) -> io::Result<u64> {
     text.ok_or_else(|| bad("an extended header has a malformed number"))
 }
 
+impl<R: Read + Seek> Members<R> {
+    /// Leaves out what is left of the current entry without reading it, and gives the place where it began.
+    ///
+    /// # Errors
+    /// The reader's; `InvalidData` when it lies beyond the end.
+    pub fn skip(&mut self) -> io::Result<u64> {
+        let begin = self.input.stream_position()?;
+        let far = || bad("an entry has an impossible length");
+        let end = begin.checked_add(self.left).ok_or_else(far)?;
+        let next = end.checked_add(self.padding).ok_or_else(far)?;
+        let all = self.input.seek(io::SeekFrom::End(0))?;
+        // The last block may lack its padding.
+        if end > all {
+            return Err(bad("the archive ends within an entry"));
+        }
+        self.input.seek(io::SeekFrom::Start(next.min(all)))?;
+        (self.left, self.padding) = (0, 0);
+        Ok(begin)
+    }
+}
+
 impl<R: Read> Members<R> {
     /// Reads entries from `input`.
     pub fn new(input: R) -> Self {
@@ -171,6 +195,8 @@ impl<R: Read> Members<R> {
                 EntryType::XGlobalHeader => drop(self.extension(size)?),
                 EntryType::GNULongName => extended.path = Some(text(self.extension(size)?)),
                 EntryType::GNULongLink => extended.link = Some(text(self.extension(size)?)),
+                // The label of the whole archive. Source: GNU tar manual, `GNUTYPE_VOLHDR`.
+                other if other.as_byte() == b'V' => self.begin(size),
                 _ => return self.member(&header, size, extended).map(Some),
             }
         }
@@ -184,17 +210,18 @@ impl<R: Read> Members<R> {
         (self.left, self.padding) = (0, 0);
         let mut header = Header::new_old();
         let block = header.as_mut_bytes();
-        let mut got = 0;
-        while got < block.len() {
-            match self.input.read(&mut block[got..]) {
-                Ok(0) if got == 0 => return Ok(None),
-                Ok(0) => return Err(bad("the archive ends within a header")),
-                Ok(read) => got += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        match self.block(block)? {
+            0 => return Ok(None),
+            got if got < block.len() => return Err(bad("the archive ends within a header")),
+            _ => {}
         }
         if block.iter().all(|byte| *byte == 0) {
+            // What follows a lone block of zeros is there for some readers and not for others.
+            // Source: Go `archive/tar`, `readHeader`.
+            let got = self.block(block)?;
+            if got == block.len() && block.iter().any(|byte| *byte != 0) {
+                return Err(bad("the archive goes on behind a block of zeros"));
+            }
             return Ok(None);
         }
         let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
@@ -204,6 +231,19 @@ impl<R: Read> Members<R> {
             return Err(bad("the archive has a header with a wrong checksum"));
         }
         Ok(Some(header))
+    }
+    /// Reads a block; fewer bytes only at the end.
+    fn block(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        let mut got = 0;
+        while got < block.len() {
+            match self.input.read(&mut block[got..]) {
+                Ok(0) => break,
+                Ok(read) => got += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(got)
     }
     fn begin(&mut self, size: u64) {
         self.left = size;
@@ -254,14 +294,7 @@ impl<R: Read> Members<R> {
             size: if kind == EntryKind::File { stored } else { 0 },
             mtime: match said.get("mtime") {
                 Some(text) => time(text)?,
-                None => (
-                    header
-                        .mtime()
-                        .ok()
-                        .and_then(|s| i64::try_from(s).ok())
-                        .unwrap_or(0),
-                    0,
-                ),
+                None => (seconds(header), 0),
             },
             device: (0, 0),
             xattrs: Vec::new(),
@@ -271,12 +304,7 @@ impl<R: Read> Members<R> {
             let part = |part: io::Result<Option<u32>>| part.map(|n| u64::from(n.unwrap_or(0)));
             member.device = (part(header.device_major())?, part(header.device_minor())?);
         }
-        for (key, value) in &said.records {
-            if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                member.xattrs.push((name.to_vec(), value.clone()));
-            }
-        }
-        member.xattrs.sort();
+        member.xattrs = attributes(&said.records);
         // Some writers give links the size of their target; only files have content.
         // Source: Go `archive/tar`, `isHeaderOnlyType`.
         let stored = if kind == EntryKind::File { stored } else { 0 };
@@ -380,6 +408,71 @@ impl<R: Read> Members<R> {
         }
         Ok(numbers)
     }
+}
+
+/// Extended attributes by name. bsdtar writes each in star's words and in its own; either is enough.
+/// Source: libarchive, `archive_write_set_format_pax.c`, `archive_write_pax_header_xattr`.
+fn attributes(records: &[(Vec<u8>, Vec<u8>)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let unpadded = base64::engine::general_purpose::STANDARD_NO_PAD;
+    let mut found = BTreeMap::new();
+    for (key, value) in records {
+        if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.")
+            && let Ok(value) = unpadded.decode(without_padding(value))
+        {
+            found.entry(percent_decoded(name)).or_insert(value);
+        }
+    }
+    for (key, value) in records {
+        if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+            found.insert(name.to_vec(), value.clone());
+        }
+    }
+    found.into_iter().collect()
+}
+
+fn without_padding(value: &[u8]) -> &[u8] {
+    let end = value.iter().rposition(|byte| !matches!(byte, b'=' | b'\n'));
+    value.get(..end.map_or(0, |at| at + 1)).unwrap_or_default()
+}
+
+/// `%41` is `A`.
+fn percent_decoded(mut text: &[u8]) -> Vec<u8> {
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|n| u8::try_from(n).ok())
+    };
+    let mut out = Vec::with_capacity(text.len());
+    while let [first, rest @ ..] = text {
+        text = rest;
+        match (first, rest) {
+            (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => {
+                    out.push(high * 16 + low);
+                    text = after;
+                }
+                _ => out.push(*first),
+            },
+            _ => out.push(*first),
+        }
+    }
+    out
+}
+
+/// The time of a header: octal digits, or a two's complement of 95 bits behind a bit that is set.
+/// Source: GNU tar manual, "Basic Tar Format"; what can't be read is 1970.
+fn seconds(header: &Header) -> i64 {
+    let field = header.as_bytes().get(136..148).unwrap_or_default();
+    let Some((first, rest)) = field.split_first().filter(|(first, _)| **first & 0x80 != 0) else {
+        let seconds = header.mtime().ok().and_then(|s| i64::try_from(s).ok());
+        return seconds.unwrap_or(0);
+    };
+    let sign: i128 = if first & 0x40 == 0 { 0 } else { -1 };
+    let begin = (sign << 6) | i128::from(first & 0x3f);
+    let value = rest
+        .iter()
+        .fold(begin, |value, byte| (value << 8) | i128::from(*byte));
+    i64::try_from(value).unwrap_or(0)
 }
 
 /// A number of a header, which is 0 where its field is left blank. Source: Go `archive/tar`, `parseOctal`.

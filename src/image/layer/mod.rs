@@ -5,13 +5,14 @@
 //! decided in `store`.
 //!
 //! On disk: `layers/<hex>/` the files; `layers/<hex>.json` its sizes and the blob it came as, written before the
-//! directory; `layers/.staging/` what is being made, each place held by a lock on itself, so that places of
+//! directory; `layers/<hex>.recipe` how its archive is made of them, where it is not made by our own rules; `layers/.staging/` what is being made, each place held by a lock on itself, so that places of
 //! killed processes are known and removed by the next one that opens the store. Everything appears by rename.
-//! A kill at any point leaves no half layer; after a power cut the file system's own rules hold, since layers
-//! are not synced.
+//! A kill at any point leaves no half layer. Layers are not synced one by one: a pull has their file system synced once,
+//! before it gives the image its name.
 //! Imports: `archive`, `digest`, `store::StoreError`, `sys`. Rules: OCI image spec, `layer.md`.
 
 pub mod diff;
+mod recipe;
 mod staging;
 pub mod unpack;
 mod whiteout;
@@ -29,6 +30,7 @@ use super::manifest::{Descriptor, media};
 use super::store::StoreError;
 use crate::sys::fs::{self, Durability, Root};
 use crate::sys::mount::{self, Overlay};
+use recipe::Recorder;
 pub use staging::Staging;
 use unpack::{Limits, UnpackError, Unpacked};
 pub(crate) use whiteout::keeps_attribute;
@@ -36,10 +38,27 @@ pub(crate) use whiteout::keeps_attribute;
 /// Most bytes that are read behind the end of an archive.
 const LONGEST_TAIL: u64 = 1 << 30;
 
+/// Name of a layer's recipe in its staging place.
+const RECIPE: &str = "recipe";
+
 /// All unpacked layers of a data directory.
 #[derive(Debug, Clone)]
 pub struct LayerStore {
     root: PathBuf,
+}
+
+/// A layer that is unpacked but not yet in its place.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    /// The digest of its archive.
+    pub(super) id: Digest,
+    /// Whether its archive can be made of its files.
+    pub(super) whole: bool,
+    /// What came of its archive.
+    pub(super) unpacked: Unpacked,
+    /// Bytes of its archive.
+    length: u64,
+    staging: Staging,
 }
 
 /// What is known of a layer beside its files.
@@ -71,6 +90,10 @@ impl LayerStore {
         fs::make_dirs(&layers.root, 0o700).map_err(StoreError::io("make the layer directory"))?;
         staging::clear_dead(&layers.root).map_err(StoreError::io("clear unfinished layers"))?;
         Ok(layers)
+    }
+    /// Where all of them lie.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
     /// Where a layer lies, there or not.
     pub fn path(&self, diff_id: &Digest) -> PathBuf {
@@ -139,21 +162,71 @@ impl LayerStore {
         self.place(&staging, diff_id, &record)?;
         Ok(unpacked)
     }
-    /// Unpacks an archive, compressed or not, whose digest nobody has said. The layer's digest is that
-    /// of the archive that [`LayerStore::archive`] makes of it.
+    /// Unpacks an archive, compressed or not, whose digest nobody has said: the layer's is that of the archive,
+    /// uncompressed. Where something of it is replaced by something later in it, the layer's is that of the archive
+    /// that [`LayerStore::archive`] makes of what is left.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::Io`].
     pub fn import_any(&self, input: impl Read) -> Result<(Digest, Unpacked), StoreError> {
+        let fresh = self.unpack(archive::bounded(input), Limits::for_archive(None))?;
+        let unpacked = fresh.unpacked.clone();
+        match fresh.whole {
+            true => Ok((self.settle(fresh, None)?, unpacked)),
+            false => Ok((self.commit(fresh.staging)?, unpacked)),
+        }
+    }
+    /// Unpacks an archive that is not compressed, and notes how it is made again.
+    pub(super) fn unpack(&self, input: impl Read, limits: Limits) -> Result<Fresh, StoreError> {
         let staging = self.staging()?;
+        let noted = || StoreError::io("write the recipe of a layer");
+        let recipe = File::create_new(staging.dir().join(RECIPE)).map_err(noted())?;
+        let recorder = Recorder::new(recipe).map_err(noted())?;
         let root = Root::open(&staging.upper()).map_err(StoreError::io("open the new layer"))?;
-        let mut decoded = archive::decoder(input);
-        let unpacked = unpack::unpack(&mut decoded, &root, Limits::for_archive(None))?;
+        // Headers come on top of what the files may hold.
+        let mut stream = Hashing::new(input, limits.bytes.saturating_mul(2));
+        let mut recorded = recorder.reader(&mut stream);
+        let unpacked = unpack::unpack_recorded(&mut recorded, &root, limits, &recorder)?;
         // A writer at the other end of a pipe should not be cut off before its last block, and checksums
         // of compressed streams come last; but what never ends is not waited for.
-        io::copy(&mut decoded.take(LONGEST_TAIL), &mut io::sink())
-            .map_err(StoreError::io("read the archive"))?;
-        Ok((self.commit(staging)?, unpacked))
+        let tail = io::copy(&mut recorded.take(LONGEST_TAIL), &mut io::sink());
+        let tail = tail.map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        if tail == LONGEST_TAIL {
+            let text = "far too much follows the end of the archive";
+            return Err(StoreError::Corrupt(text.to_owned()));
+        }
+        let (id, length) = stream
+            .finish()
+            .map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        Ok(Fresh {
+            id,
+            whole: recorder.finish().map_err(noted())?,
+            unpacked,
+            length,
+            staging,
+        })
+    }
+    /// Puts an unpacked layer in its place. `blob` is where its bytes are kept; it may be `None` only for one that is
+    /// whole.
+    pub(super) fn settle(
+        &self,
+        fresh: Fresh,
+        blob: Option<&Descriptor>,
+    ) -> Result<Digest, StoreError> {
+        let record = Record {
+            version: 1,
+            content: fresh.unpacked.bytes,
+            archive: fresh.length,
+            blob: blob.cloned(),
+            packed: Vec::new(),
+        };
+        if blob.is_none() && !self.contains(&fresh.id) {
+            let recipe = fresh.staging.dir().join(RECIPE);
+            std::fs::rename(recipe, self.recipe_path(&fresh.id))
+                .map_err(StoreError::io("put the recipe of a layer in its place"))?;
+        }
+        self.place(&fresh.staging, &fresh.id, &record)?;
+        Ok(fresh.id)
     }
     /// A layer with the same files, none of them newer than `latest`, in seconds since 1970: this one, if none is.
     ///
@@ -181,9 +254,15 @@ impl LayerStore {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn archive(&self, diff_id: &Digest, out: impl Write) -> Result<(), StoreError> {
-        let done = diff::write(&self.path(diff_id), out);
-        done.map(drop)
-            .map_err(StoreError::io(format!("read layer {}", diff_id.short())))
+        let path = self.path(diff_id);
+        let done = match File::open(self.recipe_path(diff_id)) {
+            Ok(recipe) => recipe::assemble(recipe, &path, out),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                diff::write(&path, out).map(drop)
+            }
+            Err(error) => Err(error),
+        };
+        done.map_err(StoreError::io(format!("read layer {}", diff_id.short())))
     }
     /// What is known of a layer.
     ///
@@ -300,7 +379,11 @@ impl LayerStore {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed()(error)),
             _ => {}
         }
+        fs::remove_tree(&self.recipe_path(diff_id)).map_err(failed())?;
         fs::remove_tree(&self.record_path(diff_id)).map_err(failed())
+    }
+    fn recipe_path(&self, diff_id: &Digest) -> PathBuf {
+        self.root.join(format!("{}.recipe", diff_id.hex()))
     }
     fn record_path(&self, diff_id: &Digest) -> PathBuf {
         self.root.join(format!("{}.json", diff_id.hex()))

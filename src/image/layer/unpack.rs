@@ -6,11 +6,12 @@
 //! Imports: `archive`, `whiteout`, `sys::fs`. Rules: OCI image spec, `layer.md`; where it is silent, as Docker
 //! (moby `pkg/archive/diff.go`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
@@ -21,9 +22,11 @@ use nix::sys::stat::{FchmodatFlags, Mode, SFlag, UtimensatFlags};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{LinkatFlags, UnlinkatFlags};
 
+use super::recipe::Recorder;
 use super::whiteout::{self, Meaning};
 use crate::image::archive::read::{ContentError, Member, Members};
 use crate::image::archive::write::EntryKind;
+use crate::image::archive::{RATIO, SMALL_BOMB};
 use crate::sys::fs::{self, Resolve, Root};
 
 /// Most entries of one archive.
@@ -45,10 +48,9 @@ pub struct Limits {
 impl Limits {
     /// Bounds for an archive that is `compressed` bytes long, if that is known.
     pub fn for_archive(compressed: Option<u64>) -> Self {
-        const FLOOR: u64 = 8 << 30;
-        const RATIO: u64 = 200;
+        let most = |size: u64| size.saturating_mul(RATIO).max(SMALL_BOMB);
         Self {
-            bytes: compressed.map_or(1 << 42, |size| size.saturating_mul(RATIO).max(FLOOR)),
+            bytes: compressed.map_or(1 << 42, most),
         }
     }
 }
@@ -85,7 +87,18 @@ pub enum UnpackError {
 /// # Errors
 /// [`UnpackError`]; what was unpacked until then stays.
 pub fn unpack(archive: impl Read, root: &Root, limits: Limits) -> Result<Unpacked, UnpackError> {
-    run(archive, root, limits, Names::Layer)
+    run(archive, root, limits, Names::Layer, None)
+}
+
+/// As [`unpack`], and tells `recorder`, through which the archive must be read, which of its bytes have become
+/// files.
+pub(super) fn unpack_recorded(
+    archive: impl Read,
+    root: &Root,
+    limits: Limits,
+    recorder: &Recorder,
+) -> Result<Unpacked, UnpackError> {
+    run(archive, root, limits, Names::Layer, Some(recorder))
 }
 
 /// Unpacks any other archive (not compressed) into `root`: `.wh.` names mean nothing special, and directories
@@ -94,7 +107,7 @@ pub fn unpack(archive: impl Read, root: &Root, limits: Limits) -> Result<Unpacke
 /// # Errors
 /// [`UnpackError`]; what was unpacked until then stays.
 pub fn extract(archive: impl Read, root: &Root, limits: Limits) -> Result<Unpacked, UnpackError> {
-    run(archive, root, limits, Names::Plain)
+    run(archive, root, limits, Names::Plain, None)
 }
 
 /// Whether `.wh.` names are whiteouts.
@@ -109,15 +122,16 @@ fn run(
     root: &Root,
     limits: Limits,
     names: Names,
+    recorder: Option<&Recorder>,
 ) -> Result<Unpacked, UnpackError> {
     let mut members = Members::new(archive);
     let mut unpacker = Unpacker {
         root,
         dirs: BTreeMap::new(),
-        times: Vec::new(),
-        fresh: BTreeSet::new(),
         limits,
         names,
+        recorder,
+        links_kept: false,
         done: Unpacked::default(),
         buffer: vec![0; 256 * 1024],
     };
@@ -140,15 +154,42 @@ fn run(
 struct Unpacker<'a> {
     root: &'a Root,
     /// Open directories by cleaned path.
-    dirs: BTreeMap<PathBuf, Rc<OwnedFd>>,
-    /// Modification times of directories, set last.
-    times: Vec<(PathBuf, (i64, u32))>,
-    /// Directories implied by an entry, whose metadata no entry has given yet.
-    fresh: BTreeSet<PathBuf>,
+    dirs: BTreeMap<PathBuf, Rc<Dir>>,
     limits: Limits,
     names: Names,
+    recorder: Option<&'a Recorder>,
+    /// Whether there is a directory of AUFS's hard links, which is no part of the image.
+    links_kept: bool,
     done: Unpacked,
     buffer: Vec<u8>,
+}
+
+/// An open directory, which gets its own time back when it is closed: what is made in it changes that. So
+/// nothing has to be remembered of directories that are not open, however many there are.
+struct Dir {
+    open: OwnedFd,
+    id: (u64, u64),
+    mtime: Cell<(i64, u32)>,
+}
+
+impl Dir {
+    fn new(open: OwnedFd) -> io::Result<Self> {
+        let stat = nix::sys::stat::fstat(&open)?;
+        let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+        Ok(Self {
+            id: (stat.st_dev, stat.st_ino),
+            mtime: Cell::new((stat.st_mtime, nanos)),
+            open,
+        })
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let time = spec(self.mtime.get());
+        // Of an own open directory this fails on no file system that takes layers.
+        let _ = nix::sys::stat::futimens(&self.open, &time, &time);
+    }
 }
 
 fn hostile(text: &str) -> io::Error {
@@ -184,77 +225,93 @@ impl Unpacker<'_> {
         let Some(name) = path.file_name() else {
             return self.top(member);
         };
+        if self.names == Names::Layer && whiteout::is_internal(&path) {
+            // Hard links name the files among them.
+            if member.kind != EntryKind::File || !path.starts_with(whiteout::AUFS_LINKS) {
+                return Ok(());
+            }
+            self.links_kept = true;
+            self.lost();
+        }
         let parent_path = path.parent().unwrap_or(Path::new(""));
         let parent = self.parent(parent_path)?;
+        let parent = &parent.open;
         match whiteout::meaning(name.as_bytes()) {
             _ if self.names == Names::Plain => {}
             Meaning::Plain => {}
-            Meaning::Opaque => return Ok(whiteout::mark_opaque(&*parent)?),
+            Meaning::Opaque => return Ok(whiteout::mark_opaque(parent)?),
             Meaning::Reserved => return Ok(()),
             Meaning::Hostile => return Err(hostile("a whiteout of no possible name")),
-            Meaning::Whiteout(hidden) => return self.whiteout(&parent, OsStr::from_bytes(hidden)),
+            Meaning::Whiteout(hidden) => return self.whiteout(parent, OsStr::from_bytes(hidden)),
         }
         match member.kind {
-            EntryKind::Dir => return self.dir(&path, &parent, name, member),
+            EntryKind::Dir => return self.dir(&path, parent, name, member),
             EntryKind::File => {
-                let file = self.file(&parent, name)?;
-                self.content(&file, member, members)?;
-                return finish_file(&file, &parent, name, member);
+                let file = self.file(parent, name)?;
+                self.content(&path, &file, member, members)?;
+                return finish_file(&file, parent, name, member);
             }
-            EntryKind::HardLink => return self.hard_link(&path, &parent, name, member),
+            EntryKind::HardLink => return self.hard_link(&path, parent, name, member),
             EntryKind::Symlink => {
                 let link = OsStr::from_bytes(&member.link);
-                self.replacing(&parent, name, || {
-                    nix::unistd::symlinkat(link, &*parent, name)
-                })?;
+                self.replacing(parent, name, || nix::unistd::symlinkat(link, parent, name))?;
             }
-            EntryKind::Char if member.device == (0, 0) => return self.whiteout(&parent, name),
+            EntryKind::Char if member.device == (0, 0) => return self.whiteout(parent, name),
             EntryKind::Char | EntryKind::Block | EntryKind::Fifo => {
-                if !self.node(&parent, name, member)? {
+                if !self.node(parent, name, member)? {
                     return Ok(());
                 }
             }
         }
-        finish_node(&parent, name, member)
+        finish_node(parent, name, member)
     }
     /// The archive's own top directory: its metadata only.
     fn top(&mut self, member: &Member) -> io::Result<()> {
         if member.kind != EntryKind::Dir {
             return Err(hostile("an entry without a name"));
         }
-        let dir = self
-            .root
-            .open_at(Path::new("/"), OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0)?;
-        own_dir(&dir, member)?;
-        self.times.push((PathBuf::new(), member.mtime));
+        let dir = self.parent(Path::new(""))?;
+        own_dir(&dir.open, member)?;
+        dir.mtime.set(member.mtime);
         Ok(())
     }
     /// The open directory at a path, made with its parents when missing.
-    fn parent(&mut self, path: &Path) -> io::Result<Rc<OwnedFd>> {
+    fn parent(&mut self, path: &Path) -> io::Result<Rc<Dir>> {
         if let Some(open) = self.dirs.get(path) {
             return Ok(Rc::clone(open));
         }
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-        let open = match self.root.open_at(path, flags, 0) {
-            Ok(open) => open,
+        match self.root.open_at(path, flags, 0) {
+            Ok(open) => self.keep(path, open),
             Err(Errno::ENOENT | Errno::ENOTDIR) if !path.as_os_str().is_empty() => {
                 let above = self.parent(path.parent().unwrap_or(Path::new("")))?;
                 let name = path.file_name().unwrap_or_default();
-                self.implied_dir(&above, name)?;
-                self.fresh.insert(path.to_owned());
-                fs::openat2(&*above, Path::new(name), flags, 0, Resolve::NoLinks)?
+                self.implied_dir(&above.open, name)?;
+                let open = fs::openat2(&above.open, Path::new(name), flags, 0, Resolve::NoLinks)?;
+                let made = self.keep(path, open)?;
+                // No entry has said its time.
+                made.mtime.set((0, 0));
+                Ok(made)
             }
-            Err(errno) => return Err(errno.into()),
-        };
-        Ok(self.keep(path, open))
+            Err(errno) => Err(errno.into()),
+        }
     }
-    fn keep(&mut self, path: &Path, open: OwnedFd) -> Rc<OwnedFd> {
+    fn keep(&mut self, path: &Path, open: OwnedFd) -> io::Result<Rc<Dir>> {
         if self.dirs.len() >= KEPT_DIRS {
             self.dirs.clear();
         }
-        let open = Rc::new(open);
-        self.dirs.insert(path.to_owned(), Rc::clone(&open));
-        open
+        let new = Dir::new(open)?;
+        // Links lead to one directory by several paths; only one may know its time.
+        let known = self.dirs.values().find(|dir| dir.id == new.id).cloned();
+        let dir = match known {
+            Some(known) => {
+                new.mtime.set(known.mtime.get());
+                known
+            }
+            None => Rc::new(new),
+        };
+        self.dirs.insert(path.to_owned(), Rc::clone(&dir));
+        Ok(dir)
     }
     /// Makes a directory that an entry implies. A whiteout in its place means that what lies below
     /// stays hidden.
@@ -307,7 +364,13 @@ impl Unpacker<'_> {
             other => Ok(other?),
         }
     }
+    fn lost(&self) {
+        if let Some(recorder) = self.recorder {
+            recorder.lost();
+        }
+    }
     fn remove(&mut self, parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
+        self.lost();
         // Kept directories may be what is removed, or lie below it.
         self.dirs.clear();
         match nix::unistd::unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
@@ -342,9 +405,7 @@ impl Unpacker<'_> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         let open = fs::openat2(parent, Path::new(name), flags, 0, Resolve::NoLinks)?;
         own_dir(&open, member)?;
-        self.times.push((path.to_owned(), member.mtime));
-        self.fresh.remove(path);
-        self.keep(path, open);
+        self.keep(path, open)?.mtime.set(member.mtime);
         Ok(())
     }
     fn file(&mut self, parent: &OwnedFd, name: &OsStr) -> io::Result<File> {
@@ -358,11 +419,18 @@ impl Unpacker<'_> {
     }
     fn content<R: Read>(
         &mut self,
+        path: &Path,
         file: &File,
         member: &Member,
         members: &mut Members<R>,
     ) -> io::Result<()> {
+        if let Some(recorder) = self.recorder {
+            recorder.file(path, member)?;
+        }
         let written = members.write_content(member, file, &mut self.buffer);
+        if let Some(recorder) = self.recorder {
+            recorder.file_ends();
+        }
         written.map_err(|error| match error {
             ContentError::Archive(error) => hostile(&error.to_string()),
             ContentError::Machine(error) => error,
@@ -399,6 +467,9 @@ impl Unpacker<'_> {
         if fs::is_kind(&target, libc::S_IFDIR) {
             return Err(hostile("a hard link to a directory"));
         }
+        if whiteout::is_whiteout(&target) {
+            return Err(missing(Errno::ENOENT));
+        }
         // Two names of one file already; taking one away first could take the last.
         let same = |there: nix::sys::stat::FileStat| {
             (there.st_dev, there.st_ino) == (target.st_dev, target.st_ino)
@@ -433,43 +504,19 @@ impl Unpacker<'_> {
             other => other.map(|()| true),
         }
     }
-    /// Sets what later entries would have disturbed.
     fn finish(mut self) -> Result<Unpacked, UnpackError> {
-        self.dirs.clear();
-        let epoch = std::mem::take(&mut self.fresh)
-            .into_iter()
-            .map(|path| (path, (0, 0)));
-        let times: Vec<_> = epoch.chain(std::mem::take(&mut self.times)).collect();
-        for (path, mtime) in &times {
-            let set = || -> Result<(), Errno> {
-                let (dir, name) = match path.file_name() {
-                    Some(name) => {
-                        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-                        let parent = path.parent().unwrap_or(Path::new(""));
-                        (self.root.open_at(parent, flags, 0)?, name)
-                    }
-                    None => (
-                        self.root
-                            .as_fd()
-                            .try_clone_to_owned()
-                            .map_err(|_| Errno::EMFILE)?,
-                        OsStr::new("."),
-                    ),
-                };
-                times_at(&dir, name, *mtime)
+        if self.links_kept {
+            let remove = |all: &mut Self| -> io::Result<()> {
+                let top = all.parent(Path::new(""))?;
+                all.dirs.clear();
+                fs::remove_tree(&fs::entry_path(&top.open, OsStr::new(whiteout::AUFS_LINKS)))
             };
-            match set() {
-                // A later entry has replaced it.
-                Ok(()) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
-                Err(errno) => {
-                    let path = path.display().to_string();
-                    return Err(UnpackError::Entry {
-                        path,
-                        source: errno.into(),
-                    });
-                }
-            }
+            remove(&mut self).map_err(|source| UnpackError::Entry {
+                path: whiteout::AUFS_LINKS.to_owned(),
+                source,
+            })?;
         }
+        self.dirs.clear();
         Ok(self.done)
     }
 }

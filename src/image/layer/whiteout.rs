@@ -7,6 +7,8 @@
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, Mode, SFlag};
@@ -19,6 +21,8 @@ pub(super) const PREFIX: &[u8] = b".wh.";
 pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Beginning of names that older tools used for themselves.
 const RESERVED: &[u8] = b".wh..wh.";
+/// Where AUFS kept files with several names. Source: moby `pkg/archive`, `WhiteoutLinkDir`.
+pub(super) const AUFS_LINKS: &str = ".wh..wh.plnk";
 
 const ATTRIBUTE: &str = "trusted.overlay.opaque";
 /// Where `trusted` attributes are not permitted, in a user namespace.
@@ -48,6 +52,13 @@ pub(super) fn meaning(name: &[u8]) -> Meaning<'_> {
         Some(b"" | b"." | b"..") => Meaning::Hostile,
         Some(hidden) => Meaning::Whiteout(hidden),
     }
+}
+
+/// Whether a path lies in a directory that an older tool had for itself.
+pub(super) fn is_internal(path: &Path) -> bool {
+    let mut parts = path.iter();
+    let first = parts.next().unwrap_or_default();
+    first.as_bytes().starts_with(RESERVED) && parts.next().is_some()
 }
 
 /// Whether an entry is overlay's whiteout.

@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::StreamExt as _;
 use serde::Deserialize;
 
-use super::client::{Again, Failure, Registry};
+use super::client::Registry;
 use super::{PullError, PullOptions};
 use crate::image::digest::Digest;
+use crate::image::manifest::Descriptor;
 use crate::image::reference::Reference;
 
 /// Longest layer in bytes.
@@ -84,7 +84,6 @@ pub(super) async fn run(
     known: impl Fn(&Digest) -> bool,
 ) -> Result<Artifact, PullError> {
     let registry = Registry::new(reference, options)?;
-    registry.log_in().await?;
     let (bytes, digest) = registry.manifest(None).await?;
     let parse = |bytes: &[u8]| {
         let parsed = serde_json::from_slice::<Document>(bytes);
@@ -146,47 +145,11 @@ async fn part(registry: &Registry, reference: &Reference, layer: Entry) -> Resul
         );
         return Err(refused(reference, text));
     }
-    let bytes = registry.retry(|| receive(registry, &layer)).await?;
-    let found = Digest::of(&bytes);
-    if found != layer.digest {
-        let text = format!("a layer's digest is {found} instead of {}", layer.digest);
-        return Err(registry.corrupt(text));
-    }
+    let blob = Descriptor::new(&layer.media_type, layer.digest, layer.size);
+    let bytes = registry.small_blob(&blob, "a layer").await?;
     Ok(Part {
         media_type: layer.media_type,
         annotations: layer.annotations,
         bytes,
     })
-}
-
-async fn receive(registry: &Registry, layer: &Entry) -> Result<Vec<u8>, Failure> {
-    let (image, name) = (registry.oci(None), layer.digest.to_string());
-    let stream = registry.client().pull_blob_stream(&image, name.as_str());
-    let mut stream = stream
-        .await
-        .map_err(|error| registry.failure(error))?
-        .stream;
-    let mut bytes = Vec::new();
-    let corrupt = |text: String| Failure {
-        error: registry.corrupt(text),
-        again: Again::No,
-    };
-    while let Some(chunk) = stream.next().await {
-        let chunk = match chunk {
-            Ok(chunk) => chunk,
-            // The library's own check of the digest; ours comes after and says it better.
-            Err(_) if bytes.len() as u64 == layer.size => break,
-            Err(error) => return Err(registry.broken_stream(&error)),
-        };
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() as u64 > layer.size {
-            let text = format!("a layer is longer than {} bytes", layer.size);
-            return Err(corrupt(text));
-        }
-    }
-    if (bytes.len() as u64) < layer.size {
-        let text = format!("a layer ends after {} of {} bytes", bytes.len(), layer.size);
-        return Err(corrupt(text));
-    }
-    Ok(bytes)
 }

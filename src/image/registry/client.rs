@@ -11,17 +11,20 @@ use std::net::IpAddr;
 use std::sync::Once;
 use std::time::Duration;
 
+use base64::Engine as _;
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
+use oci_client::secrets::RegistryAuth;
 use oci_client::{Reference as OciReference, RegistryOperation};
+use reqwest::header::HeaderValue;
 
 use super::auth::{self, Credentials};
 use super::trust;
+use super::wire::{Line, Wire, words};
 use super::{PullError, PullOptions};
 use crate::base::env::Env;
 use crate::image::digest::Digest;
-use crate::image::manifest::media;
-use crate::image::reference::Reference;
+use crate::image::reference::{DEFAULT_REGISTRY, Reference};
 
 /// Longest time to make a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -38,8 +41,10 @@ const WAITS: [Duration; 5] = [
 ];
 /// Wait before the only second try of a connection that was never made.
 const QUICK: Duration = Duration::from_millis(300);
-/// Most characters of a registry's own words that are shown.
-const LONGEST_WORDS: usize = 200;
+/// Longest wait that a registry may ask for; whoever wants a longer one is given up on.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
+/// The host of `docker.io`.
+const HUB: &str = "registry-1.docker.io";
 const USER_AGENT: &str = concat!("hoist/", env!("CARGO_PKG_VERSION"));
 
 /// Speaks to the registry of one image.
@@ -48,6 +53,11 @@ pub(super) struct Registry {
     credentials: Credentials,
     reference: Reference,
     operation: RegistryOperation,
+    wire: Wire,
+    /// Longest silence within an answer.
+    silence: Duration,
+    /// How often is tried again what may end better.
+    tries: usize,
 }
 
 /// An error and whether another try may end better.
@@ -65,6 +75,39 @@ pub(super) enum Again {
     Once,
     /// After waits: it was busy, or the connection broke.
     Later,
+    /// After the wait that the registry asks for.
+    After(Duration),
+}
+
+/// The waits of something that is tried again.
+pub(super) struct Tries {
+    done: usize,
+    most: usize,
+    quick: bool,
+}
+
+impl Tries {
+    /// How long to wait before another try; `None` when it is to end.
+    pub(super) fn wait(&mut self, again: Again) -> Option<Duration> {
+        if again == Again::No {
+            return None;
+        }
+        if again == Again::Once {
+            return std::mem::take(&mut self.quick).then_some(QUICK);
+        }
+        let usual = WAITS.get(self.done).copied();
+        let usual = usual.filter(|_| self.done < self.most)?;
+        self.done += 1;
+        match again {
+            Again::After(asked) if asked > LONGEST_WAIT => None,
+            Again::After(asked) => Some(asked.max(QUICK)),
+            _ => Some(usual),
+        }
+    }
+    /// Begins to count anew: it went on meanwhile.
+    pub(super) fn forget(&mut self) {
+        (self.done, self.quick) = (0, true);
+    }
 }
 
 impl Registry {
@@ -93,11 +136,18 @@ impl Registry {
         };
         let env = &options.env;
         let push = matches!(operation, RegistryOperation::Push);
+        let seconds = env.non_empty("HOIST_REGISTRY_TIMEOUT");
+        let seconds = seconds.and_then(|text| text.trim().parse::<u64>().ok());
+        let silence = seconds
+            .filter(|n| *n > 0)
+            .map_or(SILENCE, Duration::from_secs);
+        let tries = env.non_empty("HOIST_REGISTRY_RETRIES");
+        let tries = tries.and_then(|text| text.trim().parse().ok());
         let config = ClientConfig {
             protocol: ClientProtocol::HttpsExcept(exceptions),
             tls_certs_only: trust::authorities(env),
             connect_timeout: Some(CONNECT),
-            read_timeout: (!push).then_some(SILENCE),
+            read_timeout: (!push).then_some(silence),
             use_monolithic_push: push,
             user_agent: USER_AGENT,
             https_proxy: proxy(env, "HTTPS_PROXY"),
@@ -105,18 +155,73 @@ impl Registry {
             no_proxy: Some(no_proxy(env)),
             ..ClientConfig::default()
         };
-        let client = Client::try_from(config).map_err(|error| PullError::Registry {
+        let failed = |cause: String| PullError::Registry {
             image: reference.to_string(),
             registry: reference.registry.clone(),
-            cause: format!("cannot set up its connections: {}", causes(&error)),
-        })?;
+            cause: format!("cannot set up its connections: {cause}"),
+        };
+        let client = Client::try_from(config).map_err(|error| failed(causes(&error)))?;
         let credentials = auth::find(&reference.registry, env);
+        let line = Line {
+            host: match reference.registry.as_str() {
+                DEFAULT_REGISTRY => HUB,
+                other => other,
+            },
+            repository: &reference.repository,
+            plain,
+            silence: (!push).then_some(silence),
+        };
         Ok(Self {
             client,
             credentials,
             reference: reference.clone(),
             operation,
+            wire: Wire::new(&line, env).map_err(failed)?,
+            silence,
+            tries: tries.unwrap_or(WAITS.len()),
         })
+    }
+    pub(super) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+    /// Longest silence within an answer.
+    pub(super) fn silence(&self) -> Duration {
+        self.silence
+    }
+    pub(super) fn tries(&self) -> Tries {
+        Tries {
+            done: 0,
+            most: self.tries,
+            quick: true,
+        }
+    }
+    /// Gets what the registry wants requests to be authorized with.
+    pub(super) async fn log_in_now(&self) -> Result<(), Failure> {
+        let (image, auth) = (self.oci(None), &self.credentials.auth);
+        let got = self.client.auth(&image, auth, self.operation).await;
+        let token = got.map_err(|error| self.failure(error))?;
+        let text = match (token, auth) {
+            (Some(token), _) => Some(format!("Bearer {token}")),
+            (None, RegistryAuth::Basic(user, password)) => {
+                let pair =
+                    base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+                Some(format!("Basic {pair}"))
+            }
+            (None, _) => None,
+        };
+        let value = text.and_then(|text| HeaderValue::from_str(&text).ok());
+        self.wire.authorize(value.map(|mut value| {
+            value.set_sensitive(true);
+            value
+        }));
+        Ok(())
+    }
+    pub(super) fn unauthorized(&self) -> PullError {
+        PullError::Unauthorized {
+            image: self.image(),
+            registry: self.registry(),
+            credentials: self.credentials.remark.clone(),
+        }
     }
     pub(super) fn client(&self) -> &Client {
         &self.client
@@ -141,61 +246,33 @@ impl Registry {
     }
     /// Makes the first connection and gets a token, if the registry wants one.
     pub(super) async fn log_in(&self) -> Result<(), PullError> {
-        let image = self.oci(None);
-        let auth = &self.credentials.auth;
-        let ask = || async { self.client.auth(&image, auth, self.operation).await };
-        self.retry(|| async { ask().await.map_err(|error| self.failure(error)) })
-            .await
-            .map(drop)
-    }
-    /// A manifest or index, and its digest; by tag, or by the digest given.
-    pub(super) async fn manifest(
-        &self,
-        digest: Option<Digest>,
-    ) -> Result<(Vec<u8>, Digest), PullError> {
-        let accepted = [
-            media::MANIFEST,
-            media::INDEX,
-            media::DOCKER_MANIFEST,
-            media::DOCKER_LIST,
-        ];
-        let image = self.oci(digest);
-        let ask = || async {
-            let auth = &self.credentials.auth;
-            let answer = self.client.pull_manifest_raw(&image, auth, &accepted).await;
-            answer.map_err(|error| self.failure(error))
-        };
-        let (bytes, _) = self.retry(ask).await?;
-        let found = Digest::of(&bytes);
-        match digest.or(self.reference.digest) {
-            Some(wanted) if wanted != found => Err(self.corrupt(format!(
-                "a manifest's digest is {found} instead of {wanted}"
-            ))),
-            _ => Ok((bytes.to_vec(), found)),
-        }
+        self.retry(|| self.log_in_now()).await
     }
     /// Tries again as long as that may help.
     pub(super) async fn retry<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, PullError>
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let mut waits = WAITS.iter();
-        let mut quick = Some(QUICK);
+        let mut tries = self.tries();
         loop {
             let failure = match attempt().await {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };
-            let wait = match failure.again {
-                Again::No => None,
-                Again::Once => quick.take(),
-                Again::Later => waits.next().copied(),
-            };
-            let Some(wait) = wait else {
+            let Some(wait) = tries.wait(failure.again) else {
                 return Err(failure.error);
             };
             tokio::time::sleep(wait).await;
         }
+    }
+    pub(super) fn reference(&self) -> &Reference {
+        &self.reference
+    }
+    /// What stands for the name in addresses: a digest, else the tag.
+    pub(super) fn mark(&self, digest: Option<Digest>) -> String {
+        let tag = || self.reference.tag.as_deref().unwrap_or("latest").to_owned();
+        let digest = digest.or(self.reference.digest);
+        digest.map_or_else(tag, |digest| digest.to_string())
     }
     pub(super) fn corrupt(&self, cause: String) -> PullError {
         PullError::Corrupt {
@@ -207,7 +284,7 @@ impl Registry {
     pub(super) fn image(&self) -> String {
         self.reference.to_string()
     }
-    fn registry(&self) -> String {
+    pub(super) fn registry(&self) -> String {
         self.reference.registry.clone()
     }
     pub(super) fn broken_stream(&self, error: &std::io::Error) -> Failure {
@@ -225,11 +302,7 @@ impl Registry {
     pub(super) fn failure(&self, error: OciDistributionError) -> Failure {
         use OciDistributionError as Theirs;
         let (image, registry) = (self.image(), self.registry());
-        let unauthorized = || PullError::Unauthorized {
-            image: image.clone(),
-            registry: registry.clone(),
-            credentials: self.credentials.remark.clone(),
-        };
+        let unauthorized = || self.unauthorized();
         let other = |cause| PullError::Registry {
             image: image.clone(),
             registry: registry.clone(),
@@ -238,6 +311,7 @@ impl Registry {
         let busy = || PullError::TooManyRequests {
             image: image.clone(),
             registry: registry.clone(),
+            wait: String::new(),
         };
         let (error, again) = match error {
             Theirs::ImageManifestNotFoundError(_) => {
@@ -309,22 +383,6 @@ impl Registry {
         };
         Failure { error, again }
     }
-}
-
-/// What a registry says in the body of a refusal, if it speaks as the specification asks: `: CODE: message`.
-fn words(body: &str) -> String {
-    let Ok(envelope) = serde_json::from_str::<serde_json::Value>(body) else {
-        return String::new();
-    };
-    let said = |key: &str| {
-        let text = envelope.pointer(&format!("/errors/0/{key}"))?.as_str()?;
-        let shown = text.chars().filter(|c| !c.is_control()).take(LONGEST_WORDS);
-        Some(format!(": {}", shown.collect::<String>()))
-    };
-    [said("code"), said("message")]
-        .into_iter()
-        .flatten()
-        .collect()
 }
 
 /// The innermost causes of an error, which say most; the outer ones repeat the address.

@@ -8,11 +8,15 @@
 mod artifact;
 mod auth;
 mod client;
+mod documents;
+mod fetch;
+mod growing;
 mod pull;
 mod push;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod wire;
 
 /// How servers are spoken to, for what else is downloaded.
 pub(in crate::image) mod web {
@@ -28,7 +32,7 @@ pub(in crate::image) mod web {
 
 use std::future::Future;
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
 
 pub use artifact::{Artifact, Part};
 pub use push::{Form, PushError, PushOptions, push, push_index, push_layers, push_manifest};
@@ -39,6 +43,7 @@ use super::reference::Reference;
 use super::store::{Image, Store, StoreError};
 use crate::base::cancel::Cancel;
 use crate::base::event::EventSink;
+use crate::base::scalar::ByteSize;
 
 /// Why an image could not be pulled.
 #[derive(Debug, thiserror::Error)]
@@ -86,12 +91,16 @@ pub enum PullError {
         cause: String,
     },
     /// The registry limits how much may be pulled.
-    #[error("registry {registry} allows no more pulls of `{image}` for now; try later, or log in")]
+    #[error(
+        "registry {registry} allows no more pulls of `{image}` for now{wait}; try later, or log in"
+    )]
     TooManyRequests {
         /// The image.
         image: String,
         /// The registry.
         registry: String,
+        /// How long it asks to wait, in parentheses, if it says so.
+        wait: String,
     },
     /// A manifest that can't be used here.
     #[error("cannot use the image `{image}`: {source}")]
@@ -100,6 +109,19 @@ pub enum PullError {
         image: String,
         /// Why.
         source: ManifestError,
+    },
+    /// The disk is too full to begin.
+    #[error(
+        "cannot pull `{image}`: it needs at least {} of disk space and {} is free; `hoist image prune` may make room",
+        ByteSize(*needed).decimal(), ByteSize(*free).decimal()
+    )]
+    NoRoom {
+        /// The image.
+        image: String,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
     },
     /// A platform that is none.
     #[error("`{0}` is no platform; write it as linux/amd64")]
@@ -248,28 +270,37 @@ pub fn digests(
     references: &[Reference],
     options: &PullOptions,
 ) -> Result<Vec<Digest>, Box<(Reference, PullError)>> {
-    let Some(first) = references.first() else {
-        return Ok(Vec::new());
+    let answers = ask_digests(references, options).into_iter();
+    let named = |(answer, reference): (Result<Digest, PullError>, &Reference)| {
+        answer.map_err(|error| Box::new((reference.clone(), error)))
     };
+    answers.zip(references).map(named).collect()
+}
+
+/// As [`digests`], with an answer for each name.
+pub fn ask_digests(
+    references: &[Reference],
+    options: &PullOptions,
+) -> Vec<Result<Digest, PullError>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
-        .map_err(|error| {
-            let failed = PullError::Registry {
-                image: first.to_string(),
-                registry: first.registry.clone(),
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failed = |reference: &Reference| PullError::Registry {
+                image: reference.to_string(),
+                registry: reference.registry.clone(),
                 cause: format!("cannot start its connections: {error}"),
             };
-            Box::new((first.clone(), failed))
-        })?;
+            return references.iter().map(|one| Err(failed(one))).collect();
+        }
+    };
     let answers = runtime.block_on(
         futures_util::stream::iter(references)
-            .map(|reference| async move {
-                let answer = digest(reference, options).await;
-                answer.map_err(|error| Box::new((reference.clone(), error)))
-            })
+            .map(|reference| digest(reference, options))
             .buffered(ASKED_AT_ONCE)
-            .try_collect(),
+            .collect(),
     );
     runtime.shutdown_background();
     answers
@@ -277,8 +308,14 @@ pub fn digests(
 
 async fn digest(reference: &Reference, options: &PullOptions) -> Result<Digest, PullError> {
     let registry = client::Registry::new(reference, options)?;
-    registry.log_in().await?;
-    registry.manifest(None).await.map(|(_, digest)| digest)
+    match registry.head().await {
+        Ok(Some(digest)) => Ok(digest),
+        // Some registries don't say, or not in this way.
+        Ok(None) | Err(PullError::Registry { .. }) => {
+            registry.manifest(None).await.map(|(_, digest)| digest)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// How often is looked whether a pull was cancelled.

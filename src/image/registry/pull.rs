@@ -1,20 +1,19 @@
 //! The pull itself: manifest, config, layers side by side, then the image.
 //!
-//! In: a [`Registry`]. Out: an image in the store. A blob is downloaded to a file named by its digest that is held
-//! by a lock: another process that pulls the same blob waits and finds it done, and what a killed one has left
-//! is gone on with. Nothing becomes a blob before its digest is right, and no layer before its diff id is.
-//! Imports: `client`, `store`, `layer`, `manifest`. Rules: OCI distribution spec 1.1, "Pull"; OCI image spec.
+//! In: a [`Registry`]. Out: an image in the store. Each layer is unpacked while it arrives; nothing becomes a blob before
+//! its digest is right, and no layer before its diff id is. The image gets its name last, when all that it is made of is
+//! on disk: a kill leaves parts that the next pull goes on with, and no half image.
+//! Imports: `client`, `fetch`, `store`, `layer`, `manifest`. Rules: OCI distribution spec 1.1, "Pull"; OCI image spec.
 
-use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
-use oci_client::client::BlobResponse;
+use tokio::task::JoinHandle;
 
-use super::client::{Again, Failure, Registry};
+use super::client::Registry;
+use super::fetch::{Fetch, Received};
+use super::growing::{Growing, Watch};
 use super::{PullError, PullOptions};
 use crate::base::event::{Event, EventSink};
 use crate::image::digest::Digest;
@@ -27,10 +26,10 @@ use crate::image::store::{Image, Store, StoreError, parse_config};
 const SIDE_BY_SIDE: usize = 4;
 /// Longest config document in bytes.
 const LONGEST_CONFIG: u64 = 8 << 20;
-/// Shortest time between two events of one layer.
-const EVENT_PAUSE: Duration = Duration::from_millis(100);
-/// Time between looks at a blob that another process downloads.
+/// Time between looks at how far the unpacking of a layer is.
 const LOOK: Duration = Duration::from_millis(100);
+/// Indexes that may lie within each other.
+const DEEPEST_INDEX: usize = 4;
 
 /// A manifest and its config, but no layer.
 pub(super) async fn look(
@@ -40,10 +39,9 @@ pub(super) async fn look(
     events: &dyn EventSink,
 ) -> Result<(Manifest, Vec<u8>), PullError> {
     let (pull, platform) = Pull::begin(store, reference, options, events)?;
-    pull.registry.log_in().await?;
-    let (manifest, _, _) = pull.manifest(&platform).await?;
-    let config = pull.config(&manifest.config).await?;
-    Ok((manifest, config))
+    let found = pull.manifest(&platform).await?;
+    let config = pull.config(&found.manifest.config).await?;
+    Ok((found.manifest, config))
 }
 
 /// One layer by its digests.
@@ -56,7 +54,6 @@ pub(super) async fn one(
     events: &dyn EventSink,
 ) -> Result<(), PullError> {
     let (pull, _) = Pull::begin(store, reference, options, events)?;
-    pull.registry.log_in().await?;
     pull.layer(*id, blob).await
 }
 
@@ -64,6 +61,7 @@ pub(super) async fn one(
 struct Pull<'a> {
     store: &'a Store,
     registry: Registry,
+    reference: &'a Reference,
     events: &'a dyn EventSink,
     image: String,
 }
@@ -76,22 +74,27 @@ pub(super) async fn run(
 ) -> Result<Image, PullError> {
     let (pull, platform) = Pull::begin(store, reference, options, events)?;
     // Layers that are seen here now must still be there when the image is entered.
-    let _no_removal = store
-        .layers()
-        .staging()
-        .map_err(|source| PullError::Store {
-            image: reference.to_string(),
-            source,
-        })?;
-    pull.registry.log_in().await?;
-    let (manifest, bytes, known_as) = pull.manifest(&platform).await?;
+    let _no_removal = store.layers().staging().map_err(pull.store_error())?;
+    if !options.nameless
+        && let Some(image) = pull.unchanged(&platform).await?
+    {
+        return Ok(image);
+    }
+    let Found {
+        manifest,
+        bytes,
+        known_as,
+        indexes,
+    } = pull.manifest(&platform).await?;
+    pull.check(&manifest)?;
     let config = pull.config(&manifest.config).await?;
     let image = parse_config(&config).map_err(|error| pull.registry.corrupt(error.to_string()))?;
     if image.layers().len() != manifest.layers.len() {
         let text = "its config and its manifest don't have the same number of layers";
         return Err(pull.registry.corrupt(text.to_owned()));
     }
-    let layers = image.layers().iter().zip(&manifest.layers);
+    let layers: Vec<_> = image.layers().iter().zip(&manifest.layers).collect();
+    pull.room(&layers)?;
     futures_util::stream::iter(layers)
         .map(|(id, blob)| pull.layer(*id, blob))
         .buffer_unordered(SIDE_BY_SIDE)
@@ -103,6 +106,14 @@ pub(super) async fn run(
     } else {
         std::slice::from_ref(reference)
     };
+    let settling = store.clone();
+    let settled = tokio::task::spawn_blocking(move || settling.settle()).await;
+    settled
+        .unwrap_or_else(|error| Err(StoreError::Corrupt(error.to_string())))
+        .map_err(pull.store_error())?;
+    for index in &indexes {
+        store.put_blob(index).map_err(pull.store_error())?;
+    }
     store
         .enter(&config, &bytes, media_type, names, Some(known_as))
         .map_err(pull.store_error())
@@ -111,7 +122,7 @@ pub(super) async fn run(
 impl<'a> Pull<'a> {
     fn begin(
         store: &'a Store,
-        reference: &Reference,
+        reference: &'a Reference,
         options: &PullOptions,
         events: &'a dyn EventSink,
     ) -> Result<(Self, Platform), PullError> {
@@ -122,6 +133,7 @@ impl<'a> Pull<'a> {
         let pull = Self {
             store,
             registry: Registry::new(reference, options)?,
+            reference,
             events,
             image: reference.to_string(),
         };
@@ -141,30 +153,100 @@ impl<'a> Pull<'a> {
             source,
         }
     }
-    /// The platform's manifest with its bytes, and the digest by which the registry knows the name.
-    async fn manifest(
-        &self,
-        platform: &Platform,
-    ) -> Result<(Manifest, Vec<u8>, Digest), PullError> {
-        let (bytes, known_as) = self.registry.manifest(None).await?;
-        let index = match Document::parse(&bytes).map_err(self.unusable())? {
-            Document::Manifest(manifest) => return Ok((manifest, bytes, known_as)),
-            Document::Index(index) => index,
+    /// The image as it is here, if the registry still means the same by its name: to ask that counts as no pull.
+    async fn unchanged(&self, platform: &Platform) -> Result<Option<Image>, PullError> {
+        let Ok(Some(image)) = self.store.resolve(self.reference) else {
+            return Ok(None);
         };
-        let chosen = index.select(platform).map_err(self.unusable())?;
-        let (bytes, _) = self.registry.manifest(Some(chosen.digest)).await?;
-        match Document::parse(&bytes).map_err(self.unusable())? {
-            Document::Manifest(manifest) => Ok((manifest, bytes, known_as)),
-            Document::Index(_) => Err(self
-                .registry
-                .corrupt("it has an index within an index".to_owned())),
+        let layers = self.store.layers();
+        if !image.layers().iter().all(|id| layers.contains(id)) {
+            return Ok(None);
         }
+        let now = match self.registry.head().await {
+            Ok(Some(now)) => now,
+            // Some registries don't say, or not in this way.
+            Ok(None) | Err(PullError::Registry { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let known = self.store.repo_digests(&image.id);
+        let known = known.map_err(self.store_error())?;
+        if !known.contains(&self.reference.by_digest(now).to_string()) {
+            return Ok(None);
+        }
+        Ok((self.chosen(now, platform) == Some(image.id)).then_some(image))
+    }
+    /// The image that a digest means for a platform, as far as the documents here tell.
+    fn chosen(&self, mut digest: Digest, platform: &Platform) -> Option<Digest> {
+        for _ in 0..=DEEPEST_INDEX {
+            match Document::parse(&self.store.blob(&digest).ok()?).ok()? {
+                Document::Manifest(manifest) => return Some(manifest.config.digest),
+                Document::Index(index) => digest = index.select(platform).ok()?.digest,
+            }
+        }
+        None
+    }
+    /// The platform's manifest, and how it was found.
+    async fn manifest(&self, platform: &Platform) -> Result<Found, PullError> {
+        let (mut bytes, known_as) = self.registry.manifest(None).await?;
+        let mut indexes = Vec::new();
+        while indexes.len() <= DEEPEST_INDEX {
+            let index = match Document::parse(&bytes).map_err(self.unusable())? {
+                Document::Manifest(manifest) => {
+                    return Ok(Found {
+                        manifest,
+                        bytes,
+                        known_as,
+                        indexes,
+                    });
+                }
+                Document::Index(index) => index,
+            };
+            let chosen = index.select(platform).map_err(self.unusable())?;
+            indexes.push(bytes);
+            (bytes, _) = self.registry.manifest(Some(chosen.digest)).await?;
+        }
+        let text = format!("more than {DEEPEST_INDEX} indexes lie within each other");
+        Err(self.registry.corrupt(text))
+    }
+    /// Whether the manifest is that of an image, and all of it lies in the registry.
+    fn check(&self, manifest: &Manifest) -> Result<(), PullError> {
+        if !media::is_config(&manifest.config.media_type) {
+            let kind = manifest.config.media_type.clone();
+            return Err(self.unusable()(ManifestError::Artifact(kind)));
+        }
+        let foreign = manifest.layers.iter().find(|layer| {
+            layer.media_type.contains("nondistributable") || layer.media_type.contains("foreign")
+        });
+        foreign.map_or(Ok(()), |layer| {
+            Err(self.unusable()(ManifestError::Foreign {
+                digest: layer.digest,
+                media_type: layer.media_type.clone(),
+            }))
+        })
+    }
+    /// Whether what is missing has room: once as it comes, and at least as much again unpacked.
+    fn room(&self, layers: &[(&Digest, &Descriptor)]) -> Result<(), PullError> {
+        let missing = layers
+            .iter()
+            .filter(|(id, _)| !self.store.layers().contains(id))
+            .fold(0u64, |sum, (_, blob)| sum.saturating_add(blob.size));
+        let Some(free) = self.store.free() else {
+            return Ok(());
+        };
+        let needed = missing.saturating_mul(2);
+        if needed <= free {
+            return Ok(());
+        }
+        Err(PullError::NoRoom {
+            image: self.image.clone(),
+            needed,
+            free,
+        })
     }
     async fn config(&self, config: &Descriptor) -> Result<Vec<u8>, PullError> {
         if config.size > LONGEST_CONFIG {
-            return Err(self
-                .registry
-                .corrupt(format!("its config is {} bytes long", config.size)));
+            let text = format!("its config is {} bytes long", config.size);
+            return Err(self.registry.corrupt(text));
         }
         match self.store.blob(&config.digest) {
             Ok(bytes) => return Ok(bytes),
@@ -173,48 +255,133 @@ impl<'a> Pull<'a> {
             }
             Err(_) => {}
         }
-        let held = self.download(config, None).await?;
-        self.store
-            .blob(&config.digest)
-            .map_err(self.store_error())
-            .inspect(|_| drop(held))
+        self.registry.small_blob(config, "its config").await
     }
     async fn layer(&self, id: Digest, blob: &Descriptor) -> Result<(), PullError> {
-        let tell = |phase| self.tell(blob, blob.size, phase);
+        let tell = |done, phase| self.tell(blob, done, phase);
         if self.store.layers().contains(&id) {
-            tell("Already exists");
+            tell(blob.size, "Already exists");
             return Ok(());
         }
-        if blob.media_type.contains("nondistributable") || blob.media_type.contains("foreign") {
-            let kind = ManifestError::Unsupported(blob.media_type.clone());
-            return Err(self.unusable()(kind));
+        tell(0, "Pulling fs layer");
+        let fetch = Fetch {
+            store: self.store,
+            registry: &self.registry,
+            blob,
+            tell: &tell,
+        };
+        // Held until the layer names its blob: nobody fetches it too, and no removal takes it for a leftover.
+        let file = fetch.hold().await?;
+        if self.store.layers().contains(&id) {
+            fetch.forget();
+            tell(blob.size, "Pull complete");
+            return Ok(());
         }
-        // Held until the layer names its blob, so that no removal takes the blob for a leftover.
-        let _held = self.download(blob, Some("Downloading")).await?;
-        tell("Extracting");
+        if fetch.is_kept() {
+            match self.unpack_kept(id, blob).await {
+                Ok(()) => {
+                    fetch.forget();
+                    return Ok(());
+                }
+                // It was damaged here.
+                Err(StoreError::Corrupt(_)) => {
+                    let _ = std::fs::remove_file(self.store.blob_path(&blob.digest));
+                }
+                Err(error) => return Err(self.store_error()(error)),
+            }
+        }
+        // What a killed machine has left may be bad, and so may what came on the way: that is tried once more.
+        if let Streamed::Wrong(_) = self.stream(id, &fetch, &file).await?
+            && let Streamed::Wrong(error) = self.stream(id, &fetch, &file).await?
+        {
+            return Err(error);
+        }
+        tell(blob.size, "Pull complete");
+        Ok(())
+    }
+    async fn unpack_kept(&self, id: Digest, blob: &Descriptor) -> Result<(), StoreError> {
         let layers = self.store.layers().clone();
         let (path, known) = (self.store.blob_path(&blob.digest), blob.clone());
+        self.tell(blob, 0, "Extracting");
         let unpacking = tokio::task::spawn_blocking(move || {
             layers
                 .import(open_blob(&path)?, &id, Some(&known))
                 .map(drop)
         });
-        match unpacking.await {
-            Ok(Ok(())) => {}
-            Ok(Err(StoreError::Corrupt(text))) => {
-                // It may have been damaged here; the next pull gets it anew.
-                let _ = std::fs::remove_file(self.store.blob_path(&blob.digest));
-                return Err(self.registry.corrupt(text));
+        unpacking.await.unwrap_or_else(broken_off)?;
+        self.tell(blob, blob.size, "Pull complete");
+        Ok(())
+    }
+    /// Downloads a layer and unpacks it meanwhile.
+    async fn stream(
+        &self,
+        id: Digest,
+        fetch: &Fetch<'_>,
+        file: &std::fs::File,
+    ) -> Result<Streamed, PullError> {
+        let blob = fetch.blob;
+        let copy = file
+            .try_clone()
+            .map_err(StoreError::io("follow a download"))
+            .map_err(self.store_error())?;
+        let (growing, follower) = Growing::new(copy);
+        let (watch, ours) = (growing.watch(), growing.watch());
+        let (layers, known) = (self.store.layers().clone(), blob.clone());
+        let unpacking = tokio::task::spawn_blocking(move || {
+            let done = layers.import(follower, &id, Some(&known)).map(drop);
+            // An archive that is broken is followed to its end: its digest tells whose fault that is.
+            if !matches!(done, Err(StoreError::Corrupt(_))) {
+                watch.enough();
             }
-            Ok(Err(error)) => return Err(self.store_error()(error)),
+            done
+        });
+        let received = fetch.receive(file, &growing).await;
+        match received {
+            Ok(Received::Whole) => {
+                growing.finish();
+                let done = self.unpacked(unpacking, &ours, blob).await;
+                done.map(|()| Streamed::Done)
+            }
+            Ok(Received::Enough) => {
+                let done = unpacking.await.unwrap_or_else(broken_off);
+                done.map_err(self.store_error())?;
+                fetch.forget();
+                Ok(Streamed::Done)
+            }
+            Ok(Received::Wrong(error)) => {
+                drop(growing);
+                let _ = unpacking.await;
+                Ok(Streamed::Wrong(error))
+            }
             Err(error) => {
-                return Err(self
-                    .registry
-                    .corrupt(format!("it can't be unpacked: {error}")));
+                drop(growing);
+                let _ = unpacking.await;
+                Err(error)
             }
         }
-        tell("Pull complete");
-        Ok(())
+    }
+    /// Waits until a layer is unpacked whose blob is whole, telling how far that is.
+    async fn unpacked(
+        &self,
+        mut unpacking: JoinHandle<Result<(), StoreError>>,
+        watch: &Watch,
+        blob: &Descriptor,
+    ) -> Result<(), PullError> {
+        let done = loop {
+            self.tell(blob, watch.read(), "Extracting");
+            match tokio::time::timeout(LOOK, &mut unpacking).await {
+                Ok(done) => break done.unwrap_or_else(broken_off),
+                Err(_) => {}
+            }
+        };
+        done.map_err(|error| match error {
+            StoreError::Corrupt(text) => {
+                // Nothing needs it: its bytes are what they should be, but no layer.
+                let _ = std::fs::remove_file(self.store.blob_path(&blob.digest));
+                self.registry.corrupt(text)
+            }
+            error => self.store_error()(error),
+        })
     }
     fn tell(&self, blob: &Descriptor, done: u64, phase: &'static str) {
         self.events.send(Event::Pull {
@@ -225,149 +392,28 @@ impl<'a> Pull<'a> {
             phase,
         });
     }
-    /// Downloads a blob into the store, unless it is there. What is given back holds it against removal.
-    async fn download(
-        &self,
-        blob: &Descriptor,
-        phase: Option<&'static str>,
-    ) -> Result<File, PullError> {
-        let path = self.store.ingest_path(&blob.digest);
-        let done = self.store.blob_path(&blob.digest);
-        let file = self
-            .hold(&path)
-            .await
-            .map_err(|source| self.failed_write(&path, source))?;
-        if done.metadata().is_ok_and(|found| found.len() == blob.size) {
-            let _ = std::fs::remove_file(&path);
-            return Ok(file);
-        }
-        // A wrong digest is tried once more from the beginning: a killed machine may have left a bad part.
-        for last in [false, true] {
-            let attempt = || self.receive(&file, blob, phase);
-            self.registry.retry(attempt).await?;
-            let read = (&file).rewind().and_then(|()| Digest::of_stream(&file));
-            let found = read.map_err(|source| self.failed_write(&path, source))?;
-            if found == blob.digest {
-                break;
-            }
-            file.set_len(0)
-                .map_err(|source| self.failed_write(&path, source))?;
-            if last {
-                let text = format!("a blob's digest is {found} instead of {}", blob.digest);
-                return Err(self.registry.corrupt(text));
-            }
-        }
-        file.sync_data()
-            .and_then(|()| std::fs::rename(&path, &done))
-            .map_err(|e| self.failed_write(&path, e))?;
-        Ok(file)
-    }
-    fn failed_write(&self, path: &Path, source: io::Error) -> PullError {
-        let step = format!("write {}", path.display());
-        self.store_error()(StoreError::Io { step, source })
-    }
-    /// Opens the file of an unfinished download and waits until no other process writes it.
-    async fn hold(&self, path: &Path) -> io::Result<File> {
-        use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-        loop {
-            let mut options = File::options();
-            options
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600);
-            let file = options.open(path)?;
-            loop {
-                match file.try_lock() {
-                    Ok(()) => break,
-                    Err(std::fs::TryLockError::WouldBlock) => tokio::time::sleep(LOOK).await,
-                    Err(std::fs::TryLockError::Error(error)) => return Err(error),
-                }
-            }
-            // The process that held it may have finished and moved it.
-            let own = file.metadata()?;
-            match path.metadata() {
-                Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => {
-                    return Ok(file);
-                }
-                _ => {}
-            }
-        }
-    }
-    /// Appends to the file what is missing of a blob.
-    async fn receive(
-        &self,
-        mut file: &File,
-        blob: &Descriptor,
-        phase: Option<&'static str>,
-    ) -> Result<(), Failure> {
-        let write_failed = |source: io::Error| {
-            let path = self.store.ingest_path(&blob.digest);
-            Failure {
-                error: self.failed_write(&path, source),
-                again: Again::No,
-            }
-        };
-        let mut have = file.seek(SeekFrom::End(0)).map_err(write_failed)?;
-        if have >= blob.size {
-            // Complete, or wrong: the digest will tell.
-            return if have == 0 || have == blob.size {
-                Ok(())
-            } else {
-                file.set_len(0).map_err(write_failed)
-            };
-        }
-        let (image, name) = (self.registry.oci(None), blob.digest.to_string());
-        let client = self.registry.client();
-        let stream = if have == 0 {
-            client.pull_blob_stream(&image, name.as_str()).await
-        } else {
-            match client
-                .pull_blob_stream_partial(&image, name.as_str(), have, None)
-                .await
-            {
-                Ok(BlobResponse::Partial(stream)) => Ok(stream),
-                Ok(BlobResponse::Full(stream)) => {
-                    have = 0;
-                    file.set_len(0)
-                        .and_then(|()| file.rewind())
-                        .map_err(write_failed)?;
-                    Ok(stream)
-                }
-                Err(error) => Err(error),
-            }
-        };
-        let mut stream = stream.map_err(|error| self.registry.failure(error))?.stream;
-        let mut told = Instant::now();
-        while let Some(chunk) = stream.next().await {
-            let chunk = match chunk {
-                Ok(chunk) => chunk,
-                // The library's own check of the digest; ours comes after and says it better.
-                Err(_) if have == blob.size => break,
-                Err(error) => return Err(self.registry.broken_stream(&error)),
-            };
-            have += chunk.len() as u64;
-            if have > blob.size {
-                let error = self
-                    .registry
-                    .corrupt(format!("a blob is longer than {} bytes", blob.size));
-                let _ = file.set_len(0);
-                return Err(Failure {
-                    error,
-                    again: Again::No,
-                });
-            }
-            file.write_all(&chunk).map_err(write_failed)?;
-            if let Some(phase) = phase.filter(|_| told.elapsed() >= EVENT_PAUSE) {
-                self.tell(blob, have, phase);
-                told = Instant::now();
-            }
-        }
-        if have < blob.size {
-            let early = io::Error::from(io::ErrorKind::UnexpectedEof);
-            return Err(self.registry.broken_stream(&early));
-        }
-        Ok(())
-    }
+}
+
+/// A manifest and its way from the name.
+struct Found {
+    manifest: Manifest,
+    bytes: Vec<u8>,
+    /// The digest by which the registry knows the name: the outermost index's, or the manifest's own.
+    known_as: Digest,
+    /// From the outermost one on. They are kept: without them nothing here tells what a name means for a platform.
+    indexes: Vec<Vec<u8>>,
+}
+
+/// How a layer's way into the store ended.
+enum Streamed {
+    Done,
+    /// What came has another digest.
+    Wrong(PullError),
+}
+
+/// The end of a thread that did not come to its end.
+fn broken_off(error: tokio::task::JoinError) -> Result<(), StoreError> {
+    Err(StoreError::Corrupt(format!(
+        "it can't be unpacked: {error}"
+    )))
 }

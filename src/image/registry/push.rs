@@ -132,6 +132,7 @@ impl PushError {
             PullError::Registry { cause, .. } | PullError::Corrupt { cause, .. } => other(cause),
             PullError::Manifest { source, .. } => other(source.to_string()),
             PullError::Platform(text) => other(text),
+            error @ PullError::NoRoom { .. } => other(error.to_string()),
         }
     }
 }

@@ -181,6 +181,7 @@ impl Store {
             return Ok(());
         }
         let mut used: BTreeSet<Digest> = refs.ids();
+        used.extend(refs.known());
         for digest in refs.manifests() {
             used.insert(digest);
             if let Ok(Document::Manifest(manifest)) = Document::parse(&self.blob(&digest)?) {

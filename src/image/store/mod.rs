@@ -17,6 +17,7 @@ mod import;
 pub mod layout;
 pub(super) mod packed;
 mod refs;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod variants;
@@ -33,9 +34,13 @@ use super::reference::Reference;
 use crate::base::clock::Timestamp;
 use crate::sys::fs::{self, Durability};
 use crate::sys::lock::{Hold, Lock};
+pub use bundle::{Format, Input, Loaded, Saved, Saving, Target};
 pub use gc::{Removal, Removed};
 pub use import::Import;
 use refs::Refs;
+
+/// Most layers of an image: twice what overlay stacks. Source: Linux `fs/overlayfs/params.h`, `OVL_MAX_STACK`.
+const MOST_LAYERS: usize = 1_000;
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -73,9 +78,6 @@ pub enum StoreError {
         /// Its names.
         names: Vec<String>,
     },
-    /// A change that `import` does not know.
-    #[error("`{0}` can't be applied to an image")]
-    Change(String),
 }
 
 impl StoreError {
@@ -199,6 +201,13 @@ impl Store {
     /// [`StoreError::Io`], [`StoreError::Corrupt`].
     pub fn names(&self, id: &Digest) -> Result<Vec<Reference>, StoreError> {
         Ok(self.refs()?.names_of(id))
+    }
+    /// The names of a repository's tags, sorted.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], [`StoreError::Corrupt`].
+    pub fn tags(&self, repository: &Reference) -> Result<Vec<Reference>, StoreError> {
+        Ok(self.refs()?.tags(repository))
     }
     /// Digests under which registries know an image, as `repository@sha256:…`, sorted.
     ///
@@ -344,8 +353,16 @@ impl Store {
 /// Reads a config document.
 pub(super) fn parse_config(bytes: &[u8]) -> Result<Image, StoreError> {
     let id = Digest::of(bytes);
-    let config = serde_json::from_slice(bytes).map_err(|error| {
+    let config: ImageConfig = serde_json::from_slice(bytes).map_err(|error| {
         StoreError::Corrupt(format!("the config of image {}: {error}", id.short()))
     })?;
+    let layers = config.rootfs.diff_ids.len();
+    if layers > MOST_LAYERS {
+        let text = format!(
+            "image {} has {layers} layers; at most {MOST_LAYERS} can be used",
+            id.short()
+        );
+        return Err(StoreError::Corrupt(text));
+    }
     Ok(Image { id, config })
 }

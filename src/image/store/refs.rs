@@ -68,6 +68,10 @@ impl Refs {
     pub(super) fn manifests(&self) -> impl Iterator<Item = Digest> {
         self.0.manifests.iter().map(|entry| entry.digest)
     }
+    /// Digests that registries gave for names: of manifests, or of indexes that they were found in.
+    pub(super) fn known(&self) -> impl Iterator<Item = Digest> {
+        self.0.manifests.iter().filter_map(known_as)
+    }
     /// The image with a name. A digest says more than a tag, so it alone counts when there is one.
     pub(super) fn by_name(&self, reference: &Reference) -> Option<Digest> {
         let same_place = |name: &Reference| {
@@ -118,6 +122,16 @@ impl Refs {
             .iter()
             .filter(|entry| id_of(entry) == Some(*id));
         let names: BTreeSet<Reference> = own.filter_map(name_of).collect();
+        names.into_iter().collect()
+    }
+    /// Names with a tag in the repository of a reference, sorted.
+    pub(super) fn tags(&self, of: &Reference) -> Vec<Reference> {
+        let same = |name: &Reference| {
+            name.tag.is_some()
+                && (&name.registry, &name.repository) == (&of.registry, &of.repository)
+        };
+        let names = self.0.manifests.iter().filter_map(name_of);
+        let names: BTreeSet<Reference> = names.filter(same).collect();
         names.into_iter().collect()
     }
     /// `repository@digest` of an image, sorted.

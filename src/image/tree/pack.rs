@@ -82,6 +82,19 @@ type Result<T> = std::result::Result<T, PackError>;
 /// # Errors
 /// [`PackError`].
 pub fn write(source: Source<'_>, opening: Opening, holes: Holes, out: impl Write) -> Result<()> {
+    write_all(&[source], opening, holes, out)
+}
+
+/// Writes one archive of several sources, one after the other.
+///
+/// # Errors
+/// [`PackError`].
+pub fn write_all(
+    sources: &[Source<'_>],
+    opening: Opening,
+    holes: Holes,
+    out: impl Write,
+) -> Result<()> {
     let mut packer = Packer {
         out,
         opening,
@@ -90,7 +103,9 @@ pub fn write(source: Source<'_>, opening: Opening, holes: Holes, out: impl Write
         links: BTreeMap::new(),
         buffer: vec![0; CHUNK],
     };
-    packer.tree(source)?;
+    for source in sources {
+        packer.tree(*source)?;
+    }
     end(&mut packer.out).map_err(PackError::Out)?;
     packer.out.flush().map_err(PackError::Out)
 }
@@ -100,7 +115,7 @@ pub fn write(source: Source<'_>, opening: Opening, holes: Holes, out: impl Write
 ///
 /// # Errors
 /// [`PackError`].
-pub fn write_all<'p>(
+pub fn write_single<'p>(
     files: impl Iterator<Item = (&'p Path, &'p [u8])>,
     out: impl Write,
 ) -> Result<()> {

@@ -1,5 +1,7 @@
 //! Layers: hostile archives are refused or contained, and what is written reads back.
 
+mod odd;
+
 use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
