@@ -78,6 +78,11 @@ impl Debts {
         }
     }
 
+    /// Whether a container that is made anew would lack something.
+    pub(super) fn any_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
     /// Whether anything is still to be carried anywhere.
     pub(super) fn any(&self) -> bool {
         let left = |owed: &ByRule| owed.values().any(|changes| !changes.is_empty());

@@ -36,7 +36,7 @@ const SETTLED: Duration = Duration::from_millis(50);
 const FLOOD: Duration = Duration::from_millis(50);
 /// How often is looked for what is missing, and for containers that lack something.
 const GLANCE: Duration = Duration::from_millis(300);
-/// How often everything is compared where the kernel does not say what changes.
+/// How often is looked for new containers, and everything compared where the kernel does not say what changes.
 const ROUND: Duration = Duration::from_secs(1);
 /// Files that are so much older than their image are still copied at the start: a build takes its time.
 const BUILD_TIME: i64 = 600;
@@ -113,6 +113,8 @@ pub struct Session {
     debounce: Debounce,
     /// When everything is compared.
     round: Option<Instant>,
+    /// When was last looked for containers that others have made.
+    met: Instant,
     /// Whether was told that the kernel does not say everything.
     told: bool,
     pending: Pending,
@@ -177,6 +179,7 @@ impl Session {
             events: Events::new(),
             debounce: Debounce::default(),
             round: None,
+            met: Instant::now(),
             told: false,
             pending: Pending::default(),
             busy: Busy::default(),
@@ -280,6 +283,10 @@ impl Session {
             if !changes.is_empty() {
                 self.react(worker, &changes);
             }
+            if self.met.elapsed() >= ROUND && worker.debts().any_touched() {
+                self.met = Instant::now();
+                worker.deliver(false);
+            }
             self.begin_work(scope, worker, sender);
             if !self.told
                 && let Some(errno) = self.events.short()
@@ -298,7 +305,7 @@ impl Session {
             .flatten()
             .min();
         let mut by = |time: Instant| due = Some(due.map_or(time, |due| due.min(time)));
-        if self.events.short().is_some() {
+        if self.events.short().is_some() || worker.debts().any_touched() {
             by(now + ROUND);
         }
         if self.trees.iter().any(Tree::is_missing) || worker.debts().any() {

@@ -113,10 +113,10 @@ fn spread(saved: Saved, how: Saving, path: &Path, builder: &Builder<'_>) -> Resu
     let top = Root::open(path).map_err(|errno| failed(errno.into()))?;
     let (reader, writer) = std::io::pipe().map_err(failed)?;
     let target = Target {
+        at_once: false,
         top: &top,
         links: Links::Refused,
         owner: Owner::Caller,
-        at_once: false,
     };
     let (saved, unpacked) = std::thread::scope(|scope| {
         let unpacking = scope.spawn(|| unpack::read(reader, target));

@@ -116,10 +116,10 @@ fn to_directory(sources: &[Source<'_>], path: &Path, cancel: &Cancel) -> Result<
     let top = Root::open(path).map_err(|errno| failed(errno.into()))?;
     let (reader, writer) = std::io::pipe().map_err(failed)?;
     let target = Target {
+        at_once: false,
         top: &top,
         links: Links::Refused,
         owner: Owner::Caller,
-        at_once: false,
     };
     let (packed, unpacked) = std::thread::scope(|scope| {
         let packing = scope.spawn(|| {
