@@ -35,13 +35,15 @@ impl From<&Image> for ImageFacts {
 pub(super) fn resolve(context: &Context, name: &str) -> Result<Option<ImageFacts>, ApplyError> {
     let failed = |error: &dyn std::fmt::Display| ApplyError::new(error.to_string());
     if Digest::parse(name).is_ok() {
-        return Ok(context.store.find(name).ok().as_ref().map(ImageFacts::from));
+        let id = context.store.find(name).ok().map(|found| found.id);
+        let found = id.and_then(|id| context.store.take_id(&id).ok().flatten());
+        return Ok(found.as_ref().map(ImageFacts::from));
     }
     let reference = Reference::parse(name).map_err(|error| failed(&error))?;
     let reference = locked(context, reference);
     let found = context
         .store
-        .resolve(&reference)
+        .take(&reference)
         .map_err(|error| failed(&error))?;
     Ok(found.as_ref().map(ImageFacts::from))
 }
@@ -139,6 +141,8 @@ pub(super) fn pull(
             PullError::Cancelled(_) => ApplyError::cancelled(),
             other => ApplyError::new(with_causes(&other)),
         })?;
+    // From here on nobody else removes it.
+    (context.store.take_id(&pulled.id)).map_err(|error| ApplyError::new(error.to_string()))?;
     note_pull(context, image);
     Ok(ImageFacts::from(&pulled))
 }

@@ -14,6 +14,7 @@ mod error;
 mod files;
 mod hooks;
 mod images;
+pub mod needs;
 mod observe;
 pub mod oneoff;
 mod options;

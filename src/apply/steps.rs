@@ -340,16 +340,10 @@ impl Run<'_> {
 
     fn remove_image(&self, image: &str) -> Done {
         self.tell(Kind::Image, image, Status::Working("Removing"), None);
-        let used = self.context.engine.images_in_use()?;
-        let in_use = used
-            .into_iter()
-            .map(|id| (id, "a container".to_owned()))
-            .collect();
-        let build_cache = crate::build::cache::list::layers(&self.context.roots.data.join("cache"));
+        let cache = self.context.roots.data.join("cache");
         let how = Removal {
             force: false,
-            in_use: &in_use,
-            keep: &build_cache,
+            needs: &|| super::needs::needs(&*self.context.engine, Some(&cache)),
         };
         match self.context.store.remove(image, &how) {
             Ok(_) => self.tell(Kind::Image, image, Status::Done("Removed"), None),
@@ -361,7 +355,7 @@ impl Run<'_> {
                     None,
                 );
             }
-            Err(StoreError::InUse { .. }) => {
+            Err(StoreError::Conflict { .. }) => {
                 let text = "Resource is still in use".to_owned();
                 self.tell(Kind::Image, image, Status::Warning(text), None);
             }

@@ -3,6 +3,7 @@
 //! Imports: `base`, `compose::model`, `engine`, `image`, `plan`, `hooks`.
 
 use super::hooks::{HookError, Output, execute};
+use super::needs::needs;
 use super::{ApplyError, Context};
 use crate::base::name::ContainerId;
 use crate::compose::model::Hook;
@@ -42,19 +43,13 @@ pub fn drop_unnamed(context: &Context, id: &Digest) -> Result<(), ApplyError> {
     if !context.store.names(id).map_err(failed)?.is_empty() {
         return Ok(());
     }
-    let used = context.engine.images_in_use()?;
-    let in_use = used
-        .into_iter()
-        .map(|id| (id, "a container".to_owned()))
-        .collect();
-    let build_cache = crate::build::cache::list::layers(&context.roots.data.join("cache"));
+    let cache = context.roots.data.join("cache");
     let how = Removal {
         force: false,
-        in_use: &in_use,
-        keep: &build_cache,
+        needs: &|| needs(&*context.engine, Some(&cache)),
     };
     match context.store.remove(&id.to_string(), &how) {
-        Ok(_) | Err(StoreError::NotFound(_) | StoreError::InUse { .. }) => Ok(()),
+        Ok(_) | Err(StoreError::NotFound(_) | StoreError::Conflict { .. }) => Ok(()),
         Err(error) => Err(failed(error)),
     }
 }

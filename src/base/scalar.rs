@@ -59,34 +59,59 @@ impl fmt::Display for ByteSize {
     /// `64MiB`: three significant digits, base 1024.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-        f.write_str(&three_digits(self.0, 1024.0, &units))
+        f.write_str(&digits(self.0, 1024.0, &units, 3))
     }
 }
+
+const DECIMAL: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
 
 impl ByteSize {
     /// `1.98MB`: three significant digits, base 1000. As Docker: `go-units`, `HumanSizeWithPrecision(size, 3)`.
     pub fn decimal(self) -> String {
-        three_digits(self.0, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"])
+        digits(self.0, 1000.0, &DECIMAL, 3)
+    }
+    /// `1.984MB`: four significant digits, base 1000. As Docker: `go-units`, `HumanSize`.
+    pub fn decimal4(self) -> String {
+        digits(self.0, 1000.0, &DECIMAL, 4)
     }
 }
 
-fn three_digits(bytes: u64, base: f64, units: &[&str]) -> String {
+/// As C's `%.<digits>g` with a unit behind it.
+fn digits(bytes: u64, base: f64, units: &[&str], digits: usize) -> String {
     let (mut value, mut at) = (bytes as f64, 0);
     while value >= base && at + 1 < units.len() {
         value /= base;
         at += 1;
     }
-    let digits = match value {
-        _ if at == 0 || value >= 100.0 => 0,
-        _ if value >= 10.0 => 1,
-        _ => 2,
+    let before = match value {
+        _ if at == 0 || value >= 1000.0 => digits,
+        _ if value >= 100.0 => 3,
+        _ if value >= 10.0 => 2,
+        _ => 1,
     };
-    let text = format!("{value:.digits$}");
-    let text = match digits {
+    let fraction = digits.saturating_sub(before);
+    let text = format!("{value:.fraction$}");
+    let text = match fraction {
         0 => &text,
         _ => text.trim_end_matches('0').trim_end_matches('.'),
     };
     format!("{text}{}", units.get(at).copied().unwrap_or_default())
+}
+
+/// What files take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Measure {
+    /// Bytes of the files, holes included.
+    pub content: u64,
+    /// Bytes that are allocated for files and directories.
+    pub disk: u64,
+}
+
+impl std::ops::AddAssign for Measure {
+    fn add_assign(&mut self, other: Self) {
+        self.content = self.content.saturating_add(other.content);
+        self.disk = self.disk.saturating_add(other.disk);
+    }
 }
 
 /// Parses a duration in Go's grammar: `1h30m`, `10s`, `1.5s`, `500ms`, `250us`, `0`.

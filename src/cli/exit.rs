@@ -76,10 +76,23 @@ impl Failure {
     /// Adds an act the user can do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        if let What::Message { hints, .. } = &mut self.what {
-            hints.push(hint.into());
+        match self.what {
+            What::Message { ref mut hints, .. } => hints.push(hint.into()),
+            What::Apply(error) => self.what = What::Apply(error.hint(hint)),
+            What::Said | What::Faults { .. } => {}
         }
         self
+    }
+    /// Whether it is that the disk has no room left. Stages pass the system's words on, not its number.
+    pub fn is_full_disk(&self) -> bool {
+        let full = |text: &str| text.contains("No space left on device");
+        match &self.what {
+            What::Message { text, report, .. } => full(text) || full(report),
+            What::Apply(error) => {
+                full(error.message()) || error.others().iter().any(|other| full(other.message()))
+            }
+            What::Said | What::Faults { .. } => false,
+        }
     }
     /// Puts a text before the message, as it is.
     fn report_of(mut self, before: String) -> Self {

@@ -15,21 +15,28 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "watch",
         ],
     ),
-    ("Look", &["ps", "logs", "top", "port", "images", "ls"]),
+    (
+        "Look",
+        &["ps", "logs", "top", "port", "images", "volumes", "ls"],
+    ),
     (
         "Project",
-        &["build", "pull", "config", "explain", "graph", "schema"],
+        &[
+            "build", "pull", "push", "publish", "lock", "config", "explain", "graph", "schema",
+        ],
     ),
     (
         "More",
-        &["image", "login", "logout", "cache", "doctor", "version"],
+        &[
+            "image", "login", "logout", "cache", "system", "doctor", "version",
+        ],
     ),
 ];
 
 /// Commands of docker compose that hoist does not have yet.
-const NOT_YET: [&str; 17] = [
-    "alpha", "attach", "bridge", "commit", "events", "export", "pause", "publish", "push", "scale",
-    "stats", "unpause", "viz", "volumes", "wait", "generate", "dry-run",
+const NOT_YET: [&str; 14] = [
+    "alpha", "attach", "bridge", "commit", "events", "export", "pause", "scale", "stats",
+    "unpause", "viz", "wait", "generate", "dry-run",
 ];
 
 /// The command line's grammar with grouped help.

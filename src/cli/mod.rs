@@ -8,6 +8,7 @@
 
 pub mod app;
 pub mod args;
+pub mod ask;
 pub mod bake;
 pub mod commands;
 pub mod debugger;
@@ -56,10 +57,34 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> i32 {
         }
         Err((failure, screen)) => return failure.report(screen, false),
     };
-    match commands::run(&app, cli.command) {
+    let ended = commands::run(&app, cli.command);
+    match ended.map_err(|failure| with_room(&app, failure)) {
         Ok(code) => code,
         Err(failure) if app.json_findings => failure.report_findings(),
         Err(failure) => failure.report(app.screen, app.json_progress()),
+    }
+}
+
+/// Tells whose disk is full what would make room.
+fn with_room(app: &App, failure: exit::Failure) -> exit::Failure {
+    if !failure.is_full_disk() {
+        return failure;
+    }
+    let Ok((usual, all)) = commands::system::room::reclaimable(app) else {
+        return failure;
+    };
+    let size = |bytes| crate::base::scalar::ByteSize(bytes).decimal();
+    match (usual, all) {
+        (_, 0) => failure,
+        (0, all) => failure.hint(format!(
+            "`hoist system prune --all` would free {}",
+            size(all)
+        )),
+        (usual, all) => failure.hint(format!(
+            "`hoist system prune` would free {}, with --all {}",
+            size(usual),
+            size(all)
+        )),
     }
 }
 

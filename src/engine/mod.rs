@@ -31,7 +31,8 @@ use host::Offers;
 use sandbox::Sandbox;
 use spec::{ContainerSpec, ExecSpec, Mount, NetworkSpec, VolumeSpec};
 use state::{
-    DeviceCatalog, Dossier, Exit, Observed, ObservedContainer, ObservedNetwork, ObservedVolume,
+    DeviceCatalog, Dossier, Exit, ImageUser, Observed, ObservedContainer, ObservedNetwork,
+    ObservedVolume, Usage, VolumeUsage,
 };
 
 /// Why an engine could not do what it was asked.
@@ -283,11 +284,25 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// As [`Engine::observe`]; a missing one is `None`.
     fn volume(&self, name: &str) -> Result<Option<ObservedVolume>>;
-    /// Ids of all images that containers of any project use.
+    /// Who of all projects' containers uses which image.
     ///
     /// # Errors
     /// As [`Engine::observe`].
-    fn images_in_use(&self) -> Result<Vec<Digest>>;
+    fn image_users(&self) -> Result<Vec<ImageUser>>;
+    /// All volumes, not measured.
+    ///
+    /// # Errors
+    /// As [`Engine::observe`].
+    fn volumes(&self) -> Result<Vec<VolumeUsage>> {
+        Ok(Vec::new())
+    }
+    /// What all containers and volumes take of the disk.
+    ///
+    /// # Errors
+    /// As [`Engine::observe`].
+    fn usage(&self) -> Result<Usage> {
+        Ok(Usage::default())
+    }
 
     /// Devices that these directories describe (Container Device Interface); later ones win.
     fn devices(&self, dirs: &[PathBuf]) -> DeviceCatalog;

@@ -13,7 +13,7 @@ use super::spec::{Labels, Protocol};
 use crate::base::clock::Timestamp;
 use crate::base::device::DeviceName;
 use crate::base::name::{ContainerId, ProjectName};
-use crate::base::scalar::Signal;
+use crate::base::scalar::{Measure, Signal};
 use crate::image::digest::Digest;
 
 /// Everything of one project, taken at one time.
@@ -274,6 +274,54 @@ pub struct ObservedVolume {
     pub driver: String,
     /// Containers that mount it.
     pub users: Vec<ContainerId>,
+}
+
+/// A container that an image must stay for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageUser {
+    /// The container.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// Whether a process of it exists.
+    pub running: bool,
+    /// The image it starts from, or mounts.
+    pub image: Digest,
+    /// The layers it needs to start.
+    pub layers: Vec<Digest>,
+}
+
+/// What containers and volumes take of the disk.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Usage {
+    /// All containers.
+    pub containers: Vec<ContainerUsage>,
+    /// All volumes.
+    pub volumes: Vec<VolumeUsage>,
+}
+
+/// What a container takes of the disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ContainerUsage {
+    /// The container.
+    pub container: ObservedContainer,
+    /// What it wrote into its own file system.
+    pub written: Measure,
+    /// Its log.
+    pub log: Measure,
+}
+
+/// What a volume takes of the disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolumeUsage {
+    /// The volume.
+    pub volume: ObservedVolume,
+    /// Where its files are.
+    pub place: PathBuf,
+    /// Whether it has no name of its own: it was made for one container.
+    pub anonymous: bool,
+    /// Its files; `None` where they are not on this disk.
+    pub size: Option<Measure>,
 }
 
 /// Devices that containers can ask for by name.

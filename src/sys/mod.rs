@@ -11,6 +11,7 @@ pub mod clone;
 pub mod datagram;
 pub mod fs;
 pub mod lock;
+pub mod measure;
 pub mod memory;
 pub mod mount;
 pub mod mountinfo;

@@ -12,7 +12,9 @@ pub mod logs;
 pub mod plain;
 pub mod progress;
 pub mod render;
+pub mod rows;
 pub mod table;
+pub mod template;
 
 pub use progress::Progress;
 

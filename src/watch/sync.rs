@@ -82,7 +82,7 @@ pub(super) fn carry(
             pairs.map(|(whole, inside)| (whole.as_path(), name(inside)))
         };
         let done = files.write(Path::new("/"), how, &mut |out| {
-            pack::write_all(pairs(), out).map_err(|error| {
+            pack::write_files(pairs(), out).map_err(|error| {
                 let text = error.to_string();
                 if matches!(error, PackError::Entry { .. }) {
                     own = Some(text.clone());

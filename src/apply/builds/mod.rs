@@ -296,6 +296,9 @@ pub(super) fn build_service(
                     push::push(context, &image, name)?;
                 }
             }
+            // From here on nobody else removes it.
+            let held = context.store.take_id(&image.id);
+            held.map_err(|error| ApplyError::new(error.to_string()))?;
             Ok(ImageFacts::from(&image))
         }
         Err(error) => Err(error.into()),

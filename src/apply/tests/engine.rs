@@ -12,7 +12,6 @@ use crate::engine::host::Offers;
 use crate::engine::spec::*;
 use crate::engine::state::*;
 use crate::engine::*;
-use crate::image::digest::Digest;
 use crate::plan::tests::seen;
 
 /// What the engine remembers, and how it should behave.
@@ -105,14 +104,15 @@ impl Engine for Fake {
     fn devices(&self, _dirs: &[std::path::PathBuf]) -> crate::engine::state::DeviceCatalog {
         crate::engine::state::DeviceCatalog::default()
     }
-    fn images_in_use(&self) -> Result<Vec<Digest>> {
-        Ok(self
-            .model()
-            .state
-            .containers
-            .iter()
-            .map(|c| c.image_id)
-            .collect())
+    fn image_users(&self) -> Result<Vec<ImageUser>> {
+        let user = |c: &ObservedContainer| ImageUser {
+            id: c.id.clone(),
+            name: c.name.clone(),
+            running: c.state.is_up(),
+            image: c.image_id,
+            layers: Vec::new(),
+        };
+        Ok(self.model().state.containers.iter().map(user).collect())
     }
     fn offers(&self, _: &BTreeSet<PathBuf>) -> Result<Offers> {
         Ok(Offers::default())

@@ -140,7 +140,7 @@ impl Places<'_> {
                     used = used.max(modified(&part));
                     busy |= is_held(&part);
                 } else if name.starts_with("data.") {
-                    size += size_of(&part);
+                    size += content_of(&part);
                     used = used.max(modified(&part));
                 }
             }
@@ -218,7 +218,7 @@ fn directories(kind: Kind, dir: &Path) -> io::Result<Vec<Entry>> {
         id: name_of(&path),
         kind,
         description: label.clone(),
-        size: size_of(&path),
+        size: content_of(&path),
         created: modified(&path),
         used: modified(&path),
         shared: false,
@@ -263,18 +263,6 @@ fn is_held(path: &Path) -> bool {
     !taken.unwrap_or(true)
 }
 
-/// Bytes of the files below a directory. What vanishes meanwhile does not count.
-fn size_of(dir: &Path) -> u64 {
-    let mut open = vec![dir.to_owned()];
-    let mut size = 0u64;
-    while let Some(dir) = open.pop() {
-        for path in children(&dir).unwrap_or_default() {
-            match std::fs::symlink_metadata(&path) {
-                Ok(meta) if meta.is_dir() => open.push(path),
-                Ok(meta) if meta.is_file() => size = size.saturating_add(meta.len()),
-                _ => {}
-            }
-        }
-    }
-    size
+fn content_of(dir: &Path) -> u64 {
+    crate::sys::measure::tree(dir).content
 }

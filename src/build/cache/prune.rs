@@ -114,9 +114,13 @@ impl Prune {
         let spared = !self.all && (entry.shared || entry.kind == Kind::Project);
         !entry.busy && !spared && self.selects(entry, now)
     }
-    /// Bytes that may stay; `None` is nothing of what is selected.
-    fn kept(&self, total: u64, free: u64) -> Option<u64> {
-        if (self.most, self.reserved, self.free) == (0, 0, 0) {
+    /// Whether it says how much may stay.
+    pub fn has_budget(&self) -> bool {
+        (self.most, self.reserved, self.free) != (0, 0, 0)
+    }
+    /// Bytes that may stay of so many, with so many free; `None` is nothing of what is selected.
+    pub fn kept(&self, total: u64, free: u64) -> Option<u64> {
+        if !self.has_budget() {
             return None;
         }
         let mut keep = match self.most {

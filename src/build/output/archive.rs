@@ -3,7 +3,6 @@
 //! The store writes archives of images that it has; one that is not to stay is lent to it for as long as that takes.
 //! Imports: `image::{store, tree}`.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
@@ -11,7 +10,7 @@ use super::{Archive, Counted, Dest, Kind, to_file};
 use crate::build::Builder;
 use crate::build::error::BuildError;
 use crate::image::reference::Reference;
-use crate::image::store::{self, Format, Image, Removal, Saved, Saving, Store, StoreError};
+use crate::image::store::{self, Format, Image, Needs, Removal, Saved, Saving, Store, StoreError};
 use crate::image::tree::unpack::{self, Links, Owner, Target};
 use crate::sys::fs::Root;
 
@@ -42,10 +41,16 @@ impl<'a> Lent<'a> {
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
         if let Some(image) = self.new {
+            // Its layers are results of steps: they stay, as others may need them by now.
+            let needs = || {
+                Ok(Needs {
+                    layers: image.layers().iter().copied().collect(),
+                    ..Needs::default()
+                })
+            };
             let how = Removal {
                 force: false,
-                in_use: &BTreeMap::new(),
-                keep: &BTreeSet::new(),
+                needs: &needs,
             };
             // One that stays has no name, and `image prune` removes it.
             let _ = self.store.remove(&image.id.to_string(), &how);
@@ -111,6 +116,7 @@ fn spread(saved: Saved, how: Saving, path: &Path, builder: &Builder<'_>) -> Resu
         top: &top,
         links: Links::Refused,
         owner: Owner::Caller,
+        at_once: false,
     };
     let (saved, unpacked) = std::thread::scope(|scope| {
         let unpacking = scope.spawn(|| unpack::read(reader, target));

@@ -119,6 +119,7 @@ fn to_directory(sources: &[Source<'_>], path: &Path, cancel: &Cancel) -> Result<
         top: &top,
         links: Links::Refused,
         owner: Owner::Caller,
+        at_once: false,
     };
     let (packed, unpacked) = std::thread::scope(|scope| {
         let packing = scope.spawn(|| {

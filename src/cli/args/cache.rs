@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::BudgetArgs;
+
 /// `cache`
 #[derive(Debug, Args)]
 pub struct CacheArgs {
@@ -57,15 +59,9 @@ pub struct CachePruneArgs {
     /// Only some: `until=24h`, `type=regular`, `id=…`, `description=…`
     #[arg(long, value_name = "FILTER")]
     pub filter: Vec<String>,
-    /// Leave so much
-    #[arg(long, value_name = "SIZE", alias = "keep-storage")]
-    pub reserved_space: Option<String>,
-    /// Leave no more than so much
-    #[arg(long, value_name = "SIZE")]
-    pub max_used_space: Option<String>,
-    /// Make so much of the disk free
-    #[arg(long, value_name = "SIZE")]
-    pub min_free_space: Option<String>,
+    /// Budget
+    #[command(flatten)]
+    pub budget: BudgetArgs,
     /// `table` or `json`
     #[arg(long, default_value = "table")]
     pub format: String,

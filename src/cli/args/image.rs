@@ -13,6 +13,8 @@ use super::{ProgressArg, StepArgs};
 pub enum ImageCommand {
     /// Build an image from a Dockerfile
     Build(Box<ImageBuildArgs>),
+    /// Show how an image was made
+    History(ImageHistoryArgs),
     /// Make an image of an archive with a root file system
     Import(ImportArgs),
     /// Show everything about images
@@ -22,6 +24,8 @@ pub enum ImageCommand {
     /// List images
     #[command(visible_alias = "list")]
     Ls(ImageLsArgs),
+    /// Remove images that nothing uses
+    Prune(ImagePruneArgs),
     /// Pull images from registries
     Pull(ImagePullArgs),
     /// Push images to registries
@@ -151,6 +155,49 @@ pub struct ImageBuildArgs {
     pub context: PathBuf,
 }
 
+/// `image history`
+#[derive(Debug, Default, Args)]
+pub struct ImageHistoryArgs {
+    /// `table`, `json`, or a Go template, which `table` may stand before
+    #[arg(long, default_value = "table")]
+    pub format: String,
+    /// Sizes and times for people [default: true]
+    #[arg(short = 'H', long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub human: Option<bool>,
+    /// Don't cut ids and commands
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Of several platforms this one
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// Ids only
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Name or id
+    pub image: String,
+}
+
+impl ImageHistoryArgs {
+    /// Whether sizes and times are for people.
+    pub fn human(&self) -> bool {
+        self.human.unwrap_or(true)
+    }
+}
+
+/// `image prune`
+#[derive(Debug, Default, Args)]
+pub struct ImagePruneArgs {
+    /// All that no container uses, not only those without a name
+    #[arg(short, long)]
+    pub all: bool,
+    /// Only some: `until=24h`, `label=…`, `label!=…`
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// Don't ask
+    #[arg(short, long)]
+    pub force: bool,
+}
+
 /// `image import`
 #[derive(Debug, Default, Args)]
 pub struct ImportArgs {
@@ -173,6 +220,12 @@ pub struct ImportArgs {
 /// `image inspect`
 #[derive(Debug, Default, Args)]
 pub struct InspectArgs {
+    /// `json`, or a Go template
+    #[arg(short, long)]
+    pub format: Option<String>,
+    /// Of several platforms this one
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
     /// Names or ids
     #[arg(required = true)]
     pub images: Vec<String>,
@@ -195,12 +248,21 @@ pub struct LoadArgs {
 /// `image ls`
 #[derive(Debug, Default, Args)]
 pub struct ImageLsArgs {
-    /// Accepted for docker's sake
-    #[arg(short, long, hide = true)]
+    /// Images of other platforms that share a name, too
+    #[arg(short, long)]
     pub all: bool,
-    /// `table` or `json`
+    /// Show digests
+    #[arg(long)]
+    pub digests: bool,
+    /// Only some: `dangling=true`, `label=…`, `before=IMAGE`, `since=IMAGE`, `reference=PATTERN`, `until=24h`
+    #[arg(short, long, value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// `table`, `json`, or a Go template, which `table` may stand before
     #[arg(long, default_value = "table")]
     pub format: String,
+    /// As a tree, platforms below their name
+    #[arg(long)]
+    pub tree: bool,
     /// Ids only
     #[arg(short, long)]
     pub quiet: bool,
@@ -245,9 +307,15 @@ pub struct ImagePushArgs {
 /// `image rm`
 #[derive(Debug, Default, Args)]
 pub struct ImageRmArgs {
-    /// Also when containers use them
+    /// Also when stopped containers use them, or they have several names
     #[arg(short, long)]
     pub force: bool,
+    /// Accepted for docker's sake: there are no parents without a name
+    #[arg(long, hide = true)]
+    pub no_prune: bool,
+    /// Of several platforms this one
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
     /// Names or ids
     #[arg(required = true)]
     pub images: Vec<String>,

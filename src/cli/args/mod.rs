@@ -9,6 +9,7 @@ mod files;
 mod image;
 mod login;
 mod steps;
+mod system;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -20,6 +21,7 @@ pub use files::*;
 pub use image::*;
 pub use login::*;
 pub use steps::StepArgs;
+pub use system::*;
 pub use transfer::*;
 pub use watch::WatchArgs;
 
@@ -191,6 +193,8 @@ pub enum Command {
     Port(PortArgs),
     /// List the images containers were made from
     Images(ImagesArgs),
+    /// List the volumes of a project
+    Volumes(VolumesArgs),
     /// List projects
     Ls(LsArgs),
     /// Build the images of services
@@ -222,6 +226,8 @@ pub enum Command {
     Logout(LogoutArgs),
     /// Work with the build cache
     Cache(CacheArgs),
+    /// Show and remove what takes the disk
+    System(SystemArgs),
     /// Look at what this host offers containers, and what mends what is missing
     Doctor(DoctorArgs),
     /// Show the version

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufRead as _, IsTerminal as _, Read, Write};
+use std::io::{self, IsTerminal as _, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -18,8 +18,9 @@ use crate::build::cache::list::{Entry, Kind, Places};
 use crate::build::cache::prune::{self, Prune};
 use crate::cli::app::App;
 use crate::cli::args::{
-    CacheCommand, CacheExportArgs, CacheImportArgs, CacheLsArgs, CachePruneArgs,
+    BudgetArgs, CacheCommand, CacheExportArgs, CacheImportArgs, CacheLsArgs, CachePruneArgs,
 };
+use crate::cli::ask::agreed;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::parse;
 use crate::image::digest::Digest;
@@ -44,14 +45,14 @@ pub(super) fn run(app: &App, command: &CacheCommand) -> Outcome {
 }
 
 /// The directories of the cache, for the time of one command.
-struct Here {
+pub(super) struct Here {
     data: PathBuf,
     cache: PathBuf,
-    store: std::sync::Arc<Store>,
+    pub(super) store: std::sync::Arc<Store>,
 }
 
 impl Here {
-    fn of(app: &App) -> Result<Self, Failure> {
+    pub(super) fn of(app: &App) -> Result<Self, Failure> {
         let data = app.roots()?.data;
         Ok(Self {
             cache: data.join("cache"),
@@ -59,7 +60,7 @@ impl Here {
             data,
         })
     }
-    fn places(&self) -> Places<'_> {
+    pub(super) fn places(&self) -> Places<'_> {
         Places {
             cache: &self.cache,
             data: &self.data,
@@ -67,7 +68,7 @@ impl Here {
         }
     }
     /// Bytes of the disk that are free, and all of them.
-    fn disk(&self) -> (u64, u64) {
+    pub(super) fn disk(&self) -> (u64, u64) {
         let found = nix::sys::statvfs::statvfs(&self.data).map(|disk| {
             let unit = disk.fragment_size();
             (disk.blocks_available() * unit, disk.blocks() * unit)
@@ -135,7 +136,7 @@ fn ls(app: &App, args: &CacheLsArgs) -> Outcome {
     Ok(0)
 }
 
-fn reclaimable(entry: &Entry) -> bool {
+pub(super) fn reclaimable(entry: &Entry) -> bool {
     !entry.busy && !entry.shared
 }
 
@@ -221,19 +222,33 @@ fn size(name: &str, text: Option<&String>) -> Result<u64, Failure> {
     parsed.transpose().map(Option::unwrap_or_default)
 }
 
-fn clear(app: &App, args: &CachePruneArgs) -> Outcome {
-    let wish = Prune {
-        all: args.all,
+/// How much may stay, and nothing else.
+pub(super) fn budget_of(args: &BudgetArgs) -> Result<Prune, Failure> {
+    Ok(Prune {
         reserved: size("reserved-space", args.reserved_space.as_ref())?,
         most: size("max-used-space", args.max_used_space.as_ref())?,
         free: size("min-free-space", args.min_free_space.as_ref())?,
+        ..Prune::default()
+    })
+}
+
+fn clear(app: &App, args: &CachePruneArgs) -> Outcome {
+    let wish = Prune {
+        all: args.all,
         ..filters(&args.filter, Timestamp::now())?
+    };
+    let budget = budget_of(&args.budget)?;
+    let wish = Prune {
+        reserved: budget.reserved,
+        most: budget.most,
+        free: budget.free,
+        ..wish
     };
     if !["table", "json"].contains(&args.format.as_str()) {
         let text = format!("unknown format `{}`; write table or json", args.format);
         return Err(Failure::new(text));
     }
-    if !args.force && !agreed(args.all)? {
+    if !args.force && !sure(args.all)? {
         return Err(Failure::new("nothing was removed: the answer was no"));
     }
     let here = Here::of(app)?;
@@ -263,7 +278,7 @@ fn clear(app: &App, args: &CachePruneArgs) -> Outcome {
     Ok(0)
 }
 
-fn agreed(all: bool) -> Result<bool, Failure> {
+fn sure(all: bool) -> Result<bool, Failure> {
     let what = if all {
         "all build cache"
     } else {
@@ -273,18 +288,20 @@ fn agreed(all: bool) -> Result<bool, Failure> {
         let text = format!("this would remove {what}, and there is no terminal to ask on");
         return Err(Failure::new(text).hint("say so with --force"));
     }
-    crate::ui::write_err(format!(
-        "WARNING! This will remove {what}. Are you sure you want to continue? [y/N] "
-    ));
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    read.map_err(|error| Failure::new(format!("cannot read the answer: {error}")))?;
-    Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+    agreed(&format!(
+        "WARNING! This will remove {what}. Are you sure you want to continue?"
+    ))
 }
 
 /// Layers that containers need.
 fn needed(app: &App, store: &Store) -> Result<BTreeSet<Digest>, Failure> {
-    super::image::used(app, store).map(|(_, layers)| layers)
+    let mut needs = super::store::asker(app, false)?()?;
+    for id in needs.images.keys() {
+        if let Ok(image) = store.find(&id.to_string()) {
+            needs.layers.extend(image.layers());
+        }
+    }
+    Ok(needs.layers)
 }
 
 /// Tidies the cache after a build, once a day: BuildKit's usual policy. What goes wrong here is no fault of the build.

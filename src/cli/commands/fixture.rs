@@ -11,7 +11,8 @@ use crate::base::scalar::Signal;
 use crate::engine::host::Offers;
 use crate::engine::spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
 use crate::engine::state::{
-    Attachment, Dossier, Observed, ObservedContainer, ObservedNetwork, ObservedVolume, State,
+    Attachment, Dossier, ImageUser, Observed, ObservedContainer, ObservedNetwork, ObservedVolume,
+    State,
 };
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
@@ -137,7 +138,7 @@ impl Engine for FakeEngine {
     fn devices(&self, _dirs: &[std::path::PathBuf]) -> crate::engine::state::DeviceCatalog {
         crate::engine::state::DeviceCatalog::default()
     }
-    fn images_in_use(&self) -> Result<Vec<Digest>> {
+    fn image_users(&self) -> Result<Vec<ImageUser>> {
         Ok(Vec::new())
     }
     fn create_network(&self, _: &NetworkSpec) -> Result<()> {

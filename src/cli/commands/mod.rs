@@ -34,9 +34,12 @@ mod pull;
 mod push;
 mod run;
 mod schema;
+mod store;
+pub(super) mod system;
 mod top;
 mod up;
 mod version;
+mod volumes;
 mod watch;
 
 use super::app::App;
@@ -65,6 +68,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Top(args) => top::run(app, &args),
         Command::Port(args) => port::run(app, &args),
         Command::Images(args) => images::run(app, &args),
+        Command::Volumes(args) => volumes::run(app, &args),
         Command::Ls(args) => ls::run(app, &args),
         Command::Build(args) => build::run(app, &args),
         Command::Pull(args) => pull::run(app, &args),
@@ -80,6 +84,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Login(args) => login::run(app, &args),
         Command::Logout(args) => login::logout(app, &args),
         Command::Cache(args) => cache::run(app, &args.command),
+        Command::System(args) => system::run(app, &args.command),
         Command::Doctor(args) => doctor::run(app, &args),
         Command::Version(args) => version::run(&args),
     }

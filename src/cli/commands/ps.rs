@@ -132,7 +132,7 @@ fn text(world: &Observed, args: &PsArgs, json: bool, now: Timestamp) -> String {
 }
 
 /// The command in quotes, cut where it is long.
-fn command(container: &ObservedContainer, whole: bool) -> String {
+pub(super) fn command(container: &ObservedContainer, whole: bool) -> String {
     // As Docker: a word with a blank in it is shown in quotes.
     let quoted = |word: &String| {
         if word.contains(' ') {
@@ -197,7 +197,7 @@ fn object(c: &ObservedContainer, whole: bool, now: Timestamp) -> Value {
 }
 
 /// `2026-11-22 00:47:06 +0000 UTC`.
-fn created_at(time: Timestamp) -> String {
+pub(super) fn created_at(time: Timestamp) -> String {
     let text = time.rfc3339();
     let (date, clock) = text.split_once('T').unwrap_or((&text, ""));
     format!("{date} {} +0000 UTC", clock.get(..8).unwrap_or("00:00:00"))

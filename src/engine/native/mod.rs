@@ -26,6 +26,7 @@ pub mod sandbox;
 pub mod supervisor;
 mod sweep;
 mod turn;
+mod usage;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,8 +43,8 @@ use crate::engine::files::Files;
 use crate::engine::host::Offers;
 use crate::engine::spec::{ContainerSpec, ExecSpec, Mount, MountSource, NetworkSpec, VolumeSpec};
 use crate::engine::state::{
-    DeviceCatalog, Dossier, Exit, HealthStatus, Observed, ObservedContainer, ObservedNetwork,
-    ObservedVolume, State,
+    DeviceCatalog, Dossier, Exit, HealthStatus, ImageUser, Observed, ObservedContainer,
+    ObservedNetwork, ObservedVolume, State, Usage, VolumeUsage,
 };
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
@@ -295,15 +296,16 @@ impl Engine for Native {
         cdi::catalog(dirs)
     }
 
-    fn images_in_use(&self) -> Result<Vec<Digest>> {
-        let mut ids: Vec<Digest> = self
-            .everywhere()?
-            .into_iter()
-            .map(|found| found.record.spec.image.id)
-            .collect();
-        ids.sort();
-        ids.dedup();
-        Ok(ids)
+    fn image_users(&self) -> Result<Vec<ImageUser>> {
+        Ok(usage::image_users(&self.everywhere()?))
+    }
+
+    fn volumes(&self) -> Result<Vec<VolumeUsage>> {
+        usage::volumes(self, &self.everywhere()?)
+    }
+
+    fn usage(&self) -> Result<Usage> {
+        usage::measure(self)
     }
 
     fn create_network(&self, spec: &NetworkSpec) -> Result<()> {

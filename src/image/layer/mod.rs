@@ -13,7 +13,9 @@
 //! Imports: `archive`, `digest`, `store::StoreError`, `sys`. Rules: OCI image spec, `layer.md`.
 
 pub mod diff;
+mod quiet;
 mod recipe;
+mod sizes;
 mod staging;
 pub mod unpack;
 mod whiteout;
@@ -31,6 +33,7 @@ use super::manifest::{Descriptor, media};
 use super::store::StoreError;
 use crate::sys::fs::{self, Durability, Root};
 use crate::sys::mount::{self, Overlay};
+pub(super) use quiet::Quiet;
 use recipe::Recorder;
 pub use staging::Staging;
 use unpack::{Limits, UnpackError, Unpacked};
@@ -363,25 +366,9 @@ impl LayerStore {
         found.sort();
         Ok(found)
     }
-    /// Whether some process has a [`Staging`]: it is making a layer, or wants layers left alone.
-    pub(super) fn busy(&self) -> bool {
-        staging::any_alive(&self.root)
-    }
     /// When the layer was made; `None` when unknown.
     pub(super) fn made(&self, diff_id: &Digest) -> Option<std::time::SystemTime> {
         self.record_path(diff_id).metadata().ok()?.modified().ok()
-    }
-    /// Removes a layer. The caller knows that nobody needs it.
-    pub(super) fn remove(&self, diff_id: &Digest) -> Result<(), StoreError> {
-        let failed = || StoreError::io(format!("remove layer {}", diff_id.short()));
-        // Renamed first, so that a kill while files are removed leaves no half layer behind.
-        let doomed = self.staging()?;
-        match std::fs::rename(self.path(diff_id), doomed.dir().join("removed")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed()(error)),
-            _ => {}
-        }
-        fs::remove_tree(&self.recipe_path(diff_id)).map_err(failed())?;
-        fs::remove_tree(&self.record_path(diff_id)).map_err(failed())
     }
     fn recipe_path(&self, diff_id: &Digest) -> PathBuf {
         self.root.join(format!("{}.recipe", diff_id.hex()))

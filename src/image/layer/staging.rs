@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys::fs;
+use crate::sys::lock::{Hold, Lock};
 
 /// A place on the layers' own file system for an overlay's upper and work directories. Removed when dropped.
 /// While anyone has one, no layer is removed: a pull or build that holds one finds the layers it has seen.
@@ -19,6 +20,8 @@ pub struct Staging {
 }
 
 const FOLDER: &str = ".staging";
+/// The lock that is shared while a place is made.
+pub(super) const QUIET: &str = ".quiet";
 
 impl Staging {
     /// The upper directory: empty, or seeded.
@@ -34,6 +37,13 @@ impl Staging {
         &self.dir
     }
     pub(super) fn make(layers: &Path) -> io::Result<Self> {
+        fs::make_dirs(layers, 0o700)?;
+        // Whoever removes layers has it alone, so that it knows of every place or none sees its layers.
+        let _begun = Lock::acquire(&layers.join(QUIET), Hold::Shared)?;
+        Self::make_beside(layers)
+    }
+    /// The same for who has the lock alone.
+    pub(super) fn make_beside(layers: &Path) -> io::Result<Self> {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let folder = layers.join(FOLDER);
         fs::make_dirs(&folder, 0o700)?;

@@ -5,14 +5,17 @@
 //! callers say what is in use.
 //!
 //! On disk: `images/oci-layout`, `images/index.json` (one entry a name; an image without a name has one entry
-//! without), `images/blobs/sha256/`, `images/ingest/` (downloads in progress), `images/lock`. The index is changed
+//! without), `images/blobs/sha256/`, `images/ingest/` (downloads in progress), `images/held/` (what commands
+//! need just now), `images/lock`. The index is changed
 //! only under the lock, and replaced by rename; blobs and layers come before the index that names them and go
 //! after it.
 //! Imports: `base`, `sys`, the rest of `image` but `registry`. Rules: OCI image spec 1.1, `image-layout.md`.
 
 mod blobs;
 mod bundle;
+mod check;
 mod gc;
+mod hold;
 mod import;
 pub mod layout;
 pub(super) mod packed;
@@ -25,6 +28,7 @@ mod variants;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::config::ImageConfig;
 use super::digest::Digest;
@@ -35,7 +39,8 @@ use crate::base::clock::Timestamp;
 use crate::sys::fs::{self, Durability};
 use crate::sys::lock::{Hold, Lock};
 pub use bundle::{Format, Input, Loaded, Saved, Saving, Target};
-pub use gc::{Removal, Removed};
+pub use check::Damage;
+pub use gc::{Gone, Needs, Removal, Removed, User};
 pub use import::Import;
 use refs::Refs;
 
@@ -62,21 +67,17 @@ pub enum StoreError {
     /// Content that is not what it should be.
     #[error("{0}")]
     Corrupt(String),
-    /// An image that containers use.
-    #[error("image {image} is used by {by}; stop and remove it first, or use --force")]
-    InUse {
-        /// The image.
-        image: String,
-        /// Who uses it.
-        by: String,
-    },
-    /// An image asked for by id that has several names.
-    #[error("image {image} has several names ({}); remove them one by one, or use --force", names.join(", "))]
-    SeveralNames {
-        /// The image.
-        image: String,
-        /// Its names.
-        names: Vec<String>,
+    /// An image that containers use, or that has several names.
+    #[error("conflict: unable to {what} ({force}) - {why}")]
+    Conflict {
+        /// `delete 7d4567d1c7b4`
+        what: String,
+        /// Whether force helps.
+        force: &'static str,
+        /// Why not.
+        why: String,
+        /// The container that uses it.
+        user: Option<String>,
     },
 }
 
@@ -118,6 +119,10 @@ pub struct Listed {
     pub image: Image,
     /// Its names, sorted; none for an image that lost them.
     pub names: Vec<Reference>,
+    /// The image that has the name, of one that a build made for another platform.
+    pub behind: Option<Digest>,
+    /// When it was given a name last.
+    pub tagged: Option<Timestamp>,
     /// Bytes of its files, layer by layer.
     pub size: u64,
 }
@@ -127,6 +132,8 @@ pub struct Listed {
 pub struct Store {
     images: PathBuf,
     layers: LayerStore,
+    /// What this process holds against removal by others.
+    holds: Arc<hold::Holds>,
 }
 
 impl Store {
@@ -138,6 +145,7 @@ impl Store {
         let store = Self {
             images: data.join("images"),
             layers: LayerStore::open(data)?,
+            holds: Arc::default(),
         };
         for dir in ["blobs/sha256", "ingest"] {
             fs::make_dirs(&store.images.join(dir), 0o700)
@@ -180,6 +188,7 @@ impl Store {
     /// [`StoreError::Io`], [`StoreError::Corrupt`].
     pub fn list(&self) -> Result<Vec<Listed>, StoreError> {
         let refs = self.refs()?;
+        let variants = self.all_variants(&refs);
         let mut listed = Vec::new();
         for id in refs.ids() {
             let image = self.image(&id)?;
@@ -188,6 +197,8 @@ impl Store {
             let size = image.layers().iter().map(size).sum();
             listed.push(Listed {
                 names: refs.names_of(&id),
+                behind: variants.get(&id).copied(),
+                tagged: refs.tagged(&id),
                 size,
                 image,
             });
@@ -262,7 +273,7 @@ impl Store {
         let digest = self.put_blob(manifest)?;
         let descriptor = Descriptor::new(media_type, digest, manifest.len() as u64);
         let mut refs = self.refs()?;
-        refs.enter(&image, &descriptor, names, known_as);
+        refs.enter(&image, &descriptor, names, known_as, Timestamp::now());
         self.write_refs(&refs)?;
         Ok(image)
     }
@@ -273,7 +284,7 @@ impl Store {
     pub fn tag(&self, id: &Digest, name: &Reference) -> Result<(), StoreError> {
         let _lock = self.lock()?;
         let mut refs = self.refs()?;
-        if refs.tag(id, name) {
+        if refs.tag(id, name, Timestamp::now()) {
             self.write_refs(&refs)
         } else {
             Err(StoreError::NotFound(id.to_string()))

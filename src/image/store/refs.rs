@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 
 use super::{Image, StoreError};
+use crate::base::clock::Timestamp;
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Index};
 use crate::image::reference::Reference;
@@ -19,6 +20,8 @@ const NAME: &str = "io.containerd.image.name";
 const ID: &str = "hoist.image.id";
 /// Digest that the registry gave for the name.
 const KNOWN_AS: &str = "hoist.image.digest";
+/// When the name was given.
+const TAGGED: &str = "hoist.image.tagged";
 
 /// Names and ids of the store.
 #[derive(Debug, Clone, Default)]
@@ -145,6 +148,16 @@ impl Refs {
         let found: BTreeSet<String> = own.filter_map(of).collect();
         found.into_iter().collect()
     }
+    /// When an image was given a name last.
+    pub(super) fn tagged(&self, id: &Digest) -> Option<Timestamp> {
+        let own = self
+            .0
+            .manifests
+            .iter()
+            .filter(|entry| id_of(entry) == Some(*id));
+        own.filter_map(|entry| Timestamp::parse(entry.annotations.get(TAGGED)?))
+            .max()
+    }
     /// Enters an image under names, taking them from images that had them. Such an image stays, without
     /// a name if it was its last one.
     pub(super) fn enter(
@@ -153,6 +166,7 @@ impl Refs {
         manifest: &Descriptor,
         names: &[Reference],
         known: Option<Digest>,
+        now: Timestamp,
     ) {
         for name in names {
             let name = entered(name);
@@ -161,6 +175,7 @@ impl Refs {
                 .annotations
                 .insert(ID.to_owned(), image.id.to_string());
             entry.annotations.insert(NAME.to_owned(), name.canonical());
+            entry.annotations.insert(TAGGED.to_owned(), now.rfc3339());
             if let Some(tag) = &name.tag {
                 entry.annotations.insert(TAG.to_owned(), tag.clone());
             }
@@ -182,7 +197,7 @@ impl Refs {
         self.tidy();
     }
     /// Gives an image one more name; `false` when there is no such image.
-    pub(super) fn tag(&mut self, id: &Digest, name: &Reference) -> bool {
+    pub(super) fn tag(&mut self, id: &Digest, name: &Reference, now: Timestamp) -> bool {
         let own = |entry: &&Descriptor| id_of(entry) == Some(*id);
         let Some(mut entry) = self.0.manifests.iter().find(own).cloned() else {
             return false;
@@ -197,6 +212,7 @@ impl Refs {
         entry.annotations.clear();
         entry.annotations.insert(ID.to_owned(), full);
         entry.annotations.insert(NAME.to_owned(), name.canonical());
+        entry.annotations.insert(TAGGED.to_owned(), now.rfc3339());
         if let Some(tag) = &name.tag {
             entry.annotations.insert(TAG.to_owned(), tag.clone());
         }
@@ -239,7 +255,7 @@ impl Refs {
     pub(super) fn free(&mut self, name: &Reference) {
         for entry in &mut self.0.manifests {
             if name_of(entry).as_ref() == Some(name) {
-                for key in [NAME, TAG, KNOWN_AS] {
+                for key in [NAME, TAG, KNOWN_AS, TAGGED] {
                     entry.annotations.remove(key);
                 }
             }

@@ -1,6 +1,6 @@
 //! The store: names, imports, archives, removals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::image::archive::write::{Entry, EntryKind, end};
@@ -129,55 +129,82 @@ fn removal_takes_what_nothing_needs_and_refuses_what_is_in_use() {
         config.author = Some("another".to_owned());
         scratch.store.put(&config, &[name("d")]).unwrap()
     };
-    let (none, keep) = (BTreeMap::new(), BTreeSet::new());
+    let nobody = || Ok(Needs::default());
     let free = Removal {
         force: false,
-        in_use: &none,
-        keep: &keep,
+        needs: &nobody,
     };
-    let used = BTreeMap::from([(other.id, "web-1".to_owned())]);
-    let in_use = Removal {
-        force: false,
-        in_use: &used,
-        keep: &keep,
+    let user = |running| User {
+        id: "0123456789ab".to_owned(),
+        name: "web-1".to_owned(),
+        running,
     };
-    let error = scratch.store.remove("c", &in_use).unwrap_err().to_string();
+    let by = |running| {
+        let images = BTreeMap::from([(other.id, user(running))]);
+        let layers = other.layers().iter().copied().collect();
+        move || {
+            Ok(Needs {
+                images: images.clone(),
+                layers: BTreeSet::clone(&layers),
+            })
+        }
+    };
+    let (stopped, running) = (by(false), by(true));
+    let remove = |what: &str, force, needs: &dyn Fn() -> Result<Needs, StoreError>| {
+        scratch.store.remove(what, &Removal { force, needs })
+    };
+    let short = other.id.short();
+    let refused = |what: &str, force, needs: &dyn Fn() -> Result<Needs, StoreError>| {
+        remove(what, force, needs).unwrap_err().to_string()
+    };
     assert_eq!(
-        error,
-        "image c is used by web-1; stop and remove it first, or use --force"
+        refused("c", false, &stopped),
+        format!(
+            "conflict: unable to remove repository reference \"c:latest\" (must force) - container 0123456789ab is using its referenced image {short}"
+        )
     );
-    let by_id = scratch
-        .store
-        .remove(&image.id.to_string(), &free)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        by_id.contains("has several names (a:latest, b:latest)"),
-        "{by_id}"
+    assert_eq!(
+        refused(&short, true, &running),
+        format!(
+            "conflict: unable to delete {short} (cannot be forced) - image is being used by running container 0123456789ab"
+        )
+    );
+    assert_eq!(
+        refused(&short, false, &stopped),
+        format!(
+            "conflict: unable to delete {short} (must be forced) - image is being used by stopped container 0123456789ab"
+        )
+    );
+    assert_eq!(
+        refused(&image.id.to_string(), false, &nobody),
+        format!(
+            "conflict: unable to delete {} (must be forced) - image is referenced in multiple repositories",
+            image.id.short()
+        )
     );
 
     let removed = scratch.store.remove("a", &free).unwrap();
-    assert_eq!(
-        (removed.untagged, removed.images),
-        (vec![name("a")], vec![])
-    );
+    assert_eq!(removed.gone, [Gone::Name(name("a"))]);
     let removed = scratch.store.remove("b", &free).unwrap();
     assert_eq!(
-        (removed.images, removed.layers),
-        (vec![image.id], vec![]),
+        removed.gone,
+        [Gone::Name(name("b")), Gone::Image(image.id)],
         "its layer is shared"
     );
     let removed = scratch.store.remove("d", &free).unwrap();
-    assert_eq!((removed.images, removed.freed), (vec![shared.id], 1));
+    assert_eq!((removed.images(), removed.freed), (vec![shared.id], 1));
+    assert_eq!(removed.layers(), shared.layers());
     assert!(!scratch.store.layers().contains(&shared.layers()[0]));
 
-    let kept: BTreeSet<Digest> = other.layers().iter().copied().collect();
-    let forced = Removal {
-        force: true,
-        in_use: &used,
-        keep: &kept,
-    };
-    assert_eq!(scratch.store.remove("c", &forced).unwrap().layers, []);
+    // The last name may be taken away by force while a container runs; the image stays for it.
+    assert_eq!(
+        remove("c", true, &running).unwrap().gone,
+        [Gone::Name(name("c"))]
+    );
+    assert_eq!(
+        remove(&short, true, &stopped).unwrap().gone,
+        [Gone::Image(other.id)]
+    );
     assert!(
         scratch.store.layers().contains(&other.layers()[0]),
         "a container still has it"
@@ -190,10 +217,14 @@ fn removal_takes_what_nothing_needs_and_refuses_what_is_in_use() {
     );
     let all = Removal {
         force: true,
-        in_use: &none,
-        keep: &keep,
+        needs: &nobody,
     };
-    assert_eq!(scratch.store.prune(&all).unwrap().layers, other.layers());
+    let pruned = scratch
+        .store
+        .prune(&all, &mut |_, names| names.is_empty())
+        .unwrap();
+    assert_eq!(pruned.layers(), other.layers());
+    assert_eq!(scratch.store.check(true).unwrap(), []);
 }
 
 #[test]
@@ -320,4 +351,77 @@ fn a_name_with_a_digest_takes_no_tag_away() {
     assert_eq!(scratch.names(&pinned), [format!("a@{digest}")]);
     let both = name(&format!("a:other@{digest}"));
     assert_eq!(scratch.store.resolve(&both).unwrap(), Some(pinned));
+}
+
+#[test]
+fn an_image_that_another_process_holds_stays_and_one_that_is_gone_is_not_given() {
+    let scratch = Scratch::new("held");
+    let image = scratch.image("1", &["a"]);
+    let other = Store::open(&scratch.dir).unwrap();
+    assert_eq!(other.take(&name("a")).unwrap(), Some(image.clone()));
+    let all = Removal {
+        force: true,
+        needs: &|| Ok(Needs::default()),
+    };
+    assert_eq!(
+        scratch.store.prune(&all, &mut |_, _| true).unwrap().gone,
+        []
+    );
+    assert!(matches!(
+        scratch.store.remove(&image.id.to_string(), &all),
+        Err(StoreError::Conflict { .. })
+    ));
+    drop(other);
+    let gone = scratch.store.prune(&all, &mut |_, _| true).unwrap();
+    assert_eq!(
+        (gone.images(), gone.layers()),
+        (vec![image.id], image.layers().to_vec())
+    );
+    assert_eq!(scratch.store.take(&name("a")).unwrap(), None);
+    assert_eq!(
+        std::fs::read_dir(scratch.dir.join("images/held"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn layers_stay_while_somebody_makes_one() {
+    let scratch = Scratch::new("quiet");
+    let image = scratch.image("1", &["a"]);
+    let all = Removal {
+        force: true,
+        needs: &|| Ok(Needs::default()),
+    };
+    let making = scratch.store.layers().staging().unwrap();
+    let removed = scratch.store.remove("a", &all).unwrap();
+    assert_eq!(
+        (removed.images(), removed.layers()),
+        (vec![image.id], vec![])
+    );
+    drop(making);
+    let gone = scratch.store.prune(&all, &mut |_, _| false).unwrap();
+    assert_eq!(gone.layers(), image.layers());
+}
+
+#[test]
+fn damage_is_found_and_named() {
+    let scratch = Scratch::new("check");
+    let image = scratch.image("1", &["a"]);
+    assert_eq!(scratch.store.check(true).unwrap(), []);
+    let layer = scratch.store.layers().path(&image.layers()[0]);
+    std::fs::write(layer.join("new"), "x").unwrap();
+    assert_eq!(scratch.store.check(false).unwrap(), []);
+    let found = scratch.store.check(true).unwrap();
+    assert!(
+        found.len() == 1 && found[0].what.ends_with("its files were changed on disk"),
+        "{found:?}"
+    );
+    std::fs::remove_dir_all(layer).unwrap();
+    let found = scratch.store.check(false).unwrap();
+    assert!(
+        found[0].image.as_deref() == Some("a:latest") && found[0].what.ends_with("it is not there"),
+        "{found:?}"
+    );
 }

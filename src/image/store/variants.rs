@@ -3,10 +3,12 @@
 //! On disk: `images/platforms/<digest of the name>`, one small file each. It counts as long as the name is still that of the
 //! image it was written for. Imports: `reference`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::refs::Refs;
 use super::{Image, Store, StoreError};
 use crate::image::digest::Digest;
 use crate::image::reference::Reference;
@@ -48,6 +50,28 @@ impl Store {
         fs::make_dirs(&self.images.join("platforms"), 0o700).map_err(failed())?;
         fs::write_atomic(&path, &bytes, 0o600, Durability::Synced).map_err(failed())
     }
+    /// Images that stand behind a name another image has, each with that image.
+    pub(super) fn all_variants(&self, refs: &Refs) -> BTreeMap<Digest, Digest> {
+        let mut found = BTreeMap::new();
+        for id in refs.ids() {
+            for name in refs.names_of(&id) {
+                let Some(record) = self
+                    .variants_record(&name)
+                    .filter(|record| record.named == id)
+                else {
+                    continue;
+                };
+                let others = record.all.into_iter().filter(|other| *other != id);
+                found.extend(others.map(|other| (other, id)));
+            }
+        }
+        found
+    }
+    fn variants_record(&self, name: &Reference) -> Option<Record> {
+        let bytes = std::fs::read(self.variants_path(name)).ok()?;
+        let record: Record = serde_json::from_slice(&bytes).ok()?;
+        (record.version == 1).then_some(record)
+    }
     /// The images that a name stands for, of several platforms where a build made several; what was removed since is left
     /// out. None if there is no such name.
     ///
@@ -57,10 +81,10 @@ impl Store {
         let Some(named) = self.resolve(name)? else {
             return Ok(Vec::new());
         };
-        let bytes = std::fs::read(self.variants_path(name)).ok();
-        let record = bytes.and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
-        let Some(record) = record.filter(|record| record.version == 1 && record.named == named.id)
-        else {
+        let record = self
+            .variants_record(name)
+            .filter(|record| record.named == named.id);
+        let Some(record) = record else {
             return Ok(vec![named]);
         };
         let mut all = Vec::new();

@@ -115,7 +115,7 @@ pub fn write_all(
 ///
 /// # Errors
 /// [`PackError`].
-pub fn write_all<'p>(
+pub fn write_files<'p>(
     files: impl Iterator<Item = (&'p Path, &'p [u8])>,
     out: impl Write,
 ) -> Result<()> {

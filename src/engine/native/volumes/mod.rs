@@ -66,6 +66,17 @@ pub(super) fn file_system(layout: &Layout, name: &str) -> Result<Option<FileSyst
     })
 }
 
+/// Where a volume's files are, or are mounted.
+pub(super) fn files(layout: &Layout, name: &str) -> PathBuf {
+    layout.volumes().join(name).join(DATA)
+}
+
+/// Whether a volume's files lie in its own directory.
+pub(super) fn is_own(layout: &Layout, name: &str) -> bool {
+    matches!(place(layout, name), Ok((Place::Own(_), _)))
+        && matches!(file_system(layout, name), Ok(None))
+}
+
 /// What a container mounts of a volume. Nothing is looked up before the mount is made.
 ///
 /// # Errors

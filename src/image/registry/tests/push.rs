@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::image::archive::pack::Packing;
-use crate::image::store::Removal;
+use crate::image::store::{Needs, Removal};
 
 fn how() -> PushOptions {
     PushOptions {
@@ -30,11 +30,9 @@ fn built(scratch: &Scratch, text: &[u8], name: &str) -> Image {
 
 /// Forgets all images with their layers and blobs.
 fn forget(scratch: &Scratch) {
-    let (in_use, keep) = Default::default();
     let how = Removal {
         force: true,
-        in_use: &in_use,
-        keep: &keep,
+        needs: &|| Ok(Needs::default()),
     };
     for listed in scratch.store.list().unwrap() {
         scratch
