@@ -93,7 +93,7 @@
 //! | path | owner | what |
 //! |---|---|---|
 //! | `<data>/images/` | `image::store` | blobs by digest, the index of names |
-//! | `<data>/layers/<diff id>/` | `image::layer` | unpacked layers, immutable, shared by images, builds, containers |
+//! | `<data>/layers/<diff id>/` | `image::layer` | unpacked layers, immutable, shared by images, builds, containers; beside each its record, and how its archive is made of it |
 //! | `<data>/cache/` | `build` | results of steps by key, context digests, cache mounts; `sources/` what contexts and `ADD` fetched, `bases/` base images of other platforms |
 //! | `<data>/git/<commit>/` | `image::git` | files of a commit of a remote repository |
 //! | `<data>/artifacts/<digest>/` | `cli::remote` | files of a compose project from a registry |

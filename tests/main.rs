@@ -91,6 +91,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         images::sources::CASES,
         images::platforms::CASES,
         images::emulated::CASES,
+        images::edges::CASES,
+        images::reproducible::CASES,
         engine::lifecycle::CASES,
         engine::dependencies::CASES,
         engine::hooks::CASES,

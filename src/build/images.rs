@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Builder;
 use super::sources::layout::Layout;
-use super::told::Teller;
-use crate::base::event::{Event, internal};
+use super::told::{Teller, Told};
+use crate::base::event::{BuildStep, Event, internal};
 use crate::image::digest::Digest;
 use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
+use crate::image::registry::PullError;
 use crate::image::store::Image;
 use crate::image::store::layout::Which;
 use crate::sys::fs::{Durability, make_dirs, write_atomic};
@@ -141,7 +142,32 @@ fn fetch(
     let pull = pull && pins.is_none();
     let number = internal::metadata(count.fetch_add(1, Ordering::Relaxed));
     let title = format!("[internal] load metadata for {reference}");
-    teller.during(number, &title, || found(wanted, reference, builder, pull))
+    let found = || found(wanted, reference, builder, pull);
+    teller
+        .during(number, &title, found)
+        .map_err(|lack| lack.whole)
+}
+
+/// Why an image could not be had.
+struct Lack {
+    /// What its step says: the whole comes with the error.
+    short: String,
+    whole: String,
+}
+
+impl From<String> for Lack {
+    fn from(whole: String) -> Self {
+        Self {
+            short: whole.clone(),
+            whole,
+        }
+    }
+}
+
+impl Told for Lack {
+    fn told(&self) -> BuildStep {
+        self.short.told()
+    }
 }
 
 /// A name with the digest that a lock has for it.
@@ -159,7 +185,7 @@ fn found(
     reference: Reference,
     builder: &Builder<'_>,
     pull: bool,
-) -> Result<Image, String> {
+) -> Result<Image, Lack> {
     let here = builder
         .store
         .resolve(&reference)
@@ -184,7 +210,14 @@ fn found(
         let other =
             other.map(|other| format!("; the image here is for {other}, not for {platform}"));
         let other = other.unwrap_or_default();
-        format!("{name}: failed to resolve source metadata: {error}{other}")
+        let short = match &error {
+            PullError::Unreachable { registry, .. } => {
+                format!("registry {registry} is not in reach")
+            }
+            other => other.to_string(),
+        };
+        let whole = format!("{name}: failed to resolve source metadata: {error}{other}");
+        Lack { short, whole }
     })?;
     if let Some(found) = platform_of(&image).filter(|found| !platform.takes(found)) {
         let text =

@@ -33,6 +33,7 @@ pub mod sources;
 pub mod step;
 #[cfg(test)]
 mod tests;
+mod text;
 mod told;
 
 use std::collections::BTreeMap;
@@ -390,9 +391,8 @@ fn read_dockerfile(request: &BuildRequest) -> Result<(String, String), BuildErro
             Diagnostic::error(what).hint("name it with -f, or `dockerfile:` in the compose file"),
         )
     })?;
-    String::from_utf8(bytes)
-        .map(|text| (shown.clone(), text))
-        .map_err(|_| invalid(Diagnostic::error(format!("{shown} is not UTF-8 text"))))
+    let text = text::decode(&shown, bytes).map_err(invalid)?;
+    Ok((shown, text))
 }
 
 /// The Dockerfile of a context from elsewhere: no link of it leads out.
@@ -419,9 +419,11 @@ fn read_in_context(request: &BuildRequest, name: &str) -> Result<(String, String
                 errno => errno.desc().to_owned(),
             })
         })?;
-    String::from_utf8(bytes)
-        .map(|text| (name.to_owned(), text))
-        .map_err(|_| invalid("it is not UTF-8 text".to_owned()))
+    let text = text::decode(name, bytes).map_err(|item| BuildError::Invalid {
+        diagnostics: vec![item],
+        sources: SourceMap::default(),
+    })?;
+    Ok((name.to_owned(), text))
 }
 
 impl ContextSource {

@@ -51,6 +51,7 @@ impl Sandbox for Fake {
                     });
                 }
                 ["stop"] => cancel.cancel(),
+                ["panic"] => panic!("as the case wants"),
                 _ => {}
             }
         }
@@ -480,4 +481,78 @@ fn the_same_layer_may_come_twice() {
     assert_eq!(world.read(&image, "x").as_deref(), Some("A"));
     let distinct: std::collections::BTreeSet<&Digest> = image.layers().iter().collect();
     assert!(distinct.len() <= image.layers().len());
+}
+
+#[test]
+fn a_step_that_ends_hoists_own_work_fails_the_build_and_nobody_waits_for_it() {
+    let Some(world) = World::new("panics") else {
+        return;
+    };
+    let text = "FROM base AS a\nRUN panic\nFROM base\nCOPY --from=a /x /x\n";
+    let error = world.build(text).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "a step of a ended hoist's own work: this is a fault of hoist"
+    );
+    // What it held is free again.
+    world.build("FROM base\nRUN write x y\n").unwrap();
+}
+
+#[test]
+fn titles_hide_secrets_and_show_what_names_stand_for() {
+    let Some(world) = World::new("titles") else {
+        return;
+    };
+    let text = "ARG NAME=files\nFROM ${NAME} AS a\nARG V=v\n\
+                RUN --mount=type=secret,id=tok,env=TOK say $TOK ${TOK:+given} $V $UNSET\n";
+    let mut request = world.request(text);
+    let dir = world.dir.join("ctx");
+    request
+        .named_contexts
+        .insert("files".into(), NamedContext::Dir(dir));
+    request
+        .secrets
+        .insert("tok".into(), SecretSource::Bytes(b"s3cret".to_vec()));
+    world.run(&request).unwrap();
+    let events = std::mem::take(&mut *world.told.0.lock().unwrap());
+    let titles = events.iter().filter_map(|event| match event {
+        Event::Build {
+            what: BuildStep::Started(title),
+            ..
+        } => title.strip_prefix("[a "),
+        _ => None,
+    });
+    assert_eq!(
+        titles.collect::<Vec<_>>(),
+        [
+            "1/2] FROM files",
+            "2/2] RUN --mount=type=secret,id=tok,env=TOK say **** given v $UNSET"
+        ]
+    );
+}
+
+#[test]
+fn all_images_that_cannot_be_had_are_told_at_once() {
+    let Some(world) = World::new("missing") else {
+        return;
+    };
+    let text = "FROM none/a AS a\nFROM none/unused\nFROM base\nCOPY --from=a / /\nCOPY --from=none/b / /\n";
+    let Err(BuildError::Invalid {
+        diagnostics,
+        sources,
+    }) = world.build(text)
+    else {
+        panic!("two images are missing")
+    };
+    let told: Vec<String> = diagnostics
+        .iter()
+        .map(|item| item.headline(&sources))
+        .collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (told, (place, name)) in told
+        .iter()
+        .zip([("Dockerfile:1:6", "none/a"), ("Dockerfile:5:1", "none/b")])
+    {
+        assert!(told.starts_with(place) && told.contains(name), "{told}");
+    }
 }

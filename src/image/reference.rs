@@ -14,7 +14,7 @@ use super::digest::Digest;
 pub const DEFAULT_REGISTRY: &str = "docker.io";
 /// The tag of names that say neither tag nor digest.
 pub const DEFAULT_TAG: &str = "latest";
-/// Longest registry and repository together, in bytes. Source: distribution `NameTotalLengthMax`.
+/// Longest repository in bytes. Source: distribution/reference, `RepositoryNameTotalLengthMax`.
 const LONGEST_NAME: usize = 255;
 /// Longest tag in bytes.
 const LONGEST_TAG: usize = 128;
@@ -113,8 +113,7 @@ fn split(text: &str) -> Result<Reference, &'static str> {
     }
     let (rest, digest) = match text.split_once('@') {
         Some((rest, digest)) => {
-            let digest = Digest::parse(digest)
-                .map_err(|_| "after `@` comes sha256: and 64 lower-case hex digits")?;
+            let digest = Digest::parse(digest).map_err(|_| wrong_digest(digest))?;
             (rest, Some(digest))
         }
         None => (text, None),
@@ -139,11 +138,10 @@ fn split(text: &str) -> Result<Reference, &'static str> {
     } else {
         path.to_owned()
     };
-    if registry.len() + 1 + repository.len() > LONGEST_NAME {
-        return Err("it is longer than 255 characters");
+    if repository.len() > LONGEST_NAME {
+        return Err("its repository is longer than 255 characters");
     }
-    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    if bare && path.len() == 64 && path.bytes().all(hex) {
+    if text.len() == 64 && text.bytes().all(is_hex) {
         return Err("a name of 64 hex digits would be taken for an image id");
     }
     let tag = match (tag, digest) {
@@ -158,19 +156,42 @@ fn split(text: &str) -> Result<Reference, &'static str> {
     })
 }
 
+fn is_hex(b: u8) -> bool {
+    b.is_ascii_digit() || (b'a'..=b'f').contains(&b)
+}
+
+/// Why a text is no digest that can be used.
+fn wrong_digest(text: &str) -> &'static str {
+    let others = [("sha384:", 96), ("sha512:", 128)];
+    let other = others.iter().any(|(kind, length)| {
+        text.strip_prefix(kind)
+            .is_some_and(|hex| hex.len() == *length && hex.bytes().all(is_hex))
+    });
+    match other {
+        true => "only digests of the kind sha256 are supported",
+        false => "after `@` comes sha256: and 64 lower-case hex digits",
+    }
+}
+
 fn is_registry(first: &str) -> bool {
     first.contains(['.', ':'])
         || first == "localhost"
         || first.bytes().any(|b| b.is_ascii_uppercase())
 }
 
+/// What a registry's name must be.
+const REGISTRY: &str = "the registry must be a host name or address, with `:port` if any";
+
 fn checked_registry(text: &str) -> Result<String, &'static str> {
-    const WHY: &str = "the registry must be a host name or address, with `:port` if any";
+    const WHY: &str = REGISTRY;
     let port_ok = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (inner, after) = rest.split_once(']').ok_or(WHY)?;
             inner.parse::<std::net::Ipv6Addr>().map_err(|_| WHY)?;
+            if inner.contains('.') {
+                return Err(WHY);
+            }
             match after.strip_prefix(':') {
                 Some(port) => (None, Some(port)),
                 None if after.is_empty() => (None, None),
@@ -345,6 +366,197 @@ mod tests {
             "a//b", "/a", "a/", "a..b", "a___b", "-a", "a_", "a:.x", "a b", "ä", "a:b:c", "x/../y",
         ] {
             assert!(Reference::parse(text).is_err(), "{text}");
+        }
+    }
+
+    /// What Docker 28 answered to `docker tag` (measured 2026-11), and by which name the image was known then.
+    const ACCEPTED: [(&str, &str); 54] = [
+        ("busybox", "busybox:latest"),
+        ("busybox:1.36", "busybox:1.36"),
+        ("a/b", "a/b:latest"),
+        ("a/b/c:1", "a/b/c:1"),
+        ("docker.io/busybox", "busybox:latest"),
+        ("docker.io/library/x", "x:latest"),
+        ("docker.io/a/b/c", "a/b/c:latest"),
+        ("index.docker.io/busybox:1", "busybox:1"),
+        ("index.docker.io/a/b", "a/b:latest"),
+        (
+            "registry-1.docker.io/a/b",
+            "registry-1.docker.io/a/b:latest",
+        ),
+        ("library/x", "x:latest"),
+        ("library/a/b", "library/a/b:latest"),
+        ("docker.io/library/a/b", "library/a/b:latest"),
+        ("localhost/x", "localhost/x:latest"),
+        ("localhost:5000/x:y", "localhost:5000/x:y"),
+        ("LOCALHOST/x", "LOCALHOST/x:latest"),
+        ("Localhost:5000/x", "Localhost:5000/x:latest"),
+        ("127.0.0.1/x", "127.0.0.1/x:latest"),
+        ("127.0.0.1:5000/x", "127.0.0.1:5000/x:latest"),
+        ("[::1]/x", "[::1]/x:latest"),
+        ("[::1]:5000/x:1", "[::1]:5000/x:1"),
+        ("ghcr.io/a/b/c", "ghcr.io/a/b/c:latest"),
+        ("a.b/c", "a.b/c:latest"),
+        ("a:5000/b", "a:5000/b:latest"),
+        ("a:99999/b", "a:99999/b:latest"),
+        ("x.y", "x.y:latest"),
+        ("x.y:1", "x.y:1"),
+        ("X/a", "X/a:latest"),
+        ("Abc/def", "Abc/def:latest"),
+        ("aBc/def:1", "aBc/def:1"),
+        ("foo--bar/x", "foo--bar/x:latest"),
+        ("foo_bar", "foo_bar:latest"),
+        ("foo__bar", "foo__bar:latest"),
+        ("foo-bar", "foo-bar:latest"),
+        ("foo---bar", "foo---bar:latest"),
+        ("foo.bar", "foo.bar:latest"),
+        ("a:_x", "a:_x"),
+        ("a:x_", "a:x_"),
+        ("a:1.2-3_4", "a:1.2-3_4"),
+        (
+            "a@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "a@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        ),
+        (
+            "a:t@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "a:t@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        ),
+        (
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85:latest",
+        ),
+        (
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8550",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8550:latest",
+        ),
+        (
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855:t",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855:t",
+        ),
+        (
+            "x/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "x/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855:latest",
+        ),
+        (
+            "docker.io/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855:latest",
+        ),
+        (
+            "localhost/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "localhost/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855:latest",
+        ),
+        ("scratch", "scratch:latest"),
+        ("0", "0:latest"),
+        ("0/1", "0/1:latest"),
+        ("00.0/x", "00.0/x:latest"),
+        ("1.2.3.4.5/x", "1.2.3.4.5/x:latest"),
+        ("a.b:0/x", "a.b:0/x:latest"),
+        ("xn--bcher-kva.example/x", "xn--bcher-kva.example/x:latest"),
+    ];
+    const REFUSED: [&str; 70] = [
+        "[fe80::1%eth0]/x",
+        "[::g]/x",
+        "[1.2.3.4]/x",
+        "::1/x",
+        "a:b/c",
+        "a:/b",
+        "a/B",
+        "A",
+        "Ä/x",
+        "a.b/C",
+        "-a.b/x",
+        "a-.b/x",
+        "a..b/x",
+        ".a/x",
+        "a./x",
+        "a.b./x",
+        "foo___bar",
+        "foo..bar",
+        "foo._bar",
+        "foo-_bar",
+        "foo-.bar",
+        "_foo",
+        "foo_",
+        "foo.",
+        "-foo",
+        "foo-",
+        ".foo",
+        "a//b",
+        "/a",
+        "a/",
+        "//",
+        "/",
+        "",
+        "  ",
+        " a",
+        "a ",
+        "a b",
+        "a\tb",
+        "a:",
+        "a:b:c",
+        "a:.x",
+        "a:-x",
+        "a@",
+        "a@sha256:",
+        "a@sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855",
+        "a@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85",
+        "a@sha512:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "a@md5:e3b0c44298fc1c149afbf4c8996fb924",
+        "a@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855:t",
+        "a@b@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "a:t@",
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855",
+        "x/../y",
+        "x/./y",
+        "..",
+        "../x",
+        "http://a.b/c",
+        "https://a.b/c",
+        "docker://x",
+        "a\\b",
+        "a;b",
+        "a*b",
+        "a%2fb",
+        "~a",
+        "@",
+        "a,b",
+        "a=b",
+        "a+b",
+        "a.b+c/x",
+    ];
+
+    #[test]
+    fn names_are_accepted_refused_and_shown_as_docker_does() {
+        for (text, shown) in ACCEPTED {
+            let parsed = Reference::parse(text).map(|name| name.to_string());
+            assert_eq!(parsed.as_deref(), Ok(shown), "{text}");
+        }
+        for text in REFUSED {
+            assert!(Reference::parse(text).is_err(), "{text}");
+        }
+        // Lengths: a tag, a repository without its registry.
+        let ok = |text: String| Reference::parse(&text).is_ok();
+        assert!(ok(format!("a:{}", "x".repeat(128))) && !ok(format!("a:{}", "x".repeat(129))));
+        assert!(ok("a".repeat(247)) && !ok("a".repeat(248)));
+        assert!(ok(format!("a.b/{}", "c".repeat(255))) && !ok(format!("a.b/{}", "c".repeat(256))));
+    }
+
+    #[test]
+    fn what_docker_takes_and_hoist_does_not_is_refused_with_the_reason() {
+        for (text, why) in [
+            // Docker takes these for names without any registry, which can't be pulled.
+            ("a_b.c/x".to_owned(), REGISTRY),
+            (
+                format!("a@sha512:{HEX}{HEX}"),
+                "only digests of the kind sha256 are supported",
+            ),
+            (
+                format!("a@sha384:{HEX}{}", &HEX[..32]),
+                "only digests of the kind sha256 are supported",
+            ),
+        ] {
+            assert_eq!(Reference::parse(&text).unwrap_err().why, why, "{text}");
         }
     }
 }

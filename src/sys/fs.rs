@@ -437,7 +437,14 @@ pub fn copy_content(from: &File, to: &File) -> io::Result<()> {
     if share_content(from, to).is_ok() {
         return Ok(());
     }
-    let stat = nix::sys::stat::fstat(from)?;
+    copy_bytes(from, to, &nix::sys::stat::fstat(from)?)
+}
+
+/// As [`copy_content`], but nothing is shared; `stat` is what is known of the first one.
+///
+/// # Errors
+/// The system's.
+pub fn copy_bytes(from: &File, to: &File, stat: &FileStat) -> io::Result<()> {
     let (mut from, mut to) = (from, to);
     if stat.st_blocks.saturating_mul(512) < stat.st_size && copy_pieces(from, to, stat.st_size)? {
         return Ok(());
@@ -507,11 +514,47 @@ pub fn entry_path(dir: impl AsFd, name: &OsStr) -> PathBuf {
 /// Source: llistxattr(2), lgetxattr(2).
 pub fn xattrs(path: &Path) -> Result<Vec<(OsString, Vec<u8>)>, Errno> {
     let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
-    let names = grow(|buffer| {
+    listed(
         // SAFETY: the pointer and length describe one live buffer that the kernel fills.
-        unsafe { libc::llistxattr(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) }
-    });
-    let names = match names {
+        |buffer| unsafe {
+            libc::llistxattr(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len())
+        },
+        // SAFETY: as above; `name` is NUL-terminated.
+        |name, buffer| unsafe {
+            libc::lgetxattr(
+                path.as_ptr(),
+                name.as_ptr(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+            )
+        },
+    )
+}
+
+/// Extended attributes of an open file or directory. None where the file system has none.
+///
+/// # Errors
+/// The kernel's.
+///
+/// Source: flistxattr(2), fgetxattr(2).
+pub fn fd_xattrs(fd: impl AsFd) -> Result<Vec<(OsString, Vec<u8>)>, Errno> {
+    let raw = fd.as_fd().as_raw_fd();
+    listed(
+        // SAFETY: the descriptor is open; pointer and length describe one live buffer that the kernel fills.
+        |buffer| unsafe { libc::flistxattr(raw, buffer.as_mut_ptr().cast(), buffer.len()) },
+        // SAFETY: as above; `name` is NUL-terminated.
+        |name, buffer| unsafe {
+            libc::fgetxattr(raw, name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len())
+        },
+    )
+}
+
+/// All attributes, sorted by name, from what lists them and what reads one.
+fn listed(
+    list: impl FnMut(&mut [u8]) -> isize,
+    mut get: impl FnMut(&CStr, &mut [u8]) -> isize,
+) -> Result<Vec<(OsString, Vec<u8>)>, Errno> {
+    let names = match grow(list) {
         Ok(names) => names,
         Err(Errno::EOPNOTSUPP) => return Ok(Vec::new()),
         Err(errno) => return Err(errno),
@@ -521,18 +564,7 @@ pub fn xattrs(path: &Path) -> Result<Vec<(OsString, Vec<u8>)>, Errno> {
         let Ok(name) = CStr::from_bytes_with_nul(name) else {
             continue;
         };
-        let value = grow(|buffer| {
-            // SAFETY: as above; `name` is NUL-terminated.
-            unsafe {
-                libc::lgetxattr(
-                    path.as_ptr(),
-                    name.as_ptr(),
-                    buffer.as_mut_ptr().cast(),
-                    buffer.len(),
-                )
-            }
-        });
-        match value {
+        match grow(|buffer| get(name, buffer)) {
             Ok(value) => found.push((OsString::from_vec(name.to_bytes().to_vec()), value)),
             Err(Errno::ENODATA) => {}
             Err(errno) => return Err(errno),

@@ -7,7 +7,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::build::Steps;
 use super::build::raw::Raw;
 use super::build::trace::Trace;
 use super::live::Live;
@@ -59,7 +58,7 @@ enum View {
     Live(Live),
     Plain(Plain),
     Json { dry_run: bool, raw: Raw },
-    Quiet { colour: bool, steps: Steps },
+    Quiet { colour: bool },
 }
 
 impl std::fmt::Debug for Progress {
@@ -84,7 +83,6 @@ impl Progress {
             },
             Mode::Quiet => View::Quiet {
                 colour: screen.err_colour,
-                steps: Steps::default(),
             },
         };
         Self::on(view, Box::new(std::io::stderr()))
@@ -214,12 +212,8 @@ impl Inner {
                 };
                 value.map(|value| format!("{value}\n"))
             }
-            View::Quiet { colour, steps } => match event {
+            View::Quiet { colour } => match event {
                 Event::Warn(text) => Some(render::warning(text, *colour)),
-                Event::Build { target, step, what } => {
-                    steps.take(target, *step, what, now);
-                    None
-                }
                 _ => None,
             },
         };
@@ -252,8 +246,8 @@ impl Inner {
         let end = match &mut self.view {
             View::Live(live) => live.warnings(),
             View::Plain(plain) => plain.end(now),
-            View::Quiet { colour, steps } => steps.warnings(*colour),
-            View::Json { .. } => String::new(),
+            // As docker: what the checks find is no part of what is asked for.
+            View::Quiet { .. } | View::Json { .. } => String::new(),
         };
         self.draw_in(usize::MAX);
         // What is written from now on comes below it.
@@ -289,7 +283,11 @@ impl Inner {
             .sum()
         {
             0 => String::new(),
-            rows => format!("\x1b[{}A\r\x1b[J", usize::min(rows, usize::from(u16::MAX))),
+            // The rest is cleared from the second row on: a terminal multiplexer keeps what is cleared from its first one.
+            rows => {
+                let rows = usize::min(rows, usize::from(u16::MAX));
+                format!("\x1b[{rows}A\r\x1b[2K\x1b[1B\x1b[J\x1b[1A")
+            }
         }
     }
 
@@ -363,13 +361,7 @@ mod tests {
         let want = "{\"id\":\"Network demo_default\",\"status\":\"Created\"}\n\
                     {\"status\":\"Warning\",\"text\":\"look\"}\n";
         assert_eq!(json, want);
-        assert_eq!(
-            shown(View::Quiet {
-                colour: false,
-                steps: Steps::default(),
-            }),
-            "warning: look\n"
-        );
+        assert_eq!(shown(View::Quiet { colour: false }), "warning: look\n");
     }
 
     #[test]

@@ -129,10 +129,11 @@ pub(super) fn reference(text: &str) {
         assert!(!text.is_empty() || Reference::parse(text).is_err());
         return;
     };
-    for written in [found.canonical(), found.to_string()] {
-        let again = Reference::parse(&written);
-        assert_eq!(again.as_ref().ok(), Some(&found), "{written:?}");
-    }
+    // The short form is Docker's, which loses `docker.io/` also before what then looks like a registry.
+    let written = found.canonical();
+    let again = Reference::parse(&written);
+    assert_eq!(again.as_ref().ok(), Some(&found), "{written:?}");
+    assert!(!found.to_string().is_empty());
     assert!(!found.repository.is_empty() && !found.registry.is_empty());
 }
 

@@ -6,7 +6,7 @@ pub mod build;
 pub mod cache;
 pub mod checks;
 pub mod copies;
-
+pub mod edges;
 pub mod emulated;
 pub mod lock;
 pub mod outputs;
@@ -15,6 +15,7 @@ pub mod progress;
 pub mod project;
 pub mod publish;
 pub mod pull;
+pub mod reproducible;
 pub mod sources;
 pub mod steps;
 pub mod store;

@@ -68,9 +68,17 @@ impl Words<'_> {
             )
         })
     }
-    /// The instruction as progress shows it: variables worked out, quotes kept.
-    fn title(&self, text: &str) -> String {
-        let lookup = |name: &str| self.state.scope.get(name).cloned();
+    /// The instruction as progress shows it: variables worked out, quotes kept; those that hold secrets are hidden. As
+    /// BuildKit.
+    fn title(&self, text: &str, operation: &Operation) -> String {
+        let secret = |name: &str| match operation {
+            Operation::Run(run) => run.has_secret(name),
+            Operation::Copy(_) | Operation::Folder { .. } => false,
+        };
+        let lookup = |name: &str| match secret(name) {
+            true => Some("****".to_owned()),
+            false => self.state.scope.get(name).cloned(),
+        };
         let words = Expander::raw(&lookup)
             .word(text)
             .unwrap_or_else(|_| text.to_owned());
@@ -117,7 +125,7 @@ impl Lowering<'_> {
             escape: self.file.escape,
             span,
         };
-        let title = words.title(&instruction.text);
+        let title = words.title(&instruction.text, &step.0);
         let (title, text) = match &instruction.kind {
             Kind::Add(_) => (
                 without_credentials(&title),

@@ -34,9 +34,10 @@ use super::lint::Lints;
 use super::platform;
 use super::step::copy::CopyStep;
 use super::step::{Operation, Origin};
+use super::told::Teller;
 use super::{BuildRequest, Builder};
 use crate::base::diag::{Diagnostic, nearest};
-use crate::base::event::Event;
+use crate::base::event::{BuildStep, BuildWarning, internal};
 use crate::base::span::{SourceMap, Span};
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
@@ -191,11 +192,16 @@ fn work_out(
         .filter(|name| !lowering.used_args.contains(*name) && !is_built_in(name))
         .collect();
     if !unused.is_empty() {
-        let text = format!(
+        let message = format!(
             "one or more build-args [{}] were not consumed",
             unused.join(" ")
         );
-        builder.events.send(Event::Warn(text));
+        let warning = BuildWarning {
+            message,
+            ..BuildWarning::default()
+        };
+        let teller = Teller::new(request, builder);
+        teller.tell(internal::DEFINITION, BuildStep::Warned(warning));
     }
     let mut graph = Graph {
         stages: lowering.stages,
@@ -332,7 +338,7 @@ impl Lowering<'_> {
     fn all(&mut self, sources: &mut SourceMap) -> Result<usize, Refused> {
         self.check_from()?;
         let target = self.target()?;
-        self.prefetch(target);
+        self.prefetch(target, sources)?;
         let first = self.lints.findings().len();
         let outcome = self.stages(target, sources);
         self.lints.sort_from(first);
@@ -462,6 +468,7 @@ impl Lowering<'_> {
     fn stage(&mut self, index: usize, sources: &mut SourceMap) -> Result<Vec<usize>, Refused> {
         let decl = &self.file.stages[index];
         let platform = self.platform_of(decl)?;
+        let written = self.expand_global(&decl.base, decl.place_of(&decl.base))?;
         let scratch = || State::new(scratch_config(&platform));
         let mut steps = Vec::new();
         let (base, mut state) = match self.base_of(index, decl)? {
@@ -483,7 +490,7 @@ impl Lowering<'_> {
             }
             Named::Built(image) => (
                 Base::Image {
-                    name: decl.base.clone(),
+                    name: written,
                     layers: image.layers().to_vec(),
                 },
                 State::new(image.config),
@@ -492,7 +499,7 @@ impl Lowering<'_> {
                 let image = self.layout(&layout, &platform, decl.span)?;
                 (
                     Base::Image {
-                        name: decl.base.clone(),
+                        name: written,
                         layers: image.layers().to_vec(),
                     },
                     State::new(image.config),
@@ -500,11 +507,11 @@ impl Lowering<'_> {
             }
             // As BuildKit: the files are all there is.
             Named::Dir(dir) => {
-                steps.push(all_of(decl, Origin::Named(dir)));
+                steps.push(all_of((decl, &written), Origin::Named(dir)));
                 (Base::Scratch, scratch())
             }
             Named::Remote(remote) => {
-                steps.push(all_of(decl, Origin::Remote(remote)));
+                steps.push(all_of((decl, &written), Origin::Remote(remote)));
                 (Base::Scratch, scratch())
             }
         };
@@ -553,11 +560,11 @@ impl Lowering<'_> {
 }
 
 /// The step that takes all files of a context as what a stage begins with.
-fn all_of(decl: &StageDecl, origin: Origin) -> Step {
+fn all_of((decl, name): (&StageDecl, &str), origin: Origin) -> Step {
     Step {
         number: 0,
-        title: format!("FROM {}", decl.base),
-        text: format!("FROM {}", decl.base),
+        title: format!("FROM {name}"),
+        text: format!("FROM {name}"),
         span: Some(decl.span),
         arguments: Vec::new(),
         operation: Operation::Copy(Box::new(CopyStep::all(origin, "/".to_owned()))),

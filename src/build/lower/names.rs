@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::state::State;
-use super::{Base, Lowering, Refused, origins_named};
-use crate::base::diag::{Diagnostic, nearest};
-use crate::base::span::Span;
+use super::{Aim, Base, Lowering, Refused, origins_named};
+use crate::base::diag::{Diagnostic, Diagnostics, nearest};
+use crate::base::span::{SourceMap, Span};
 use crate::build::NamedContext;
 use crate::build::dockerfile::ast::StageDecl;
 use crate::build::error::BuildError;
@@ -233,10 +233,31 @@ impl Lowering<'_> {
             })
     }
     /// Fetches the images of all stages that will be needed, as far as that is known now.
-    pub(super) fn prefetch(&mut self, target: usize) {
-        let all = self.images_of(target).into_keys().collect();
+    ///
+    /// # Errors
+    /// All that can't be had, where something is to be built of them.
+    pub(super) fn prefetch(&mut self, target: usize, sources: &SourceMap) -> Result<(), Refused> {
+        let all = self.images_of(target);
         let told = (self.builder, Teller::new(self.request, self.builder));
-        self.images.prefetch(all, told, self.request.pull);
+        let wanted = all.keys().cloned().collect();
+        self.images.prefetch(wanted, told, self.request.pull);
+        if self.aim != Aim::Build {
+            return Ok(());
+        }
+        let mut missing = Diagnostics::default();
+        for ((name, platform), place) in all {
+            match self.image(&name, platform, place) {
+                Err(Refused::User(item)) => missing.push(*item),
+                other => drop(other?),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Refused::Ours(BuildError::Invalid {
+            diagnostics: missing.sorted(),
+            sources: sources.clone(),
+        }))
     }
     /// The images that the stages behind a target name, as far as that is known without looking at one, with the first
     /// place of each.
@@ -254,7 +275,8 @@ impl Lowering<'_> {
                     // What is wrong with it is told when its turn comes.
                     let platform = self.platform_of(decl);
                     let platform = platform.unwrap_or_else(|_| self.platform.clone());
-                    names.entry((name, platform)).or_insert(decl.span);
+                    let place = decl.place_of(&decl.base);
+                    names.entry((name, platform)).or_insert(place);
                 }
                 _ => {}
             }

@@ -87,7 +87,7 @@ pub(super) fn write(
             Kind::Docker => Format::Docker,
             Kind::Oci => Format::Oci,
         },
-        packing: None,
+        packing: archive.packing,
     };
     match &archive.dest {
         Dest::Path(path) if archive.spread => spread(saved, how, path, builder),

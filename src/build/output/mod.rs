@@ -69,6 +69,8 @@ pub struct Archive {
     pub dest: Dest,
     /// The files of the layout in a directory, in place of one archive.
     pub spread: bool,
+    /// How layers are compressed; when nothing is said, they are as the store has them.
+    pub packing: Option<Packing>,
 }
 
 /// The files of an image.

@@ -131,12 +131,10 @@ fn archive(fields: &mut Fields, kind: &str, base: &Path) -> Result<Output, Strin
     for known in ["oci-mediatypes", "rewrite-timestamp"] {
         fields.flag(known)?;
     }
-    if let Some(text) = fields.take("compression")
-        && text != "uncompressed"
-    {
-        return Err(format!(
-            "compression={text}: layers of archives are kept as they came, or not compressed; compress the whole"
-        ));
+    let packing = fields.take("compression").map(|text| text.parse());
+    let packing = packing.transpose()?;
+    for known in ["compression-level", "force-compression"] {
+        fields.take(known);
     }
     let dest = match (given, kind) {
         // As buildx with Docker's own builder: it is loaded.
@@ -162,6 +160,7 @@ fn archive(fields: &mut Fields, kind: &str, base: &Path) -> Result<Output, Strin
         names,
         dest,
         spread,
+        packing,
     }))
 }
 
@@ -233,7 +232,7 @@ mod tests {
             ("type=image,compression=foo", "no compression"),
             ("type=image,annotation.a=b", "use --label"),
             ("type=oci,tar=false", "dest is required for oci exporter"),
-            ("type=oci,compression=zstd", "compress the whole"),
+            ("type=oci,compression=lz4", "no compression"),
             ("type=image,name=A:B:C", "A:B:C"),
         ] {
             let wrong = parse(text).expect_err(text);

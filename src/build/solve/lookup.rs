@@ -217,18 +217,29 @@ impl Solver<'_> {
                     return Ok((key, selected));
                 }
                 self.reading(step, false);
-                let (tree, _) = self.tree(&copy.origin, step.number)?;
-                let fetch = |remote: &Remote| self.fetch(remote, step.number);
-                let found = Selection::find(copy, &tree, &fetch)?;
-                found.add_to(&mut key, &tree, &self.digests)?;
+                let found = self.select(step, copy, &mut key);
+                // What fails has been read as far as that went.
                 self.reading(step, true);
                 let selected = Selected {
                     ground: Some(ground),
-                    found: Some((tree, found)),
+                    found: Some(found?),
                 };
                 Ok((key, selected))
             }
         }
+    }
+    /// The files that a copy takes, added to its key.
+    fn select<'s>(
+        &self,
+        step: &Step,
+        copy: &'s CopyStep,
+        key: &mut Key,
+    ) -> Result<(Tree, Selection<'s>), StepError> {
+        let (tree, _) = self.tree(&copy.origin, step.number)?;
+        let fetch = |remote: &Remote| self.fetch(remote, step.number);
+        let found = Selection::find(copy, &tree, &fetch)?;
+        found.add_to(key, &tree, &self.digests)?;
+        Ok((tree, found))
     }
     /// Tells that the files of a step are looked at, and read where they are not known.
     fn reading(&self, step: &Step, done: bool) {
@@ -285,7 +296,7 @@ impl Solver<'_> {
         }
     }
     /// As titles name a stage.
-    fn stage_name(&self, stage: usize) -> String {
+    pub(super) fn stage_name(&self, stage: usize) -> String {
         let title = self.graph.stages.get(&stage).and_then(|stage| {
             let step = stage.steps.first().map(|step| step.title.as_str());
             step.or(stage.first.as_ref().map(|(_, title)| title.as_str()))

@@ -10,6 +10,7 @@ pub(super) mod share;
 use lookup::Place;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -233,7 +234,13 @@ impl Solver<'_> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
     fn stage(&self, index: usize, stage: &Stage) {
-        let outcome = self.steps(index, stage);
+        // Others wait for this stage: one that panics has failed. What a step holds is freed as the stack unwinds.
+        let work = AssertUnwindSafe(|| self.steps(index, stage));
+        let outcome = std::panic::catch_unwind(work).unwrap_or_else(|_| {
+            let name = self.stage_name(index);
+            let text = format!("a step of {name} ended hoist's own work: this is a fault of hoist");
+            Err(BuildError::Output(text))
+        });
         let mut progress = self.lock();
         progress.open -= 1;
         if let Err(error) = outcome {

@@ -1,35 +1,38 @@
 //! Writes the sources of a `COPY` or `ADD` into an image's tree.
 //!
 //! In: what was found. Out: files below a root, and what counts of them for the key. Files are copied by several threads,
-//! batch by batch; folders get their times when all that is in them is written.
+//! batch by batch; folders get their times when all that is in them is written. Where the files become a layer, each
+//! batch is hashed while the next one is copied.
 //! Folders that are made on the way have mode 0755 (or the octal `--chmod`) and the `--chown` owner.
-//! Imports: `sys::fs`, `build::context`. Source: BuildKit's copier, measured 2026-11.
+//! Imports: `sys::fs`, `image::{digest, layer}`, `build::context`. Source: BuildKit's copier, measured 2026-11.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::Sender;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, SFlag};
 
 use super::copy::{CopyStep, Source, unreadable};
+use super::file::{FileJob, LARGE, Work, clear, errno, final_of, is_large, meta_of};
 use super::mode::Chmod;
 use super::write::{Meta, Writer};
 use super::{StepError, archive};
 use crate::build::context::digest::{Digests, add_entry, in_parallel};
-use crate::build::context::walk::{Fault, Item, Seen, open_file};
+use crate::build::context::walk::{Fault, Item, Seen};
 use crate::build::context::{Entry, Tree, resolve};
 use crate::build::key::Key;
 use crate::image::digest::Digest;
-use crate::image::layer::keeps_attribute;
-use crate::sys::fs::{Root, clean, copy_content, entry_path, is_kind, xattrs};
+use crate::image::layer::{Early, Growing, Written};
+use crate::sys::fs::{Root, clean, is_kind};
 
-/// Files that are copied together.
-const BATCH: usize = 256;
+/// Entries that are copied together.
+const BATCH: usize = 1024;
 
 /// Where it is noted what was copied.
 #[derive(Debug)]
@@ -43,16 +46,14 @@ pub(super) struct Watch<'a> {
 /// Something to be done when its turn comes.
 enum Job {
     /// Copies a file.
-    File {
-        folder: Arc<OwnedFd>,
-        name: OsString,
-        to: PathBuf,
-        entry: Entry,
-    },
+    File(FileJob),
     /// Gives a file that was copied before another name.
     Name { to: PathBuf, entry: Entry },
     /// What is there already: noted only.
-    Note(Entry),
+    Note {
+        entry: Entry,
+        written: Option<Written>,
+    },
     /// Sets a folder's metadata.
     Folder { to: PathBuf, meta: Meta },
 }
@@ -67,8 +68,58 @@ pub(super) struct Copier<'a> {
     writer: Writer<'a>,
     threads: usize,
     jobs: Vec<Job>,
+    /// Bytes of the files among the jobs.
+    bytes: i64,
+    ahead: Ahead<'a>,
+    /// The last device whose blocks could not be shared.
+    refused: AtomicU64,
     /// Where a file with several names was written first, and its content's digest.
     linked: BTreeMap<(u64, u64), (PathBuf, Option<Digest>)>,
+}
+
+/// A layer that is hashed while it is made.
+enum Ahead<'a> {
+    /// There is none, or it is in vain.
+    Off,
+    /// What was written to this upper directory is too little yet.
+    Little(&'a Path, Vec<Written>),
+    /// It is told.
+    On(Early),
+}
+
+impl Ahead<'_> {
+    fn take(&mut self, mut written: Vec<Written>) {
+        match self {
+            Self::Off => {}
+            Self::Little(_, before) => {
+                before.append(&mut written);
+                if before.len() >= BATCH {
+                    self.begin();
+                }
+            }
+            Self::On(early) => early.take(written),
+        }
+    }
+    fn follow(&mut self, file: Growing) -> Option<Sender<u64>> {
+        match self {
+            Self::On(early) => Some(early.follow(file)),
+            Self::Off | Self::Little(..) => None,
+        }
+    }
+    /// There is much: now it is worth a thread.
+    fn begin(&mut self) {
+        if let Self::Little(upper, before) = self {
+            let before = std::mem::take(before);
+            *self = match Early::begin(upper) {
+                Ok(mut early) => {
+                    early.take(before);
+                    Self::On(early)
+                }
+                // It is hashed afterwards, and what is wrong is told then.
+                Err(_) => Self::Off,
+            };
+        }
+    }
 }
 
 /// What goes wrong while a source is walked.
@@ -96,17 +147,27 @@ impl<'a> Copier<'a> {
         step: &'a CopyStep,
         owner: Option<(u32, u32)>,
         dest: &'a Root,
-        writer: Writer<'a>,
+        upper: Option<&'a Path>,
     ) -> Self {
         Self {
             step,
             owned: false,
             owner,
             dest,
-            writer,
+            writer: Writer::new(dest),
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             jobs: Vec::new(),
+            bytes: 0,
+            ahead: upper.map_or(Ahead::Off, |upper| Ahead::Little(upper, Vec::new())),
+            refused: AtomicU64::new(u64::MAX),
             linked: BTreeMap::new(),
+        }
+    }
+    /// What was hashed so far of the layer.
+    pub(super) fn finish(self) -> Option<Early> {
+        match self.ahead {
+            Ahead::On(early) => Some(early),
+            Ahead::Off | Ahead::Little(..) => None,
         }
     }
     /// Makes a folder and its parents as the copier makes them.
@@ -160,7 +221,7 @@ impl<'a> Copier<'a> {
     pub(super) fn inline(&mut self, name: &str, content: &str) -> Result<(), StepError> {
         let target = self.target(name.as_ref(), false)?;
         let told = |errno| StepError::file("write", &target, errno);
-        self.clear(&target)?;
+        clear(&mut self.writer, &target)?;
         let mut file = self.writer.file(&target).map_err(told)?;
         let written = file.write_all(content.as_bytes());
         written.map_err(|e| told(errno(&e)))?;
@@ -170,16 +231,12 @@ impl<'a> Copier<'a> {
             mode: chmod.map_or(0o644, |chmod| chmod.apply(0o644, false)),
             modified: None,
         };
-        self.writer.meta(&target, &meta, false).map_err(told)
-    }
-    fn clear(&mut self, target: &Path) -> Result<(), StepError> {
-        self.writer.clear(target).map_err(|errno| match errno {
-            Errno::EISDIR => StepError::new(format!(
-                "cannot replace to directory /{} with file",
-                target.display()
-            )),
-            errno => StepError::file("replace", target, errno),
-        })
+        self.writer.meta(&target, &meta, false).map_err(told)?;
+        self.ahead.take(vec![Written::Other {
+            path: target,
+            linked: false,
+        }]);
+        Ok(())
     }
     /// Copies a part of a tree.
     pub(super) fn source(
@@ -206,13 +263,20 @@ impl<'a> Copier<'a> {
                 (None, Seen::Left(_)) => return Ok(()),
             };
             match seen {
-                Seen::Entry(item) => self.entry(item, target)?,
+                Seen::Entry(item) => {
+                    if is_large(&item.entry.stat) {
+                        self.ahead.begin();
+                        self.flush(&source.path, watch)?;
+                    }
+                    self.entry(item, target)?;
+                }
                 Seen::Left(entry) => self.leave(entry, target)?,
             }
-            match self.jobs.len() >= BATCH {
-                true => Ok(self.flush(&source.path, watch)?),
-                false => Ok::<(), Stop>(()),
+            if self.jobs.len() >= BATCH || self.bytes >= LARGE {
+                self.ahead.begin();
+                self.flush(&source.path, watch)?;
             }
+            Ok::<(), Stop>(())
         });
         match walked {
             Ok(()) => self.flush(&source.path, watch),
@@ -227,28 +291,41 @@ impl<'a> Copier<'a> {
         let to = entry.below(target);
         if entry.is_dir() {
             if !entry.path.as_os_str().is_empty() {
-                self.writer.folder(&to).map_err(|errno| match errno {
+                let made = self.writer.folder(&to).map_err(|errno| match errno {
                     Errno::ENOTDIR => {
                         StepError::new(format!("cannot copy to non-directory: /{}", to.display()))
                     }
                     errno => StepError::file("create", &to, errno),
                 })?;
+                if !made && !matches!(self.ahead, Ahead::Off) {
+                    // One of a layer below appears among the changes with the first of its own.
+                    let meta = self.meta(&entry.stat);
+                    let changed = self.writer.meta(&to, &meta, false);
+                    changed.map_err(|errno| StepError::file("write", &to, errno))?;
+                }
             }
-            self.jobs.push(Job::Note(entry.clone()));
+            let written = self.folder_told(entry, to)?;
+            let entry = entry.clone();
+            self.jobs.push(Job::Note { entry, written });
             return Ok(());
         }
-        self.clear(&to)?;
         let entry = entry.clone();
         if !entry.is_file() {
+            clear(&mut self.writer, &to)?;
             let made = self.special(&to, &entry);
             made.map_err(|errno| StepError::file("write", &to, errno))?;
-            self.jobs.push(Job::Note(entry));
+            let written = Some(Written::Other {
+                path: to,
+                linked: false,
+            });
+            self.jobs.push(Job::Note { entry, written });
             return Ok(());
         }
         let stat = &entry.stat;
         if stat.st_nlink > 1 {
             let id = (stat.st_dev, stat.st_ino);
             if self.linked.contains_key(&id) {
+                clear(&mut self.writer, &to)?;
                 self.jobs.push(Job::Name { to, entry });
                 return Ok(());
             }
@@ -257,36 +334,51 @@ impl<'a> Copier<'a> {
         let Some(folder) = item.folder else {
             return Err(StepError::file("read", &entry.path, Errno::EISDIR));
         };
-        self.jobs.push(Job::File {
+        self.bytes = self.bytes.saturating_add(stat.st_size);
+        self.jobs.push(Job::File(FileJob {
             folder: Arc::clone(folder),
             name: item.name.to_owned(),
             to,
             entry,
-        });
+        }));
         Ok(())
     }
     /// A folder of which everything was seen.
     fn leave(&mut self, entry: &Entry, target: &Path) -> Result<(), StepError> {
         let to = entry.below(target);
-        let mut meta = self.meta(&entry.stat);
-        if entry.path.as_os_str().is_empty() {
-            if self.step.parents {
-                // Its contents were asked for, not itself.
-                return Ok(());
-            }
-            // The folder that takes the contents keeps its own owner and mode.
-            let told = |errno| StepError::file("write", &to, errno);
-            let Some(own) = self.writer.stat(&to).map_err(told)? else {
-                return Ok(());
-            };
-            meta = Meta {
-                owner: (own.st_uid, own.st_gid),
-                mode: own.st_mode,
-                ..meta
-            };
+        if let Some(meta) = self.folder_meta(entry, &to)? {
+            self.jobs.push(Job::Folder { to, meta });
         }
-        self.jobs.push(Job::Folder { to, meta });
         Ok(())
+    }
+    /// The metadata that a folder has in the end; `None` for one that is left as it is.
+    fn folder_meta(&mut self, entry: &Entry, to: &Path) -> Result<Option<Meta>, StepError> {
+        let meta = self.meta(&entry.stat);
+        if !entry.path.as_os_str().is_empty() {
+            return Ok(Some(meta));
+        }
+        if self.step.parents {
+            // Its contents were asked for, not itself.
+            return Ok(None);
+        }
+        // The folder that takes the contents keeps its own owner and mode.
+        let own = self.writer.stat(to);
+        let own = own.map_err(|errno| StepError::file("write", to, errno))?;
+        Ok(own.map(|own| Meta {
+            owner: (own.st_uid, own.st_gid),
+            mode: own.st_mode,
+            ..meta
+        }))
+    }
+    fn folder_told(&mut self, entry: &Entry, to: PathBuf) -> Result<Option<Written>, StepError> {
+        if matches!(self.ahead, Ahead::Off) || to.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        let meta = self.folder_meta(entry, &to)?;
+        Ok(meta.and_then(|meta| {
+            let meta = final_of(&meta)?;
+            Some(Written::Folder { path: to, meta })
+        }))
     }
     fn meta(&self, stat: &FileStat) -> Meta {
         meta_of(self.step, self.owner, self.owned, stat)
@@ -307,34 +399,60 @@ impl<'a> Copier<'a> {
     /// Does all jobs: files first and side by side, then the others in their order.
     fn flush(&mut self, start: &Path, watch: &mut Watch<'_>) -> Result<(), StepError> {
         let jobs = std::mem::take(&mut self.jobs);
-        let files: Vec<&Job> = jobs
+        let files: Vec<&FileJob> = jobs
             .iter()
-            .filter(|job| matches!(job, Job::File { .. }))
+            .filter_map(|job| match job {
+                Job::File(file) => Some(file),
+                _ => None,
+            })
             .collect();
         let work = Work {
             step: self.step,
             owner: self.owner,
             owned: self.owned,
-            dest: self.dest,
+            start,
             digests: watch.digests,
+            refused: &self.refused,
         };
-        // Neighbours lie in the same folder: each thread takes some in a row, and finds it open.
-        let rows: Vec<&[&Job]> = files.chunks(32).collect();
-        let copied = in_parallel(self.threads, &rows, |row| {
-            let mut writer = Writer::new(work.dest);
-            let each = row.iter().map(|job| work.file(&mut writer, job, start));
-            each.collect::<Vec<_>>()
-        });
+        let dest = self.dest;
+        let mut followed = false;
+        let copied = if let [alone] = files.as_slice() {
+            let ahead = &mut self.ahead;
+            vec![vec![work.file(&mut self.writer, alone, &mut |file| {
+                let sender = ahead.follow(file)?;
+                followed = true;
+                Some(sender)
+            })]]
+        } else {
+            // Neighbours lie in the same folder: each thread takes some in a row, and finds it open.
+            let rows: Vec<&[&FileJob]> = files.chunks(32).collect();
+            in_parallel(self.threads, &rows, |row| {
+                let mut writer = Writer::new(dest);
+                let each = row
+                    .iter()
+                    .map(|job| work.file(&mut writer, job, &mut |_| None));
+                each.collect::<Vec<_>>()
+            })
+        };
         drop(files);
+        self.bytes = 0;
+        let mut written = Vec::with_capacity(jobs.len());
         let mut copied = copied.into_iter().flatten();
         for job in jobs {
             let (entry, digest) = match job {
-                Job::File { to, .. } => {
+                Job::File(FileJob { to, .. }) => {
                     let (entry, digest) = copied
                         .next()
                         .unwrap_or_else(|| Err(StepError::file("write", &to, Errno::EIO)))?;
                     let id = (entry.stat.st_dev, entry.stat.st_ino);
-                    if let Some((_, known)) = self.linked.get_mut(&id) {
+                    let linked = self.linked.get_mut(&id);
+                    if !followed {
+                        written.push(Written::Other {
+                            path: to,
+                            linked: linked.is_some(),
+                        });
+                    }
+                    if let Some((_, known)) = linked {
                         *known = digest;
                     }
                     (entry, digest)
@@ -345,9 +463,16 @@ impl<'a> Copier<'a> {
                     let (first, digest) = known.unwrap_or_default();
                     let linked = self.writer.hard_link(&to, &first);
                     linked.map_err(|errno| StepError::file("write", &to, errno))?;
+                    written.push(Written::Other {
+                        path: to,
+                        linked: true,
+                    });
                     (entry, digest)
                 }
-                Job::Note(entry) => (entry, None),
+                Job::Note { entry, written: at } => {
+                    written.extend(at);
+                    (entry, None)
+                }
                 Job::Folder { to, meta } => {
                     let done = self.writer.meta(&to, &meta, false);
                     done.map_err(|errno| StepError::file("write", &to, errno))?;
@@ -358,6 +483,7 @@ impl<'a> Copier<'a> {
                 add_entry(key.hasher(), self.owned, &entry, digest);
             }
         }
+        self.ahead.take(written);
         Ok(())
     }
     /// Unpacks an archive into the destination; false if the file is none.
@@ -374,6 +500,7 @@ impl<'a> Copier<'a> {
         if !archive::is_archive(item.open().map_err(told)?) {
             return Ok(false);
         }
+        self.ahead = Ahead::Off;
         let dest = clean(Path::new(&self.step.dest));
         self.folders(&dest, 0o755)?;
         let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
@@ -393,131 +520,5 @@ impl<'a> Copier<'a> {
             .map_err(told)?;
         add_entry(key.hasher(), self.owned, item.entry, Some(digest));
         Ok(true)
-    }
-}
-
-fn errno(error: &std::io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
-}
-
-fn meta_of(step: &CopyStep, owner: Option<(u32, u32)>, owned: bool, stat: &FileStat) -> Meta {
-    let own = match owned {
-        true => (stat.st_uid, stat.st_gid),
-        false => (0, 0),
-    };
-    let folder = is_kind(stat, libc::S_IFDIR);
-    let mode = stat.st_mode & 0o7777;
-    let chmod = step.chmod.as_ref();
-    Meta {
-        owner: owner.unwrap_or(own),
-        mode: chmod.map_or(mode, |chmod| chmod.apply(mode, folder)),
-        modified: Some((stat.st_mtime, stat.st_mtime_nsec)),
-    }
-}
-
-/// What the threads share that copy files.
-struct Work<'a> {
-    step: &'a CopyStep,
-    owner: Option<(u32, u32)>,
-    owned: bool,
-    dest: &'a Root,
-    digests: Option<&'a Digests>,
-}
-
-impl Work<'_> {
-    /// Copies one file, as it is when it is opened; gives what was found then.
-    fn file(
-        &self,
-        writer: &mut Writer<'_>,
-        job: &Job,
-        start: &Path,
-    ) -> Result<(Entry, Option<Digest>), StepError> {
-        let Job::File {
-            folder,
-            name,
-            to,
-            entry,
-        } = job
-        else {
-            return Err(StepError::file("write", start, Errno::EINVAL));
-        };
-        let read = |errno| {
-            let path = entry.path.clone();
-            unreadable(start, &Fault { path, errno })
-        };
-        let wrote = |errno| StepError::file("write", to, errno);
-        let source = open_file(folder.as_fd(), name).map_err(read)?;
-        let stat = nix::sys::stat::fstat(&source).map_err(read)?;
-        if !is_kind(&stat, libc::S_IFREG) {
-            return Err(read(Errno::ESTALE));
-        }
-        let file = writer.file(to).map_err(wrote)?;
-        copy_content(&source, &file).map_err(|error| wrote(errno(&error)))?;
-        let meta = meta_of(self.step, self.owner, self.owned, &stat);
-        writer.meta_of(&file, &meta).map_err(wrote)?;
-        if self.owned {
-            let attributes = xattrs(&entry_path(folder, name)).map_err(read)?;
-            let kept = |(name, _): &(OsString, Vec<u8>)| {
-                keeps_attribute(std::os::unix::ffi::OsStrExt::as_bytes(name.as_os_str()))
-            };
-            let attributes: Vec<_> = attributes.into_iter().filter(kept).collect();
-            writer.xattrs(to, &attributes).map_err(wrote)?;
-        }
-        let digest = match self.digests {
-            Some(digests) => Some(digests.of_copy(&stat, &source, &file).map_err(read)?),
-            None => None,
-        };
-        let entry = Entry {
-            stat,
-            ..entry.clone()
-        };
-        Ok((entry, digest))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::build::context::ignore::Ignore;
-    use crate::build::sources::{Fetched, Remote};
-    use crate::build::step::Origin;
-    use crate::build::step::copy::Selection;
-
-    fn no_fetch(_: &Remote) -> Result<Fetched, StepError> {
-        Err(StepError::new("nothing is fetched"))
-    }
-
-    /// A context whose file changes between the look at it and the copy.
-    #[test]
-    fn a_key_is_of_what_was_copied() {
-        let dir = std::env::temp_dir().join(format!("hoist-copier-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(dir.join("from")).unwrap();
-        std::fs::write(dir.join("from/a"), "one").unwrap();
-        let step = CopyStep::all(Origin::Context, ".".to_owned());
-        let tree = Tree::of_dir(Root::open(&dir.join("from")).unwrap(), Ignore::default());
-        let digests = Digests::open(dir.join("digests"));
-        let look = || {
-            let mut key = Key::of_step("copy", &[]);
-            let found = Selection::find(&step, &tree, &no_fetch).unwrap();
-            found.add_to(&mut key, &tree, &digests).unwrap();
-            key.finish()
-        };
-        let before = look();
-        let copy = |to: &str| {
-            std::fs::create_dir(dir.join(to)).unwrap();
-            let mut key = Key::of_step("copy", &[]);
-            let found = Selection::find(&step, &tree, &no_fetch).unwrap();
-            let root = Root::open(&dir.join(to)).unwrap();
-            let watch = Some((&digests, &mut key));
-            found.write(&tree, &root, None, watch).unwrap();
-            key.finish()
-        };
-        assert_eq!(copy("same"), before);
-        std::fs::write(dir.join("from/a"), "two").unwrap();
-        let after = copy("other");
-        assert_ne!(after, before);
-        assert_eq!(after, look());
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

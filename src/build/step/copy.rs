@@ -14,7 +14,6 @@ use nix::errno::Errno;
 use super::copier::{Copier, Watch};
 use super::link::Facts;
 use super::mode::Chmod;
-use super::write::Writer;
 use super::{Origin, StepError, Workbench, owner};
 use crate::base::diag::nearest;
 use crate::build::cache::Made;
@@ -28,6 +27,7 @@ use crate::build::key::{Key, Part};
 use crate::build::pattern::has_wildcard;
 use crate::build::sources::{Fetched, Remote};
 use crate::image::digest::{Digest, Hasher};
+use crate::image::layer::Early;
 use crate::image::store::Store;
 use crate::sys::fs::{Root, clean, is_kind};
 
@@ -288,8 +288,9 @@ impl<'a> Selection<'a> {
                 (bench, facts.owner())
             }
         };
-        self.write(tree, bench.root(), owner, watch)?;
-        bench.finish(store)
+        let upper = bench.upper();
+        let early = self.write(tree, bench.root(), Some(&upper), owner, watch)?;
+        bench.finish(store, early)
     }
     /// Copies everything into an empty directory of the host.
     ///
@@ -298,16 +299,17 @@ impl<'a> Selection<'a> {
     pub fn copy_into(&self, tree: &Tree, dir: &Path) -> Result<(), StepError> {
         let root = Root::open(dir)
             .map_err(|errno| BuildError::io(format!("open {}", dir.display()), errno))?;
-        self.write(tree, &root, None, None)
+        self.write(tree, &root, None, None, None).map(drop)
     }
+    /// Writes below `dest`; what appears in the directory `upper` of it becomes a layer.
     pub(super) fn write(
         &self,
         tree: &Tree,
         dest: &Root,
+        upper: Option<&Path>,
         owner: Option<(u32, u32)>,
         watch: Option<(&Digests, &mut Key)>,
-    ) -> Result<(), StepError> {
-        let writer = Writer::new(dest);
+    ) -> Result<Option<Early>, StepError> {
         let (digests, key) = match watch {
             Some((digests, key)) => (Some(digests), Some(key)),
             None => (None, None),
@@ -316,7 +318,7 @@ impl<'a> Selection<'a> {
         if let Some(key) = watch.key.as_deref_mut() {
             add_flags(key, self.step);
         }
-        let mut copier = Copier::new(self.step, owner, dest, writer);
+        let mut copier = Copier::new(self.step, owner, dest, upper);
         for found in &self.found {
             if let Some(key) = watch.key.as_deref_mut() {
                 add_name(key, found);
@@ -339,7 +341,7 @@ impl<'a> Selection<'a> {
                 }
             }
         }
-        Ok(())
+        Ok(copier.finish())
     }
 }
 

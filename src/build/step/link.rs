@@ -83,7 +83,7 @@ impl Facts {
         let mut writer = Writer::new(root);
         for (path, meta) in &self.folders {
             let made = writer.folder(path);
-            made.and_then(|()| writer.meta(path, meta, false))
+            made.and_then(|_| writer.meta(path, meta, false))
                 .map_err(|errno| StepError::file("create", path, errno))?;
         }
         Ok(())

@@ -8,6 +8,8 @@ pub mod cache_mount;
 mod copier;
 pub mod copy;
 pub mod debug;
+mod file;
+mod hints;
 mod link;
 pub mod mode;
 pub mod mount;
@@ -23,10 +25,11 @@ use nix::errno::Errno;
 use super::error::BuildError;
 use super::sources::Remote;
 use crate::image::digest::Digest;
-use crate::image::layer::Staging;
+use crate::image::layer::diff::Measure;
+use crate::image::layer::{Early, Staging};
 use crate::image::store::Store;
 use crate::sys::fs::Root;
-use crate::sys::mount::{Overlay, overlay};
+use crate::sys::mount::{Overlay, overlay_unsynced};
 
 /// What a step does, all names worked out.
 #[derive(Debug, Clone)]
@@ -141,7 +144,7 @@ impl Workbench {
         } else {
             let lower = store.layers().lower(layers);
             let work = staging.work();
-            let mount = overlay(&Overlay {
+            let mount = overlay_unsynced(&Overlay {
                 lower: &lower,
                 upper: Some((&upper, &work)),
             })
@@ -153,23 +156,45 @@ impl Workbench {
     pub(super) fn root(&self) -> &Root {
         &self.root
     }
+    /// Where all changes are.
+    pub(super) fn upper(&self) -> PathBuf {
+        self.staging.upper()
+    }
     /// The layer of all changes; `None` if there are none.
-    pub(super) fn finish(self, store: &Store) -> Result<Option<Digest>, StepError> {
+    pub(super) fn finish(
+        self,
+        store: &Store,
+        early: Option<Early>,
+    ) -> Result<Option<Digest>, StepError> {
         let Self { root, staging } = self;
-        drop(root);
-        commit(staging, store)
+        // What a mount remembers of many files takes a while to be forgotten.
+        let unmounting = std::thread::Builder::new().spawn(move || drop(root));
+        let hashed = match early {
+            Some(early) => early.finish(&staging.upper()),
+            None => Ok(None),
+        };
+        let hashed = hashed.map_err(|error| BuildError::io("read the new layer", error))?;
+        if let Ok(unmounting) = unmounting {
+            // It only drops something.
+            let _ = unmounting.join();
+        }
+        commit(staging, store, hashed)
     }
 }
 
-/// Makes a layer of a staging place, unless nothing is in it.
-pub(super) fn commit(staging: Staging, store: &Store) -> Result<Option<Digest>, StepError> {
+/// Makes a layer of a staging place, unless nothing is in it; `hashed` is what its archive is known to be.
+pub(super) fn commit(
+    staging: Staging,
+    store: &Store,
+    hashed: Option<(Digest, Measure)>,
+) -> Result<Option<Digest>, StepError> {
     let upper = staging.upper();
     let mut names = std::fs::read_dir(&upper)
         .map_err(|e| BuildError::io(format!("read {}", upper.display()), e))?;
     if names.next().is_none() {
         return Ok(None);
     }
-    Ok(Some(store.layers().commit(staging)?))
+    Ok(Some(store.layers().commit_hashed(staging, hashed)?))
 }
 
 /// Makes a directory and its missing parents; `None` if it is there.
@@ -195,17 +220,8 @@ pub fn make_folder(
         .root()
         .mkdir_all(path, 0o755, owner)
         .map_err(|errno| StepError::file("create", path, errno))?;
-    bench.finish(store)
+    bench.finish(store, None)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_equal_layers_the_uppermost_stays() {
-        let [a, b] = [Digest::of(b"a"), Digest::of(b"b")];
-        assert_eq!(distinct(&[a, b, a]), [b, a]);
-        assert_eq!(distinct(&[]), []);
-    }
-}
+mod tests;

@@ -7,9 +7,9 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use super::debug::{Debugger, Failed, Next};
-use super::mount::{Held, MountStep, Trees};
+use super::mount::{Held, MountStep, Trees, What};
 use super::output::{self, Output};
-use super::{StepError, commit, distinct};
+use super::{StepError, commit, distinct, hints};
 use crate::base::cancel::Cancel;
 use crate::base::scalar::ByteSize;
 use crate::build::context::digest::Digests;
@@ -103,6 +103,14 @@ impl std::fmt::Debug for Means<'_> {
 }
 
 impl RunStep {
+    /// Whether a variable holds a secret.
+    pub fn has_secret(&self, variable: &str) -> bool {
+        let names = self
+            .secret_env
+            .iter()
+            .filter_map(|pair| pair.split_once('='));
+        names.into_iter().any(|(name, _)| name == variable)
+    }
     /// Adds all that counts to a key.
     ///
     /// # Errors
@@ -161,7 +169,7 @@ impl RunStep {
             let failure = match self.attempt(&spec, means) {
                 Ok(()) => {
                     drop(held);
-                    return commit(staging, store).map_err(|error| no_space(error, store));
+                    return commit(staging, store, None).map_err(|error| no_space(error, store));
                 }
                 Err(failure) => failure,
             };
@@ -281,7 +289,12 @@ impl RunStep {
             message.push_str(&format!("; it reached its limit of {most} processes"));
             hint = Some("if it really needs more: --pids-limit N, or -1 for none");
         }
-        let hint = hint.map(str::to_owned).or_else(|| full(store));
+        let trusting = |mount: &MountStep| matches!(mount.what, What::Authorities(_));
+        let trusting = self.mounts.iter().any(trusting);
+        let hint = hint
+            .map(str::to_owned)
+            .or_else(|| full(store))
+            .or_else(|| hints::of_certificates(&output, trusting));
         StepError::Failed {
             message,
             hint,

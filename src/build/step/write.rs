@@ -82,22 +82,27 @@ impl<'a> Writer<'a> {
             other => other,
         }
     }
-    /// Makes a folder, if it is not there. A file in its place is `ENOTDIR`.
-    pub(super) fn folder(&mut self, path: &Path) -> Result<(), Errno> {
+    /// Makes a folder; false if it is there. A file in its place is `ENOTDIR`.
+    pub(super) fn folder(&mut self, path: &Path) -> Result<bool, Errno> {
         match self.stat(path)? {
-            Some(stat) if is_kind(&stat, libc::S_IFDIR) => Ok(()),
+            Some(stat) if is_kind(&stat, libc::S_IFDIR) => Ok(false),
             Some(_) => Err(Errno::ENOTDIR),
             None => {
                 let (folder, name) = self.enter(path)?;
                 nix::sys::stat::mkdirat(folder, name.as_os_str(), Mode::from_bits_truncate(0o755))
+                    .map(|()| true)
             }
         }
     }
     /// A new empty file for writing.
     pub(super) fn file(&mut self, path: &Path) -> Result<File, Errno> {
+        self.file_of_mode(path, 0o600)
+    }
+    /// A new empty file for writing, with a mode if the process's mask allows it.
+    pub(super) fn file_of_mode(&mut self, path: &Path, mode: u32) -> Result<File, Errno> {
         let (folder, name) = self.enter(path)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
-        openat2(folder, Path::new(&name), flags, 0o600, Resolve::NoLinks).map(File::from)
+        openat2(folder, Path::new(&name), flags, mode, Resolve::NoLinks).map(File::from)
     }
     /// A new link.
     pub(super) fn symlink(&mut self, path: &Path, target: &OsStr) -> Result<(), Errno> {
@@ -166,11 +171,18 @@ impl<'a> Writer<'a> {
         }
         Ok(())
     }
-    /// Sets owner, mode and times of an open file. The owner comes first, since its change clears set-id bits.
+    /// Sets owner, mode and times of an open file where they differ. The owner comes first, since its change clears
+    /// set-id bits.
     pub(super) fn meta_of(&self, file: &File, meta: &Meta) -> Result<(), Errno> {
         let (uid, gid) = meta.owner;
-        nix::unistd::fchown(file, Some(uid.into()), Some(gid.into()))?;
-        nix::sys::stat::fchmod(file, Mode::from_bits_truncate(meta.mode & 0o7777))?;
+        let is = nix::sys::stat::fstat(file)?;
+        let same = (is.st_uid, is.st_gid) == meta.owner;
+        if !same {
+            nix::unistd::fchown(file, Some(uid.into()), Some(gid.into()))?;
+        }
+        if !same || is.st_mode & 0o7777 != meta.mode & 0o7777 {
+            nix::sys::stat::fchmod(file, Mode::from_bits_truncate(meta.mode & 0o7777))?;
+        }
         if let Some((seconds, nanos)) = meta.modified {
             let time = TimeSpec::new(seconds, nanos);
             nix::sys::stat::futimens(file, &time, &time)?;
@@ -180,11 +192,14 @@ impl<'a> Writer<'a> {
     /// The root itself: of an archive's top, or a folder whose contents were copied.
     fn own_root(&self, meta: &Meta) -> Result<(), Errno> {
         let (uid, gid) = meta.owner;
-        nix::unistd::fchown(self.root, Some(uid.into()), Some(gid.into()))?;
-        nix::sys::stat::fchmod(self.root, Mode::from_bits_truncate(meta.mode & 0o7777))?;
+        // A mount that was just made is open only as a place.
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
+        let root = openat2(self.root, Path::new(""), flags, 0, Resolve::NoLinks)?;
+        nix::unistd::fchown(&root, Some(uid.into()), Some(gid.into()))?;
+        nix::sys::stat::fchmod(&root, Mode::from_bits_truncate(meta.mode & 0o7777))?;
         if let Some((seconds, nanos)) = meta.modified {
             let time = TimeSpec::new(seconds, nanos);
-            nix::sys::stat::futimens(self.root, &time, &time)?;
+            nix::sys::stat::futimens(&root, &time, &time)?;
         }
         Ok(())
     }

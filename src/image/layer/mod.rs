@@ -9,10 +9,12 @@
 //! `layers/.staging/` what is being made, each place held by a lock on itself, so that places of killed processes are
 //! known and removed by the next one that opens the store. Everything appears by rename.
 //! A kill at any point leaves no half layer. Layers are not synced one by one: a pull has their file system synced once,
-//! before it gives the image its name.
+//! before it gives the image its name. A build does not wait for that: what it made can be made again.
 //! Imports: `archive`, `digest`, `store::StoreError`, `sys`. Rules: OCI image spec, `layer.md`.
 
+mod behind;
 pub mod diff;
+mod early;
 mod quiet;
 mod recipe;
 mod sizes;
@@ -33,6 +35,8 @@ use super::manifest::{Descriptor, media};
 use super::store::StoreError;
 use crate::sys::fs::{self, Durability, Root};
 use crate::sys::mount::{self, Overlay};
+use behind::Behind;
+pub use early::{Early, Final, Growing, Written};
 pub(super) use quiet::Quiet;
 use recipe::Recorder;
 pub use staging::Staging;
@@ -120,10 +124,19 @@ impl LayerStore {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn commit(&self, staging: Staging) -> Result<Digest, StoreError> {
-        let mut hash = HashWriter(Hasher::default());
-        let measure = diff::write(&staging.upper(), &mut hash);
-        let measure = measure.map_err(StoreError::io("read the new layer"))?;
-        let id = hash.0.finish();
+        self.commit_hashed(staging, None)
+    }
+    /// As [`LayerStore::commit`], of a directory that [`Early`] may have hashed.
+    ///
+    /// # Errors
+    /// As [`LayerStore::commit`].
+    pub fn commit_hashed(
+        &self,
+        staging: Staging,
+        hashed: Option<(Digest, diff::Measure)>,
+    ) -> Result<Digest, StoreError> {
+        let known = hashed.map_or_else(|| hash(&staging.upper()), Ok);
+        let (id, measure) = known.map_err(StoreError::io("read the new layer"))?;
         let record = Record {
             version: 1,
             content: measure.content,
@@ -239,9 +252,9 @@ impl LayerStore {
     pub fn clamped(&self, diff_id: &Digest, latest: i64) -> Result<Digest, StoreError> {
         let path = self.path(diff_id);
         let told = || StoreError::io(format!("read layer {}", diff_id.short()));
-        let mut hash = HashWriter(Hasher::default());
-        diff::write_until(&path, latest, &mut hash).map_err(told())?;
-        let clamped = hash.0.finish();
+        let mut hash = Behind::default();
+        let clamped = diff::write_until(&path, latest, &mut hash).and_then(|_| hash.finish());
+        let clamped = clamped.map_err(told())?;
         if clamped == *diff_id || self.contains(&clamped) {
             return Ok(clamped);
         }
@@ -366,10 +379,6 @@ impl LayerStore {
         found.sort();
         Ok(found)
     }
-    /// When the layer was made; `None` when unknown.
-    pub(super) fn made(&self, diff_id: &Digest) -> Option<std::time::SystemTime> {
-        self.record_path(diff_id).metadata().ok()?.modified().ok()
-    }
     fn recipe_path(&self, diff_id: &Digest) -> PathBuf {
         self.root.join(format!("{}.recipe", diff_id.hex()))
     }
@@ -391,6 +400,13 @@ impl LayerStore {
         }
         Ok(())
     }
+}
+
+/// The digest and sizes of a directory's archive.
+fn hash(upper: &Path) -> io::Result<(Digest, diff::Measure)> {
+    let mut hash = Behind::default();
+    let measure = diff::write(upper, &mut hash)?;
+    Ok((hash.finish()?, measure))
 }
 
 fn unpack_hashed(

@@ -14,8 +14,7 @@ use crate::image::layer::Quiet;
 use crate::image::manifest::Document;
 use crate::image::reference::Reference;
 
-/// How long a layer that nothing names is left alone by [`Store::prune`]: a build that made it may be
-/// about to name it.
+/// How long a blob of which only a part may be written is left alone.
 const GRACE: Duration = Duration::from_secs(10 * 60);
 
 /// A container that uses an image.
@@ -297,7 +296,7 @@ impl Store {
                 change.drop_image(self, &other);
             }
         }
-        self.finish(change, BTreeSet::new(), lock)
+        self.finish(change, lock)
     }
     /// Removes images that `goes` says of, with all their names, but none that anybody uses; then layers and blobs that nothing
     /// needs. `done` is asked with the bytes freed so far and says when it is enough.
@@ -339,32 +338,23 @@ impl Store {
                 }
             }
         }
-        let old = |id: &Digest| {
-            let made = self.layers.made(id);
-            let age = made.and_then(|at| SystemTime::now().duration_since(at).ok());
-            how.force || age.is_none_or(|age| age > GRACE)
-        };
-        let layers = self.layers.list()?.into_iter().filter(old).collect();
-        self.finish(change, layers, lock)
+        self.finish(change, lock)
     }
-    /// Writes the index, and removes the layers of images that went, those of `more` that nothing needs, and blobs.
+    /// Writes the index, and removes layers and blobs that nothing needs: also what a killed command has left.
     fn finish(
         &self,
         mut change: Change,
-        more: BTreeSet<Digest>,
         lock: crate::sys::lock::Lock,
     ) -> Result<Removed, StoreError> {
         if !change.layers.is_empty() || !change.done.gone.is_empty() {
             self.write_refs(&change.refs)?;
         }
-        let mut wanted = more;
-        wanted.extend(change.layers.iter().flat_map(|(_, layers)| layers));
         // A build or pull of another process may be about to use them; `prune` comes later.
         let quiet = self.layers.quiet()?;
         let gone = match &quiet {
             Some(quiet) => {
-                let gone =
-                    self.remove_layers(&change.refs, &wanted, &change.needs.layers, quiet)?;
+                let all = self.layers.list()?.into_iter().collect();
+                let gone = self.remove_layers(&change.refs, &all, &change.needs.layers, quiet)?;
                 self.remove_blobs(&change.refs)?;
                 gone
             }

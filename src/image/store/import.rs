@@ -33,6 +33,8 @@ impl Store {
         input: impl Read,
         how: &Import,
     ) -> Result<(Image, Vec<String>), StoreError> {
+        // Nobody takes the layer for a leftover before the image names it.
+        let _kept = self.layers().staging()?;
         let (layer, unpacked) = self.layers().import_any(input)?;
         let created = Some(Timestamp::now().rfc3339());
         let platform = how.platform.clone().unwrap_or_else(Platform::host);

@@ -14,7 +14,7 @@ use crate::engine::native::runtime::{self, RootfsSpec, message::step};
 use crate::engine::native::{supervisor, volumes};
 use crate::engine::spec::{ContainerSpec, Mount, MountSource};
 use crate::engine::{EngineError, Result};
-use crate::sys::fs::Root;
+use crate::sys::fs::{Durability, Root};
 use crate::sys::mount::{self, Change, attr};
 use crate::sys::pidfd;
 
@@ -63,6 +63,7 @@ fn assemble(layout: &Layout, spec: &ContainerSpec, found: &Found) -> Result<()> 
         lower: layout.lower(&spec.image.layers),
         upper: found.dir.upper(),
         work: found.dir.work(),
+        durability: Durability::Synced,
     };
     let mut mounts = Vec::new();
     for mount in &spec.mounts {

@@ -42,6 +42,7 @@ use super::volumes::Place;
 use crate::engine::spec::{ContainerSpec, Propagation, Share};
 use crate::engine::{EngineError, Result};
 use crate::sys::clone::{Plan, Side, clone};
+use crate::sys::fs::Durability;
 use crate::sys::{ns, pidfd};
 pub use apparmor::AppArmor;
 pub use dev::device_rules;
@@ -116,6 +117,8 @@ pub struct RootfsSpec {
     pub upper: PathBuf,
     /// Overlay's own, on the same file system as `upper`.
     pub work: PathBuf,
+    /// Whether the changes are to survive a power cut.
+    pub durability: Durability,
 }
 
 /// One mount, ready to be made.

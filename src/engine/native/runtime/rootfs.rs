@@ -14,7 +14,7 @@ use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 use super::RootfsSpec;
 use super::message::step;
 use crate::engine::{EngineError, Result};
-use crate::sys::fs::{self, Resolve, Root, is_kind, openat2};
+use crate::sys::fs::{self, Durability, Resolve, Root, is_kind, openat2};
 use crate::sys::mount::{self, Change, Fs, Overlay, attr};
 
 /// What a mount target must be.
@@ -96,8 +96,12 @@ impl Stage {
             lower: &lower,
             upper: Some((&spec.upper, &spec.work)),
         };
-        let mount = mount::overlay(&layers)
-            .map_err(|error| EngineError::failed("mount the root file system", error))?;
+        let mount = match spec.durability {
+            Durability::Synced => mount::overlay(&layers),
+            Durability::Renamed => mount::overlay_unsynced(&layers),
+        };
+        let mount =
+            mount.map_err(|error| EngineError::failed("mount the root file system", error))?;
         mount::attach(&mount, &place).map_err(step("attach the root file system"))?;
         let private = Change {
             propagation: nix::mount::MsFlags::MS_PRIVATE.bits(),

@@ -16,6 +16,7 @@ use crate::engine::native::cgroup::{Cgroup, DeviceAccess};
 use crate::engine::spec::*;
 use crate::image::digest::Digest;
 use crate::sys::clone::in_fork;
+use crate::sys::fs::Durability;
 
 const BUSYBOX: &str = "/usr/bin/busybox";
 
@@ -71,6 +72,7 @@ impl Place {
                 lower: vec![self.dir.join("layer")],
                 upper: self.dir.join("upper"),
                 work: self.dir.join("work"),
+                durability: Durability::Synced,
             },
             mounts: self.mounts.clone(),
             netns: Some(netns),

@@ -35,6 +35,7 @@ use super::runtime::{
 use crate::engine::sandbox::{Ended, Sandbox, SandboxNetwork, SandboxSpec};
 use crate::engine::spec::{ContainerSpec, Resources};
 use crate::engine::{Cancel, EngineError, Result, Roots};
+use crate::sys::fs::Durability;
 use crate::sys::{pidfd, process, socket};
 use container::{container, mounts};
 use stubs::remove_stubs;
@@ -362,6 +363,7 @@ impl Run<'_> {
                 lower: lower.clone(),
                 upper: order.upper.clone(),
                 work: order.work.clone(),
+                durability: Durability::Renamed,
             },
             mounts: mounts(order, &layout, &network, self.edits)?,
             netns: network.netns.as_ref().map(|fd| fd.as_fd()),

@@ -1,5 +1,6 @@
 //! Pulls from a real registry on this machine, and what a broken one must not do.
 
+mod access;
 mod push;
 
 use std::io::{Read as _, Write as _};

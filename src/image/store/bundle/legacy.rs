@@ -87,7 +87,8 @@ fn image(
     config.retain(|key, _| !DROPPED.contains(&key.as_str()));
     config.insert("rootfs".into(), json!({"type": "layers", "diff_ids": ids}));
     config.insert("history".into(), json!(history));
-    let config = serde_json::to_vec(&config).map_err(|error| corrupt(error.to_string()))?;
+    let config = serde_json::to_string(&config).map_err(|error| corrupt(error.to_string()))?;
+    let config = escaped(&config).into_bytes();
     let image = parse_config(&config)?;
     Ok(Found {
         config,
@@ -95,6 +96,20 @@ fn image(
         layers,
         manifest: None,
     })
+}
+
+/// The same JSON as Go writes it, so that the id is the one that Docker gives the image.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 fn digest(files: &Files, name: &str) -> Result<Digest, StoreError> {

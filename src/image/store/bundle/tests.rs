@@ -143,7 +143,7 @@ fn archives_of_every_age_are_read() {
     // Before 1.10: nothing but layers with parents.
     let id = |digit: char| digit.to_string().repeat(64);
     let first = json!({"id": id('a'), "architecture": "amd64", "os": "linux", "created": "2015-01-01T00:00:00Z",
-        "container_config": {"Cmd": ["/bin/sh", "-c", "#(nop) ADD x"]}});
+        "container_config": {"Cmd": ["/bin/sh", "-c", "#(nop) ADD <x>"]}});
     let second = json!({"id": id('b'), "parent": id('a'), "Size": 5, "architecture": "amd64", "os": "linux",
         "config": {"Env": ["A=b"]}, "container_config": {"Cmd": ["touch", "x"]}});
     let older = Tar::default()
@@ -163,7 +163,7 @@ fn archives_of_every_age_are_read() {
         .iter()
         .filter_map(|step| step.created_by.as_deref())
         .collect();
-    assert_eq!(by, ["/bin/sh -c #(nop) ADD x", "touch x"]);
+    assert_eq!(by, ["/bin/sh -c #(nop) ADD <x>", "touch x"]);
     let ring = older.json(
         &format!("{}/json", id('a')),
         &json!({"parent": id('b'), "architecture": "", "os": ""}),

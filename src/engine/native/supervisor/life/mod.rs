@@ -242,6 +242,7 @@ impl Life {
                 lower: self.layout.lower(&spec.image.layers),
                 upper: self.dir.upper(),
                 work: self.dir.work(),
+                durability: Durability::Synced,
             },
             mounts,
             netns: network.netns.as_ref().map(|fd| fd.as_fd()),
