@@ -14,6 +14,8 @@ pub struct Env {
     pub cwd: PathBuf,
     /// The user's home directory, if known.
     pub home: Option<PathBuf>,
+    /// Where the system's settings of registries lie, `/etc`; nowhere for tests, which must not read the machine's.
+    pub etc: Option<PathBuf>,
 }
 
 impl Env {
@@ -30,6 +32,7 @@ impl Env {
             cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             home,
             vars,
+            etc: Some(PathBuf::from("/etc")),
         }
     }
     /// A variable's value; an empty one counts as set.

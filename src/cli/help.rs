@@ -22,7 +22,10 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "build", "pull", "push", "publish", "lock", "config", "explain", "graph", "schema",
         ],
     ),
-    ("More", &["image", "cache", "doctor", "version"]),
+    (
+        "More",
+        &["image", "login", "logout", "cache", "doctor", "version"],
+    ),
 ];
 
 /// Commands of docker compose that hoist does not have yet.

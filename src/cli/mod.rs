@@ -17,6 +17,7 @@ pub mod help;
 pub mod interrupts;
 pub mod lockfile;
 pub mod parse;
+mod prompt;
 pub mod remote;
 pub mod roots;
 pub mod streams;

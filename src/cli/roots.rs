@@ -93,6 +93,7 @@ mod tests {
                 .collect(),
             cwd: "/w".into(),
             home: Some("/home/u".into()),
+            ..Env::default()
         }
     }
 

@@ -38,7 +38,7 @@ impl Dir {
         Env {
             vars: self.vars.iter().cloned().collect(),
             cwd: self.path.clone(),
-            home: None,
+            ..Env::default()
         }
     }
     pub(super) fn load(&self) -> Result<Project, LoadError> {
@@ -416,7 +416,7 @@ fn the_name_comes_from_the_flag_the_environment_the_file_or_the_directory() {
         let env = Env {
             vars,
             cwd: dir.path.join("My App"),
-            home: None,
+            ..Env::default()
         };
         let request = LoadRequest {
             project_name: flag.map(str::to_owned),

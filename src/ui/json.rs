@@ -6,7 +6,8 @@
 use serde_json::{Value, json};
 
 use crate::base::diag::{Diagnostic, Severity};
-use crate::base::event::{Event, Status};
+use crate::base::event::{Event, Status, is_last_phase};
+use crate::base::scalar::ByteSize;
 use crate::base::span::{SourceMap, Span};
 
 /// One event as an object; `None` when it has nothing to tell a program.
@@ -25,13 +26,8 @@ pub fn object(event: &Event, dry_run: bool) -> Option<Value> {
             total,
             phase,
         } => {
-            let mut value = json!({
-                "id": layer, "parent_id": format!("Image {image}"), "status": phase, "current": done,
-            });
-            if let Some(total) = total {
-                value["total"] = json!(total);
-            }
-            value
+            let parent = super::progress::resource_id(crate::base::event::Kind::Image, image);
+            transfer(layer, &parent, phase, *done, *total)
         }
         // Steps have a form of their own.
         Event::Build { .. } | Event::Output { .. } => return None,
@@ -42,6 +38,38 @@ pub fn object(event: &Event, dry_run: bool) -> Option<Value> {
         value["dry-run"] = json!(true);
     }
     Some(value)
+}
+
+/// A layer on its way, with the keys of Compose: a bar as Docker draws it while bytes move, and what counts as done.
+fn transfer(layer: &str, parent: &str, phase: &str, done: u64, total: Option<u64>) -> Value {
+    let mut value = json!({ "id": layer, "parent_id": parent, "text": phase });
+    let moves = matches!(phase, "Downloading" | "Extracting" | "Pushing");
+    let total = total.filter(|total| *total > 0);
+    if let (true, Some(total)) = (moves, total) {
+        value["status"] = json!(bar(done, total));
+        value["current"] = json!(done);
+        value["total"] = json!(total);
+        value["percent"] = json!(percent(done, total));
+    } else if phase == "Download complete" || is_last_phase(phase) {
+        value["percent"] = json!(100);
+    }
+    value
+}
+
+fn percent(done: u64, total: u64) -> u64 {
+    let part = u128::from(done.min(total)) * 100 / u128::from(total.max(1));
+    part.try_into().unwrap_or(100)
+}
+
+/// `[====>     ]  1.2MB/3.4MB`. As Docker: `pkg/jsonmessage`, `JSONProgress.String` on a terminal of 110 columns or more.
+fn bar(done: u64, total: u64) -> String {
+    let marks = usize::try_from(percent(done, total) / 2).unwrap_or(50);
+    let (done, total) = (ByteSize(done).decimal(), ByteSize(total).decimal());
+    format!(
+        "[{}>{}] {done:>8}/{total}",
+        "=".repeat(marks),
+        " ".repeat(50 - marks)
+    )
 }
 
 fn resource(
@@ -141,6 +169,35 @@ mod tests {
         assert!(text.ends_with("}\n") && text.lines().count() == 1);
     }
     use crate::base::event::Kind;
+
+    #[test]
+    fn a_layer_on_its_way_has_the_keys_of_docker_compose() {
+        let text = |phase, done| {
+            let event = Event::Pull {
+                image: "x".into(),
+                layer: "abc".into(),
+                done,
+                total: Some(4000),
+                phase,
+            };
+            object(&event, false).map_or_else(String::new, |value| value.to_string())
+        };
+        assert_eq!(
+            text("Pulling fs layer", 0),
+            r#"{"id":"abc","parent_id":"Image x","text":"Pulling fs layer"}"#
+        );
+        let bar = format!("[{}>{}]      1kB/4kB", "=".repeat(12), " ".repeat(38));
+        assert_eq!(
+            text("Downloading", 1000),
+            format!(
+                r#"{{"id":"abc","parent_id":"Image x","text":"Downloading","status":"{bar}","current":1000,"total":4000,"percent":25}}"#
+            )
+        );
+        assert_eq!(
+            text("Pull complete", 4000),
+            r#"{"id":"abc","parent_id":"Image x","text":"Pull complete","percent":100}"#
+        );
+    }
 
     #[test]
     fn a_resource_has_the_keys_of_docker_compose() {

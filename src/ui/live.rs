@@ -37,6 +37,29 @@ struct Row {
     ended: Option<Instant>,
     detail: Option<String>,
     layers: IndexMap<String, (u64, Option<u64>, bool)>,
+    moved: Moved,
+}
+
+/// Bytes that went over the network, and when.
+#[derive(Debug, Default, Clone, Copy)]
+struct Moved {
+    bytes: u64,
+    /// The first and the last time that some did.
+    times: Option<(Instant, Instant)>,
+}
+
+impl Moved {
+    fn add(&mut self, bytes: u64, now: Instant) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        let begun = self.times.map_or(now, |(begun, _)| begun);
+        self.times = Some((begun, now));
+    }
+    /// Bytes a second, once there is something to tell from.
+    fn rate(&self) -> Option<u64> {
+        let (begun, last) = self.times?;
+        let seconds = last.duration_since(begun).as_secs_f64();
+        (seconds >= 0.5).then(|| (self.bytes as f64 / seconds) as u64)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +129,16 @@ impl Live {
                     return None;
                 }
                 let row = self.row(format!("Image {image}"), now);
-                row.layers.insert(layer.clone(), (*done, *total, complete));
+                let before = row.layers.get(layer).map_or(0, |(bytes, ..)| *bytes);
+                // What is unpacked has come before.
+                let bytes = match *phase {
+                    "Extracting" | "Download complete" => total.unwrap_or(*done),
+                    _ => *done,
+                };
+                if matches!(*phase, "Downloading" | "Pushing" | "Download complete") {
+                    row.moved.add(bytes.saturating_sub(before), now);
+                }
+                row.layers.insert(layer.clone(), (bytes, *total, complete));
                 None
             }
             Event::Build { target, step, what } => {
@@ -127,6 +159,7 @@ impl Live {
             ended: None,
             detail: None,
             layers: IndexMap::new(),
+            moved: Moved::default(),
         })
     }
 
@@ -238,7 +271,7 @@ impl Live {
     }
 }
 
-/// `3/5 layers 12MiB / 40MiB`.
+/// `3/5 layers 12MiB / 40MiB, 8MiB/s`.
 fn layers(row: &Row) -> String {
     let complete = row
         .layers
@@ -250,8 +283,12 @@ fn layers(row: &Row) -> String {
     let total = total
         .map(|t| format!(" / {}", ByteSize(t)))
         .unwrap_or_default();
+    let rate = row.moved.rate();
+    let rate = rate
+        .map(|rate| format!(", {}/s", ByteSize(rate)))
+        .unwrap_or_default();
     format!(
-        "{complete}/{} layers {}{total}",
+        "{complete}/{} layers {}{total}{rate}",
         row.layers.len(),
         ByteSize(done)
     )

@@ -10,6 +10,7 @@ pub mod calls;
 pub mod contexts;
 pub mod copy;
 pub mod descriptors;
+pub mod layers;
 pub mod logs;
 pub mod networks;
 pub mod paths;

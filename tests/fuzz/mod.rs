@@ -9,10 +9,11 @@
 //! HOIST_FUZZ_INPUT=FILE                                     only this input
 //! ```
 //!
-//! Imports: `hoist::base`, `hoist::compose`, `hoist::build`, `hoist::ui`: a process an input would be too slow.
+//! Imports: `hoist::base`, `hoist::compose`, `hoist::image`, `hoist::build`, `hoist::ui`: a process an input would be too slow.
 
 mod dockerfile_seeds;
 mod dockerfiles;
+mod images;
 mod mutate;
 mod random;
 mod seeds;
@@ -34,6 +35,10 @@ crate::cases!(&[];
     words_of_dockerfiles_end_in_a_text_or_a_fault,
     ignore_files_take_nothing_in_that_no_rule_takes_in,
     archives_of_any_kind_change_nothing_outside,
+    names_of_images_read_back_as_they_are_written,
+    documents_about_images_are_read_or_refused,
+    layers_of_any_kind_are_made_again_of_their_files,
+    archives_of_images_are_loaded_whole_or_not_at_all,
 );
 
 /// The time an input may take; a thousand times what one takes.
@@ -133,6 +138,48 @@ fn archives_of_any_kind_change_nothing_outside() {
         count: 2_000,
     });
     trees::clean_up();
+}
+
+fn names_of_images_read_back_as_they_are_written() {
+    fuzz(&Target {
+        name: "reference",
+        seeds: images::REFERENCES,
+        tokens: images::REFERENCE_TOKENS,
+        check: images::reference,
+        count: 10_000,
+    });
+}
+
+fn documents_about_images_are_read_or_refused() {
+    fuzz(&Target {
+        name: "document",
+        seeds: images::DOCUMENTS,
+        tokens: images::DOCUMENT_TOKENS,
+        check: images::document,
+        count: 3_000,
+    });
+}
+
+fn layers_of_any_kind_are_made_again_of_their_files() {
+    fuzz(&Target {
+        name: "layer",
+        seeds: trees::ARCHIVES,
+        tokens: trees::ARCHIVE_TOKENS,
+        check: images::layer,
+        count: 600,
+    });
+    images::clean_up("layer");
+}
+
+fn archives_of_images_are_loaded_whole_or_not_at_all() {
+    fuzz(&Target {
+        name: "images",
+        seeds: images::ARCHIVES,
+        tokens: images::ARCHIVE_TOKENS,
+        check: images::archive,
+        count: 300,
+    });
+    images::clean_up("images");
 }
 
 /// Feeds a target as the environment asks.

@@ -120,6 +120,7 @@ fn loaded(text: &str) -> Result<(String, String), String> {
         vars,
         cwd: PathBuf::from("/nonexistent/fuzz"),
         home: None,
+        ..Env::default()
     };
     let request = LoadRequest {
         files: vec![PathBuf::from("-")],

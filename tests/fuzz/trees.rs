@@ -138,7 +138,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 /// The archive of a list.
-fn packed(text: &str) -> Vec<u8> {
+pub(super) fn packed(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut damage = Vec::new();
     for line in text.lines().take(200) {

@@ -11,6 +11,7 @@ pub mod leftovers;
 pub mod outside;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod resolver;
 pub mod sandbox;
 pub mod server;

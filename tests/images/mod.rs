@@ -18,3 +18,4 @@ pub mod pull;
 pub mod sources;
 pub mod steps;
 pub mod store;
+pub mod transfers;

@@ -67,7 +67,7 @@ impl Registry {
         format!("localhost:{}/{image}", self.port)
     }
     /// Puts content at an address that ends in its digest.
-    fn upload(&self, image: &str, content: &[u8]) -> String {
+    pub(super) fn upload(&self, image: &str, content: &[u8]) -> String {
         let digest = digest(content);
         let answer = curl(
             &[
@@ -110,7 +110,20 @@ impl Registry {
     }
     /// Makes an image of one uncompressed layer.
     fn push(&self, image: &str, layer: &[u8]) {
-        let diff = digest(layer);
+        self.image(image, &[layer]);
+    }
+    /// Makes an image of uncompressed layers.
+    pub(super) fn image(&self, image: &str, layers: &[&[u8]]) {
+        let kind = "application/vnd.oci.image.layer.v1.tar";
+        let layers: Vec<_> = layers
+            .iter()
+            .map(|layer| (digest(layer), *layer, kind))
+            .collect();
+        self.image_of(image, &layers);
+    }
+    /// Makes an image of layers: what each unpacks to, as it is, and its media type.
+    pub(super) fn image_of(&self, image: &str, layers: &[(String, &[u8], &str)]) {
+        let diffs: Vec<&String> = layers.iter().map(|(diff, ..)| diff).collect();
         let architecture = if cfg!(target_arch = "aarch64") {
             "arm64"
         } else {
@@ -119,16 +132,22 @@ impl Registry {
         let config = serde_json::json!({
             "architecture": architecture, "os": "linux",
             "config": {"Cmd": ["cat", "/seed/grain"], "Env": ["PATH=/bin"]},
-            "rootfs": {"type": "layers", "diff_ids": [diff]},
+            "rootfs": {"type": "layers", "diff_ids": diffs},
         })
         .to_string();
         let config_digest = self.upload(image, config.as_bytes());
-        self.upload(image, layer);
+        let mut said = Vec::new();
+        for (_, layer, kind) in layers {
+            let digest = self.upload(image, layer);
+            said.push(
+                serde_json::json!({"mediaType": kind, "digest": digest, "size": layer.len()}),
+            );
+        }
         let kind = "application/vnd.oci.image.manifest.v1+json";
         let manifest = serde_json::json!({
             "schemaVersion": 2, "mediaType": kind,
             "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config_digest, "size": config.len()},
-            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": diff, "size": layer.len()}],
+            "layers": said,
         })
         .to_string();
         let place = format!("http://127.0.0.1:{}/v2/{image}/manifests/latest", self.port);
@@ -172,7 +191,7 @@ impl Drop for Registry {
     }
 }
 
-fn digest(content: &[u8]) -> String {
+pub(super) fn digest(content: &[u8]) -> String {
     let hex: String = Sha256::digest(content)
         .iter()
         .map(|byte| format!("{byte:02x}"))

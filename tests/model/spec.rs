@@ -419,6 +419,7 @@ fn load(dir: &Path, text: &str) -> Result<String, String> {
         cwd: dir.to_owned(),
         vars: [("HOME".to_owned(), "/root".to_owned())].into(),
         home: None,
+        ..Env::default()
     };
     let project = compose::load(&request, &env).map_err(|error| error.to_string())?;
     let typed = format!(

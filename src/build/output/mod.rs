@@ -58,7 +58,7 @@ pub enum Kind {
     Docker,
 }
 
-/// An archive of images; it is of both kinds, and called as it was asked for.
+/// An archive of images; what docker takes is an OCI layout too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
     /// As what it was asked for.

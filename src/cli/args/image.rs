@@ -228,6 +228,12 @@ pub struct ImagePullArgs {
 /// `image push`
 #[derive(Debug, Default, Args)]
 pub struct ImagePushArgs {
+    /// All tags of the repository
+    #[arg(short, long)]
+    pub all_tags: bool,
+    /// Only if the image is for this platform, as `linux/amd64`
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
     /// No progress
     #[arg(short, long)]
     pub quiet: bool,

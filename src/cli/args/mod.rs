@@ -7,6 +7,7 @@ mod build;
 mod cache;
 mod files;
 mod image;
+mod login;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ pub use build::*;
 pub use cache::*;
 pub use files::*;
 pub use image::*;
+pub use login::*;
 pub use steps::StepArgs;
 pub use transfer::*;
 pub use watch::WatchArgs;
@@ -195,14 +197,14 @@ pub enum Command {
     Build(BuildArgs),
     /// Pull the images of services
     Pull(PullArgs),
-    /// Follow changes of files: copy them into containers, restart, rebuild
-    Watch(WatchArgs),
     /// Push the images of services
     Push(PushArgs),
     /// Put the files of the project into a registry, for -f oci://
     Publish(PublishArgs),
     /// Write which digests the images of the project have, for --locked
     Lock(LockArgs),
+    /// Follow changes of files: copy them into containers, restart, rebuild
+    Watch(WatchArgs),
     /// Check the compose files and print them in full
     #[command(alias = "convert")]
     Config(ConfigArgs),
@@ -214,6 +216,10 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Work with images
     Image(ImageArgs),
+    /// Authenticate to a registry; Docker Hub if none is named
+    Login(LoginArgs),
+    /// Log out from a registry; Docker Hub if none is named
+    Logout(LogoutArgs),
     /// Work with the build cache
     Cache(CacheArgs),
     /// Look at what this host offers containers, and what mends what is missing

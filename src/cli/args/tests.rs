@@ -37,6 +37,9 @@ fn invocations_of_docker_compose_are_understood() {
         "hoist version --short",
         "hoist --progress none stop -t -1",
         "hoist kill -s HUP web",
+        "hoist login -u me --password-stdin r.example:5000",
+        "hoist login -p x",
+        "hoist logout r.example",
     ];
     for line in lines {
         assert!(

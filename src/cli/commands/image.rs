@@ -9,14 +9,11 @@ use serde_json::{Value, json};
 use crate::base::clock::{Timestamp, human_duration};
 use crate::base::scalar::ByteSize;
 use crate::cli::app::App;
-use crate::cli::args::{
-    ImageCommand, ImageLsArgs, ImagePullArgs, ImagePushArgs, ImageRmArgs, InspectArgs, TagArgs,
-};
+use crate::cli::args::{ImageCommand, ImageLsArgs, ImageRmArgs, InspectArgs, TagArgs};
 use crate::cli::exit::{Failure, Outcome};
 use crate::image::config::ImageConfig;
 use crate::image::digest::Digest;
 use crate::image::reference::Reference;
-use crate::image::registry::{self, PullOptions, PushOptions};
 use crate::image::store::{Image, Listed, Removal, Store};
 use crate::ui::table::Table;
 use crate::ui::write_out;
@@ -28,8 +25,8 @@ pub(super) fn run(app: &App, command: &ImageCommand) -> Outcome {
         ImageCommand::Inspect(args) => inspect(app, args),
         ImageCommand::Load(args) => super::image_archive::load(app, args),
         ImageCommand::Ls(args) => ls(app, args),
-        ImageCommand::Pull(args) => pull(app, args),
-        ImageCommand::Push(args) => push(app, args),
+        ImageCommand::Pull(args) => super::image_transfer::pull(app, args),
+        ImageCommand::Push(args) => super::image_transfer::push(app, args),
         ImageCommand::Rm(args) => rm(app, args),
         ImageCommand::Save(args) => super::image_archive::save(app, args),
         ImageCommand::Tag(args) => tag(app, args),
@@ -40,62 +37,6 @@ fn tag(app: &App, args: &TagArgs) -> Outcome {
     let store = app.store()?;
     let image = store.find(&args.source)?;
     store.tag(&image.id, &Reference::parse(&args.target)?)?;
-    Ok(0)
-}
-
-fn pull(app: &App, args: &ImagePullArgs) -> Outcome {
-    let references = args
-        .images
-        .iter()
-        .map(|name| Reference::parse(name))
-        .collect::<Result<Vec<_>, _>>()?;
-    let store = app.store()?;
-    // Nothing is to be finished when a pull ends early: Ctrl-C simply ends the command.
-    let progress = app.new_progress(args.quiet);
-    let options = PullOptions {
-        platform: args.platform.clone(),
-        env: app.env.clone(),
-        ..PullOptions::default()
-    };
-    let mut pulled = String::new();
-    for reference in &references {
-        let result = registry::pull(&store, reference, &options, progress.as_ref());
-        if result.is_err() {
-            progress.finish();
-        }
-        result?;
-        pulled.push_str(&format!("{}\n", reference.canonical()));
-    }
-    progress.finish();
-    write_out(pulled)?;
-    Ok(0)
-}
-
-fn push(app: &App, args: &ImagePushArgs) -> Outcome {
-    let store = app.store()?;
-    let mut found = Vec::new();
-    for name in &args.images {
-        let reference = Reference::parse(name)?;
-        let image = store.resolve(&reference)?;
-        let missing = || Failure::new(format!("no image `{reference}` is here"));
-        found.push((image.ok_or_else(missing)?, reference));
-    }
-    // As with a pull, Ctrl-C simply ends the command.
-    let progress = app.new_progress(args.quiet);
-    let options = PushOptions {
-        env: app.env.clone(),
-        ..PushOptions::default()
-    };
-    let mut pushed = String::new();
-    for (image, reference) in &found {
-        let result = registry::push(&store, image, reference, &options, progress.as_ref());
-        if result.is_err() {
-            progress.finish();
-        }
-        pushed.push_str(&format!("{}\n", reference.by_digest(result?)));
-    }
-    progress.finish();
-    write_out(pushed)?;
     Ok(0)
 }
 

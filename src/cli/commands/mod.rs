@@ -21,8 +21,10 @@ mod graph;
 mod image;
 mod image_archive;
 mod image_build;
+mod image_transfer;
 mod images;
 mod lock;
+mod login;
 mod logs;
 mod ls;
 mod port;
@@ -66,15 +68,17 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Ls(args) => ls::run(app, &args),
         Command::Build(args) => build::run(app, &args),
         Command::Pull(args) => pull::run(app, &args),
-        Command::Watch(args) => watch::run(app, &args),
         Command::Push(args) => push::run(app, &args),
         Command::Publish(args) => publish::run(app, &args),
         Command::Lock(args) => lock::run(app, &args),
+        Command::Watch(args) => watch::run(app, &args),
         Command::Config(args) => config::run(app, &args),
         Command::Explain(args) => explain::run(app, &args),
         Command::Graph(args) => graph::run(app, &args),
         Command::Schema(args) => schema::run(app, &args),
         Command::Image(args) => image::run(app, &args.command),
+        Command::Login(args) => login::run(app, &args),
+        Command::Logout(args) => login::logout(app, &args),
         Command::Cache(args) => cache::run(app, &args.command),
         Command::Doctor(args) => doctor::run(app, &args),
         Command::Version(args) => version::run(&args),

@@ -79,6 +79,7 @@ impl World {
             vars: [("SET".to_owned(), "env".to_owned())].into(),
             cwd: self.dir.join("here"),
             home: Some(self.dir.join("home")),
+            ..Env::default()
         };
         load(&request, &env)
     }

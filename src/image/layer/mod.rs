@@ -5,8 +5,9 @@
 //! decided in `store`.
 //!
 //! On disk: `layers/<hex>/` the files; `layers/<hex>.json` its sizes and the blob it came as, written before the
-//! directory; `layers/<hex>.recipe` how its archive is made of them, where it is not made by our own rules; `layers/.staging/` what is being made, each place held by a lock on itself, so that places of
-//! killed processes are known and removed by the next one that opens the store. Everything appears by rename.
+//! directory; `layers/<hex>.recipe` how its archive is made of them, where it is not made by our own rules;
+//! `layers/.staging/` what is being made, each place held by a lock on itself, so that places of killed processes are
+//! known and removed by the next one that opens the store. Everything appears by rename.
 //! A kill at any point leaves no half layer. Layers are not synced one by one: a pull has their file system synced once,
 //! before it gives the image its name.
 //! Imports: `archive`, `digest`, `store::StoreError`, `sys`. Rules: OCI image spec, `layer.md`.

@@ -1,35 +1,25 @@
-//! One registry's client: protocol, proxies, authorities, credentials, and its errors made ours.
+//! One image's registry: asked at its mirrors and its own place in turn, again where that may help, its errors ours.
 //!
-//! In: a reference and the environment. Out: answers, or [`PullError`]s. Wraps `oci-client`, whose types stay in
-//! this module and in `pull`. What that library does not tell us (`Retry-After`) is made up for by waiting
-//! longer each time.
-//! Imports: `auth`, `trust`. Rules: OCI distribution spec 1.1; proxies as curl reads them, but never for
-//! loopback addresses.
+//! In: a reference and the environment. Out: answers, or [`PullError`]s. A mirror that fails once is not asked again.
+//! Imports: `config`, `source`. Rules: OCI distribution spec 1.1; containers-registries.conf(5), "mirror".
 
 use std::future::Future;
-use std::net::IpAddr;
-use std::sync::Once;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base64::Engine as _;
-use oci_client::client::{Client, ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Reference as OciReference, RegistryOperation};
-use reqwest::header::HeaderValue;
+use reqwest::header;
+use reqwest::{Method, RequestBuilder, Response, Url};
 
-use super::auth::{self, Credentials};
-use super::trust;
-use super::wire::{Line, Wire, words};
+use super::config::Settings;
+pub(super) use super::source::Again;
+use super::source::{Ask, At, Fault, Kind, Means, Source};
+use super::words::causes;
 use super::{PullError, PullOptions};
-use crate::base::env::Env;
 use crate::image::digest::Digest;
-use crate::image::reference::{DEFAULT_REGISTRY, Reference};
+use crate::image::reference::Reference;
 
-/// Longest time to make a connection.
-const CONNECT: Duration = Duration::from_secs(10);
-/// Longest silence within an answer.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
 /// Waits between tries that the registry or the network may make good. 31 s in all: as long as limits
 /// counted by the minute ask for, on average.
 const WAITS: [Duration; 5] = [
@@ -43,17 +33,19 @@ const WAITS: [Duration; 5] = [
 const QUICK: Duration = Duration::from_millis(300);
 /// Longest wait that a registry may ask for; whoever wants a longer one is given up on.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
-/// The host of `docker.io`.
-const HUB: &str = "registry-1.docker.io";
-const USER_AGENT: &str = concat!("hoist/", env!("CARGO_PKG_VERSION"));
+/// Longest silence within an answer.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Speaks to the registry of one image.
 pub(super) struct Registry {
-    client: Client,
-    credentials: Credentials,
+    /// Mirrors, and last the place itself.
+    sources: Vec<Source>,
+    /// The one that is asked.
+    at: AtomicUsize,
+    /// Mirrors that failed, and why.
+    tried: Mutex<Vec<String>>,
     reference: Reference,
-    operation: RegistryOperation,
-    wire: Wire,
+    actions: &'static str,
     /// Longest silence within an answer.
     silence: Duration,
     /// How often is tried again what may end better.
@@ -64,19 +56,6 @@ pub(super) struct Registry {
 pub(super) struct Failure {
     pub(super) error: PullError,
     pub(super) again: Again,
-}
-
-/// Whether to try again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Again {
-    /// It would end the same.
-    No,
-    /// Once, soon: there was no connection at all.
-    Once,
-    /// After waits: it was busy, or the connection broke.
-    Later,
-    /// After the wait that the registry asks for.
-    After(Duration),
 }
 
 /// The waits of something that is tried again.
@@ -112,7 +91,7 @@ impl Tries {
 
 impl Registry {
     pub(super) fn new(reference: &Reference, options: &PullOptions) -> Result<Self, PullError> {
-        Self::to(reference, options, RegistryOperation::Pull)
+        Self::to(reference, options, false)
     }
     /// As [`Registry::new`], to write there. Nothing is waited for with a limit of time: an answer comes only after
     /// the whole request, however long it is, so that the caller must watch.
@@ -120,133 +99,130 @@ impl Registry {
         reference: &Reference,
         options: &PullOptions,
     ) -> Result<Self, PullError> {
-        Self::to(reference, options, RegistryOperation::Push)
+        Self::to(reference, options, true)
     }
-    fn to(
-        reference: &Reference,
-        options: &PullOptions,
-        operation: RegistryOperation,
-    ) -> Result<Self, PullError> {
-        install_provider();
-        let plain = is_plain(&reference.registry, &options.insecure);
-        let exceptions = if plain {
-            vec![reference.registry.clone()]
-        } else {
-            Vec::new()
-        };
-        let env = &options.env;
-        let push = matches!(operation, RegistryOperation::Push);
-        let seconds = env.non_empty("HOIST_REGISTRY_TIMEOUT");
-        let seconds = seconds.and_then(|text| text.trim().parse::<u64>().ok());
-        let silence = seconds
-            .filter(|n| *n > 0)
-            .map_or(SILENCE, Duration::from_secs);
-        let tries = env.non_empty("HOIST_REGISTRY_RETRIES");
-        let tries = tries.and_then(|text| text.trim().parse().ok());
-        let config = ClientConfig {
-            protocol: ClientProtocol::HttpsExcept(exceptions),
-            tls_certs_only: trust::authorities(env),
-            connect_timeout: Some(CONNECT),
-            read_timeout: (!push).then_some(silence),
-            use_monolithic_push: push,
-            user_agent: USER_AGENT,
-            https_proxy: proxy(env, "HTTPS_PROXY"),
-            http_proxy: proxy(env, "HTTP_PROXY"),
-            no_proxy: Some(no_proxy(env)),
-            ..ClientConfig::default()
-        };
+    fn to(reference: &Reference, options: &PullOptions, push: bool) -> Result<Self, PullError> {
         let failed = |cause: String| PullError::Registry {
             image: reference.to_string(),
             registry: reference.registry.clone(),
-            cause: format!("cannot set up its connections: {cause}"),
+            cause,
         };
-        let client = Client::try_from(config).map_err(|error| failed(causes(&error)))?;
-        let credentials = auth::find(&reference.registry, env);
-        let line = Line {
-            host: match reference.registry.as_str() {
-                DEFAULT_REGISTRY => HUB,
-                other => other,
-            },
-            repository: &reference.repository,
-            plain,
-            silence: (!push).then_some(silence),
+        let settings = Settings::read(&options.env).map_err(|error| failed(error.to_string()))?;
+        let places = match push {
+            false => settings.places(reference, &options.insecure),
+            true => settings
+                .target(reference, &options.insecure)
+                .map(|place| vec![place]),
         };
+        let (env, cancel) = (&options.env, &options.cancel);
+        let number = |name| {
+            env.non_empty(name)
+                .and_then(|text| text.trim().parse().ok())
+        };
+        let seconds = number("HOIST_REGISTRY_TIMEOUT").filter(|seconds| *seconds > 0);
+        let silence = seconds.map_or(SILENCE, Duration::from_secs);
+        let tries = number("HOIST_REGISTRY_RETRIES").and_then(|tries| tries.try_into().ok());
+        let limit = (!push).then_some(silence);
+        let means = Arc::new(Means::new(env, cancel, settings.helpers.clone(), limit));
+        let sources = places.map_err(failed)?.into_iter();
         Ok(Self {
-            client,
-            credentials,
+            sources: sources
+                .map(|place| Source::new(place, Arc::clone(&means)))
+                .collect(),
+            at: AtomicUsize::new(0),
+            tried: Mutex::default(),
             reference: reference.clone(),
-            operation,
-            wire: Wire::new(&line, env).map_err(failed)?,
+            actions: if push { "pull,push" } else { "pull" },
             silence,
             tries: tries.unwrap_or(WAITS.len()),
         })
     }
-    pub(super) fn wire(&self) -> &Wire {
-        &self.wire
-    }
-    /// Longest silence within an answer.
-    pub(super) fn silence(&self) -> Duration {
-        self.silence
-    }
-    pub(super) fn tries(&self) -> Tries {
-        Tries {
-            done: 0,
-            most: self.tries,
-            quick: true,
-        }
-    }
-    /// Gets what the registry wants requests to be authorized with.
-    pub(super) async fn log_in_now(&self) -> Result<(), Failure> {
-        let (image, auth) = (self.oci(None), &self.credentials.auth);
-        let got = self.client.auth(&image, auth, self.operation).await;
-        let token = got.map_err(|error| self.failure(error))?;
-        let text = match (token, auth) {
-            (Some(token), _) => Some(format!("Bearer {token}")),
-            (None, RegistryAuth::Basic(user, password)) => {
-                let pair =
-                    base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-                Some(format!("Basic {pair}"))
-            }
-            (None, _) => None,
-        };
-        let value = text.and_then(|text| HeaderValue::from_str(&text).ok());
-        self.wire.authorize(value.map(|mut value| {
-            value.set_sensitive(true);
-            value
-        }));
-        Ok(())
-    }
-    pub(super) fn unauthorized(&self) -> PullError {
-        PullError::Unauthorized {
-            image: self.image(),
-            registry: self.registry(),
-            credentials: self.credentials.remark.clone(),
-        }
-    }
-    pub(super) fn client(&self) -> &Client {
-        &self.client
-    }
-    /// The name as the library wants it.
-    pub(super) fn oci(&self, digest: Option<Digest>) -> OciReference {
-        let (registry, repository) = (
-            self.reference.registry.clone(),
-            self.reference.repository.clone(),
-        );
-        match digest.or(self.reference.digest) {
-            Some(digest) => OciReference::with_digest(registry, repository, digest.to_string()),
-            None => {
-                let tag = self
-                    .reference
-                    .tag
-                    .clone()
-                    .unwrap_or_else(|| "latest".to_owned());
-                OciReference::with_tag(registry, repository, tag)
-            }
-        }
-    }
-    /// Makes the first connection and gets a token, if the registry wants one.
+
+    /// Makes the first connection and learns how the registry wants to be asked.
     pub(super) async fn log_in(&self) -> Result<(), PullError> {
-        self.retry(|| self.log_in_now()).await
+        let meet = || self.in_turn(|source| async move { source.base().await.map(drop) });
+        self.retry(meet).await
+    }
+    /// Asks below the repository's address, or at an address that the registry has given. `shape` adds headers and a
+    /// body; it may be called more than once.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        at: At<'_>,
+        shape: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, Failure> {
+        let shape = &shape;
+        let method = &method;
+        self.in_turn(|source| async move {
+            let ask = Ask {
+                method: method.clone(),
+                at,
+                actions: self.actions,
+                from: mounted_from(&at),
+            };
+            source.send(&ask, shape).await
+        })
+        .await
+    }
+    /// Where an answer says that it goes on. An address of the registry itself keeps its way of being spoken to: some
+    /// behind a proxy don't know that it is TLS.
+    pub(super) fn location(&self, response: &Response) -> Result<Url, Failure> {
+        let said = response.headers().get(header::LOCATION);
+        let joined = said.and_then(|said| response.url().join(said.to_str().ok()?).ok());
+        let joined = joined.filter(|url| matches!(url.scheme(), "http" | "https"));
+        let Some(mut url) = joined else {
+            return Err(Failure {
+                error: self.other("it does not say where an upload goes on".to_owned()),
+                again: Again::No,
+            });
+        };
+        let own = response.url();
+        if url.scheme() == "http"
+            && own.scheme() == "https"
+            && url.host_str() == own.host_str()
+            && url.port().is_none()
+        {
+            // Both are schemes with a known port, which can be changed for each other.
+            let _ = url.set_scheme("https");
+            let _ = url.set_port(own.port());
+        }
+        Ok(url)
+    }
+
+    /// Asks the place whose turn it is, and the next one where that fails.
+    async fn in_turn<'a, T, F>(&'a self, ask: impl Fn(&'a Source) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        loop {
+            let at = self.at.load(Ordering::Relaxed);
+            let Some(source) = self.sources.get(at) else {
+                return Err(Failure {
+                    error: self.other("it has no place".to_owned()),
+                    again: Again::No,
+                });
+            };
+            match ask(source).await {
+                Ok(done) => return Ok(done),
+                Err(fault) if self.pass(at, &fault.kind.short()) => {}
+                Err(fault) => return Err(self.failure(source, fault)),
+            }
+        }
+    }
+    /// Goes on to the next place, if there is one.
+    fn pass(&self, at: usize, why: &str) -> bool {
+        if at + 1 >= self.sources.len() {
+            return false;
+        }
+        let next = self
+            .at
+            .compare_exchange(at, at + 1, Ordering::Relaxed, Ordering::Relaxed);
+        if next.is_ok()
+            && let (Ok(mut tried), Some(source)) = (self.tried.lock(), self.sources.get(at))
+        {
+            tried.push(format!("{} ({why})", source.host()));
+        }
+        true
     }
     /// Tries again as long as that may help.
     pub(super) async fn retry<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, PullError>
@@ -265,6 +241,17 @@ impl Registry {
             tokio::time::sleep(wait).await;
         }
     }
+    pub(super) fn tries(&self) -> Tries {
+        Tries {
+            done: 0,
+            most: self.tries,
+            quick: true,
+        }
+    }
+    /// Longest silence within an answer.
+    pub(super) fn silence(&self) -> Duration {
+        self.silence
+    }
     pub(super) fn reference(&self) -> &Reference {
         &self.reference
     }
@@ -274,216 +261,89 @@ impl Registry {
         let digest = digest.or(self.reference.digest);
         digest.map_or_else(tag, |digest| digest.to_string())
     }
+    /// Leaves a mirror whose content is not what it should be; whether there is another place to ask.
+    pub(super) fn leave_mirror(&self, why: &str) -> bool {
+        self.pass(self.at.load(Ordering::Relaxed), why)
+    }
     pub(super) fn corrupt(&self, cause: String) -> PullError {
         PullError::Corrupt {
             image: self.image(),
             registry: self.registry(),
-            cause,
+            cause: cause + &self.mirrors(),
+        }
+    }
+    fn other(&self, cause: String) -> PullError {
+        PullError::Registry {
+            image: self.image(),
+            registry: self.registry(),
+            cause: cause + &self.mirrors(),
         }
     }
     pub(super) fn image(&self) -> String {
         self.reference.to_string()
     }
+    /// Who is asked: the place whose turn it is.
     pub(super) fn registry(&self) -> String {
-        self.reference.registry.clone()
+        let source = self.sources.get(self.at.load(Ordering::Relaxed));
+        source.map_or_else(
+            || self.reference.registry.clone(),
+            |source| source.host().to_owned(),
+        )
     }
-    pub(super) fn broken_stream(&self, error: &std::io::Error) -> Failure {
+    /// The mirrors that were asked before, for the end of an error's text.
+    fn mirrors(&self) -> String {
+        match self.tried.lock().as_deref().map(Vec::as_slice) {
+            Ok([]) | Err(_) => String::new(),
+            Ok(tried) => format!("; mirrors asked before: {}", tried.join(", ")),
+        }
+    }
+    pub(super) fn broken_stream(&self, error: &io::Error) -> Failure {
         let error = PullError::Unreachable {
             image: self.image(),
             registry: self.registry(),
-            cause: format!("the connection broke: {}", causes(error)),
+            cause: format!("the connection broke: {}", causes(error)) + &self.mirrors(),
         };
         Failure {
             error,
             again: Again::Later,
         }
     }
-    /// Makes one of the library's errors ours.
-    pub(super) fn failure(&self, error: OciDistributionError) -> Failure {
-        use OciDistributionError as Theirs;
-        let (image, registry) = (self.image(), self.registry());
-        let unauthorized = || self.unauthorized();
-        let other = |cause| PullError::Registry {
-            image: image.clone(),
-            registry: registry.clone(),
-            cause,
+    /// Makes a place's fault an error about the image.
+    fn failure(&self, source: &Source, fault: Fault) -> Failure {
+        let (image, registry) = (self.image(), source.host().to_owned());
+        let mirrors = self.mirrors();
+        let error = match fault.kind {
+            Kind::NotFound if mirrors.is_empty() => PullError::NotFound(image),
+            Kind::NotFound => self.other("it has no such image".to_owned()),
+            Kind::Unauthorized(remark) => PullError::Unauthorized {
+                image,
+                registry,
+                credentials: remark + &mirrors,
+            },
+            Kind::Busy(wait) => PullError::TooManyRequests {
+                image,
+                registry,
+                wait: wait.map_or_else(String::new, |wait| {
+                    format!(" (it asks to wait {} s)", wait.as_secs())
+                }),
+            },
+            Kind::Unreachable(cause) => PullError::Unreachable {
+                image,
+                registry,
+                cause: cause + &mirrors,
+            },
+            Kind::Answer(cause) => self.other(cause),
         };
-        let busy = || PullError::TooManyRequests {
-            image: image.clone(),
-            registry: registry.clone(),
-            wait: String::new(),
-        };
-        let (error, again) = match error {
-            Theirs::ImageManifestNotFoundError(_) => {
-                (PullError::NotFound(image.clone()), Again::No)
-            }
-            Theirs::AuthenticationFailure(text) if text.contains("TOOMANYREQUESTS") => {
-                (busy(), Again::Later)
-            }
-            Theirs::UnauthorizedError { .. } | Theirs::AuthenticationFailure(_) => {
-                (unauthorized(), Again::No)
-            }
-            Theirs::RegistryError { envelope, .. } => {
-                match envelope.errors.first().map(|e| &e.code) {
-                    Some(
-                        OciErrorCode::ManifestUnknown
-                        | OciErrorCode::NameUnknown
-                        | OciErrorCode::NotFound
-                        | OciErrorCode::BlobUnknown,
-                    ) => (PullError::NotFound(image.clone()), Again::No),
-                    Some(OciErrorCode::Unauthorized | OciErrorCode::Denied) => {
-                        (unauthorized(), Again::No)
-                    }
-                    Some(OciErrorCode::Toomanyrequests) => (busy(), Again::Later),
-                    _ => (other(envelope.to_string()), Again::No),
-                }
-            }
-            Theirs::ServerError { code: 404, .. } => {
-                (PullError::NotFound(image.clone()), Again::No)
-            }
-            Theirs::ServerError {
-                code: 401 | 403, ..
-            } => (unauthorized(), Again::No),
-            Theirs::ServerError { code: 429, .. } => (busy(), Again::Later),
-            Theirs::ServerError { code, message, .. } => {
-                let again = if code >= 500 { Again::Later } else { Again::No };
-                let text = format!("it answers with status {code}{}", words(&message));
-                (other(text), again)
-            }
-            Theirs::RequestError(error) if error.status().is_some() => {
-                let code = error.status().map_or(0, |status| status.as_u16());
-                match code {
-                    404 => (PullError::NotFound(image.clone()), Again::No),
-                    401 | 403 => (unauthorized(), Again::No),
-                    429 => (busy(), Again::Later),
-                    _ => {
-                        let again = if code >= 500 { Again::Later } else { Again::No };
-                        (other(format!("it answers with status {code}")), again)
-                    }
-                }
-            }
-            Theirs::RequestError(error) => {
-                let again = if error.is_connect() {
-                    Again::Once
-                } else {
-                    Again::Later
-                };
-                let cause = causes(&error);
-                (
-                    PullError::Unreachable {
-                        image,
-                        registry,
-                        cause,
-                    },
-                    again,
-                )
-            }
-            Theirs::DigestError(error) => (self.corrupt(error.to_string()), Again::No),
-            error => (other(error.to_string()), Again::No),
-        };
-        Failure { error, again }
-    }
-}
-
-/// The innermost causes of an error, which say most; the outer ones repeat the address.
-pub(in crate::image) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut texts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        texts.push(error.to_string());
-        next = error.source();
-    }
-    let text = texts.last().cloned().unwrap_or_default();
-    if texts.iter().any(|text| text == "dns error") {
-        return format!("its name is not known to the name servers: {text}");
-    }
-    text
-}
-
-/// Chooses the cryptography once for the process; the library has none of its own.
-pub(in crate::image) fn install_provider() {
-    static DONE: Once = Once::new();
-    DONE.call_once(|| {
-        // Someone else's choice is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
-}
-
-/// Whether a registry is spoken to without TLS.
-fn is_plain(registry: &str, insecure: &[String]) -> bool {
-    let host = match registry
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once(']'))
-    {
-        Some((inside, _)) => inside,
-        None => registry.split_once(':').map_or(registry, |(host, _)| host),
-    };
-    host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-        || insecure.iter().any(|said| said == registry || said == host)
-}
-
-pub(in crate::image) fn proxy(env: &Env, name: &str) -> Option<String> {
-    let lower = name.to_ascii_lowercase();
-    // A web server sets HTTP_PROXY from a request's header, but hoist is never one.
-    [lower.as_str(), name, "all_proxy", "ALL_PROXY"]
-        .iter()
-        .find_map(|name| env.non_empty(name))
-        .map(str::to_owned)
-}
-
-pub(in crate::image) fn no_proxy(env: &Env) -> String {
-    let said = env
-        .non_empty("no_proxy")
-        .or_else(|| env.non_empty("NO_PROXY"));
-    let local = "localhost,127.0.0.0/8,::1";
-    said.map_or_else(|| local.to_owned(), |said| format!("{said},{local}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_loopback_and_named_registries_are_spoken_to_without_tls() {
-        for plain in [
-            "localhost",
-            "localhost:5000",
-            "127.0.0.1:5000",
-            "127.3.2.1",
-            "[::1]:5000",
-        ] {
-            assert!(is_plain(plain, &[]), "{plain}");
+        Failure {
+            error,
+            again: fault.again,
         }
-        for secure in [
-            "docker.io",
-            "localhost.example",
-            "10.0.0.1:5000",
-            "127.example.com",
-        ] {
-            assert!(!is_plain(secure, &[]), "{secure}");
-        }
-        assert!(is_plain("r.example:5000", &["r.example:5000".to_owned()]));
-        assert!(is_plain("r.example:5000", &["r.example".to_owned()]));
     }
+}
 
-    #[test]
-    fn proxies_come_from_the_environment_and_never_serve_loopback() {
-        let mut env = Env::default();
-        assert_eq!(
-            (proxy(&env, "HTTPS_PROXY"), no_proxy(&env).as_str()),
-            (None, "localhost,127.0.0.0/8,::1")
-        );
-        env.vars
-            .insert("ALL_PROXY".to_owned(), "http://a".to_owned());
-        env.vars
-            .insert("https_proxy".to_owned(), "http://b".to_owned());
-        env.vars
-            .insert("NO_PROXY".to_owned(), "x.example".to_owned());
-        assert_eq!(proxy(&env, "HTTPS_PROXY").as_deref(), Some("http://b"));
-        assert_eq!(proxy(&env, "HTTP_PROXY").as_deref(), Some("http://a"));
-        assert_eq!(no_proxy(&env), "x.example,localhost,127.0.0.0/8,::1");
-    }
+/// The other repository of an upload that is to be a mount: reading it must be allowed as well.
+fn mounted_from<'a>(at: &At<'a>) -> Option<&'a str> {
+    let At::Path(path) = at else { return None };
+    let (_, query) = path.split_once('?')?;
+    query.split('&').find_map(|pair| pair.strip_prefix("from="))
 }

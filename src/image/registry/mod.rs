@@ -3,30 +3,44 @@
 //! In: a reference and credentials files. Out: an image in the store, every digest verified, or a typed error
 //! that says which registry and what to do. It knows no policy: whether to pull at all is decided elsewhere.
 //! Imports: `base`, `store`, `layer`, `manifest`, `reference`. Rules: OCI distribution spec 1.1; credentials as
-//! `docker login` leaves them.
+//! `docker login` leaves them, containers-registries.conf(5).
 
 mod artifact;
-mod auth;
+mod challenge;
 mod client;
+mod config;
+mod credentials;
 mod documents;
 mod fetch;
 mod growing;
+pub mod login;
+mod proxy;
 mod pull;
 mod push;
+mod secret;
+mod source;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod upload;
 mod wire;
+mod words;
 
 /// How servers are spoken to, for what else is downloaded.
 pub(in crate::image) mod web {
-    pub(in crate::image) use super::client::{causes, install_provider, no_proxy, proxy};
-    use crate::base::env::Env;
+    use std::sync::Once;
 
-    /// The authorities to trust, each as its certificate.
-    pub(in crate::image) fn authorities(env: &Env) -> Vec<Vec<u8>> {
-        let all = super::trust::authorities(env).into_iter();
-        all.map(|certificate| certificate.data).collect()
+    pub(in crate::image) use super::proxy::Proxies;
+    pub(in crate::image) use super::trust::authorities;
+    pub(in crate::image) use super::words::causes;
+
+    /// Chooses the cryptography once for the process; the library has none of its own.
+    pub(in crate::image) fn install_provider() {
+        static DONE: Once = Once::new();
+        DONE.call_once(|| {
+            // Someone else's choice is as good.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        });
     }
 }
 
@@ -35,7 +49,12 @@ use std::future::Future;
 use futures_util::StreamExt as _;
 
 pub use artifact::{Artifact, Part};
-pub use push::{Form, PushError, PushOptions, push, push_index, push_layers, push_manifest};
+pub use credentials::KeepError;
+pub use login::LoginError;
+pub use push::{
+    Form, PushError, PushOptions, push, push_described, push_index, push_layers, push_manifest,
+};
+pub use secret::Secret;
 
 use super::digest::Digest;
 use super::manifest::{Descriptor, Manifest, ManifestError};

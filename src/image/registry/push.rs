@@ -5,24 +5,20 @@
 //! blob is sent byte for byte; another one is compressed once beside the layers, so that its length and digest are
 //! known before it goes out and another try begins without compressing again. The manifest goes last: what a killed
 //! push leaves is content that nothing names.
-//! Imports: `client`, `store`, `manifest`. Rules: OCI distribution spec 1.1, "Push"; Docker's image manifest 2.2.
+//! Imports: `client`, `upload`, `store`, `manifest`. Rules: OCI distribution spec 1.1, "Push"; Docker's image manifest 2.2.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::future::Future;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures_util::future::{Either, select};
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use oci_client::Reference as OciReference;
-use oci_client::errors::OciDistributionError;
+use reqwest::Url;
 
-use super::client::{Again, Failure, Registry, SILENCE};
+use super::client::Registry;
+use super::upload::{Send, Upload};
 use super::{PullError, PullOptions, wait};
 use crate::base::cancel::Cancel;
 use crate::base::env::Env;
@@ -31,18 +27,14 @@ use crate::image::archive::pack::Packing;
 use crate::image::digest::Digest;
 use crate::image::layer::Staging;
 use crate::image::manifest::{Descriptor, Document, Index, Manifest, Platform, media};
-use crate::image::reference::Reference;
+use crate::image::reference::{DEFAULT_TAG, Reference};
 use crate::image::store::packed::packing_of;
 use crate::image::store::{Image, Store, StoreError};
 
 /// Layers that are sent at the same time. Source: dockerd, `--max-concurrent-uploads`.
 const SIDE_BY_SIDE: usize = 5;
-/// Bytes read and sent at once.
+/// Bytes written at once of a layer that is compressed.
 const CHUNK: usize = 128 * 1024;
-/// Time between looks at how far an upload is.
-const LOOK: Duration = Duration::from_millis(100);
-/// How long a registry may be silent after it has all of a blob: it may copy it to where it is kept.
-const COMMIT: Duration = Duration::from_secs(300);
 
 /// Why something could not be pushed.
 #[derive(Debug, thiserror::Error)]
@@ -78,12 +70,14 @@ pub enum PushError {
         cause: String,
     },
     /// The registry limits how much may be pushed.
-    #[error("registry {registry} allows no more pushes of `{image}` for now; try later")]
+    #[error("registry {registry} allows no more pushes of `{image}` for now{wait}; try later")]
     TooManyRequests {
         /// The image.
         image: String,
         /// The registry.
         registry: String,
+        /// How long it asks to wait, in parentheses, if it says so.
+        wait: String,
     },
     /// Another answer of the registry.
     #[error("cannot push `{image}` to registry {registry}: {cause}")]
@@ -127,7 +121,11 @@ impl PushError {
                 registry,
                 cause,
             },
-            PullError::TooManyRequests { .. } => Self::TooManyRequests { image, registry },
+            PullError::TooManyRequests { wait, .. } => Self::TooManyRequests {
+                image,
+                registry,
+                wait,
+            },
             PullError::Store { source, .. } => Self::Store { image, source },
             PullError::Registry { cause, .. } | PullError::Corrupt { cause, .. } => other(cause),
             PullError::Manifest { source, .. } => other(source.to_string()),
@@ -187,16 +185,32 @@ pub fn push(
     options: &PushOptions,
     events: &dyn EventSink,
 ) -> Result<Digest, PushError> {
-    let digest = run(store, reference, options, events, |push| async move {
+    push_described(store, image, reference, options, events).map(|manifest| manifest.digest)
+}
+
+/// As [`push`]; gives what is to be known of the manifest.
+///
+/// # Errors
+/// [`PushError`].
+pub fn push_described(
+    store: &Store,
+    image: &Image,
+    reference: &Reference,
+    options: &PushOptions,
+    events: &dyn EventSink,
+) -> Result<Descriptor, PushError> {
+    let manifest = run(store, reference, options, events, |push| async move {
         let (bytes, media_type) = push.image(image).await?;
-        push.manifest(&bytes, media_type, None).await
+        let digest = push.manifest(&bytes, media_type, None).await?;
+        Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
     })?;
+    let digest = manifest.digest;
     let known = store.know(&image.id, reference, digest);
     known.map_err(|source| PushError::Store {
         image: reference.to_string(),
         source,
     })?;
-    Ok(digest)
+    Ok(manifest)
 }
 
 /// Pushes images of several platforms under one name; gives the digest of their index.
@@ -247,7 +261,7 @@ pub fn push_layers(
     events: &dyn EventSink,
 ) -> Result<Vec<Descriptor>, PushError> {
     run(store, reference, options, events, |push| async move {
-        push.layers(layers).await
+        push.layers(layers, As::Wanted).await
     })
 }
 
@@ -354,12 +368,13 @@ impl<'a> Push<'a> {
         let written = serde_json::to_vec(value);
         written.map_err(|error| self.store_error(StoreError::Corrupt(error.to_string())))
     }
-    fn tell(&self, blob: &Descriptor, done: u64, phase: &'static str) {
+    /// Tells of a layer by its diff id, as Docker: its blob may not be known yet.
+    fn tell(&self, id: &Digest, done: u64, total: Option<u64>, phase: &'static str) {
         self.events.send(Event::Pull {
             image: self.reference.to_string(),
-            layer: blob.digest.short(),
+            layer: id.short(),
             done,
-            total: Some(blob.size),
+            total,
             phase,
         });
     }
@@ -369,20 +384,13 @@ impl<'a> Push<'a> {
         work: impl Future<Output = Result<T, PullError>>,
     ) -> Result<T, PullError> {
         // All tries together; each one that is silent ends here too.
-        match tokio::time::timeout(SILENCE + SILENCE, work).await {
+        match tokio::time::timeout(self.registry.silence() * 2, work).await {
             Ok(done) => done,
-            Err(_) => Err(self.silent().error),
-        }
-    }
-    fn silent(&self) -> Failure {
-        let error = PullError::Unreachable {
-            image: self.reference.to_string(),
-            registry: self.reference.registry.clone(),
-            cause: "it does not answer".to_owned(),
-        };
-        Failure {
-            error,
-            again: Again::Later,
+            Err(_) => Err(PullError::Unreachable {
+                image: self.reference.to_string(),
+                registry: self.reference.registry.clone(),
+                cause: "it does not answer".to_owned(),
+            }),
         }
     }
 
@@ -393,7 +401,8 @@ impl<'a> Push<'a> {
             .document(&image.id)
             .map_err(|source| self.store_error(source))?;
         let own = self.own_manifest(image)?;
-        let layers = self.layers(image.layers()).await?;
+        let form = if own.is_some() { As::Came } else { As::Wanted };
+        let layers = self.layers(image.layers(), form).await?;
         self.document(&config).await?;
         if let Some(own) = own {
             return Ok(own);
@@ -433,20 +442,27 @@ impl<'a> Push<'a> {
         let Ok(Document::Manifest(manifest)) = Document::parse(&bytes) else {
             return Ok(None);
         };
+        // What no registry has seen may have come as an archive without compression, which is no form to send.
+        let known = self.store.repo_digests(&image.id);
+        let known = known.map_err(|source| self.store_error(source))?;
+        let form = match known.is_empty() || self.how.repack {
+            true => As::Wanted,
+            false => As::Came,
+        };
         let mut same =
             manifest.config.digest == image.id && manifest.layers.len() == image.layers().len();
         for (id, said) in image.layers().iter().zip(&manifest.layers) {
-            let kept = self.kept(id)?;
+            let kept = self.kept(id, form)?;
             same &= kept.is_some_and(|blob| blob.descriptor.digest == said.digest);
         }
         Ok(same.then_some((bytes, media_type)))
     }
 
     /// Pushes layers; one that occurs twice is sent once.
-    async fn layers(&self, layers: &[Digest]) -> Result<Vec<Descriptor>, PullError> {
+    async fn layers(&self, layers: &[Digest], form: As) -> Result<Vec<Descriptor>, PullError> {
         let each: BTreeSet<Digest> = layers.iter().copied().collect();
         let sent: BTreeMap<Digest, Descriptor> = futures_util::stream::iter(each)
-            .map(|id| async move { self.layer(&id).await.map(|blob| (id, blob)) })
+            .map(|id| async move { self.layer(&id, form).await.map(|blob| (id, blob)) })
             .buffer_unordered(SIDE_BY_SIDE)
             .try_collect()
             .await?;
@@ -455,8 +471,9 @@ impl<'a> Push<'a> {
             .filter_map(|id| sent.get(id).cloned())
             .collect())
     }
-    async fn layer(&self, id: &Digest) -> Result<Descriptor, PullError> {
-        let kept = self.kept(id)?;
+    async fn layer(&self, id: &Digest, form: As) -> Result<Descriptor, PullError> {
+        self.tell(id, 0, None, "Preparing");
+        let kept = self.kept(id, form)?;
         let known = match &kept {
             Some(blob) => Some(blob.descriptor.clone()),
             None => self
@@ -464,19 +481,33 @@ impl<'a> Push<'a> {
                 .packed(id, self.how.packing)
                 .map_err(|source| self.store_error(source))?,
         };
-        if let Some(known) = &known
-            && self.is_there(known).await?
-        {
-            return Ok(known.clone());
+        let mut place = None;
+        if let Some(known) = &known {
+            match self.there(id, known).await? {
+                There::Yes => return Ok(known.clone()),
+                There::No(to) => place = to,
+            }
         }
         let blob = match kept {
             Some(blob) => blob,
             None => self.pack(id).await?,
         };
-        if known.as_ref() != Some(&blob.descriptor) && self.is_there(&blob.descriptor).await? {
-            return Ok(blob.descriptor);
+        if known.as_ref() != Some(&blob.descriptor) {
+            match self.there(id, &blob.descriptor).await? {
+                There::Yes => return Ok(blob.descriptor),
+                There::No(to) => place = to,
+            }
         }
-        self.upload(&blob).await?;
+        let size = blob.descriptor.size;
+        let tell = |done, phase| self.tell(id, done, Some(size), phase);
+        let send = Send {
+            registry: &self.registry,
+            blob: &blob.descriptor,
+            path: &blob.path,
+            tell: &tell,
+        };
+        send.run(place).await?;
+        tell(size, "Pushed");
         // What was compressed for this push is not needed any longer.
         if blob.path.starts_with(self.staging.dir()) {
             let _ = std::fs::remove_file(&blob.path);
@@ -484,7 +515,7 @@ impl<'a> Push<'a> {
         Ok(blob.descriptor)
     }
     /// The blob that a layer came as, if it is here and as it is wanted.
-    fn kept(&self, id: &Digest) -> Result<Option<Blob>, PullError> {
+    fn kept(&self, id: &Digest, form: As) -> Result<Option<Blob>, PullError> {
         let record = self
             .store
             .layers()
@@ -492,6 +523,7 @@ impl<'a> Push<'a> {
             .map_err(|source| self.store_error(source))?;
         let packing = |blob: &Descriptor| packing_of(&blob.media_type);
         let fits = |blob: &Descriptor| match packing(blob) {
+            _ if form == As::Came => true,
             Packing::Plain => self.how.packing == Packing::Plain,
             other => !self.how.repack || other == self.how.packing,
         };
@@ -507,13 +539,6 @@ impl<'a> Push<'a> {
     }
     /// Compresses a layer into a file.
     async fn pack(&self, id: &Digest) -> Result<Blob, PullError> {
-        self.events.send(Event::Pull {
-            image: self.reference.to_string(),
-            layer: id.short(),
-            done: 0,
-            total: None,
-            phase: "Preparing",
-        });
         let path = self.staging.dir().join(format!("blob-{}", id.hex()));
         let (store, id, packing) = (self.store.clone(), *id, self.how.packing);
         let (to, cancel) = (path.clone(), self.how.cancel.clone());
@@ -546,90 +571,41 @@ impl<'a> Push<'a> {
             .dir()
             .join(format!("document-{}", descriptor.digest.hex()));
         std::fs::write(&path, bytes).map_err(|error| self.io("write a document", error))?;
-        let attempt = || self.send(&descriptor, &path, false);
-        self.registry.retry(attempt).await
+        let send = Send {
+            registry: &self.registry,
+            blob: &descriptor,
+            path: &path,
+            tell: &|_, _| {},
+        };
+        send.run(None).await
     }
 
     /// Whether the registry has a blob in this repository, or takes it from another one.
-    async fn is_there(&self, blob: &Descriptor) -> Result<bool, PullError> {
+    async fn there(&self, id: &Digest, blob: &Descriptor) -> Result<There, PullError> {
         if self.exists(blob).await? {
-            self.tell(blob, blob.size, "Layer already exists");
-            return Ok(true);
+            self.tell(id, blob.size, Some(blob.size), "Layer already exists");
+            return Ok(There::Yes);
         }
-        if let Some(from) = self.places.get(&blob.digest)
-            && self.mount(blob, from).await
-        {
-            self.tell(blob, blob.size, "Mounted");
-            return Ok(true);
+        let Some(from) = self.places.get(&blob.digest) else {
+            return Ok(There::No(None));
+        };
+        // It may not want to: then it has begun an upload, or the blob is sent in the usual way.
+        let asked = self.registry.begin_upload(Some((&blob.digest, from)));
+        match tokio::time::timeout(self.registry.silence(), asked).await {
+            Ok(Ok(Upload::Mounted)) => {
+                self.tell(id, blob.size, Some(blob.size), "Mounted");
+                Ok(There::Yes)
+            }
+            Ok(Ok(Upload::To(url))) => Ok(There::No(Some(url))),
+            _ => Ok(There::No(None)),
         }
-        Ok(false)
     }
     async fn exists(&self, blob: &Descriptor) -> Result<bool, PullError> {
-        let (image, digest) = (self.registry.oci(None), blob.digest.to_string());
-        let ask = || async {
-            let asked = self.registry.client().blob_exists(&image, &digest).await;
-            asked.map_err(|error| self.registry.failure(error))
-        };
+        let ask = || self.registry.has_blob(&blob.digest);
         match self.soon(self.registry.retry(ask)).await {
             // Who may write but not look is told so by the upload, if that is refused too.
             Err(PullError::Unauthorized { .. } | PullError::Registry { .. }) => Ok(false),
             other => other,
-        }
-    }
-    /// Asks the registry to take a blob from another repository. It may not want to: then it is sent.
-    async fn mount(&self, blob: &Descriptor, from: &str) -> bool {
-        let registry = self.reference.registry.clone();
-        let from = OciReference::with_tag(registry, from.to_owned(), "latest".to_owned());
-        let (image, digest) = (self.registry.oci(None), blob.digest.to_string());
-        let asked = self.registry.client().mount_blob(&image, &from, &digest);
-        matches!(tokio::time::timeout(SILENCE, asked).await, Ok(Ok(())))
-    }
-    async fn upload(&self, blob: &Blob) -> Result<(), PullError> {
-        let attempt = || self.send(&blob.descriptor, &blob.path, true);
-        self.registry.retry(attempt).await?;
-        self.tell(&blob.descriptor, blob.descriptor.size, "Pushed");
-        Ok(())
-    }
-    /// Sends a file as a blob, once.
-    async fn send(&self, blob: &Descriptor, path: &Path, told: bool) -> Result<(), Failure> {
-        let file = File::open(path).map_err(|error| Failure {
-            error: self.io(&format!("read {}", path.display()), error),
-            again: Again::No,
-        })?;
-        let sent = Arc::new(AtomicU64::new(0));
-        let (image, digest) = (self.registry.oci(None), blob.digest.to_string());
-        let body = chunks(file, Arc::clone(&sent));
-        let client = self.registry.client();
-        let work = client.push_blob_stream(&image, body, &digest, Some(blob.size));
-        let watch = async {
-            let (mut last, mut since) = (0, Instant::now());
-            loop {
-                tokio::time::sleep(LOOK).await;
-                let now = sent.load(Ordering::Relaxed);
-                if now != last {
-                    (last, since) = (now, Instant::now());
-                    if told {
-                        self.tell(blob, now, "Pushing");
-                    }
-                }
-                let limit = if now < blob.size { SILENCE } else { COMMIT };
-                if since.elapsed() > limit {
-                    return;
-                }
-            }
-        };
-        let done = match select(std::pin::pin!(work), std::pin::pin!(watch)).await {
-            Either::Left((done, _)) => done,
-            Either::Right(_) => return Err(self.silent()),
-        };
-        match done {
-            Ok(_) => Ok(()),
-            // It took the blob, but does not say where it is, as it should.
-            Err(
-                OciDistributionError::RegistryNoLocationError
-                | OciDistributionError::SpecViolationError(_),
-            ) if matches!(self.exists(blob).await, Ok(true)) => Ok(()),
-            Err(error) => Err(self.registry.failure(error)),
         }
     }
     /// Pushes a manifest under its digest, or under the name.
@@ -639,44 +615,33 @@ impl<'a> Push<'a> {
         media_type: &'static str,
         by: Option<Digest>,
     ) -> Result<Digest, PullError> {
-        let image = match by {
-            // The library looks for a tag at the end of the address where a registry does not say one.
-            Some(digest) => OciReference::with_tag(
-                self.reference.registry.clone(),
-                self.reference.repository.clone(),
-                digest.to_string(),
-            ),
-            None => self.registry.oci(None),
+        let name = match by {
+            Some(digest) => digest.to_string(),
+            None => self
+                .reference
+                .tag
+                .as_deref()
+                .unwrap_or(DEFAULT_TAG)
+                .to_owned(),
         };
-        let ask = || async {
-            let client = self.registry.client();
-            let kind = media_type.parse().map_err(|_| self.silent())?;
-            let sent = client.push_manifest_raw(&image, Bytes::copy_from_slice(bytes), kind);
-            sent.await.map_err(|error| self.registry.failure(error))
-        };
+        let ask = || self.registry.put_manifest(&name, bytes, media_type);
         self.soon(self.registry.retry(ask)).await?;
         Ok(Digest::of(bytes))
     }
 }
 
-/// A file's content, counted as it goes out.
-fn chunks(
-    file: File,
-    sent: Arc<AtomicU64>,
-) -> impl futures_util::Stream<Item = Result<Bytes, OciDistributionError>> + Send + 'static {
-    futures_util::stream::unfold(file, move |mut file| {
-        let sent = Arc::clone(&sent);
-        async move {
-            let mut buffer = vec![0; CHUNK];
-            match file.read(&mut buffer) {
-                Ok(0) => None,
-                Ok(read) => {
-                    sent.fetch_add(read as u64, Ordering::Relaxed);
-                    buffer.truncate(read);
-                    Some((Ok(Bytes::from(buffer)), file))
-                }
-                Err(error) => Some((Err(error.into()), file)),
-            }
-        }
-    })
+/// In which form a layer is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum As {
+    /// As it came, so that the manifest and its digest stay what they are.
+    Came,
+    /// Compressed as the push is asked to.
+    Wanted,
+}
+
+/// Whether a blob is in the registry.
+enum There {
+    Yes,
+    /// It is to be sent, to this address if an upload has begun.
+    No(Option<Url>),
 }

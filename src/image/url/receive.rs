@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, NoProxy, Proxy, Response, StatusCode};
+use reqwest::{Certificate, Client, Response, StatusCode};
 
 use super::{Means, Progress, Record, UrlError, Wanted, shown};
 use crate::base::cancel::Cancel;
@@ -117,30 +117,27 @@ fn client(wanted: &Wanted<'_>, env: &Env) -> Result<Client, UrlError> {
         cause: format!("cannot set up its connections: {}", web::causes(&error)),
     };
     web::install_provider();
+    let proxies = web::Proxies::read(env).map_err(|cause| UrlError::Unreachable {
+        url: shown(wanted.url),
+        cause,
+    })?;
     let mut builder = Client::builder()
         .user_agent(USER_AGENT)
         .connect_timeout(CONNECT)
         .read_timeout(SILENCE)
         .referer(false)
-        .no_proxy()
         .redirect(Policy::limited(REDIRECTS));
-    if wanted.url.scheme() == "https" || web::proxy(env, "HTTPS_PROXY").is_some() {
+    if wanted.url.scheme() == "https"
+        || env
+            .vars
+            .keys()
+            .any(|name| name.to_ascii_lowercase().ends_with("_proxy"))
+    {
         let all = web::authorities(env);
         let all = all.iter().filter_map(|der| Certificate::from_der(der).ok());
         builder = builder.tls_certs_only(all);
     }
-    let exempt = NoProxy::from_string(&web::no_proxy(env));
-    if let Some(proxy) = web::proxy(env, "HTTP_PROXY") {
-        builder = builder.proxy(
-            Proxy::http(proxy)
-                .map_err(unusable)?
-                .no_proxy(exempt.clone()),
-        );
-    }
-    if let Some(proxy) = web::proxy(env, "HTTPS_PROXY") {
-        builder = builder.proxy(Proxy::https(proxy).map_err(unusable)?.no_proxy(exempt));
-    }
-    builder.build().map_err(unusable)
+    proxies.set(builder).build().map_err(unusable)
 }
 
 async fn one(

@@ -102,7 +102,7 @@ impl Scratch {
         block_on(async {
             let client = Client::try_from(ClientConfig {
                 protocol: ClientProtocol::HttpsExcept(vec![self.host.clone()]),
-                tls_certs_only: super::trust::authorities(&crate::base::env::Env::default()),
+                tls_certs_only: certificates(),
                 ..ClientConfig::default()
             });
             let client = client.unwrap();
@@ -131,6 +131,18 @@ impl Scratch {
             &hex[..2]
         ))
     }
+}
+
+/// The authorities as the other client wants them.
+fn certificates() -> Vec<oci_client::client::Certificate> {
+    web::install_provider();
+    let all = super::trust::authorities(&crate::base::env::Env::default()).into_iter();
+    let encoding = || oci_client::client::CertificateEncoding::Der;
+    all.map(|data| oci_client::client::Certificate {
+        encoding: encoding(),
+        data,
+    })
+    .collect()
 }
 
 impl Drop for Scratch {
@@ -541,7 +553,7 @@ fn a_refusal_says_where_credentials_are_looked_for() {
         error,
         format!(
             "registry {host} refuses access to `{host}/x:latest`: it may not exist, or need credentials; \
-             `docker login {host}` on any machine makes the file /nowhere/config.json to put here"
+             there is no /nowhere/config.json; log in with `hoist login {host}`"
         )
     );
     std::fs::remove_dir_all(&dir).unwrap();

@@ -1,7 +1,7 @@
 //! Images taken from an archive or a directory.
 //!
 //! Layers first, several at a time, each under the digest its bytes have; an image only when all its layers are there. A kill
-//! leaves layers that nothing names, and no half image. Imports: `archive`, `layer`.
+//! leaves layers that nothing names, and no half image; neither does a power cut. Imports: `archive`, `layer`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -65,6 +65,7 @@ impl Store {
             }
         }
         self.load_layers(&files, &all, &staging)?;
+        self.settle()?;
         all.into_iter()
             .map(|group| self.load_group(group))
             .collect()
