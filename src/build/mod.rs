@@ -391,7 +391,7 @@ fn read_dockerfile(request: &BuildRequest) -> Result<(String, String), BuildErro
             Diagnostic::error(what).hint("name it with -f, or `dockerfile:` in the compose file"),
         )
     })?;
-    let text = text::decode(&shown, bytes).map_err(invalid)?;
+    let text = text::decode(&shown, bytes).map_err(|item| invalid(*item))?;
     Ok((shown, text))
 }
 
@@ -420,7 +420,7 @@ fn read_in_context(request: &BuildRequest, name: &str) -> Result<(String, String
             })
         })?;
     let text = text::decode(name, bytes).map_err(|item| BuildError::Invalid {
-        diagnostics: vec![item],
+        diagnostics: vec![*item],
         sources: SourceMap::default(),
     })?;
     Ok((name.to_owned(), text))

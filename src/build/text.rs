@@ -8,7 +8,7 @@ use crate::base::diag::Diagnostic;
 ///
 /// # Errors
 /// When a byte outside of comments belongs to no UTF-8 text; it says in which row.
-pub(super) fn decode(name: &str, bytes: Vec<u8>) -> Result<String, Diagnostic> {
+pub(super) fn decode(name: &str, bytes: Vec<u8>) -> Result<String, Box<Diagnostic>> {
     let bytes = match String::from_utf8(bytes) {
         Ok(text) => return Ok(text),
         Err(error) => error.into_bytes(),
@@ -28,7 +28,9 @@ pub(super) fn decode(name: &str, bytes: Vec<u8>) -> Result<String, Diagnostic> {
                 "{name}:{row}: it is not UTF-8 text{}",
                 byte.unwrap_or_default()
             );
-            Err(Diagnostic::error(what).hint("save the file as UTF-8"))
+            Err(Box::new(
+                Diagnostic::error(what).hint("save the file as UTF-8"),
+            ))
         }
     }
 }

@@ -74,7 +74,7 @@ impl Format {
                 .collect()
         };
         match self {
-            Self::Json => Ok(rows.iter().map(|row| line(row)).collect()),
+            Self::Json => Ok(rows.iter().map(line).collect()),
             Self::Table => {
                 let headings = headings();
                 let cells = |row: &Map<String, Value>| -> Vec<String> {

@@ -4,7 +4,7 @@
 //! to be understood of bodies. What is spoilt is decided by the request's line.
 //! Imports: nothing.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -4,7 +4,7 @@
 //! list of handlers is shown is a mount of each command's own, so that the machine keeps its mounts.
 //! Source: Documentation/admin-guide/binfmt-misc.rst.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::harness::process::{Done, LIMIT, finish};
@@ -144,7 +144,7 @@ fn a_run_for_another_processor_runs_where_an_interpreter_is_registered() {
         "FROM --platform=linux/arm64 scratch AS arm\nCOPY made-for-arm /program\nRUN [\"/program\"]\n\
          FROM tiny\nCOPY --from=arm /made /made\nRUN echo \"made by $(cat /made)\"\n",
     );
-    let interpreter = program("qemu-aarch64-static").map(PathBuf::from);
+    let interpreter = program("qemu-aarch64-static");
     let interpreter = interpreter.expect("the case says that it needs it");
     let build = |flags: &str| {
         let words = ["image", "build", "--progress", "plain", "--no-cache"];

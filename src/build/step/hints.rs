@@ -47,7 +47,7 @@ pub(super) fn of_certificates(output: &[String], trusting: bool) -> Option<Strin
         UNTRUSTED
             .iter()
             .filter(|text| **text != "cannot verify" || line.contains("certificate"))
-            .any(|text| said(text))
+            .any(said)
     };
     output.iter().any(says).then(|| {
         match trusting {

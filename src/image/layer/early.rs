@@ -394,10 +394,10 @@ mod tests {
         gone.push(other("e"));
         none("gone", &gone, |_| ());
         late("grown", &all, |upper| {
-            std::fs::write(upper.join("a"), "aa").unwrap()
+            std::fs::write(upper.join("a"), "aa").unwrap();
         });
         none("more", &all, |upper| {
-            std::fs::write(upper.join("b"), "").unwrap()
+            std::fs::write(upper.join("b"), "").unwrap();
         });
         late("mode", &all, |upper| {
             let mode = std::fs::Permissions::from_mode(0o777);

@@ -58,6 +58,16 @@ pub(super) struct Failure {
     pub(super) again: Again,
 }
 
+impl From<PullError> for Failure {
+    /// One that comes again each time.
+    fn from(error: PullError) -> Self {
+        Self {
+            error,
+            again: Again::No,
+        }
+    }
+}
+
 /// The waits of something that is tried again.
 pub(super) struct Tries {
     done: usize,
@@ -166,15 +176,12 @@ impl Registry {
     }
     /// Where an answer says that it goes on. An address of the registry itself keeps its way of being spoken to: some
     /// behind a proxy don't know that it is TLS.
-    pub(super) fn location(&self, response: &Response) -> Result<Url, Failure> {
+    pub(super) fn location(&self, response: &Response) -> Result<Url, PullError> {
         let said = response.headers().get(header::LOCATION);
         let joined = said.and_then(|said| response.url().join(said.to_str().ok()?).ok());
         let joined = joined.filter(|url| matches!(url.scheme(), "http" | "https"));
         let Some(mut url) = joined else {
-            return Err(Failure {
-                error: self.other("it does not say where an upload goes on".to_owned()),
-                again: Again::No,
-            });
+            return Err(self.other("it does not say where an upload goes on".to_owned()));
         };
         let own = response.url();
         if url.scheme() == "http"

@@ -185,11 +185,8 @@ impl Fetch<'_> {
         self.append(answer, part, passed_over).await
     }
     /// How many bytes come once more; a failure when what comes can't be the blob.
-    fn passed_over(&self, answer: &Response, have: u64) -> Result<u64, Failure> {
-        let corrupt = |text: String| Failure {
-            error: self.registry.corrupt(text),
-            again: Again::No,
-        };
+    fn passed_over(&self, answer: &Response, have: u64) -> Result<u64, PullError> {
+        let corrupt = |text| self.registry.corrupt(text);
         let begins = match answer.status() {
             StatusCode::PARTIAL_CONTENT => {
                 let range = answer.headers().get(header::CONTENT_RANGE);

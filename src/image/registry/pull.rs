@@ -369,9 +369,8 @@ impl<'a> Pull<'a> {
     ) -> Result<(), PullError> {
         let done = loop {
             self.tell(blob, watch.read(), "Extracting");
-            match tokio::time::timeout(LOOK, &mut unpacking).await {
-                Ok(done) => break done.unwrap_or_else(broken_off),
-                Err(_) => {}
+            if let Ok(done) = tokio::time::timeout(LOOK, &mut unpacking).await {
+                break done.unwrap_or_else(broken_off);
             }
         };
         done.map_err(|error| match error {

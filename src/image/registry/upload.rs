@@ -92,7 +92,7 @@ impl Registry {
         if answer.status() == reqwest::StatusCode::CREATED && mount.is_some() {
             return Ok(Upload::Mounted);
         }
-        self.location(&answer).map(Upload::To)
+        Ok(Upload::To(self.location(&answer)?))
     }
     /// Puts a manifest under a tag or a digest.
     pub(super) async fn put_manifest(

@@ -20,13 +20,13 @@ pub(super) enum Node {
     If {
         with: bool,
         what: Pipeline,
-        then: Vec<Node>,
-        otherwise: Vec<Node>,
+        then: Vec<Self>,
+        otherwise: Vec<Self>,
     },
     Range {
         what: Pipeline,
-        each: Vec<Node>,
-        otherwise: Vec<Node>,
+        each: Vec<Self>,
+        otherwise: Vec<Self>,
     },
     Break,
     Continue,
@@ -67,7 +67,7 @@ type Pieces = Peekable<IntoIter<Piece>>;
 type Tokens = Peekable<IntoIter<(At, Token)>>;
 
 /// How a list of nodes ended.
-enum End {
+enum Stop {
     Text,
     End,
     Else(Tokens, At),
@@ -82,9 +82,9 @@ pub(super) fn parse(pieces: Vec<Piece>, known: &dyn Fn(&str) -> bool) -> Result<
         last: At::default(),
     };
     match parser.list()? {
-        (nodes, End::Text) => Ok(nodes),
-        (_, End::End) => Err(Fault::at(parser.last, "unexpected {{end}}")),
-        (_, End::Else(_, at)) => Err(Fault::at(at, "unexpected {{else}}")),
+        (nodes, Stop::Text) => Ok(nodes),
+        (_, Stop::End) => Err(Fault::at(parser.last, "unexpected {{end}}")),
+        (_, Stop::Else(_, at)) => Err(Fault::at(at, "unexpected {{else}}")),
     }
 }
 
@@ -96,7 +96,7 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn list(&mut self) -> Result<(Vec<Node>, End), Fault> {
+    fn list(&mut self) -> Result<(Vec<Node>, Stop), Fault> {
         let mut nodes = Vec::new();
         while let Some(piece) = self.pieces.next() {
             let (tokens, at) = match piece {
@@ -115,11 +115,11 @@ impl Parser<'_> {
                 None => return Err(Fault::at(at, "missing value for command")),
             };
             match word.as_str() {
-                "end" => return Ok((nodes, End::End)),
+                "end" => return Ok((nodes, Stop::End)),
                 "else" => {
                     tokens.next();
                     skip(&mut tokens);
-                    return Ok((nodes, End::Else(tokens, at)));
+                    return Ok((nodes, Stop::Else(tokens, at)));
                 }
                 "if" | "with" | "range" => {
                     tokens.next();
@@ -133,7 +133,7 @@ impl Parser<'_> {
                 _ => nodes.push(Node::Print(self.pipeline(&mut tokens, at, None)?)),
             }
         }
-        Ok((nodes, End::Text))
+        Ok((nodes, Stop::Text))
     }
 
     fn control(&mut self, word: &str, mut tokens: Tokens, at: At) -> Result<Node, Fault> {
@@ -141,13 +141,13 @@ impl Parser<'_> {
         let what = self.pipeline(&mut tokens, at, None)?;
         let (then, end) = self.list()?;
         let otherwise = match end {
-            End::End => Vec::new(),
-            End::Text => return Err(Fault::at(at, "unexpected EOF")),
-            End::Else(mut tokens, at) => match tokens.peek() {
+            Stop::End => Vec::new(),
+            Stop::Text => return Err(Fault::at(at, "unexpected EOF")),
+            Stop::Else(mut tokens, at) => match tokens.peek() {
                 None => match self.list()? {
-                    (nodes, End::End) => nodes,
-                    (_, End::Text) => return Err(Fault::at(at, "unexpected EOF")),
-                    (_, End::Else(_, at)) => {
+                    (nodes, Stop::End) => nodes,
+                    (_, Stop::Text) => return Err(Fault::at(at, "unexpected EOF")),
+                    (_, Stop::Else(_, at)) => {
                         return Err(Fault::at(at, "expected end; found {{else}}"));
                     }
                 },

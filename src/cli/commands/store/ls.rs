@@ -231,9 +231,8 @@ fn tree(listed: &[Listed], all: &[Listed], users: &BTreeMap<Digest, BTreeSet<Str
     };
     let shown = |one: &&Listed| one.behind.is_none() && !one.names.is_empty();
     for one in listed.iter().filter(shown) {
-        let (last, before) = match one.names.split_last() {
-            Some(names) => names,
-            None => continue,
+        let Some((last, before)) = one.names.split_last() else {
+            continue;
         };
         for name in before {
             table.row([name.to_string()]);

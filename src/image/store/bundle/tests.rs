@@ -312,7 +312,7 @@ fn what_is_not_what_it_says_is_refused_and_leaves_nothing() {
         (
             tar.clone()
                 .file(&blob_name(&Digest::of(&one)), &layer("other"))
-                .json("index.json", &index(&[about.clone()])),
+                .json("index.json", &index(std::slice::from_ref(&about))),
             "unpacks to",
         ),
         (
