@@ -235,10 +235,10 @@ impl Store {
         let id = self.refs()?.find(name_or_id)?;
         let mut change = self.change(how.needs)?;
         let names = change.refs.names_of(&id);
-        let digits = name_or_id.strip_prefix("sha256:").unwrap_or(name_or_id);
+        // A name that happens to begin the image's id is a name nevertheless; Docker takes it for the id.
         let named = Reference::parse(name_or_id)
             .ok()
-            .filter(|name| !id.hex().starts_with(digits) && change.refs.by_name(name) == Some(id));
+            .filter(|name| change.refs.by_name(name) == Some(id));
         let mut variants = Vec::new();
         let mut quiet = false;
         match named.map(|name| names.iter().find(|n| **n == name).cloned().unwrap_or(name)) {
