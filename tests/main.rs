@@ -134,6 +134,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         faults::kill::CASES,
         faults::errors::CASES,
         faults::state::CASES,
+        faults::store::CASES,
         faults::disk::CASES,
         attacks::artifacts::CASES,
         attacks::binary::CASES,

@@ -122,7 +122,7 @@ fn an_artifact_fills_the_disk() {
     refused(
         &[compose(PLAIN)],
         &|m| m["layers"][0]["size"] = json!(3),
-        "longer than 3 bytes",
+        "instead of sha256",
     );
     let huge = |m: &mut Value| m["layers"][0]["size"] = json!(u64::MAX);
     refused(&[compose(PLAIN), env_file("e", b"")], &huge, "at most");

@@ -4,5 +4,6 @@ pub mod disk;
 pub mod errors;
 pub mod kill;
 pub mod state;
+pub mod store;
 mod trace;
 mod world;

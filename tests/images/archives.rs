@@ -221,7 +221,7 @@ fn an_image_of_several_platforms_is_saved_and_loaded_with_all_or_one_of_them() {
     let all = text(&hoist.dir().join("all.tar"));
     let count = |hoist: &Sandbox| {
         hoist
-            .global(&["image", "ls", "-q"])
+            .global(&["image", "ls", "-q", "-a"])
             .ok()
             .out
             .lines()

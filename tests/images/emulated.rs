@@ -4,8 +4,9 @@
 //! list of handlers is shown is a mount of each command's own, so that the machine keeps its mounts.
 //! Source: Documentation/admin-guide/binfmt-misc.rst.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use crate::harness::process::{Done, LIMIT, finish};
 use crate::harness::{Need, Sandbox, program};
@@ -25,6 +26,11 @@ const ARM64: &str = concat!(
 );
 
 fn with_list(command: &Command) -> Done {
+    finish(listed(command), None, LIMIT)
+}
+
+/// A command that has the list of handlers in a mount namespace of its own.
+fn listed(command: &Command) -> Command {
     let mut whole = Command::new("unshare");
     whole.args([
         "--mount",
@@ -43,17 +49,31 @@ fn with_list(command: &Command) -> Done {
     if let Some(dir) = command.get_current_dir() {
         whole.current_dir(dir);
     }
-    finish(whole, None, LIMIT)
+    whole
 }
 
 /// A handler that is there until this is dropped.
-struct Handler(String);
+struct Handler {
+    name: String,
+    /// Has the list mounted: with the last mount all handlers go (Linux 6.7). It ends with its input.
+    keeper: Child,
+}
 
 impl Handler {
     fn register(interpreter: &Path, flags: &str) -> Self {
         let name = format!("hoist-test-{}", std::process::id());
         let line = format!(":{name}:M::{ARM64}:{}:{flags}", interpreter.display());
-        let handler = Self(name);
+        let mut keeper = Command::new("sh");
+        keeper.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        keeper.args(["-c", "echo there; read -r _"]);
+        let mut keeper = listed(&keeper);
+        keeper.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut keeper = keeper.spawn().expect("there is a shell");
+        let told = BufReader::new(keeper.stdout.take().expect("a pipe"))
+            .lines()
+            .next();
+        told.expect("it is mounted").expect("a line");
+        let handler = Self { name, keeper };
         handler.write("register", &line).ok();
         handler
     }
@@ -72,7 +92,9 @@ impl Handler {
 
 impl Drop for Handler {
     fn drop(&mut self) {
-        let _ = self.write(&self.0, "-1");
+        let _ = self.write(&self.name, "-1");
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
     }
 }
 

@@ -158,7 +158,7 @@ fn bases_mounts_and_contexts_are_locked_too() {
     hoist
         .run("build --locked -q")
         .code(1)
-        .says("Dockerfile:1:1")
+        .says("Dockerfile:1:6")
         .says("services.a.build")
         .says("not");
 }

@@ -179,7 +179,7 @@ fn several_platforms_each_get_their_image() {
         "image build --platform linux/{arch},linux/{host} -t several ."
     ));
     assert_eq!(platform_of(&hoist, "several").0, host);
-    let all = hoist.global(&["image", "ls", "-q"]).ok().out;
+    let all = hoist.global(&["image", "ls", "-q", "-a"]).ok().out;
     let found: Vec<String> = all
         .lines()
         .map(|id| platform_of(&hoist, id).0)

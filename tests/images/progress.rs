@@ -50,10 +50,15 @@ fn screen(text: &str) -> Vec<String> {
                 };
                 match end {
                     'A' => row -= number.parse::<usize>().unwrap_or(1),
+                    'B' => {
+                        row += number.parse::<usize>().unwrap_or(1);
+                        rows.resize(rows.len().max(row + 1), Vec::new());
+                    }
                     'J' => {
                         rows.truncate(row + 1);
                         rows[row].truncate(column);
                     }
+                    'K' if number == "2" => rows[row].clear(),
                     'm' => {}
                     other => panic!("an unexpected sequence: {number}{other}"),
                 }

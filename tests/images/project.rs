@@ -461,7 +461,7 @@ fn an_image_of_a_service_that_was_not_named_is_built_where_it_is_missing() {
     hoist.ok("--dry-run build cli").says("needed by `cli`");
     hoist.ok("build cli").says("Image own/base  Built");
     // It is there now, and nobody asked for it.
-    hoist.ok("build cli").says_nothing_of("own/base");
+    hoist.ok("build cli").says_nothing_of("Image own/base");
     hoist
         .ok("--dry-run build base cli")
         .says("own/base  build asked for");
