@@ -162,7 +162,10 @@ fn files(hoist: &Sandbox) -> BTreeSet<String> {
             if is_dir && !name.starts_with("d/layers/") {
                 open.push(path);
             }
-            found.insert(name);
+            // What a killed command held goes with the next that holds something.
+            if !name.starts_with("d/images/held/") {
+                found.insert(name);
+            }
         }
     }
     found

@@ -3,7 +3,7 @@
 //! A command that makes containers looks an image up and needs it until the container's record is written. Whoever removes images
 //! reads these files under the store's lock; whoever holds an image looks again when it is written down. So either the one sees
 //! the other's file, or the other sees that the image is gone.
-//! On disk: `images/held/<process>-<number>`, a digest a line; those of dead processes are removed by who reads them.
+//! On disk: `images/held/<process>-<number>`, a digest a line; those of dead processes are removed by who reads them or makes another.
 //! Imports: `sys`. Source: flock(2).
 
 use std::collections::BTreeSet;
@@ -73,6 +73,32 @@ fn is_same(file: &File, path: &Path) -> bool {
         .is_ok_and(|ours| path.metadata().is_ok_and(|there| same(ours, there)))
 }
 
+/// Images that files in `dir` hold, but for the one that is `ours`; files of dead processes are removed.
+fn held_in(dir: &Path, ours: Option<&Path>) -> io::Result<BTreeSet<Digest>> {
+    let mut found = BTreeSet::new();
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        other => other?,
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if ours == Some(&path) {
+            continue;
+        }
+        match Lock::try_acquire(&path, Hold::Exclusive) {
+            Ok(Some(lock)) => {
+                if lock.is_at(&path) {
+                    let _ = std::fs::remove_file(&path);
+                }
+            }
+            _ => {
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                found.extend(text.lines().filter_map(|line| Digest::parse(line).ok()));
+            }
+        }
+    }
+    Ok(found)
+}
+
 impl Store {
     fn held_dir(&self) -> PathBuf {
         self.images.join("held")
@@ -101,9 +127,10 @@ impl Store {
     ) -> Result<Option<Image>, StoreError> {
         let mut found = look()?;
         while let Some(image) = found {
+            let failed = || format!("hold an image in {}", self.held_dir().display());
             let new = self
                 .hold(&image.id)
-                .map_err(StoreError::io("hold an image"))?;
+                .map_err(|error| StoreError::io(failed())(error))?;
             if !new {
                 return Ok(Some(image));
             }
@@ -118,7 +145,11 @@ impl Store {
         let mut place = self.holds.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held = match &mut *place {
             Some(held) => held,
-            None => place.insert(Held::make(&self.held_dir())?),
+            None => {
+                let dir = self.held_dir();
+                let _ = held_in(&dir, None);
+                place.insert(Held::make(&dir)?)
+            }
         };
         if held.ids.contains(id) {
             return Ok(false);
@@ -128,30 +159,9 @@ impl Store {
     }
     /// Images that other processes hold; files of dead ones are removed.
     pub(super) fn held_elsewhere(&self) -> Result<BTreeSet<Digest>, StoreError> {
-        let mut found = BTreeSet::new();
-        let entries = match std::fs::read_dir(self.held_dir()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-            other => other.map_err(StoreError::io("see which images are held"))?,
-        };
         let ours = self.holds.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = ours.as_ref().map(|held| held.path.clone());
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if ours.as_ref() == Some(&path) {
-                continue;
-            }
-            match Lock::try_acquire(&path, Hold::Exclusive) {
-                Ok(Some(lock)) => {
-                    if lock.is_at(&path) {
-                        let _ = std::fs::remove_file(&path);
-                    }
-                }
-                _ => {
-                    let text = std::fs::read_to_string(&path).unwrap_or_default();
-                    found.extend(text.lines().filter_map(|line| Digest::parse(line).ok()));
-                }
-            }
-        }
-        Ok(found)
+        let ours = ours.as_ref().map(|held| held.path.as_path());
+        held_in(&self.held_dir(), ours).map_err(StoreError::io("see which images are held"))
     }
     /// When an image was used last: when a command last took it to make containers of it, or when it came.
     pub fn used(&self, id: &Digest) -> Option<SystemTime> {
