@@ -99,6 +99,10 @@ const RULES: &[(&str, &str)] = &[
         "empty unless the file says more",
     ),
     (
+        "services.*.develop.watch[].exec.command",
+        "empty unless the file says more",
+    ),
+    (
         "services.*.gpus",
         "all devices, unless the file says how many",
     ),
