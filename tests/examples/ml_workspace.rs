@@ -233,8 +233,11 @@ fn edits_are_followed(workspace: &Workspace) {
     let before = (others(), processes());
     edit("api/requirements.txt", "\n", "\n# looked at once more\n");
     within(minute * 10, "the API is replaced", || {
-        let replaced = hoist.id("api") != api && hoist.field("api", "Health") == "healthy";
-        replaced.then_some(())
+        let mut rows = hoist.ps();
+        rows.retain(|row| row["Service"] == "api");
+        // Both are there while one takes the other's place.
+        let [row] = rows.as_slice() else { return None };
+        (row["ID"] != *api && row["Health"] == "healthy").then_some(())
     });
     assert_eq!((others(), processes()), before, "{}", watch.text());
     // The edit is in the new image as well.
