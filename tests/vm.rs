@@ -75,9 +75,12 @@ const LEFT_OUT: &[&str] = &[
     "engine::secrets",
     "engine::volume",
     "engine::walls",
+    "engine::watch",
+    "attacks::artifacts",
     "attacks::builds",
     "attacks::contexts",
     "attacks::copy",
+    "attacks::layers",
     "attacks::sources",
     "faults::",
 ];
