@@ -80,7 +80,7 @@
 //! | a command | one command | the terminal; the project's lock while it changes things |
 //! | `__supervise` | as long as its container should run | init as its child, streams, log, exit status, restarts, probes, name answers |
 //! | `__sandbox` | one build step | the step's process |
-//! | `__copy` | one `cp` | a way to one container's files, from which there is no way back |
+//! | `__copy` | one `cp`, or one round of `watch` and the wait for it | a way to one container's files, from which there is no way back |
 //! | `__mount` | one mount of a volume | a wait for a server or a disk, which can be ended |
 //! | `__pack` | one log file | the compressed form of a log file that is full |
 //!
@@ -100,9 +100,12 @@
 //! | `<data>/volumes/<name>/` | `engine::native::volumes` | data and record |
 //! | `<data>/networks/<name>/` | `engine::native::net` | record, addresses handed out, names |
 //! | `<data>/steps.lock` | `engine::native::net` | held by builds, which keep the network of their steps |
+//! | `<data>/isolated.json` | `cli::isolate` | which checkout has which project name and loopback address |
+//! | `<data>/snapshots/<project>/<name>/` | `cli::snapshots` | copies of volumes, with their record |
 //! | `<data>/projects/<name>/` | `engine::native::records` | container records; below each its upper directory and logs |
 //! | `<data>/projects/<name>/dossiers/` | `engine::native::dossier` | what is known of the last containers that failed |
 //! | `<data>/key` | `engine::native::held` | what fingerprints of secrets are made with |
+//! | `<run>/events/<project>` | `engine::native::journal` | what happened to containers, a line each; written by supervisors and commands, bounded |
 //! | `<run>/held/<id>/` | `engine::native::held` | contents of configs and secrets, in memory only |
 //! | `<run>/watch-<project>.lock` | `cli` | held by the one command that follows a project's files |
 //! | `<run>/` | `engine::native` | supervisors' sockets, process ids with start times, mounts |

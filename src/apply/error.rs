@@ -142,6 +142,17 @@ impl ApplyError {
     pub fn diagnostics(&self) -> (&[Diagnostic], &SourceMap) {
         (&self.inner.faults, &self.inner.sources)
     }
+    /// For a line beside what it is about: faults in files are shown in full where the command ends, so here are their places.
+    pub fn short(&self) -> String {
+        let places = self.inner.faults.iter().filter_map(|fault| fault.span);
+        let mut places: Vec<String> = places.map(|span| self.inner.sources.place(span)).collect();
+        places.dedup();
+        match places.split_first() {
+            None => self.to_string(),
+            Some((first, [])) => format!("at {first}"),
+            Some((first, more)) => format!("at {first} and {} more", more.len()),
+        }
+    }
     /// Errors of other actions of the same run.
     pub fn others(&self) -> &[Self] {
         &self.inner.others

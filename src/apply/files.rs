@@ -31,7 +31,10 @@ pub(super) fn facts(
     faults: &mut Diagnostics,
 ) -> Result<Facts, ApplyError> {
     let engine = context.engine.as_ref();
-    let mut facts = Facts::default();
+    let mut facts = Facts {
+        proxies: context.proxies.clone(),
+        ..Facts::default()
+    };
     if project.services.values().any(asks_the_host) {
         let devices = project.services.values().flat_map(block_devices);
         facts.offers = engine.offers(&devices.map(Path::to_owned).collect())?;

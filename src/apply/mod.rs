@@ -7,7 +7,7 @@
 //! Rules: Docker Compose v5 for the words of the events and for exit codes.
 //!
 //! A command that changes things calls [`lock`], then one of the `plan_*` functions, then [`run`]:
-//! what was observed stays true until the lock is dropped. `--dry-run` and `plan` leave out lock and run.
+//! what was observed stays true until the lock is dropped. `--dry-run` leaves out the lock and has [`rehearse`] in place of [`run`]; `plan` leaves out both.
 
 mod builds;
 mod error;
@@ -21,11 +21,13 @@ mod options;
 mod pins;
 mod provide;
 mod push;
+mod rehearse;
 mod report;
 mod rollout;
 mod run;
 mod secrets;
 mod steps;
+mod stops;
 #[cfg(test)]
 mod tests;
 mod wait;
@@ -54,10 +56,11 @@ pub use crate::plan::policy::{BuildChoice, ImagePolicy, Recreate, Rmi, UpPolicy}
 pub use error::{ApplyError, Note};
 pub use observe::observe_project;
 pub use options::{
-    BuildOptions, DownOptions, KillOptions, PullOptions, PushOptions, RmOptions, RunOptions,
-    StartOptions, StopOptions, UpOptions,
+    BuildOptions, DownOptions, KillOptions, PauseOptions, PullOptions, PushOptions, RmOptions,
+    RunOptions, StartOptions, StopOptions, UpOptions,
 };
 pub use pins::{Uses, images_used};
+pub use rehearse::rehearse;
 pub use run::{Final, Outcome, run};
 pub use secrets::Told;
 pub use watched::{drop_unnamed, exec};
@@ -76,6 +79,8 @@ pub struct Context {
     pub cancel: Cancel,
     /// Variables and directories of the command.
     pub env: Env,
+    /// Proxies that the user wants in every container and build, as variables in upper case.
+    pub proxies: Vec<(String, String)>,
     /// Where everything lies.
     pub roots: Roots,
     /// Where devices are described (Container Device Interface); later directories win.
@@ -115,6 +120,7 @@ impl Context {
             events,
             cancel: self.cancel.clone(),
             env: self.env.clone(),
+            proxies: self.proxies.clone(),
             roots: self.roots.clone(),
             device_dirs: self.device_dirs.clone(),
             parallel: self.parallel,
@@ -333,6 +339,20 @@ pub fn plan_rm(
 ) -> Result<Plan, ApplyError> {
     let world = observe::world(context, name, project)?;
     Ok(views::rm(name, project, &world, options)?)
+}
+
+/// Plans `pause` and `unpause`.
+///
+/// # Errors
+/// Engine failures.
+pub fn plan_pause(
+    context: &Context,
+    name: &ProjectName,
+    project: Option<&Project>,
+    options: &PauseOptions,
+) -> Result<Plan, ApplyError> {
+    let world = observe::world(context, name, project)?;
+    Ok(views::pause(name, project, &world, options)?)
 }
 
 /// Plans `kill`.

@@ -15,7 +15,8 @@ use crate::base::event::{Kind, Status};
 use crate::base::name::ContainerId;
 use crate::base::span::Spanned;
 use crate::base::term::RestartPolicy;
-use crate::compose::model::{Condition, Project, Service, VolumeSource};
+use crate::compose::model::{Condition, Labels, Project, Service, Volume, VolumeSource};
+use crate::engine::spec::VolumeSpec;
 use crate::plan::action::{Action, Step, WaitFor, When, Who};
 use crate::plan::cause::Cause;
 use crate::plan::desired::{Desired, Peer, Replica};
@@ -54,6 +55,7 @@ pub fn prepare(
     let one = changed(context, &asked, options);
     let mut single = project.clone();
     single.services.insert(one.name.clone(), one.clone());
+    own_volumes(context, &mut single, options)?;
     let (id, name, found) = create(context, &single, &one, options, &outcome)?;
     Ok(OneOff {
         id,
@@ -61,6 +63,41 @@ pub fn prepare(
         outcome,
         warnings: [plan.warnings, found].concat(),
     })
+}
+
+/// Makes the volumes that only the command line names. As Compose: by the name that is written, and nobody's.
+fn own_volumes(
+    context: &Context,
+    project: &mut Project,
+    options: &RunOptions,
+) -> Result<(), ApplyError> {
+    for mount in &options.volumes {
+        let VolumeSource::Volume { key: Some(key), .. } = &mount.source else {
+            continue;
+        };
+        if project.volumes.contains_key(key) {
+            continue;
+        }
+        context.engine.create_volume(&VolumeSpec {
+            name: key.clone(),
+            project: None,
+            driver: "local".to_owned(),
+            options: BTreeMap::new(),
+            labels: BTreeMap::default(),
+        })?;
+        let volume = Volume {
+            key: key.clone(),
+            span: None,
+            name: key.clone(),
+            external: true,
+            driver: None,
+            driver_opts: BTreeMap::new(),
+            places: BTreeMap::new(),
+            labels: Labels::default(),
+        };
+        project.volumes.insert(key.clone(), volume);
+    }
+    Ok(())
 }
 
 /// The plan of everything before the container: dependencies up and waited for, images, networks, volumes.
@@ -87,6 +124,7 @@ fn plan(
         ask: true,
         policy: UpPolicy {
             services: vec![asked.name.to_string()],
+            declared: options.declared.clone(),
             remove_orphans: options.remove_orphans,
             ignore_orphans: options.ignore_orphans,
             ..UpPolicy::default()

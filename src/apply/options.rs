@@ -7,8 +7,9 @@ use crate::plan::BuildTweaks;
 use crate::plan::policy::{BuildChoice, ImagePolicy, PullView, UpPolicy};
 
 pub use crate::plan::policy::{
-    DownPolicy as DownOptions, KillPolicy as KillOptions, PushView as PushOptions,
-    RmPolicy as RmOptions, StartPolicy as StartOptions, StopPolicy as StopOptions,
+    DownPolicy as DownOptions, KillPolicy as KillOptions, PausePolicy as PauseOptions,
+    PushView as PushOptions, RmPolicy as RmOptions, StartPolicy as StartOptions,
+    StopPolicy as StopOptions,
 };
 
 /// What `up` and `create` were asked.
@@ -122,6 +123,8 @@ pub struct RunOptions {
     pub cap_add: Vec<String>,
     /// `--cap-drop`.
     pub cap_drop: Vec<String>,
+    /// All services that the files declare: containers of others are orphans. None is one while this is empty.
+    pub declared: Vec<String>,
     /// `--remove-orphans`.
     pub remove_orphans: bool,
     /// `COMPOSE_IGNORE_ORPHANS`.

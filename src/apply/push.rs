@@ -7,6 +7,7 @@ use super::images::with_causes;
 use super::run::{Run, tell};
 use super::{ApplyError, Context};
 use crate::base::event::{Kind, Status};
+use crate::image::attest::Along;
 use crate::image::reference::Reference;
 use crate::image::registry::{self, PushError, PushOptions};
 use crate::image::store::Image;
@@ -30,7 +31,7 @@ pub(super) fn push(context: &Context, image: &Image, name: &Reference) -> Result
     let (store, events) = (&context.store, &*context.events);
     let pushed = match all.len() {
         0 | 1 => registry::push(store, image, name, &options, events),
-        _ => registry::push_index(store, &all, name, &options, events),
+        _ => registry::push_index(store, &all, &Along::default(), name, &options, events),
     };
     match pushed {
         Ok(_) => {

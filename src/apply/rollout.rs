@@ -129,7 +129,8 @@ impl Run<'_> {
     fn switched(&self, roll: &Roll, id: &ContainerId) -> Done {
         let stop = || {
             self.all_hooks(&old(roll), &roll.old_hooks.pre_stop)?;
-            Ok(self.context.engine.stop(&roll.old.id, roll.timeout)?)
+            let who = (&roll.who.service, roll.who.name.as_str());
+            Ok(self.stop(who, &roll.old.id, roll.timeout)?)
         };
         let start = || {
             self.context.engine.start(id).map_err(|error| {

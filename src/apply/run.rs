@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::provide::Variables;
 use super::rollout::Progress;
 use super::{ApplyError, Context, Plan};
-use crate::base::event::{Event, Kind, Status};
+use crate::base::event::{Event, Kind, Status, StopReport};
 use crate::base::name::{ContainerId, ServiceName};
 use crate::base::scalar::format_duration;
 use crate::engine::Cancel;
@@ -68,6 +68,8 @@ pub(super) struct Run<'a> {
     pub(super) rollouts: Mutex<BTreeMap<ServiceName, Progress>>,
     present: Mutex<BTreeMap<(ServiceName, u32), Present>>,
     given: Mutex<BTreeMap<ServiceName, Variables>>,
+    /// Stops that cost time; the first of a service.
+    slow: Mutex<BTreeMap<ServiceName, StopReport>>,
 }
 
 /// The value, even if a thread that held it has panicked: all changes to it are single inserts.
@@ -129,6 +131,7 @@ pub fn run(context: &Context, plan: &Plan) -> Result<Outcome, ApplyError> {
         drop(over);
         slots
     });
+    run.tell_slow_stops();
     let done = slots
         .iter()
         .filter(|slot| matches!(slot, Slot::Done(())))
@@ -209,6 +212,7 @@ impl<'a> Run<'a> {
             rollouts: Mutex::default(),
             present: Mutex::new(present),
             given: Mutex::new(BTreeMap::new()),
+            slow: Mutex::default(),
         }
     }
 
@@ -289,6 +293,14 @@ impl<'a> Run<'a> {
             .iter()
             .map(|(name, variables)| (name.clone(), variables.digest()));
         images.chain(given).collect()
+    }
+    /// Keeps how a service's container took its stop.
+    pub(super) fn was_slow(&self, service: &ServiceName, report: StopReport) {
+        held(&self.slow).entry(service.clone()).or_insert(report);
+    }
+    /// What [`Run::was_slow`] has kept.
+    pub(super) fn slow_stops(&self) -> Vec<StopReport> {
+        held(&self.slow).values().cloned().collect()
     }
     /// Keeps what a provider, or the models, told.
     pub(super) fn gave(&self, service: &ServiceName, variables: Variables) {

@@ -155,6 +155,7 @@ impl Run<'_> {
             Action::Start { who }
             | Action::Stop { who, .. }
             | Action::Kill { who, .. }
+            | Action::Freeze { who, .. }
             | Action::Remove { who, .. } => self.on_container(&step.action, who),
         }
     }
@@ -162,6 +163,13 @@ impl Run<'_> {
     fn on_container(&self, action: &Action, who: &Who) -> Done {
         let engine = &self.context.engine;
         let id = self.id(who)?;
+        if let Action::Freeze { frozen, .. } = action {
+            // As Compose: it takes no time that would be worth a word before.
+            engine.pause(&id, *frozen)?;
+            let done = Status::Done(if *frozen { "Paused" } else { "Unpaused" });
+            self.tell(Kind::Container, &who.name, done, None);
+            return Ok(());
+        }
         let words = match action {
             Action::Start { .. } => ("Starting", "Started"),
             Action::Stop { .. } => ("Stopping", "Stopped"),
@@ -175,7 +183,9 @@ impl Run<'_> {
                     .start(&id)
                     .map_err(|error| self.not_started(who, &id, error))
             }
-            Action::Stop { timeout, .. } => Ok(engine.stop(&id, *timeout)?),
+            Action::Stop { timeout, .. } => {
+                Ok(self.stop((&who.service, &who.name), &id, *timeout)?)
+            }
             Action::Kill { signal, .. } => {
                 engine.kill(&id, *signal)?;
                 if *signal == Signal::KILL {
@@ -217,7 +227,7 @@ impl Run<'_> {
         match &result {
             Ok(()) => self.tell(kind, name, Status::Done(ends), detail),
             Err(error) if error.is_cancelled() => {}
-            Err(error) => self.tell(kind, name, Status::Failed(error.to_string()), None),
+            Err(error) => self.tell(kind, name, Status::Failed(error.short()), None),
         }
         result
     }
@@ -443,7 +453,7 @@ impl Run<'_> {
         let engine = &self.context.engine;
         let passing = format!("{}_{}", old.id.short(), who.name);
         self.create(who, anonymous, Some(passing))?;
-        engine.stop(&old.id, timeout)?;
+        self.stop((&who.service, &who.name), &old.id, timeout)?;
         engine.remove(&old.id, Force::Yes, AnonymousVolumes::Keep)?;
         let id = self.id(who)?;
         engine.rename(&id, &who.name)?;

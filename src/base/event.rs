@@ -79,10 +79,33 @@ pub enum Event {
         /// The line, without the line end.
         line: String,
     },
+    /// A container that was told to stop ended by force, or late. Told at the end, once a service.
+    SlowStop(Box<StopReport>),
     /// A line for the user that belongs to nothing above.
     Notice(String),
     /// A warning for the user that belongs to nothing above.
     Warn(String),
+}
+
+/// How a container took it when it was told to stop, where that cost time.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StopReport {
+    /// Its service.
+    pub service: String,
+    /// Its name.
+    pub container: String,
+    /// What it was sent: `SIGTERM`.
+    pub signal: String,
+    /// From the signal to the end.
+    pub seconds: f64,
+    /// Whether it was killed when its time was over.
+    pub killed: bool,
+    /// `unhandled`, `ignored`, `blocked`, `handled`, `unknown`; `slow` where it was not killed.
+    pub reason: &'static str,
+    /// All that in a sentence.
+    pub text: String,
+    /// What mends it, an act a line.
+    pub hints: Vec<String>,
 }
 
 /// What happened to a build step. The first thing told of a step is [`BuildStep::Planned`] or [`BuildStep::Started`], the

@@ -58,10 +58,11 @@ pub fn parse_size(text: &str) -> Result<ByteSize, SizeError> {
 impl fmt::Display for ByteSize {
     /// `64MiB`: three significant digits, base 1024.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-        f.write_str(&digits(self.0, 1024.0, &units, 3))
+        f.write_str(&digits(self.0, 1024.0, &BINARY, 3))
     }
 }
+
+const BINARY: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
 const DECIMAL: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
 
@@ -69,6 +70,10 @@ impl ByteSize {
     /// `1.98MB`: three significant digits, base 1000. As Docker: `go-units`, `HumanSizeWithPrecision(size, 3)`.
     pub fn decimal(self) -> String {
         digits(self.0, 1000.0, &DECIMAL, 3)
+    }
+    /// `23.54GiB`: four significant digits, base 1024. As Docker: `go-units`, `BytesSize`.
+    pub fn binary(self) -> String {
+        digits(self.0, 1024.0, &BINARY, 4)
     }
     /// `1.984MB`: four significant digits, base 1000. As Docker: `go-units`, `HumanSize`.
     pub fn decimal4(self) -> String {

@@ -1,4 +1,4 @@
-//! Instructions that change the configuration of an image and nothing else, as `import --change` takes them.
+//! Instructions that change the configuration of an image and nothing else, as `import --change` and `commit --change` take them.
 //!
 //! In: lines of a Dockerfile. Out: a configuration, or all that is wrong with them. Runs nothing and reads no file.
 //! Imports: `dockerfile`, `settings`, `image::config`. As Docker: moby `builder/dockerfile/builder.go`, `BuildFromConfig`.
@@ -13,12 +13,15 @@ use crate::base::diag::{Diagnostic, Diagnostics};
 use crate::base::span::SourceId;
 use crate::image::config::RunConfig;
 
-/// The configuration that `text` makes of an empty one.
+/// The configuration that `text` makes of another one.
 ///
 /// # Errors
 /// All faults.
-pub fn changed(text: &str, source: SourceId) -> Result<RunConfig, Diagnostics> {
-    let mut config = RunConfig::default();
+pub fn changed(
+    mut config: RunConfig,
+    text: &str,
+    source: SourceId,
+) -> Result<RunConfig, Diagnostics> {
     let mut found = Diagnostics::default();
     for instruction in parse_triggers(text, source, '\\')? {
         if let Err(why) = apply(&mut config, &instruction) {
@@ -117,7 +120,7 @@ mod tests {
 
     fn of(text: &str) -> Result<RunConfig, String> {
         let source = SourceMap::default().add("--change", text);
-        changed(text, source).map_err(|all| {
+        changed(RunConfig::default(), text, source).map_err(|all| {
             let all = all.sorted();
             all.iter()
                 .map(|one| one.message.clone())

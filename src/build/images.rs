@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::Builder;
+use super::attest::Used;
 use super::sources::layout::Layout;
 use super::told::{Teller, Told};
 use crate::base::event::{BuildStep, Event, internal};
@@ -45,6 +46,18 @@ impl Images {
             pins,
             ..Self::default()
         }
+    }
+    /// Those that were had, by name.
+    pub(super) fn used(&self) -> Vec<Used> {
+        let found = self.found.iter();
+        let found = found.filter_map(|((name, platform), image)| {
+            Some(Used {
+                name: name.clone(),
+                platform: platform.clone(),
+                id: image.as_ref().ok()?.id,
+            })
+        });
+        found.collect()
     }
     /// Gets all of them.
     pub(super) fn prefetch(

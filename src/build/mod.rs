@@ -8,6 +8,7 @@
 //! Imports: `base`, `sys`, `image`, `engine::{spec, sandbox}`. Rules: Dockerfile reference; BuildKit where
 //! it is silent.
 
+pub mod attest;
 pub mod cache;
 pub mod call;
 pub mod change;
@@ -50,12 +51,14 @@ pub use step::debug::{Debugger, Failed, Next};
 use told::Teller;
 
 use crate::base::cancel::Cancel;
+use crate::base::clock::Timestamp;
 use crate::base::diag::Diagnostic;
 use crate::base::env::Env;
 use crate::base::event::{EventSink, internal};
 use crate::base::span::{SourceMap, Span};
 use crate::engine::sandbox::{Sandbox, SandboxNetwork};
 use crate::engine::spec::{HostAddr, Resources};
+use crate::image::attest::{Annotation, Statement};
 use crate::image::digest::Digest;
 use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
@@ -81,6 +84,8 @@ pub struct BuildRequest {
     pub target: Option<String>,
     /// `--build-arg`; `None` is taken from `env`, and unset if it is not there.
     pub args: Vec<(String, Option<String>)>,
+    /// Proxies of the user's settings, as variables in upper case: predefined arguments that nobody else gives.
+    pub proxies: Vec<(String, String)>,
     /// Labels beside the Dockerfile's.
     pub labels: BTreeMap<String, String>,
     /// Names the image gets.
@@ -131,6 +136,19 @@ pub struct BuildRequest {
     pub outputs: Vec<Output>,
     /// What titles of steps begin with, when several things are built at a time: `web`.
     pub label: Option<String>,
+    /// What is attested of the images.
+    pub attest: attest::Attest,
+    /// Remarks on manifests and indexes, where they leave the store.
+    pub annotations: Vec<Annotation>,
+    /// What was fetched to have the context; the builder's own note.
+    pub materials: Vec<attest::Material>,
+}
+
+/// An image that was built.
+#[derive(Debug, Clone)]
+struct Built {
+    image: Image,
+    statements: Vec<Statement>,
 }
 
 /// Where `COPY` takes files from.
@@ -264,13 +282,16 @@ pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
         }
     }
     if platforms.len() < 2 {
-        let image = build_one(request, builder)?;
-        output::write(request, std::slice::from_ref(&image), builder)?;
+        let attest = attest::wanted(request, builder);
+        let built = build_one(request, attest, builder)?;
+        let image = built.image.clone();
+        output::write(request, vec![built], builder)?;
         return Ok(image);
     }
     // What comes from elsewhere comes once: standard input could not be read again.
     let request = &*sources::prepare(request, builder)?;
-    let mut images = Vec::new();
+    let attest = attest::wanted(request, builder);
+    let mut built = Vec::new();
     for (at, platform) in platforms.iter().enumerate() {
         let mut one = request.clone();
         one.platform = Some(platform.to_string());
@@ -283,19 +304,27 @@ pub fn build(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
         if at > 0 {
             one.tags.clear();
         }
-        images.push(build_one(&one, builder)?);
+        built.push(build_one(&one, attest, builder)?);
     }
+    let images: Vec<Image> = built.iter().map(|one| one.image.clone()).collect();
     let Some(image) = images.first().cloned() else {
-        return build_one(request, builder);
+        return build_one(request, attest, builder).map(|one| one.image);
     };
     for tag in request.kept_names() {
         builder.store.keep_variants(tag, &image, &images)?;
     }
-    output::write(request, &images, builder)?;
+    output::write(request, built, builder)?;
     Ok(image)
 }
 
-fn build_one(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, BuildError> {
+/// Builds an image for one platform, with statements about it if they are wanted.
+fn build_one(
+    request: &BuildRequest,
+    attest: bool,
+    builder: &Builder<'_>,
+) -> Result<Built, BuildError> {
+    let begun = Timestamp::now();
+    let given = request;
     // While there is a staging place, no other process removes layers that are not an image's yet.
     let _kept = builder.store.layers().staging()?;
     let _shared = builder.sandbox.between_runs();
@@ -326,7 +355,24 @@ fn build_one(request: &BuildRequest, builder: &Builder<'_>) -> Result<Image, Bui
         false => export()?,
     };
     solve::share::export(&graph, &results, request, builder)?;
-    Ok(image)
+    let mut statements = Vec::new();
+    if attest {
+        let fetched = request.materials.iter().chain(&results.materials);
+        let facts = attest::Facts {
+            fetched: fetched.cloned().collect(),
+            extras: attest::extras(&graph, &results, &definition.file),
+            scan_context: attest::scans_context(&graph),
+            layers: image.layers().to_vec(),
+            platform: image.platform(),
+            graph: &graph,
+            sources: &sources,
+            given,
+            request,
+            begun,
+        };
+        statements = attest::statements(&facts, &image, builder)?;
+    }
+    Ok(Built { image, statements })
 }
 
 /// The last part of the file's name, as titles show it.

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use super::args::{AnsiArg, Globals, ProgressArg};
 use super::exit::Failure;
 use super::interrupts::{Interrupts, ends};
+use super::isolate::{self, Checkout};
 use super::remote::Fetcher;
 use super::roots;
 use crate::apply::{self, ApplyError, Context, Plan};
@@ -22,7 +23,7 @@ use crate::compose::select::{Selection, select};
 use crate::compose::{self, LoadError, LoadRequest};
 use crate::engine::{self, Cancel, Engine, Roots};
 use crate::image::store::Store;
-use crate::ui::{Ansi, Mode, Progress, Screen, json, render, write_err, write_out};
+use crate::ui::{Ansi, Mode, Progress, Screen, events, json, render, write_err};
 
 /// One command's surroundings.
 #[derive(Debug)]
@@ -38,6 +39,10 @@ pub struct App {
     mode: Mode,
     /// Fetches compose files that lie elsewhere; made when it is first needed.
     fetcher: OnceLock<Arc<Fetcher>>,
+    /// The isolated checkout that the command is about, looked for when it is first needed.
+    checkout: OnceLock<Option<Checkout>>,
+    /// What it shares with other checkouts all the same.
+    shared: OnceLock<Vec<String>>,
 }
 
 /// What a command that changes things works with, until it ends.
@@ -103,6 +108,8 @@ impl App {
             json_findings: false,
             mode,
             fetcher: OnceLock::new(),
+            checkout: OnceLock::new(),
+            shared: OnceLock::new(),
         })
     }
 
@@ -113,6 +120,9 @@ impl App {
 
     /// Shows a warning.
     pub fn warn(&self, text: &str) {
+        if self.json_progress() {
+            return write_err(events::warning(text));
+        }
         write_err(render::warning(text, self.screen.err_colour));
     }
 
@@ -121,9 +131,50 @@ impl App {
     /// # Errors
     /// Every fault in the files.
     pub fn load(&self) -> Result<Project, Failure> {
-        let project = compose::load(&self.request()?, &self.env).map_err(load_failure)?;
+        let mut project = compose::load(&self.request()?, &self.env).map_err(load_failure)?;
         self.show_warnings(&project.warnings, &project.sources);
+        self.doubt_profiles(&project);
+        self.isolate(&mut project)?;
         Ok(project)
+    }
+
+    /// A profile that no service has is no error, as with docker compose; one letter off it is a mistake all the same.
+    fn doubt_profiles(&self, project: &Project) {
+        let services = || project.services.values();
+        for name in &self.globals.profile {
+            let known = || services().flat_map(|service| &service.profiles);
+            if known().any(|known| known == name) || name == "*" {
+                continue;
+            }
+            if let Some(near) = crate::base::diag::nearest(name, known().map(String::as_str)) {
+                self.warn(&format!(
+                    "no service has the profile `{name}`; did you mean `{near}`?"
+                ));
+            }
+        }
+    }
+
+    /// Changes a project to what this checkout has of it, where it is isolated.
+    fn isolate(&self, project: &mut Project) -> Result<(), Failure> {
+        if let Some(checkout) = self.checkout()? {
+            let shared = isolate::rewrite(project, checkout);
+            self.shared.get_or_init(|| shared);
+        }
+        Ok(())
+    }
+
+    /// What the loaded project of an isolated checkout shares with other checkouts.
+    pub fn shared(&self) -> &[String] {
+        self.shared.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// The isolated checkout that this command is about.
+    ///
+    /// # Errors
+    /// When what is known of checkouts can't be read.
+    pub fn checkout(&self) -> Result<Option<&Checkout>, Failure> {
+        self.request()?;
+        Ok(self.checkout.get().and_then(Option::as_ref))
     }
 
     /// As [`App::load`], with the document that `config` prints.
@@ -135,8 +186,9 @@ impl App {
             document: true,
             ..self.request()?
         };
-        let project = compose::load(&request, &self.env).map_err(load_failure)?;
+        let mut project = compose::load(&request, &self.env).map_err(load_failure)?;
         self.show_warnings(&project.warnings, &project.sources);
+        self.isolate(&mut project)?;
         Ok(project)
     }
 
@@ -146,6 +198,12 @@ impl App {
             return;
         }
         let warnings = warnings.clone().sorted();
+        if self.json_progress() && !self.json_findings {
+            for warning in &warnings {
+                write_err(events::warning(&warning.headline(sources)));
+            }
+            return;
+        }
         write_err(match self.json_findings {
             true => json::findings(&warnings, sources),
             false => render::diagnostics(&warnings, sources, self.screen.err_colour),
@@ -167,16 +225,28 @@ impl App {
         } else {
             None
         };
-        Ok(LoadRequest {
+        let mut request = LoadRequest {
             files: globals.file.iter().map(Into::into).collect(),
             stdin,
             project_dir: globals.project_directory.clone(),
             project_name: globals.project_name.clone(),
             env_files: globals.env_file.clone(),
             profiles: globals.profile.clone(),
+            all_resources: globals.all_resources,
             remote: Some(self.fetcher()),
             ..LoadRequest::default()
-        })
+        };
+        let found = match self.checkout.get() {
+            Some(found) => found,
+            None => {
+                let found = isolate::find(self, &request)?;
+                self.checkout.get_or_init(|| found)
+            }
+        };
+        if let Some(checkout) = found {
+            request.project_name = Some(checkout.project.clone());
+        }
+        Ok(request)
     }
 
     /// Who fetches compose files that lie elsewhere: one a command, so that nothing is asked for twice.
@@ -206,7 +276,8 @@ impl App {
     pub fn project_or_name(&self) -> Result<(ProjectName, Option<Project>), Failure> {
         let request = self.request()?;
         let error = match compose::load(&request, &self.env) {
-            Ok(project) => {
+            Ok(mut project) => {
+                self.isolate(&mut project)?;
                 self.show_warnings(&project.warnings, &project.sources);
                 return Ok((project.name.clone(), Some(project)));
             }
@@ -256,13 +327,20 @@ impl App {
     /// # Errors
     /// When its directories can't be made.
     pub fn store(&self) -> Result<Arc<Store>, Failure> {
-        Ok(Arc::new(Store::open(&self.roots()?.data)?))
+        let roots = self.roots()?;
+        if self.globals.dry_run {
+            return Ok(Arc::new(Store::look(&roots.data)));
+        }
+        Ok(Arc::new(Store::open(&roots.data)?))
     }
     /// The engine.
     ///
     /// # Errors
     /// When the store or the engine can't be opened.
     pub fn engine(&self) -> Result<Arc<dyn Engine>, Failure> {
+        if self.globals.dry_run {
+            return Ok(engine::look(&self.roots()?, self.store()?));
+        }
         Ok(engine::open(&self.roots()?, self.store()?)?)
     }
 
@@ -286,13 +364,18 @@ impl App {
             cancel,
             interrupts,
         } = self.making(mode)?;
+        let engine = match self.globals.dry_run {
+            true => engine::look(&roots, Arc::clone(&store)),
+            false => engine::open(&roots, Arc::clone(&store))?,
+        };
         let context = Context {
-            engine: engine::open(&roots, Arc::clone(&store))?,
+            engine,
             store,
             sandbox: engine::open_sandbox(&roots),
             events: Arc::clone(&progress) as Arc<dyn crate::base::event::EventSink>,
             cancel,
             env: self.env.clone(),
+            proxies: self.proxies(),
             roots,
             device_dirs: roots::device_dirs(&self.env),
             parallel: self.parallel(),
@@ -310,6 +393,17 @@ impl App {
         })
     }
 
+    /// Proxies that the user's settings give to containers and builds. As Docker, a file of settings that is malformed is
+    /// worth a warning and no more.
+    pub fn proxies(&self) -> Vec<(String, String)> {
+        crate::image::registry::proxies_of_containers(&self.env).unwrap_or_else(|error| {
+            self.warn(&format!(
+                "no proxies are given to containers and builds: {error}"
+            ));
+            Vec::new()
+        })
+    }
+
     /// Everything for a command that makes images without an engine.
     ///
     /// # Errors
@@ -323,7 +417,10 @@ impl App {
                 token.cancel();
             }
         })?;
-        let store = Arc::new(Store::open(&roots.data)?);
+        let store = Arc::new(match self.globals.dry_run {
+            true => Store::look(&roots.data),
+            false => Store::open(&roots.data)?,
+        });
         let progress = Arc::new(Progress::new(mode, self.screen, self.globals.dry_run));
         Ok(Making {
             roots,
@@ -365,7 +462,7 @@ impl App {
         }
     }
 
-    /// Takes the project's lock, plans, runs (or shows, with `--dry-run`) and lets go.
+    /// Takes the project's lock, plans, runs and lets go; with `--dry-run` it plans and tells what a run would.
     ///
     /// # Errors
     /// Those of planning and running.
@@ -388,7 +485,8 @@ impl App {
     ) -> Result<Plan, Failure> {
         if self.globals.dry_run {
             let plan = plan(&work.context)?;
-            self.show_plan(&plan)?;
+            self.plan_warnings(&plan);
+            apply::rehearse(&work.context, &plan);
             return Ok(plan);
         }
         let _lock = apply::lock(&work.context, name)?;
@@ -403,25 +501,6 @@ impl App {
         for text in &plan.warnings {
             self.warn(text);
         }
-    }
-
-    /// Prints a plan instead of running it.
-    ///
-    /// # Errors
-    /// When standard output is closed.
-    pub fn show_plan(&self, plan: &Plan) -> Result<(), Failure> {
-        self.plan_warnings(plan);
-        if self.json_progress() {
-            return Ok(write_out(format!("{}\n", plan.json()))?);
-        }
-        let text = plan.text();
-        let text = if plan.is_empty() {
-            "nothing to do\n"
-        } else {
-            text.as_str()
-        };
-        let end = if text.ends_with('\n') { "" } else { "\n" };
-        Ok(write_out(format!("{text}{end}"))?)
     }
 
     /// So many actions at a time; 0 is no limit.

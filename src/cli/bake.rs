@@ -357,7 +357,13 @@ impl Making<'_> {
     }
 
     fn attest(&self) -> Vec<String> {
-        let line = |kind: &str| match self.text(kind).as_str() {
+        let tweaks = &self.print.tweaks;
+        let asked = |kind: &str| match kind {
+            "sbom" => tweaks.sbom.clone(),
+            _ => tweaks.provenance.clone(),
+        };
+        let text = |kind: &str| asked(kind).unwrap_or_else(|| self.text(kind));
+        let line = |kind: &str| match text(kind).as_str() {
             "" | "false" => None,
             "true" => Some(format!("type={kind}")),
             more => Some(format!("type={kind},{more}")),

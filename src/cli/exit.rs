@@ -2,8 +2,9 @@
 //!
 //! In: errors of all stages. Out: text on standard error and a number.
 //! Imports: `ui`, `apply`, `build`, `compose`, `engine`, `image`. Codes as docker compose: 0, 1, 130 when ended by a
-//! signal, and the process's own for `run`, `exec` and `up --exit-code-from`.
+//! signal, 141 when nobody reads the output, and the process's own for `run`, `exec` and `up --exit-code-from`.
 
+use std::borrow::Cow;
 use std::io;
 
 use crate::apply::ApplyError;
@@ -11,7 +12,13 @@ use crate::base::diag::Diagnostic;
 use crate::base::span::SourceMap;
 use crate::build::BuildError;
 use crate::engine::EngineError;
-use crate::ui::{Screen, json, render, write_err};
+use crate::ui::{Screen, events, json, render, write_err};
+
+/// Exit code when nobody reads what is written: that of a program which SIGPIPE has ended, as shells show it.
+pub const PIPE: i32 = 128 + 13;
+
+/// How the error begins that output could not be written.
+const OUTPUT: &str = "cannot write the output";
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -85,7 +92,9 @@ impl Failure {
     }
     /// Whether it is that the disk has no room left. Stages pass the system's words on, not its number.
     pub fn is_full_disk(&self) -> bool {
-        let full = |text: &str| text.contains("No space left on device");
+        // What standard output leads to is not where images are.
+        let full =
+            |text: &str| text.contains("No space left on device") && !text.starts_with(OUTPUT);
         match &self.what {
             What::Message { text, report, .. } => full(text) || full(report),
             What::Apply(error) => {
@@ -117,7 +126,12 @@ impl Failure {
     pub fn report(self, screen: Screen, as_json: bool) -> i32 {
         let text = self.text(screen.err_colour);
         if (as_json || self.json) && !text.is_empty() {
-            write_err(json::failure(self.text(false).trim_end()));
+            let (found, sources) = self.found();
+            write_err(events::failure(
+                self.text(false).trim_end(),
+                &found,
+                &sources,
+            ));
         } else {
             write_err(text);
         }
@@ -125,25 +139,29 @@ impl Failure {
     }
     /// Tells it on standard error as findings in JSON and gives the exit code, for commands with `--format json`.
     pub fn report_findings(self) -> i32 {
-        let bare = |text: &str, hints: &[String]| {
-            let hints = hints.to_vec();
-            let fault = Diagnostic {
-                hints,
-                ..Diagnostic::error(text.trim_end())
-            };
-            json::findings(&[fault], &SourceMap::default())
+        let said = match &self.what {
+            What::Said => false,
+            What::Apply(error) => !error.is_cancelled(),
+            _ => true,
         };
-        write_err(match &self.what {
-            What::Said => String::new(),
-            What::Message { text, hints, .. } => bare(text, hints),
-            What::Faults { faults, sources } => json::findings(faults, sources),
-            What::Apply(error) if error.is_cancelled() => String::new(),
-            What::Apply(error) => match error.diagnostics() {
-                ([], _) => bare(error.message(), error.hints()),
-                (faults, sources) => json::findings(faults, sources),
-            },
-        });
+        if said {
+            let (found, sources) = self.found();
+            write_err(json::findings(&found, &sources));
+        }
         self.code
+    }
+    /// Its findings with the texts that their places are in.
+    fn found(&self) -> (Vec<Diagnostic>, Cow<'_, SourceMap>) {
+        let none = || Cow::Owned(SourceMap::default());
+        match &self.what {
+            What::Faults { faults, sources } => (faults.clone(), Cow::Borrowed(sources)),
+            What::Apply(error) => match error.diagnostics() {
+                ([], _) => (bare(error.message(), error.hints()), none()),
+                (faults, sources) => (faults.to_vec(), Cow::Borrowed(sources)),
+            },
+            What::Message { text, hints, .. } => (bare(text, hints), none()),
+            What::Said => (Vec::new(), none()),
+        }
     }
     fn text(&self, colour: bool) -> String {
         match &self.what {
@@ -157,6 +175,15 @@ impl Failure {
             What::Apply(error) => apply_text(error, colour),
         }
     }
+}
+
+/// A message as a finding without a place.
+fn bare(text: &str, hints: &[String]) -> Vec<Diagnostic> {
+    let fault = Diagnostic {
+        hints: hints.to_vec(),
+        ..Diagnostic::error(text.trim_end())
+    };
+    vec![fault]
 }
 
 /// What stands before an error, with its line end.
@@ -252,8 +279,8 @@ impl From<io::Error> for Failure {
     /// Only writing to the terminal or a pipe gets here without a name.
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self::said(0);
+            return Self::said(PIPE);
         }
-        Self::new(format!("cannot write the output: {error}"))
+        Self::new(format!("{OUTPUT}: {error}"))
     }
 }

@@ -15,6 +15,7 @@ use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::state::{ObservedContainer, State};
 use crate::engine::{Engine, EngineError, LogEnd, LogQuery, LogRecord, Waker};
 use crate::ui::logs::Lines;
+use crate::ui::menu::{Menu, has};
 use crate::ui::{Progress, write_err, write_out};
 
 /// Time between two looks for new containers, and at one that has ended.
@@ -62,6 +63,10 @@ pub enum Message {
     Problem(String),
     /// A word of `watch`, which follows files beside.
     Watch(String),
+    /// Text for standard error, as it is.
+    Text(Vec<u8>),
+    /// Keys that were pressed.
+    Keys(Vec<u8>),
 }
 
 /// Which containers are followed, and from where.
@@ -361,6 +366,10 @@ pub struct Printer {
     exits: bool,
     /// Text for standard output that is not written yet.
     held: Vec<u8>,
+    /// Only lines with this text are shown.
+    filter: String,
+    /// The line below everything, and how wide it is when it stands there.
+    menu: Option<(Menu, Option<usize>)>,
 }
 
 impl Printer {
@@ -371,6 +380,8 @@ impl Printer {
             progress,
             exits,
             held: Vec::new(),
+            filter: String::new(),
+            menu: None,
         }
     }
     /// From now on lines are written above this display.
@@ -380,6 +391,52 @@ impl Printer {
     /// Makes a name known, so that prefixes are padded to the longest of all.
     pub fn add(&mut self, name: &str) {
         self.lines.add(name);
+    }
+    /// From now on only lines with this text are shown.
+    pub fn filter(&mut self, text: String) {
+        self.filter = text;
+    }
+    /// From now on a menu stands below the lines.
+    pub fn with_menu(&mut self, menu: Menu) {
+        self.menu = Some((menu, None));
+    }
+    /// The menu, if there is one.
+    pub fn menu(&mut self) -> Option<&mut Menu> {
+        self.menu.as_mut().map(|(menu, _)| menu)
+    }
+    /// Takes the menu away for good.
+    pub fn close_menu(&mut self) {
+        self.hide_menu();
+        self.menu = None;
+    }
+    /// Clears the menu's line until something is written, or [`Printer::draw_menu`].
+    pub fn hide_menu(&mut self) {
+        if let Some((_, shown @ Some(_))) = &mut self.menu {
+            *shown = None;
+            // A closed output is seen with the next line.
+            let _ = write_out("\r\x1b[J");
+        }
+    }
+    /// Draws the menu as it is now.
+    pub fn draw_menu(&mut self) {
+        if let Some((menu, shown)) = &mut self.menu {
+            let columns = usize::from(console::Term::stdout().size().1);
+            *shown = Some(columns);
+            let line = menu.line(columns.saturating_sub(1));
+            // The cursor stays in front: what others write covers the line.
+            let _ = write_out(format!("\r\x1b[J{line}\r"));
+        }
+    }
+    /// Draws the menu again if the window has another width now.
+    pub fn refit_menu(&mut self) {
+        let columns = usize::from(console::Term::stdout().size().1);
+        if self
+            .menu
+            .as_ref()
+            .is_some_and(|(_, shown)| *shown != Some(columns))
+        {
+            self.draw_menu();
+        }
     }
     /// Writes one message.
     ///
@@ -399,6 +456,9 @@ impl Printer {
                 let text = self
                     .lines
                     .record(name, record.stderr, record.time, &record.line);
+                if !has(&text, &self.filter) {
+                    return Ok(());
+                }
                 self.put(record.stderr, &text)
             }
             Message::Exited { name, code, .. } => {
@@ -411,6 +471,8 @@ impl Printer {
             }
             Message::Gone { name } => self.rest(name),
             Message::Problem(text) => self.put(true, format!("warning: {text}\n").as_bytes()),
+            Message::Text(text) => self.put(true, text),
+            Message::Keys(_) => Ok(()),
             Message::Watch(text) => {
                 let text = self.lines.own(text);
                 self.put(false, text.as_bytes())?;
@@ -451,10 +513,12 @@ impl Printer {
         }
         self.flush()
     }
-    fn write(&self, stderr: bool, text: &[u8]) -> std::io::Result<()> {
+    fn write(&mut self, stderr: bool, text: &[u8]) -> std::io::Result<()> {
         if text.is_empty() {
             return Ok(());
         }
+        let menu = self.menu.as_ref().is_some_and(|(_, shown)| shown.is_some());
+        self.hide_menu();
         let mut result = Ok(());
         let mut write = || {
             if stderr {
@@ -466,6 +530,9 @@ impl Printer {
         match &self.progress {
             Some(progress) => progress.above(&mut write),
             None => write(),
+        }
+        if menu {
+            self.draw_menu();
         }
         result
     }
@@ -528,6 +595,7 @@ mod tests {
                 }
                 Message::Gone { name } => told.push(format!("{name} gone")),
                 Message::Problem(text) | Message::Watch(text) => told.push(text),
+                Message::Text(_) | Message::Keys(_) => {}
             }
             if told.iter().filter(|text| text.starts_with("b-1")).count() == 2 {
                 done.tell();

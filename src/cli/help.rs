@@ -1,54 +1,84 @@
 //! What `hoist --help` prints beyond clap's own: commands in groups, and words for commands that are not there yet.
 //!
-//! Imports: `args`.
+//! Imports: `args`, `examples`.
 
 use clap::{Command, CommandFactory as _};
 
 use super::args::Cli;
+use super::examples;
 
 /// Commands as `--help` lists them. A test checks that each is in exactly one group.
 const GROUPS: [(&str, &[&str]); 4] = [
     (
         "Run",
         &[
-            "up", "down", "create", "start", "stop", "restart", "kill", "rm", "run", "exec", "cp",
-            "watch",
+            "up", "down", "create", "start", "stop", "restart", "kill", "pause", "unpause",
+            "scale", "rm", "run", "exec", "attach", "wait", "cp", "commit", "export", "watch",
         ],
     ),
     (
         "Look",
-        &["ps", "logs", "top", "port", "images", "volumes", "ls"],
+        &[
+            "ps", "logs", "top", "stats", "events", "port", "images", "volumes", "ls",
+        ],
     ),
     (
         "Project",
         &[
-            "build", "pull", "push", "publish", "lock", "config", "explain", "graph", "schema",
+            "init", "snapshot", "enable", "disable", "build", "pull", "push", "publish", "lock",
+            "config", "explain", "plan", "graph", "schema",
         ],
     ),
     (
         "More",
         &[
-            "image", "login", "logout", "cache", "system", "doctor", "version",
+            "image",
+            "login",
+            "logout",
+            "cache",
+            "system",
+            "doctor",
+            "alpha",
+            "plugin",
+            "completion",
+            "man",
+            "version",
         ],
     ),
 ];
 
 /// Commands of docker compose that hoist does not have yet.
-const NOT_YET: [&str; 14] = [
-    "alpha", "attach", "bridge", "commit", "events", "export", "pause", "scale", "stats",
-    "unpause", "viz", "wait", "generate", "dry-run",
-];
+const NOT_YET: [&str; 3] = ["bridge", "generate", "dry-run"];
+
+/// The command line's grammar, with examples at each command.
+pub fn plain() -> Command {
+    Cli::command().mut_subcommands(|sub| with_examples(sub, ""))
+}
+
+fn with_examples(command: Command, above: &str) -> Command {
+    let path = format!("{above} {}", command.get_name());
+    let path = path.trim_start();
+    let text = examples::text(path);
+    let command = match text.is_empty() {
+        true => command,
+        false => command.after_help(text),
+    };
+    match command.has_subcommands() {
+        true => command.mut_subcommands(|sub| with_examples(sub, path)),
+        false => command,
+    }
+}
 
 /// The command line's grammar with grouped help.
 pub fn command() -> Command {
-    let plain = Cli::command();
+    let plain = plain();
     let mut text = String::new();
     for (group, names) in GROUPS {
         text.push_str(&format!("{group}:\n"));
         for name in names {
             let about = plain.find_subcommand(name).and_then(Command::get_about);
             text.push_str(&format!(
-                "  {name:<9} {}\n",
+                "  {name:<10} {}\n",
                 about.map(ToString::to_string).unwrap_or_default()
             ));
         }
@@ -85,7 +115,7 @@ mod tests {
         assert_eq!(grouped, all);
         let help = command().render_help().to_string();
         assert!(
-            help.contains("\nLook:\n  ps        List containers\n"),
+            help.contains("\nLook:\n  ps         List containers\n"),
             "{help}"
         );
         assert!(help.contains("--project-directory"), "{help}");
@@ -94,8 +124,8 @@ mod tests {
     #[test]
     fn commands_that_are_missing_are_named_and_none_of_ours_is_called_missing() {
         assert!(
-            not_yet("events")
-                .is_some_and(|text| text.starts_with("`events` is a docker compose command"))
+            not_yet("bridge")
+                .is_some_and(|text| text.starts_with("`bridge` is a docker compose command"))
         );
         assert_eq!(not_yet("foo"), None);
         assert!(

@@ -53,11 +53,12 @@ impl Drop for Blind {
 /// # Errors
 /// The terminal's.
 pub(super) fn ask(question: &str, echo: Echo, cancel: &Cancel) -> io::Result<Option<Secret>> {
-    write_out(question)?;
+    // Before the question: who sees it may answer at once, which is neither to be seen nor lost.
     let blind = match echo {
         Echo::Hidden => Some(Blind::enter()?),
         Echo::Seen => None,
     };
+    write_out(question)?;
     let line = line(cancel);
     if blind.is_some() {
         // The line end was not shown either.

@@ -14,6 +14,7 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{read, write};
 
+use super::detach::Keys;
 use crate::engine::sandbox::frame;
 use crate::sys::tty;
 
@@ -96,25 +97,72 @@ pub fn terminal(master: &OwnedFd) -> io::Result<()> {
 }
 
 /// Copies between this command's streams and an attached container until it ends; gives its exit code, or `None`
-/// when the connection broke first.
+/// when the connection broke first. The end of the input is passed on.
 ///
 /// # Errors
 /// When this command's own output is closed.
 pub fn attached(socket: &OwnedFd, input: bool) -> io::Result<Option<i32>> {
+    match copy(socket, input, true, None, None)? {
+        Ended::Code(code) => Ok(Some(code)),
+        Ended::Broken | Ended::Detached | Ended::Left => Ok(None),
+    }
+}
+
+/// How a time at a container's streams ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The container ended, with this code.
+    Code(i32),
+    /// The connection broke.
+    Broken,
+    /// The user typed the keys for it.
+    Detached,
+    /// `left` hung up.
+    Left,
+}
+
+/// As [`attached`], for a container that others may be attached to as well: the end of the input ends nothing but itself,
+/// `keys` take this command off, and so does the end of `left`.
+///
+/// # Errors
+/// When this command's own output is closed.
+pub fn attached_until(
+    socket: &OwnedFd,
+    input: bool,
+    keys: Option<Keys>,
+    left: Option<&OwnedFd>,
+) -> io::Result<Ended> {
+    copy(socket, input, false, keys, left)
+}
+
+fn copy(
+    socket: &OwnedFd,
+    input: bool,
+    pass_end: bool,
+    mut keys: Option<Keys>,
+    left: Option<&OwnedFd>,
+) -> io::Result<Ended> {
     let stdin = io::stdin();
     let mut input_open = input;
     let mut buffer = vec![0; BLOCK];
     let mut frames = Frames::default();
     loop {
         let mut fds = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        if let Some(left) = left {
+            fds.push(PollFd::new(left.as_fd(), PollFlags::POLLIN));
+        }
+        let at = fds.len();
         if input_open {
             fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
         }
         wait(&mut fds)?;
-        let (from_socket, from_stdin) = (ready(&fds, 0), ready(&fds, 1));
+        let (from_socket, from_stdin) = (ready(&fds, 0), ready(&fds, at));
+        if left.is_some() && ready(&fds, 1) {
+            return Ok(Ended::Left);
+        }
         if from_socket {
             let count = match read(socket, &mut buffer) {
-                Ok(0) | Err(Errno::ECONNRESET) => return Ok(None),
+                Ok(0) | Err(Errno::ECONNRESET) => return Ok(Ended::Broken),
                 Ok(count) => count,
                 Err(Errno::EINTR | Errno::EAGAIN) => 0,
                 Err(errno) => return Err(errno.into()),
@@ -125,7 +173,8 @@ pub fn attached(socket: &OwnedFd, input: bool) -> io::Result<Option<i32>> {
                     frame::STDOUT => all(io::stdout().as_fd(), &bytes)?,
                     frame::STDERR => all(io::stderr().as_fd(), &bytes)?,
                     frame::EXIT => {
-                        return Ok(bytes.as_slice().try_into().ok().map(i32::from_be_bytes));
+                        let code = bytes.as_slice().try_into().map(i32::from_be_bytes);
+                        return Ok(code.map_or(Ended::Broken, Ended::Code));
                     }
                     _ => {}
                 }
@@ -133,14 +182,26 @@ pub fn attached(socket: &OwnedFd, input: bool) -> io::Result<Option<i32>> {
         }
         if from_stdin {
             let count = read(&stdin, &mut buffer).unwrap_or(0);
-            let bytes = buffer.get(..count).unwrap_or_default();
+            let typed = buffer.get(..count).unwrap_or_default();
+            let (bytes, off) = match &mut keys {
+                Some(keys) => keys.take(typed),
+                None => (typed.to_vec(), false),
+            };
             let kind = if count == 0 {
                 frame::STDIN_END
             } else {
                 frame::STDIN
             };
+            let silent = match count {
+                0 => !pass_end,
+                _ => bytes.is_empty(),
+            };
             // The container may have ended already; its exit code is still to come.
-            input_open = send_frame(socket, kind, bytes).is_ok() && count > 0;
+            let sent = silent || send_frame(socket, kind, &bytes).is_ok();
+            input_open = sent && count > 0;
+            if off {
+                return Ok(Ended::Detached);
+            }
         }
     }
 }

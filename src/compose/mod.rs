@@ -89,6 +89,8 @@ pub struct LoadRequest {
     pub print_only: bool,
     /// Whether the project comes with its document; what does not print it need not wait for it.
     pub document: bool,
+    /// Whether networks and volumes that no service uses are meant, too.
+    pub all_resources: bool,
     /// Who fetches files that lie elsewhere; without one they are refused.
     pub remote: Option<std::sync::Arc<dyn remote::Fetch>>,
 }
@@ -110,6 +112,7 @@ impl Default for LoadRequest {
             name_env_files: false,
             print_only: false,
             document: true,
+            all_resources: false,
             remote: None,
         }
     }
@@ -182,6 +185,7 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
         secrets: bound.secrets,
         models: bound.models,
         jobs: bound.jobs,
+        all_resources: request.all_resources,
         remote: session.remotes.take_found(),
         sources: session.sources,
         warnings: session.diags,
@@ -237,6 +241,13 @@ pub fn project_name_only(
             Err(failed(session))
         }
     }
+}
+
+/// The directory that names the project, absolute: where its files are. `None` where there are none, or where finding them
+/// fails; [`load`] tells why then.
+pub fn home(request: &LoadRequest, env: &Env) -> Option<PathBuf> {
+    let mut session = Session::new(env, true);
+    discover::discover(request, env, &mut session).map(|found| found.home)
 }
 
 /// The variables that the project's files see, for `config --environment`.

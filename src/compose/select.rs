@@ -113,16 +113,20 @@ pub fn select(mut project: Project, selection: &Selection) -> Result<Project, Di
     let mut used = Used::of(project.services.values());
     used.secrets
         .extend(Used::of(project.others.values()).built_with);
+    let all = project.all_resources;
     project
         .networks
-        .retain(|key, _| used.networks.contains(key));
-    project.volumes.retain(|key, _| used.volumes.contains(key));
+        .retain(|key, _| all || used.networks.contains(key));
+    project
+        .volumes
+        .retain(|key, _| all || used.volumes.contains(key));
     project.secrets.retain(|key, _| used.secrets.contains(key));
     project.configs.retain(|key, _| used.configs.contains(key));
     project.profiles = active.into_iter().collect();
     narrow(
         &mut project.document,
         &names.iter().map(|name| name.as_str().to_owned()).collect(),
+        all,
     );
     if !selection.services.is_empty() {
         forget_dependencies(&mut project.document, &names);
@@ -299,8 +303,8 @@ impl Used {
     }
 }
 
-/// Narrows a document to services, and drops what they do not use.
-pub(super) fn narrow(document: &mut Map<String, Value>, services: &BTreeSet<String>) {
+/// Narrows a document to services, and drops what they do not use; `all` keeps the resources of the project.
+fn narrow(document: &mut Map<String, Value>, services: &BTreeSet<String>, all: bool) {
     let mut used: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     if let Some(Value::Object(all)) = document.get_mut("services") {
         all.retain(|name, _| services.contains(name));
@@ -337,6 +341,9 @@ pub(super) fn narrow(document: &mut Map<String, Value>, services: &BTreeSet<Stri
         }
     }
     for section in ["networks", "volumes", "secrets", "configs", "models"] {
+        if all {
+            break;
+        }
         let used = used.remove(section).unwrap_or_default();
         let Some(Value::Object(entries)) = document.get_mut(section) else {
             continue;

@@ -6,16 +6,18 @@
 
 pub mod driver;
 pub mod files;
+pub mod happening;
 pub mod host;
 pub mod native;
 pub mod sandbox;
 pub mod spec;
 pub mod state;
+pub mod stops;
 pub mod subnet;
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,11 +29,12 @@ use crate::base::secret::Contents;
 use crate::image::digest::Digest;
 use crate::image::store::Store;
 use files::Files;
+use happening::Happenings;
 use host::Offers;
 use sandbox::Sandbox;
-use spec::{ContainerSpec, ExecSpec, Mount, NetworkSpec, VolumeSpec};
+use spec::{ContainerSpec, ExecSpec, Mount, NetworkSpec, Process, VolumeSpec};
 use state::{
-    DeviceCatalog, Dossier, Exit, ImageUser, Observed, ObservedContainer, ObservedNetwork,
+    DeviceCatalog, Dossier, Exit, ImageUser, Load, Observed, ObservedContainer, ObservedNetwork,
     ObservedVolume, Usage, VolumeUsage,
 };
 
@@ -113,6 +116,14 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// A volume whose files are not the engine's own.
+    pub fn unsaved(name: &str) -> Self {
+        Self::Unsupported {
+            what: format!(
+                "the files of volume {name} lie elsewhere (driver options): they are not copied; use the tools of that place"
+            ),
+        }
+    }
     /// A failed step with the system's own words.
     pub fn failed(step: impl Into<String>, cause: impl std::fmt::Display) -> Self {
         Self::Failed {
@@ -279,6 +290,30 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::NotFound`], [`EngineError::Failed`].
     fn mounts(&self, id: &ContainerId) -> Result<Vec<Mount>>;
+    /// What a container runs, as it was decided when it was made.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Failed`].
+    fn process(&self, id: &ContainerId) -> Result<Process> {
+        let _ = id;
+        Ok(Process::default())
+    }
+    /// A read-only view of all files of a container, without what is mounted into it: a directory that is mounted nowhere.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Failed`].
+    fn view(&self, id: &ContainerId) -> Result<OwnedFd> {
+        let what = format!("the files of container {id} can't be seen");
+        Err(EngineError::Unsupported { what })
+    }
+    /// Copies what a container has changed in its files into an empty directory, as the upper one of an overlay.
+    ///
+    /// # Errors
+    /// As [`Engine::view`].
+    fn changes(&self, id: &ContainerId, into: &Path) -> Result<()> {
+        let _ = into;
+        self.view(id).map(drop)
+    }
     /// A volume of any project, by full name.
     ///
     /// # Errors
@@ -327,6 +362,29 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::InUse`], [`EngineError::Failed`].
     fn remove_volume(&self, name: &str) -> Result<()>;
+
+    /// Copies a volume's files into an empty directory, as they are: owners, modes, times, attributes, hard links, holes; blocks
+    /// are shared where the file system can. Nobody writes meanwhile.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Unsupported`] for a volume whose files lie elsewhere,
+    /// [`EngineError::Failed`], also when `cancel` was used.
+    fn save_volume(&self, name: &str, to: &Path, cancel: &Cancel) -> Result<()> {
+        let _ = (to, cancel);
+        Err(EngineError::unsaved(name))
+    }
+    /// Puts copies that [`Engine::save_volume`] made in the place of what is in volumes: all are made before the first takes its
+    /// place, each of which is one step. Nobody uses the volumes meanwhile.
+    ///
+    /// # Errors
+    /// As [`Engine::save_volume`].
+    fn restore_volumes(&self, copies: &[(String, PathBuf)], cancel: &Cancel) -> Result<()> {
+        let _ = cancel;
+        match copies.first() {
+            Some((name, _)) => Err(EngineError::unsaved(name)),
+            None => Ok(()),
+        }
+    }
 
     /// Removes what is left of a project's containers whose records are lost or broken, with their processes; gives
     /// their ids. Every other method fails on such a container.
@@ -380,11 +438,53 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::Failed`].
     fn stop(&self, id: &ContainerId, timeout: Option<Duration>) -> Result<()>;
+    /// How its last stop went, where that was by force or late.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`].
+    fn slow_stop(&self, id: &ContainerId) -> Result<Option<stops::SlowStop>> {
+        let _ = id;
+        Ok(None)
+    }
     /// Sends a signal to its process; with KILL, returns when it has ended.
     ///
     /// # Errors
     /// [`EngineError::NotRunning`].
     fn kill(&self, id: &ContainerId, signal: Signal) -> Result<()>;
+    /// Freezes a running container where it is, or lets it go on.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`]; [`EngineError::Unsupported`] when it is so already, or can't be done here.
+    fn pause(&self, id: &ContainerId, frozen: bool) -> Result<()> {
+        let _ = (id, frozen);
+        Err(EngineError::Unsupported {
+            what: "this engine can't pause containers".to_owned(),
+        })
+    }
+    /// Writes down that something happened to a container that only the caller knows of.
+    fn note(&self, id: &ContainerId, action: &str, more: &[(&str, String)]) {
+        let _ = (id, action, more);
+    }
+    /// What happens in a project from now on; with `past`, what has happened comes first, as far as it is kept.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    fn happenings(&self, project: &ProjectName, past: bool) -> Result<Box<dyn Happenings>> {
+        let _ = (project, past);
+        Err(EngineError::Unsupported {
+            what: "this engine keeps no events".to_owned(),
+        })
+    }
+    /// What a running container uses now.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::NotRunning`].
+    fn load(&self, id: &ContainerId) -> Result<Load> {
+        let _ = id;
+        Err(EngineError::Unsupported {
+            what: "this engine can't measure containers".to_owned(),
+        })
+    }
     /// Removes a container that does not run, with its anonymous volumes if `volumes` says so.
     /// `force` kills it first. A missing one is fine.
     ///
@@ -414,6 +514,9 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::NotFound`], [`EngineError::Failed`].
     fn files(&self, id: &ContainerId, cancel: &Cancel) -> Result<Box<dyn Files>>;
+    /// Says that files of so many containers will be opened soon and at once, where each millisecond counts. What is
+    /// made ready for it is not tied to any container, and goes with the engine.
+    fn expect_files(&self, _count: usize) {}
     /// Connects to a container's own streams. Allowed before the start: nothing is lost then.
     ///
     /// # Errors
@@ -486,6 +589,11 @@ pub struct Roots {
 /// [`EngineError::Failed`] when a directory can't be made.
 pub fn open(roots: &Roots, store: Arc<Store>) -> Result<Arc<dyn Engine>> {
     Ok(Arc::new(native::Native::open(roots, store)?))
+}
+
+/// Opens the backend without making anything, for commands that only look.
+pub fn look(roots: &Roots, store: Arc<Store>) -> Arc<dyn Engine> {
+    Arc::new(native::Native::look(roots, store))
 }
 
 /// Looks at what this machine offers containers; `device_dirs` are where devices are described. It needs no engine, and

@@ -291,6 +291,29 @@ pub struct ImageUser {
     pub layers: Vec<Digest>,
 }
 
+/// What a running container uses: counters since its start, and what it has now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// When it was measured, on a clock that nobody sets.
+    pub at: Duration,
+    /// Processor time of all its processes.
+    pub cpu: Duration,
+    /// Bytes of memory, without files that could be forgotten at once.
+    pub memory: u64,
+    /// What it may have; `None` without a limit.
+    pub memory_limit: Option<u64>,
+    /// Bytes that came over its links.
+    pub received: u64,
+    /// Bytes that it sent over its links.
+    pub sent: u64,
+    /// Bytes that it read from disks.
+    pub read: u64,
+    /// Bytes that it wrote to disks.
+    pub written: u64,
+    /// Tasks.
+    pub pids: u64,
+}
+
 /// What containers and volumes take of the disk.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Usage {

@@ -256,6 +256,9 @@ pub struct Manifest {
     pub config: Descriptor,
     /// The layers, base first.
     pub layers: Vec<Descriptor>,
+    /// Remarks.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Manifest {
@@ -266,6 +269,7 @@ impl Manifest {
             media_type: Some(media::MANIFEST.to_owned()),
             config,
             layers,
+            annotations: BTreeMap::new(),
         }
     }
 }
@@ -281,6 +285,9 @@ pub struct Index {
     pub media_type: Option<String>,
     /// The images.
     pub manifests: Vec<Descriptor>,
+    /// Remarks.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Default for Index {
@@ -290,6 +297,7 @@ impl Default for Index {
             schema_version: 2,
             media_type,
             manifests: Vec::new(),
+            annotations: BTreeMap::new(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! Rules: OCI image spec 1.1 and distribution spec 1.1.
 
 pub mod archive;
+pub mod attest;
 pub mod config;
 pub mod digest;
 pub mod git;

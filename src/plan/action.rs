@@ -37,8 +37,15 @@ impl Step {
     /// The cause as one phrase, with the condition if there is one.
     pub fn cause_text(&self) -> String {
         let cause = self.cause.to_string();
+        match self.condition_text() {
+            Some(condition) => format!("{cause}, if {condition}"),
+            None => cause,
+        }
+    }
+    /// On which condition it is done at all: `the image of `web` changes`.
+    pub fn condition_text(&self) -> Option<String> {
         if self.only_if.is_empty() {
-            return cause;
+            return None;
         }
         let of = |provided: bool| {
             let changes = self
@@ -54,7 +61,7 @@ impl Step {
         let provided =
             (!provided.is_empty()).then(|| format!("what `{provided}` provides changes"));
         let both: Vec<String> = images.into_iter().chain(provided).collect();
-        format!("{cause}, if {}", both.join(" or "))
+        Some(both.join(" or "))
     }
 }
 
@@ -218,6 +225,13 @@ pub enum Action {
         /// The signal.
         signal: Signal,
     },
+    /// Freezes a container where it is, or lets it go on.
+    Freeze {
+        /// It.
+        who: Who,
+        /// Whether it is frozen.
+        frozen: bool,
+    },
     /// Removes a container that does not run any more.
     Remove {
         /// It.
@@ -280,6 +294,8 @@ impl Action {
             Self::Hook { hook, .. } => hook.moment.key(),
             Self::Stop { .. } => "stop",
             Self::Kill { .. } => "kill",
+            Self::Freeze { frozen: true, .. } => "pause",
+            Self::Freeze { frozen: false, .. } => "unpause",
             Self::Wait { .. } => "wait",
             Self::Provide { .. } | Self::Models { .. } => "provide",
             Self::Withdraw { .. } => "withdraw",
@@ -334,6 +350,7 @@ impl Action {
             | Self::Hook { who, .. }
             | Self::Stop { who, .. }
             | Self::Kill { who, .. }
+            | Self::Freeze { who, .. }
             | Self::Remove { who, .. }
             | Self::Wait { who, .. } => Some(who),
             Self::Roll(roll) => Some(&roll.who),

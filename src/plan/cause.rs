@@ -76,6 +76,38 @@ pub struct Change {
     pub now: Option<String>,
 }
 
+impl Cause {
+    /// The same as one word that programs compare: it never changes.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::SpecChanged(_) => "configuration_changed",
+            Self::ImageChanged { .. } => "image_changed",
+            Self::ImagePending => "image_pending",
+            Self::Provided => "variables_pending",
+            Self::Forced => "forced",
+            Self::DependencyReplaced { .. } => "dependency_replaced",
+            Self::Rewired { .. } => "resource_changed",
+            Self::NotRunning { .. } => "not_running",
+            Self::New => "new",
+            Self::Leftover => "left_over",
+            Self::Excess { .. } => "scaled_down",
+            Self::Orphan => "orphan",
+            Self::Asked => "asked_for",
+            Self::NeededBy { .. } => "needed",
+            Self::PullPolicy => "pull_policy",
+            Self::BuildAsked => "build_asked_for",
+        }
+    }
+    /// What changed, key by key, where that is known.
+    pub fn changes(&self) -> &[Change] {
+        match self {
+            Self::SpecChanged(changes) => changes,
+            _ => &[],
+        }
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.was, &self.now) {

@@ -16,7 +16,7 @@ use super::reconcile::{orphan_warning, runs, who};
 use super::{Plan, World, labels};
 use crate::base::name::{ProjectName, ServiceName};
 use crate::compose::model::Project;
-use crate::engine::state::{ObservedContainer, State};
+use crate::engine::state::ObservedContainer;
 use crate::graph::NodeId;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,7 +117,7 @@ fn withdraw(
     }
 }
 
-/// Why a container goes; `None` lets it stay. As Compose: containers of `run` that ended are orphans.
+/// Why a container goes; `None` lets it stay. As Compose: containers of `run` are orphans, running or not.
 fn belongs(
     container: &ObservedContainer,
     project: Option<&Project>,
@@ -133,11 +133,7 @@ fn belongs(
         return (named && !labels::is_oneoff(container)).then_some(Cause::Asked);
     }
     if labels::is_oneoff(container) {
-        let ended = matches!(
-            container.state,
-            State::Exited { .. } | State::Created | State::Removing
-        );
-        return (policy.remove_orphans && ended).then_some(Cause::Orphan);
+        return policy.remove_orphans.then_some(Cause::Orphan);
     }
     if project.is_none_or(|project| project.services.contains_key(&service)) {
         return Some(Cause::Asked);

@@ -258,6 +258,21 @@ fn differ(
                 differ(&below(key), key, a.get(key), b.get(key), found);
             }
         }
+        // Each variable and each label is a word of its own, also where there was none before.
+        (None, Some(Value::Object(all))) | (Some(Value::Object(all)), None)
+            if matches!(path, "environment" | "labels") && !all.is_empty() =>
+        {
+            let (a, b) = (was.and(Some(all)), now.and(Some(all)));
+            for key in all.keys() {
+                differ(
+                    &below(key),
+                    key,
+                    a.and_then(|all| all.get(key)),
+                    b.and_then(|all| all.get(key)),
+                    found,
+                );
+            }
+        }
         (Some(Value::Array(a)), Some(Value::Array(b))) if a.len() == b.len() => {
             for (at, (a, b)) in a.iter().zip(b).enumerate() {
                 differ(&format!("{path}[{at}]"), key, Some(a), Some(b), found);

@@ -26,6 +26,7 @@ pub mod reconcile;
 mod resources;
 pub mod rollout;
 pub mod settle;
+pub mod summary;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod transfers;
@@ -122,6 +123,10 @@ pub struct BuildTweaks {
     pub push: bool,
     /// Images are built for all the platforms of their services, not only for one.
     pub all_platforms: bool,
+    /// How images were built is attested so, over what services say.
+    pub provenance: Option<String>,
+    /// What is in images is attested so, over what services say.
+    pub sbom: Option<String>,
 }
 
 /// What must be done, in which order, and why.
@@ -175,7 +180,7 @@ impl Plan {
         self.steps.is_empty()
     }
     /// The steps in an order they could be done in one after another.
-    fn order(&self) -> Vec<NodeId> {
+    pub fn order(&self) -> Vec<NodeId> {
         self.steps
             .order()
             .unwrap_or_else(|_| self.steps.nodes().map(|(id, _)| id).collect())

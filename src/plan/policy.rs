@@ -153,6 +153,15 @@ pub struct KillPolicy {
     pub orphans: bool,
 }
 
+/// How `pause` and `unpause` decide.
+#[derive(Debug, Clone, Default)]
+pub struct PausePolicy {
+    /// Only these services; empty is all.
+    pub services: Vec<String>,
+    /// Whether containers are frozen, or go on.
+    pub frozen: bool,
+}
+
 /// How `pull` decides.
 #[derive(Debug, Clone, Default)]
 pub struct PullView {

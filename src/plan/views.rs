@@ -1,4 +1,4 @@
-//! The other commands as views of the same graph: build, stop, start, restart, rm, kill. Those that move images are in
+//! The other commands as views of the same graph: build, stop, start, restart, rm, kill, pause, unpause. Those that move images are in
 //! `transfers`.
 //!
 //! Pure. Imports: `base`, `compose::model`, `engine::state`, and the parts of `plan`.
@@ -13,7 +13,7 @@ use super::down::{Stops, stop_all};
 use super::hooks::{self, Moment};
 use super::images::Fetch;
 use super::order::Needs;
-use super::policy::{KillPolicy, RmPolicy, StartPolicy, StopPolicy};
+use super::policy::{KillPolicy, PausePolicy, RmPolicy, StartPolicy, StopPolicy};
 use super::reconcile::{self, runs, who};
 use super::{Plan, PlanError, World, labels, pre_start};
 use crate::base::diag::{Diagnostics, nearest};
@@ -182,7 +182,7 @@ fn start_all<'w>(
             .collect();
         if mine
             .iter()
-            .all(|c| runs(c) && !stopped.contains_key(c.id.as_str()))
+            .all(|c| serves(c) && !stopped.contains_key(c.id.as_str()))
         {
             continue;
         }
@@ -197,7 +197,8 @@ fn start_all<'w>(
         let inits = first_starts(plan, project, name, &mine, &waits);
         for (at, container) in mine.iter().enumerate() {
             let before = stopped.get(container.id.as_str()).copied();
-            if before.is_none() && runs(container) {
+            // One that is paused is asked to start, so that whoever tries is told.
+            if before.is_none() && serves(container) {
                 continue;
             }
             let cause = match before {
@@ -413,6 +414,36 @@ pub fn rm(
     );
     if plan.is_empty() {
         plan.warnings.push("No stopped containers".to_owned());
+    }
+    Ok(plan)
+}
+
+/// Whether a container runs and is not paused.
+fn serves(container: &ObservedContainer) -> bool {
+    runs(container) && !matches!(container.state, State::Paused { .. })
+}
+
+/// Plans `pause` and `unpause`. As Compose: each container that runs is asked, also one that is so already.
+///
+/// # Errors
+/// A named service that does not exist.
+pub fn pause(
+    name: &ProjectName,
+    project: Option<&Project>,
+    world: &World,
+    policy: &PausePolicy,
+) -> Result<Plan, PlanError> {
+    known(project, &policy.services)?;
+    let mut plan = Plan::new(name);
+    plan.go_on = true;
+    for container in chosen(world, &policy.services) {
+        if runs(container) {
+            let action = Action::Freeze {
+                who: who(container),
+                frozen: policy.frozen,
+            };
+            plan.steps.add(Step::new(action, Cause::Asked));
+        }
     }
     Ok(plan)
 }

@@ -271,15 +271,20 @@ pub enum Durability {
     Renamed,
 }
 
+/// A path in the same directory that nobody else uses, for what is to take a file's place by rename.
+pub fn temporary_beside(path: &Path) -> PathBuf {
+    static COUNTER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let serial = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.{serial}", std::process::id()))
+}
+
 /// Writes a file whole or not at all: a temporary file in the same directory, then a rename.
 ///
 /// # Errors
 /// The system's, with the path in the text.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, how: Durability) -> io::Result<()> {
-    static COUNTER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    let serial = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.{}.{serial}", std::process::id()));
+    let temporary = temporary_beside(path);
     let write = || -> io::Result<()> {
         use std::os::unix::fs::OpenOptionsExt as _;
         let mut file = File::options()
@@ -410,6 +415,32 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
         other => other,
     }
     .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
+/// Makes two entries of one file system change places, in one step.
+///
+/// # Errors
+/// The system's.
+///
+/// Source: renameat2(2), `RENAME_EXCHANGE`.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    let path = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes());
+    let (one, other) = (path(one)?, path(other)?);
+    let (at, flags) = (libc::AT_FDCWD, libc::RENAME_EXCHANGE);
+    // SAFETY: both pointers are to NUL-terminated strings that live during the call; the kernel keeps neither.
+    match unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            at,
+            one.as_ptr(),
+            at,
+            other.as_ptr(),
+            flags,
+        )
+    } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Makes an empty file share all blocks of another one.

@@ -4,7 +4,8 @@
 //! is held may only be followed by one further to the right. The lock of `image::kept` is waited for by nobody who holds another.
 //!
 //! Builds share the lock of the network of their steps, and wait for it while they hold none of these; whoever holds the network
-//! lock only tries it.
+//! lock only tries it. The lock of layers that are doubted follows any other, and none follows it; that of the record of events
+//! is only tried, too.
 //! The build cache's come before the store's: `use` (a build, shared), then one of `running` (a step), then those of cache mounts.
 //! Imports: nothing of ours. Source: flock(2).
 

@@ -4,6 +4,7 @@
 //! container is. Imports: `base`. Rules: the man page named at each item.
 
 pub mod binfmt;
+pub mod boot;
 pub mod bpf;
 pub mod bus;
 pub mod caps;

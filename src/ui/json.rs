@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::base::diag::{Diagnostic, Severity};
-use crate::base::event::{Event, Status, is_last_phase};
+use crate::base::event::{Event, Status, StopReport, is_last_phase};
 use crate::base::scalar::ByteSize;
 use crate::base::span::{SourceMap, Span};
 
@@ -31,6 +31,7 @@ pub fn object(event: &Event, dry_run: bool) -> Option<Value> {
         }
         // Steps have a form of their own.
         Event::Build { .. } | Event::Output { .. } => return None,
+        Event::SlowStop(report) => slow_stop(report),
         Event::Notice(text) => json!({ "text": text }),
         Event::Warn(text) => json!({ "status": "Warning", "text": text }),
     };
@@ -38,6 +39,23 @@ pub fn object(event: &Event, dry_run: bool) -> Option<Value> {
         value["dry-run"] = json!(true);
     }
     Some(value)
+}
+
+/// A stop that cost time: a warning as others are, with its parts beside.
+fn slow_stop(report: &StopReport) -> Value {
+    json!({
+        "id": super::progress::resource_id(crate::base::event::Kind::Container, &report.container),
+        "status": "Warning",
+        "text": report.text,
+        "stop": {
+            "service": report.service,
+            "signal": report.signal,
+            "seconds": (report.seconds * 1000.0).round() / 1000.0,
+            "killed": report.killed,
+            "reason": report.reason,
+            "hints": report.hints,
+        },
+    })
 }
 
 /// A layer on its way, with the keys of Compose: a bar as Docker draws it while bytes move, and what counts as done.
@@ -88,11 +106,6 @@ fn resource(
         value["text"] = json!(detail);
     }
     value
-}
-
-/// The last line of a command that failed.
-pub fn failure(message: &str) -> String {
-    format!("{}\n", json!({ "error": true, "message": message }))
 }
 
 /// Findings for an editor: one line of JSON. Lines and columns count from 1, columns in characters; the end is the first

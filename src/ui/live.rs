@@ -106,7 +106,7 @@ impl Live {
                 row.state = state;
                 row.status = text;
                 if detail.is_some() {
-                    row.detail.clone_from(detail);
+                    row.detail = detail.as_deref().map(first_line);
                 }
                 None
             }
@@ -146,6 +146,7 @@ impl Live {
                 None
             }
             Event::Output { .. } => None,
+            Event::SlowStop(report) => Some(super::render::slow_stop(report, self.colour)),
             Event::Notice(text) => Some(format!("{text}\n")),
             Event::Warn(text) => Some(super::render::warning(text, self.colour)),
         }
@@ -218,9 +219,11 @@ impl Live {
         let room = height.saturating_sub(1).max(1);
         let longest = rows
             .iter()
-            .map(|(id, _)| id.chars().count())
+            .map(|(id, _)| console::measure_text_width(id))
             .max()
-            .unwrap_or(0);
+            .unwrap_or(0)
+            // What is done with it must be seen, too.
+            .min((width * 3 / 5).min(width.saturating_sub(20)));
         let mut drop = rows.len().saturating_sub(room);
         for (id, row) in rows {
             if drop > 0 && row.state != Standing::Working {
@@ -249,17 +252,18 @@ impl Live {
             status = format!("{status} ({detail})");
         }
         let time = seconds(row.ended.unwrap_or(now).duration_since(row.begun));
-        let plain = format!(" {mark} {id:<longest$}  {status}");
+        let id = console::truncate_str(id, longest, "…");
+        let gap = longest.saturating_sub(console::measure_text_width(&id));
+        let begin = format!(" {mark} {id}{:gap$}  ", "");
+        let plain = format!("{begin}{status}");
         let room = width.saturating_sub(time.chars().count() + 2);
         let cut = console::truncate_str(&plain, room, "…");
         let gap = room.saturating_sub(console::measure_text_width(&cut));
-        let body = match (
-            self.colour,
-            cut.strip_prefix(&format!(" {mark} {id:<longest$}  ")),
-        ) {
+        let body = match (self.colour, cut.strip_prefix(begin.as_str())) {
             (true, Some(status)) => {
                 let (mark, status) = (paint(true, code, mark), paint(true, code, status));
-                format!(" {mark} {id:<longest$}  {status}")
+                let pad = longest.saturating_sub(console::measure_text_width(&id));
+                format!(" {mark} {id}{:pad$}  {status}", "")
             }
             _ => cut.into_owned(),
         };
@@ -295,7 +299,8 @@ fn layers(row: &Row) -> String {
 }
 
 fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().filter(|c| !c.is_control()).collect()
 }
 
 fn seconds(time: Duration) -> String {
@@ -334,6 +339,44 @@ mod tests {
  ⠸ Container demo-api-1  Starting            0.3s
  ✔ Container db          Started             0.2s";
         assert_eq!(lines, want);
+    }
+
+    #[test]
+    fn each_line_fits_with_wide_names_on_narrow_screens_and_with_hostile_texts() {
+        let now = Instant::now();
+        let mut live = Live::new(true, false, now);
+        live.take(
+            &event(
+                "日本語のとても長い名前の容器-🦀-1",
+                Status::Working("Starting"),
+            ),
+            now,
+        );
+        live.take(
+            &event("a", Status::Failed("\x1b[2Jgone\rwrong\u{9b}2J".into())),
+            now,
+        );
+        for n in 0..100 {
+            live.take(
+                &event(&format!("service-{n}-1"), Status::Working("Creating")),
+                now,
+            );
+        }
+        for (width, height) in [(40, 10), (80, 24), (200, 50)] {
+            let lines = live.lines(now, width, height);
+            assert!(lines.len() <= height);
+            for line in &lines {
+                let shown = console::measure_text_width(line);
+                assert!(shown < width, "{shown} columns of {width}: {line:?}");
+            }
+            let times = lines.iter().filter(|line| line.contains("0.0s"));
+            assert_eq!(times.count(), lines.len() - 1);
+        }
+        let lines = live.lines(now, 200, 200).join("\n");
+        assert!(lines.contains("[2Jgonewrong2J"), "{lines:?}");
+        assert!(!lines.contains("\x1b[2J") && !lines.contains('\u{9b}'));
+        let narrow = live.lines(now, 40, 200).join("\n");
+        assert!(narrow.contains("Creating"), "{narrow}");
     }
 
     #[test]

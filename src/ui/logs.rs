@@ -50,7 +50,7 @@ impl Lines {
     pub fn add(&mut self, name: &str) {
         let next = self.names.len();
         self.names.entry(name.to_owned()).or_insert(next);
-        self.width = self.width.max(name.chars().count());
+        self.width = self.width.max(console::measure_text_width(name));
     }
 
     /// The text of a record; empty while its line is not complete.
@@ -103,14 +103,15 @@ impl Lines {
     fn format(&self, name: &str, time: Timestamp, line: &[u8]) -> Vec<u8> {
         let mut text = Vec::with_capacity(line.len() + self.width + 32);
         if self.look.prefix {
-            let prefix = format!("{name:<width$}  | ", width = self.width);
+            let gap = self.width.saturating_sub(console::measure_text_width(name));
+            let prefix = format!("{name}{:gap$}  | ", "");
             text.extend_from_slice(paint(self.look.colour, self.code(name), &prefix).as_bytes());
         }
         if self.look.timestamps {
             text.extend_from_slice(time.rfc3339().as_bytes());
             text.push(b' ');
         }
-        if self.look.terminal && self.look.prefix {
+        if self.look.terminal && (self.look.prefix || self.names.len() > 1) {
             text.extend(sanitise(line));
         } else {
             text.extend_from_slice(line);
@@ -130,6 +131,9 @@ pub fn sanitise(line: &[u8]) -> Vec<u8> {
         .rsplit(|b| *b == b'\r')
         .find(|part| !part.is_empty())
         .unwrap_or_default();
+    // Bytes that are no text could be controls, also joined with what stands beside those that are dropped.
+    let line = String::from_utf8_lossy(line);
+    let line = line.as_bytes();
     let mut kept = Vec::with_capacity(line.len());
     let (mut at, mut coloured) = (0, false);
     while let Some(&byte) = line.get(at) {
@@ -171,7 +175,10 @@ fn escape(text: &[u8]) -> (usize, bool) {
                 .iter()
                 .take(length)
                 .all(|b| b.is_ascii_digit() || matches!(b, b';' | b':'));
-            (length + 3, plain && body.get(length) == Some(&b'm'))
+            // What can't be the end is what comes next.
+            let end = body.get(length).copied().unwrap_or_default();
+            let ends = usize::from((0x40..=0x7e).contains(&end));
+            (length + 2 + ends, plain && end == b'm')
         }
         // Control strings: OSC, DCS, SOS, PM, APC. They end with BEL or ESC \.
         Some(b']' | b'P' | b'X' | b'^' | b'_') => {
@@ -189,10 +196,12 @@ fn escape(text: &[u8]) -> (usize, bool) {
                 .skip(1)
                 .take_while(|b| (0x20..=0x2f).contains(*b))
                 .count();
-            ((length + 2).min(text.len()), false)
+            let end = text.get(length + 1).copied().unwrap_or_default();
+            let ends = usize::from((0x30..=0x7e).contains(&end));
+            (length + 1 + ends, false)
         }
-        Some(_) => (2, false),
-        None => (1, false),
+        Some(0x30..=0x7e) => (2, false),
+        Some(_) | None => (1, false),
     }
 }
 
@@ -248,7 +257,11 @@ mod tests {
 
     #[test]
     fn colours_pass_and_everything_that_moves_or_writes_elsewhere_is_dropped() {
-        let cases: [(&[u8], &[u8]); 9] = [
+        let cases: [(&[u8], &[u8]); 13] = [
+            (b"\xc2\x07\x9b2Jx", "\u{fffd}\u{fffd}2Jx".as_bytes()),
+            (b"\x9d0;t\x07x", "\u{fffd}0;tx".as_bytes()),
+            ("\x1bü\x1b[ü\x1b(ü".as_bytes(), "üüü".as_bytes()),
+            (b"half \xe2\x82", "half \u{fffd}".as_bytes()),
             (b"\x1b[31mred\x1b[0m", b"\x1b[31mred\x1b[0m\x1b[0m"),
             (b"a\x1b[2Jb\x1b[1;1Hc", b"abc"),
             (b"\x1b]0;title\x07x\x1b]52;c;AAAA\x1b\\y", b"xy"),

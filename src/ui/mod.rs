@@ -6,9 +6,11 @@
 //! Imports: `base`. Rules: docker compose's words and layout, so that eyes and scripts find what they know.
 
 pub mod build;
+pub mod events;
 pub mod json;
 pub mod live;
 pub mod logs;
+pub mod menu;
 pub mod plain;
 pub mod progress;
 pub mod render;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::build::{Steps, plain};
 use super::progress::resource_id;
+use super::render;
 use crate::base::event::{BuildStep, Event, Status, is_last_phase};
 
 /// What has been printed so far, as far as the next line depends on it.
@@ -73,6 +74,7 @@ impl Plain {
                 self.builds.take(target, *step, what, now)
             }
             Event::Output { .. } => String::new(),
+            Event::SlowStop(report) => render::slow_stop(report, self.colour),
             Event::Notice(text) => format!("{text}\n"),
             Event::Warn(text) => format!("warning: {text}\n"),
         }

@@ -11,7 +11,7 @@ use super::build::raw::Raw;
 use super::build::trace::Trace;
 use super::live::Live;
 use super::plain::Plain;
-use super::{Mode, Screen, json, render};
+use super::{Mode, Screen, events, json, render};
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventSink, Kind};
 
@@ -86,6 +86,11 @@ impl Progress {
             },
         };
         Self::on(view, Box::new(std::io::stderr()))
+    }
+
+    /// A line an event, on any writer.
+    pub fn plain_on(screen: Screen, out: Box<dyn Write + Send>) -> Self {
+        Self::on(View::Plain(Plain::new(false, screen.err_colour)), out)
     }
 
     fn on(view: View, out: Box<dyn Write + Send>) -> Self {
@@ -210,10 +215,11 @@ impl Inner {
                     }
                     other => json::object(other, *dry_run),
                 };
-                value.map(|value| format!("{value}\n"))
+                value.map(|value| format!("{}\n", events::complete(event, value, *dry_run)))
             }
             View::Quiet { colour } => match event {
                 Event::Warn(text) => Some(render::warning(text, *colour)),
+                Event::SlowStop(report) => Some(render::slow_stop(report, *colour)),
                 _ => None,
             },
         };
@@ -358,8 +364,9 @@ mod tests {
             dry_run: false,
             raw: Raw::default(),
         });
-        let want = "{\"id\":\"Network demo_default\",\"status\":\"Created\"}\n\
-                    {\"status\":\"Warning\",\"text\":\"look\"}\n";
+        let want = "{\"id\":\"Network demo_default\",\"status\":\"Created\",\"event\":\"resource\",\"kind\":\"network\",\
+                    \"name\":\"demo_default\",\"state\":\"done\"}\n\
+                    {\"status\":\"Warning\",\"text\":\"look\",\"event\":\"warning\"}\n";
         assert_eq!(json, want);
         assert_eq!(shown(View::Quiet { colour: false }), "warning: look\n");
     }

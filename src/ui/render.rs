@@ -9,6 +9,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::paint;
 use crate::base::diag::{Diagnostic, Severity};
+use crate::base::event::StopReport;
 use crate::base::span::{Source, SourceMap, Span};
 
 /// Errors that are shown in full, and as many warnings: more than anyone works through in one go.
@@ -130,6 +131,11 @@ pub fn hints(hints: &[String], colour: bool) -> String {
 /// Renders a warning that no place in a file belongs to.
 pub fn warning(message: &str, colour: bool) -> String {
     format!("{} {}\n", tag(Tag::Warning, colour), clean(message))
+}
+
+/// Renders a stop that cost time, with what mends it.
+pub fn slow_stop(report: &StopReport, colour: bool) -> String {
+    warning(&report.text, colour) + &hints(&report.hints, colour)
 }
 
 /// Renders the lines of a place with a caret below.

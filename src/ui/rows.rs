@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 use super::table::Table;
 use super::template::{Fault, Filling, Template, go_json};
 
+/// The key of a row under which its labels are, for `{{.Label "name"}}`; it is no field of its own.
+pub const LABEL: &str = "Label";
+
 /// What a list can show: fields with the headings they have in tables, and docker's name for the whole in errors.
 #[derive(Debug, Clone, Copy)]
 pub struct Fields {
@@ -94,7 +97,12 @@ impl Format {
             }
             Self::Template { table, template } => {
                 let fill = |row: &Map<String, Value>, filling| {
-                    template.fill(&Value::Object(row.clone()), Some(fields.kind), filling)
+                    let mut row = row.clone();
+                    let labels = match row.shift_remove(LABEL) {
+                        Some(Value::Object(labels)) => labels,
+                        _ => Map::new(),
+                    };
+                    template.fill_labelled(&Value::Object(row), &labels, fields.kind, filling)
                 };
                 let mut lines = Vec::new();
                 if *table {
@@ -122,6 +130,7 @@ impl Format {
 /// A row as a line of JSON, its keys in order.
 fn line(row: &Map<String, Value>) -> String {
     let mut row = row.clone();
+    row.shift_remove(LABEL);
     row.sort_keys();
     go_json(&Value::Object(row)) + "\n"
 }

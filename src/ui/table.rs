@@ -1,12 +1,13 @@
 //! Columns of text, laid out as docker does.
 //!
-//! Imports: nothing. As Docker: `text/tabwriter` with three blanks between columns.
+//! Imports: nothing. As Docker: `text/tabwriter` with three blanks between columns, or as many as are asked for.
 
 /// Rows below a headline.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
     rows: Vec<Vec<String>>,
     min_width: usize,
+    gap: usize,
 }
 
 impl Table {
@@ -15,7 +16,14 @@ impl Table {
         Self {
             rows: vec![head.iter().map(|cell| (*cell).to_owned()).collect()],
             min_width,
+            gap: 3,
         }
+    }
+    /// So many blanks between columns in place of three.
+    #[must_use]
+    pub fn gap(mut self, blanks: usize) -> Self {
+        self.gap = blanks;
+        self
     }
     /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
@@ -30,7 +38,7 @@ impl Table {
                 .iter()
                 .filter_map(|row| row.get(column))
                 .map(|c| c.chars().count());
-            (longest.max().unwrap_or(0) + 3).max(self.min_width)
+            (longest.max().unwrap_or(0) + self.gap).max(self.min_width)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let mut text = String::new();

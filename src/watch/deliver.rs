@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::files::{Change, Changes, tell_of};
 use super::rules::Rule;
-use super::sync::{self, Batch, SyncError};
+use super::sync::{self, Batch, Leaving, SyncError};
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::state::{ObservedContainer, State};
 use crate::engine::{Cancel, Engine};
@@ -23,6 +23,8 @@ pub(super) struct Debts {
     owed: BTreeMap<ContainerId, ByRule>,
     /// All that has changed since the beginning: what is made anew may be made from an image that does not have it.
     touched: ByRule,
+    /// Who still lets go of files of containers.
+    leaving: Vec<Leaving>,
 }
 
 /// Adds changes to others of the same rule.
@@ -81,6 +83,11 @@ impl Debts {
     /// Whether a container that is made anew would lack something.
     pub(super) fn any_touched(&self) -> bool {
         !self.touched.is_empty()
+    }
+
+    /// Those who still let go of files of containers: before one is started again, its files must be free.
+    pub(super) fn take_leaving(&mut self) -> Vec<Leaving> {
+        std::mem::take(&mut self.leaving)
     }
 
     /// Whether anything is still to be carried anywhere.
@@ -154,7 +161,7 @@ impl Carrier<'_> {
                 Some((container, batch))
             })
             .collect();
-        let results: Vec<Result<(), SyncError>> = std::thread::scope(|scope| {
+        let results: Vec<(Result<(), SyncError>, Option<Leaving>)> = std::thread::scope(|scope| {
             let handles: Vec<_> = batches
                 .iter()
                 .map(|(container, batch)| {
@@ -167,15 +174,19 @@ impl Carrier<'_> {
                 .into_iter()
                 .map(
                     |handle| match handle.map(std::thread::ScopedJoinHandle::join) {
-                        None => Ok(()),
+                        None => (Ok(()), None),
                         Some(Ok(result)) => result,
                         Some(Err(panic)) => std::panic::resume_unwind(panic),
                     },
                 )
                 .collect()
         });
+        // The next save is met by processes that wait for it.
+        self.engine.expect_files(batches.len());
         let mut refused = Vec::new();
-        for ((container, _), result) in batches.iter().zip(results) {
+        debts.leaving.retain(|leaving| !leaving.is_finished());
+        for ((container, _), (result, leaving)) in batches.iter().zip(results) {
+            debts.leaving.extend(leaving);
             if let Err(why) = result {
                 let now = self.engine.container(&container.id);
                 if !locked && now.is_ok_and(|now| now.pid != container.pid) {

@@ -77,11 +77,19 @@ impl Worker<'_> {
         }
     }
 
+    /// Waits until nobody has files of containers open for what was copied before.
+    fn all_left(&self) {
+        let leaving = self.debts().take_leaving();
+        // One that failed has let go as well.
+        leaving.into_iter().for_each(|leaving| drop(leaving.join()));
+    }
+
     /// As [`Worker::deliver`], while nobody else changes the project.
     pub(super) fn deliver_locked(&self) {
         let result = self.report.showing(false, &mut |context| {
             let _lock = apply::lock(context, &self.project.name)?;
             self.deliver(true);
+            self.all_left();
             Ok(())
         });
         self.tell("cannot sync: ", result);
@@ -109,6 +117,7 @@ impl Worker<'_> {
             let name = &self.project.name;
             let result = self.report.showing(false, &mut |context| {
                 let _lock = apply::lock(context, name)?;
+                self.all_left();
                 let plan = apply::plan_restart(context, name, Some(self.project), &options)?;
                 apply::run(context, &plan).map(drop)
             });
@@ -217,6 +226,7 @@ impl Worker<'_> {
             ..UpOptions::default()
         };
         let _lock = apply::lock(context, &project.name)?;
+        self.all_left();
         let plan = apply::plan_up(context, &project, &options)?;
         apply::run(context, &plan).map(drop)
     }

@@ -242,6 +242,7 @@ impl Session {
             cancel: &self.stop.cancel,
         };
         let containers = carrier.containers()?;
+        world.engine.expect_files(containers.len());
         let mut debts = worker.debts();
         debts.know(&containers);
         for container in &containers {

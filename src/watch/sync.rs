@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::files::{Change, Changes};
 use super::rules::Rule;
 use crate::base::name::ContainerId;
-use crate::engine::files::{FilesError, Ownership, Placing};
+use crate::engine::files::{Files, FilesError, Ownership, Placing};
 use crate::engine::{Cancel, Engine, EngineError};
 use crate::image::tree::pack::{self, PackError};
 
@@ -59,7 +59,8 @@ pub(super) enum SyncError {
     Files(#[from] FilesError),
 }
 
-/// Carries a batch into a container that runs, or one that does not while the caller holds the project's lock.
+/// Carries a batch into a container that runs, or one that does not while the caller holds the project's lock. Gives
+/// besides who lets go of the container's files, which may take longer than what the container waits for.
 ///
 /// # Errors
 /// [`SyncError`]; what was done until then stays.
@@ -68,32 +69,44 @@ pub(super) fn carry(
     id: &ContainerId,
     batch: &Batch,
     cancel: &Cancel,
-) -> Result<(), SyncError> {
-    let mut files = engine.files(id, cancel)?;
+) -> (Result<(), SyncError>, Option<Leaving>) {
+    let mut files = match engine.files(id, cancel) {
+        Ok(files) => files,
+        Err(error) => return (Err(error.into()), None),
+    };
+    let carried = carry_into(files.as_mut(), batch);
+    (carried, Some(std::thread::spawn(move || drop(files))))
+}
+
+/// Somebody who lets go of a container's files.
+pub(super) type Leaving = std::thread::JoinHandle<()>;
+
+fn carry_into(files: &mut dyn Files, batch: &Batch) -> Result<(), SyncError> {
     let removed = match batch.removed.is_empty() {
         true => Ok(()),
         false => files.remove(&batch.removed),
     };
-    if !batch.written.is_empty() {
-        let mut own = None;
-        let how = (Ownership::ContainerUser, Placing::AtOnce);
-        let pairs = || {
-            let pairs = batch.written.iter();
-            pairs.map(|(whole, inside)| (whole.as_path(), name(inside)))
-        };
-        let done = files.write(Path::new("/"), how, &mut |out| {
-            pack::write_files(pairs(), out).map_err(|error| {
-                let text = error.to_string();
-                if matches!(error, PackError::Entry { .. }) {
-                    own = Some(text.clone());
-                }
-                io::Error::other(text)
-            })
-        });
-        match (done, own) {
-            (Err(FilesError::BrokenOff), Some(text)) => return Err(SyncError::Read(text)),
-            (done, _) => done?,
-        }
+    if batch.written.is_empty() {
+        return Ok(removed?);
+    }
+    let mut own = None;
+    let how = (Ownership::ContainerUser, Placing::AtOnce);
+    let pairs = || {
+        let pairs = batch.written.iter();
+        pairs.map(|(whole, inside)| (whole.as_path(), name(inside)))
+    };
+    let done = files.write(Path::new("/"), how, &mut |out| {
+        pack::write_files(pairs(), out).map_err(|error| {
+            let text = error.to_string();
+            if matches!(error, PackError::Entry { .. }) {
+                own = Some(text.clone());
+            }
+            io::Error::other(text)
+        })
+    });
+    match (done, own) {
+        (Err(FilesError::BrokenOff), Some(text)) => return Err(SyncError::Read(text)),
+        (done, _) => done?,
     }
     Ok(removed?)
 }

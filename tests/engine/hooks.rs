@@ -314,29 +314,22 @@ fn an_attached_up_shows_what_hooks_print() {
 fn hooks_are_steps_of_the_plan() {
     let (hoist, _) = project(HOOKED);
     let lines = |command: &str| -> Vec<String> {
-        let out = hoist.ok(command).out;
-        let words = |line: &str| {
-            let mut words = line.split_whitespace().skip(1);
-            Some(format!("{} {}", words.next()?, words.next()?))
-        };
-        out.lines().filter_map(words).collect()
+        let (err, name) = (hoist.ok(command).err, format!("{}-a-1  ", hoist.name));
+        let words = err.lines().filter_map(|line| line.split_once(&name));
+        words.map(|(_, word)| word.to_owned()).collect()
     };
-    let made: Vec<String> = lines("--dry-run up -d");
     assert_eq!(
-        made,
+        lines("--dry-run up -d"),
         [
-            "create network",
-            "create a/1",
-            "pre_start a/1",
-            "start a/1",
-            "post_start a/1"
+            "Creating",
+            "Created",
+            "pre_start",
+            "Starting",
+            "Started",
+            "post_start"
         ]
     );
     hoist.ok("up -d");
     let down = lines("--dry-run down");
-    assert_eq!(down[..2], ["pre_stop a/1", "stop a/1"]);
-    hoist
-        .ok("--dry-run down")
-        .says("pre_stop a/1 [0]")
-        .says("asked for");
+    assert_eq!(down[..3], ["pre_stop", "Stopping", "Stopped"]);
 }

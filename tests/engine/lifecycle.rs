@@ -147,7 +147,10 @@ fn profiles_are_off_until_a_flag_the_environment_or_a_name_turns_them_on() {
 fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     let hoist = Sandbox::new();
     hoist.compose("services:\n  a: {SLEEP, volumes: ['data:/data']}\nvolumes: {data: }\n");
-    hoist.ok("--dry-run up -d").says("a/1");
+    hoist.ok("--dry-run up -d").says(&format!(
+        " DRY-RUN MODE -  Container {}-a-1  Created",
+        hoist.name
+    ));
     assert_eq!(hoist.ps(), Vec::<serde_json::Value>::new());
     assert!(
         !hoist
@@ -157,7 +160,9 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
             .exists()
     );
     hoist.ok("up -d");
-    hoist.ok("up -d --dry-run --force-recreate").says("a/1");
+    hoist
+        .ok("up -d --dry-run --force-recreate")
+        .says("a-1  Recreated");
     hoist.ok("--dry-run down -v");
     assert_eq!(hoist.state("a"), "running");
 }

@@ -29,6 +29,7 @@ crate::cases!(ENGINE;
     one_command_watches_a_project_and_others_work_beside_it,
     up_follows_files_between_the_lines_of_containers,
     a_read_only_root_is_told_and_watching_goes_on,
+    a_process_outside_of_containers_waits_for_the_next_save_and_ends_with_watch,
 );
 
 /// A project whose service `a` is up and watched.
@@ -550,4 +551,48 @@ fn a_read_only_root_is_told_and_watching_goes_on() {
     w.watch.says("container rootfs is marked read-only");
     w.hoist.file("tmp/f", "in memory");
     w.shows("tmp/f", "in memory");
+}
+
+/// Processes of hoist's own that a command has started to copy files.
+fn copiers(command: i32) -> Vec<i32> {
+    let all = fs::read_dir("/proc").expect("there").filter_map(Result::ok);
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let (name, rest) = stat.rsplit_once(") ").unwrap_or_default();
+        let mut rest = rest.split(' ');
+        let ended = rest.next() == Some("Z");
+        name.ends_with("(hoist-copy") && !ended && rest.next() == Some(&command.to_string())
+    })
+    .collect()
+}
+
+fn a_process_outside_of_containers_waits_for_the_next_save_and_ends_with_watch() {
+    let w = Watched::new("", SYNC);
+    let mine = fs::read_link("/proc/self/ns/mnt").expect("read");
+    // Whoever has gone to a container does not come back: each save finds another one.
+    let waiting = |last: i32| {
+        eventually("another process waits outside of containers", || {
+            let outside = |pid: &i32| {
+                let namespace = fs::read_link(format!("/proc/{pid}/ns/mnt"));
+                *pid != last && namespace.is_ok_and(|namespace| namespace == mine)
+            };
+            copiers(w.watch.pid()).into_iter().find(outside)
+        })
+    };
+    let mut last = 0;
+    for turn in ["1", "2", "3"] {
+        last = waiting(last);
+        if turn == "2" {
+            // Whoever ends it costs a moment and nothing else.
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(last), Signal::SIGKILL)
+                .expect("killed");
+        }
+        w.hoist.file("src/f", turn);
+        w.shows("app/f", turn);
+    }
+    let pid = waiting(last);
+    w.watch.signal(Signal::SIGKILL);
+    let gone = || (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(());
+    eventually("the process that waits ends with watch", gone);
 }

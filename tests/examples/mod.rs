@@ -3,6 +3,7 @@
 //! Base images come from `compose-examples/base-images`, once for all examples of a test run: from a registry, or as
 //! stand-ins that are made here. Imports: `harness`.
 
+pub mod drafted;
 pub mod image_classifier;
 pub mod ml_workspace;
 pub mod text_classifier;

@@ -162,8 +162,9 @@ fn files(hoist: &Sandbox) -> BTreeSet<String> {
             if is_dir && !name.starts_with("d/layers/") {
                 open.push(path);
             }
-            // What a killed command held goes with the next that holds something.
-            if !name.starts_with("d/images/held/") {
+            // What a killed command held goes with the next that holds something; what has happened is told after a project's
+            // end, too.
+            if !name.starts_with("d/images/held/") && !name.starts_with("r/events") {
                 found.insert(name);
             }
         }

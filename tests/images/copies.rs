@@ -20,6 +20,7 @@ crate::cases!(ENGINE;
     the_ignore_file_of_a_dockerfile_beats_the_one_of_the_context,
     the_same_input_gives_the_same_image_everywhere,
     a_copy_of_what_changed_meanwhile_is_never_remembered_as_what_was_there,
+    a_layer_that_lost_its_bytes_with_the_power_is_made_again_after_the_reboot,
 );
 
 /// A file of an image.
@@ -414,4 +415,45 @@ fn a_copy_of_what_changed_meanwhile_is_never_remembered_as_what_was_there() {
         hoist.global(&["image", "build", "-t", "made", "."]).ok();
         assert_eq!(files(&hoist, "made")["f"].text, text);
     }
+}
+
+/// The power went after a build: of one layer the names are there, but not the content. The other one is whole.
+fn a_layer_that_lost_its_bytes_with_the_power_is_made_again_after_the_reboot() {
+    let hoist = Sandbox::new();
+    hoist.file("lost", "this was not written yet");
+    hoist.file("kept", "this was");
+    hoist.file(
+        "Dockerfile",
+        "FROM scratch\nCOPY kept /kept\nCOPY lost /lost\n",
+    );
+    let build = || {
+        let done = hoist.global(&["image", "build", "--progress=plain", "-t", "made", "."]);
+        done.ok().err.matches("CACHED").count()
+    };
+    build();
+    assert_eq!(build(), 2);
+    let layers = hoist.data().join("layers");
+    let record = |file: &str| {
+        let all = std::fs::read_dir(&layers).expect("layers");
+        let found = all.filter_map(Result::ok).map(|entry| entry.path());
+        let mut found = found.filter(|path| path.join(file).exists());
+        found.next().expect("a layer").with_extension("json")
+    };
+    for file in ["kept", "lost"] {
+        let path = record(file);
+        let text = std::fs::read_to_string(&path).expect("a record");
+        let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert!(value["boot"].is_string(), "{text}");
+        value["boot"] = "00000000-0000-0000-0000-000000000000".into();
+        std::fs::write(&path, value.to_string()).expect("ours");
+    }
+    let layer = record("lost").with_extension("");
+    std::fs::write(layer.join("lost"), [0; 24]).expect("ours");
+    assert_eq!(build(), 1);
+    let found = files(&hoist, "made");
+    assert_eq!(found["lost"].text, "this was not written yet");
+    assert_eq!(found["kept"].text, "this was");
+    let text = std::fs::read_to_string(record("kept")).expect("a record");
+    assert!(!text.contains("boot"), "it is looked at once: {text}");
+    assert_eq!(build(), 2);
 }

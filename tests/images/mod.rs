@@ -1,6 +1,8 @@
 //! Images: the store, builds, and registries.
 
+pub mod accounts;
 pub mod archives;
+pub mod attest;
 pub mod bake;
 pub mod build;
 pub mod cache;
@@ -20,3 +22,4 @@ pub mod sources;
 pub mod steps;
 pub mod store;
 pub mod transfers;
+pub mod unpacking;

@@ -301,7 +301,11 @@ fn raw_progress_has_the_fields_of_buildkit() {
             .count(),
         1
     );
-    let last = told.last().expect("an object");
+    let (last, result) = (&told[told.len() - 2], &told[told.len() - 1]);
+    assert_eq!(
+        (&result["event"], &result["code"]),
+        (&"result".into(), &0.into())
+    );
     assert_eq!(
         (&last["id"], &last["status"]),
         (&"Image made".into(), &"Built".into())
@@ -333,7 +337,9 @@ fn raw_progress_of_a_failure_names_the_step_and_ends_in_an_error_object() {
             "{}",
             done.story()
         );
-        let last = told.last().expect("an object");
+        // Of a stream of events the last line is the exit code.
+        let ended = |told: &&Value| told["event"] != "result";
+        let last = told.iter().rfind(ended).expect("an object");
         assert_eq!(last["error"], true, "{}", done.story());
         let message = last["message"].as_str().unwrap_or_default();
         assert!(

@@ -444,6 +444,10 @@ fn a_broken_project_is_refused_whatever_is_asked_of_it() {
 }
 
 fn version_and_help_work_without_a_project() {
+    let whole = Sandbox::empty().global(&["--version"]).ok().out;
+    for letter in ["-v", "-V"] {
+        assert_eq!(Sandbox::empty().global(&[letter]).ok().out, whole);
+    }
     let hoist = Sandbox::empty();
     hoist
         .global(&["version"])

@@ -274,7 +274,7 @@ pub(super) fn build_service(
         .map_or(&[][..], Vec::as_slice);
     let builds = |image: &&WantedImage| matches!(image.fetch, Some((Fetch::Build { .. }, _)));
     let several = desired.images.values().filter(builds).count() > 1;
-    let (built, names) = loop {
+    let (built, names, pushed) = loop {
         let mut request =
             Recipe::new(context, &desired.project, of, &plan.tweaks).request(needs)?;
         if several {
@@ -285,13 +285,14 @@ pub(super) fn build_service(
         });
         // The user has changed the Dockerfile to go on with it.
         if !matches!(built, Err(BuildError::ReadAgain)) {
-            break (built, request.tags);
+            let pushed = !request.outputs.is_empty();
+            break (built, request.tags, pushed);
         }
     };
     match built {
         Ok(image) => {
             // As Compose: an image that only hoist has named is nowhere to be pushed.
-            if plan.tweaks.push && of.0.image.is_some() {
+            if plan.tweaks.push && of.0.image.is_some() && !pushed {
                 for name in &names {
                     push::push(context, &image, name)?;
                 }

@@ -14,6 +14,7 @@ use crate::base::key::KeyPath;
 use crate::base::span::Span;
 use crate::build::cache::spec::{CacheFrom, CacheTo};
 use crate::build::grants::{Entitlements, SshSource};
+use crate::build::output::{Kept, Output};
 use crate::build::{BuildRequest, ContextSource, DockerfileSource, NamedContext, SecretSource};
 use crate::compose::model::{
     Attestation, BuildSecret, BuildSpec, ContextRef, FileSource, Project, Service,
@@ -138,6 +139,7 @@ impl<'a> Recipe<'a> {
                 .map(|(k, v)| (k.clone(), limits(*v)))
                 .collect(),
             env: self.context.env.clone(),
+            proxies: self.context.proxies.clone(),
             device_dirs: self.context.device_dirs.clone(),
             pins: self.context.pins.as_ref().map(|pins| pins.digests()),
             ..BuildRequest::default()
@@ -152,7 +154,7 @@ impl<'a> Recipe<'a> {
         self.ssh(&mut request);
         self.caches(&mut request);
         self.secret_files();
-        self.attestations();
+        self.attestations(&mut request);
         request
     }
 
@@ -449,18 +451,36 @@ impl<'a> Recipe<'a> {
         })
     }
 
-    /// Nothing is attested about an image: who asks for it is told.
-    fn attestations(&mut self) {
-        let spec = self.spec;
-        for (key, said, what) in [
-            ("provenance", &spec.provenance, "provenance"),
-            ("sbom", &spec.sbom, "bill of materials"),
+    /// What is attested about the image.
+    fn attestations(&mut self, request: &mut BuildRequest) {
+        let (spec, tweaks) = (self.spec, self.tweaks);
+        for (key, said, tweak) in [
+            ("provenance", &spec.provenance, &tweaks.provenance),
+            ("sbom", &spec.sbom, &tweaks.sbom),
         ] {
-            let asked = said.as_ref().filter(|said| said.value != Attestation::Off);
-            if let Some(said) = asked {
-                let text = format!("no {what} is attached to the image");
-                self.tell(key, said.span, Diagnostic::warning(text));
+            let own = said.as_ref().map(|said| match &said.value {
+                Attestation::Off => "false",
+                Attestation::On => "true",
+                Attestation::With(text) => text.as_str(),
+            });
+            let Some(text) = tweak.as_deref().or(own) else {
+                continue;
+            };
+            let read = match key {
+                "sbom" => request.attest.sbom(text),
+                _ => request.attest.provenance(text),
+            };
+            if let Err(why) = read {
+                let span = said.as_ref().and_then(|said| said.span);
+                self.tell(key, span, Diagnostic::error(why));
             }
+        }
+        // It goes along with what the builder itself pushes.
+        if !request.attest.is_empty() && tweaks.push && self.service.image.is_some() {
+            request.outputs = vec![Output::Image(Kept {
+                push: true,
+                ..Kept::default()
+            })];
         }
     }
 

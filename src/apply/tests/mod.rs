@@ -93,6 +93,7 @@ impl Bench {
             events: seen.clone(),
             cancel: Cancel::default(),
             env: Env::default(),
+            proxies: Vec::new(),
             roots: Roots {
                 data: dir.clone(),
                 run: dir.clone(),

@@ -8,8 +8,8 @@
 //! On disk: `<cache>/seen/<file and target>` JSON, `<cache>/lists/<digest>` a line a file.
 //! Imports: `key`, `image::digest`, `sys::fs`.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -203,7 +203,9 @@ impl Memory {
         let (Some(old), Some(new)) = (list(was), list(is)) else {
             return general();
         };
-        let paths: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let (old, new) = apart(&old, &new);
+        let paths: std::collections::BTreeSet<&str> =
+            old.keys().chain(new.keys()).copied().collect();
         let mut found: Vec<(String, &str)> = Vec::new();
         for path in paths {
             let verb = match (old.get(path), new.get(path)) {
@@ -212,7 +214,7 @@ impl Memory {
                 (old, new) if old != new => "changed",
                 _ => continue,
             };
-            found.push((path.clone(), verb));
+            found.push((path.to_owned(), verb));
         }
         match found.as_slice() {
             [] => general(),
@@ -229,35 +231,16 @@ impl Memory {
             }
         }
     }
-    fn list(&self, digest: &Digest) -> Option<BTreeMap<String, String>> {
+    fn list(&self, digest: &Digest) -> Option<String> {
         let path = self.dir.join("lists").join(digest.hex());
         let small = std::fs::metadata(&path).ok()?.len() <= LONGEST;
-        let text = small
-            .then(|| std::fs::read_to_string(&path).ok())
-            .flatten()?;
-        let line = |line: &str| {
-            let (digest, path) = line.split_once(' ')?;
-            Some((path.to_owned(), digest.to_owned()))
-        };
-        Some(text.lines().filter_map(line).collect())
+        small.then(|| std::fs::read_to_string(&path).ok()).flatten()
     }
-    /// Keeps a list of files with the digests of all that counts of each; gives its name. `None` if it is too long.
+    /// Keeps a list of files: lines of a digest of all that counts, and a path. Gives its name.
     ///
     /// # Errors
     /// The system's.
-    pub fn keep_list(
-        &self,
-        files: impl Iterator<Item = (String, Digest)>,
-    ) -> std::io::Result<Option<Digest>> {
-        let mut text = String::new();
-        for (count, (path, digest)) in files.enumerate() {
-            if count == MOST_FILES {
-                return Ok(None);
-            }
-            let shown = path.replace(|c: char| c.is_control(), "?");
-            // Writing to a string can't fail.
-            let _ = writeln!(text, "{} {shown}", digest.short());
-        }
+    pub fn keep_list(&self, text: &str) -> std::io::Result<Digest> {
         let name = Digest::of(text.as_bytes());
         let dir = self.dir.join("lists");
         let path = dir.join(name.hex());
@@ -265,7 +248,7 @@ impl Memory {
             make_dirs(&dir, 0o700)?;
             write_atomic(&path, text.as_bytes(), 0o600, Durability::Renamed)?;
         }
-        Ok(Some(name))
+        Ok(name)
     }
     /// Writes down what was seen, if it is not what was known. Steps behind the last one that was reached stay as they
     /// were known.
@@ -288,6 +271,41 @@ impl Memory {
         let text = text.map_err(std::io::Error::other)?;
         make_dirs(&self.dir.join("seen"), 0o700)?;
         write_atomic(&self.file, &text, 0o600, Durability::Renamed)
+    }
+}
+
+/// Files by path.
+type Files<'a> = BTreeMap<&'a str, &'a str>;
+
+/// The lines of two lists that are not the same at the same place of both. Lists are in the order of a walk, so that
+/// most of two that hardly differ is left out; what is left may still be the same.
+fn apart<'a>(old: &'a str, new: &'a str) -> (Files<'a>, Files<'a>) {
+    let (mut left, mut right) = (old.lines().peekable(), new.lines().peekable());
+    let (mut was, mut is) = (Files::new(), Files::new());
+    let put = |files: &mut Files<'a>, line: Option<&'a str>| {
+        if let Some((digest, path)) = line.and_then(|line| line.split_once(' ')) {
+            files.insert(path, digest);
+        }
+    };
+    let path = |line: &'a str| Path::new(line.split_once(' ').map_or(line, |(_, path)| path));
+    loop {
+        let order = match (left.peek(), right.peek()) {
+            (None, None) => return (was, is),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(old), Some(new)) if old == new => {
+                left.next();
+                right.next();
+                continue;
+            }
+            (Some(old), Some(new)) => path(old).cmp(path(new)),
+        };
+        if order.is_le() {
+            put(&mut was, left.next());
+        }
+        if order.is_ge() {
+            put(&mut is, right.next());
+        }
     }
 }
 
@@ -389,9 +407,11 @@ mod tests {
         };
         let memory = Memory::open(&dir, "x");
         let list = |files: &[(&str, &str)]| {
-            let each = files.iter();
-            let files = each.map(|(path, text)| ((*path).to_owned(), Digest::of(text.as_bytes())));
-            memory.keep_list(files).unwrap()
+            let line = |(path, text): &(&str, &str)| {
+                format!("{} {path}\n", Digest::of(text.as_bytes()).short())
+            };
+            let text: String = files.iter().map(line).collect();
+            Some(memory.keep_list(&text).unwrap())
         };
         let env = ["VERSION=1", "API_TOKEN=hunter2", "HTTP_PROXY=http://u:p@h"];
         let first = seen("RUN a", b"0", &env, list(&[("src/a", "1"), ("src/b", "1")]));

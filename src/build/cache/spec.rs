@@ -107,6 +107,10 @@ impl Fields {
         let mut keys = self.0.iter().map(|(key, _)| key.as_str());
         keys.find(|key| key.starts_with(head))
     }
+    /// What was not taken out.
+    pub(in crate::build) fn rest(self) -> Vec<(String, String)> {
+        self.0
+    }
     /// Refuses what was not taken out.
     pub(in crate::build) fn end(&self, kind: &str) -> Result<(), String> {
         match self.0.first() {

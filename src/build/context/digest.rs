@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::sys::stat::FileStat;
 
 use super::known::{Identity, Known};
+use super::list::List;
 use super::walk::{Fault, Seen, Taken, open_file};
 use super::{Entry, Tree};
 use crate::base::clock::Timestamp;
@@ -103,6 +104,16 @@ impl Digests {
             None => hash(copy),
         }
     }
+    /// As [`Digests::of_copy`], of a copy whose bytes are these.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn of_bytes(&self, before: &FileStat, source: &File, copy: &[u8]) -> Result<Digest, Errno> {
+        let id = identity(before);
+        let after = identity(&nix::sys::stat::fstat(source)?);
+        let known = self.lock().get(&id).filter(|_| after == id);
+        Ok(known.unwrap_or_else(|| Digest::of(copy)))
+    }
     /// The digest of a file's content.
     fn content(&self, folder: &OwnedFd, name: &OsStr) -> Result<Digest, Errno> {
         let file = open_file(folder.as_fd(), name)?;
@@ -131,16 +142,33 @@ impl Digests {
         start: &Path,
         taken: &Taken,
     ) -> Result<(), Fault> {
+        self.add_listed(into, tree, start, taken, None)
+    }
+    /// As [`Digests::add`], and notes each file in a list.
+    ///
+    /// # Errors
+    /// As [`Digests::add`].
+    pub fn add_listed(
+        &self,
+        into: &mut Hasher,
+        tree: &Tree,
+        start: &Path,
+        taken: &Taken,
+        mut list: Option<&mut List>,
+    ) -> Result<(), Fault> {
         let owned = tree.keeps_owners();
+        let mut counts = Vec::with_capacity(128);
         self.each(tree, start, taken, &mut |entry, content| {
-            add_entry(into, owned, entry, content);
+            counts.clear();
+            describe(&mut counts, owned, entry, content);
+            into.update(&counts);
+            if let Some(list) = list.as_deref_mut() {
+                list.note(start, &entry.path, &counts);
+            }
         })
     }
     /// Gives all entries of a part of a tree, files with the digests of their contents.
-    ///
-    /// # Errors
-    /// The kernel's, with the path at fault.
-    pub fn each(
+    fn each(
         &self,
         tree: &Tree,
         start: &Path,
@@ -236,23 +264,32 @@ pub fn in_parallel<T: Sync, R: Send>(
 
 /// Adds what counts of one entry to a hash; `owned` says that owners count.
 pub fn add_entry(into: &mut Hasher, owned: bool, entry: &Entry, content: Option<Digest>) {
+    let mut counts = Vec::with_capacity(128);
+    describe(&mut counts, owned, entry, content);
+    into.update(&counts);
+}
+
+/// Writes down what counts of one entry.
+fn describe(into: &mut Vec<u8>, owned: bool, entry: &Entry, content: Option<Digest>) {
     let stat = &entry.stat;
     let owner = match owned {
         true => (stat.st_uid, stat.st_gid),
         false => (0, 0),
     };
     let numbers = [stat.st_mode, owner.0, owner.1];
-    numbers.iter().for_each(|n| into.update(&n.to_be_bytes()));
-    into.update(&stat.st_rdev.to_be_bytes());
-    into.update(entry.path.as_os_str().as_bytes());
-    into.update(b"\0");
+    for number in numbers {
+        into.extend_from_slice(&number.to_be_bytes());
+    }
+    into.extend_from_slice(&stat.st_rdev.to_be_bytes());
+    into.extend_from_slice(entry.path.as_os_str().as_bytes());
+    into.push(0);
     if let Some(link) = &entry.link {
-        into.update(link.as_bytes());
+        into.extend_from_slice(link.as_bytes());
     }
     if let Some(digest) = content {
-        into.update(digest.bytes());
+        into.extend_from_slice(digest.bytes());
     }
-    into.update(b"\0");
+    into.push(0);
 }
 
 fn hash(mut file: &File) -> Result<Digest, Errno> {

@@ -8,6 +8,7 @@ pub mod digest;
 pub mod file;
 pub mod ignore;
 mod known;
+pub mod list;
 pub mod walk;
 
 use std::ffi::OsString;

@@ -22,6 +22,7 @@ use number::{fresh, number};
 pub use state::Past;
 use state::State;
 
+use super::attest::Used;
 use super::context::ignore::Ignore;
 use super::dockerfile::ast::{Dockerfile, Kind, StageDecl};
 use super::dockerfile::mounts::{self, MountKind};
@@ -57,6 +58,8 @@ pub struct Graph {
     pub globals: BTreeMap<String, String>,
     /// Numbers of the steps that are done whatever is known of them.
     pub fresh: BTreeSet<u32>,
+    /// Images that it stands on or takes files of.
+    pub images: Vec<Used>,
 }
 
 /// One stage.
@@ -208,6 +211,7 @@ fn work_out(
         target,
         globals: lowering.globals,
         fresh: BTreeSet::new(),
+        images: lowering.images.used(),
     };
     number(&mut graph, file);
     graph.fresh = fresh(&graph, file, request);
@@ -386,15 +390,19 @@ impl Lowering<'_> {
         if name == epoch::NAME {
             return epoch::given(self.request);
         }
-        let (_, value) = self
-            .request
-            .args
-            .iter()
-            .rev()
-            .find(|(known, _)| known == name)?;
-        value
-            .clone()
-            .or_else(|| self.request.env.get(name).map(str::to_owned))
+        let said = self.request.args.iter().rev();
+        match said.into_iter().find(|(known, _)| known == name) {
+            Some((_, value)) => value
+                .clone()
+                .or_else(|| self.request.env.get(name).map(str::to_owned)),
+            None => self.proxy(name),
+        }
+    }
+    /// A proxy of the user's settings, in either case.
+    fn proxy(&self, name: &str) -> Option<String> {
+        let mut known = self.request.proxies.iter();
+        let found = known.find(|(known, _)| *known == name || known.to_lowercase() == name)?;
+        Some(found.1.clone())
     }
     fn take_globals(&mut self) -> Result<(), Refused> {
         self.globals.extend(platform::arguments(&self.platform));

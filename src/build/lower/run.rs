@@ -105,18 +105,19 @@ impl Lowering<'_> {
         history.push_str(" # buildkit");
         Ok((Operation::Run(Box::new(step)), history))
     }
-    /// Proxy settings, in both cases: from arguments, else from the environment.
+    /// Proxy settings, in both cases: from arguments, else from the user's settings, else from the environment.
     fn proxies(&mut self, state: &State, step: &mut RunStep) {
         for (upper, lower) in predefined() {
             let mut value = None;
             for name in [upper, lower.as_str()] {
-                if let Some(given) = self.given(name) {
+                let said = self.request.args.iter().any(|(known, _)| known == name);
+                if let Some(given) = self.given(name).filter(|_| said) {
                     self.used_args.insert(name.to_owned());
                     value = value.or(Some(given));
                 }
             }
             let env = &self.request.env;
-            let value = value.or_else(|| {
+            let value = value.or_else(|| self.proxy(upper)).or_else(|| {
                 env.non_empty(upper)
                     .or_else(|| env.non_empty(&lower))
                     .map(str::to_owned)

@@ -1,7 +1,7 @@
 //! Images → an archive that other tools load, or the files of a layout.
 //!
 //! The store writes archives of images that it has; one that is not to stay is lent to it for as long as that takes.
-//! Imports: `image::{store, tree}`.
+//! Imports: `image::{attest, store, tree}`.
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::path::Path;
 use super::{Archive, Counted, Dest, Kind, to_file};
 use crate::build::Builder;
 use crate::build::error::BuildError;
+use crate::image::attest::Along;
 use crate::image::reference::Reference;
 use crate::image::store::{self, Format, Image, Needs, Removal, Saved, Saving, Store, StoreError};
 use crate::image::tree::unpack::{self, Links, Owner, Target};
@@ -65,7 +66,7 @@ impl Drop for Lent<'_> {
 pub(super) fn write(
     archive: &Archive,
     tags: &[Reference],
-    images: &[Image],
+    (images, along): (&[Image], Along),
     builder: &Builder<'_>,
 ) -> Result<(), BuildError> {
     if archive.kind == Kind::Docker && images.len() > 1 {
@@ -81,6 +82,7 @@ pub(super) fn write(
     let saved = Saved {
         images: images.to_vec(),
         names: names.to_vec(),
+        along,
     };
     let how = Saving {
         format: match archive.kind {
@@ -113,7 +115,7 @@ fn spread(saved: Saved, how: Saving, path: &Path, builder: &Builder<'_>) -> Resu
     let top = Root::open(path).map_err(|errno| failed(errno.into()))?;
     let (reader, writer) = std::io::pipe().map_err(failed)?;
     let target = Target {
-        at_once: false,
+        at_once: None,
         top: &top,
         links: Links::Refused,
         owner: Owner::Caller,

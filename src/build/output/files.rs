@@ -14,11 +14,11 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use super::{Counted, Dest, Files, to_file};
+use super::{Counted, Dest, Files, beside, to_file};
 use crate::base::cancel::Cancel;
 use crate::build::Builder;
 use crate::build::error::BuildError;
-use crate::image::manifest::Platform;
+use crate::image::attest::Statement;
 use crate::image::store::Image;
 use crate::image::tree::pack::{self, Holes, Opening, Source};
 use crate::image::tree::unpack::{self, Links, Owner, Target};
@@ -27,16 +27,20 @@ use crate::sys::fs::Root;
 /// Mode of a directory that is made for the files: programs in it may have rights of their own. As buildx.
 const MODE: u32 = 0o700;
 
-/// The files of one image.
-struct Part {
-    view: OwnedFd,
+/// The files of one image, or those beside it.
+pub(super) struct Part {
+    pub(super) view: OwnedFd,
     /// Names at the top; `.` is the whole, below a directory of its own.
-    names: Vec<OsString>,
-    below: Option<String>,
+    pub(super) names: Vec<OsString>,
+    pub(super) below: Option<String>,
 }
 
 impl Part {
-    fn open(image: &Image, split: bool, builder: &Builder<'_>) -> Result<Self, BuildError> {
+    pub(super) fn open(
+        image: &Image,
+        split: bool,
+        builder: &Builder<'_>,
+    ) -> Result<Self, BuildError> {
         let view = builder.store.layers().view(image.layers())?;
         if split {
             return Ok(Self {
@@ -64,7 +68,7 @@ impl Part {
             below: None,
         })
     }
-    fn sources(&self) -> impl Iterator<Item = Source<'_>> {
+    pub(super) fn sources(&self) -> impl Iterator<Item = Source<'_>> {
         self.names.iter().map(|name| Source {
             dir: self.view.as_fd(),
             name,
@@ -74,14 +78,8 @@ impl Part {
 }
 
 /// `linux_arm_v7`
-fn directory_of(image: &Image) -> String {
-    let config = &image.config;
-    let platform = Platform {
-        os: config.os.clone(),
-        architecture: config.architecture.clone(),
-        variant: config.variant.clone(),
-    };
-    platform.to_string().replace('/', "_")
+pub(super) fn directory_of(image: &Image) -> String {
+    image.platform().to_string().replace('/', "_")
 }
 
 /// Writes the files of images.
@@ -91,11 +89,15 @@ fn directory_of(image: &Image) -> String {
 pub(super) fn write(
     files: &Files,
     images: &[Image],
+    statements: &[Vec<Statement>],
     builder: &Builder<'_>,
 ) -> Result<(), BuildError> {
     let split = files.split.unwrap_or(images.len() > 1);
     let open = |image| Part::open(image, split, builder);
-    let parts: Vec<Part> = images.iter().map(open).collect::<Result<_, _>>()?;
+    let mut parts: Vec<Part> = images.iter().map(open).collect::<Result<_, _>>()?;
+    let place = builder.store.layers().staging()?;
+    let told = beside::write(place.dir(), images, statements, split, builder)?;
+    parts.extend(told);
     let sources: Vec<Source<'_>> = parts.iter().flat_map(Part::sources).collect();
     let packed = |error: pack::PackError| BuildError::Output(format!("cannot export: {error}"));
     match &files.dest {
@@ -116,7 +118,7 @@ fn to_directory(sources: &[Source<'_>], path: &Path, cancel: &Cancel) -> Result<
     let top = Root::open(path).map_err(|errno| failed(errno.into()))?;
     let (reader, writer) = std::io::pipe().map_err(failed)?;
     let target = Target {
-        at_once: false,
+        at_once: None,
         top: &top,
         links: Links::Refused,
         owner: Owner::Caller,

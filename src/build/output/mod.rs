@@ -5,6 +5,7 @@
 //! Imports: `image`, [`super::told`]. Rules: buildx's reference, "Exporters"; BuildKit's `exporter/`.
 
 mod archive;
+mod beside;
 mod files;
 pub mod spec;
 
@@ -13,10 +14,11 @@ use std::path::{Path, PathBuf};
 
 use super::error::BuildError;
 use super::told::Teller;
-use super::{BuildRequest, Builder};
+use super::{BuildRequest, Builder, Built};
 use crate::base::cancel::Cancel;
 use crate::base::event::internal;
 use crate::image::archive::pack::Packing;
+use crate::image::attest::{Along, Annotation};
 use crate::image::reference::Reference;
 use crate::image::registry::{self, Form, PushError, PushOptions};
 use crate::image::store::Image;
@@ -47,6 +49,10 @@ pub struct Kept {
     pub repack: bool,
     /// The form of manifests that are pushed.
     pub form: Form,
+    /// Remarks on what is pushed.
+    pub annotations: Vec<Annotation>,
+    /// It is pushed under its digest, and no tag is moved.
+    pub by_digest: bool,
 }
 
 /// The kind of an archive.
@@ -71,6 +77,8 @@ pub struct Archive {
     pub spread: bool,
     /// How layers are compressed; when nothing is said, they are as the store has them.
     pub packing: Option<Packing>,
+    /// Remarks on what is in it.
+    pub annotations: Vec<Annotation>,
 }
 
 /// The files of an image.
@@ -166,7 +174,7 @@ impl BuildRequest {
 /// [`BuildError`].
 pub(super) fn write(
     request: &BuildRequest,
-    images: &[Image],
+    built: Vec<Built>,
     builder: &Builder<'_>,
 ) -> Result<(), BuildError> {
     if request.outputs.is_empty() {
@@ -175,19 +183,34 @@ pub(super) fn write(
     // While there is a staging place, no other process removes the layers of what is not in the store.
     let _kept = builder.store.layers().staging()?;
     let teller = Teller::new(request, builder);
+    let (images, statements) = built
+        .into_iter()
+        .map(|one| (one.image, one.statements))
+        .unzip::<_, _, Vec<_>, Vec<_>>();
+    let images = images.as_slice();
+    let along = |own: &[Annotation]| Along {
+        statements: statements.clone(),
+        annotations: own.iter().chain(&request.annotations).cloned().collect(),
+    };
     for (number, output) in (0..).zip(&request.outputs) {
         let step = internal::output(number);
         let title = title(output);
         match output {
             Output::Files(files) => {
-                teller.during(step, title, || files::write(files, images, builder))?;
+                teller.during(step, title, || {
+                    files::write(files, images, &statements, builder)
+                })?;
             }
             Output::Archive(archive) => {
                 teller.during(step, title, || {
-                    archive::write(archive, &request.tags, images, builder)
+                    let along = along(&archive.annotations);
+                    archive::write(archive, &request.tags, (images, along), builder)
                 })?;
             }
-            Output::Image(kept) if kept.push => push(kept, request, images, (builder, teller))?,
+            Output::Image(kept) if kept.push => {
+                let along = along(&kept.annotations);
+                push(kept, request, (images, &along), (builder, teller))?;
+            }
             Output::Image(_) | Output::Nothing => {}
         }
     }
@@ -212,13 +235,14 @@ fn title(output: &Output) -> &'static str {
 fn push(
     kept: &Kept,
     request: &BuildRequest,
-    images: &[Image],
+    (images, along): (&[Image], &Along),
     (builder, teller): (&Builder<'_>, Teller<'_>),
 ) -> Result<(), BuildError> {
     let options = PushOptions {
         packing: kept.packing,
         repack: kept.repack,
         form: kept.form,
+        by_digest: kept.by_digest,
         env: request.env.clone(),
         cancel: builder.cancel.clone(),
         ..PushOptions::default()
@@ -227,10 +251,7 @@ fn push(
     for name in &request.tags {
         let title = format!("pushing {name}");
         teller.during(internal::PUSH, &title, || {
-            let pushed = match images {
-                [image] => registry::push(store, image, name, &options, events),
-                several => registry::push_index(store, several, name, &options, events),
-            };
+            let pushed = registry::push_index(store, images, along, name, &options, events);
             pushed.map(drop).map_err(|error| match error {
                 PushError::Cancelled(_) => BuildError::Cancelled,
                 other => BuildError::Output(other.to_string()),

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::{Archive, Dest, Files, Kept, Kind, Output};
 use crate::build::cache::spec::{Fields, split};
+use crate::image::attest::Annotation;
 use crate::image::reference::Reference;
 use crate::image::registry::Form;
 
@@ -111,14 +112,12 @@ fn image(fields: &mut Fields, registry: bool) -> Result<Output, String> {
     if fields.flag("oci-mediatypes")? == Some(false) {
         kept.form = Form::Docker;
     }
-    if fields.flag("push-by-digest")? == Some(true) {
-        return Err("push-by-digest: an image is pushed under its names".to_owned());
-    }
+    kept.by_digest = fields.flag("push-by-digest")?.unwrap_or_default();
     // What comes out has one level; the store unpacks what it keeps, and keeps it.
     for known in ["compression-level", "store", "unpack", "name-canonical"] {
         fields.take(known);
     }
-    without_annotations(fields)?;
+    kept.annotations = annotations(fields)?;
     fields.flag("rewrite-timestamp")?;
     Ok(Output::Image(kept))
 }
@@ -127,7 +126,7 @@ fn archive(fields: &mut Fields, kind: &str, base: &Path) -> Result<Output, Strin
     let spread = fields.flag("tar")? == Some(false);
     let given = fields.take("dest").filter(|dest| !dest.is_empty());
     let names = names(fields)?;
-    without_annotations(fields)?;
+    let annotations = annotations(fields)?;
     for known in ["oci-mediatypes", "rewrite-timestamp"] {
         fields.flag(known)?;
     }
@@ -141,6 +140,7 @@ fn archive(fields: &mut Fields, kind: &str, base: &Path) -> Result<Output, Strin
         (None, "docker") if !spread => {
             return Ok(Output::Image(Kept {
                 names,
+                annotations,
                 ..Kept::default()
             }));
         }
@@ -161,14 +161,19 @@ fn archive(fields: &mut Fields, kind: &str, base: &Path) -> Result<Output, Strin
         dest,
         spread,
         packing,
+        annotations,
     }))
 }
 
-fn without_annotations(fields: &mut Fields) -> Result<(), String> {
-    match fields.find("annotation") {
-        Some(key) => Err(format!("{key}: no annotations are written; use --label")),
-        None => Ok(()),
+fn annotations(fields: &mut Fields) -> Result<Vec<Annotation>, String> {
+    let mut found = Vec::new();
+    while let Some(key) = fields.find("annotation").map(str::to_owned) {
+        let value = fields.take(&key).unwrap_or_default();
+        let read = Annotation::of_output(&key, &value);
+        found.push(read.map_err(|why| format!("{key}: {why}"))?);
     }
+    found.reverse();
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -230,7 +235,7 @@ mod tests {
             ("type=local,dest=a,push=true", "has no `push`"),
             ("type=image,push=maybe", "write true or false"),
             ("type=image,compression=foo", "no compression"),
-            ("type=image,annotation.a=b", "use --label"),
+            ("type=image,annotation-all.a=b", "unknown annotation type"),
             ("type=oci,tar=false", "dest is required for oci exporter"),
             ("type=oci,compression=lz4", "no compression"),
             ("type=image,name=A:B:C", "A:B:C"),

@@ -10,9 +10,10 @@ use super::Solver;
 use crate::base::event::{BuildStep, Part as Told};
 use crate::build::ContextSource;
 use crate::build::cache::Made;
-use crate::build::cache::seen::{Below, Seen, Words};
+use crate::build::cache::seen::{Below, MOST_FILES, Seen, Words};
 use crate::build::context::Tree;
 use crate::build::context::ignore::Ignore;
+use crate::build::context::list::List;
 use crate::build::error::BuildError;
 use crate::build::key::{Input, Key, Part};
 use crate::build::lower::{Base, Step};
@@ -38,6 +39,8 @@ struct Selected<'a> {
     /// What a copy stands on.
     ground: Option<Ground<'a>>,
     found: Option<(Tree, Selection<'a>)>,
+    /// The files that were found.
+    list: Option<List>,
 }
 
 impl Solver<'_> {
@@ -56,7 +59,7 @@ impl Solver<'_> {
             store: self.builder.store,
             caches: &self.caches,
         };
-        let (key, selection) = self.key(step, layers, &trees)?;
+        let (key, mut selection) = self.key(step, layers, &trees)?;
         let (key, inputs) = key.inputs();
         let mut seen = Seen {
             text: step.text.clone(),
@@ -67,8 +70,8 @@ impl Solver<'_> {
         self.teller
             .tell(step.number, BuildStep::Key(key.to_string()));
         let same = self.memory.is_same(at.stage, at.step, &seen.text, &key);
-        if !same && let Some((tree, found)) = &selection.found {
-            self.list(&mut seen, found.each(tree, &self.digests).into_iter())?;
+        if !same && let Some(list) = selection.list.take() {
+            self.list(&mut seen, list)?;
         }
         let fresh = self.graph.fresh.contains(&step.number);
         let since = fresh.then_some(self.begun);
@@ -130,6 +133,7 @@ impl Solver<'_> {
                 Selected {
                     ground: Some(ground),
                     found,
+                    ..
                 },
             ) => {
                 let (made, copied) = self.copy(step, copy, ground, found.as_ref())?;
@@ -212,17 +216,19 @@ impl Solver<'_> {
                     key.layers(&from);
                     let selected = Selected {
                         ground: Some(ground),
-                        found: None,
+                        ..Selected::default()
                     };
                     return Ok((key, selected));
                 }
                 self.reading(step, false);
-                let found = self.select(step, copy, &mut key);
+                let mut list = List::new(MOST_FILES);
+                let found = self.select(step, copy, &mut key, &mut list);
                 // What fails has been read as far as that went.
                 self.reading(step, true);
                 let selected = Selected {
                     ground: Some(ground),
                     found: Some(found?),
+                    list: Some(list),
                 };
                 Ok((key, selected))
             }
@@ -234,11 +240,12 @@ impl Solver<'_> {
         step: &Step,
         copy: &'s CopyStep,
         key: &mut Key,
+        list: &mut List,
     ) -> Result<(Tree, Selection<'s>), StepError> {
         let (tree, _) = self.tree(&copy.origin, step.number)?;
         let fetch = |remote: &Remote| self.fetch(remote, step.number);
         let found = Selection::find(copy, &tree, &fetch)?;
-        found.add_to(key, &tree, &self.digests)?;
+        found.add_to(key, &tree, &self.digests, list)?;
         Ok((tree, found))
     }
     /// Tells that the files of a step are looked at, and read where they are not known.
@@ -251,14 +258,11 @@ impl Solver<'_> {
         self.teller.tell(step.number, BuildStep::Part(part));
     }
     /// Keeps the list of files that a key is made of.
-    fn list(
-        &self,
-        seen: &mut Seen,
-        files: impl Iterator<Item = (String, Digest)>,
-    ) -> Result<(), BuildError> {
+    fn list(&self, seen: &mut Seen, list: List) -> Result<(), BuildError> {
         let copied = |input: &&mut Input| input.part == Part::Files(String::new());
         if let Some(input) = seen.inputs.iter_mut().find(copied) {
-            let kept = self.memory.keep_list(files);
+            let kept = list.text().map(|text| self.memory.keep_list(&text));
+            let kept = kept.transpose();
             input.list = kept.map_err(|error| BuildError::io("write the build cache", error))?;
         }
         Ok(())

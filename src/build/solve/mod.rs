@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::attest::Material;
 use super::cache::remote::Imported;
 use super::cache::seen::Memory;
 use super::cache::{Cache, Made};
@@ -46,6 +47,8 @@ const GLANCE: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(super) struct Results {
     stages: BTreeMap<usize, StageResult>,
+    /// What steps fetched from elsewhere.
+    pub(super) materials: Vec<Material>,
 }
 
 #[derive(Debug, Default)]
@@ -172,10 +175,12 @@ pub(super) fn solve(
         .save()
         .and_then(|()| solver.memory.save())
         .map_err(|error| BuildError::io("write the digest cache", error))?;
-    let progress = solver
+    let materials = solver.fetches.materials();
+    let mut progress = solver
         .progress
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
+    progress.results.materials = materials;
     match progress.failure {
         Some(_) if builder.cancel.is_cancelled() => Err(BuildError::Cancelled),
         Some(failure) => Err(failure),

@@ -94,6 +94,7 @@ fn brought(
             if single && matches!(request.dockerfile, DockerfileSource::InContext(_)) {
                 request.dockerfile = DockerfileSource::InContext(SINGLE.to_owned());
             }
+            request.materials = sources.materials();
             request.context = ContextSource::Fetched(fetched.dir);
         }
         ContextSource::Input(input) => {

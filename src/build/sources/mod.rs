@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
 
+use super::attest::Material;
 use super::error::BuildError;
 use super::step::StepError;
 use super::{BuildRequest, SecretSource};
@@ -158,6 +159,8 @@ pub struct Sources<'a> {
     env: &'a Env,
     secrets: &'a BTreeMap<String, SecretSource>,
     known: Mutex<BTreeMap<String, Arc<Mutex<Option<Fetched>>>>>,
+    /// What was fetched, as provenance tells it.
+    materials: Mutex<Vec<Material>>,
 }
 
 /// Told what happens, line by line.
@@ -171,6 +174,7 @@ impl<'a> Sources<'a> {
             env: &request.env,
             secrets: &request.secrets,
             known: Mutex::default(),
+            materials: Mutex::default(),
         }
     }
     /// Brings something here, unless this build has it already.
@@ -203,8 +207,21 @@ impl<'a> Sources<'a> {
                 }
             }
         }?;
+        let mut materials = self
+            .materials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        materials.push(Material::remote(remote, &fetched.id));
         *slot = Some(fetched.clone());
         Ok(fetched)
+    }
+    /// What was fetched.
+    pub(super) fn materials(&self) -> Vec<Material> {
+        let materials = self
+            .materials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        materials.clone()
     }
     fn git(
         &self,
@@ -307,7 +324,7 @@ impl<'a> Sources<'a> {
         let fill = |new: &Path| -> Result<(), SourceError> {
             let root = Root::open(new).map_err(io::Error::from)?;
             let target = Target {
-                at_once: false,
+                at_once: None,
                 top: &root,
                 links: Links::Inside,
                 owner: Owner::Caller,

@@ -17,22 +17,19 @@ use super::mode::Chmod;
 use super::{Origin, StepError, Workbench, owner};
 use crate::base::diag::nearest;
 use crate::build::cache::Made;
-use crate::build::cache::seen::MOST_FILES;
-use crate::build::context::digest::{Digests, add_entry};
+use crate::build::context::digest::Digests;
 use crate::build::context::ignore::Ignore;
+use crate::build::context::list::List;
 use crate::build::context::walk::{Fault, Taken};
-use crate::build::context::{Entry, Tree, resolve};
+use crate::build::context::{Tree, resolve};
 use crate::build::error::BuildError;
 use crate::build::key::{Key, Part};
 use crate::build::pattern::has_wildcard;
 use crate::build::sources::{Fetched, Remote};
-use crate::image::digest::{Digest, Hasher};
+use crate::image::digest::Digest;
 use crate::image::layer::Early;
 use crate::image::store::Store;
 use crate::sys::fs::{Root, clean, is_kind};
-
-/// Files that are listed for the reasons why a step ran again: more than are kept, so that it is known that there are more.
-const MOST_LISTED: usize = MOST_FILES + 1;
 
 /// One `COPY` or `ADD`, all variables worked out.
 #[derive(Debug, Clone)]
@@ -226,39 +223,26 @@ impl<'a> Selection<'a> {
         }
         Ok(Self { step, found })
     }
-    /// Adds all that counts to a key.
+    /// Adds all that counts to a key; the files are noted in a list.
     ///
     /// # Errors
     /// [`StepError`] when a file can't be read.
-    pub fn add_to(&self, key: &mut Key, tree: &Tree, digests: &Digests) -> Result<(), StepError> {
+    pub fn add_to(
+        &self,
+        key: &mut Key,
+        tree: &Tree,
+        digests: &Digests,
+        list: &mut List,
+    ) -> Result<(), StepError> {
         add_flags(key, self.step);
         for found in &self.found {
             add_name(key, found);
-            if let Found::Tree(source) = found {
-                let done = digests.add(key.hasher(), tree, &source.path, &source.taken);
-                done.map_err(|fault| unreadable(&source.path, &fault))?;
+            if let Found::Tree(Source { path, taken, .. }) = found {
+                let done = digests.add_listed(key.hasher(), tree, path, taken, Some(list));
+                done.map_err(|fault| unreadable(path, &fault))?;
             }
         }
         Ok(())
-    }
-    /// Each file with the digest of all that counts of it; one that can't be read any more is left out.
-    pub fn each(&self, tree: &Tree, digests: &Digests) -> Vec<(String, Digest)> {
-        let mut files = Vec::new();
-        for found in &self.found {
-            if let Found::Tree(source) = found {
-                let mut note = |entry: &Entry, content| {
-                    let mut hasher = Hasher::default();
-                    add_entry(&mut hasher, tree.keeps_owners(), entry, content);
-                    let shown = entry.below(&source.path).display().to_string();
-                    if !shown.is_empty() && files.len() < MOST_LISTED {
-                        files.push((shown, hasher.finish()));
-                    }
-                };
-                // What can't be read is told by the copy.
-                let _ = digests.each(tree, &source.path, &source.taken, &mut note);
-            }
-        }
-        files
     }
     /// Copies everything into a new layer; `None` if nothing changes. With digests and the step's begun key it also
     /// finishes that key, from what was copied.
@@ -318,7 +302,14 @@ impl<'a> Selection<'a> {
         if let Some(key) = watch.key.as_deref_mut() {
             add_flags(key, self.step);
         }
-        let mut copier = Copier::new(self.step, owner, dest, upper);
+        let direct = match upper {
+            Some(upper) => Some(
+                Root::open(upper)
+                    .map_err(|errno| BuildError::io(format!("open {}", upper.display()), errno))?,
+            ),
+            None => None,
+        };
+        let mut copier = Copier::new(self.step, owner, dest, upper.zip(direct.as_ref()));
         for found in &self.found {
             if let Some(key) = watch.key.as_deref_mut() {
                 add_name(key, found);

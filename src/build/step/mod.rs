@@ -3,10 +3,12 @@
 //! Imports: `base`, `sys`, `image`, `engine::{spec, sandbox}`, `build::context`.
 
 pub mod agent;
+mod ahead;
 pub mod archive;
 pub mod cache_mount;
 mod copier;
 pub mod copy;
+mod crew;
 pub mod debug;
 mod file;
 mod hints;

@@ -12,6 +12,7 @@ use super::*;
 use crate::build::context::Tree;
 use crate::build::context::digest::Digests;
 use crate::build::context::ignore::Ignore;
+use crate::build::context::list::List;
 use crate::build::key::Key;
 use crate::build::sources::{Fetched, Remote};
 use crate::sys::fs::set_xattr;
@@ -33,7 +34,9 @@ fn a_key_is_of_what_was_copied() {
     let look = || {
         let mut key = Key::of_step("copy", &[]);
         let found = Selection::find(&step, &tree, &no_fetch).unwrap();
-        found.add_to(&mut key, &tree, &digests).unwrap();
+        let mut list = List::new(9);
+        found.add_to(&mut key, &tree, &digests, &mut list).unwrap();
+        assert_eq!(list.text().unwrap().lines().count(), 1);
         key.finish()
     };
     let before = look();

@@ -171,11 +171,11 @@ impl<'a> Writer<'a> {
         }
         Ok(())
     }
-    /// Sets owner, mode and times of an open file where they differ. The owner comes first, since its change clears
-    /// set-id bits.
-    pub(super) fn meta_of(&self, file: &File, meta: &Meta) -> Result<(), Errno> {
+    /// Sets owner, mode and times of an open file where they differ, and gives what it is then. The owner comes first,
+    /// since its change clears set-id bits.
+    pub(super) fn meta_of(&self, file: &File, meta: &Meta) -> Result<FileStat, Errno> {
         let (uid, gid) = meta.owner;
-        let is = nix::sys::stat::fstat(file)?;
+        let mut is = nix::sys::stat::fstat(file)?;
         let same = (is.st_uid, is.st_gid) == meta.owner;
         if !same {
             nix::unistd::fchown(file, Some(uid.into()), Some(gid.into()))?;
@@ -183,11 +183,14 @@ impl<'a> Writer<'a> {
         if !same || is.st_mode & 0o7777 != meta.mode & 0o7777 {
             nix::sys::stat::fchmod(file, Mode::from_bits_truncate(meta.mode & 0o7777))?;
         }
+        (is.st_uid, is.st_gid) = meta.owner;
+        is.st_mode = is.st_mode & libc::S_IFMT | meta.mode & 0o7777;
         if let Some((seconds, nanos)) = meta.modified {
             let time = TimeSpec::new(seconds, nanos);
             nix::sys::stat::futimens(file, &time, &time)?;
+            (is.st_mtime, is.st_mtime_nsec) = (seconds, nanos);
         }
-        Ok(())
+        Ok(is)
     }
     /// The root itself: of an archive's top, or a folder whose contents were copied.
     fn own_root(&self, meta: &Meta) -> Result<(), Errno> {

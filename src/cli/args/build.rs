@@ -47,7 +47,7 @@ pub struct BuildArgs {
     /// How to show progress
     #[arg(long, value_name = "HOW", hide = true)]
     pub progress: Option<ProgressArg>,
-    /// Attach a provenance attestation (not supported: says so)
+    /// Attach how images were built to what is pushed: true, or `mode=min|max,version=v0.2|v1,…`
     #[arg(long, value_name = "VALUE")]
     pub provenance: Option<String>,
     /// Look for newer base images
@@ -59,7 +59,7 @@ pub struct BuildArgs {
     /// No output
     #[arg(short, long)]
     pub quiet: bool,
-    /// Attach a bill of materials (not supported: says so)
+    /// Attach what is in images to what is pushed: true, or `generator=IMAGE`
     #[arg(long, value_name = "VALUE")]
     pub sbom: Option<String>,
     /// An ssh agent or keys for RUN: `default` or `ID=SOCKET` or `ID=KEY,KEY`

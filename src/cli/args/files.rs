@@ -76,6 +76,9 @@ pub struct GraphArgs {
     /// text, mermaid, dot or svg
     #[arg(long, short, default_value = "text")]
     pub format: String,
+    /// Leave out what containers do now
+    #[arg(long)]
+    pub no_state: bool,
     /// Write to a file
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -101,6 +104,9 @@ pub struct ExplainArgs {
 /// `schema`
 #[derive(Debug, Default, Args)]
 pub struct SchemaArgs {
+    /// The schema of a line of `--progress json` instead
+    #[arg(long)]
+    pub events: bool,
     /// Write to a file
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,

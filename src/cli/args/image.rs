@@ -104,17 +104,17 @@ pub struct ImageBuildArgs {
     /// Write what is known of the result to a file, as JSON
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
-    /// Attach a provenance attestation (not supported: says so)
+    /// Attach how the image was built to what leaves the store: true, or `mode=min|max,version=v0.2|v1,…`
     #[arg(long, value_name = "VALUE")]
     pub provenance: Option<String>,
-    /// Attach a bill of materials (not supported: says so)
+    /// Attach what is in the image to what leaves the store: true, or `generator=IMAGE`
     #[arg(long, value_name = "VALUE")]
     pub sbom: Option<String>,
-    /// Attach an attestation (not supported: says so)
-    #[arg(long, value_name = "SPEC", hide = true)]
+    /// Attach a statement to what leaves the store: `type=sbom` or `type=provenance`, with settings
+    #[arg(long, value_name = "SPEC")]
     pub attest: Vec<String>,
-    /// Annotate the manifest (not supported: says so)
-    #[arg(long, value_name = "NAME=VALUE", hide = true)]
+    /// Annotate what leaves the store: `NAME=VALUE`, or `index:NAME=VALUE` and other levels
+    #[arg(long, value_name = "[LEVEL:]NAME=VALUE")]
     pub annotation: Vec<String>,
     /// Accepted for docker's sake: hoist builds by itself
     #[arg(long, value_name = "NAME", hide = true)]

@@ -5,9 +5,17 @@
 
 mod build;
 mod cache;
+mod commit;
+mod control;
+mod dev;
 mod files;
 mod image;
+mod lifecycle;
 mod login;
+mod nature;
+mod plan;
+mod port;
+mod shell;
 mod steps;
 mod system;
 #[cfg(test)]
@@ -17,9 +25,16 @@ mod watch;
 
 pub use build::*;
 pub use cache::*;
+pub use commit::*;
+pub use control::*;
+pub use dev::*;
 pub use files::*;
 pub use image::*;
+pub use lifecycle::*;
 pub use login::*;
+pub use plan::*;
+pub use port::PortArgs;
+pub use shell::*;
 pub use steps::StepArgs;
 pub use system::*;
 pub use transfer::*;
@@ -36,11 +51,13 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
     name = "hoist",
     bin_name = "hoist",
     version,
+    disable_version_flag = true,
     disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = false,
     max_term_width = 100,
-    infer_subcommands = false
+    infer_subcommands = false,
+    args_override_self = true
 )]
 pub struct Cli {
     /// What stands before the command.
@@ -52,7 +69,7 @@ pub struct Cli {
 }
 
 /// Options that stand before the command.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Globals {
     /// Compose files, merged in this order; `-` is standard input; git and oci:// addresses
     #[arg(short, long = "file", value_name = "FILE")]
@@ -93,6 +110,9 @@ pub struct Globals {
     /// Run what comes from elsewhere (`-f`, `include` of git and oci://) without asking
     #[arg(long, global = true)]
     pub trust: bool,
+    /// Give this checkout a project name, a loopback address and images of its own, from now on; =false ends that
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub isolate: Option<bool>,
     /// Use no image but those that the lock file beside the compose file has (see `lock`)
     #[arg(long, global = true)]
     pub locked: bool,
@@ -102,6 +122,9 @@ pub struct Globals {
     /// Accepted for docker compose's sake
     #[arg(long, hide = true)]
     pub verbose: bool,
+    /// Show the version
+    #[arg(short, long, short_alias = 'V', action = ArgAction::Version)]
+    pub version: Option<bool>,
 }
 
 /// `--ansi`.
@@ -175,20 +198,38 @@ pub enum Command {
     Restart(RestartArgs),
     /// Send a signal to containers
     Kill(KillArgs),
+    /// Freeze containers where they are
+    Pause(ServicesArgs),
+    /// Let paused containers go on
+    Unpause(ServicesArgs),
+    /// Set how many containers services have
+    Scale(ScaleArgs),
     /// Remove stopped containers
     Rm(RmArgs),
     /// Run a one-off command in a new container of a service
     Run(Box<RunArgs>),
     /// Run a command in a running container
     Exec(ExecArgs),
+    /// Connect this terminal to a running container
+    Attach(AttachArgs),
+    /// Wait until containers of services have ended
+    Wait(WaitArgs),
     /// Copy files between a service's container and the host
     Cp(CpArgs),
+    /// Make an image of what a service's container has become
+    Commit(CommitArgs),
+    /// Write the files of a service's container as a tar archive
+    Export(ExportArgs),
     /// List containers
     Ps(PsArgs),
     /// Show the output of containers
     Logs(LogsArgs),
     /// Show the processes of containers
     Top(ServicesArgs),
+    /// Show what containers use: processor, memory, network, disk
+    Stats(StatsArgs),
+    /// Show what happens to containers, as it happens
+    Events(EventsArgs),
     /// Show the public address of a port
     Port(PortArgs),
     /// List the images containers were made from
@@ -209,9 +250,19 @@ pub enum Command {
     Lock(LockArgs),
     /// Follow changes of files: copy them into containers, restart, rebuild
     Watch(WatchArgs),
+    /// Look at a directory and write a compose file and Dockerfiles that bring it up
+    Init(InitArgs),
+    /// Keep copies of the project's volumes, and bring them back
+    Snapshot(SnapshotArgs),
+    /// Bring the project up at each boot, by a systemd unit
+    Enable(EnableArgs),
+    /// Undo `enable`
+    Disable(DisableArgs),
     /// Check the compose files and print them in full
     #[command(alias = "convert")]
     Config(ConfigArgs),
+    /// Show what `up` would do and why; exit code 2 when there is something
+    Plan(Box<PlanArgs>),
     /// Draw the project: services, networks, volumes
     Graph(GraphArgs),
     /// Show where a value or a variable comes from
@@ -230,21 +281,16 @@ pub enum Command {
     System(SystemArgs),
     /// Look at what this host offers containers, and what mends what is missing
     Doctor(DoctorArgs),
+    /// Commands that docker compose tries out
+    Alpha(AlphaArgs),
+    /// Have `docker compose` call hoist
+    Plugin(PluginArgs),
+    /// Print what a shell needs to complete commands and names
+    Completion(CompletionArgs),
+    /// Write the manual pages
+    Man(ManArgs),
     /// Show the version
     Version(VersionArgs),
-}
-
-impl Command {
-    /// Whether the command loads a project and answers in JSON, so that what is wrong is told in JSON as well.
-    pub fn answers_in_json(&self) -> bool {
-        match self {
-            Self::Config(args) => args.format == "json",
-            Self::Ps(args) => args.format == "json",
-            Self::Images(args) => args.format == "json",
-            Self::Doctor(args) => args.format == "json",
-            _ => false,
-        }
-    }
 }
 
 /// Flags that `up` and `create` share.
@@ -300,7 +346,7 @@ pub struct UpArgs {
     #[arg(long)]
     pub no_deps: bool,
     /// Create containers, but don't start them
-    #[arg(long, conflicts_with = "detach")]
+    #[arg(long)]
     pub no_start: bool,
     /// Recreate dependencies, too
     #[arg(long, conflicts_with = "no_recreate")]
@@ -347,8 +393,8 @@ pub struct UpArgs {
     /// Follow changes of files as `watch` does
     #[arg(short, long)]
     pub watch: bool,
-    /// Accepted for docker compose's sake
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    /// Show what keys do below the logs [default: on a terminal]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub menu: Option<bool>,
 }
 
@@ -377,74 +423,6 @@ pub struct CreateArgs {
     /// What it shares with `up`.
     #[command(flatten)]
     pub make: MakeArgs,
-}
-
-/// `start`
-#[derive(Debug, Default, Args)]
-pub struct StartArgs {
-    /// Wait until services run or are healthy
-    #[arg(long)]
-    pub wait: bool,
-    /// Seconds to wait at most
-    #[arg(long, value_name = "SECONDS")]
-    pub wait_timeout: Option<u64>,
-    /// Services; all when none is named
-    pub services: Vec<String>,
-}
-
-/// `stop`
-#[derive(Debug, Default, Args)]
-pub struct StopArgs {
-    /// Seconds a container has to stop
-    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
-    pub timeout: Option<i64>,
-    /// Services; all when none is named
-    pub services: Vec<String>,
-}
-
-/// `restart`
-#[derive(Debug, Default, Args)]
-pub struct RestartArgs {
-    /// Seconds a container has to stop
-    #[arg(short, long, value_name = "SECONDS", allow_negative_numbers = true)]
-    pub timeout: Option<i64>,
-    /// Leave services that depend on these alone
-    #[arg(long)]
-    pub no_deps: bool,
-    /// Services; all when none is named
-    pub services: Vec<String>,
-}
-
-/// `kill`
-#[derive(Debug, Default, Args)]
-pub struct KillArgs {
-    /// The signal
-    #[arg(short, long, default_value = "SIGKILL")]
-    pub signal: String,
-    /// Containers of services the files don't have, too
-    #[arg(long)]
-    pub remove_orphans: bool,
-    /// Services; all when none is named
-    pub services: Vec<String>,
-}
-
-/// `rm`
-#[derive(Debug, Default, Args)]
-pub struct RmArgs {
-    /// Don't ask
-    #[arg(short, long)]
-    pub force: bool,
-    /// Stop running containers first
-    #[arg(short, long)]
-    pub stop: bool,
-    /// Remove anonymous volumes, too
-    #[arg(short, long)]
-    pub volumes: bool,
-    /// Accepted for docker compose's sake
-    #[arg(short, long, hide = true)]
-    pub all: bool,
-    /// Services; all when none is named
-    pub services: Vec<String>,
 }
 
 /// `run`
@@ -635,7 +613,13 @@ pub struct LogsArgs {
     #[arg(short, long)]
     pub follow: bool,
     /// Only the last so many lines of each container, or `all`
-    #[arg(short = 'n', long, value_name = "N", default_value = "all")]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        default_value = "all",
+        allow_negative_numbers = true
+    )]
     pub tail: String,
     /// Show the time before lines
     #[arg(short, long)]
@@ -664,21 +648,6 @@ pub struct LogsArgs {
 pub struct ServicesArgs {
     /// Services; all when none is named
     pub services: Vec<String>,
-}
-
-/// `port`
-#[derive(Debug, Default, Args)]
-pub struct PortArgs {
-    /// Which of the service's containers, from 1
-    #[arg(long, value_name = "N")]
-    pub index: Option<u32>,
-    /// `tcp` or `udp`
-    #[arg(long, default_value = "tcp")]
-    pub protocol: String,
-    /// The service
-    pub service: String,
-    /// The container's port
-    pub private_port: String,
 }
 
 /// `images`

@@ -75,6 +75,23 @@ fn everything_behind_the_service_belongs_to_the_command() {
 }
 
 #[test]
+fn a_flag_that_is_said_twice_counts_as_it_was_said_last() {
+    let Ok(cli) = parse("hoist -p a --project-name b ps -a --all --format json --format table")
+    else {
+        panic!("it is not understood")
+    };
+    assert_eq!(cli.globals.project_name.as_deref(), Some("b"));
+    let Command::Ps(args) = cli.command else {
+        panic!("it is another command")
+    };
+    assert_eq!((args.all, args.format.as_str()), (true, "table"));
+    let Ok(Cli { globals, .. }) = parse("hoist -f a -f b ps") else {
+        panic!("it is not understood")
+    };
+    assert_eq!(globals.file, ["a", "b"]);
+}
+
+#[test]
 fn contradictions_and_unknown_words_are_refused_with_a_suggestion() {
     let lines = [
         "hoist up --build --no-build",

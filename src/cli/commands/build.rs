@@ -8,6 +8,7 @@ use super::build_call::check_services;
 use crate::apply::{self, BuildOptions, BuildTweaks};
 use crate::base::name::ServiceName;
 use crate::base::scalar::parse_size;
+use crate::build::attest::Attest;
 use crate::build::grants::SshSource;
 use crate::cli::app::{App, Deps, narrow, progress_mode};
 use crate::cli::args::BuildArgs;
@@ -21,14 +22,6 @@ use crate::ui::{Mode, write_out};
 
 pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     let tweaks = tweaks(args)?;
-    for (flag, value, what) in [
-        ("--provenance", &args.provenance, "provenance"),
-        ("--sbom", &args.sbom, "bill of materials"),
-    ] {
-        if value.as_deref().is_some_and(|value| value != "false") {
-            app.warn(&format!("{flag}: no {what} is attached to images"));
-        }
-    }
     own_builder(args.builder.as_deref())?;
     if args.print {
         return print(app, args, tweaks);
@@ -59,7 +52,8 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     };
     let mut work = app.work_in(mode)?;
     work.context.pins = lockfile::pins(app, &project)?;
-    let _trace = TraceFile::begin(app, &work.progress, args.trace.as_deref())?;
+    let trace = args.trace.as_deref().filter(|_| !app.globals.dry_run);
+    let _trace = TraceFile::begin(app, &work.progress, trace)?;
     work.context.debugger = debugger::of(app, args.debug, &work.progress);
     let plan = app.carry_out(&work, &project.name, |context| {
         apply::plan_build(context, &project, &options)
@@ -68,7 +62,9 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     if plan.is_empty() && !app.globals.dry_run {
         app.warn("no services to build");
     }
-    super::cache::tidy(app);
+    if !app.globals.dry_run {
+        super::cache::tidy(app);
+    }
     Ok(0)
 }
 
@@ -84,6 +80,22 @@ pub(super) fn own_builder(name: Option<&str>) -> Result<(), Failure> {
 }
 
 fn tweaks(args: &BuildArgs) -> Result<BuildTweaks, Failure> {
+    let mut attest = Attest::default();
+    for (flag, text, read) in [
+        (
+            "--provenance",
+            &args.provenance,
+            attest.provenance(args.provenance.as_deref().unwrap_or("false")),
+        ),
+        (
+            "--sbom",
+            &args.sbom,
+            attest.sbom(args.sbom.as_deref().unwrap_or("false")),
+        ),
+    ] {
+        let text = text.as_deref().unwrap_or_default();
+        read.map_err(|why| Failure::new(format!("invalid {flag} `{text}`: {why}")))?;
+    }
     let ssh = |text: &String| {
         let (id, source) = SshSource::parse(text).map_err(Failure::new)?;
         Ok((id, source.paths))
@@ -100,6 +112,8 @@ fn tweaks(args: &BuildArgs) -> Result<BuildTweaks, Failure> {
         memory: memory.transpose()?,
         push: args.push,
         all_platforms: true,
+        provenance: args.provenance.clone(),
+        sbom: args.sbom.clone(),
     })
 }
 

@@ -12,6 +12,7 @@ use crate::build::{BuildRequest, Output};
 use crate::cli::app::App;
 use crate::cli::args::ImageBuildArgs;
 use crate::cli::exit::Failure;
+use crate::image::attest::Annotation;
 use crate::image::reference::Reference;
 use crate::image::store::{Image, Store};
 
@@ -75,42 +76,33 @@ pub(super) fn put(
     Ok(())
 }
 
-/// Says what is not attached to images, where it is asked for.
+/// Puts what is attested and annotated into a request.
 ///
 /// # Errors
 /// For a value that means nothing.
-pub(super) fn attested(app: &App, args: &ImageBuildArgs) -> Result<(), Failure> {
-    let mut asked = Vec::new();
-    for (flag, value) in [("--provenance", &args.provenance), ("--sbom", &args.sbom)] {
-        if value.as_deref().is_some_and(is_on) {
-            asked.push(flag);
-        }
-    }
+pub(super) fn attested(args: &ImageBuildArgs, request: &mut BuildRequest) -> Result<(), Failure> {
+    let wrong = |flag: &str, text: &str, why: String| {
+        Failure::new(format!("invalid {flag} `{text}`: {why}"))
+    };
+    let attest = &mut request.attest;
     for text in &args.attest {
-        let part = |key: &str| {
-            let mut parts = text.split(',').filter_map(|part| part.split_once('='));
-            parts.find(|(name, _)| *name == key).map(|(_, value)| value)
-        };
-        let kind = part("type");
-        if kind.is_none() || text.split(',').any(|part| !part.contains('=')) {
-            let failure = Failure::new(format!("invalid --attest `{text}`"));
-            return Err(failure.hint("write type=sbom or type=provenance"));
-        }
-        if part("disabled") != Some("true") {
-            asked.push("--attest");
-        }
+        let read = attest.any(text);
+        read.map_err(|why| wrong("--attest", text, why))?;
     }
-    for flag in asked {
-        app.warn(&format!("{flag}: no attestation is attached to images"));
+    if let Some(text) = &args.provenance {
+        let read = attest.provenance(text);
+        read.map_err(|why| wrong("--provenance", text, why))?;
     }
-    if !args.annotation.is_empty() {
-        app.warn("--annotation: no annotations are written; --label says the same of an image");
+    if let Some(text) = &args.sbom {
+        let read = attest.sbom(text);
+        read.map_err(|why| wrong("--sbom", text, why))?;
+    }
+    for text in &args.annotation {
+        let read = Annotation::parse(text);
+        let read = read.map_err(|why| wrong("--annotation", text, why))?;
+        request.annotations.extend(read);
     }
     Ok(())
-}
-
-fn is_on(value: &str) -> bool {
-    !matches!(value, "false" | "0" | "disabled=true")
 }
 
 /// Writes what is known of the result to the file of `--metadata-file`.

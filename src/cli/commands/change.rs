@@ -1,21 +1,24 @@
-//! `create`, `start`, `stop`, `restart`, `kill`, `rm`: small views of what `up` and `down` plan.
+//! `create`, `start`, `stop`, `restart`, `kill`, `pause`, `unpause`, `rm`: small views of what `up` and `down` plan.
 //!
 //! Imports: `apply`.
 
 use std::time::Duration;
 
 use crate::apply::{
-    self, ApplyError, BuildChoice, Context, ImagePolicy, KillOptions, Plan, Recreate, RmOptions,
-    StartOptions, StopOptions, UpOptions, UpPolicy,
+    self, ApplyError, BuildChoice, Context, ImagePolicy, KillOptions, PauseOptions, Plan, Recreate,
+    RmOptions, StartOptions, StopOptions, UpOptions, UpPolicy,
 };
 use crate::base::name::ProjectName;
 use crate::base::scalar::Signal;
 use crate::cli::app::{App, Deps, narrow};
-use crate::cli::args::{CreateArgs, KillArgs, MakeArgs, RestartArgs, RmArgs, StartArgs, StopArgs};
+use crate::cli::args::{
+    CreateArgs, KillArgs, MakeArgs, RestartArgs, RmArgs, ServicesArgs, StartArgs, StopArgs,
+};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::remote::consent;
 use crate::cli::{lockfile, parse};
 use crate::compose::model::Project;
+use crate::plan::action::Action;
 
 /// The project narrowed down to what `up` or `create` mean, and the names of all services that its files declare.
 ///
@@ -150,8 +153,30 @@ pub(super) fn restart(app: &App, args: &RestartArgs) -> Outcome {
     app.known(project.as_ref(), &args.services)?;
     asked(app, project.as_ref())?;
     let work = app.work(false)?;
-    app.carry_out(&work, &name, |context| {
+    let plan = app.carry_out(&work, &name, |context| {
         apply::plan_restart(context, &name, project.as_ref(), &options)
+    })?;
+    if !app.globals.dry_run {
+        // Only this command knows that what stopped and started was one thing.
+        for (_, step) in plan.steps.nodes() {
+            if let Action::Start { who } = &step.action
+                && let Some(id) = &who.id
+            {
+                work.context.engine.note(id, "restart", &[]);
+            }
+        }
+    }
+    Ok(0)
+}
+
+/// `pause`, and with `frozen` off `unpause`.
+pub(super) fn pause(app: &App, args: &ServicesArgs, frozen: bool) -> Outcome {
+    let options = PauseOptions {
+        services: args.services.clone(),
+        frozen,
+    };
+    view(app, &args.services, |context, name, project| {
+        apply::plan_pause(context, name, project, &options)
     })?;
     Ok(0)
 }

@@ -9,9 +9,10 @@ use crate::base::clock::{Timestamp, human_duration};
 use crate::base::name::ContainerId;
 use crate::cli::app::App;
 use crate::cli::exit::Failure;
+use crate::compose::model::Project;
 use crate::engine::Engine;
 use crate::engine::spec::Protocol;
-use crate::engine::state::{ObservedContainer, PublishedPort, State};
+use crate::engine::state::{Observed, ObservedContainer, PublishedPort, State};
 
 /// A `com.docker.compose.` label; empty when there is none.
 pub(super) fn label<'c>(container: &'c ObservedContainer, key: &str) -> &'c str {
@@ -172,6 +173,8 @@ pub(super) fn of_service(
     service: &str,
     index: Option<u32>,
 ) -> Result<ObservedContainer, Failure> {
+    // As Compose: 0 is none in particular.
+    let index = index.filter(|index| *index > 0);
     let (name, _project) = app.project_or_name()?;
     let world = engine.observe(&name)?;
     let number = |c: &ObservedContainer| label(c, "container-number").parse::<u32>().unwrap_or(0);
@@ -193,6 +196,34 @@ pub(super) fn of_service(
             Err(Failure::new(text).hint(format!("start it with `hoist up -d {service}`")))
         }
     }
+}
+
+/// Checks that services are in the project, or have containers that were made when they were.
+///
+/// # Errors
+/// `no such service`.
+pub(super) fn known_or_made(
+    app: &App,
+    project: Option<&Project>,
+    world: &Observed,
+    names: &[String],
+) -> Result<(), Failure> {
+    let made = |name: &&String| {
+        world
+            .containers
+            .iter()
+            .any(|c| label(c, "service") == **name)
+    };
+    let others: Vec<String> = names.iter().filter(|name| !made(name)).cloned().collect();
+    app.known(project, &others)
+}
+
+/// A `--format` that is neither a known word nor a template.
+pub(super) fn no_format(text: &str) -> Failure {
+    let failure = Failure::new(format!(
+        "format value {text:?} could not be parsed: parsing failed"
+    ));
+    failure.hint("write table, json or a template as '{{.Name}}'")
 }
 
 /// Ids as lists show them.

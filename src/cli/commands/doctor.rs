@@ -1,9 +1,10 @@
 //! `doctor`: what this host offers containers, what is missing, and the command that mends it.
 //!
-//! Imports: `engine::host`, `ui`. Exit code: 0, or 1 when something is missing that each container needs.
+//! Imports: `engine::host`, `doctor_registries`, `ui`. Exit code: 0, or 1 when something is missing that each container needs.
 
 use serde_json::{Value, json};
 
+use super::doctor_registries;
 use crate::cli::app::App;
 use crate::cli::args::DoctorArgs;
 use crate::cli::exit::{Failure, Outcome};
@@ -20,7 +21,9 @@ pub(super) fn run(app: &App, args: &DoctorArgs) -> Outcome {
     let root = nix::unistd::geteuid().is_root();
     let rows = || {
         let dirs = roots::device_dirs(&app.env);
-        crate::engine::examine(&roots::roots(&app.env, root), &dirs)
+        let mut rows = crate::engine::examine(&roots::roots(&app.env, root), &dirs);
+        rows.extend(doctor_registries::rows(&app.env));
+        rows
     };
     let (text, lacks) = match args.format.as_str() {
         "table" => {

@@ -3,12 +3,18 @@
 //! Imports: `apply`.
 
 use crate::apply::{self, DownOptions, Rmi};
-use crate::cli::app::App;
+use crate::cli::app::{App, Work};
 use crate::cli::args::DownArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::parse;
 
 pub(super) fn run(app: &App, args: &DownArgs) -> Outcome {
+    let work = app.work(false)?;
+    take(app, args, &work)
+}
+
+/// The same for a command that works already.
+pub(super) fn take(app: &App, args: &DownArgs, work: &Work) -> Outcome {
     let rmi = match args.rmi.as_deref() {
         None => None,
         Some("local") => Some(Rmi::Local),
@@ -30,13 +36,15 @@ pub(super) fn run(app: &App, args: &DownArgs) -> Outcome {
         timeout: parse::timeout(args.timeout),
         rmi,
     };
-    let work = app.work(false)?;
-    let plan = app.carry_out(&work, &name, |context| {
+    let plan = app.carry_out(work, &name, |context| {
         if args.services.is_empty() && !app.globals.dry_run {
             apply::remove_damaged(context, &name)?;
         }
         apply::plan_down(context, &name, project.as_ref(), &options)
     })?;
+    if args.volumes && !app.globals.dry_run {
+        super::snapshot::tell_kept(app, &name);
+    }
     if plan.is_empty() && project.is_none() && !app.globals.dry_run {
         app.warn(&format!("no resource found to remove for project `{name}`"));
     }

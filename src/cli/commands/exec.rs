@@ -19,6 +19,12 @@ use crate::engine::{ExecIo, ExecSession};
 use crate::sys::mount::open_null;
 
 pub(super) fn run(app: &App, args: &ExecArgs) -> Outcome {
+    if app.globals.dry_run {
+        // As Compose: what a command does can't be told without running it.
+        return Err(Failure::new(
+            "interactive exec is not supported in dry-run mode",
+        ));
+    }
     let engine = app.engine()?;
     let container = of_service(app, engine.as_ref(), &args.service, args.index)?;
     let interactive = args.interactive.unwrap_or(true) && !args.detach;

@@ -13,6 +13,7 @@ use crate::cli::app::App;
 use crate::cli::args::{ImportArgs, LoadArgs, SaveArgs, SaveFormat};
 use crate::cli::exit::{Failure, Outcome};
 use crate::image::archive::pack::Packing;
+use crate::image::attest::Along;
 use crate::image::config::RunConfig;
 use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
@@ -56,7 +57,7 @@ pub(super) fn import(app: &App, args: &ImportArgs) -> Outcome {
     };
     let how = Import {
         names: name.into_iter().collect(),
-        run: changes(&args.change)?,
+        run: changes(RunConfig::default(), &args.change)?,
         message,
         platform,
     };
@@ -77,11 +78,15 @@ pub(super) fn import(app: &App, args: &ImportArgs) -> Outcome {
     Ok(0)
 }
 
-fn changes(lines: &[String]) -> Result<RunConfig, Failure> {
+/// What `--change` makes of a configuration.
+///
+/// # Errors
+/// All that is wrong with the lines.
+pub(super) fn changes(config: RunConfig, lines: &[String]) -> Result<RunConfig, Failure> {
     let text = lines.join("\n");
     let mut sources = SourceMap::default();
     let source = sources.add("--change", text.as_str());
-    change::changed(&text, source).map_err(|found| Failure::faults(found.sorted(), sources))
+    change::changed(config, &text, source).map_err(|found| Failure::faults(found.sorted(), sources))
 }
 
 fn is_url(text: &str) -> bool {
@@ -282,6 +287,7 @@ fn chosen(
             None => found.push(Saved {
                 images,
                 names: name.into_iter().collect(),
+                along: Along::default(),
             }),
         }
     };

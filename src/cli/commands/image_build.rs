@@ -31,7 +31,6 @@ use crate::ui::{Mode, write_out};
 pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
     let question = Question::read(args.call.as_deref(), args.check)?;
     super::build::own_builder(args.builder.as_deref())?;
-    build_output::attested(app, args)?;
     let tags: Vec<Reference> = args
         .tag
         .iter()
@@ -93,12 +92,14 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
             .collect::<Result<_, _>>()?,
         trust_host_ca: app.trusted_ca()?,
         env: app.env.clone(),
+        proxies: app.proxies(),
         cache_from: cache_from(app, &args.cache_from)?,
         cache_to: cache_to(app, &args.cache_to)?,
         ..BuildRequest::default()
     };
     build_steps::put(app, &args.steps, &mut request)?;
     build_output::put(app, args, &mut request)?;
+    build_output::attested(args, &mut request)?;
     let debugger = debugger::of(app, args.steps.debug, &making.progress);
     let events = making.progress.as_ref();
     let pull = |reference: &Reference, platform: &Platform| {

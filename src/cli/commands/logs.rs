@@ -39,6 +39,11 @@ pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
         follow: args.follow,
         passing: false,
     };
+    let index = args.index.filter(|index| *index > 0);
+    if index.is_some() && args.services.len() != 1 {
+        let text = "--index requires one service to be selected";
+        return Err(Failure::new(text).hint("write the service: `hoist logs --index 2 web`"));
+    }
     let (project, loaded) = app.project_or_name()?;
     app.known(loaded.as_ref(), &args.services)?;
     let services =
@@ -46,7 +51,7 @@ pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
     let scope = Scope {
         project,
         services,
-        index: args.index,
+        index,
         query,
         after: now,
     };
@@ -64,6 +69,11 @@ pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
         .iter()
         .filter(|c| scope.covers(c))
         .collect();
+    if let (Some(index), [service], true) = (index, &args.services[..], containers.is_empty()) {
+        return Err(Failure::new(format!(
+            "service \"{service}\" is not running container #{index}"
+        )));
+    }
     for container in &containers {
         printer.add(&screen_name(&scope.project, &container.name));
     }

@@ -4,32 +4,40 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use regex::Regex;
+use serde_json::{Map, Value};
 
-use super::containers::{label, will_print};
+use super::containers::{label, no_format, will_print};
+use super::store::template_failure;
 use crate::cli::app::App;
 use crate::cli::args::LsArgs;
 use crate::cli::exit::{Failure, Outcome};
+use crate::cli::isolate;
 use crate::engine::state::ObservedContainer;
-use crate::ui::table::Table;
+use crate::ui::rows::{Fields, Format};
+use crate::ui::template::go_json;
 use crate::ui::write_out;
 
+/// What a list of projects can show.
+const FIELDS: Fields = Fields {
+    kind: "*formatter.stackContext",
+    all: &[
+        ("Name", "NAME"),
+        ("Status", "STATUS"),
+        ("ConfigFiles", "CONFIG FILES"),
+        ("Address", "ADDRESS"),
+        ("Enabled", "BOOT"),
+    ],
+    width: 20,
+};
+
 pub(super) fn run(app: &App, args: &LsArgs) -> Outcome {
-    let mut part = None;
-    for filter in &args.filter {
-        match filter.split_once('=') {
-            Some(("name", text)) => part = Some(text),
-            _ => {
-                return Err(Failure::new(format!(
-                    "unknown filter `{filter}`; write name=TEXT"
-                )));
-            }
-        }
-    }
+    let names = names(&args.filter)?;
     let engine = app.engine()?;
+    let checkouts = isolate::all(&app.roots()?.data)?;
     let mut rows = Vec::new();
     for name in engine.projects()? {
-        if part.is_some_and(|part| !name.as_str().contains(part)) {
+        if !names.is_empty() && !names.iter().any(|wanted| wanted.is(name.as_str())) {
             continue;
         }
         let containers = engine.observe(&name)?.containers;
@@ -39,11 +47,53 @@ pub(super) fn run(app: &App, args: &LsArgs) -> Outcome {
                 name.to_string(),
                 states(&containers, args.all),
                 files(&containers),
+                Extra {
+                    address: checkouts
+                        .iter()
+                        .find(|checkout| checkout.project == name.as_str())
+                        .map(|checkout| checkout.address.to_string()),
+                    enabled: super::enable::is_enabled(app, &name),
+                },
             ));
         }
     }
     write_out(text(&rows, args)?)?;
     Ok(0)
+}
+
+/// A name that is asked for. As Docker: in full, or as a regular expression.
+struct Wanted<'a> {
+    text: &'a str,
+    expression: Option<Regex>,
+}
+
+impl Wanted<'_> {
+    fn is(&self, name: &str) -> bool {
+        let fits = |expression: &Regex| expression.is_match(name);
+        name == self.text || self.expression.as_ref().is_some_and(fits)
+    }
+}
+
+/// The names of `--filter`; any of them will do.
+fn names(filters: &[String]) -> Result<Vec<Wanted<'_>>, Failure> {
+    let one = |filter: &'_ String| match filter.split_once('=') {
+        Some(("name", _)) => Ok(()),
+        Some((other, _)) => {
+            Err(Failure::new(format!("invalid filter '{other}'"))
+                .hint("the one filter is name=TEXT"))
+        }
+        None => Err(Failure::new(format!(
+            "invalid argument \"{filter}\" for \"--filter\" flag: bad format of filter (expected name=value)"
+        ))),
+    };
+    filters.iter().try_for_each(one)?;
+    let named = filters.iter().filter_map(|filter| filter.split_once('='));
+    Ok(named
+        .map(|(_, text)| Wanted {
+            text,
+            expression: Regex::new(text).ok(),
+        })
+        .collect())
 }
 
 /// `exited(1), running(2)`. Without `--all` only what runs is counted.
@@ -68,27 +118,66 @@ fn files(containers: &[ObservedContainer]) -> String {
         .to_owned()
 }
 
-fn text(rows: &[(String, String, String)], args: &LsArgs) -> Result<String, Failure> {
+/// What docker compose does not tell of a project, shown only where there is something.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Extra {
+    /// Where an isolated checkout publishes its ports.
+    address: Option<String>,
+    /// Whether it comes back after a boot.
+    enabled: bool,
+}
+
+type Row = (String, String, String, Extra);
+
+fn text(rows: &[Row], args: &LsArgs) -> Result<String, Failure> {
     if args.quiet {
         return Ok(rows.iter().map(|(name, ..)| format!("{name}\n")).collect());
     }
-    match args.format.as_str() {
+    let object = |(name, status, files, extra): &Row| -> Map<String, Value> {
+        let fields = [("Name", name), ("Status", status), ("ConfigFiles", files)];
+        let fields = fields.into_iter();
+        let mut object: Map<String, Value> = fields
+            .map(|(key, value)| (key.to_owned(), Value::from(value.as_str())))
+            .collect();
+        if let Some(address) = &extra.address {
+            object.insert("Address".to_owned(), address.as_str().into());
+        }
+        if extra.enabled {
+            object.insert("Enabled".to_owned(), true.into());
+        }
+        object
+    };
+    let mut columns = vec!["Name", "Status", "ConfigFiles"];
+    columns.extend(
+        rows.iter()
+            .any(|(.., extra)| extra.address.is_some())
+            .then_some("Address"),
+    );
+    columns.extend(
+        rows.iter()
+            .any(|(.., extra)| extra.enabled)
+            .then_some("Enabled"),
+    );
+    let objects: Vec<_> = rows.iter().map(object).collect();
+    let worded = |mut object: Map<String, Value>| {
+        if object.contains_key("Enabled") {
+            object.insert("Enabled".to_owned(), "enabled".into());
+        }
+        object
+    };
+    let format = match args.format.as_str() {
         "json" => {
-            let object = |(name, status, files): &(String, String, String)| json!({ "Name": name, "Status": status, "ConfigFiles": files });
-            let all: Vec<_> = rows.iter().map(object).collect();
-            Ok(format!("{}\n", serde_json::Value::Array(all)))
+            let all = objects.into_iter().map(Value::Object).collect();
+            return Ok(format!("{}\n", go_json(&Value::Array(all))));
         }
-        "table" => {
-            let mut table = Table::new(20, &["NAME", "STATUS", "CONFIG FILES"]);
-            for (name, status, files) in rows {
-                table.row([name.clone(), status.clone(), files.clone()]);
-            }
-            Ok(table.text())
-        }
-        other => Err(Failure::new(format!(
-            "unknown format `{other}`; write table or json"
-        ))),
-    }
+        "" | "table" => Ok(Format::Table),
+        text if text.contains("{{") => Format::parse(text),
+        other => return Err(no_format(other)),
+    };
+    let objects: Vec<_> = objects.into_iter().map(worded).collect();
+    format
+        .and_then(|format| format.text(&FIELDS, &columns, &objects))
+        .map_err(|fault| template_failure(&fault))
 }
 
 #[cfg(test)]
@@ -121,6 +210,7 @@ mod tests {
             "cref".to_owned(),
             states(&all, false),
             "/tmp/compose.yaml".to_owned(),
+            Extra::default(),
         )];
         let table = LsArgs {
             format: "table".into(),

@@ -2,17 +2,25 @@
 //!
 //! Imports: all.
 
+mod alpha;
+mod alpha_dry_run;
+mod attach;
 mod build;
 mod build_call;
 mod build_output;
 mod build_steps;
 mod cache;
 mod change;
+mod commit;
+pub(super) mod completion;
 mod config;
 mod containers;
 mod cp;
 mod doctor;
+mod doctor_registries;
 mod down;
+mod enable;
+mod events;
 mod exec;
 mod explain;
 #[cfg(test)]
@@ -23,23 +31,33 @@ mod image_archive;
 mod image_build;
 mod image_transfer;
 mod images;
+mod init;
 mod lock;
 mod login;
 mod logs;
 mod ls;
+mod man;
+mod menu;
+mod plan;
+mod plugin;
 mod port;
+mod port_env;
 mod ps;
 mod publish;
 mod pull;
 mod push;
 mod run;
+mod scale;
 mod schema;
+mod snapshot;
+mod stats;
 mod store;
 pub(super) mod system;
 mod top;
 mod up;
-mod version;
+pub(super) mod version;
 mod volumes;
+mod wait;
 mod watch;
 
 use super::app::App;
@@ -59,10 +77,20 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Stop(args) => change::stop(app, &args),
         Command::Restart(args) => change::restart(app, &args),
         Command::Kill(args) => change::kill(app, &args),
+        Command::Pause(args) => change::pause(app, &args, true),
+        Command::Unpause(args) => change::pause(app, &args, false),
+        Command::Scale(args) => scale::run(app, &args),
+        Command::Attach(args) => attach::run(app, &args),
+        Command::Wait(args) => wait::run(app, &args),
+        Command::Stats(args) => stats::run(app, &args),
+        Command::Events(args) => events::run(app, &args),
+        Command::Alpha(args) => alpha::run(app, &args.command),
         Command::Rm(args) => change::rm(app, &args),
         Command::Run(args) => run::run(app, &args),
         Command::Exec(args) => exec::run(app, &args),
         Command::Cp(args) => cp::run(app, &args),
+        Command::Commit(args) => commit::commit(app, &args),
+        Command::Export(args) => commit::export(app, &args),
         Command::Ps(args) => ps::run(app, &args),
         Command::Logs(args) => logs::run(app, &args),
         Command::Top(args) => top::run(app, &args),
@@ -76,8 +104,13 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Publish(args) => publish::run(app, &args),
         Command::Lock(args) => lock::run(app, &args),
         Command::Watch(args) => watch::run(app, &args),
+        Command::Snapshot(args) => snapshot::run(app, &args),
+        Command::Enable(args) => enable::enable(app, &args),
+        Command::Disable(args) => enable::disable(app, &args),
+        Command::Init(args) => init::run(app, &args),
         Command::Config(args) => config::run(app, &args),
         Command::Explain(args) => explain::run(app, &args),
+        Command::Plan(args) => plan::run(app, *args),
         Command::Graph(args) => graph::run(app, &args),
         Command::Schema(args) => schema::run(app, &args),
         Command::Image(args) => image::run(app, &args.command),
@@ -86,6 +119,9 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Cache(args) => cache::run(app, &args.command),
         Command::System(args) => system::run(app, &args.command),
         Command::Doctor(args) => doctor::run(app, &args),
+        Command::Plugin(args) => plugin::run(app, &args.command),
+        Command::Completion(args) => completion::run(&args, "hoist"),
+        Command::Man(args) => man::run(&args),
         Command::Version(args) => version::run(&args),
     }
 }

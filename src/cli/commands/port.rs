@@ -9,10 +9,14 @@ use crate::cli::exit::{Failure, Outcome};
 use crate::ui::write_out;
 
 pub(super) fn run(app: &App, args: &PortArgs) -> Outcome {
+    if args.env {
+        return super::port_env::run(app, args);
+    }
     let (number, protocol) = match args.private_port.split_once('/') {
         Some((number, protocol)) => (number, protocol),
         None => (args.private_port.as_str(), args.protocol.as_str()),
     };
+    let protocol = protocol.to_lowercase();
     let number: u16 = number
         .parse()
         .map_err(|_| Failure::new(format!("invalid port `{}`", args.private_port)))?;

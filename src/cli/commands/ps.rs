@@ -2,34 +2,71 @@
 //!
 //! Imports: `engine::state`, `plan::labels`, `ui::table`. As Compose: `cmd/compose/ps.go`, `cmd/formatter/container.go`.
 
-use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
 
 use super::containers::{
     ShownPort, cut, id, is_oneoff, label, ports, shown_ports, status, will_print,
 };
+use super::store::template_failure;
 use crate::base::clock::{Timestamp, human_duration};
 use crate::cli::app::App;
 use crate::cli::args::PsArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::engine::state::{Observed, ObservedContainer};
+use crate::engine::state::{Observed, ObservedContainer, State};
 use crate::plan::labels;
-use crate::ui::table::Table;
+use crate::ui::rows::{Fields, Format, LABEL};
 use crate::ui::write_out;
 
 /// A command is cut to so many characters. As Docker.
 const COMMAND: usize = 20;
 
+/// A mount is cut to so many characters. As Docker.
+const MOUNT: usize = 15;
+
+/// What a list of containers can show. Docker Compose prints `<no value>` above columns whose headings it forgot.
+const FIELDS: Fields = Fields {
+    kind: "*formatter.ContainerContext",
+    all: &[
+        ("Command", "COMMAND"),
+        ("CreatedAt", "CREATED AT"),
+        ("ExitCode", "EXIT CODE"),
+        ("Health", "HEALTH"),
+        ("ID", "CONTAINER ID"),
+        ("Image", "IMAGE"),
+        ("Labels", "LABELS"),
+        ("LocalVolumes", "LOCAL VOLUMES"),
+        ("Mounts", "MOUNTS"),
+        ("Name", "NAME"),
+        ("Names", "NAMES"),
+        ("Networks", "NETWORKS"),
+        ("Ports", "PORTS"),
+        ("Project", "PROJECT"),
+        ("Publishers", "PUBLISHERS"),
+        ("RunningFor", "CREATED"),
+        ("Service", "SERVICE"),
+        ("Size", "SIZE"),
+        ("State", "STATE"),
+        ("Status", "STATUS"),
+    ],
+    width: 10,
+};
+
+/// Columns of the usual table.
+const COLUMNS: [&str; 7] = [
+    "Name",
+    "Image",
+    "Command",
+    "Service",
+    "RunningFor",
+    "Status",
+    "Ports",
+];
+
 pub(super) fn run(app: &App, args: &PsArgs) -> Outcome {
     let states = states(args)?;
-    let json = match args.format.as_str() {
-        "json" => true,
-        "table" => false,
-        other => {
-            return Err(Failure::new(format!(
-                "unknown format `{other}`; write table or json"
-            )));
-        }
-    };
+    let format = Format::parse(&args.format).map_err(|fault| template_failure(&fault))?;
     let (name, project) = app.project_or_name()?;
     app.known(project.as_ref(), &args.names)?;
     let world = app.engine()?.observe(&name)?;
@@ -52,7 +89,7 @@ pub(super) fn run(app: &App, args: &PsArgs) -> Outcome {
         containers: world.containers.into_iter().filter(keep).collect(),
         ..world
     };
-    write_out(text(&world, args, json, Timestamp::now()))?;
+    write_out(text(&world, args, &format, Timestamp::now())?)?;
     Ok(0)
 }
 
@@ -71,64 +108,49 @@ fn states(args: &PsArgs) -> Result<Vec<String>, Failure> {
     for filter in &args.filter {
         match filter.split_once('=') {
             Some(("status", state)) => states.push(state.to_owned()),
-            _ => {
-                return Err(Failure::new(format!(
-                    "unknown filter `{filter}`; write status=STATE"
-                )));
+            Some((other, _)) => {
+                let text = format!("unknown filter {other}");
+                return Err(Failure::new(text).hint("the one filter is status=STATE"));
+            }
+            None => {
+                let text = "arguments to --filter should be in form KEY=VAL";
+                return Err(Failure::new(text).hint("the one filter is status=STATE"));
             }
         }
     }
     match states.iter().find(|state| !KNOWN.contains(&state.as_str())) {
-        Some(state) => Err(Failure::new(format!("unknown state `{state}`"))
-            .hint("the states are created, running, paused, restarting, exited and removing")),
+        Some(state) => Err(Failure::new(format!("unknown state `{state}`")).hint(
+            "the states are created, running, paused, restarting, exited, removing and dead",
+        )),
         None => Ok(states),
     }
 }
 
 /// What is printed.
-fn text(world: &Observed, args: &PsArgs, json: bool, now: Timestamp) -> String {
+fn text(
+    world: &Observed,
+    args: &PsArgs,
+    format: &Format,
+    now: Timestamp,
+) -> Result<String, Failure> {
     if args.quiet {
-        return world
-            .containers
-            .iter()
-            .map(|c| format!("{}\n", id(&c.id, true)))
-            .collect();
+        let ids = world.containers.iter().map(|c| id(&c.id, true));
+        return Ok(ids.map(|id| format!("{id}\n")).collect());
     }
     if args.services {
-        let mut names: Vec<&str> = world
-            .containers
-            .iter()
-            .map(|c| label(c, "service"))
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        return names.iter().map(|name| format!("{name}\n")).collect();
+        let mut seen = BTreeSet::new();
+        let names = world.containers.iter().map(|c| label(c, "service"));
+        let names = names.filter(|name| seen.insert(*name));
+        return Ok(names.map(|name| format!("{name}\n")).collect());
     }
-    if json {
-        return world
-            .containers
-            .iter()
-            .map(|c| format!("{}\n", object(c, args.no_trunc, now)))
-            .collect();
-    }
-    let mut table = Table::new(
-        10,
-        &[
-            "NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS",
-        ],
-    );
-    for c in &world.containers {
-        table.row([
-            c.name.clone(),
-            c.image.clone(),
-            command(c, args.no_trunc),
-            label(c, "service").to_owned(),
-            format!("{} ago", human_duration(c.created.until(now))),
-            status(c, now),
-            ports(c),
-        ]);
-    }
-    table.text()
+    let rows: Vec<_> = world
+        .containers
+        .iter()
+        .map(|c| row(c, args.no_trunc, now))
+        .collect();
+    format
+        .text(&FIELDS, &COLUMNS, &rows)
+        .map_err(|fault| template_failure(&fault))
 }
 
 /// The command in quotes, cut where it is long.
@@ -154,14 +176,16 @@ pub(super) fn command(container: &ObservedContainer, whole: bool) -> String {
     format!("\"{}\"", if whole { clean } else { cut(&clean, COMMAND) })
 }
 
-/// One container with docker compose's keys.
-fn object(c: &ObservedContainer, whole: bool, now: Timestamp) -> Value {
+/// One container with docker compose's fields.
+fn row(c: &ObservedContainer, whole: bool, now: Timestamp) -> Map<String, Value> {
     // The wanted state is hoist's own record, kilobytes that nobody filters by.
-    let labels: Vec<String> = c
-        .labels
-        .iter()
-        .filter(|(key, _)| key.as_str() != labels::SPEC)
+    let shown = c.labels.iter().filter(|(key, _)| *key != labels::SPEC);
+    let labels: Vec<String> = shown
+        .clone()
         .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let by_name: Map<String, Value> = shown
+        .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
         .collect();
     let networks: Vec<&str> = c.networks.iter().map(|n| n.network.as_str()).collect();
     let publisher = |port: ShownPort| {
@@ -172,28 +196,52 @@ fn object(c: &ObservedContainer, whole: bool, now: Timestamp) -> Value {
         })
     };
     let publishers: Vec<Value> = shown_ports(c).into_iter().map(publisher).collect();
-    json!({
-        "Command": command(c, whole),
-        "CreatedAt": created_at(c.created),
-        "ExitCode": c.state.exit().map_or(0, |exit| exit.code()),
-        "Health": c.health.as_ref().map_or("", |health| health.status.as_str()),
-        "ID": id(&c.id, whole),
-        "Image": c.image,
-        "Labels": labels.join(","),
-        "LocalVolumes": c.volumes.len().to_string(),
-        "Mounts": c.mounts.join(","),
-        "Name": c.name,
-        "Names": c.name,
-        "Networks": networks.join(","),
-        "Ports": ports(c),
-        "Project": c.project.as_str(),
-        "Publishers": publishers,
-        "RunningFor": format!("{} ago", human_duration(c.created.until(now))),
-        "Service": label(c, "service"),
-        "Size": "0B",
-        "State": c.state.as_str(),
-        "Status": status(c, now),
-    })
+    let mount = |mount: &String| {
+        if whole {
+            mount.clone()
+        } else {
+            cut(mount, MOUNT)
+        }
+    };
+    let mounts: Vec<String> = c.mounts.iter().map(mount).collect();
+    // As Compose: of one that does not run nothing is known of its health, of one that has not ended no code.
+    let health = c.health.as_ref();
+    let health = health.filter(|_| matches!(c.state, State::Running { .. }));
+    let code = match c.state {
+        State::Exited { exit } => exit.code(),
+        _ => 0,
+    };
+    let fields = [
+        ("Command", Value::from(command(c, whole))),
+        ("CreatedAt", Value::from(created_at(c.created))),
+        ("ExitCode", Value::from(code)),
+        (
+            "Health",
+            Value::from(health.map_or("", |health| health.status.as_str())),
+        ),
+        ("ID", Value::from(id(&c.id, whole))),
+        ("Image", Value::from(c.image.as_str())),
+        (LABEL, Value::Object(by_name)),
+        ("Labels", Value::from(labels.join(","))),
+        ("LocalVolumes", Value::from(c.volumes.len().to_string())),
+        ("Mounts", Value::from(mounts.join(","))),
+        ("Name", Value::from(c.name.as_str())),
+        ("Names", Value::from(c.name.as_str())),
+        ("Networks", Value::from(networks.join(","))),
+        ("Ports", Value::from(ports(c))),
+        ("Project", Value::from(c.project.as_str())),
+        ("Publishers", Value::Array(publishers)),
+        (
+            "RunningFor",
+            Value::from(format!("{} ago", human_duration(c.created.until(now)))),
+        ),
+        ("Service", Value::from(label(c, "service"))),
+        ("Size", Value::from("0B")),
+        ("State", Value::from(c.state.as_str())),
+        ("Status", Value::from(status(c, now))),
+    ];
+    let fields = fields.into_iter();
+    fields.map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// `2026-11-22 00:47:06 +0000 UTC`.
@@ -257,6 +305,11 @@ mod tests {
         }
     }
 
+    fn shown(world: &Observed, args: &PsArgs) -> String {
+        let format = Format::parse(&args.format).expect("a format");
+        text(world, args, &format, at(3)).unwrap_or_else(|_| "a fault".to_owned())
+    }
+
     #[test]
     fn the_table_is_that_of_docker_compose() {
         let want = concat!(
@@ -265,17 +318,18 @@ mod tests {
             "cref-web-1   busybox   \"sh -c 'echo hello; …\"   web       3 seconds ago   Up 2 seconds (healthy)     ",
             "9000-9001/tcp, 0.0.0.0:18080->80/tcp, [::]:18080->80/tcp, 127.0.0.1:18081->81/udp\n",
         );
-        assert_eq!(text(&world(), &PsArgs::default(), false, at(3)), want);
+        assert_eq!(shown(&world(), &PsArgs::default()), want);
         let empty = "NAME      IMAGE     COMMAND   SERVICE   CREATED   STATUS    PORTS\n";
-        assert_eq!(
-            text(&Observed::default(), &PsArgs::default(), false, at(3)),
-            empty
-        );
+        assert_eq!(shown(&Observed::default(), &PsArgs::default()), empty);
     }
 
     #[test]
     fn json_has_the_keys_of_docker_compose_one_object_a_line() {
-        let shown = text(&world(), &PsArgs::default(), true, at(3));
+        let json = PsArgs {
+            format: "json".into(),
+            ..PsArgs::default()
+        };
+        let shown = shown(&world(), &json);
         let line = shown.lines().nth(1).unwrap_or_default();
         let want = concat!(
             r#"{"Command":"\"sh -c 'echo hello; …\"","CreatedAt":"1970-01-01 00:00:00 +0000 UTC","ExitCode":0,"#,
@@ -283,7 +337,7 @@ mod tests {
             r#""Labels":"com.docker.compose.container-number=1,com.docker.compose.oneoff=False,"#,
             r#"com.docker.compose.project=cref,com.docker.compose.service=web","LocalVolumes":"1","#,
             r#""Mounts":"cref_data,/tmp/cref","Name":"cref-web-1","Names":"cref-web-1","Networks":"cref_default","#,
-            r#""Ports":"9000-9001/tcp, 0.0.0.0:18080->80/tcp, [::]:18080->80/tcp, 127.0.0.1:18081->81/udp","Project":"cref","#,
+            r#""Ports":"9000-9001/tcp, 0.0.0.0:18080-\u003e80/tcp, [::]:18080-\u003e80/tcp, 127.0.0.1:18081-\u003e81/udp","Project":"cref","#,
             r#""Publishers":[{"URL":"0.0.0.0","TargetPort":80,"PublishedPort":18080,"Protocol":"tcp"},"#,
             r#"{"URL":"::","TargetPort":80,"PublishedPort":18080,"Protocol":"tcp"},"#,
             r#"{"URL":"127.0.0.1","TargetPort":81,"PublishedPort":18081,"Protocol":"udp"},"#,
@@ -297,17 +351,35 @@ mod tests {
     }
 
     #[test]
+    fn templates_see_every_field_and_labels_by_name() {
+        let by = |format: &str| {
+            let args = PsArgs {
+                format: format.into(),
+                ..PsArgs::default()
+            };
+            shown(&world(), &args)
+        };
+        assert_eq!(
+            by(r#"table {{.Service}}\t{{.ExitCode}}\t{{.Label "com.docker.compose.oneoff"}}"#),
+            "SERVICE   EXIT CODE   oneoff\njob       3           False\nweb       0           False\n"
+        );
+        assert_eq!(by("{{.Label \"no\"}}{{.Health}}"), "\nhealthy\n");
+        assert!(!by("{{json .}}").contains("\"Label\""));
+        assert_eq!(by("{{.Nope}}"), "a fault");
+    }
+
+    #[test]
     fn ids_and_services_come_one_a_line() {
         let services = PsArgs {
             services: true,
             ..PsArgs::default()
         };
-        assert_eq!(text(&world(), &services, false, at(3)), "job\nweb\n");
+        assert_eq!(shown(&world(), &services), "job\nweb\n");
         let quiet = PsArgs {
             quiet: true,
             ..PsArgs::default()
         };
-        assert!(text(&world(), &quiet, false, at(3)).starts_with("d44bedf50714e5d5"));
+        assert!(shown(&world(), &quiet).starts_with("d44bedf50714e5d5"));
         assert!(
             states(&PsArgs {
                 status: vec!["ill".into()],

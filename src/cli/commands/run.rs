@@ -10,7 +10,7 @@ use super::exec::wants_terminal;
 use crate::apply::{self, BuildChoice, RunOptions, UpOptions, oneoff};
 use crate::base::name::ContainerId;
 use crate::base::scalar::Signal;
-use crate::cli::app::{App, Deps, Work};
+use crate::cli::app::{App, Deps, Work, narrow};
 use crate::cli::args::RunArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::interrupts::ends;
@@ -19,17 +19,20 @@ use crate::cli::{lockfile, parse, streams};
 use crate::compose::dotenv;
 use crate::compose::model::Project;
 use crate::engine::{AnonymousVolumes, Engine, Force, Until, Waited};
+use crate::sys::caps::Caps;
 use crate::ui::write_out;
 
 pub(super) fn run(app: &App, args: &RunArgs) -> Outcome {
-    let options = options(app, args)?;
+    let mut options = options(app, args)?;
     let services = std::slice::from_ref(&args.service);
     let deps = if args.no_deps {
         Deps::Leave
     } else {
         Deps::Include
     };
-    let project = app.select(services, deps, Vec::new())?;
+    let whole = app.load()?;
+    options.declared = whole.services.keys().map(ToString::to_string).collect();
+    let project = narrow(whole, services, deps, Vec::new())?;
     consent::ask(app, &project, false)?;
     let mut work = app.work(args.quiet)?;
     work.context.pins = lockfile::pins(app, &project)?;
@@ -87,6 +90,16 @@ fn options(app: &App, args: &RunArgs) -> Result<RunOptions, Failure> {
         (name, value.unwrap_or_default())
     };
     let (ignore_orphans, remove_orphans) = app.orphans(args.remove_orphans);
+    for (what, names) in [("CapAdd", &args.cap_add), ("CapDrop", &args.cap_drop)] {
+        for name in names {
+            let known = name.to_ascii_uppercase();
+            let known = known.strip_prefix("CAP_").unwrap_or(&known);
+            if known != "ALL" && Caps::named(known).is_none() {
+                let text = format!("invalid {what}: unknown capability: \"CAP_{known}\"");
+                return Err(Failure::new(text));
+            }
+        }
+    }
     Ok(RunOptions {
         command: args.command.clone(),
         entrypoint,
@@ -121,6 +134,7 @@ fn options(app: &App, args: &RunArgs) -> Result<RunOptions, Failure> {
         cap_add: args.cap_add.clone(),
         cap_drop: args.cap_drop.clone(),
         remove_orphans,
+        declared: Vec::new(),
         ignore_orphans,
         quiet_pull: args.quiet_pull || args.quiet,
         quiet_build: args.quiet_build || args.quiet,

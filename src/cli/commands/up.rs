@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use super::change::{chosen, make_options};
 use super::containers::{is_oneoff, label, will_print};
-use super::watch::{Alone, cannot, checked, follow, ready, showing, tell_failure};
+use super::menu::{self, Step, Writer};
+use super::watch::{Alone, cannot, checked, follow, ready, tell_failure};
 use crate::apply::{self, ApplyError, Context, Plan, StopOptions, UpOptions, UpPolicy};
+use crate::base::cancel::Cancel;
 use crate::base::clock::Timestamp;
 use crate::base::event::EventSink;
 use crate::base::scalar::Signal;
@@ -21,12 +23,15 @@ use crate::cli::args::UpArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::follow::{Done, HookLines, Message, Printer, Scope, WAITING, follow_into};
 use crate::cli::interrupts::ends;
+use crate::cli::keys::Keys;
 use crate::cli::trace::TraceFile;
-use crate::cli::{lockfile, parse};
+use crate::cli::{isolate, lockfile, parse};
 use crate::compose::model::{Project, Service};
 use crate::engine::LogQuery;
 use crate::ui::logs::{Lines, Look};
-use crate::watch::{Busy, Report, Session};
+use crate::ui::menu::{Asked, Menu};
+use crate::ui::{Mode, Progress};
+use crate::watch::{Busy, Report, Rule, Session};
 
 /// How often an attached `up` looks whether anything still runs.
 const TICK: Duration = Duration::from_millis(100);
@@ -37,7 +42,9 @@ pub(super) fn run(app: &App, args: &UpArgs) -> Outcome {
     } else {
         Deps::Include
     };
+    isolate::leave(app)?;
     let (project, declared) = chosen(app, &args.make, deps)?;
+    isolate::announce(app)?;
     let options = options(app, args, declared)?;
     let rules = args.watch.then(|| checked(app, &project)).transpose()?;
     if let Some(service) = &args.exit_code_from {
@@ -47,7 +54,8 @@ pub(super) fn run(app: &App, args: &UpArgs) -> Outcome {
     app.known(Some(&project), &args.no_attach)?;
     let mut work = app.work(false)?;
     work.context.pins = lockfile::pins(app, &project)?;
-    let _trace = TraceFile::begin(app, &work.progress, args.trace.as_deref())?;
+    let trace = args.trace.as_deref().filter(|_| !app.globals.dry_run);
+    let _trace = TraceFile::begin(app, &work.progress, trace)?;
     if args.quiet_build {
         work.progress.hide_builds();
     }
@@ -57,32 +65,24 @@ pub(super) fn run(app: &App, args: &UpArgs) -> Outcome {
         })?;
         return Ok(0);
     }
-    let enter = |_: &_| Alone::enter(&work.context.roots, &project.name);
-    let alone = rules.as_ref().map(enter).transpose()?;
     let attached = Attached {
         app,
         args,
         project: &project,
         work: &work,
     };
-    let begin = |rules| {
-        ready()?;
-        Session::begin(rules, work.context.cancel.clone()).map_err(cannot)
-    };
-    let session = rules.map(begin).transpose()?;
+    let session = rules.map(|rules| attached.watching(rules)).transpose()?;
     let result = attached.run(&options, session);
-    drop(alone);
     work.progress.finish();
     result
 }
 
-fn options(app: &App, args: &UpArgs, declared: Vec<String>) -> Result<UpOptions, Failure> {
-    refuse_watch(args)?;
-    if args.wait && (args.abort_on_container_exit || args.exit_code_from.is_some()) {
-        return Err(Failure::new(
-            "--wait can't be combined with --abort-on-container-exit or --exit-code-from",
-        ));
-    }
+pub(super) fn options(
+    app: &App,
+    args: &UpArgs,
+    declared: Vec<String>,
+) -> Result<UpOptions, Failure> {
+    refuse(args)?;
     let made = make_options(app, &args.make, declared)?;
     Ok(UpOptions {
         policy: UpPolicy {
@@ -100,17 +100,24 @@ fn options(app: &App, args: &UpArgs, declared: Vec<String>) -> Result<UpOptions,
     })
 }
 
-/// What `--watch` can't be combined with. As Compose: `cmd/compose/up.go`.
-fn refuse_watch(args: &UpArgs) -> Result<(), Failure> {
-    if !args.watch {
-        return Ok(());
-    }
-    let others = "--abort-on-container-exit, --abort-on-container-failure, --attach, --attach-dependencies or --watch";
+/// What can't be combined. As Compose: `cmd/compose/up.go`, in its order and words.
+fn refuse(args: &UpArgs) -> Result<(), Failure> {
+    let aborts = args.abort_on_container_exit
+        || args.abort_on_container_failure
+        || args.exit_code_from.is_some();
+    let shows = !args.attach.is_empty() || args.attach_dependencies;
+    let few = "--abort-on-container-exit, --attach or --attach-dependencies";
+    let all = "--abort-on-container-exit, --abort-on-container-failure, --attach, --attach-dependencies or --watch";
     let text = match () {
-        () if args.wait => format!("--wait cannot be combined with {others}"),
-        () if args.detach => format!("--detach cannot be combined with {others}"),
-        () if args.no_start => "--no-start and --watch are incompatible".to_owned(),
-        () if args.make.no_build => "--no-build and --watch are incompatible".to_owned(),
+        () if args.wait && args.watch => format!("--wait cannot be combined with {all}"),
+        () if args.wait && (aborts || shows) => format!("--wait cannot be combined with {few}"),
+        () if args.detach && (aborts || shows || args.watch) => {
+            format!("--detach cannot be combined with {all}")
+        }
+        () if args.no_start && args.watch => "--no-start and --watch are incompatible".to_owned(),
+        () if args.make.no_build && args.watch => {
+            "--no-build and --watch are incompatible".to_owned()
+        }
         () => return Ok(()),
     };
     Err(Failure::new(text))
@@ -163,9 +170,23 @@ fn with_hooks(context: &Context, lines: &SyncSender<Message>) -> Context {
     }))
 }
 
-/// Why an attached `up` stops its containers.
+/// Where messages come from, and where others leave them.
+type Channel<'a> = (&'a Receiver<Message>, &'a SyncSender<Message>);
+
+/// What is at hand while lines are shown.
+struct Show<'a> {
+    channel: Channel<'a>,
+    interrupts: &'a AtomicU32,
+    keys: Option<&'a Keys>,
+    /// Services that files are brought to.
+    busy: Option<&'a Busy>,
+}
+
+/// Why an attached `up` ends before its containers do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Reason {
+    /// A key: the containers go on.
+    Detached,
     /// Ctrl-C or SIGTERM.
     Interrupt,
     /// A container ended, with this code.
@@ -178,6 +199,8 @@ struct Beside<'a> {
     work: &'a Work,
     quiet: bool,
     lines: SyncSender<Message>,
+    /// Ends what is under way.
+    cancel: Cancel,
 }
 
 impl Report for Beside<'_> {
@@ -196,13 +219,33 @@ impl Report for Beside<'_> {
         steps: bool,
         act: &mut dyn FnMut(&Context) -> Result<(), ApplyError>,
     ) -> Result<(), ApplyError> {
-        let wrap = |beside| {
-            let lines = self.lines.clone();
-            Arc::new(HookLines { beside, lines }) as Arc<dyn EventSink>
-        };
-        let steps = steps && !self.quiet;
-        showing(self.app, &self.work.context, (steps, &wrap), act)
+        let quiet = !steps || self.quiet;
+        // A list that is redrawn would draw over the lines of containers; lines come between theirs.
+        let progress = Arc::new(match self.app.mode(quiet) {
+            Mode::Auto | Mode::Tty | Mode::Plain => {
+                Progress::plain_on(self.app.screen, Box::new(Writer(self.lines.clone())))
+            }
+            mode => Progress::new(mode, self.app.screen, false),
+        });
+        let sink = Arc::new(HookLines {
+            beside: Arc::clone(&progress) as Arc<dyn EventSink>,
+            lines: self.lines.clone(),
+        });
+        let result = act(&Context {
+            cancel: self.cancel.clone(),
+            ..self.work.context.telling(sink)
+        });
+        progress.finish();
+        result
     }
+}
+
+/// Files that are followed.
+struct Watching {
+    session: Session,
+    /// Ends it with what it has under way.
+    cancel: Cancel,
+    _alone: Alone,
 }
 
 /// An `up` that stays.
@@ -214,7 +257,20 @@ struct Attached<'a> {
 }
 
 impl Attached<'_> {
-    fn run(&self, options: &UpOptions, session: Option<Session>) -> Outcome {
+    /// What changes from now on is followed, by this command alone.
+    fn watching(&self, rules: Vec<Rule>) -> Result<Watching, Failure> {
+        let alone = Alone::enter(&self.work.context.roots, &self.project.name)?;
+        ready()?;
+        let cancel = Cancel::default();
+        let session = Session::begin(rules, cancel.clone()).map_err(cannot)?;
+        Ok(Watching {
+            session,
+            cancel,
+            _alone: alone,
+        })
+    }
+
+    fn run(&self, options: &UpOptions, session: Option<Watching>) -> Outcome {
         let begun = Timestamp::now();
         let interrupts = self.count_interrupts();
         let lock = apply::lock(&self.work.context, &self.project.name)?;
@@ -251,6 +307,10 @@ impl Attached<'_> {
             None => self.stay(session, (&messages, &lines), &mut printer, &interrupts)?,
         };
         let code = match &reason {
+            Some(Reason::Detached) => {
+                printer.say("detached: the containers go on; `hoist logs -f` shows them again")?;
+                0
+            }
             Some(reason) => self.stop(reason, (&messages, &lines), &mut printer, &interrupts)?,
             None => 0,
         };
@@ -361,33 +421,96 @@ impl Attached<'_> {
         (any || failed).then_some(Reason::Ended { code: *code })
     }
 
-    /// Shows lines as [`Attached::show`] does; with a session, files are followed meanwhile.
+    /// Shows lines until there is a reason to end; files are followed meanwhile when there is a session, and keys are
+    /// taken.
     fn stay(
         &self,
-        session: Option<Session>,
-        (messages, lines): (&Receiver<Message>, &SyncSender<Message>),
+        mut watching: Option<Watching>,
+        (messages, lines): Channel<'_>,
         printer: &mut Printer,
         interrupts: &AtomicU32,
     ) -> Result<Option<Reason>, Failure> {
-        let Some(session) = session else {
-            return self.show(messages, printer, interrupts, None);
+        let keys = self.keys(lines, printer);
+        let result = loop {
+            if let Some(menu) = printer.menu() {
+                menu.watching(watching.is_some());
+            }
+            printer.draw_menu();
+            let (busy, on) = (
+                watching.as_ref().map(|w| w.session.busy()),
+                watching.is_some(),
+            );
+            let show = Show {
+                channel: (messages, lines),
+                interrupts,
+                keys: keys.as_ref(),
+                busy: busy.as_ref(),
+            };
+            let step = match watching.take() {
+                None => self.show(&show, printer),
+                Some(watching) => self.show_watching(watching, &show, printer),
+            };
+            match step {
+                Ok(Step::Watch) if !on => watching = self.watch_now(printer)?,
+                Ok(Step::Watch) => {}
+                Ok(Step::Detach) => break Ok(Some(Reason::Detached)),
+                Ok(Step::Over(reason)) => break Ok(reason),
+                Err(error) => break Err(error),
+            }
         };
-        let (stop, busy) = (session.stop(), session.busy());
+        printer.close_menu();
+        result
+    }
+
+    /// Begins to take keys, where that is wanted and can be.
+    fn keys(&self, lines: &SyncSender<Message>, printer: &mut Printer) -> Option<Keys> {
+        if !menu::wanted(self.app, self.args.menu) {
+            return None;
+        }
+        let sender = lines.clone();
+        let keys = Keys::enter(move |bytes| sender.send(Message::Keys(bytes.to_vec())).is_ok())?;
+        let services = self.project.services.keys().map(ToString::to_string);
+        printer.with_menu(Menu::new(services.collect()));
+        Some(keys)
+    }
+
+    /// What `w` does; why it can't is said.
+    fn watch_now(&self, printer: &mut Printer) -> Result<Option<Watching>, Failure> {
+        printer.hide_menu();
+        match checked(self.app, self.project).and_then(|rules| self.watching(rules)) {
+            Ok(watching) => Ok(Some(watching)),
+            Err(failure) => {
+                failure.report(self.app.screen, self.app.json_progress());
+                Ok(None)
+            }
+        }
+    }
+
+    /// As [`Attached::show`], while files are followed.
+    fn show_watching(
+        &self,
+        watching: Watching,
+        show: &Show<'_>,
+        printer: &mut Printer,
+    ) -> Result<Step<Reason>, Failure> {
+        let (messages, lines) = show.channel;
+        let stop = watching.session.stop();
         let report = Beside {
             app: self.app,
             work: self.work,
             quiet: self.args.quiet_build,
             lines: lines.clone(),
+            cancel: watching.cancel.clone(),
         };
         thread::scope(|scope| {
             let act = || {
-                let ended = follow(self.work, self.project, session, true, &report);
+                let ended = follow(self.work, self.project, watching.session, true, &report);
                 if let Err(error) = ended {
                     report.failed("", error);
                 }
             };
             let worker = scope.spawn(act);
-            let reason = self.show(messages, printer, interrupts, Some(&busy));
+            let step = self.show(show, printer);
             stop.stop();
             while !worker.is_finished() {
                 // Somebody must take what it says, or it would never end.
@@ -395,34 +518,96 @@ impl Attached<'_> {
                     printer.print(&message)?;
                 }
             }
-            reason
+            step
         })
     }
 
-    /// Shows lines until a reason to stop, or until nothing runs any more (`None`). Where files are followed that is
+    /// Shows lines until a key or a reason to stop, or until nothing runs any more. Where files are followed that is
     /// none: with the next change it may run again.
-    fn show(
-        &self,
-        messages: &Receiver<Message>,
-        printer: &mut Printer,
-        interrupts: &AtomicU32,
-        busy: Option<&Busy>,
-    ) -> Result<Option<Reason>, Failure> {
+    fn show(&self, show: &Show<'_>, printer: &mut Printer) -> Result<Step<Reason>, Failure> {
+        let (messages, lines) = show.channel;
         loop {
-            if interrupts.load(Ordering::SeqCst) > 0 {
-                return Ok(Some(Reason::Interrupt));
+            if show.interrupts.load(Ordering::SeqCst) > 0 {
+                return Ok(Step::Over(Some(Reason::Interrupt)));
             }
-            match messages.recv_timeout(TICK) {
-                Ok(message) => {
-                    printer.print(&message)?;
-                    if let Some(reason) = self.reason(&message, busy) {
-                        return Ok(Some(reason));
+            // What is there is written together; nothing is held while nothing comes.
+            let next = match messages.try_recv() {
+                Ok(message) => Ok(message),
+                Err(_) => {
+                    printer.flush()?;
+                    messages.recv_timeout(TICK)
+                }
+            };
+            match next {
+                Ok(Message::Keys(bytes)) => {
+                    for asked in printer
+                        .menu()
+                        .map(|menu| menu.typed(&bytes))
+                        .unwrap_or_default()
+                    {
+                        match asked {
+                            Asked::Watch => return Ok(Step::Watch),
+                            Asked::Detach => return Ok(Step::Detach),
+                            Asked::Restart(word) => {
+                                self.restart(&word, (messages, lines), printer)?;
+                            }
+                            other => menu::take(other, printer, show.keys)?,
+                        }
                     }
                 }
-                Err(RecvTimeoutError::Timeout) if busy.is_some() || self.anything_runs()? => {}
-                Err(_) => return Ok(None),
+                Ok(message) => {
+                    printer.show(&message)?;
+                    if let Some(reason) = self.reason(&message, show.busy) {
+                        printer.flush()?;
+                        return Ok(Step::Over(Some(reason)));
+                    }
+                }
+                Err(RecvTimeoutError::Timeout)
+                    if show.busy.is_some() || self.anything_runs()? =>
+                {
+                    printer.refit_menu();
+                }
+                Err(_) => return Ok(Step::Over(None)),
             }
         }
+    }
+
+    /// Restarts the service that a word means. That its containers end is no reason to stop the others.
+    fn restart(
+        &self,
+        word: &str,
+        channel: Channel<'_>,
+        printer: &mut Printer,
+    ) -> Result<(), Failure> {
+        let (messages, lines) = channel;
+        let service = match printer.menu().map(|menu| menu.service(word)) {
+            Some(Ok(service)) => service,
+            Some(Err(why)) => return Ok(printer.say(&why)?),
+            None => return Ok(()),
+        };
+        let progress = Arc::new(Progress::plain_on(
+            self.app.screen,
+            Box::new(Writer(lines.clone())),
+        ));
+        let sink = Arc::clone(&progress) as Arc<dyn EventSink>;
+        let context = with_hooks(&self.work.context.telling(sink), lines);
+        let options = StopOptions {
+            services: vec![service.clone()],
+            timeout: parse::timeout(self.args.timeout),
+            no_deps: true,
+        };
+        let name = &self.project.name;
+        let mut ignored = None;
+        let done = self.beside(messages, printer, &mut ignored, || {
+            let _lock = apply::lock(&context, name)?;
+            let plan = apply::plan_restart(&context, name, Some(self.project), &options)?;
+            apply::run(&context, &plan).map(drop)
+        })?;
+        progress.finish();
+        if let Err(error) = done {
+            printer.say(&format!("{service} was not restarted: {}", error.message()))?;
+        }
+        Ok(())
     }
 
     /// Whether a container of the watched services runs or will run again.
@@ -448,7 +633,9 @@ impl Attached<'_> {
         interrupts: &Arc<AtomicU32>,
     ) -> Outcome {
         printer.say(match reason {
-            Reason::Interrupt => "Gracefully Stopping... press Ctrl+C again to force",
+            Reason::Interrupt | Reason::Detached => {
+                "Gracefully Stopping... press Ctrl+C again to force"
+            }
             Reason::Ended { .. } => "Aborting on container exit...",
         })?;
         let mut ignored = None;
@@ -470,7 +657,7 @@ impl Attached<'_> {
         progress.finish();
         stopped?;
         match (reason, &self.args.exit_code_from) {
-            (Reason::Interrupt, _) => Ok(130),
+            (Reason::Interrupt | Reason::Detached, _) => Ok(130),
             (Reason::Ended { .. }, Some(service)) => self.exit_code_of(service),
             (Reason::Ended { code }, None) => Ok(*code),
         }

@@ -12,7 +12,7 @@ use crate::cli::app::App;
 use crate::cli::args::VolumesArgs;
 use crate::cli::exit::Outcome;
 use crate::engine::state::VolumeUsage;
-use crate::ui::rows::{Fields, Format};
+use crate::ui::rows::{Fields, Format, LABEL};
 use crate::ui::write_out;
 
 /// What a list of volumes can show.
@@ -94,8 +94,11 @@ pub(super) fn row(one: &VolumeUsage, links: String, size: String) -> Map<String,
         ("Size", size),
         ("Status", "N/A".to_owned()),
     ];
+    let by_name = one.volume.labels.iter();
+    let by_name = by_name.map(|(key, value)| (key.clone(), Value::from(value.as_str())));
     fields
         .into_iter()
         .map(|(key, value)| (key.to_owned(), Value::from(value)))
+        .chain([(LABEL.to_owned(), Value::Object(by_name.collect()))])
         .collect()
 }

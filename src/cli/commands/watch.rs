@@ -19,7 +19,7 @@ use crate::cli::interrupts::ends;
 use crate::compose::model::{Project, PullPolicy};
 use crate::engine::Roots;
 use crate::sys::lock::{Hold, Lock};
-use crate::ui::{Mode, Progress, write_out};
+use crate::ui::{Mode, Progress, events, write_err, write_out};
 use crate::watch::{Options, Report, Rule, Session, Stop, World, rules};
 
 pub(super) fn run(app: &App, args: &WatchArgs) -> Outcome {
@@ -216,6 +216,9 @@ impl EventSink for Lines {
 
 impl Report for Plain<'_> {
     fn say(&self, text: &str) {
+        if self.app.json_progress() {
+            return write_err(events::notice(text));
+        }
         if write_out(format!("{text}\n")).is_err() {
             // Nobody reads any more.
             self.stop.stop();

@@ -63,6 +63,8 @@ pub struct Project {
     pub models: IndexMap<String, Model>,
     /// Jobs by key, sorted.
     pub jobs: IndexMap<String, Job>,
+    /// Whether networks and volumes that no service uses stay when a part is selected.
+    pub all_resources: bool,
     /// What of it lies elsewhere and was fetched.
     pub remote: Remote,
     /// The same project as the canonical document that `config` prints; empty where the request did not want it.

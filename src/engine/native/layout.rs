@@ -9,6 +9,7 @@
 //! <data>/key                                   (owner: `held`)
 //! <run>/held/<id>/                             a file system in memory (owner: `held`)
 //! <run>/volumes/<name>/                        .lock, a file for each container that uses what is mounted there
+//! <run>/events/<project>                       what happened to its containers (owner: `journal`)
 //! <run>/locks/<project>.lock                   held by a command while it changes the project
 //! <run>/containers/<id>/                       lock sock stdin stdout stderr spool0 spool1 netns live.json health.json etc/
 //! ```
@@ -98,6 +99,10 @@ impl Layout {
     /// `<data>/names/<name>`: who has a container name.
     pub(super) fn name(&self, name: &str) -> PathBuf {
         self.names().join(name)
+    }
+    /// `<run>/events`: what happened to containers, a file a project.
+    pub(super) fn events(&self) -> PathBuf {
+        self.roots.run.join("events")
     }
     /// `<run>/locks`.
     pub(super) fn locks(&self) -> PathBuf {

@@ -7,13 +7,16 @@
 mod abandoned;
 pub mod cdi;
 pub mod cgroup;
+mod changes;
 pub mod copy;
 pub mod dns;
 mod dossier;
 mod held;
 pub mod host;
 mod idmap;
+mod journal;
 mod layout;
+mod load;
 mod logs;
 mod moment;
 pub mod net;
@@ -23,6 +26,7 @@ mod records;
 mod removal;
 pub mod runtime;
 pub mod sandbox;
+mod stubs;
 pub mod supervisor;
 mod sweep;
 mod turn;
@@ -31,8 +35,9 @@ mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
@@ -40,12 +45,16 @@ use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
 use crate::base::secret::Contents;
 use crate::engine::files::Files;
+use crate::engine::happening::Happenings;
 use crate::engine::host::Offers;
-use crate::engine::spec::{ContainerSpec, ExecSpec, Mount, MountSource, NetworkSpec, VolumeSpec};
+use crate::engine::spec::{
+    ContainerSpec, ExecSpec, Mount, MountSource, NetworkSpec, Process, VolumeSpec,
+};
 use crate::engine::state::{
-    DeviceCatalog, Dossier, Exit, HealthStatus, ImageUser, Observed, ObservedContainer,
+    DeviceCatalog, Dossier, Exit, HealthStatus, ImageUser, Load, Observed, ObservedContainer,
     ObservedNetwork, ObservedVolume, State, Usage, VolumeUsage,
 };
+use crate::engine::stops::SlowStop;
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
     Holder, LogQuery, LogStream, Result, Roots, Until, Waited,
@@ -70,6 +79,10 @@ pub struct Native {
     seen: Mutex<BTreeMap<ContainerId, ProjectName>>,
     /// Whether `<run>` was empty, as it is after a reboot: what was under way then is known to nobody.
     fresh: bool,
+    /// Whether nothing is changed: not even a lost supervisor is replaced.
+    only_looks: bool,
+    /// Processes that wait to go to a container's files.
+    spares: Mutex<Vec<copy::Spare>>,
 }
 
 impl Native {
@@ -89,8 +102,22 @@ impl Native {
             layout,
             store,
             seen: Mutex::default(),
+            spares: Mutex::default(),
             fresh,
+            only_looks: false,
         })
+    }
+
+    /// The engine as it is: makes nothing, so it is only for looking.
+    pub fn look(roots: &Roots, store: Arc<Store>) -> Self {
+        Self {
+            layout: Layout::new(roots.clone()),
+            store,
+            seen: Mutex::default(),
+            spares: Mutex::default(),
+            fresh: false,
+            only_looks: true,
+        }
     }
 
     fn remember(&self, id: &ContainerId, project: &ProjectName) {
@@ -120,7 +147,7 @@ impl Native {
     /// A container as it is, after a supervisor was given back to one that runs without.
     fn found(&self, id: &ContainerId) -> Result<Found> {
         let found = self.find(id)?;
-        if !found.is_orphaned() {
+        if !found.is_orphaned() || self.only_looks {
             return Ok(found);
         }
         match Connection::adopt(&self.layout, &found) {
@@ -172,6 +199,10 @@ impl Native {
         all.iter().filter(uses).cloned().collect()
     }
 
+    fn spares(&self) -> std::sync::MutexGuard<'_, Vec<copy::Spare>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn observed_volume(record: volumes::VolumeRecord, all: &[Found]) -> ObservedVolume {
         let spec = record.spec;
         let users = Self::volume_users(all, &spec.name);
@@ -217,7 +248,7 @@ fn names(found: Vec<Found>) -> Vec<String> {
 impl Engine for Native {
     fn observe(&self, project: &ProjectName) -> Result<Observed> {
         let containers = self.of_project(project)?;
-        let networks = Networks::open(self.layout.roots())?;
+        let networks = Networks::look(self.layout.roots());
         let mut observed = Observed::default();
         for record in networks.list()? {
             if record.spec.project.as_ref() == Some(project) {
@@ -248,7 +279,7 @@ impl Engine for Native {
                 found.push(project);
             }
         }
-        let networks = Networks::open(self.layout.roots())?.list()?;
+        let networks = Networks::look(self.layout.roots()).list()?;
         found.extend(
             networks
                 .into_iter()
@@ -266,7 +297,7 @@ impl Engine for Native {
     }
 
     fn network(&self, name: &str) -> Result<Option<ObservedNetwork>> {
-        Self::observed_network(&Networks::open(self.layout.roots())?, name)
+        Self::observed_network(&Networks::look(self.layout.roots()), name)
     }
 
     fn offers(&self, devices: &BTreeSet<PathBuf>) -> Result<Offers> {
@@ -283,6 +314,18 @@ impl Engine for Native {
             )
         });
         Ok(mounts)
+    }
+
+    fn process(&self, id: &ContainerId) -> Result<Process> {
+        Ok(self.find(id)?.record.spec.process)
+    }
+
+    fn view(&self, id: &ContainerId) -> Result<OwnedFd> {
+        changes::view(&self.layout, &self.find(id)?)
+    }
+
+    fn changes(&self, id: &ContainerId, into: &Path) -> Result<()> {
+        changes::copy(&self.layout, &self.find(id)?, into)
     }
 
     fn volume(&self, name: &str) -> Result<Option<ObservedVolume>> {
@@ -362,7 +405,8 @@ impl Engine for Native {
             // The name comes last: it is anybody's as long as no container of that id is there.
             records::reserve_name(&self.layout, &spec.name, &spec.project, &spec.id)
         };
-        make().inspect_err(|_| {
+        let noted = || journal::note(&self.layout, spec, &spec.name, "create", &[]);
+        make().inspect(|()| noted()).inspect_err(|_| {
             // What can't be hidden is a draft still.
             let _ = std::fs::rename(&dir.data, &draft.data);
             let _ = sweep::discard(&self.layout, &draft.data);
@@ -384,6 +428,10 @@ impl Engine for Native {
 
     fn start(&self, id: &ContainerId) -> Result<()> {
         let found = self.found(id)?;
+        if matches!(found.state(), State::Paused { .. }) {
+            let what = "cannot start a paused container, try unpause instead".to_owned();
+            return Err(EngineError::Unsupported { what });
+        }
         if found.supervised && found.state().is_up() {
             return Ok(());
         }
@@ -407,6 +455,18 @@ impl Engine for Native {
         Err(EngineError::failed(step, "its supervisor does not answer"))
     }
 
+    fn save_volume(&self, name: &str, to: &Path, cancel: &Cancel) -> Result<()> {
+        volumes::save(&self.layout, name, to, cancel)
+    }
+
+    fn restore_volumes(&self, copies: &[(String, PathBuf)], cancel: &Cancel) -> Result<()> {
+        volumes::restore(&self.layout, copies, cancel)
+    }
+
+    fn slow_stop(&self, id: &ContainerId) -> Result<Option<SlowStop>> {
+        Ok(self.find(id)?.standing.slow)
+    }
+
     fn kill(&self, id: &ContainerId, signal: Signal) -> Result<()> {
         let told = Connection::open(&self.found(id)?)?.kill(signal);
         let lost = matches!(told, Err(EngineError::Failed { .. }));
@@ -418,6 +478,26 @@ impl Engine for Native {
             true => Connection::open(&self.found(id)?)?.kill(signal),
             false => Ok(()),
         }
+    }
+
+    fn pause(&self, id: &ContainerId, frozen: bool) -> Result<()> {
+        Connection::open(&self.found(id)?)?.pause(frozen)
+    }
+
+    fn note(&self, id: &ContainerId, action: &str, more: &[(&str, String)]) {
+        if let Ok(found) = self.find(id) {
+            let name = &found.standing.name;
+            journal::note(&self.layout, &found.record.spec, name, action, more);
+        }
+    }
+
+    fn happenings(&self, project: &ProjectName, past: bool) -> Result<Box<dyn Happenings>> {
+        let reader = journal::Reader::open(&self.layout, project, past)?;
+        Ok(Box::new(reader))
+    }
+
+    fn load(&self, id: &ContainerId) -> Result<Load> {
+        load::measure(&self.find(id)?)
     }
 
     fn remove(&self, id: &ContainerId, force: Force, anonymous: AnonymousVolumes) -> Result<()> {
@@ -471,6 +551,10 @@ impl Engine for Native {
             project,
             id,
         );
+        if renamed.is_ok() {
+            let more = [("oldName", format!("/{old}"))];
+            journal::note(&self.layout, &found.record.spec, name, "rename", &more);
+        }
         renamed
     }
 
@@ -525,13 +609,26 @@ impl Engine for Native {
 
     fn files(&self, id: &ContainerId, cancel: &Cancel) -> Result<Box<dyn Files>> {
         let found = self.found(id)?;
-        let session = copy::Session::open(
-            &self.layout,
-            &found.record.spec,
-            &found.standing.name,
-            cancel,
-        )?;
-        Ok(Box::new(session))
+        let spare = std::iter::from_fn(|| self.spares().pop()).find(copy::Spare::is_there);
+        let (spec, name) = (&found.record.spec, &*found.standing.name);
+        let open = |spare| copy::Session::open(&self.layout, spec, (name, spare), cancel);
+        // One that has just been ended by somebody is no reason to fail.
+        let opened = spare.and_then(|spare| open(Some(spare)).ok());
+        Ok(Box::new(match opened {
+            Some(session) => session,
+            None => open(None)?,
+        }))
+    }
+
+    fn expect_files(&self, count: usize) {
+        let mut spares = self.spares();
+        while spares.len() < count.min(MOST_SPARES) {
+            match copy::Spare::start(&self.layout) {
+                Ok(spare) => spares.push(spare),
+                // Who needs one starts it, and tells why that fails.
+                Err(_) => return,
+            }
+        }
     }
 
     fn attach(&self, id: &ContainerId) -> Result<AttachSession> {
@@ -592,6 +689,9 @@ impl Engine for Native {
         Ok(Some(Box::new(turn)))
     }
 }
+
+/// So many processes wait at most for files to copy.
+const MOST_SPARES: usize = 4;
 
 /// Log lines in a dossier.
 const DOSSIER_LINES: usize = 100;

@@ -2,13 +2,15 @@
 //!
 //! What must hold over the death of a process (when a container is killed, when it is started again) is kept as
 //! such a moment; the wall clock is only for showing.
-//! Imports: nothing of ours. Source: clock_gettime(2), `CLOCK_BOOTTIME`; random(4), `boot_id`.
+//! Imports: `sys::boot`. Source: clock_gettime(2), `CLOCK_BOOTTIME`.
 
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
+
+pub(super) use crate::sys::boot::id as boot_id;
 
 /// A moment of one boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,13 +33,6 @@ impl Moment {
     pub(super) fn remaining(&self) -> Option<Duration> {
         (self.boot == boot_id()).then(|| self.since.saturating_sub(uptime()))
     }
-}
-
-/// This boot's id.
-pub(super) fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|text| text.trim().to_owned())
-        .unwrap_or_default()
 }
 
 /// Time since boot, sleep included.

@@ -17,6 +17,7 @@ use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::spec::{ContainerSpec, Ipc, MountSource, NetworkMode, Share};
 use crate::engine::state::{Attachment, Exit, Health, ObservedContainer, PublishedPort, State};
+use crate::engine::stops::SlowStop;
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{Durability, write_atomic};
 use crate::sys::lock::Lock;
@@ -67,6 +68,9 @@ pub(super) struct Standing {
     /// The last run, where it failed.
     #[serde(default)]
     pub(super) last: Option<LastRun>,
+    /// The last stop, where it was by force or late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) slow: Option<SlowStop>,
 }
 
 impl Standing {
@@ -82,6 +86,7 @@ impl Standing {
             again: None,
             stopping: None,
             last: None,
+            slow: None,
         }
     }
 }
@@ -279,7 +284,7 @@ impl Found {
         !self.supervised
             && matches!(
                 self.standing.state,
-                State::Running { .. } | State::Restarting { .. }
+                State::Running { .. } | State::Paused { .. } | State::Restarting { .. }
             )
             && self
                 .standing

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::net::Networks;
 use super::records::{self, Found, Record, Standing};
 use super::supervisor::{self, Connection};
-use super::{Native, held, sweep};
+use super::{Native, held, journal, sweep};
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::spec::{ContainerSpec, NetworkMode};
 use crate::engine::state::State;
@@ -64,6 +64,7 @@ impl Native {
         std::fs::rename(&found.dir.data, &doomed).map_err(failed)?;
         records::release_name(&self.layout, &found.standing.name, &spec.project, &spec.id);
         records::release_name(&self.layout, &spec.name, &spec.project, &spec.id);
+        journal::note(&self.layout, spec, &found.standing.name, "destroy", &[]);
         sweep::discard(&self.layout, &doomed)?;
         sweep::prune(&self.layout, &spec.project);
         self.forget_lost(spec)

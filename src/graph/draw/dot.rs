@@ -1,6 +1,6 @@
 //! Graphviz text. Imports: `draw`. Source: graphviz.org, "DOT Language".
 
-use super::{Drawing, Shape};
+use super::{Drawing, Shape, Tone};
 
 /// The drawing in Graphviz's language.
 pub fn dot(drawing: &Drawing) -> String {
@@ -15,9 +15,10 @@ pub fn dot(drawing: &Drawing) -> String {
             Shape::Page => "note",
         };
         out.push_str(&format!(
-            "  {} [label={}, shape={shape}];\n",
+            "  {} [label={}, shape={shape}{}];\n",
             quote(&node.id),
-            quote(&node.label)
+            quote(&node.lines().join("\n")),
+            look(node.tone)
         ));
     }
     for (from, to, label) in drawing.links() {
@@ -31,6 +32,18 @@ pub fn dot(drawing: &Drawing) -> String {
     }
     out.push_str("}\n");
     out
+}
+
+/// Colours of a tone: dark text reads on all of them.
+fn look(tone: Tone) -> &'static str {
+    match tone {
+        Tone::Plain => "",
+        Tone::Good => ", style=filled, fillcolor=\"#dff3e4\", color=\"#1e7e34\"",
+        Tone::Uneasy => ", style=filled, fillcolor=\"#fff3d6\", color=\"#a86400\"",
+        Tone::Bad => ", style=filled, fillcolor=\"#fbe3e4\", color=\"#b3261e\"",
+        Tone::Idle => ", style=filled, fillcolor=\"#ececec\", color=\"#6b6b6b\"",
+        Tone::Absent => ", style=dashed, color=\"#6b6b6b\"",
+    }
 }
 
 fn quote(text: &str) -> String {

@@ -21,6 +21,8 @@ pub struct Drawing {
     pub nodes: Vec<Node>,
     /// Arrows; one whose ends are not among the nodes is left out.
     pub edges: Vec<Edge>,
+    /// What the tones mean, where they mean something.
+    pub legend: Vec<(Tone, String)>,
 }
 
 /// One box.
@@ -32,6 +34,57 @@ pub struct Node {
     pub label: String,
     /// Its shape; also the heading it is listed under in text.
     pub kind: Shape,
+    /// How it is about it, for the eye.
+    pub tone: Tone,
+    /// The same in words, below its first line; may be empty.
+    pub note: String,
+}
+
+impl Node {
+    /// A box of no tone.
+    pub fn new(id: impl Into<String>, label: impl Into<String>, kind: Shape) -> Self {
+        Self {
+            id: id.into(),
+            label: label.into(),
+            kind,
+            tone: Tone::Plain,
+            note: String::new(),
+        }
+    }
+    /// What is written in it: its name, the note, the rest.
+    fn lines(&self) -> Vec<&str> {
+        let mut label = self.label.lines();
+        let name = label.next().unwrap_or_default();
+        let note = self.note.lines();
+        std::iter::once(name).chain(note).chain(label).collect()
+    }
+}
+
+/// How it is about a box, for the eye; words say it too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tone {
+    /// Nothing is said.
+    #[default]
+    Plain,
+    /// All is well.
+    Good,
+    /// On the way, or half well.
+    Uneasy,
+    /// Not well.
+    Bad,
+    /// Nothing is going on.
+    Idle,
+    /// It is not there.
+    Absent,
+}
+
+/// How text is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Whether tones are coloured.
+    pub colour: bool,
+    /// The screen's columns; `None` for as long as lines are.
+    pub width: Option<usize>,
 }
 
 /// The look of a box.
@@ -74,11 +127,7 @@ impl Drawing {
 
 #[cfg(test)]
 pub(crate) fn sample() -> Drawing {
-    let node = |id: &str, label: &str, kind| Node {
-        id: id.into(),
-        label: label.into(),
-        kind,
-    };
+    let node = |id: &str, label: &str, kind| Node::new(id, label, kind);
     let edge = |from: &str, to: &str, label: &str| Edge {
         from: from.into(),
         to: to.into(),
@@ -98,5 +147,6 @@ pub(crate) fn sample() -> Drawing {
             edge("s:db", "v:data", "/var/lib/postgresql"),
             edge("s:db", "v:nowhere", ""),
         ],
+        legend: Vec::new(),
     }
 }

@@ -285,6 +285,13 @@ impl<R: io::BufRead> Read for Zstd<R> {
     }
 }
 
+/// What is said of an archive that becomes longer than `limit` bytes.
+pub fn too_much(limit: u64) -> io::Error {
+    let text =
+        format!("the archive unpacks to more than {limit} bytes, far more than its own size");
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
 /// Hashes and counts what is read through it.
 #[derive(Debug)]
 pub struct Hashing<R> {
@@ -320,13 +327,7 @@ impl<R: Read> Read for Hashing<R> {
         let read = self.inner.read(into)?;
         self.count += read as u64;
         if self.count > self.limit {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "the archive unpacks to more than {} bytes, far more than its own size",
-                    self.limit
-                ),
-            ));
+            return Err(too_much(self.limit));
         }
         self.hasher.update(into.get(..read).unwrap_or_default());
         Ok(read)

@@ -132,29 +132,41 @@ impl<'a> Entry<'a> {
             let bytes = bytes.get(..most).unwrap_or(bytes);
             block[at..at + bytes.len()].copy_from_slice(bytes);
         };
-        let octal = |value: u64, digits: usize| {
-            // What does not fit is said in the pax header; here comes what does.
-            let most = (1u64 << (3 * digits)) - 1;
-            format!("{:0digits$o}", if value > most { 0 } else { value }).into_bytes()
-        };
         put(0, self.path, 100);
-        put(100, &octal(u64::from(self.mode), 7), 8);
-        put(108, &octal(u64::from(self.uid), 7), 8);
-        put(116, &octal(u64::from(self.gid), 7), 8);
-        put(124, &octal(self.size, 11), 12);
-        put(136, &octal(u64::try_from(self.mtime).unwrap_or(0), 11), 12);
+        put(100, &octal::<7>(u64::from(self.mode)), 8);
+        put(108, &octal::<7>(u64::from(self.uid)), 8);
+        put(116, &octal::<7>(u64::from(self.gid)), 8);
+        put(124, &octal::<11>(self.size), 12);
+        put(
+            136,
+            &octal::<11>(u64::try_from(self.mtime).unwrap_or(0)),
+            12,
+        );
         put(148, b"        ", 8);
         put(156, &[flag], 1);
         put(157, self.link, 100);
         put(257, b"ustar\x0000", 8);
         if matches!(self.kind, EntryKind::Char | EntryKind::Block) {
-            put(329, &octal(self.device.0, 7), 8);
-            put(337, &octal(self.device.1, 7), 8);
+            put(329, &octal::<7>(self.device.0), 8);
+            put(337, &octal::<7>(self.device.1), 8);
         }
         let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        block[148..154].copy_from_slice(&octal::<6>(u64::from(sum)));
+        block[154..156].copy_from_slice(b"\0 ");
         block
     }
+}
+
+/// A number in octal digits. What does not fit is said in the pax header; here comes 0.
+fn octal<const DIGITS: usize>(value: u64) -> [u8; DIGITS] {
+    let fits = value >> (3 * DIGITS) == 0;
+    let mut left = if fits { value } else { 0 };
+    let mut digits = [b'0'; DIGITS];
+    for digit in digits.iter_mut().rev() {
+        *digit += (left & 7) as u8;
+        left >>= 3;
+    }
+    digits
 }
 
 /// One record of a pax header: its own length in decimal, a space, `key=value`, a line feed.

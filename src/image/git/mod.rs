@@ -6,6 +6,7 @@
 //! Imports: `base`, `kept`. Rules: git(1), git-fetch(1), gitattributes(5); CVE-2022-39253 (local clones),
 //! GHSA-hw3h-2gp9-cxpv (words taken for options).
 
+mod describe;
 mod run;
 mod whole;
 
@@ -13,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::describe::{Described, describe};
 use super::kept::Kept;
 use crate::base::cancel::Cancel;
 use crate::base::diag::nearest;

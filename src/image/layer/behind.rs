@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use crate::image::digest::{Digest, Hasher};
 
 /// Bytes that are passed on together.
-const BLOCK: usize = 256 << 10;
+pub(super) const BLOCK: usize = 256 << 10;
 /// Blocks that wait at most.
 const QUEUE: usize = 4;
 
@@ -69,6 +69,20 @@ impl Behind {
         full.send(self.block).map_err(lost)?;
         drop(full);
         digest.join().map_err(lost)
+    }
+    /// Takes a whole block as it is, behind what was written, and gives an empty one for it.
+    pub(super) fn exchange(&mut self, full: Vec<u8>) -> io::Result<Vec<u8>> {
+        if full.is_empty() {
+            return Ok(full);
+        }
+        if !self.block.is_empty() {
+            self.pass_on()?;
+        }
+        // The last one stays here, so that little is hashed without a thread.
+        Ok(std::mem::replace(&mut self.block, full)).map(|mut spare| {
+            spare.clear();
+            spare
+        })
     }
     fn pass_on(&mut self) -> io::Result<()> {
         let thread = match &mut self.thread {

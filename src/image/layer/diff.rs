@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read as _, Write};
+use std::io::{self, Read as _, Seek as _, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -16,6 +16,7 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode};
 
+use super::early::Grown;
 use super::whiteout;
 use crate::image::archive::write::{Entry, EntryKind, end, pad};
 use crate::image::digest::{Digest, Hasher};
@@ -305,15 +306,29 @@ impl<W: Write> Writer<W> {
         self.pass(&mut file, size)?;
         pad(&mut self.out, size)
     }
-    /// Writes a file that is still being written and has no attributes, with the metadata that it will have. `lengths`
-    /// gives how much of it is there.
+    /// Writes a file that was read before, and has one name and no attributes.
+    pub(super) fn handed(
+        &mut self,
+        path: &[u8],
+        stat: &FileStat,
+        content: &[u8],
+    ) -> io::Result<()> {
+        let size = content.len() as u64;
+        let entry = self.described(path, EntryKind::File, stat, &[]);
+        self.put(&Entry { size, ..entry })?;
+        self.content += size;
+        self.out.write_all(content)?;
+        pad(&mut self.out, size)
+    }
+    /// Writes a file that is still being written and has no attributes, with the metadata that it will have. `pieces`
+    /// gives how much of it is there, or what.
     pub(super) fn growing(
         &mut self,
         dir: &OwnedFd,
         name: &OsStr,
         path: &[u8],
         stat: &FileStat,
-        lengths: impl Iterator<Item = u64>,
+        pieces: impl Iterator<Item = Grown>,
     ) -> io::Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let mut file = File::from(nix::fcntl::openat(dir, name, flags, Mode::empty())?);
@@ -321,9 +336,20 @@ impl<W: Write> Writer<W> {
         let entry = self.described(path, EntryKind::File, stat, &[]);
         self.put(&Entry { size, ..entry })?;
         let mut done = 0;
-        for length in lengths {
-            self.pass(&mut file, length.saturating_sub(done))?;
-            done = done.max(length);
+        for piece in pieces {
+            match piece {
+                Grown::Length(length) => {
+                    file.seek(io::SeekFrom::Start(done))?;
+                    self.pass(&mut file, length.saturating_sub(done))?;
+                    done = done.max(length);
+                }
+                Grown::Bytes(content) => {
+                    let bytes = content.bytes();
+                    self.content += bytes.len() as u64;
+                    self.out.write_all(bytes)?;
+                    done += bytes.len() as u64;
+                }
+            }
         }
         if done != size {
             return Err(io::Error::other("it is of another length than was told"));

@@ -4,26 +4,29 @@
 //! the directory is in the end: names, kinds, modes, owners, lengths, times and links are looked at again then, and
 //! anything that came in another order, or changed after it was told, makes the result worthless, never wrong. The
 //! caller alone writes to the directory, and writes nothing again that it has told.
-//! A thread reads and hashes; when it falls behind, the one who tells waits, so that memory stays bounded. Large files
-//! are followed while they grow ([`Early::follow`]).
-//! Imports: `diff`, `digest`, `sys::fs`.
+//! A thread hashes; when it falls behind, the one who tells waits, so that memory stays bounded. What is handed to it
+//! with its content is not read again. Large files are followed while they grow ([`Early::follow`]).
+//! Imports: `diff`, `digest`, `handed`, `sys::fs`.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use nix::sys::stat::FileStat;
 
 use super::diff::{self, Measure, Reads};
+use super::handed::Content;
 use super::{Digest, HashWriter, Hasher};
 use crate::sys::fs;
 
 /// Lists of [`Written`] and files that wait at most.
-const QUEUE: usize = 8;
+const QUEUE: usize = 4;
+/// Pieces of a file that is followed that wait at most.
+const PIECES: usize = 4;
 
 /// The metadata that something will have in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +49,7 @@ impl Final {
 }
 
 /// One entry of a layer that is being made. Its path counts from the layer's top.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Written {
     /// A directory that is there.
     Folder {
@@ -62,6 +65,24 @@ pub enum Written {
         /// It may get more names.
         linked: bool,
     },
+    /// A file that is complete and was just written by the caller; it has one name and no attributes.
+    File {
+        /// Where.
+        path: PathBuf,
+        /// What it is.
+        stat: Box<FileStat>,
+        /// What is in it.
+        content: Content,
+    },
+}
+
+/// How far a file has grown.
+#[derive(Debug)]
+pub enum Grown {
+    /// So many bytes of it are there.
+    Length(u64),
+    /// These came behind those before.
+    Bytes(Content),
 }
 
 /// A file that is there, but not complete; it has no attributes.
@@ -80,7 +101,7 @@ pub struct Growing {
 #[derive(Debug)]
 enum Told {
     Written(Vec<Written>),
-    Growing(Growing, Receiver<u64>),
+    Growing(Growing, Receiver<Grown>),
 }
 
 /// What was worked out.
@@ -117,12 +138,12 @@ impl Early {
     pub fn take(&mut self, written: Vec<Written>) {
         self.tell(Told::Written(written));
     }
-    /// Takes a file that is still being written. Its length so far is to be sent whenever it is longer; the file is done
+    /// Takes a file that is still being written. How far it is, is to be sent whenever it is longer; the file is done
     /// when the sender goes.
-    pub fn follow(&mut self, file: Growing) -> Sender<u64> {
-        let (length, lengths) = channel();
-        self.tell(Told::Growing(file, lengths));
-        length
+    pub fn follow(&mut self, file: Growing) -> SyncSender<Grown> {
+        let (grown, pieces) = sync_channel(PIECES);
+        self.tell(Told::Growing(file, pieces));
+        grown
     }
     fn tell(&mut self, what: Told) {
         // One who does not listen any more has found that it is in vain.
@@ -189,7 +210,7 @@ fn hash(top: OwnedFd, tells: &Receiver<Told>) -> io::Result<Ahead> {
     for told in tells {
         match told {
             Told::Written(list) => list.iter().try_for_each(|written| walk.take(written))?,
-            Told::Growing(file, lengths) => walk.growing(&file, &lengths)?,
+            Told::Growing(file, pieces) => walk.growing(&file, &pieces)?,
         }
     }
     let measure = walk.writer.end()?;
@@ -211,6 +232,15 @@ impl Walk {
             Written::Other { path, linked } => {
                 let name = self.way(path)?;
                 self.other(name, *linked)
+            }
+            Written::File {
+                path,
+                stat,
+                content,
+            } => {
+                let name = self.way(path)?;
+                self.begin(name)?;
+                self.writer.handed(&self.bytes, stat, content.bytes())
             }
         }
     }
@@ -271,7 +301,7 @@ impl Walk {
         }
         Ok(())
     }
-    fn growing(&mut self, file: &Growing, lengths: &Receiver<u64>) -> io::Result<()> {
+    fn growing(&mut self, file: &Growing, pieces: &Receiver<Grown>) -> io::Result<()> {
         let name = self.way(&file.path)?;
         self.begin(name)?;
         let Some(Level { dir, .. }) = self.levels.last() else {
@@ -281,7 +311,7 @@ impl Walk {
         stat.st_size = file.size;
         let bytes = &self.bytes;
         self.writer
-            .growing(dir, name, bytes, &stat, lengths.iter())?;
+            .growing(dir, name, bytes, &stat, pieces.iter())?;
         if file.linked {
             self.writer.remember(&stat, bytes);
         }
@@ -438,7 +468,7 @@ mod tests {
             for at in 1..=pieces {
                 file.write_all(&piece).unwrap();
                 // One who has heard enough does not listen.
-                let _ = length.send(at * 300_000);
+                let _ = length.send(Grown::Length(at * 300_000));
             }
             drop(length);
             file.set_permissions(std::fs::Permissions::from_mode(0o750))

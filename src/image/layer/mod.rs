@@ -9,16 +9,20 @@
 //! `layers/.staging/` what is being made, each place held by a lock on itself, so that places of killed processes are
 //! known and removed by the next one that opens the store. Everything appears by rename.
 //! A kill at any point leaves no half layer. Layers are not synced one by one: a pull has their file system synced once,
-//! before it gives the image its name. A build does not wait for that: what it made can be made again.
+//! before it gives the image its name. A build does not wait for that: what it made is looked at after a reboot
+//! ([`trust`]), and can be made again.
 //! Imports: `archive`, `digest`, `store::StoreError`, `sys`. Rules: OCI image spec, `layer.md`.
 
 mod behind;
+mod blocks;
 pub mod diff;
 mod early;
+mod handed;
 mod quiet;
 mod recipe;
 mod sizes;
 mod staging;
+mod trust;
 pub mod unpack;
 mod whiteout;
 
@@ -26,20 +30,25 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::archive::{self, Hashing};
+use super::archive;
 use super::digest::{Digest, Hasher};
 use super::manifest::{Descriptor, media};
 use super::store::StoreError;
+use crate::sys::boot;
 use crate::sys::fs::{self, Durability, Root};
 use crate::sys::mount::{self, Overlay};
 use behind::Behind;
-pub use early::{Early, Final, Growing, Written};
+use blocks::Blocks;
+pub use early::{Early, Final, Growing, Grown, Written};
+pub use handed::{Buffer, Buffers, Content};
 pub(super) use quiet::Quiet;
 use recipe::Recorder;
 pub use staging::Staging;
+use trust::Trust;
 use unpack::{Limits, UnpackError, Unpacked};
 pub(crate) use whiteout::keeps_attribute;
 
@@ -53,6 +62,7 @@ const RECIPE: &str = "recipe";
 #[derive(Debug, Clone)]
 pub struct LayerStore {
     root: PathBuf,
+    trust: Arc<Trust>,
 }
 
 /// A layer that is unpacked but not yet in its place.
@@ -84,6 +94,9 @@ pub struct Record {
     /// Blobs that were made of it for registries and caches; they are not kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packed: Vec<Descriptor>,
+    /// The boot in which it was made, until it is known to be on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
 }
 
 impl LayerStore {
@@ -92,12 +105,24 @@ impl LayerStore {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn open(data: &Path) -> Result<Self, StoreError> {
+        Self::open_in(data, boot::id())
+    }
+    /// As [`LayerStore::open`], in a boot of the machine.
+    fn open_in(data: &Path, boot: String) -> Result<Self, StoreError> {
         let layers = Self {
             root: data.join("layers"),
+            trust: Arc::new(Trust::new(boot)),
         };
         fs::make_dirs(&layers.root, 0o700).map_err(StoreError::io("make the layer directory"))?;
         staging::clear_dead(&layers.root).map_err(StoreError::io("clear unfinished layers"))?;
         Ok(layers)
+    }
+    /// The layers below `data` as they lie there: makes nothing and tidies nothing.
+    pub fn look(data: &Path) -> Self {
+        Self {
+            root: data.join("layers"),
+            trust: Arc::new(Trust::looking()),
+        }
     }
     /// Where all of them lie.
     pub(super) fn root(&self) -> &Path {
@@ -107,8 +132,8 @@ impl LayerStore {
     pub fn path(&self, diff_id: &Digest) -> PathBuf {
         self.root.join(diff_id.hex())
     }
-    /// Whether a layer is there.
-    pub fn contains(&self, diff_id: &Digest) -> bool {
+    /// Whether a layer is there, sound or not.
+    pub(super) fn lies(&self, diff_id: &Digest) -> bool {
         self.path(diff_id).is_dir()
     }
     /// A new staging place.
@@ -143,6 +168,7 @@ impl LayerStore {
             archive: measure.archive,
             blob: None,
             packed: Vec::new(),
+            boot: self.trust.unsynced(),
         };
         self.place(&staging, &id, &record)?;
         Ok(id)
@@ -175,6 +201,7 @@ impl LayerStore {
             archive: length,
             blob: blob.cloned(),
             packed: Vec::new(),
+            boot: self.trust.unsynced(),
         };
         self.place(&staging, diff_id, &record)?;
         Ok(unpacked)
@@ -201,7 +228,7 @@ impl LayerStore {
         let recorder = Recorder::new(recipe).map_err(noted())?;
         let root = Root::open(&staging.upper()).map_err(StoreError::io("open the new layer"))?;
         // Headers come on top of what the files may hold.
-        let mut stream = Hashing::new(input, limits.bytes.saturating_mul(2));
+        let mut stream = Blocks::new(input, limits.bytes.saturating_mul(2));
         let mut recorded = recorder.reader(&mut stream);
         let unpacked = unpack::unpack_recorded(&mut recorded, &root, limits, &recorder)?;
         // A writer at the other end of a pipe should not be cut off before its last block, and checksums
@@ -236,6 +263,7 @@ impl LayerStore {
             archive: fresh.length,
             blob: blob.cloned(),
             packed: Vec::new(),
+            boot: self.trust.unsynced(),
         };
         if blob.is_none() && !self.contains(&fresh.id) {
             let recipe = fresh.staging.dir().join(RECIPE);
@@ -314,14 +342,13 @@ impl LayerStore {
         let other = |known: &Descriptor| known.media_type != blob.media_type;
         record.packed.retain(other);
         record.packed.push(blob.clone());
-        let text = serde_json::to_vec(&record).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-        fs::write_atomic(
-            &self.record_path(diff_id),
-            &text,
-            0o600,
-            Durability::Renamed,
-        )
-        .map_err(StoreError::io("write a layer's record"))
+        self.write_record(diff_id, &record)
+    }
+    fn write_record(&self, diff_id: &Digest, record: &Record) -> Result<(), StoreError> {
+        let text = serde_json::to_vec(record).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        let path = self.record_path(diff_id);
+        fs::write_atomic(&path, &text, 0o600, Durability::Renamed)
+            .map_err(StoreError::io("write a layer's record"))
     }
     /// How a manifest names a layer: the blob it came as, else the archive that can be made of it.
     ///
@@ -390,9 +417,7 @@ impl LayerStore {
         if self.contains(id) {
             return Ok(());
         }
-        let text = serde_json::to_vec(record).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-        fs::write_atomic(&self.record_path(id), &text, 0o600, Durability::Renamed)
-            .map_err(StoreError::io("write a layer's record"))?;
+        self.write_record(id, record)?;
         match std::fs::rename(staging.upper(), self.path(id)) {
             // Another process was first with the same content.
             Err(error) if self.contains(id) => drop(error),
@@ -416,7 +441,7 @@ fn unpack_hashed(
 ) -> Result<(Unpacked, Digest, u64), StoreError> {
     let root = Root::open(&staging.upper()).map_err(StoreError::io("open the new layer"))?;
     // Headers come on top of what the files may hold.
-    let mut stream = Hashing::new(archive::decoder(input), limits.bytes.saturating_mul(2));
+    let mut stream = Blocks::new(archive::decoder(input), limits.bytes.saturating_mul(2));
     let unpacked = unpack::unpack(&mut stream, &root, limits)?;
     let (digest, length) = stream
         .finish()

@@ -131,6 +131,10 @@ fn run(
         limits,
         names,
         recorder,
+        me: (
+            nix::unistd::geteuid().as_raw(),
+            nix::unistd::getegid().as_raw(),
+        ),
         links_kept: false,
         done: Unpacked::default(),
         buffer: vec![0; 256 * 1024],
@@ -158,6 +162,8 @@ struct Unpacker<'a> {
     limits: Limits,
     names: Names,
     recorder: Option<&'a Recorder>,
+    /// The process's user and group.
+    me: (u32, u32),
     /// Whether there is a directory of AUFS's hard links, which is no part of the image.
     links_kept: bool,
     done: Unpacked,
@@ -170,6 +176,7 @@ struct Dir {
     open: OwnedFd,
     id: (u64, u64),
     mtime: Cell<(i64, u32)>,
+    group: Cell<u32>,
 }
 
 impl Dir {
@@ -179,6 +186,7 @@ impl Dir {
         Ok(Self {
             id: (stat.st_dev, stat.st_ino),
             mtime: Cell::new((stat.st_mtime, nanos)),
+            group: Cell::new(stat.st_gid),
             open,
         })
     }
@@ -234,8 +242,8 @@ impl Unpacker<'_> {
             self.lost();
         }
         let parent_path = path.parent().unwrap_or(Path::new(""));
-        let parent = self.parent(parent_path)?;
-        let parent = &parent.open;
+        let folder = self.parent(parent_path)?;
+        let parent = &folder.open;
         match whiteout::meaning(name.as_bytes()) {
             _ if self.names == Names::Plain => {}
             Meaning::Plain => {}
@@ -249,7 +257,8 @@ impl Unpacker<'_> {
             EntryKind::File => {
                 let file = self.file(parent, name)?;
                 self.content(&path, &file, member, members)?;
-                return finish_file(&file, parent, name, member);
+                let new = self.new_owner(&folder);
+                return finish_file(&file, new, parent, name, member);
             }
             EntryKind::HardLink => return self.hard_link(&path, parent, name, member),
             EntryKind::Symlink => {
@@ -263,7 +272,12 @@ impl Unpacker<'_> {
                 }
             }
         }
-        finish_node(parent, name, member)
+        finish_node(self.new_owner(&folder), parent, name, member)
+    }
+    /// Who owns what is made in a directory, if that is known: which group it gets, the process's or the directory's,
+    /// depends on the directory's mode and on how the file system is mounted. Source: open(2), `O_CREAT`.
+    fn new_owner(&self, folder: &Dir) -> Option<(u32, u32)> {
+        (folder.group.get() == self.me.1).then_some(self.me)
     }
     /// The archive's own top directory: its metadata only.
     fn top(&mut self, member: &Member) -> io::Result<()> {
@@ -273,6 +287,7 @@ impl Unpacker<'_> {
         let dir = self.parent(Path::new(""))?;
         own_dir(&dir.open, member)?;
         dir.mtime.set(member.mtime);
+        dir.group.set(member.gid);
         Ok(())
     }
     /// The open directory at a path, made with its parents when missing.
@@ -405,7 +420,9 @@ impl Unpacker<'_> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         let open = fs::openat2(parent, Path::new(name), flags, 0, Resolve::NoLinks)?;
         own_dir(&open, member)?;
-        self.keep(path, open)?.mtime.set(member.mtime);
+        let kept = self.keep(path, open)?;
+        kept.mtime.set(member.mtime);
+        kept.group.set(member.gid);
         Ok(())
     }
     fn file(&mut self, parent: &OwnedFd, name: &OsStr) -> io::Result<File> {
@@ -538,17 +555,32 @@ fn own_dir(dir: &OwnedFd, member: &Member) -> io::Result<()> {
 
 /// Owner before mode, since a change of owner clears the set-id bits, and capabilities after it, since it
 /// clears them too. Source: chown(2), capabilities(7).
-fn finish_file(file: &File, parent: &OwnedFd, name: &OsStr, member: &Member) -> io::Result<()> {
-    nix::unistd::fchown(file, Some(member.uid.into()), Some(member.gid.into()))?;
+fn finish_file(
+    file: &File,
+    new: Option<(u32, u32)>,
+    parent: &OwnedFd,
+    name: &OsStr,
+    member: &Member,
+) -> io::Result<()> {
+    if new != Some((member.uid, member.gid)) {
+        nix::unistd::fchown(file, Some(member.uid.into()), Some(member.gid.into()))?;
+    }
     nix::sys::stat::fchmod(file, Mode::from_bits_truncate(member.mode))?;
     attributes(&fs::entry_path(parent, name), member)?;
     let time = spec(member.mtime);
     Ok(nix::sys::stat::futimens(file, &time, &time)?)
 }
 
-fn finish_node(parent: &OwnedFd, name: &OsStr, member: &Member) -> io::Result<()> {
-    let owner = (Some(member.uid.into()), Some(member.gid.into()));
-    nix::unistd::fchownat(parent, name, owner.0, owner.1, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+fn finish_node(
+    new: Option<(u32, u32)>,
+    parent: &OwnedFd,
+    name: &OsStr,
+    member: &Member,
+) -> io::Result<()> {
+    if new != Some((member.uid, member.gid)) {
+        let owner = (Some(member.uid.into()), Some(member.gid.into()));
+        nix::unistd::fchownat(parent, name, owner.0, owner.1, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    }
     if member.kind != EntryKind::Symlink {
         // Just made here by mknod, so it is no link.
         let mode = Mode::from_bits_truncate(member.mode);

@@ -163,20 +163,46 @@ pub fn shown(registry: &str) -> &str {
     key_of(registry)
 }
 
-/// The files whose settings of registries count, and those in which credentials are looked for, where they are there.
+/// A file of credentials that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The file.
+    pub path: PathBuf,
+    /// Registries with credentials in it, and who is logged in, where that is known.
+    pub logins: Vec<(String, Option<String>)>,
+    /// The helper programs that it names, and whether they are installed.
+    pub helpers: Vec<(String, bool)>,
+}
+
+/// The files whose settings of registries count.
 ///
 /// # Errors
 /// A file that can't be used, and where.
-pub fn files(env: &Env) -> Result<(Vec<PathBuf>, Vec<PathBuf>), String> {
+pub fn settings(env: &Env) -> Result<Vec<PathBuf>, String> {
     let settings = Settings::read(env).map_err(|error| error.to_string())?;
-    let mut found = Vec::new();
-    for path in credentials::files(env) {
-        let read = credentials::file::File::read(&path);
-        if read.map_err(|error| error.to_string())?.is_some() {
-            found.push(path);
+    Ok(settings.files)
+}
+
+/// What is known of credentials, by file, without any secret; or why a file can't be used.
+pub fn known(env: &Env) -> Vec<Result<Known, String>> {
+    let of_file = |path: PathBuf| match credentials::file::File::read(&path) {
+        Err(error) => Some(Err(error.to_string())),
+        Ok(None) => None,
+        Ok(Some(file)) => {
+            let named = file.helpers().into_iter();
+            let helpers = named.map(|name| {
+                let there = credentials::helper::is_there(&name, env);
+                (name, there)
+            });
+            Some(Ok(Known {
+                logins: file.logins(),
+                helpers: helpers.collect(),
+                path,
+            }))
         }
-    }
-    Ok((settings.files, found))
+    };
+    let files = credentials::files(env).into_iter();
+    files.filter_map(of_file).collect()
 }
 
 /// Asks the registry whether it takes credentials; gives what it wants to be kept in their place, if anything.

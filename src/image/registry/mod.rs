@@ -52,6 +52,7 @@ use futures_util::StreamExt as _;
 pub use artifact::{Artifact, Part};
 pub use copy::{copy, push_nameless};
 pub use credentials::KeepError;
+pub use credentials::proxies::of_containers as proxies_of_containers;
 pub use login::LoginError;
 pub use push::{
     Form, PushError, PushOptions, push, push_described, push_index, push_layers, push_manifest,

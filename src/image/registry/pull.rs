@@ -54,7 +54,8 @@ pub(super) async fn one(
     events: &dyn EventSink,
 ) -> Result<(), PullError> {
     let (pull, _) = Pull::begin(store, reference, options, events)?;
-    pull.layer(*id, blob).await
+    pull.layer(*id, blob).await?;
+    pull.settle().await
 }
 
 /// One pull.
@@ -106,11 +107,7 @@ pub(super) async fn run(
     } else {
         std::slice::from_ref(reference)
     };
-    let settling = store.clone();
-    let settled = tokio::task::spawn_blocking(move || settling.settle()).await;
-    settled
-        .unwrap_or_else(|error| Err(StoreError::Corrupt(error.to_string())))
-        .map_err(pull.store_error())?;
+    pull.settle().await?;
     for index in &indexes {
         store.put_blob(index).map_err(pull.store_error())?;
     }
@@ -138,6 +135,14 @@ impl<'a> Pull<'a> {
             image: reference.to_string(),
         };
         Ok((pull, platform))
+    }
+    /// What was unpacked is on disk: after a reboot nothing could tell whether it is what the blobs hold.
+    async fn settle(&self) -> Result<(), PullError> {
+        let settling = self.store.clone();
+        let settled = tokio::task::spawn_blocking(move || settling.settle()).await;
+        settled
+            .unwrap_or_else(|error| Err(StoreError::Corrupt(error.to_string())))
+            .map_err(self.store_error())
     }
     fn store_error(&self) -> impl Fn(StoreError) -> PullError + use<> {
         let image = self.image.clone();

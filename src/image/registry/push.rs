@@ -5,7 +5,7 @@
 //! blob is sent byte for byte; another one is compressed once beside the layers, so that its length and digest are
 //! known before it goes out and another try begins without compressing again. The manifest goes last: what a killed
 //! push leaves is content that nothing names.
-//! Imports: `client`, `upload`, `store`, `manifest`. Rules: OCI distribution spec 1.1, "Push"; Docker's image manifest 2.2.
+//! Imports: `client`, `upload`, `store`, `manifest`, `attest`. Rules: OCI distribution spec 1.1, "Push"; Docker's image manifest 2.2.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -24,9 +24,10 @@ use crate::base::cancel::Cancel;
 use crate::base::env::Env;
 use crate::base::event::{Event, EventSink};
 use crate::image::archive::pack::Packing;
+use crate::image::attest::{self, Along, Level, Statement};
 use crate::image::digest::Digest;
 use crate::image::layer::Staging;
-use crate::image::manifest::{Descriptor, Document, Index, Manifest, Platform, media};
+use crate::image::manifest::{Descriptor, Document, Index, Manifest, media};
 use crate::image::reference::{DEFAULT_TAG, Reference};
 use crate::image::store::packed::packing_of;
 use crate::image::store::{Image, Store, StoreError};
@@ -154,6 +155,8 @@ pub struct PushOptions {
     pub repack: bool,
     /// The form of manifests that are made. One that an image came with is kept where its blobs are.
     pub form: Form,
+    /// The name is only where it goes: no tag there is moved.
+    pub by_digest: bool,
     /// Registries spoken to over plain HTTP, besides `localhost` and loopback addresses.
     pub insecure: Vec<String>,
     /// The process environment: proxies, `DOCKER_CONFIG`, CA bundle.
@@ -200,7 +203,7 @@ pub fn push_described(
     events: &dyn EventSink,
 ) -> Result<Descriptor, PushError> {
     let manifest = run(store, reference, options, events, |push| async move {
-        let (bytes, media_type) = push.image(image).await?;
+        let (bytes, media_type) = push.image(image, BTreeMap::new()).await?;
         let digest = push.manifest(&bytes, media_type, None).await?;
         Ok(Descriptor::new(media_type, digest, bytes.len() as u64))
     })?;
@@ -213,40 +216,37 @@ pub fn push_described(
     Ok(manifest)
 }
 
-/// Pushes images of several platforms under one name; gives the digest of their index.
+/// Pushes the images of one build under a name, with what goes along with them: images of several platforms, and those with
+/// statements, as an index. Gives the digest of what has the name; the store then knows the first image by it.
 ///
 /// # Errors
 /// [`PushError`].
 pub fn push_index(
     store: &Store,
     images: &[Image],
+    along: &Along,
     reference: &Reference,
     options: &PushOptions,
     events: &dyn EventSink,
 ) -> Result<Digest, PushError> {
-    run(store, reference, options, events, |push| async move {
-        let mut index = Index::default();
-        for image in images {
-            let (bytes, media_type) = push.image(image).await?;
-            let digest = push
-                .manifest(&bytes, media_type, Some(Digest::of(&bytes)))
-                .await?;
-            let mut entry = Descriptor::new(media_type, digest, bytes.len() as u64);
-            entry.platform = Some(Platform {
-                os: image.config.os.clone(),
-                architecture: image.config.architecture.clone(),
-                variant: image.config.variant.clone(),
-            });
-            index.manifests.push(entry);
+    let digest = run(store, reference, options, events, |push| async move {
+        match images {
+            [image] if !along.needs_index() => {
+                let notes = along.notes(Level::Manifest, Some(&image.platform()));
+                let (bytes, media_type) = push.image(image, notes).await?;
+                push.manifest(&bytes, media_type, None).await
+            }
+            images => push.index(images, along).await,
         }
-        let media_type = match push.how.form {
-            Form::Oci => media::INDEX,
-            Form::Docker => media::DOCKER_LIST,
-        };
-        index.media_type = Some(media_type.to_owned());
-        let bytes = push.json(&index)?;
-        push.manifest(&bytes, media_type, None).await
-    })
+    })?;
+    if let Some(first) = images.first() {
+        let known = store.know(&first.id, reference, digest);
+        known.map_err(|source| PushError::Store {
+            image: reference.to_string(),
+            source,
+        })?;
+    }
+    Ok(digest)
 }
 
 /// Pushes layers alone, for content that is no image; gives what a manifest says of them, in their order.
@@ -394,13 +394,64 @@ impl<'a> Push<'a> {
         }
     }
 
-    /// Pushes what an image is made of; gives its manifest and that one's media type.
-    async fn image(&self, image: &Image) -> Result<(Vec<u8>, &'static str), PullError> {
+    /// Pushes images and statements, each under its digest, and the index of them under the name.
+    async fn index(&self, images: &[Image], along: &Along) -> Result<Digest, PullError> {
+        let mut index = Index::default();
+        let mut beside = Vec::new();
+        for (at, image) in images.iter().enumerate() {
+            let platform = image.platform();
+            let notes = along.notes(Level::Manifest, Some(&platform));
+            let (bytes, media_type) = self.image(image, notes).await?;
+            let own = Some(Digest::of(&bytes));
+            let digest = self.manifest(&bytes, media_type, own).await?;
+            let mut entry = Descriptor::new(media_type, digest, bytes.len() as u64);
+            entry.annotations = along.notes(Level::ManifestDescriptor, Some(&platform));
+            entry.platform = Some(platform);
+            let statements = along.statements_of(at);
+            if !statements.is_empty() {
+                beside.push(self.statements(statements, &entry).await?);
+            }
+            index.manifests.push(entry);
+        }
+        // Docker's own list has no place for statements.
+        let media_type = match self.how.form {
+            Form::Docker if beside.is_empty() => media::DOCKER_LIST,
+            _ => media::INDEX,
+        };
+        index.manifests.extend(beside);
+        index.media_type = Some(media_type.to_owned());
+        index.annotations = along.notes(Level::Index, None);
+        let bytes = self.json(&index)?;
+        self.manifest(&bytes, media_type, None).await
+    }
+    /// Pushes statements about an image; gives what the index says of them.
+    async fn statements(
+        &self,
+        statements: &[Statement],
+        image: &Descriptor,
+    ) -> Result<Descriptor, PullError> {
+        let sealed = attest::seal(statements, image, &[self.reference]);
+        let sealed =
+            sealed.map_err(|error| self.store_error(StoreError::Corrupt(error.to_string())))?;
+        for document in &sealed.documents {
+            self.document(document).await?;
+        }
+        let digest = Some(sealed.descriptor.digest);
+        self.manifest(&sealed.manifest, media::MANIFEST, digest)
+            .await?;
+        Ok(sealed.descriptor)
+    }
+    /// Pushes what an image is made of; gives its manifest, with remarks, and that one's media type.
+    async fn image(
+        &self,
+        image: &Image,
+        notes: BTreeMap<String, String>,
+    ) -> Result<(Vec<u8>, &'static str), PullError> {
         let config = self
             .store
             .document(&image.id)
             .map_err(|source| self.store_error(source))?;
-        let own = self.own_manifest(image)?;
+        let own = self.own_manifest(image)?.filter(|_| notes.is_empty());
         let form = if own.is_some() { As::Came } else { As::Wanted };
         let layers = self.layers(image.layers(), form).await?;
         self.document(&config).await?;
@@ -418,6 +469,7 @@ impl<'a> Push<'a> {
             }
         };
         manifest.media_type = Some(media_type.to_owned());
+        manifest.annotations = notes;
         for layer in &mut manifest.layers {
             let packing = packing_of(&layer.media_type);
             layer.media_type = media::layer(packing, self.how.form == Form::Docker).to_owned();
@@ -615,6 +667,7 @@ impl<'a> Push<'a> {
         media_type: &'static str,
         by: Option<Digest>,
     ) -> Result<Digest, PullError> {
+        let by = by.or(self.how.by_digest.then(|| Digest::of(bytes)));
         let name = match by {
             Some(digest) => digest.to_string(),
             None => self

@@ -60,7 +60,7 @@ impl Store {
     }
     fn check_layer(&self, id: &Digest, deep: bool) -> Option<String> {
         let layers = self.layers();
-        if !layers.contains(id) {
+        if !layers.lies(id) {
             return Some("it is not there".to_owned());
         }
         let record = match layers.record(id) {

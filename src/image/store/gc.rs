@@ -402,7 +402,7 @@ impl Store {
         let free = layers
             .iter()
             .filter(|id| !used.contains(id) && !keep.contains(id));
-        for id in free.filter(|id| self.layers.contains(id)) {
+        for id in free.filter(|id| self.layers.lies(id)) {
             let content = self.layers.record(id).map_or(0, |record| record.content);
             quiet.remove(id)?;
             gone.insert(*id, content);

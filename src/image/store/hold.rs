@@ -126,6 +126,10 @@ impl Store {
         look: impl Fn() -> Result<Option<Image>, StoreError>,
     ) -> Result<Option<Image>, StoreError> {
         let mut found = look()?;
+        if self.only_looks {
+            // Whoever only looks makes no container of it.
+            return Ok(found);
+        }
         while let Some(image) = found {
             let failed = || format!("hold an image in {}", self.held_dir().display());
             let new = self

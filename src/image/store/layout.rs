@@ -57,12 +57,17 @@ impl Store {
                 "its config and its manifest don't have the same number of layers",
             ));
         }
+        let mut taken = false;
         for (id, blob) in image.layers().iter().zip(&manifest.layers) {
             if !self.layers().contains(id) {
                 self.take_blob(&layout, blob)?;
                 let file = open_blob(&self.blob_path(&blob.digest))?;
                 self.layers().import(file, id, Some(blob))?;
+                taken = true;
             }
+        }
+        if taken {
+            self.settle()?;
         }
         Ok(image)
     }

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use super::config::ImageConfig;
 use super::digest::Digest;
 use super::layer::LayerStore;
-use super::manifest::{Descriptor, Manifest, media};
+use super::manifest::{Descriptor, Manifest, Platform, media};
 use super::reference::Reference;
 use crate::base::clock::Timestamp;
 use crate::sys::fs::{self, Durability};
@@ -102,6 +102,14 @@ pub struct Image {
 }
 
 impl Image {
+    /// What it is made for.
+    pub fn platform(&self) -> Platform {
+        Platform {
+            os: self.config.os.clone(),
+            architecture: self.config.architecture.clone(),
+            variant: self.config.variant.clone(),
+        }
+    }
     /// Diff ids of its layers, base first: names of unpacked directories.
     pub fn layers(&self) -> &[Digest] {
         &self.config.rootfs.diff_ids
@@ -134,6 +142,8 @@ pub struct Store {
     layers: LayerStore,
     /// What this process holds against removal by others.
     holds: Arc<hold::Holds>,
+    /// Whether nothing is written: not even what is held, or when it was used.
+    only_looks: bool,
 }
 
 impl Store {
@@ -146,6 +156,7 @@ impl Store {
             images: data.join("images"),
             layers: LayerStore::open(data)?,
             holds: Arc::default(),
+            only_looks: false,
         };
         for dir in ["blobs/sha256", "ingest"] {
             fs::make_dirs(&store.images.join(dir), 0o700)
@@ -160,19 +171,30 @@ impl Store {
         store.clear_ingest();
         Ok(store)
     }
+    /// The images below `data` as they lie there: makes nothing and tidies nothing, so it is only for looking.
+    pub fn look(data: &Path) -> Self {
+        Self {
+            images: data.join("images"),
+            layers: LayerStore::look(data),
+            holds: Arc::default(),
+            only_looks: true,
+        }
+    }
     /// The unpacked layers.
     pub fn layers(&self) -> &LayerStore {
         &self.layers
     }
-    /// The image a reference names here.
+    /// The image a reference names here. One that lost a layer when the power went is not there: it is to be built or
+    /// pulled again.
     ///
     /// # Errors
     /// [`StoreError::Io`], [`StoreError::Corrupt`].
     pub fn resolve(&self, reference: &Reference) -> Result<Option<Image>, StoreError> {
         let refs = self.refs()?;
-        refs.by_name(reference)
-            .map(|found| self.image(&found))
-            .transpose()
+        let found = refs.by_name(reference).map(|found| self.image(&found));
+        let image = found.transpose()?;
+        let whole = |image: &Image| image.layers().iter().all(|id| self.layers.contains(id));
+        Ok(image.filter(whole))
     }
     /// The image a name, an id or the beginning of an id names here.
     ///

@@ -12,8 +12,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`]: also when what was written before can't reach the disk.
     pub(in crate::image) fn settle(&self) -> Result<(), StoreError> {
+        let waiting = self.layers.unsettled();
         fs::settle(&[&self.images, self.layers.root()])
-            .map_err(StoreError::io("write what was pulled to the disk"))
+            .map_err(StoreError::io("write what was pulled to the disk"))?;
+        self.layers.settled(&waiting);
+        Ok(())
     }
     /// Bytes that are free where images are kept, if that can be asked.
     pub(in crate::image) fn free(&self) -> Option<u64> {

@@ -285,6 +285,7 @@ fn what_is_saved_loads_into_another_store_as_the_same_image() {
         .map(|(image, names)| Saved {
             images: vec![image.clone()],
             names: names.clone(),
+            along: crate::image::attest::Along::default(),
         })
         .collect();
     let how = Saving::default();

@@ -1,4 +1,5 @@
-//! Trees of files moved as archives, the way `docker cp` moves them: [`pack`] writes one, [`unpack`] makes the files.
+//! Trees of files moved as archives, the way `docker cp` moves them: [`pack`] writes one, [`unpack`] makes the files,
+//! in the place of others by [`swap`].
 //!
 //! Unlike layers, a tree comes from, or goes to, a place that somebody else may change at the same time. So every
 //! name is looked up by descriptor, no last link is ever followed, and no file that is no regular one is opened.
@@ -6,6 +7,7 @@
 //! Rules: docker's reference of `docker cp`; moby `pkg/archive` where it is silent.
 
 pub mod pack;
+pub mod swap;
 pub mod unpack;
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ fn packed(dir: &Path, name: &str, stored_as: &str, opening: Opening, holes: Hole
 fn unpacked(bytes: &[u8], dir: &Path, links: Links) -> Result<(), UnpackFault> {
     let top = Root::open(dir).unwrap();
     let target = Target {
-        at_once: false,
+        at_once: None,
         top: &top,
         links,
         owner: Owner::Caller,

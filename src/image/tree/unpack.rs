@@ -3,7 +3,7 @@
 //! In: a stream nobody vouches for and an open directory. Out: files inside that directory and nowhere else. What is
 //! there is replaced, but never a directory by something else or the other way round. Every last name is made new
 //! and never followed; a file whose content does not arrive is taken away again.
-//! Imports: `archive`, `sys::fs`. Rules: moby `pkg/archive/archive.go`, `Unpack` with `NoOverwriteDirNonDir`.
+//! Imports: `swap`, `archive`, `sys::fs`. Rules: moby `pkg/archive/archive.go`, `Unpack` with `NoOverwriteDirNonDir`.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -19,6 +19,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{LinkatFlags, UnlinkatFlags};
 
+use super::swap::Swap;
 use crate::image::archive::read::{ContentError, Member, Members};
 use crate::image::archive::write::EntryKind;
 use crate::image::layer::keeps_attribute;
@@ -56,9 +57,9 @@ pub struct Target<'a> {
     pub links: Links,
     /// Who owns what is made.
     pub owner: Owner,
-    /// Whether a file takes the place of what is there only when it is whole, under another name until then; and whether
-    /// directories that are missing on the way are owned as the files are.
-    pub at_once: bool,
+    /// Whether a file takes the place of what is there only when it is whole, under another name until then, and how;
+    /// and whether directories that are missing on the way are owned as the files are.
+    pub at_once: Option<&'a Swap>,
 }
 
 /// Why an archive could not be unpacked. What was made until then stays.
@@ -215,17 +216,17 @@ impl Unpacker<'_> {
         if member.kind == EntryKind::HardLink {
             return self.hard_link(&parent, name, there.as_ref(), member);
         }
-        if !self.target.at_once {
+        let Some(swap) = self.target.at_once else {
             if there.is_some() {
                 remove(&parent, name)?;
             }
             return self.fill(&parent, name, member, members);
-        }
+        };
         let beside = beside(name);
         remove(&parent, &beside)?;
         let placed = self.fill(&parent, &beside, member, members).and_then(|()| {
-            let from = beside.as_os_str();
-            Ok(nix::fcntl::renameat(&parent, from, &parent, name)?)
+            let names = (beside.as_os_str(), name);
+            Ok(swap.place(&parent, names, there.as_ref())?)
         });
         if placed.is_err() {
             // The failure itself is told.
@@ -269,7 +270,7 @@ impl Unpacker<'_> {
             Err(Errno::ENOENT) if self.target.links == Links::Inside => {
                 let owner = match self.target.owner {
                     Owner::Caller => None,
-                    Owner::Fixed(uid, gid) if self.target.at_once => Some((uid, gid)),
+                    Owner::Fixed(uid, gid) if self.target.at_once.is_some() => Some((uid, gid)),
                     _ => Some((0, 0)),
                 };
                 self.target.top.mkdir_all(path, IMPLIED_MODE, owner)?

@@ -76,6 +76,9 @@ pub struct Facts {
     pub devices: Option<DeviceCatalog>,
     /// What the builds that are wanted take of each other.
     pub builds: BuildNeeds,
+    /// Proxies that the user wants in every container, as variables in upper case. No part of what a container is
+    /// compared by: a change of theirs makes none anew. As Compose.
+    pub proxies: Vec<(String, String)>,
 }
 
 /// A container that belongs to another project, or to nobody.
@@ -168,7 +171,11 @@ impl Desired {
         let security = security::security(service, &self.facts, found);
         let files = files::files(&self.project, service, found);
         let mounts = storage::mounts(self, service, replica, &files, found);
-        let process = process::process(service, replica, &self.hostname(service, replica), found);
+        let surroundings = process::Surroundings {
+            hostname: &self.hostname(service, replica),
+            proxies: &self.facts.proxies,
+        };
+        let process = process::process(service, replica, &surroundings, found);
         devices::refusals(service, found);
         let named_devices = devices::named(service, &self.facts, &process.env, found);
         let image = replica.image;
@@ -180,7 +187,6 @@ impl Desired {
             .map(|image| image.name.clone())
             .unwrap_or_default();
         let labels = self.labels(service, replica);
-        let process = process::process(service, replica, &self.hostname(service, replica), found);
         let image_ref = ImageRef {
             name,
             id: image.id.unwrap_or_else(|| Digest::of(b"")),

@@ -12,10 +12,18 @@ use crate::image::config::RunConfig;
 /// Docker's default search path on Linux. Source: moby `oci/defaults.go`.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What the environment gets from elsewhere.
+pub(super) struct Surroundings<'a> {
+    /// The container's own name.
+    pub(super) hostname: &'a str,
+    /// Variables in upper case, which are set in lower case too.
+    pub(super) proxies: &'a [(String, String)],
+}
+
 pub(super) fn process(
     service: &Service,
     replica: &Replica<'_>,
-    hostname: &str,
+    around: &Surroundings<'_>,
     found: &mut Diagnostics,
 ) -> Process {
     let image = &replica.image.run;
@@ -36,7 +44,7 @@ pub(super) fn process(
     let own = |own: &Option<String>, image: &str| own.clone().unwrap_or_else(|| image.to_owned());
     Process {
         args,
-        env: env(service, image, hostname),
+        env: env(service, image, around),
         cwd: own(&service.working_dir, &image.working_dir),
         user: own(&service.user, &image.user),
         groups: service.group_add.clone(),
@@ -61,9 +69,9 @@ fn args(service: &Service, image: &RunConfig) -> Vec<String> {
     args
 }
 
-/// Defaults, the image's, the service's; a name without a value takes the variable away (as Docker).
-fn env(service: &Service, image: &RunConfig, hostname: &str) -> Vec<String> {
-    let mut all: Vec<String> = vec![PATH.to_owned(), format!("HOSTNAME={hostname}")];
+/// Defaults, the image's, proxies, the service's; a name without a value takes the variable away (as Docker).
+fn env(service: &Service, image: &RunConfig, around: &Surroundings<'_>) -> Vec<String> {
+    let mut all: Vec<String> = vec![PATH.to_owned(), format!("HOSTNAME={}", around.hostname)];
     if service.tty {
         all.push("TERM=xterm".to_owned());
     }
@@ -79,6 +87,11 @@ fn env(service: &Service, image: &RunConfig, hostname: &str) -> Vec<String> {
     };
     for entry in &image.env {
         put(&name(entry), Some(entry.clone()));
+    }
+    for (key, value) in around.proxies {
+        for key in [key.clone(), key.to_lowercase()] {
+            put(&key, Some(format!("{key}={value}")));
+        }
     }
     for (key, value) in &service.environment {
         put(
@@ -141,9 +154,30 @@ mod tests {
         service
             .environment
             .insert("C".into(), Some(Spanned::bare("3".into())));
-        assert_eq!(
-            env(&service, &image, "h"),
-            ["PATH=/bin", "HOSTNAME=h", "A=2", "C=3"]
-        );
+        let around = Surroundings {
+            hostname: "h",
+            proxies: &[],
+        };
+        let plain = ["PATH=/bin", "HOSTNAME=h", "A=2", "C=3"];
+        assert_eq!(env(&service, &image, &around), plain);
+        // Proxies stand over the image's and below the service's, in both cases.
+        let proxies = [
+            ("A".to_owned(), "proxy".to_owned()),
+            ("NO_PROXY".to_owned(), "x".to_owned()),
+        ];
+        let around = Surroundings {
+            hostname: "h",
+            proxies: &proxies,
+        };
+        let all = [
+            "PATH=/bin",
+            "HOSTNAME=h",
+            "A=2",
+            "a=proxy",
+            "NO_PROXY=x",
+            "no_proxy=x",
+            "C=3",
+        ];
+        assert_eq!(env(&service, &image, &around), all);
     }
 }

@@ -525,7 +525,8 @@ fn now(container: &ObservedContainer) -> Now {
         .health
         .as_ref()
         .is_none_or(|h| h.status == HealthStatus::Healthy);
-    let up = runs(container);
+    // One that is paused is asked to start, so that whoever tries is told.
+    let up = runs(container) && !matches!(container.state, State::Paused { .. });
     Now {
         up,
         settled: container.state.is_up() && healthy,

@@ -41,6 +41,7 @@ pub(crate) fn project(text: &str) -> Project {
         document: Default::default(),
         sources: SourceMap::default(),
         warnings: Diagnostics::default(),
+        all_resources: false,
         remote: Default::default(),
     };
     let mut documents = serde_json::Map::new();

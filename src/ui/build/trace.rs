@@ -94,7 +94,7 @@ impl Trace {
                 phase,
                 ..
             } => self.pulled(image, layer, phase, *done, at),
-            Event::Output { .. } | Event::Notice(_) | Event::Warn(_) => {}
+            Event::Output { .. } | Event::Notice(_) | Event::Warn(_) | Event::SlowStop(_) => {}
         }
     }
 

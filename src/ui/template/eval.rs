@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::functions::{call, printed, truth};
 use super::parse::{Node, Operand, Pipeline, What};
@@ -24,6 +24,7 @@ enum Flow {
 struct Run<'a> {
     root: &'a Value,
     kind: Option<&'a str>,
+    labels: Option<&'a Map<String, Value>>,
     filling: Filling,
     variables: Vec<(String, Value)>,
     text: String,
@@ -33,11 +34,13 @@ pub(super) fn run(
     nodes: &[Node],
     value: &Value,
     kind: Option<&str>,
+    labels: Option<&Map<String, Value>>,
     filling: Filling,
 ) -> Result<String, Fault> {
     let mut run = Run {
         root: value,
         kind,
+        labels,
         filling,
         variables: Vec::new(),
         text: String::new(),
@@ -189,6 +192,9 @@ impl Run<'_> {
             return Ok(Value::Null);
         };
         let What::Function(name) = &first.what else {
+            if let Some(label) = self.label(first, rest, dot, last.as_ref())? {
+                return Ok(label);
+            }
             if !rest.is_empty() || last.is_some() {
                 let text = "can't give argument to non-function";
                 return Err(Fault::running(first.at, &operand_text(first), text));
@@ -209,6 +215,35 @@ impl Run<'_> {
         let value = call(name, given, self.filling)
             .map_err(|why| Fault::running(first.at, &command_text(command), why))?;
         self.fields(first, value)
+    }
+
+    /// `.Label "name"`, the one field that takes a value: a label of what has any. Above a column it is the label's last word.
+    fn label(
+        &mut self,
+        first: &Operand,
+        rest: &[Operand],
+        dot: &Value,
+        last: Option<&Value>,
+    ) -> Result<Option<Value>, Fault> {
+        let Some(labels) = self.labels else {
+            return Ok(None);
+        };
+        let is_method = matches!(first.what, What::Dot) && first.fields == ["Label"];
+        let given = match (rest, last) {
+            ([name], None) => Some(self.operand(name, dot)?.into_owned()),
+            ([], Some(name)) => Some(name.clone()),
+            _ => None,
+        };
+        let (true, Some(Value::String(name))) = (is_method, given) else {
+            return Ok(None);
+        };
+        Ok(Some(match self.filling {
+            Filling::Value => labels.get(&name).cloned().unwrap_or(Value::from("")),
+            Filling::Headings => {
+                let word = name.rsplit('.').next().unwrap_or_default();
+                Value::from(word.replace(['-', '_'], " "))
+            }
+        }))
     }
 
     fn operand<'v>(&mut self, operand: &Operand, dot: &'v Value) -> Result<Cow<'v, Value>, Fault> {

@@ -10,7 +10,7 @@ mod functions;
 mod lex;
 mod parse;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use functions::{go_json, printed};
 
@@ -90,7 +90,20 @@ impl Template {
         kind: Option<&str>,
         filling: Filling,
     ) -> Result<String, Fault> {
-        eval::run(&self.nodes, value, kind, filling)
+        eval::run(&self.nodes, value, kind, None, filling)
+    }
+    /// As [`Template::fill`], of what has labels: `.Label "name"` is the value of one, or nothing.
+    ///
+    /// # Errors
+    /// As [`Template::fill`].
+    pub fn fill_labelled(
+        &self,
+        value: &Value,
+        labels: &Map<String, Value>,
+        kind: &str,
+        filling: Filling,
+    ) -> Result<String, Fault> {
+        eval::run(&self.nodes, value, Some(kind), Some(labels), filling)
     }
 }
 

@@ -175,7 +175,7 @@ pub(super) fn unpack(place: &Place, archive: &mut dyn io::Read) -> Result<(), Fa
         top: &top,
         links: Links::Refused,
         owner: Owner::Caller,
-        at_once: false,
+        at_once: None,
     };
     let told = |fault: UnpackFault| match fault.below(&place.directory) {
         UnpackFault::Entry { path, source } => failed("cannot write", Path::new(&path), &source),

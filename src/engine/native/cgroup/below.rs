@@ -67,6 +67,21 @@ impl Cgroup {
 
     /// Whether everything in it is frozen: a process that enters it waits until it is thawed.
     pub fn is_frozen(&self) -> bool {
+        let (events, state) = self.freezer();
+        events || state.is_some_and(|text| text != "THAWED")
+    }
+
+    /// Whether what [`Cgroup::freeze`] was asked for has come to pass everywhere in it.
+    pub(super) fn is_settled(&self, frozen: bool) -> bool {
+        let (events, state) = self.freezer();
+        match state {
+            Some(text) => text == if frozen { "FROZEN" } else { "THAWED" },
+            None => events == frozen,
+        }
+    }
+
+    /// Whether version 2 calls it frozen, and what version 1 says.
+    fn freezer(&self) -> (bool, Option<String>) {
         let read = |dir: Option<&std::path::Path>, file: &str| {
             dir.and_then(|dir| fs::read_to_string(dir.join(file)).ok())
         };
@@ -76,8 +91,8 @@ impl Cgroup {
             true => None,
             false => read(self.controller("freezer"), "freezer.state"),
         };
-        events.is_some_and(|text| text.lines().any(|line| line == "frozen 1"))
-            || state.is_some_and(|text| text.trim() != "THAWED")
+        let frozen = events.is_some_and(|text| text.lines().any(|line| line == "frozen 1"));
+        (frozen, state.map(|text| text.trim().to_owned()))
     }
 }
 

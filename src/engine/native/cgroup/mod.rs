@@ -378,6 +378,28 @@ impl Cgroup {
         fs::write(&path, value).map_err(|error| failed("write", &path, &error))
     }
 
+    /// As [`Cgroup::freeze`], and waits until everything is frozen, or goes on, at most two seconds.
+    ///
+    /// # Errors
+    /// As there, and when something could not be frozen: nothing is then.
+    pub fn settle(&self, frozen: bool) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(2);
+        loop {
+            // Again each time: on version 1 what was born meanwhile is only frozen by another write.
+            self.freeze(frozen)?;
+            if self.is_settled(frozen) {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                let _ = self.freeze(false);
+                let step = if frozen { "pause" } else { "unpause" };
+                let cause = "a process did not stop in time, since it waits for something in the kernel; try again";
+                return Err(EngineError::failed(format!("{step} the container"), cause));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Kills everything in it and waits until it is empty, at most two seconds.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ use crate::engine::native::runtime::user::lookup;
 use crate::engine::spec::Process;
 use crate::engine::{EngineError, Result, Roots};
 use crate::image::tree::pack::{self, Holes, Opening, PackError, Source};
+use crate::image::tree::swap::Swap;
 use crate::image::tree::unpack::{self, Links, Owner, Target, UnpackFault};
 use crate::sys::fs::{self, Root, is_kind};
 use crate::sys::{process, stream};
@@ -40,34 +41,44 @@ pub fn main(args: &[OsString]) -> i32 {
     let Some(control) = stream::inherited(CONTROL) else {
         return 1;
     };
-    let served = match begin(args) {
-        Ok((root, process)) => wire::send(&control, &Reply::Ready, &[])
-            .and_then(|()| Server { root, process }.serve(&control)),
+    let layout = match args {
+        [data, run] => Layout::new(Roots {
+            data: PathBuf::from(data),
+            run: PathBuf::from(run),
+        }),
+        _ => return 1,
+    };
+    // It may have been started long before it is known where it has to go; or never has to.
+    let (project, id) = match wire::receive(&control) {
+        Ok(Some((Request::Enter { project, id }, _))) => (project, id),
+        Ok(None) => return 0,
+        _ => return 1,
+    };
+    let served = match begin(&layout, &project, id) {
+        Ok(server) => {
+            wire::send(&control, &Reply::Ready, &[]).and_then(|()| server.serve(&control))
+        }
         Err(error) => wire::send(&control, &Reply::Lost(error.into()), &[]),
     };
     i32::from(served.is_err())
 }
 
 /// Goes to the container's files.
-fn begin(args: &[OsString]) -> Result<(Root, Process)> {
-    let usage = || EngineError::failed("read the copy's arguments", "they are not well formed");
-    let [data, run, project, id] = args else {
-        return Err(usage());
-    };
-    let text = |arg: &OsString| arg.to_str().map(str::to_owned).ok_or_else(usage);
-    let project = ProjectName::new(&text(project)?).map_err(|_| usage())?;
-    let id = ContainerId::new(text(id)?);
-    let layout = Layout::new(Roots {
-        data: PathBuf::from(data),
-        run: PathBuf::from(run),
-    });
+fn begin(layout: &Layout, project: &str, id: String) -> Result<Server> {
+    let project = ProjectName::new(project)
+        .map_err(|_| EngineError::failed("find the container", "its project has no such name"))?;
+    let id = ContainerId::new(id);
     let found = Found::read(layout.container(&project, &id))?;
     let found = found.ok_or_else(|| EngineError::NotFound {
         kind: "container",
         name: id.short().to_owned(),
     })?;
-    let root = view::enter(&layout, &found)?;
-    Ok((root, found.record.spec.process))
+    let root = view::enter(layout, &found)?;
+    Ok(Server {
+        root,
+        swap: Swap::new(found.record.created.0.div_euclid(1_000_000_000)),
+        process: found.record.spec.process,
+    })
 }
 
 /// A path as it was asked for.
@@ -118,6 +129,7 @@ struct Server {
     root: Root,
     /// Who the container runs as.
     process: Process,
+    swap: Swap,
 }
 
 impl Server {
@@ -134,6 +146,7 @@ impl Server {
     fn answer(&self, request: Request, pipe: Option<OwnedFd>) -> FilesResult<Reply> {
         let pipe = pipe.map(File::from).ok_or(FilesError::BrokenOff);
         match request {
+            Request::Enter { .. } => Err(FilesError::BrokenOff),
             Request::Info { path } => self.info(&Asked::new(&path)),
             Request::Read { path, name, holes } => {
                 self.read(&Asked::new(&path), &name, holes, pipe?)
@@ -289,7 +302,7 @@ impl Server {
             top: &top,
             links: Links::Inside,
             owner: self.owner(ownership)?,
-            at_once: placing == Placing::AtOnce,
+            at_once: (placing == Placing::AtOnce).then_some(&self.swap),
         };
         unpack::read(&mut pipe, target).map_err(|fault| self.worded(fault, asked, &top))?;
         // Whoever writes it wants to get rid of what follows the end of an archive.

@@ -33,50 +33,73 @@ const PIPE: i32 = 1 << 20;
 /// Paths named in one packet have this many bytes together, and one more path.
 const PACKET: usize = 16 << 10;
 
+/// A process that can go to the files of any container, but has not yet: it holds nothing, and ends with its owner.
+#[derive(Debug)]
+pub(in crate::engine::native) struct Spare {
+    control: OwnedFd,
+    child: Spawned,
+}
+
+impl Spare {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(in crate::engine::native) fn start(layout: &Layout) -> io::Result<Self> {
+        let (control, theirs) = socket::pair()?;
+        let roots = layout.roots();
+        let (data, run) = (roots.data.to_string_lossy(), roots.run.to_string_lossy());
+        let args = ["__copy", &*data, &*run];
+        let pass = [(CONTROL, theirs.as_fd())];
+        let child = process::spawn_self("hoist copy", &args, [None, None, None], &pass, true)?;
+        Ok(Self { control, child })
+    }
+
+    /// Whether it still waits to be used.
+    pub(in crate::engine::native) fn is_there(&self) -> bool {
+        matches!(
+            pidfd::has_ended(&self.child.pidfd, Some(Duration::ZERO)),
+            Ok(false)
+        )
+    }
+}
+
 /// A process among one container's files.
 #[derive(Debug)]
 pub(in crate::engine::native) struct Session {
-    control: OwnedFd,
-    child: Spawned,
+    process: Spare,
     cancel: Cancel,
     /// The container's name.
     name: String,
 }
 
 impl Session {
-    /// Starts the process and waits until it is among the files.
+    /// Has a process go to the files, a new one where there is no `spare`, and waits until it is there.
     ///
     /// # Errors
     /// [`EngineError`], also what kept the process from getting there.
     pub(in crate::engine::native) fn open(
         layout: &Layout,
         spec: &ContainerSpec,
-        name: &str,
+        (name, spare): (&str, Option<Spare>),
         cancel: &Cancel,
     ) -> Result<Self> {
         let step = format!("reach the files of {name}");
-        let failed = |error: io::Error| EngineError::failed(&step, error);
-        let (control, theirs) = socket::pair().map_err(|errno| failed(errno.into()))?;
-        let roots = layout.roots();
-        let (data, run) = (roots.data.to_string_lossy(), roots.run.to_string_lossy());
-        let args = [
-            "__copy",
-            &*data,
-            &*run,
-            spec.project.as_str(),
-            spec.id.as_str(),
-        ];
-        let pass = [(CONTROL, theirs.as_fd())];
-        let child = process::spawn_self("hoist copy", &args, [None, None, None], &pass, true)
-            .map_err(failed)?;
-        drop(theirs);
+        let process = match spare {
+            Some(spare) => spare,
+            None => Spare::start(layout).map_err(|error| EngineError::failed(&step, error))?,
+        };
         let session = Self {
-            control,
-            child,
+            process,
             cancel: cancel.clone(),
             name: name.to_owned(),
         };
-        match session.answer() {
+        let enter = Request::Enter {
+            project: spec.project.to_string(),
+            id: spec.id.as_str().to_owned(),
+        };
+        let sent = wire::send(&session.process.control, &enter, &[]);
+        match sent.and_then(|()| session.answer()) {
             Ok(Reply::Ready) => Ok(session),
             Ok(Reply::Lost(report)) => Err(report.into()),
             Ok(_) => Err(EngineError::failed(
@@ -98,7 +121,9 @@ impl Session {
     fn answer(&self) -> FilesResult<Reply> {
         let mut patience = GRACE;
         let glance = Duration::from_millis(GLANCE.into());
-        while !ready(&self.control, PollFlags::POLLIN).map_err(|errno| self.failed(errno.desc()))? {
+        while !ready(&self.process.control, PollFlags::POLLIN)
+            .map_err(|errno| self.failed(errno.desc()))?
+        {
             if self.cancel.is_cancelled() {
                 patience = patience.saturating_sub(glance);
                 if patience.is_zero() {
@@ -106,7 +131,7 @@ impl Session {
                 }
             }
         }
-        match wire::receive::<Reply>(&self.control)? {
+        match wire::receive::<Reply>(&self.process.control)? {
             Some((reply, _)) => Ok(reply),
             None => Err(self.failed("its process ended before it was done")),
         }
@@ -125,7 +150,7 @@ impl Session {
             Ok((ours, theirs))
         });
         let (ours, theirs) = made.map_err(|errno| self.failed(errno.desc()))?;
-        wire::send(&self.control, request, &[theirs.as_fd()])?;
+        wire::send(&self.process.control, request, &[theirs.as_fd()])?;
         Ok(ours)
     }
 
@@ -205,7 +230,7 @@ impl Write for Patient<'_> {
 impl Files for Session {
     fn info(&mut self, path: &Path) -> FilesResult<FileInfo> {
         let path = path.as_os_str().as_bytes().to_vec();
-        wire::send(&self.control, &Request::Info { path }, &[])?;
+        wire::send(&self.process.control, &Request::Info { path }, &[])?;
         match self.answer()? {
             Reply::Info(kind, target) => Ok(FileInfo {
                 kind,
@@ -282,7 +307,11 @@ impl Files for Session {
             if packet.is_empty() {
                 return first;
             }
-            wire::send(&self.control, &Request::Remove { paths: packet }, &[])?;
+            wire::send(
+                &self.process.control,
+                &Request::Remove { paths: packet },
+                &[],
+            )?;
             let removed = match self.answer()? {
                 Reply::Done => Ok(()),
                 Reply::Failed(error) => Err(error),
@@ -293,7 +322,7 @@ impl Files for Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for Spare {
     /// Ends the process: a closed connection ends it, and what does not end so is killed.
     fn drop(&mut self) {
         let _ = nix::sys::socket::shutdown(

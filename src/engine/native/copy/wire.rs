@@ -15,6 +15,8 @@ use crate::sys::socket;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Request {
+    /// Go to the files of this container, from where there is no way back. The first question, and only once.
+    Enter { project: String, id: String },
     /// What is at a path.
     Info { path: Vec<u8> },
     /// Write an archive to the pipe that comes along.

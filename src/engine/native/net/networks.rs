@@ -65,6 +65,12 @@ impl Networks {
             shelf: Shelf::new(dir),
         })
     }
+    /// The networks as they lie there: makes nothing, so it is only for looking.
+    pub fn look(roots: &Roots) -> Self {
+        Self {
+            shelf: Shelf::new(roots.data.join("networks")),
+        }
+    }
     /// The directory that holds them, for [`super::super::dns::Zone`].
     pub fn dir(&self) -> &Path {
         self.shelf.dir()
@@ -274,8 +280,12 @@ impl Networks {
             Ok(Some(record)) if !record.has_host() => Hold::Exclusive,
             _ => Hold::Shared,
         };
-        let _held = self.lock_as(hold)?;
-        self.remove_locked(name, is_there)
+        let held = self.lock_as(hold)?;
+        let done = self.remove_locked(name, is_there);
+        drop(held);
+        // Nothing else that tidies up comes by where a build was killed.
+        let _ = self.end_steps();
+        done
     }
     pub(super) fn remove_locked(
         &self,

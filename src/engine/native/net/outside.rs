@@ -36,7 +36,8 @@ pub struct Outside {
     pub answerer: Answerer,
 }
 
-/// Keeps the network of build steps while there is none. The one of a build that was killed goes after the next step.
+/// Keeps the network of build steps while there is none. The one of a build that was killed goes after the next step, or with
+/// the next network that is removed.
 #[derive(Debug)]
 pub struct BetweenSteps {
     networks: Networks,
@@ -155,7 +156,11 @@ impl Networks {
     fn holders(&self) -> PathBuf {
         self.dir().with_file_name("steps.lock")
     }
-    fn end_steps(&self) -> Result<()> {
+    /// Removes the network of steps, unless somebody needs it or keeps it.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    pub(super) fn end_steps(&self) -> Result<()> {
         if self.get(NETWORK)?.is_none() {
             return Ok(());
         }

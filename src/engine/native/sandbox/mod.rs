@@ -7,7 +7,6 @@
 //! Imports: `engine`, `runtime`, `cgroup`, `net`, `sys`. Rights of a step as Docker's builder: the default ones.
 
 mod container;
-mod stubs;
 #[cfg(test)]
 mod tests;
 
@@ -32,13 +31,13 @@ use super::runtime::message::Report;
 use super::runtime::{
     self, Birth, BirthStdio, Born, Brought, JoinedNamespaces, RootfsSpec, give_birth_bound,
 };
+use super::stubs;
 use crate::engine::sandbox::{Ended, Sandbox, SandboxNetwork, SandboxSpec};
 use crate::engine::spec::{ContainerSpec, Resources};
 use crate::engine::{Cancel, EngineError, Result, Roots};
 use crate::sys::fs::Durability;
 use crate::sys::{pidfd, process, socket};
 use container::{container, mounts};
-use stubs::remove_stubs;
 
 /// Number of the descriptor that [`main`] reads its order from.
 const ORDER: i32 = 3;
@@ -398,7 +397,7 @@ impl Run<'_> {
         };
         // Nothing of the step may move what is looked at now.
         end(self.cgroup)?;
-        remove_stubs(&order.upper, &lower, &born.made)
+        stubs::remove(&order.upper, &lower, &born.made)
             .map_err(|errno| EngineError::failed("take mount targets away", errno))?;
         Ok(ended)
     }

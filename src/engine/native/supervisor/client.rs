@@ -154,6 +154,14 @@ impl Connection {
         self.ask(&Request::Kill(signal), &[]).map(drop)
     }
 
+    /// Freezes the container, or lets it go on.
+    ///
+    /// # Errors
+    /// [`EngineError::NotRunning`]; [`EngineError::Unsupported`] when it is so already.
+    pub(in crate::engine::native) fn pause(mut self, frozen: bool) -> Result<()> {
+        self.ask(&Request::Pause(frozen), &[]).map(drop)
+    }
+
     /// Gives the container another name.
     ///
     /// # Errors

@@ -39,7 +39,12 @@ enum Role {
     /// Carries the container's streams.
     Attached(VecDeque<u8>),
     /// Runs a command.
-    Running { pid: i32, pidfd: OwnedFd },
+    Running {
+        pid: i32,
+        pidfd: OwnedFd,
+        /// As events name it.
+        id: String,
+    },
     /// Nothing more to do.
     Over,
 }
@@ -168,9 +173,9 @@ impl Clients {
     }
 
     /// Looks which commands have ended and tells their clients.
-    pub(super) fn reap(&mut self) {
+    pub(super) fn reap(&mut self, life: &Life) {
         for client in &mut self.all {
-            let Role::Running { pid, .. } = &client.role else {
+            let Role::Running { pid, id, .. } = &client.role else {
                 continue;
             };
             let code = match waitpid(Pid::from_raw(*pid), Some(WaitPidFlag::WNOHANG)) {
@@ -179,6 +184,7 @@ impl Clients {
                 Ok(_) => continue,
                 Err(_) => 255,
             };
+            life.note_exec_end(id, code);
             let _ = wire::send(client.socket.as_fd(), &Reply::Exited(code), &[]);
             client.role = Role::Over;
         }
@@ -198,7 +204,7 @@ impl Clients {
     }
 
     /// Tells everybody that the container has ended for good.
-    pub(super) fn finish(&mut self, code: i32) {
+    pub(super) fn finish(&mut self, life: &Life, code: i32) {
         for client in &mut self.all {
             match &mut client.role {
                 Role::Attached(out) => push_frame(out, frame::EXIT, &code.to_be_bytes()),
@@ -208,13 +214,14 @@ impl Clients {
                 Role::Watching => {
                     let _ = wire::send(client.socket.as_fd(), &Reply::Changed, &[]);
                 }
-                Role::Running { pid, .. } => {
+                Role::Running { pid, id, .. } => {
                     // Its namespace's init is gone, so it is too; the kernel needs a moment to say so.
                     let code = match waitpid(Pid::from_raw(*pid), None) {
                         Ok(WaitStatus::Exited(_, code)) => code,
                         Ok(WaitStatus::Signaled(_, signal, _)) => 128 + signal as i32,
                         _ => 137,
                     };
+                    life.note_exec_end(id, code);
                     let _ = wire::send(client.socket.as_fd(), &Reply::Exited(code), &[]);
                 }
                 Role::Control | Role::Over => {}
@@ -298,11 +305,18 @@ impl Client {
             }
             Request::Attach => {
                 self.role = Role::Attached(VecDeque::new());
+                life.note("attach", &[]);
                 let _ = wire::send(self.socket.as_fd(), &Reply::Done, &[]);
             }
             Request::Watch => {
                 self.role = Role::Watching;
                 let _ = wire::send(self.socket.as_fd(), &Reply::Changed, &[]);
+            }
+            Request::Pause(frozen) => {
+                let outcome = life.pause(frozen);
+                let turn = *outcome.as_ref().unwrap_or(&Turn::Same);
+                self.reply(outcome.map(drop));
+                return Ok(turn);
             }
             Request::Rename(name) => {
                 let outcome = life.rename(name);
@@ -329,6 +343,7 @@ impl Client {
         match life.exec(&spec.process, stdio) {
             Ok(born) => {
                 let master: Vec<BorrowedFd<'_>> = born.master.iter().map(|fd| fd.as_fd()).collect();
+                let id = life.note_exec(&spec.process.args);
                 let sent = wire::send(self.socket.as_fd(), &Reply::Started, &master);
                 if sent.is_err() {
                     let _ = pidfd::send_signal(&born.pidfd, libc::SIGHUP);
@@ -336,6 +351,7 @@ impl Client {
                 self.role = Role::Running {
                     pid: born.pid,
                     pidfd: born.pidfd,
+                    id,
                 };
             }
             Err(error) => self.reply(Err(error)),
@@ -361,8 +377,11 @@ impl Client {
                 frame::STDIN_END => life.streams().close_input(),
                 frame::RESIZE => {
                     if let [a, b, c, d] = *payload {
-                        life.streams()
-                            .resize(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+                        let (rows, columns) =
+                            (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+                        life.streams().resize(rows, columns);
+                        let size = [("height", rows.to_string()), ("width", columns.to_string())];
+                        life.note("resize", &size);
                     }
                 }
                 _ => {}
@@ -374,7 +393,12 @@ impl Client {
     /// The other side is gone.
     fn leave(&mut self, life: &mut Life) {
         match &self.role {
-            Role::Attached(_) if life.spec().stdio.stdin_once => life.streams().close_input(),
+            Role::Attached(_) => {
+                life.note("detach", &[]);
+                if life.spec().stdio.stdin_once {
+                    life.streams().close_input();
+                }
+            }
             // As Docker: the command goes on without its client, and is reaped at its end.
             Role::Running { .. } => {
                 self.gone = true;

@@ -238,7 +238,7 @@ impl Supervisor {
                 let _ = self.life.settle();
             }
             self.life.tend_log();
-            self.clients.reap();
+            self.clients.reap(&self.life);
             let ticked = self.life.tick().unwrap_or(Turn::Same);
             if reaped == Turn::Changed || ticked == Turn::Changed {
                 turn = Turn::Changed;
@@ -355,7 +355,7 @@ impl Supervisor {
         if !self.life.is_unclean() {
             let _ = crate::sys::fs::remove_tree(&self.run_dir);
         }
-        self.clients.finish(code);
+        self.clients.finish(&self.life, code);
         let deadline = Instant::now() + LAST_WORDS;
         while (self.clients.has_output() || self.life.is_sending()) && Instant::now() < deadline {
             let sockets = self.clients.sockets(false);

@@ -37,6 +37,8 @@ pub(super) enum Request {
     Watch,
     /// Change its name.
     Rename(String),
+    /// Freeze it, or let it go on.
+    Pause(bool),
 }
 
 /// What a supervisor answers.

@@ -23,6 +23,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags};
 use nix::sys::time::TimeSpec;
 
 use super::{open, place};
+use crate::base::cancel::Cancel;
 use crate::engine::native::layout::Layout;
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::{self, Resolve, Root, openat2};
@@ -113,12 +114,27 @@ pub(in crate::engine::native) fn fill(
     std::fs::remove_file(&marker).map_err(system)
 }
 
+/// Copies what is in one directory into an empty one, as it is; sockets, which belong to a process, are left out.
+///
+/// # Errors
+/// The system's; `ECANCELED` when `cancel` was used.
+pub(super) fn duplicate(from: OwnedFd, to: OwnedFd, cancel: &Cancel) -> Done<()> {
+    let sources = Sources {
+        layers: Vec::new(),
+        shares: AtomicBool::new(false),
+        cancel: cancel.clone(),
+    };
+    copy_tree(Pair { from, to }, &sources, false)
+}
+
 /// Where the blocks of files can be had from.
 struct Sources {
     /// The target inside each layer, the topmost first.
     layers: Vec<OwnedFd>,
     /// Whether blocks can be shared, as far as is known.
     shares: AtomicBool,
+    /// Ends the copy before its time.
+    cancel: Cancel,
 }
 
 impl Sources {
@@ -136,6 +152,7 @@ impl Sources {
         Self {
             layers: image.layers.iter().rev().filter_map(open).collect(),
             shares: AtomicBool::new(true),
+            cancel: Cancel::default(),
         }
     }
 
@@ -250,6 +267,9 @@ impl Walk<'_> {
     }
 
     fn entry(&mut self, dirs: &Arc<Pair>, path: PathBuf, name: &OsStr) -> Done<()> {
+        if self.sources.cancel.is_cancelled() {
+            return Err(Errno::ECANCELED);
+        }
         let stat = fs::lstat_at(&dirs.from, name)?;
         let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
         if self.again && kind != SFlag::S_IFDIR {

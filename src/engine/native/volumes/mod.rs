@@ -11,12 +11,14 @@
 //! | [`record`] | what volumes there are: made, found, removed |
 //! | [`device`] | what is mounted for one, from the first use to the last |
 //! | [`fill`] | an image's files in an empty one |
+//! | [`snapshot`] | its files copied elsewhere, and back |
 //!
 //! Imports: `base`, `engine`, `image`, `sys`.
 
 mod device;
 mod fill;
 mod record;
+mod snapshot;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -37,6 +39,7 @@ pub use device::main as mount_main;
 pub(super) use device::{hold, release};
 pub(super) use fill::{Image, fill, needs_content};
 pub(super) use record::{VolumeRecord, create, damaged, get, list, remove, sweep};
+pub(super) use snapshot::{restore, save};
 
 /// The name of the directory with a volume's files.
 const DATA: &str = "_data";

@@ -77,13 +77,13 @@ pub(in crate::engine::native) fn create(layout: &Layout, spec: &VolumeSpec) -> R
 }
 
 /// 0711 lets processes of other users reach their files through a bind mount, but not list volumes.
-fn make_data(dir: &Path) -> io::Result<()> {
+pub(super) fn make_data(dir: &Path) -> io::Result<()> {
     fs::make_dirs(&dir.join(DATA), 0o711)?;
     set_mode(&dir.join(DATA), 0o755)
 }
 
 /// The lock of all volumes: shared while one is made or removed, alone to take away what was left of that.
-fn lock(layout: &Layout, hold: Hold) -> io::Result<Lock> {
+pub(super) fn lock(layout: &Layout, hold: Hold) -> io::Result<Lock> {
     fs::make_dirs(&layout.volumes(), 0o711)?;
     Lock::acquire(&layout.volumes().join(LOCK), hold)
 }

@@ -32,6 +32,14 @@ pub enum FileError {
         /// What is wrong, without any of the text.
         what: String,
     },
+    /// An entry is of another kind.
+    #[error("{path}: {what}")]
+    Value {
+        /// The file.
+        path: String,
+        /// Where in it, and what was expected.
+        what: String,
+    },
     /// The system's.
     #[error("cannot {step} {path}: {source}")]
     Io {
@@ -136,6 +144,35 @@ impl File {
         let of_host = |key: &str| as_host(key) == Some(registry);
         let found = auths.iter().filter(|(key, _)| of_host(key));
         found.filter_map(|(_, value)| entry(value)).next()
+    }
+
+    /// One of its entries.
+    pub(super) fn value(&self, key: &str) -> Option<&Value> {
+        self.content.get(key)
+    }
+
+    /// The registries with credentials in it, and the user's name where one is known.
+    pub(in crate::image::registry) fn logins(&self) -> Vec<(String, Option<String>)> {
+        let auths = self.object("auths").into_iter().flatten();
+        let known = auths.filter_map(|(key, value)| Some((key, entry(value)?)));
+        known
+            .map(|(key, login)| match login {
+                Login::Password(user, _) => (key.clone(), Some(user)),
+                Login::Identity(_) | Login::Bearer(_) => (key.clone(), None),
+            })
+            .collect()
+    }
+
+    /// The helpers that it names.
+    pub(in crate::image::registry) fn helpers(&self) -> Vec<String> {
+        let own = self.object("credHelpers").into_iter().flatten();
+        let own = own.filter_map(|(_, name)| name.as_str());
+        let store = self.content.get("credsStore").and_then(Value::as_str);
+        let mut all: Vec<String> = own.chain(store).map(str::to_owned).collect();
+        all.retain(|name| !name.is_empty());
+        all.sort();
+        all.dedup();
+        all
     }
 
     fn object(&self, key: &str) -> Option<&Map<String, Value>> {

@@ -243,16 +243,25 @@ impl Helper<'_> {
             .map_err(|error| self.error(format!("can't be started: {error}")))
     }
     fn program(&self, name: &str) -> Option<std::path::PathBuf> {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dirs = self.env.non_empty("PATH")?.split(':');
-        let mut places = dirs
-            .filter(|dir| dir.starts_with('/'))
-            .map(|dir| std::path::Path::new(dir).join(name));
-        places.find(|path| {
-            let found = path.metadata();
-            found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-        })
+        program(name, self.env)
     }
+}
+
+/// Whether a helper is installed.
+pub(in crate::image::registry) fn is_there(name: &str, env: &Env) -> bool {
+    program(&format!("docker-credential-{name}"), env).is_some()
+}
+
+fn program(name: &str, env: &Env) -> Option<std::path::PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dirs = env.non_empty("PATH")?.split(':');
+    let mut places = dirs
+        .filter(|dir| dir.starts_with('/'))
+        .map(|dir| std::path::Path::new(dir).join(name));
+    places.find(|path| {
+        let found = path.metadata();
+        found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    })
 }
 
 /// Reads a stream beside the helper: a byte more than is taken, the rest into nothing.

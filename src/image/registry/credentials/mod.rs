@@ -8,6 +8,7 @@
 
 pub(super) mod file;
 pub(super) mod helper;
+pub(super) mod proxies;
 #[cfg(test)]
 mod tests;
 

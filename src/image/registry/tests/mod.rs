@@ -312,6 +312,7 @@ fn an_image_is_pulled_with_its_blobs_and_a_second_pull_finds_its_layers() {
     let one = crate::image::store::Saved {
         images: vec![image.clone()],
         names: vec![],
+        along: crate::image::attest::Along::default(),
     };
     let target = crate::image::store::Target::archive(&mut saved);
     let how = crate::image::store::Saving::default();

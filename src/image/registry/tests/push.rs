@@ -130,6 +130,7 @@ fn images_of_several_platforms_are_pushed_as_an_index() {
     push_index(
         &scratch.store,
         &images,
+        &crate::image::attest::Along::default(),
         &scratch.name("i:all"),
         &how(),
         &Silent,

@@ -1,7 +1,7 @@
 //! Images written to an archive or a directory.
 //!
 //! Each layer and document once, whatever images share it; all documents about the whole come last. Every layer is hashed while it
-//! is written. Imports: `archive::pack`, `layer`, `manifest`.
+//! is written. Imports: `archive::pack`, `attest`, `layer`, `manifest`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -14,9 +14,10 @@ use super::{LAYOUT, Listing, NAME, StoreError, TAG, blob_name, corrupt};
 use crate::base::cancel::Cancel;
 use crate::image::archive::decoder;
 use crate::image::archive::pack::Packing;
+use crate::image::attest::{self, Along, Level};
 use crate::image::digest::{Digest, Hasher};
 use crate::image::layer::open_blob;
-use crate::image::manifest::{Descriptor, Document, Index, Manifest, Platform, media};
+use crate::image::manifest::{Descriptor, Document, Index, Manifest, media};
 use crate::image::reference::Reference;
 use crate::image::store::packed::packing_of;
 use crate::image::store::{Image, Store};
@@ -50,6 +51,8 @@ pub struct Saved {
     pub images: Vec<Image>,
     /// The names it shall have where it is loaded.
     pub names: Vec<Reference>,
+    /// What goes along with the images; an archive for Docker has no place for statements.
+    pub along: Along,
 }
 
 /// The manifest an image came with.
@@ -101,9 +104,13 @@ impl Saver<'_, '_> {
         let mut listings: Vec<Listing> = Vec::new();
         let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
         for saved in all {
+            let along = &saved.along;
             let mut written = Vec::new();
             for image in &saved.images {
-                written.push(self.image(image)?);
+                let mut one = self.image(image, along)?;
+                let platform = one.descriptor.platform.as_ref();
+                one.descriptor.annotations = along.notes(Level::ManifestDescriptor, platform);
+                written.push(one);
             }
             let Some((first, image)) = written.first().zip(saved.images.first()) else {
                 continue;
@@ -120,8 +127,8 @@ impl Saver<'_, '_> {
             }
             listings.push(listing(image, first, &saved.names));
             let entry = match written.as_slice() {
-                [_] => written.swap_remove(0).descriptor,
-                _ => self.index(written)?,
+                [_] if !self.needs_index(along) => written.swap_remove(0).descriptor,
+                _ => self.index(written, saved)?,
             };
             index.manifests.extend(named(&entry, &saved.names));
         }
@@ -137,15 +144,41 @@ impl Saver<'_, '_> {
         }
         self.target.finish()
     }
-    /// The images of several platforms as one.
-    fn index(&mut self, written: Vec<Written>) -> Result<Descriptor, StoreError> {
+    fn needs_index(&self, along: &Along) -> bool {
+        self.how.format == Format::Oci && along.needs_index()
+    }
+    /// The images of several platforms as one, and statements beside them.
+    fn index(&mut self, written: Vec<Written>, saved: &Saved) -> Result<Descriptor, StoreError> {
+        let along = &saved.along;
+        let mut manifests: Vec<Descriptor> =
+            written.into_iter().map(|one| one.descriptor).collect();
+        if self.needs_index(along) {
+            let names: Vec<&Reference> = saved.names.iter().collect();
+            let mut beside = Vec::new();
+            for (at, image) in manifests.iter().enumerate() {
+                let statements = along.statements_of(at);
+                if statements.is_empty() {
+                    continue;
+                }
+                let sealed = attest::seal(statements, image, &names);
+                let sealed = sealed.map_err(|error| corrupt(error.to_string()))?;
+                for document in sealed.documents.iter().chain([&sealed.manifest]) {
+                    self.blob(document)?;
+                }
+                beside.push(sealed.descriptor);
+            }
+            manifests.extend(beside);
+        }
         let index = Index {
-            manifests: written.into_iter().map(|one| one.descriptor).collect(),
+            manifests,
+            annotations: along.notes(Level::Index, None),
             ..Index::default()
         };
         let bytes = text(&index)?;
         let digest = self.blob(&bytes)?;
-        Ok(Descriptor::new(media::INDEX, digest, bytes.len() as u64))
+        let mut descriptor = Descriptor::new(media::INDEX, digest, bytes.len() as u64);
+        descriptor.annotations = along.notes(Level::IndexDescriptor, None);
+        Ok(descriptor)
     }
     fn dir(mut self, all: &[Saved]) -> Result<(), StoreError> {
         let [Saved { images, .. }] = all else {
@@ -167,8 +200,10 @@ impl Saver<'_, '_> {
         self.target.document("version", version)?;
         self.target.finish()
     }
-    fn image(&mut self, image: &Image) -> Result<Written, StoreError> {
-        let own = self.own_manifest(image)?;
+    fn image(&mut self, image: &Image, along: &Along) -> Result<Written, StoreError> {
+        let platform = image.platform();
+        let notes = along.notes(Level::Manifest, Some(&platform));
+        let own = self.own_manifest(image)?.filter(|_| notes.is_empty());
         let layers = self.layers(image, own.as_ref())?;
         let config = self.store.document(&image.id)?;
         self.blob(&config)?;
@@ -176,17 +211,15 @@ impl Saver<'_, '_> {
             Some(own) => (own.bytes, own.kind),
             None => {
                 let config = Descriptor::new(media::CONFIG, image.id, config.len() as u64);
-                let made = text(&Manifest::new(config, layers.clone()))?;
+                let mut made = Manifest::new(config, layers.clone());
+                made.annotations = notes;
+                let made = text(&made)?;
                 (made, media::MANIFEST.to_owned())
             }
         };
         let digest = self.blob(&bytes)?;
         let mut descriptor = Descriptor::new(&kind, digest, bytes.len() as u64);
-        descriptor.platform = Some(Platform {
-            os: image.config.os.clone(),
-            architecture: image.config.architecture.clone(),
-            variant: image.config.variant.clone(),
-        });
+        descriptor.platform = Some(platform);
         Ok(Written { descriptor, layers })
     }
     /// The manifest the image came with, if what it names can be written.

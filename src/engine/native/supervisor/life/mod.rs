@@ -3,6 +3,9 @@
 //! Imports: `base`, `engine`, `sys`; beside it everything the supervisor is made of.
 
 mod exit;
+mod hearing;
+mod note;
+mod pause;
 mod probe;
 mod stop;
 
@@ -271,6 +274,7 @@ impl Life {
         self.standing.stopping = None;
         self.standing.again = None;
         self.standing.last = None;
+        self.standing.slow = None;
         self.restart_at = None;
         self.stopping = None;
         self.leave_down = false;
@@ -283,7 +287,9 @@ impl Life {
         self.watch = Watch::new(&self.spec, now);
         self.ready = self.spec.ready.as_ref().map(Runner::new).transpose()?;
         self.write_health()?;
-        self.write_standing()
+        self.write_standing()?;
+        self.note("start", &[]);
+        Ok(())
     }
 
     /// Takes over a container whose supervisor is gone.
@@ -327,6 +333,7 @@ impl Life {
             ready.set_seen();
         }
         self.watch = Watch::resume(&self.spec, started, now, kept);
+        self.match_freezer();
         self.resume_stop();
         Ok(())
     }
@@ -439,6 +446,9 @@ impl Life {
     fn ended(&mut self, exit: Exit, ran: Duration) {
         let stopping = self.stopping.take();
         let renew = stopping.as_ref().is_some_and(|stop| stop.renew);
+        self.standing.slow = stopping
+            .as_ref()
+            .and_then(|stop| self.slow_stop(stop, exit));
         let told = self.standing.stopped || self.leave_down;
         let stopped = told || (stopping.is_some() && !renew);
         let failed = exit.code() != 0 && !stopped;
@@ -447,6 +457,7 @@ impl Life {
             // With the host's PID namespace its children outlive it.
             let _ = cgroup.kill();
         }
+        self.note_end(exit, ran, stopping.is_some() && !renew);
         let process = self.standing.process.take();
         self.init = None;
         self.drop_probes();

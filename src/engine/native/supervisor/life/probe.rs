@@ -191,6 +191,18 @@ impl Life {
 
     /// Ends a probe that has taken too long; its verdict does not wait for its end.
     fn overdue(&mut self, now: Instant) -> Result<Turn> {
+        let frozen = self
+            .cgroup
+            .as_ref()
+            .is_some_and(|cgroup| cgroup.is_frozen());
+        if let Some(probe) = self.probe.as_mut().filter(|_| frozen)
+            && let (Some(watch), Some(deadline)) = (&self.watch, probe.deadline)
+            && now >= deadline
+        {
+            // It is frozen with the container, which says nothing about it: its time begins anew.
+            probe.deadline = now.checked_add(watch.timeout(Kind::Check));
+            return Ok(Turn::Same);
+        }
         let late = |probe: &RunningProbe| probe.deadline.is_some_and(|at| now >= at);
         let Some(mut probe) = self.probe.take_if(|probe| late(probe)) else {
             return Ok(Turn::Same);
@@ -320,8 +332,13 @@ impl Life {
         let Some(watch) = &mut self.watch else {
             return Ok(Turn::Same);
         };
+        let before = watch.status();
         watch.record(kind, probe, began, Instant::now());
-        let unhealthy = watch.status() == HealthStatus::Unhealthy;
+        let status = watch.status();
+        let unhealthy = status == HealthStatus::Unhealthy;
+        if status != before {
+            self.note(&format!("health_status: {}", status.as_str()), &[]);
+        }
         self.write_health()?;
         if unhealthy && self.spec.on_unhealthy == OnUnhealthy::Restart {
             self.renew();

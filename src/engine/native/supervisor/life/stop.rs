@@ -7,15 +7,20 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::hearing::{self, Heard};
 use super::{Life, Turn};
 use crate::base::scalar::Signal;
 use crate::engine::native::moment::Moment;
 use crate::engine::native::records::{self, PendingStop};
 use crate::engine::spec::Share;
-use crate::engine::state::State;
+use crate::engine::state::{Exit, State};
+use crate::engine::stops::{Hearing, SlowStop};
 use crate::engine::{EngineError, Result};
 use crate::sys::fs::Durability;
 use crate::sys::pidfd;
+
+/// What ends after so long is told of, even if it ends by itself.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// A stop that was asked for.
 #[derive(Debug)]
@@ -25,6 +30,10 @@ pub(super) struct Stopping {
     killed: bool,
     /// Whether it is started again afterwards, as it was unhealthy.
     pub(super) renew: bool,
+    /// When the signal was sent; not known of one that another supervisor has begun.
+    begun: Option<Instant>,
+    /// What the signal meant to it when its time was over.
+    heard: Option<Heard>,
 }
 
 impl Stopping {
@@ -79,6 +88,8 @@ impl Life {
                 .min(),
             killed: before.is_some_and(|s| s.killed),
             renew,
+            begun: before.map_or_else(|| Some(Instant::now()), |s| s.begun),
+            heard: before.and_then(|s| s.heard.clone()),
         };
         let known = before.is_some_and(|s| s.renew == renew && s.kill_at == stopping.kill_at);
         self.stopping = Some(stopping);
@@ -97,6 +108,8 @@ impl Life {
         } else {
             self.send(self.spec.stop_signal);
         }
+        // As Docker: the signal is there when it goes on.
+        self.thaw();
     }
 
     /// Goes on with a stop that another supervisor has begun.
@@ -110,6 +123,8 @@ impl Life {
             kill_at: left.and_then(|left| now.checked_add(left)),
             killed: false,
             renew: pending.renew,
+            begun: None,
+            heard: None,
         });
         // Whether the other one got that far is not known; a second signal says nothing new.
         if self.spec.stop_signal == Signal::KILL {
@@ -117,18 +132,50 @@ impl Life {
         } else {
             self.send(self.spec.stop_signal);
         }
+        self.thaw();
     }
 
     /// Kills it when its time is over.
     pub(super) fn stop_due(&mut self, now: Instant) {
         let due = self.stopping.as_ref().and_then(Stopping::due);
         if due.is_some_and(|at| now >= at) {
+            let look = |pid| hearing::look(pid, self.spec.stop_signal, self.spec.init);
+            let heard = self.init.as_ref().map(|init| look(init.pid));
+            if let Some(stopping) = &mut self.stopping {
+                stopping.heard = heard;
+            }
             self.kill_all();
         }
     }
 
+    /// How a stop went that has come to its end, where there is something to tell.
+    pub(super) fn slow_stop(&self, stopping: &Stopping, exit: Exit) -> Option<SlowStop> {
+        let took = stopping.begun.map(|begun| begun.elapsed())?;
+        // One that was killed beside its stop was somebody's wish.
+        let ended = exit.signal() != Some(Signal::KILL);
+        let heard = match &stopping.heard {
+            Some(heard) if !ended => heard.clone(),
+            _ if ended && took >= SLOW => Heard {
+                hearing: Hearing::Handled,
+                program: String::new(),
+                shell: false,
+            },
+            _ => return None,
+        };
+        (!stopping.renew).then_some(SlowStop {
+            signal: self.spec.stop_signal,
+            took,
+            killed: !ended,
+            hearing: heard.hearing,
+            program: heard.program,
+            shell: heard.shell,
+            init: self.spec.init,
+        })
+    }
+
     /// Sends its process a signal, and gives whether that worked. One that has ended by now is what is wanted.
     fn send(&self, signal: Signal) -> bool {
+        self.note_signal(signal);
         let sent = self
             .init
             .as_ref()
@@ -168,6 +215,10 @@ impl Life {
         self.leave_down |= ends;
         pidfd::send_signal(&init.pidfd, signal.0)
             .map_err(|error| EngineError::failed(format!("send {signal}"), error))?;
+        self.note_signal(signal);
+        if ends {
+            self.thaw();
+        }
         Ok(Turn::Same)
     }
 }

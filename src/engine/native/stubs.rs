@@ -1,6 +1,6 @@
-//! What mounts needed as targets is taken away again, so that it does not become part of a layer.
+//! What mounts needed as targets is taken away again, so that it does not become part of a layer: of a build step, of a container that is committed.
 //!
-//! Nothing is followed: the step may have put links anywhere (CVE-2024-23652). Imports: `sys`.
+//! Nothing is followed: whoever ran there may have put links anywhere (CVE-2024-23652). Imports: `sys`.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::sys::fs::{Root, is_kind};
 
 /// Takes what was made for mounts out of `upper` where it is still empty, and with it the copies of
 /// directories that overlay made only to hold it. Nothing is followed: the step may have put links anywhere.
-pub(super) fn remove_stubs(
+pub(super) fn remove(
     upper: &Path,
     lower: &[PathBuf],
     made: &[PathBuf],

@@ -1,0 +1,69 @@
+//! The key menu of an attached `up`: whether there is one, and what its smaller keys do.
+//!
+//! Imports: `ui::menu`, `cli::{follow, keys}`. As Compose: `--menu`, `COMPOSE_MENU`.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::mpsc::SyncSender;
+
+use crate::cli::app::App;
+use crate::cli::follow::{Message, Printer};
+use crate::cli::keys::Keys;
+use crate::ui::Mode;
+use crate::ui::menu::Asked;
+
+/// What ends the showing of lines; `R` is why the whole command ends.
+#[derive(Debug)]
+pub(super) enum Step<R> {
+    /// The containers go on alone.
+    Detach,
+    /// Files are to be followed, or no longer.
+    Watch,
+    /// It is over.
+    Over(Option<R>),
+}
+
+/// Whether keys are taken: on a terminal that can be drawn on, unless it is asked not to.
+pub(super) fn wanted(app: &App, asked: Option<bool>) -> bool {
+    let by_variable = match app.env.non_empty("COMPOSE_MENU") {
+        None => true,
+        Some(_) => app.env.flag("COMPOSE_MENU"),
+    };
+    let screen = app.screen;
+    let drawable = screen.out_terminal && screen.err_redraw && io::stdin().is_terminal();
+    let simple = app.env.non_empty("TERM").is_none_or(|term| term == "dumb");
+    asked.unwrap_or(by_variable) && drawable && !simple && app.mode(false) == Mode::Auto
+}
+
+/// Does what a key asks for that concerns the screen alone.
+///
+/// # Errors
+/// When standard output is closed.
+pub(super) fn take(asked: Asked, printer: &mut Printer, keys: Option<&Keys>) -> io::Result<()> {
+    match asked {
+        Asked::Filter(text) => printer.filter(text),
+        Asked::Blank => printer.say("")?,
+        Asked::Suspend => {
+            printer.hide_menu();
+            if let Some(keys) = keys {
+                keys.suspend();
+            }
+        }
+        Asked::Redraw | Asked::Detach | Asked::Watch | Asked::Restart(_) => {}
+    }
+    printer.draw_menu();
+    Ok(())
+}
+
+/// Leaves text where the containers' lines come from.
+pub(super) struct Writer(pub(super) SyncSender<Message>);
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Nobody looks any more when the command ends.
+        let _ = self.0.send(Message::Text(bytes.to_vec()));
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,280 @@
+//! The key menu of an attached `up`: one line below the logs, with what keys do or what is being typed.
+//!
+//! In: bytes from the keyboard. Out: [`Asked`], and the line. It decides nothing and reads no keyboard.
+//! Imports: nothing of ours. As Compose: `cmd/formatter/shortcut.go`. Only attributes are used, no colours: any
+//! background will do.
+
+use super::logs::sanitise;
+
+/// What a user asks for with keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// Leave the containers running and end.
+    Detach,
+    /// Start or stop following files.
+    Watch,
+    /// Restart the service that is meant by this word.
+    Restart(String),
+    /// Show only lines with this text; all when it is empty.
+    Filter(String),
+    /// A blank line between the logs.
+    Blank,
+    /// Stop this process, as a shell's Ctrl-Z does.
+    Suspend,
+    /// Only the line has changed.
+    Redraw,
+}
+
+/// What is being typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Restart,
+    Filter,
+}
+
+/// The menu as it stands.
+#[derive(Debug, Default)]
+pub struct Menu {
+    typing: Option<(Field, Vec<u8>)>,
+    services: Vec<String>,
+    filter: String,
+    watching: bool,
+    escape: Escape,
+}
+
+/// How far a sequence of an arrow or function key has come; such keys do nothing.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Escape {
+    #[default]
+    None,
+    Begun,
+    Inside,
+}
+
+impl Menu {
+    /// A menu of a project with these services.
+    pub fn new(services: Vec<String>) -> Self {
+        Self {
+            services,
+            ..Self::default()
+        }
+    }
+
+    /// Says whether files are followed.
+    pub fn watching(&mut self, on: bool) {
+        self.watching = on;
+    }
+
+    /// Takes what was typed.
+    pub fn typed(&mut self, bytes: &[u8]) -> Vec<Asked> {
+        let mut asked: Vec<Asked> = Vec::new();
+        for byte in bytes {
+            if self.skips(*byte) {
+                continue;
+            }
+            asked.extend(self.key(*byte));
+        }
+        // The escape key alone comes as one byte.
+        if bytes == [0x1b] {
+            self.escape = Escape::None;
+            self.typing = None;
+            asked.push(Asked::Redraw);
+        }
+        asked
+    }
+
+    fn skips(&mut self, byte: u8) -> bool {
+        let (skip, next) = match (self.escape, byte) {
+            (_, 0x1b) => (true, Escape::Begun),
+            (Escape::Begun, b'[' | b'O') => (true, Escape::Inside),
+            (Escape::Begun, _) => (true, Escape::None),
+            (Escape::Inside, 0x40..=0x7e) => (true, Escape::None),
+            (Escape::Inside, _) => (true, Escape::Inside),
+            (Escape::None, _) => (false, Escape::None),
+        };
+        self.escape = next;
+        skip
+    }
+
+    fn key(&mut self, byte: u8) -> Option<Asked> {
+        if byte == 0x1a {
+            return Some(Asked::Suspend);
+        }
+        let Some((field, text)) = &mut self.typing else {
+            return self.command(byte);
+        };
+        match byte {
+            b'\r' | b'\n' => {
+                let (field, text) = (*field, String::from_utf8_lossy(text).trim().to_owned());
+                self.typing = None;
+                return Some(match field {
+                    Field::Restart => Asked::Restart(text),
+                    Field::Filter => {
+                        self.filter.clone_from(&text);
+                        Asked::Filter(text)
+                    }
+                });
+            }
+            // Ctrl-U
+            0x15 => text.clear(),
+            0x08 | 0x7f => {
+                // A whole character goes, however many bytes it has.
+                while text.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
+            }
+            0x00..=0x1f => return None,
+            _ if text.len() < 256 => text.push(byte),
+            _ => return None,
+        }
+        Some(Asked::Redraw)
+    }
+
+    fn command(&mut self, byte: u8) -> Option<Asked> {
+        let field = match byte {
+            b'd' => return Some(Asked::Detach),
+            b'w' => return Some(Asked::Watch),
+            b'\r' | b'\n' => return Some(Asked::Blank),
+            b'r' if self.services.len() == 1 => {
+                let only = self.services.first().cloned();
+                return only.map(Asked::Restart);
+            }
+            b'r' => Field::Restart,
+            b'/' => Field::Filter,
+            _ => return None,
+        };
+        self.typing = Some((field, Vec::new()));
+        Some(Asked::Redraw)
+    }
+
+    /// The service that a word means: its name, or the only one that begins so.
+    ///
+    /// # Errors
+    /// What is wrong with the word.
+    pub fn service(&self, word: &str) -> Result<String, String> {
+        if let Some(exact) = self.services.iter().find(|name| *name == word) {
+            return Ok(exact.clone());
+        }
+        let mut begin = self.services.iter().filter(|name| name.starts_with(word));
+        match (begin.next(), begin.next()) {
+            (Some(only), None) if !word.is_empty() => Ok(only.clone()),
+            (None, _) => Err(format!("no service is called {word:?}")),
+            _ => Err("nothing is restarted: name one service".to_owned()),
+        }
+    }
+
+    /// The line, at most `width` columns wide.
+    pub fn line(&self, width: usize) -> String {
+        let text = match &self.typing {
+            Some((Field::Restart, text)) => {
+                let all = self.services.join(", ");
+                format!("restart ({all}): {}", shown(text))
+            }
+            Some((Field::Filter, text)) => {
+                format!("show only lines with (empty: all): {}", shown(text))
+            }
+            None => {
+                let watch = if self.watching {
+                    "stop watching"
+                } else {
+                    "watch"
+                };
+                let filter = match self.filter.as_str() {
+                    "" => "filter".to_owned(),
+                    text => format!("filter ({})", shown(text.as_bytes())),
+                };
+                let keys = [
+                    ("w", watch),
+                    ("d", "detach"),
+                    ("r", "restart"),
+                    ("/", &filter),
+                    ("^C", "stop"),
+                ];
+                let keys = keys.map(|(key, what)| format!("\x1b[1m{key}\x1b[0m {what}"));
+                keys.join("   ")
+            }
+        };
+        let text = console::truncate_str(&text, width, "…").into_owned();
+        // What is cut may have been the end of an attribute.
+        format!("{text}\x1b[0m")
+    }
+}
+
+/// Typed text without what would steer the terminal.
+fn shown(text: &[u8]) -> String {
+    String::from_utf8_lossy(&sanitise(text)).into_owned()
+}
+
+/// Whether a line has a text; letters count in either case.
+pub fn has(line: &[u8], text: &str) -> bool {
+    let text = text.as_bytes();
+    text.is_empty()
+        || line
+            .windows(text.len())
+            .any(|part| part.eq_ignore_ascii_case(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn menu() -> Menu {
+        Menu::new(vec!["web".into(), "worker".into(), "db".into()])
+    }
+
+    #[test]
+    fn keys_ask_for_what_the_line_says() {
+        let mut menu = menu();
+        assert_eq!(
+            menu.typed(b"dw\r\x1a"),
+            [Asked::Detach, Asked::Watch, Asked::Blank, Asked::Suspend]
+        );
+        assert_eq!(menu.typed(b"x\x1b[A\x1bOPq"), []);
+        assert_eq!(
+            menu.line(80),
+            "\x1b[1mw\x1b[0m watch   \x1b[1md\x1b[0m detach   \x1b[1mr\x1b[0m restart   \x1b[1m/\x1b[0m filter   \
+             \x1b[1m^C\x1b[0m stop\x1b[0m"
+        );
+        assert_eq!(console::measure_text_width(&menu.line(20)), 20);
+    }
+
+    #[test]
+    fn a_word_is_typed_mended_and_given_up() {
+        let mut menu = menu();
+        menu.typed("/fä\x7foo".as_bytes());
+        assert_eq!(
+            menu.line(80),
+            "show only lines with (empty: all): foo\x1b[0m"
+        );
+        assert_eq!(
+            menu.typed(b"\r").last(),
+            Some(&Asked::Filter("foo".to_owned()))
+        );
+        assert!(menu.line(80).contains("filter (foo)"));
+        menu.typed(b"rwe");
+        assert_eq!(menu.line(80), "restart (web, worker, db): we\x1b[0m");
+        menu.typed(b"\x1b");
+        assert!(menu.line(80).contains("detach"));
+        assert_eq!(
+            menu.typed(b"rdb\r").last(),
+            Some(&Asked::Restart("db".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_service_is_meant_by_its_name_or_an_unmistakable_beginning() {
+        let menu = menu();
+        assert_eq!(menu.service("we").as_deref(), Ok("web"));
+        assert!(menu.service("w").is_err());
+        assert!(menu.service("").is_err());
+        assert_eq!(
+            menu.service("nope"),
+            Err("no service is called \"nope\"".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_filter_looks_anywhere_in_a_line() {
+        assert!(has(b"GET /Health 200", "health"));
+        assert!(has(b"anything", ""));
+        assert!(!has(b"a", "ab"));
+    }
+}
