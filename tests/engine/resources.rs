@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use crate::harness::leftovers::children;
 use crate::harness::{ENGINE, Sandbox, program};
@@ -303,7 +304,11 @@ fn block_lines(hoist: &Sandbox, service: &str, names: &[&str]) -> BTreeSet<Strin
         .collect()
 }
 
+/// Held by the cases that look at weights of disks: choosing bfq loads it, and all cgroups have its files from then on, those of running containers too.
+static WEIGHTS: Mutex<()> = Mutex::new(());
+
 fn block_devices_are_limited_by_their_numbers() {
+    let _weights = WEIGHTS.lock().unwrap_or_else(PoisonError::into_inner);
     let hoist = Sandbox::new();
     let (node, number) = disk();
     let list = |rate: &str| format!("[{{path: {}, rate: {rate}}}]", node.display());
@@ -414,6 +419,7 @@ impl Drop for Loop {
 }
 
 fn a_block_device_with_a_scheduler_for_it_gets_its_weight() {
+    let _weights = WEIGHTS.lock().unwrap_or_else(PoisonError::into_inner);
     let hoist = Sandbox::new();
     let file = hoist.file("disk", vec![0; 1 << 20]);
     let Some(device) = Loop::new(&file) else {
