@@ -439,6 +439,7 @@ impl Engine for Native {
     }
 
     fn stop(&self, id: &ContainerId, timeout: Option<Duration>) -> Result<()> {
+        let mut cause = "its supervisor does not answer".to_owned();
         for _ in 0..STOP_TRIES {
             let found = match self.found(id) {
                 Err(EngineError::Failed { .. }) => return self.end_by_force(id),
@@ -448,11 +449,14 @@ impl Engine for Native {
             if matches!(told, Ok(true)) || !self.find(id)?.state().is_up() {
                 return Ok(());
             }
+            if let Err(EngineError::Failed { cause: why, .. }) = told {
+                cause = why;
+            }
             // Its supervisor was killed meanwhile: the next look gives it another one.
             std::thread::sleep(PAUSE);
         }
         let step = format!("stop container {}", id.short());
-        Err(EngineError::failed(step, "its supervisor does not answer"))
+        Err(EngineError::failed(step, cause))
     }
 
     fn save_volume(&self, name: &str, to: &Path, cancel: &Cancel) -> Result<()> {
@@ -537,13 +541,14 @@ impl Engine for Native {
         records::reserve_name(&self.layout, name, project, id)?;
         let renamed = match Connection::open(&found) {
             Ok(connection) => connection.rename(name),
-            Err(_) => {
+            Err(EngineError::NotRunning { .. }) => {
                 let standing = Standing {
                     name: name.to_owned(),
                     ..found.standing.clone()
                 };
                 records::write(&found.dir.state(), &standing, Durability::Synced)
             }
+            Err(error) => Err(error),
         };
         records::release_name(
             &self.layout,
@@ -565,19 +570,20 @@ impl Engine for Native {
                 Err(EngineError::NotFound { .. }) => return Ok(Waited::Gone),
                 Err(error) => return Err(error),
             };
-            let Ok(mut connection) = Connection::open(&found) else {
-                match self.find(id)?.state() {
-                    State::Exited { exit } => return Ok(Waited::Exited(exit)),
-                    State::Created => {
-                        let name = found.standing.name;
-                        return Err(EngineError::NotRunning { name });
+            let mut connection = match Connection::open(&found) {
+                Ok(connection) => connection,
+                Err(none @ EngineError::NotRunning { .. }) => {
+                    match self.find(id)?.state() {
+                        State::Exited { exit } => return Ok(Waited::Exited(exit)),
+                        State::Created => return Err(none),
+                        State::Removing => return Ok(Waited::Gone),
+                        // Its supervisor does not listen yet, or not any more.
+                        _ if cancel.is_cancelled() => return Ok(Waited::Cancelled),
+                        _ => std::thread::sleep(PAUSE),
                     }
-                    State::Removing => return Ok(Waited::Gone),
-                    // Its supervisor does not listen yet, or not any more.
-                    _ if cancel.is_cancelled() => return Ok(Waited::Cancelled),
-                    _ => std::thread::sleep(PAUSE),
+                    continue;
                 }
-                continue;
+                Err(error) => return Err(error),
             };
             if connection.watch().is_err() {
                 std::thread::sleep(PAUSE);

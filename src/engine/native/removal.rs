@@ -90,8 +90,10 @@ impl Native {
                 continue;
             }
             // Its supervisor, if it has one, needs no record to stop it.
-            if let Ok(connection) = Connection::to(&dir, id.short()) {
-                connection.stop(Some(Duration::ZERO))?;
+            match Connection::to(&dir, id.short()) {
+                Ok(connection) => drop(connection.stop(Some(Duration::ZERO))?),
+                Err(EngineError::NotRunning { .. }) => {}
+                Err(error) => return Err(error),
             }
             if let Ok(Some(record)) = records::read::<Record>(&dir.record()) {
                 supervisor::clean_up(&self.layout, &record.spec)?;

@@ -33,6 +33,13 @@ fn lost(name: &str) -> EngineError {
     )
 }
 
+/// Whether a connection failed as there is nobody on the other side: no socket, or one that its maker has left. Anything else (no descriptor, no memory)
+/// says nothing about the supervisor. Source: connect(2), unix(7).
+fn nobody_listens(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused)
+}
+
 /// Starts a supervisor and waits until it has done what it should do first.
 fn launch(layout: &Layout, found: &Found, first: First) -> Result<()> {
     let spec = &found.record.spec;
@@ -71,7 +78,7 @@ impl Connection {
     /// Connects to the supervisor that is there.
     ///
     /// # Errors
-    /// [`EngineError::NotRunning`] when there is none.
+    /// [`EngineError::NotRunning`] when there is none, the system's when that can't be said.
     pub(in crate::engine::native) fn open(found: &Found) -> Result<Self> {
         Self::to(&found.dir, &found.standing.name)
     }
@@ -79,7 +86,7 @@ impl Connection {
     /// Connects to the supervisor of the container in `dir`, which `name` stands for in messages.
     ///
     /// # Errors
-    /// [`EngineError::NotRunning`] when there is none.
+    /// [`EngineError::NotRunning`] when there is none, the system's when that can't be said.
     pub(in crate::engine::native) fn to(dir: &ContainerDir, name: &str) -> Result<Self> {
         let name = name.to_owned();
         match stream::connect_to(&dir.socket()) {
@@ -88,7 +95,11 @@ impl Connection {
                 inbox: Inbox::default(),
                 name,
             }),
-            Err(_) => Err(EngineError::NotRunning { name }),
+            Err(error) if nobody_listens(&error) => Err(EngineError::NotRunning { name }),
+            Err(error) => Err(EngineError::failed(
+                format!("reach the supervisor of {name}"),
+                error,
+            )),
         }
     }
 
@@ -125,10 +136,11 @@ impl Connection {
     pub(in crate::engine::native) fn attach(layout: &Layout, found: &Found) -> Result<OwnedFd> {
         let mut connection = match Self::open(found) {
             Ok(connection) => connection,
-            Err(_) => {
+            Err(EngineError::NotRunning { .. }) => {
                 launch(layout, found, First::Hold)?;
                 Self::open(found)?
             }
+            Err(error) => return Err(error),
         };
         connection.ask(&Request::Attach, &[])?;
         Ok(connection.socket)
