@@ -108,12 +108,15 @@ pub enum SandboxSource {
         /// The path inside it; empty for `root` itself.
         path: PathBuf,
     },
-    /// A path inside stacked layers; writes are dropped afterwards.
+    /// A path inside stacked layers.
     Layers {
         /// Unpacked layers, base first.
         layers: Vec<Digest>,
         /// Path inside them.
         path: PathBuf,
+        /// An upper and a work directory of an overlay for what is written, which the caller drops afterwards; writes are
+        /// kept in memory when `None`.
+        changes: Option<(PathBuf, PathBuf)>,
     },
     /// Memory.
     Tmpfs {

@@ -7,6 +7,7 @@ use crate::harness::{ENGINE, Sandbox};
 crate::cases!(ENGINE;
     stages_are_built_and_only_what_is_needed_of_them,
     a_second_build_is_all_cached_and_a_change_rebuilds_what_follows,
+    an_image_is_as_old_as_its_layers_and_the_same_when_nothing_changed,
     a_failing_step_shows_its_output_and_its_line,
     the_dockerignore_file_keeps_files_out,
     a_secret_leaves_no_trace,
@@ -124,6 +125,28 @@ fn a_second_build_is_all_cached_and_a_change_rebuilds_what_follows() {
         third.story()
     );
     hoist.ok("run --rm -T a cat /second").prints("two");
+}
+
+fn an_image_is_as_old_as_its_layers_and_the_same_when_nothing_changed() {
+    let hoist = Sandbox::new();
+    let build = |text: &str| {
+        hoist.file("Dockerfile", text);
+        let id = hoist.global(&["image", "build", "-q", "."]).ok().out;
+        id.trim().to_owned()
+    };
+    let created = |image: &str| {
+        let format = ["image", "inspect", "-f", "{{.Created}}", image];
+        hoist.global(&format).ok().out
+    };
+    let text = "FROM tiny\nENV A=b\nRUN echo made > /made\nENV C=d\n";
+    let first = build(text);
+    assert_eq!(build(text), first, "nothing changed");
+    let more = format!("{text}LABEL x=y\n");
+    let labelled = build(&more);
+    assert_ne!(labelled, first);
+    assert_eq!(created(&labelled), created(&first), "no layer is younger");
+    let settings = build("FROM tiny\nENV A=c\n");
+    assert_eq!(created(&settings), created("tiny"), "no layer is its own");
 }
 
 fn a_failing_step_shows_its_output_and_its_line() {

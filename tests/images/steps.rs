@@ -120,6 +120,7 @@ fn bind_mounts_show_files_of_contexts_stages_and_images() {
          RUN --mount=target=/all test -e /all/Dockerfile && test ! -e /all/secret.log\n\
          RUN --mount=type=bind test -e /here/Dockerfile && test ! -e /here/secret.log\n\
          RUN --mount=from=made,source=/out,dst=/m,rw test \"$(cat /m/b)\" = made && echo more > /m/c && test -e /m/c\n\
+         RUN --mount=from=made,source=/out,dst=/m,rw test \"$(df -Pk /m | awk 'END {print $2}')\" = \"$(df -Pk / | awk 'END {print $2}')\"\n\
          RUN --mount=from=made,source=/out,dst=/m test ! -e /m/c\n\
          RUN --mount=from=made,source=/link,target=/l test \"$(cat /l)\" = made\n\
          RUN --mount=from=tiny,target=/tiny test -x /tiny/bin/busybox\n\

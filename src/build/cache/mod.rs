@@ -98,6 +98,11 @@ impl Cache {
         }
         Some(record.layer)
     }
+    /// When what is remembered under a key was made.
+    pub fn made_at(&self, key: &Digest) -> Option<Timestamp> {
+        let bytes = std::fs::read(self.path(key)).ok()?;
+        Record::parse(&bytes).map(|record| Timestamp(record.made))
+    }
     /// Remembers what a step made.
     ///
     /// # Errors

@@ -86,6 +86,11 @@ impl Results {
             result.map(|result| result.keys.iter().copied().zip(result.made.iter().copied()));
         pairs.into_iter().flatten().collect()
     }
+    /// What a step that made a layer is remembered under.
+    pub(super) fn key_of_layer(&self, stage: usize, step: usize) -> Option<Digest> {
+        self.made(stage, step)?;
+        self.stages.get(&stage)?.keys.get(step).copied()
+    }
     /// What one step made.
     pub(super) fn made(&self, stage: usize, step: usize) -> Made {
         self.stages

@@ -315,9 +315,19 @@ fn files(
         .find(&clean(Path::new(path)))
         .map_err(|errno| missing(Path::new(path), errno))?;
     if let Some(layers) = layers {
+        let changes = match writable {
+            true => {
+                let staging = trees.store.layers().staging()?;
+                let changes = (staging.upper(), staging.work());
+                held.copies.push(staging);
+                Some(changes)
+            }
+            false => None,
+        };
         return Ok(SandboxSource::Layers {
             layers: super::distinct(&layers),
             path: found,
+            changes,
         });
     }
     let told = |errno| StepError::file("read", &found, errno);

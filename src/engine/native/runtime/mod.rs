@@ -195,12 +195,14 @@ pub enum BirthSource {
         /// `noexec`, `uid=1000`, …
         options: Vec<String>,
     },
-    /// Stacked layers. Writes, if the mount allows them, stay in memory and are dropped.
+    /// Stacked layers.
     ImageView {
         /// Unpacked layers, base first.
         lower: Vec<PathBuf>,
         /// A path inside them.
         subpath: PathBuf,
+        /// An upper and a work directory for writes, if the mount allows them; they stay in memory when `None`.
+        changes: Option<(PathBuf, PathBuf)>,
     },
     /// A file in memory only.
     Bytes {

@@ -387,8 +387,17 @@ fn make_source(stage: &Stage, wanted: &BirthMount) -> Result<OwnedFd> {
             mode,
             options,
         } => tmpfs(*size, *mode, options),
-        BirthSource::ImageView { lower, subpath } => {
-            image_view(stage, lower, subpath, wanted.read_only != ReadOnly::No)
+        BirthSource::ImageView {
+            lower,
+            subpath,
+            changes,
+        } => {
+            let writes = match (wanted.read_only, changes) {
+                (ReadOnly::No, Some((upper, work))) => Writes::Kept(upper, work),
+                (ReadOnly::No, None) => Writes::InMemory,
+                _ => Writes::Refused,
+            };
+            image_view(stage, lower, subpath, writes)
         }
         BirthSource::Path { .. }
         | BirthSource::Described { .. }
@@ -431,29 +440,42 @@ fn tmpfs(size: Option<u64>, mode: Option<u32>, options: &[String]) -> Result<Own
     new_mount(c"tmpfs", &values, attrs)
 }
 
-/// A path inside stacked layers. What is written to it, if it may be, stays in memory and is dropped.
+/// What becomes of writes to an image that is mounted.
+enum Writes<'a> {
+    Refused,
+    /// They are dropped with the mount.
+    InMemory,
+    /// In an upper directory, beside a work directory.
+    Kept(&'a Path, &'a Path),
+}
+
+/// A path inside stacked layers.
 fn image_view(
     stage: &Stage,
     lower: &[PathBuf],
     subpath: &Path,
-    read_only: bool,
+    writes: Writes<'_>,
 ) -> Result<OwnedFd> {
-    let overlay = |upper: Option<(&Path, &Path)>| {
-        mount::overlay(&Overlay { lower, upper })
-            .map_err(|error| EngineError::failed("mount an image", error))
-    };
-    let view = if read_only {
-        overlay(None)?
-    } else {
-        let memory = new_mount(c"tmpfs", &[("mode", "0755".to_owned())], 0)?;
-        for part in ["upper", "work"] {
-            nix::sys::stat::mkdirat(&memory, part, Mode::from_bits_truncate(0o755))
-                .map_err(step("make room for writes"))?;
+    let fail = |error| EngineError::failed("mount an image", error);
+    let overlay =
+        |upper: Option<(&Path, &Path)>| mount::overlay(&Overlay { lower, upper }).map_err(fail);
+    let view = match writes {
+        Writes::Refused => overlay(None)?,
+        Writes::Kept(upper, work) => {
+            let upper = Some((upper, work));
+            mount::overlay_unsynced(&Overlay { lower, upper }).map_err(fail)?
         }
-        let at = fs::fd_path(&memory);
-        stage.on_workbench(&memory, || {
-            overlay(Some((&at.join("upper"), &at.join("work"))))
-        })?
+        Writes::InMemory => {
+            let memory = new_mount(c"tmpfs", &[("mode", "0755".to_owned())], 0)?;
+            for part in ["upper", "work"] {
+                nix::sys::stat::mkdirat(&memory, part, Mode::from_bits_truncate(0o755))
+                    .map_err(step("make room for writes"))?;
+            }
+            let at = fs::fd_path(&memory);
+            stage.on_workbench(&memory, || {
+                overlay(Some((&at.join("upper"), &at.join("work"))))
+            })?
+        }
     };
     let root = Root::from_fd(view);
     if fs::clean(subpath) == Path::new("/") {

@@ -410,6 +410,7 @@ fn mounts_show_what_they_should_and_leave_the_host_alone() {
         let image = BirthSource::ImageView {
             lower: lower.clone(),
             subpath: "/etc".into(),
+            changes: None,
         };
         let bytes = BirthSource::Bytes {
             content: b"linked\n".to_vec(),

@@ -130,9 +130,11 @@ fn birth_mount(mount: &SandboxMount, layout: &Layout) -> BirthMount {
         SandboxSource::Layers {
             layers: digests,
             path,
+            changes,
         } => BirthSource::ImageView {
             lower: layout.lower(digests),
             subpath: path.clone(),
+            changes: changes.clone(),
         },
         SandboxSource::Tmpfs { size } => BirthSource::Tmpfs {
             size: *size,

@@ -480,6 +480,7 @@ pub(in crate::engine::native) fn own_mount(
         MountSource::Image { image, subpath } => BirthSource::ImageView {
             lower: layout.lower(&image.layers),
             subpath: subpath.clone().unwrap_or_default().into(),
+            changes: None,
         },
     };
     Ok(BirthMount {
