@@ -20,6 +20,7 @@ mod harness;
 mod images;
 mod model;
 mod repo;
+mod screens;
 mod vm;
 
 use std::process::ExitCode;
@@ -62,6 +63,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         commands::CASES,
         dockerfile::CASES,
         model::config::CASES,
+        screens::CASES,
         model::errors::CASES,
         model::explain::CASES,
         model::graph::CASES,

@@ -46,6 +46,7 @@ const LEFT_OUT: &[&str] = &[
     "model::",
     "images::",
     "bad_input::",
+    "screens::",
     "fuzz::",
     "ml_workspace::",
     "text_classifier::",

@@ -14,6 +14,7 @@ pub mod process;
 pub mod proxy;
 pub mod resolver;
 pub mod sandbox;
+pub mod screen;
 pub mod server;
 
 use std::cell::RefCell;

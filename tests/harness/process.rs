@@ -189,6 +189,8 @@ pub struct Running {
     seen: Arc<Mutex<Vec<u8>>>,
     /// The keyboard of its terminal, when it has one.
     keyboard: Option<std::fs::File>,
+    /// Who collects what its terminal shows.
+    screen: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Running {
@@ -210,6 +212,7 @@ impl Running {
             child,
             seen,
             keyboard: None,
+            screen: None,
         }
     }
 
@@ -247,12 +250,13 @@ impl Running {
         drop(wrapped);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let screen = std::fs::File::from(terminal.master);
-        collect(screen.try_clone().expect("a copy of the terminal"), &seen);
+        let collecting = collect(screen.try_clone().expect("a copy of the terminal"), &seen);
         Self {
             name,
             child,
             seen,
             keyboard: Some(screen),
+            screen: Some(collecting),
         }
     }
 
@@ -292,9 +296,16 @@ impl Running {
     pub fn end(mut self) -> i32 {
         self.wait()
     }
-    /// As [`Running::end`]; what it has printed can be looked at afterwards.
+    /// As [`Running::end`]; what it has printed can be looked at afterwards, all of it where that was on a terminal.
     pub fn wait(&mut self) -> i32 {
         let status = wait(&mut self.child, super::patience());
+        if let (Some(_), Some(screen)) = (status, &self.screen) {
+            eventually_or(
+                &format!("the terminal of `{}` is left by all", self.name),
+                || self.text(),
+                || screen.is_finished(),
+            );
+        }
         let text = self.text();
         code_of(
             status.unwrap_or_else(|| panic!("`{}` does not end; it printed:\n{text}", self.name)),
@@ -324,7 +335,10 @@ fn eventually_or(what: &str, story: impl Fn() -> String, check: impl Fn() -> boo
 }
 
 /// Appends all that comes from a stream to `seen`.
-fn collect(mut stream: impl Read + Send + 'static, seen: &Arc<Mutex<Vec<u8>>>) {
+fn collect(
+    mut stream: impl Read + Send + 'static,
+    seen: &Arc<Mutex<Vec<u8>>>,
+) -> std::thread::JoinHandle<()> {
     let seen = Arc::clone(seen);
     std::thread::spawn(move || {
         let mut bytes = [0; 4096];
@@ -333,7 +347,7 @@ fn collect(mut stream: impl Read + Send + 'static, seen: &Arc<Mutex<Vec<u8>>>) {
             let Ok(mut seen) = seen.lock() else { return };
             seen.extend_from_slice(&bytes[..count]);
         }
-    });
+    })
 }
 
 /// Kills one process by its id and waits until it is gone.

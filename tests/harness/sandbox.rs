@@ -234,12 +234,13 @@ impl Sandbox {
     }
     /// Starts a command on a terminal.
     pub fn on_terminal(&self, arguments: &str) -> Running {
+        self.on_terminal_of(33, 101, arguments)
+    }
+    /// Starts a command on a terminal of so many rows and columns.
+    pub fn on_terminal_of(&self, rows: u16, columns: u16, arguments: &str) -> Running {
         let words = self.words(arguments);
-        Running::on_terminal(
-            &self.command(&words.iter().map(String::as_str).collect::<Vec<_>>()),
-            33,
-            101,
-        )
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        Running::on_terminal(&self.command(&words), rows, columns)
     }
 
     /// Runs a shell line in a service and gives what it prints, without white space at the ends.
