@@ -2,6 +2,7 @@
 
 mod access;
 mod push;
+mod resume;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
