@@ -15,9 +15,10 @@ use crate::compose::model::{Project, Service};
 use crate::image::digest::Digest;
 use crate::image::manifest::Platform;
 use crate::image::reference::Reference;
-use crate::image::registry::{PullError, PullOptions, pull as pull_image};
+use crate::image::registry::{self, PullError, PullOptions, pull as pull_image};
 use crate::image::store::Image;
 use crate::plan::Plan;
+use crate::plan::action::Action;
 use crate::plan::images::{ImageFacts, WantedImage};
 
 impl From<&Image> for ImageFacts {
@@ -110,6 +111,30 @@ fn note_pull(context: &Context, name: &str) {
         let _ = std::fs::create_dir_all(dir);
     }
     let _ = std::fs::write(path, Timestamp::now().0.to_string());
+}
+
+/// Looks at the settings of registries before a plan moves images, since each of these would say the same of them.
+pub(super) fn check_settings(context: &Context, plan: &Plan) -> Result<(), ApplyError> {
+    let moved = |action: &Action| match action {
+        Action::Pull {
+            image,
+            tolerate: false,
+            ..
+        }
+        | Action::Push {
+            image,
+            tolerate: false,
+        } => Reference::parse(image).ok(),
+        _ => None,
+    };
+    let steps = plan.steps.nodes();
+    let images: Vec<Reference> = steps.filter_map(|(_, step)| moved(&step.action)).collect();
+    match images.is_empty() {
+        true => Ok(()),
+        false => registry::check_settings(&images, &context.env).map_err(|text| {
+            ApplyError::new(text).hint("no image is pulled or pushed until it is mended")
+        }),
+    }
 }
 
 /// Pulls an image.

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::images;
 use super::provide::Variables;
 use super::rollout::Progress;
 use super::{ApplyError, Context, Plan};
@@ -99,6 +100,7 @@ pub fn run(context: &Context, plan: &Plan) -> Result<Outcome, ApplyError> {
     if plan.is_empty() {
         return Ok(run.outcome(0));
     }
+    images::check_settings(context, plan)?;
     let on_failure = if plan.go_on {
         OnFailure::GoOn
     } else {

@@ -97,7 +97,10 @@ pub enum ManifestError {
     #[error("manifests of type `{0}` are not supported")]
     Unsupported(String),
     /// An index without the platform.
-    #[error("there is no image for {wanted} in it; it has {}", offered.join(", "))]
+    #[error(
+        "no matching manifest for {wanted} in the manifest list entries: {}",
+        others(offered)
+    )]
     NoPlatform {
         /// `linux/amd64`.
         wanted: String,
@@ -302,6 +305,17 @@ impl Default for Index {
     }
 }
 
+/// What can be had instead of an image that there is not.
+fn others(offered: &[String]) -> String {
+    match offered.first() {
+        None => "it has none for any platform".to_owned(),
+        Some(first) => format!(
+            "it has {}; write `platform: {first}` to take that one",
+            offered.join(", ")
+        ),
+    }
+}
+
 impl Index {
     /// The image for a platform.
     ///
@@ -430,7 +444,8 @@ mod tests {
         assert_eq!(pick("amd64"), Ok("03".to_owned()));
         assert_eq!(
             pick("linux/s390x").unwrap_err().to_string(),
-            "there is no image for linux/s390x in it; it has linux/arm/v5, linux/arm/v7, linux/amd64"
+            "no matching manifest for linux/s390x in the manifest list entries: it has linux/arm/v5, linux/arm/v7, \
+             linux/amd64; write `platform: linux/arm/v5` to take that one"
         );
     }
 

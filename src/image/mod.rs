@@ -10,6 +10,7 @@ pub mod config;
 pub mod digest;
 pub mod git;
 pub mod kept;
+mod lanes;
 pub mod layer;
 mod listing;
 pub mod manifest;

@@ -13,6 +13,8 @@ crate::cases!(ENGINE;
     a_login_that_is_ended_at_the_password_leaves_the_terminal_as_it_was,
     proxies_of_the_users_settings_reach_containers_and_builds,
     what_is_set_up_for_registries_is_told_without_secrets,
+    a_registry_without_tls_is_spoken_to_when_the_command_says_so,
+    a_fault_in_the_settings_of_registries_is_told_once_for_all_images,
 );
 
 /// `ann:hunter2`, as registries are told and files keep it.
@@ -212,4 +214,53 @@ fn what_is_set_up_for_registries_is_told_without_secrets() {
     let (status, found) = row();
     assert_eq!(status, "degraded");
     assert!(found.starts_with(&format!("{place}:1:")), "{found}");
+}
+
+fn a_registry_without_tls_is_spoken_to_when_the_command_says_so() {
+    let hoist = Sandbox::new();
+    // Stands for a registry elsewhere that knows no TLS: a proxy that lets plain requests through, and has no image.
+    let proxy = Server::start(|request| match request.path.as_str() {
+        "http://registry.test/v2/" => Reply::ok("application/json", "{}"),
+        path if path.starts_with("http://") => Reply::status(404),
+        _ => Reply::status(403),
+    });
+    for name in ["HTTP_PROXY", "HTTPS_PROXY"] {
+        hoist.set(name, &format!("http://{}", proxy.address));
+    }
+    let name = "registry.test/app:1";
+    hoist.global(&["image", "tag", "tiny", name]).ok();
+    let out_of_reach = |arguments: &[&str]| {
+        hoist.global(arguments).code(1).says("is not in reach");
+    };
+    out_of_reach(&["image", "pull", name]);
+    out_of_reach(&["image", "push", name]);
+    hoist
+        .global(&["image", "pull", "--insecure-registry", name])
+        .code(1)
+        .says(&format!("no image `{name}` in its registry"));
+    hoist
+        .global(&["image", "push", "--insecure-registry", name])
+        .code(1)
+        .says("it has no such repository and makes none");
+    // What the command line names counts as well, and nothing else.
+    let named = |registry| ["--insecure-registry", registry, "image", "pull", name];
+    hoist
+        .global(&named("registry.test"))
+        .code(1)
+        .says("in its registry");
+    out_of_reach(&named("other.test"));
+}
+
+fn a_fault_in_the_settings_of_registries_is_told_once_for_all_images() {
+    let hoist = Sandbox::empty();
+    let file = hoist.file("registries.conf", "[[registry]]\nprefix = 1\n");
+    let path = file.display().to_string();
+    hoist.set("CONTAINERS_REGISTRIES_CONF", &path);
+    let services =
+        ["a", "b", "c"].map(|name| format!("  {name}: {{image: 'localhost:1/{name}'}}\n"));
+    hoist.compose(&format!("services:\n{}", services.concat()));
+    for command in ["pull", "up -d", "create"] {
+        let told = hoist.run(command).code(1).all();
+        assert_eq!(told.matches(&path).count(), 1, "{command}: {told}");
+    }
 }

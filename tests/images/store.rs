@@ -181,6 +181,10 @@ fn what_is_removed_is_told_as_docker_tells_it() {
         .global(&["image", "tag", "tiny", &format!("c@{id}")])
         .code(1)
         .says("with a digest reference");
+    hoist
+        .global(&["image", "tag", "tiny", id])
+        .code(1)
+        .says("refusing to create an ambiguous tag using digest algorithm as name");
     hoist.global(&["image", "rm", short]).code(1).says(&format!(
         "conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
     ));

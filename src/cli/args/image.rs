@@ -276,6 +276,9 @@ pub struct ImageLsArgs {
 /// `image pull`
 #[derive(Debug, Default, Args)]
 pub struct ImagePullArgs {
+    /// Speak to the registries without TLS, or with any certificate
+    #[arg(id = "insecure", long = "insecure-registry")]
+    pub insecure: bool,
     /// Platform, as `linux/amd64`
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
@@ -293,6 +296,9 @@ pub struct ImagePushArgs {
     /// All tags of the repository
     #[arg(short, long)]
     pub all_tags: bool,
+    /// Speak to the registries without TLS, or with any certificate
+    #[arg(id = "insecure", long = "insecure-registry")]
+    pub insecure: bool,
     /// Only if the image is for this platform, as `linux/amd64`
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,

@@ -100,6 +100,7 @@ pub(super) fn pull(app: &App, args: &ImagePullArgs) -> Outcome {
     // Nothing is to be finished when a pull ends early: Ctrl-C simply ends the command.
     let options = PullOptions {
         platform: args.platform.clone(),
+        insecure: insecure(app, args.insecure, &references),
         env: app.env.clone(),
         ..PullOptions::default()
     };
@@ -128,6 +129,18 @@ pub(super) fn pull(app: &App, args: &ImagePullArgs) -> Outcome {
         write_out(format!("{}\n", reference.canonical()))?;
     }
     Ok(0)
+}
+
+/// The registries that are spoken to without TLS: those that the command line names, with `all` those of the names.
+fn insecure<'a>(
+    app: &App,
+    all: bool,
+    names: impl IntoIterator<Item = &'a Reference>,
+) -> Vec<String> {
+    let names = names.into_iter().filter(|_| all);
+    let own = names.map(|name| name.registry.clone());
+    let said = app.globals.insecure_registry.iter().cloned();
+    said.chain(own).collect()
 }
 
 /// The digest under which the registry knows the name.
@@ -163,7 +176,9 @@ pub(super) fn push(app: &App, args: &ImagePushArgs) -> Outcome {
         }
     }
     // As with a pull, Ctrl-C simply ends the command.
+    let named = found.iter().flatten().map(|(_, reference)| reference);
     let options = PushOptions {
+        insecure: insecure(app, args.insecure, named),
         env: app.env.clone(),
         ..PushOptions::default()
     };

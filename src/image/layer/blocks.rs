@@ -3,11 +3,12 @@
 //! In: a stream, of any length. Out: its bytes, and in the end their digest and number. Who reads few bytes at a time
 //! makes no system call for them, and nothing is copied for the hash: a block whose bytes were all read is handed over
 //! as it is, and comes back to be filled again.
-//! Imports: `behind`, `archive`.
+//! Imports: `ahead`, `behind`, `archive`.
 
 use std::io::{self, Read};
 
-use super::behind::{BLOCK, Behind};
+use super::ahead::fill;
+use super::behind::Behind;
 use crate::image::archive;
 use crate::image::digest::Digest;
 
@@ -50,13 +51,7 @@ impl<R: Read> Blocks<R> {
         let full = std::mem::take(&mut self.block);
         self.block = self.hash.exchange(full)?;
         self.at = 0;
-        // One more, for a block that is filled has room left when its end is looked for.
-        self.block.reserve_exact(BLOCK + 1);
-        let read = self
-            .input
-            .by_ref()
-            .take(BLOCK as u64)
-            .read_to_end(&mut self.block);
+        let read = fill(&mut self.input, &mut self.block);
         self.count += self.block.len() as u64;
         if self.count > self.limit {
             self.block.clear();
@@ -65,7 +60,7 @@ impl<R: Read> Blocks<R> {
         match read {
             // What came before the fault may be whole, and is what the caller sees first.
             Err(error) if !self.block.is_empty() => self.failed = Some(error),
-            other => drop(other?),
+            other => other?,
         }
         Ok(!self.block.is_empty())
     }
@@ -86,6 +81,7 @@ impl<R: Read> Read for Blocks<R> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::behind::BLOCK;
     use super::*;
 
     fn bytes(length: usize) -> Vec<u8> {

@@ -13,6 +13,7 @@
 //! ([`trust`]), and can be made again.
 //! Imports: `archive`, `digest`, `store::StoreError`, `sys`. Rules: OCI image spec, `layer.md`.
 
+mod ahead;
 mod behind;
 mod blocks;
 pub mod diff;
@@ -41,6 +42,7 @@ use super::store::StoreError;
 use crate::sys::boot;
 use crate::sys::fs::{self, Durability, Root};
 use crate::sys::mount::{self, Overlay};
+use ahead::ahead;
 use behind::Behind;
 use blocks::Blocks;
 pub use early::{Early, Final, Growing, Grown, Written};
@@ -132,6 +134,12 @@ impl LayerStore {
     pub fn path(&self, diff_id: &Digest) -> PathBuf {
         self.root.join(diff_id.hex())
     }
+    /// Bytes that are free where layers are kept, if that can be asked.
+    pub(super) fn free(&self) -> Option<u64> {
+        let found = nix::sys::statvfs::statvfs(&self.root).ok()?;
+        let blocks = found.blocks_available();
+        Some(blocks.saturating_mul(found.fragment_size()))
+    }
     /// Whether a layer is there, sound or not.
     pub(super) fn lies(&self, diff_id: &Digest) -> bool {
         self.path(diff_id).is_dir()
@@ -185,12 +193,36 @@ impl LayerStore {
         diff_id: &Digest,
         blob: Option<&Descriptor>,
     ) -> Result<Unpacked, StoreError> {
+        self.import_by(diff_id, blob, |staging, limits| {
+            unpack_hashed(archive::decoder(input), staging, limits)
+        })
+    }
+    /// As [`LayerStore::import`], decompressed by a thread of its own.
+    ///
+    /// # Errors
+    /// As [`LayerStore::import`].
+    pub fn import_ahead(
+        &self,
+        input: impl Read + Send,
+        diff_id: &Digest,
+        blob: Option<&Descriptor>,
+    ) -> Result<Unpacked, StoreError> {
+        self.import_by(diff_id, blob, |staging, limits| {
+            ahead(input, |decoded| unpack_hashed(decoded, staging, limits))
+        })
+    }
+    fn import_by(
+        &self,
+        diff_id: &Digest,
+        blob: Option<&Descriptor>,
+        unpack: impl FnOnce(&Staging, Limits) -> Result<Hashed, StoreError>,
+    ) -> Result<Unpacked, StoreError> {
         if self.contains(diff_id) {
             return Ok(Unpacked::default());
         }
         let staging = self.staging()?;
-        let limits = Limits::for_archive(blob.map(|blob| blob.size));
-        let (unpacked, found, length) = unpack_hashed(input, &staging, limits)?;
+        let limits = Limits::for_archive(blob.map(|blob| blob.size)).within(self.free());
+        let (unpacked, found, length) = unpack(&staging, limits)?;
         if found != *diff_id {
             let text = format!("layer {diff_id} unpacks to {found}");
             return Err(StoreError::Corrupt(text));
@@ -434,14 +466,18 @@ fn hash(upper: &Path) -> io::Result<(Digest, diff::Measure)> {
     Ok((hash.finish()?, measure))
 }
 
+/// What came of an archive, its digest, and how long it is.
+type Hashed = (Unpacked, Digest, u64);
+
+/// Unpacks an archive that is not compressed.
 fn unpack_hashed(
-    input: impl Read,
+    archive: impl Read,
     staging: &Staging,
     limits: Limits,
-) -> Result<(Unpacked, Digest, u64), StoreError> {
+) -> Result<Hashed, StoreError> {
     let root = Root::open(&staging.upper()).map_err(StoreError::io("open the new layer"))?;
     // Headers come on top of what the files may hold.
-    let mut stream = Blocks::new(archive::decoder(input), limits.bytes.saturating_mul(2));
+    let mut stream = Blocks::new(archive, limits.bytes.saturating_mul(2));
     let unpacked = unpack::unpack(&mut stream, &root, limits)?;
     let (digest, length) = stream
         .finish()

@@ -16,11 +16,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
-use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use nix::fcntl::OFlag;
 
-use crate::image::archive::read::Member;
+use crate::image::archive::{self, read::Member};
 use crate::sys::fs::Root;
 
 const MAGIC: &[u8] = b"hoist recipe 1\n";
@@ -149,7 +148,7 @@ fn bad(text: &str) -> io::Error {
 
 /// Writes the archive that a recipe is of, from the files below `dir`.
 pub(super) fn assemble(recipe: File, dir: &Path, mut out: impl Write) -> io::Result<()> {
-    let mut recipe = BufReader::with_capacity(HELD, GzDecoder::new(BufReader::new(recipe)));
+    let mut recipe = BufReader::with_capacity(HELD, archive::decoder(recipe));
     let root = Root::open(dir)?;
     let mut magic = vec![0; MAGIC.len()];
     recipe.read_exact(&mut magic)?;

@@ -32,7 +32,7 @@ use crate::sys::fs::{self, Resolve, Root};
 /// Most entries of one archive.
 const MOST_ENTRIES: u64 = 20_000_000;
 /// Open directories kept for the next entries.
-const KEPT_DIRS: usize = 48;
+const KEPT_DIRS: usize = 96;
 /// Most remarks kept.
 const MOST_NOTES: usize = 20;
 /// Mode of directories that an archive implies without having them.
@@ -43,14 +43,31 @@ const IMPLIED_MODE: u32 = 0o755;
 pub struct Limits {
     /// Bytes of file content, holes included.
     pub bytes: u64,
+    /// So many of them follow from the archive's own length.
+    sure: u64,
 }
 
 impl Limits {
     /// Bounds for an archive that is `compressed` bytes long, if that is known.
     pub fn for_archive(compressed: Option<u64>) -> Self {
-        let most = |size: u64| size.saturating_mul(RATIO).max(SMALL_BOMB);
+        match compressed.map(|size| size.saturating_mul(RATIO)) {
+            None => Self {
+                bytes: 1 << 42,
+                sure: 1 << 42,
+            },
+            Some(sure) => Self {
+                bytes: sure.max(SMALL_BOMB),
+                sure,
+            },
+        }
+    }
+    /// The same where so many bytes are free: what can't be told from a bomb by its length leaves half of them.
+    #[must_use]
+    pub fn within(self, free: Option<u64>) -> Self {
+        let most = free.map_or(u64::MAX, |free| self.sure.max(free / 2));
         Self {
-            bytes: compressed.map_or(1 << 42, most),
+            bytes: self.bytes.min(most),
+            ..self
         }
     }
 }
@@ -177,6 +194,8 @@ struct Dir {
     id: (u64, u64),
     mtime: Cell<(i64, u32)>,
     group: Cell<u32>,
+    /// The number of the entry that was made in it last.
+    used: Cell<u64>,
 }
 
 impl Dir {
@@ -187,6 +206,7 @@ impl Dir {
             id: (stat.st_dev, stat.st_ino),
             mtime: Cell::new((stat.st_mtime, nanos)),
             group: Cell::new(stat.st_gid),
+            used: Cell::new(0),
             open,
         })
     }
@@ -255,10 +275,9 @@ impl Unpacker<'_> {
         match member.kind {
             EntryKind::Dir => return self.dir(&path, parent, name, member),
             EntryKind::File => {
-                let file = self.file(parent, name)?;
+                let file = self.file(parent, name, member)?;
                 self.content(&path, &file, member, members)?;
-                let new = self.new_owner(&folder);
-                return finish_file(&file, new, parent, name, member);
+                return finish_file(&file, parent, name, member);
             }
             EntryKind::HardLink => return self.hard_link(&path, parent, name, member),
             EntryKind::Symlink => {
@@ -293,6 +312,7 @@ impl Unpacker<'_> {
     /// The open directory at a path, made with its parents when missing.
     fn parent(&mut self, path: &Path) -> io::Result<Rc<Dir>> {
         if let Some(open) = self.dirs.get(path) {
+            open.used.set(self.done.entries);
             return Ok(Rc::clone(open));
         }
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
@@ -313,7 +333,7 @@ impl Unpacker<'_> {
     }
     fn keep(&mut self, path: &Path, open: OwnedFd) -> io::Result<Rc<Dir>> {
         if self.dirs.len() >= KEPT_DIRS {
-            self.dirs.clear();
+            self.close_one();
         }
         let new = Dir::new(open)?;
         // Links lead to one directory by several paths; only one may know its time.
@@ -325,8 +345,16 @@ impl Unpacker<'_> {
             }
             None => Rc::new(new),
         };
+        dir.used.set(self.done.entries);
         self.dirs.insert(path.to_owned(), Rc::clone(&dir));
         Ok(dir)
+    }
+    /// Closes the directory in which nothing was made for the longest time.
+    fn close_one(&mut self) {
+        let oldest = self.dirs.iter().min_by_key(|(_, dir)| dir.used.get());
+        if let Some(path) = oldest.map(|(path, _)| path.clone()) {
+            self.dirs.remove(&path);
+        }
     }
     /// Makes a directory that an entry implies. A whiteout in its place means that what lies below
     /// stays hidden.
@@ -425,10 +453,12 @@ impl Unpacker<'_> {
         kept.group.set(member.gid);
         Ok(())
     }
-    fn file(&mut self, parent: &OwnedFd, name: &OsStr) -> io::Result<File> {
+    fn file(&mut self, parent: &OwnedFd, name: &OsStr, member: &Member) -> io::Result<File> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mode = Mode::from_bits_truncate(0o600);
+        // Most get the bits they need at once. Others have rights that are only for who gets the file in the end.
+        let plain = member.mode & !0o777 == 0;
+        let mode = Mode::from_bits_truncate(if plain { member.mode } else { 0o600 });
         self.replacing(parent, name, || {
             nix::fcntl::openat(parent, name, flags, mode)
         })
@@ -550,23 +580,21 @@ fn times_at(dir: &OwnedFd, name: &OsStr, mtime: (i64, u32)) -> Result<(), Errno>
 fn own_dir(dir: &OwnedFd, member: &Member) -> io::Result<()> {
     nix::unistd::fchown(dir, Some(member.uid.into()), Some(member.gid.into()))?;
     nix::sys::stat::fchmod(dir, Mode::from_bits_truncate(member.mode))?;
-    attributes(&fs::entry_path(dir, OsStr::new(".")), member)
+    attributes(dir, OsStr::new("."), member)
 }
 
 /// Owner before mode, since a change of owner clears the set-id bits, and capabilities after it, since it
 /// clears them too. Source: chown(2), capabilities(7).
-fn finish_file(
-    file: &File,
-    new: Option<(u32, u32)>,
-    parent: &OwnedFd,
-    name: &OsStr,
-    member: &Member,
-) -> io::Result<()> {
-    if new != Some((member.uid, member.gid)) {
+fn finish_file(file: &File, parent: &OwnedFd, name: &OsStr, member: &Member) -> io::Result<()> {
+    // To look costs much less than to write what is right already.
+    let made = nix::sys::stat::fstat(file)?;
+    if (made.st_uid, made.st_gid) != (member.uid, member.gid) {
         nix::unistd::fchown(file, Some(member.uid.into()), Some(member.gid.into()))?;
     }
-    nix::sys::stat::fchmod(file, Mode::from_bits_truncate(member.mode))?;
-    attributes(&fs::entry_path(parent, name), member)?;
+    if made.st_mode & 0o7777 != member.mode {
+        nix::sys::stat::fchmod(file, Mode::from_bits_truncate(member.mode))?;
+    }
+    attributes(parent, name, member)?;
     let time = spec(member.mtime);
     Ok(nix::sys::stat::futimens(file, &time, &time)?)
 }
@@ -586,16 +614,20 @@ fn finish_node(
         let mode = Mode::from_bits_truncate(member.mode);
         nix::sys::stat::fchmodat(parent, name, mode, FchmodatFlags::FollowSymlink)?;
     }
-    attributes(&fs::entry_path(parent, name), member)?;
+    attributes(parent, name, member)?;
     Ok(times_at(parent, name, member.mtime)?)
 }
 
-fn attributes(path: &Path, member: &Member) -> io::Result<()> {
+fn attributes(parent: &OwnedFd, name: &OsStr, member: &Member) -> io::Result<()> {
+    if member.xattrs.is_empty() {
+        return Ok(());
+    }
+    let path = fs::entry_path(parent, name);
     for (name, value) in &member.xattrs {
         if !whiteout::keeps_attribute(name) {
             continue;
         }
-        match fs::set_xattr(path, OsStr::from_bytes(name), value) {
+        match fs::set_xattr(&path, OsStr::from_bytes(name), value) {
             // The file system has none, or links and devices may have no user attributes: as Docker.
             Err(Errno::EOPNOTSUPP | Errno::EPERM) => {}
             other => other?,

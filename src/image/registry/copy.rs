@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::PullError;
 use super::client::{Again, Failure, Registry};
 use super::push::{Push, PushError, PushOptions, run};
-use super::upload::{Send, Upload};
+use super::upload::Upload;
 use crate::base::event::EventSink;
 use crate::image::digest::{Digest, Hasher};
 use crate::image::manifest::{Descriptor, Document, media};
@@ -107,6 +107,7 @@ impl Copy<'_> {
         }
         let push = &self.push;
         let same = self.from.registry == push.reference.registry;
+        let _alone = push.alone(&blob.digest).await;
         if push.exists(blob).await? {
             return Ok(());
         }
@@ -126,13 +127,7 @@ impl Copy<'_> {
             Ok(found) if found.len() == blob.size => kept,
             _ => self.fetch(blob).await?,
         };
-        let send = Send {
-            registry: &push.registry,
-            blob,
-            path: &path,
-            tell: &|_, _| {},
-        };
-        send.run(begun).await?;
+        push.send(blob, &path, begun, &|_, _| {}).await?;
         if path.starts_with(push.staging.dir()) {
             let _ = std::fs::remove_file(&path);
         }

@@ -45,6 +45,7 @@ pub(in crate::image) mod web {
     }
 }
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use futures_util::StreamExt as _;
@@ -181,6 +182,20 @@ pub struct PullOptions {
     pub env: crate::base::env::Env,
     /// Ends the pull when used.
     pub cancel: Cancel,
+}
+
+/// Looks whether the files can be used that say how registries are spoken to, and the certificates of those of these
+/// images: whoever is about to ask for several says once what is wrong.
+///
+/// # Errors
+/// The first file that can't be used, where and why.
+pub fn check_settings(references: &[Reference], env: &crate::base::env::Env) -> Result<(), String> {
+    config::Settings::read(env).map_err(|error| error.to_string())?;
+    let registries: BTreeSet<&str> = references.iter().map(|one| one.registry.as_str()).collect();
+    for registry in registries {
+        trust::own(registry, env).map_err(|text| format!("registry {registry}: {text}"))?;
+    }
+    Ok(())
 }
 
 /// Pulls an image: manifest, config and missing layers, every digest verified while streaming.

@@ -22,7 +22,7 @@ use crate::image::manifest::{Descriptor, Document, Manifest, ManifestError, Plat
 use crate::image::reference::Reference;
 use crate::image::store::{Image, Store, StoreError, parse_config};
 
-/// Layers that are downloaded at the same time. Source: dockerd, `--max-concurrent-downloads` plus one.
+/// Layers of one image that are looked at the same time; how many are downloaded is bounded over all images.
 const SIDE_BY_SIDE: usize = 4;
 /// Longest config document in bytes.
 const LONGEST_CONFIG: u64 = 8 << 20;
@@ -307,10 +307,11 @@ impl<'a> Pull<'a> {
     async fn unpack_kept(&self, id: Digest, blob: &Descriptor) -> Result<(), StoreError> {
         let layers = self.store.layers().clone();
         let (path, known) = (self.store.blob_path(&blob.digest), blob.clone());
+        let _lane = self.store.lanes().down().await;
         self.tell(blob, 0, "Extracting");
         let unpacking = tokio::task::spawn_blocking(move || {
             layers
-                .import(open_blob(&path)?, &id, Some(&known))
+                .import_ahead(open_blob(&path)?, &id, Some(&known))
                 .map(drop)
         });
         unpacking.await.unwrap_or_else(broken_off)?;
@@ -329,11 +330,14 @@ impl<'a> Pull<'a> {
             .try_clone()
             .map_err(StoreError::io("follow a download"))
             .map_err(self.store_error())?;
+        // Nobody who waits for it holds up others: the blob is this one's already. It is kept until the layer is unpacked,
+        // so that memory and open files are bounded too.
+        let _lane = self.store.lanes().down().await;
         let (growing, follower) = Growing::new(copy);
         let (watch, ours) = (growing.watch(), growing.watch());
         let (layers, known) = (self.store.layers().clone(), blob.clone());
         let unpacking = tokio::task::spawn_blocking(move || {
-            let done = layers.import(follower, &id, Some(&known)).map(drop);
+            let done = layers.import_ahead(follower, &id, Some(&known)).map(drop);
             // An archive that is broken is followed to its end: its digest tells whose fault that is.
             if !matches!(done, Err(StoreError::Corrupt(_))) {
                 watch.enough();

@@ -11,13 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use reqwest::Url;
+use tokio::sync::OwnedMutexGuard;
 
-use super::client::Registry;
+use super::client::{Again, Failure, Registry};
 use super::upload::{Send, Upload};
 use super::{PullError, PullOptions, wait};
 use crate::base::cancel::Cancel;
@@ -32,7 +33,7 @@ use crate::image::reference::{DEFAULT_TAG, Reference};
 use crate::image::store::packed::packing_of;
 use crate::image::store::{Image, Store, StoreError};
 
-/// Layers that are sent at the same time. Source: dockerd, `--max-concurrent-uploads`.
+/// Layers of one image that are prepared at the same time; how many are sent is bounded over all images.
 const SIDE_BY_SIDE: usize = 5;
 /// Bytes written at once of a layer that is compressed.
 const CHUNK: usize = 128 * 1024;
@@ -525,6 +526,7 @@ impl<'a> Push<'a> {
     }
     async fn layer(&self, id: &Digest, form: As) -> Result<Descriptor, PullError> {
         self.tell(id, 0, None, "Preparing");
+        let _alone = self.alone(id).await;
         let kept = self.kept(id, form)?;
         let known = match &kept {
             Some(blob) => Some(blob.descriptor.clone()),
@@ -552,13 +554,8 @@ impl<'a> Push<'a> {
         }
         let size = blob.descriptor.size;
         let tell = |done, phase| self.tell(id, done, Some(size), phase);
-        let send = Send {
-            registry: &self.registry,
-            blob: &blob.descriptor,
-            path: &blob.path,
-            tell: &tell,
-        };
-        send.run(place).await?;
+        self.send(&blob.descriptor, &blob.path, place, &tell)
+            .await?;
         tell(size, "Pushed");
         // What was compressed for this push is not needed any longer.
         if blob.path.starts_with(self.staging.dir()) {
@@ -615,6 +612,7 @@ impl<'a> Push<'a> {
     /// Pushes a document; gives what a manifest says of it, but for its media type.
     async fn document(&self, bytes: &[u8]) -> Result<(), PullError> {
         let descriptor = Descriptor::new(media::CONFIG, Digest::of(bytes), bytes.len() as u64);
+        let _alone = self.alone(&descriptor.digest).await;
         if self.exists(&descriptor).await? {
             return Ok(());
         }
@@ -623,13 +621,29 @@ impl<'a> Push<'a> {
             .dir()
             .join(format!("document-{}", descriptor.digest.hex()));
         std::fs::write(&path, bytes).map_err(|error| self.io("write a document", error))?;
+        self.send(&descriptor, &path, None, &|_, _| {}).await
+    }
+    /// Sends a blob, when as many as may are not on their way.
+    pub(super) async fn send(
+        &self,
+        blob: &Descriptor,
+        path: &Path,
+        begun: Option<Url>,
+        tell: &(dyn Fn(u64, &'static str) + Sync),
+    ) -> Result<(), PullError> {
+        let _lane = self.store.lanes().up().await;
         let send = Send {
             registry: &self.registry,
-            blob: &descriptor,
-            path: &path,
-            tell: &|_, _| {},
+            blob,
+            path,
+            tell,
         };
-        send.run(None).await
+        send.run(begun).await
+    }
+    /// Waits until no other push of this process sends the same thing to this repository.
+    pub(super) async fn alone(&self, what: &Digest) -> OwnedMutexGuard<()> {
+        let place = self.reference.by_digest(*what).to_string();
+        self.store.lanes().alone(place).await
     }
 
     /// Whether the registry has a blob in this repository, or takes it from another one.
@@ -677,10 +691,26 @@ impl<'a> Push<'a> {
                 .unwrap_or(DEFAULT_TAG)
                 .to_owned(),
         };
-        let ask = || self.registry.put_manifest(&name, bytes, media_type);
+        let digest = Digest::of(bytes);
+        let _alone = self.alone(&digest).await;
+        let ask = || async {
+            let put = self.registry.put_manifest(&name, bytes, media_type).await;
+            put.map_err(|failure| Failure {
+                again: match is_digest_refused(&failure) {
+                    // All that is named was made of what is there: another process sends some of it just now.
+                    true => Again::Once,
+                    false => failure.again,
+                },
+                ..failure
+            })
+        };
         self.soon(self.registry.retry(ask)).await?;
-        Ok(Digest::of(bytes))
+        Ok(digest)
     }
+}
+
+fn is_digest_refused(failure: &Failure) -> bool {
+    matches!(&failure.error, PullError::Registry { cause, .. } if cause.contains("DIGEST_INVALID"))
 }
 
 /// In which form a layer is sent.

@@ -119,7 +119,8 @@ impl Send<'_> {
         let mut tries = self.registry.tries();
         let mut manner = Manner::Whole;
         let mut begun = begun.map(|to| Begun { to, have: 0 });
-        let mut since = 0;
+        // The most that the registry has had: what it loses and gets once more is no progress.
+        let mut most = 0;
         loop {
             let failure = match self.attempt(&mut begun, manner).await {
                 Ok(()) => return Ok(()),
@@ -133,8 +134,15 @@ impl Send<'_> {
                     continue;
                 }
                 // It does not know parts, or not any more of this upload.
-                Some(400 | 404 | 405 | 416 | 501) if manner == Manner::Parts => {
+                Some(400 | 404 | 405 | 501) if manner == Manner::Parts => {
                     (manner, begun) = (Manner::Whole, None);
+                    tries.wait(Again::Later)
+                }
+                // It has another part of it than it has said.
+                Some(416) if begun.is_some() => tries.wait(Again::Later),
+                // It has forgotten an upload that was begun a while ago.
+                Some(404) if begun.is_some() => {
+                    begun = None;
                     tries.wait(Again::Later)
                 }
                 _ => tries.wait(failure.again),
@@ -153,10 +161,10 @@ impl Send<'_> {
                 None => None,
             };
             let have = begun.as_ref().map_or(0, |begun| begun.have);
-            if have >= since + PROGRESS {
+            if have >= most + PROGRESS {
                 tries.forget();
+                most = have;
             }
-            since = have;
             if refused.is_none() {
                 manner = Manner::Parts;
             }
@@ -197,7 +205,12 @@ impl Send<'_> {
                 .await;
             let answer = sent?;
             begun.to = self.registry.location(&answer)?;
-            begun.have = end;
+            // It may have taken less.
+            begun.have = match range_end(&answer) {
+                Some(have) if have < end && have > begun.have => have,
+                Some(have) if have < end => return Err(self.silent()),
+                _ => end,
+            };
         }
         let mut to = begun.to.clone();
         to.query_pairs_mut()

@@ -62,7 +62,7 @@ impl Store {
             if !self.layers().contains(id) {
                 self.take_blob(&layout, blob)?;
                 let file = open_blob(&self.blob_path(&blob.digest))?;
-                self.layers().import(file, id, Some(blob))?;
+                self.layers().import_ahead(file, id, Some(blob))?;
                 taken = true;
             }
         }

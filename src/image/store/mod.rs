@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use super::config::ImageConfig;
 use super::digest::Digest;
+use super::lanes::Lanes;
 use super::layer::LayerStore;
 use super::manifest::{Descriptor, Manifest, Platform, media};
 use super::reference::Reference;
@@ -142,6 +143,8 @@ pub struct Store {
     layers: LayerStore,
     /// What this process holds against removal by others.
     holds: Arc<hold::Holds>,
+    /// What moves to and from registries at the same time.
+    lanes: Arc<Lanes>,
     /// Whether nothing is written: not even what is held, or when it was used.
     only_looks: bool,
 }
@@ -156,6 +159,7 @@ impl Store {
             images: data.join("images"),
             layers: LayerStore::open(data)?,
             holds: Arc::default(),
+            lanes: Arc::default(),
             only_looks: false,
         };
         for dir in ["blobs/sha256", "ingest"] {
@@ -177,8 +181,13 @@ impl Store {
             images: data.join("images"),
             layers: LayerStore::look(data),
             holds: Arc::default(),
+            lanes: Arc::default(),
             only_looks: true,
         }
+    }
+    /// What moves to and from registries at the same time.
+    pub(super) fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
     /// The unpacked layers.
     pub fn layers(&self) -> &LayerStore {

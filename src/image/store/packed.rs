@@ -59,7 +59,8 @@ impl Store {
             let text = format!("layer {} was changed on disk", id.short());
             return Err(StoreError::Corrupt(text));
         }
-        let packed = plain.out.finish().map_err(failed())?;
+        let mut packed = plain.out.finish().map_err(failed())?;
+        packed.flush().map_err(failed())?;
         let blob = Descriptor::new(
             media::layer(packing, false),
             packed.hasher.finish(),

@@ -20,11 +20,6 @@ impl Store {
     }
     /// Bytes that are free where images are kept, if that can be asked.
     pub(in crate::image) fn free(&self) -> Option<u64> {
-        let found = nix::sys::statvfs::statvfs(&self.images).ok()?;
-        Some(
-            found
-                .blocks_available()
-                .saturating_mul(found.fragment_size()),
-        )
+        self.layers().free()
     }
 }

@@ -101,6 +101,12 @@ pub(in crate::cli::commands) fn tag(app: &App, args: &TagArgs) -> Outcome {
             "refusing to create a tag with a digest reference",
         ));
     }
+    // As Docker: the name would read as an id.
+    if target.familiar_name() == "sha256" {
+        return Err(Failure::new(
+            "refusing to create an ambiguous tag using digest algorithm as name",
+        ));
+    }
     let image = find(&store, &args.source, None)?;
     store.tag(&image.id, &target)?;
     Ok(0)

@@ -554,3 +554,15 @@ fn other_archives_are_added_to_what_is_there_and_know_no_whiteouts() {
     let expected = ["d/", "d/.wh.old \"plain\"", "d/both \"2\"", "d/old \"1\""];
     assert_eq!(listing(&staging.upper()), expected);
 }
+
+#[test]
+fn a_short_archive_leaves_half_of_the_disk_and_a_long_one_what_follows_from_its_length() {
+    let within = |length, free| Limits::for_archive(length).within(free).bytes;
+    let all = 8 << 30;
+    assert_eq!(within(Some(1000), None), all);
+    assert_eq!(within(Some(1000), Some(100 << 30)), all);
+    assert_eq!(within(Some(1000), Some(1 << 30)), 1 << 29);
+    assert_eq!(within(Some(1 << 20), Some(0)), 200 << 20);
+    assert_eq!(within(Some(1 << 30), Some(1 << 30)), 200 << 30);
+    assert_eq!(within(None, Some(1 << 30)), 1 << 42);
+}

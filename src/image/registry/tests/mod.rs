@@ -2,6 +2,7 @@
 
 mod access;
 mod push;
+mod resume;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -354,7 +355,7 @@ fn the_platform_is_selected_from_an_index() {
     assert_eq!(with("linux/amd64").unwrap().id, Digest::of(&one.config));
     let error = with("linux/riscv64").unwrap_err().to_string();
     assert!(
-        error.contains("there is no image for linux/riscv64 in it; it has linux/amd64"),
+        error.contains("no matching manifest for linux/riscv64 in the manifest list entries: it has linux/amd64"),
         "{error}"
     );
     assert_eq!(

@@ -177,11 +177,11 @@ impl Store {
         let blob = self.keep_part(job.part, media::layer(packing, docker), staging)?;
         agree(job.said.as_ref(), &blob)?;
         let file = open_blob(&self.blob_path(&blob.digest))?;
-        self.layers().import(file, &job.id, Some(&blob)).map(drop)
+        (self.layers().import_ahead(file, &job.id, Some(&blob))).map(drop)
     }
     /// A layer that is not compressed, or in a way that no registry knows: its archive is made of its files again.
     fn load_plain(&self, job: &Job, staging: &Staging) -> Result<(), StoreError> {
-        let limits = Limits::for_archive(Some(job.part.length));
+        let limits = Limits::for_archive(Some(job.part.length)).within(self.free());
         let fresh = self.layers().unpack(decoder(job.part.clone()), limits)?;
         if fresh.id != job.id {
             let text = format!("layer {} of the archive unpacks to {}", job.id, fresh.id);
