@@ -25,6 +25,7 @@ mod exec;
 mod explain;
 #[cfg(test)]
 pub(super) mod fixture;
+mod format;
 mod graph;
 mod image;
 mod image_archive;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use super::format;
 use crate::apply;
 use crate::base::clock::{Timestamp, human_duration};
 use crate::base::event::{Event, EventSink as _, Kind, Status};
@@ -489,9 +490,7 @@ fn ls(app: &App, args: &SnapshotLsArgs) -> Outcome {
             format!("{}\n", serde_json::Value::Array(all))
         }
         other => {
-            return Err(Failure::new(format!(
-                "unknown format `{other}`; write table or json"
-            )));
+            return Err(format::unknown(other, &format::ROWS));
         }
     };
     write_out(text)?;
