@@ -455,7 +455,7 @@ impl Engine for Native {
         Err(EngineError::failed(step, "its supervisor does not answer"))
     }
 
-    fn save_volume(&self, name: &str, to: &Path, cancel: &Cancel) -> Result<()> {
+    fn save_volume(&self, name: &str, to: &Path, cancel: &Cancel) -> Result<Vec<PathBuf>> {
         volumes::save(&self.layout, name, to, cancel)
     }
 
