@@ -108,6 +108,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::hooks::CASES,
         engine::replace::CASES,
         engine::boot::CASES,
+        engine::bridge::CASES,
         engine::boot::judged::CASES,
         engine::snapshots::CASES,
         engine::checkouts::CASES,

@@ -3,7 +3,7 @@
 //! Imports: the siblings.
 
 use super::{
-    AlphaCommand, CacheCommand, Command, ImageCommand, ProgressArg, SnapshotCommand,
+    AlphaCommand, BridgeCommand, CacheCommand, Command, ImageCommand, ProgressArg, SnapshotCommand,
     SystemCommand,
 };
 
@@ -45,6 +45,7 @@ impl Command {
             | Self::Watch(_) => true,
             Self::Snapshot(args) => !matches!(args.command, SnapshotCommand::Ls(_)),
             Self::Alpha(args) => matches!(args.command, AlphaCommand::Scale(_)),
+            Self::Bridge(args) => matches!(args.command, BridgeCommand::Convert(_)),
             Self::Image(_) | Self::Cache(_) | Self::System(_) => self.has_no_dry_run(),
             _ => false,
         }
