@@ -20,6 +20,7 @@ mod harness;
 mod images;
 mod model;
 mod repo;
+mod variables;
 mod vm;
 
 use std::process::ExitCode;
@@ -60,6 +61,8 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         repo::CASES,
         effects::CASES,
         commands::CASES,
+        variables::CASES,
+        variables::CONTAINERS,
         dockerfile::CASES,
         model::config::CASES,
         model::errors::CASES,
