@@ -20,6 +20,7 @@ mod harness;
 mod images;
 mod model;
 mod repo;
+mod trouble;
 mod variables;
 mod vm;
 
@@ -61,6 +62,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         repo::CASES,
         effects::CASES,
         commands::CASES,
+        trouble::CASES,
         variables::CASES,
         variables::CONTAINERS,
         dockerfile::CASES,
