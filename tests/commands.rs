@@ -128,7 +128,7 @@ fn fail(faults: &[String]) {
 }
 
 /// The source of a case: its file without the other cases in it, so that what helpers do for it counts.
-fn source(case: &str, all: &BTreeSet<&str>) -> Option<String> {
+pub fn source(case: &str, all: &BTreeSet<&str>) -> Option<String> {
     let (modules, function) = case.rsplit_once("::")?;
     let mut parts: Vec<&str> = modules.split("::").collect();
     let text = loop {

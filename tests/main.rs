@@ -21,6 +21,8 @@ mod images;
 mod model;
 mod repo;
 mod screens;
+mod trouble;
+mod variables;
 mod vm;
 
 use std::process::ExitCode;
@@ -61,6 +63,9 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         repo::CASES,
         effects::CASES,
         commands::CASES,
+        trouble::CASES,
+        variables::CASES,
+        variables::CONTAINERS,
         dockerfile::CASES,
         model::config::CASES,
         screens::CASES,
@@ -110,6 +115,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::hooks::CASES,
         engine::replace::CASES,
         engine::boot::CASES,
+        engine::bridge::CASES,
         engine::boot::judged::CASES,
         engine::snapshots::CASES,
         engine::checkouts::CASES,

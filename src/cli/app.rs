@@ -78,18 +78,13 @@ impl App {
     /// A variable with a value that is none of the allowed ones; with the screen to say it on.
     pub fn new(globals: Globals, env: Env) -> Result<Self, (Failure, Screen)> {
         let no_color = env.non_empty("NO_COLOR").is_some();
-        let auto = Screen::new(Ansi::Auto, no_color);
         let ansi = match globals.ansi {
             Some(arg) => ansi(arg),
             None => match env.non_empty("COMPOSE_ANSI") {
-                None | Some("auto") => Ansi::Auto,
                 Some("never") => Ansi::Never,
                 Some("always") => Ansi::Always,
-                Some(other) => {
-                    let text =
-                        format!("invalid COMPOSE_ANSI `{other}`: write never, always or auto");
-                    return Err((Failure::new(text), auto));
-                }
+                // As Compose: any other word as well.
+                _ => Ansi::Auto,
             },
         };
         let screen = Screen::new(ansi, no_color);
@@ -97,6 +92,9 @@ impl App {
             Some(arg) => progress_mode(arg),
             None => variable_mode(&env).map_err(|failure| (failure, screen))?,
         };
+        if globals.parallel.is_none() {
+            parallel_limit(&env).map_err(|failure| (failure, screen))?;
+        }
         if globals.compatibility || env.flag("COMPOSE_COMPATIBILITY") {
             let text = "--compatibility is not supported: names are made as Compose v2 makes them";
             write_err(render::warning(text, screen.err_colour));
@@ -505,11 +503,8 @@ impl App {
 
     /// So many actions at a time; 0 is no limit.
     pub fn parallel(&self) -> usize {
-        let variable = || {
-            self.env
-                .non_empty("COMPOSE_PARALLEL_LIMIT")
-                .and_then(|text| text.parse().ok())
-        };
+        // What is no number was refused when the command began.
+        let variable = || parallel_limit(&self.env).ok().flatten();
         let limit: i64 = self.globals.parallel.or_else(variable).unwrap_or(-1);
         usize::try_from(limit).unwrap_or(0)
     }
@@ -578,6 +573,18 @@ pub fn progress_mode(arg: ProgressArg) -> Mode {
         ProgressArg::Json => Mode::Json,
         ProgressArg::Quiet => Mode::Quiet,
     }
+}
+
+/// The limit that the environment sets.
+fn parallel_limit(env: &Env) -> Result<Option<i64>, Failure> {
+    let Some(text) = env.get("COMPOSE_PARALLEL_LIMIT") else {
+        return Ok(None);
+    };
+    let wrong = || {
+        let text = format!("COMPOSE_PARALLEL_LIMIT must be an integer (found: {text:?})");
+        Failure::new(text).hint("-1 is no limit, as is leaving it out")
+    };
+    text.parse().map(Some).map_err(|_| wrong())
 }
 
 fn variable_mode(env: &Env) -> Result<Mode, Failure> {

@@ -1,5 +1,5 @@
 //! What may stand for a word of a command line that is being typed: commands and flags from the grammar, names of
-//! services, profiles and projects from the files and from what runs.
+//! services, profiles, projects and images from the files and from what runs.
 //!
 //! In: the words so far. Out: candidates, with a word on each. It is asked at every press of a key, so that it is quick,
 //! changes nothing, says nothing of what is wrong, and answers as well as it can where files are broken.
@@ -190,6 +190,11 @@ fn adorn(arg: Arg, command: &str, live: &Arc<Live>) -> Arg {
         (_, "profile") => arg.add(ask(Live::profiles)),
         (_, "project_name") => arg.add(ask(Live::projects)),
         ("cp", "source" | "destination" | "from" | "to" | "dest") => arg.add(copied(live)),
+        (_, "images" | "image" | "transformation")
+        | ("ls", "name")
+        | ("build" | "import" | "commit", "tag" | "name")
+        | ("tag", "source" | "target")
+        | ("create", "from") => arg.add(ask(Live::images)),
         (command, id) if !usual(command, id).is_empty() => {
             let values: Vec<Candidate> = usual(command, id)
                 .iter()
@@ -378,6 +383,22 @@ impl Live {
             .flat_map(|project| project.services.values());
         let names: BTreeSet<&String> = services.flat_map(|service| &service.profiles).collect();
         names.into_iter().map(|name| (name.clone(), None)).collect()
+    }
+
+    /// Names of the images that are here; files of its own only of who may open the store.
+    fn images(&self, _command: &str) -> Vec<Candidate> {
+        let roots = roots::usable(&self.env).ok();
+        let roots = roots.filter(|roots| roots.data.exists());
+        let listed = roots.and_then(|roots| Store::look(&roots.data).list().ok());
+        let mut names: Vec<String> = listed
+            .into_iter()
+            .flatten()
+            .flat_map(|one| one.names)
+            .map(|name| name.to_string())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().map(|name| (name, None)).collect()
     }
 
     fn projects(&self, _command: &str) -> Vec<Candidate> {

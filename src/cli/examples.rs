@@ -454,6 +454,51 @@ const ALL: &[(&str, &[Example])] = &[
         &[("hoist alpha scale worker=3", "as `hoist scale`")],
     ),
     (
+        "alpha generate",
+        &[(
+            "hoist alpha generate demo-web-1 --name demo",
+            "a compose file of a container",
+        )],
+    ),
+    (
+        "bridge",
+        &[(
+            "hoist bridge convert -t example.org/to-kubernetes",
+            "what an image makes of the project",
+        )],
+    ),
+    (
+        "bridge convert",
+        &[
+            (
+                "hoist bridge convert",
+                "Kubernetes manifests in ./out, by docker/compose-bridge-kubernetes",
+            ),
+            (
+                "hoist bridge convert -t my/one -t my/other -o manifests --yes",
+                "two of them, into another directory",
+            ),
+        ],
+    ),
+    (
+        "bridge transformations",
+        &[(
+            "hoist bridge transformations list",
+            "transformation images that are here",
+        )],
+    ),
+    (
+        "bridge transformations create",
+        &[(
+            "hoist bridge transformations create -f my/one templates",
+            "its templates, to change them",
+        )],
+    ),
+    (
+        "bridge transformations list",
+        &[("hoist bridge transformations list -q", "their names only")],
+    ),
+    (
         "alpha dry-run",
         &[("hoist alpha dry-run -- up -d", "as `hoist --dry-run up -d`")],
     ),

@@ -1,4 +1,4 @@
-//! What `hoist --help` prints beyond clap's own: commands in groups, and words for commands that are not there yet.
+//! What `hoist --help` prints beyond clap's own: commands in groups.
 //!
 //! Imports: `args`, `examples`.
 
@@ -39,6 +39,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "system",
             "doctor",
             "alpha",
+            "bridge",
             "plugin",
             "completion",
             "man",
@@ -46,9 +47,6 @@ const GROUPS: [(&str, &[&str]); 4] = [
         ],
     ),
 ];
-
-/// Commands of docker compose that hoist does not have yet.
-const NOT_YET: [&str; 3] = ["bridge", "generate", "dry-run"];
 
 /// The command line's grammar, with examples at each command.
 pub fn plain() -> Command {
@@ -91,13 +89,6 @@ pub fn command() -> Command {
     plain.help_template(template)
 }
 
-/// What to say about a word that is no command of hoist, if it is one of docker compose.
-pub fn not_yet(word: &str) -> Option<String> {
-    NOT_YET
-        .contains(&word)
-        .then(|| format!("`{word}` is a docker compose command that hoist does not have yet"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,19 +110,5 @@ mod tests {
             "{help}"
         );
         assert!(help.contains("--project-directory"), "{help}");
-    }
-
-    #[test]
-    fn commands_that_are_missing_are_named_and_none_of_ours_is_called_missing() {
-        assert!(
-            not_yet("bridge")
-                .is_some_and(|text| text.starts_with("`bridge` is a docker compose command"))
-        );
-        assert_eq!(not_yet("foo"), None);
-        assert!(
-            NOT_YET
-                .iter()
-                .all(|name| Cli::command().find_subcommand(name).is_none())
-        );
     }
 }

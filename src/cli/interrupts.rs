@@ -1,12 +1,13 @@
-//! Signals of the terminal as calls: Ctrl-C, termination, a changed window size.
+//! Signals of the terminal as calls: Ctrl-C, termination, a changed window size; for commands that pass signals on, all the others.
 //!
-//! In: signals. Out: calls of the current handler, on a thread of its own. The three signals are blocked in every
+//! In: signals. Out: calls of the current handler, on a thread of its own. The signals are blocked in every
 //! other thread; hoist's own processes let them through again at their start.
 //! Imports: nothing of ours. Source: signalfd(2).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::exit::Failure;
 
@@ -53,6 +54,61 @@ impl Interrupts {
     /// Has later signals go to another handler.
     pub fn hand_to(&self, handler: impl FnMut(Signal) + Send + 'static) {
         *self.handler.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(handler);
+    }
+}
+
+/// All other signals that can be passed on to a container; nobody else takes them from now on.
+#[derive(Debug)]
+pub struct Others(SignalFd);
+
+impl Others {
+    /// Blocks them. Must be called before other threads are started.
+    ///
+    /// As Docker, all that can be had. But a shell stops and continues this command, not the container; and what tells of
+    /// its children and pipes is its own.
+    ///
+    /// # Errors
+    /// When they can't be caught.
+    pub fn catch() -> Result<Self, Failure> {
+        const OWN: [Signal; 12] = [
+            Signal::SIGINT,
+            Signal::SIGTERM,
+            Signal::SIGWINCH,
+            Signal::SIGCHLD,
+            Signal::SIGPIPE,
+            Signal::SIGURG,
+            Signal::SIGTSTP,
+            Signal::SIGCONT,
+            Signal::SIGTTIN,
+            Signal::SIGTTOU,
+            Signal::SIGKILL,
+            Signal::SIGSTOP,
+        ];
+        let mut set = SigSet::all();
+        for signal in OWN {
+            set.remove(signal);
+        }
+        let cannot = |errno| Failure::new(format!("cannot catch signals: {errno}"));
+        set.thread_block().map_err(cannot)?;
+        let waiting = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).map_err(cannot)?;
+        Ok(Self(waiting))
+    }
+    /// Calls for each from now on, with its number, on a thread of its own.
+    ///
+    /// # Errors
+    /// When the thread can't be started.
+    pub fn each(self, mut handler: impl FnMut(i32) + Send + 'static) -> Result<(), Failure> {
+        let wait = move || {
+            while let Ok(Some(told)) = self.0.read_signal() {
+                if let Ok(number) = i32::try_from(told.ssi_signo) {
+                    handler(number);
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("other-signals".to_owned());
+        let started = thread.spawn(wait);
+        started.map_err(|error| Failure::new(format!("cannot catch signals: {error}")))?;
+        Ok(())
     }
 }
 

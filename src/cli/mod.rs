@@ -222,17 +222,6 @@ fn with_room(app: &App, failure: exit::Failure) -> exit::Failure {
 fn usage(error: &clap::Error) -> i32 {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => shown(&error.render().to_string()),
-        ErrorKind::InvalidSubcommand => {
-            let word = match error.get(ContextKind::InvalidSubcommand) {
-                Some(ContextValue::String(word)) => word.as_str(),
-                _ => "",
-            };
-            match help::not_yet(word) {
-                Some(text) => write_err(format!("error: {text}\n")),
-                None => write_err(error.render().to_string()),
-            }
-            1
-        }
         _ => {
             write_err(error.render().to_string());
             1

@@ -364,12 +364,12 @@ pub trait Engine: Send + Sync {
     fn remove_volume(&self, name: &str) -> Result<()>;
 
     /// Copies a volume's files into an empty directory, as they are: owners, modes, times, attributes, hard links, holes; blocks
-    /// are shared where the file system can. Nobody writes meanwhile.
+    /// are shared where the file system can. Nobody writes meanwhile. Gives the paths of sockets in it, which are left out.
     ///
     /// # Errors
     /// [`EngineError::NotFound`], [`EngineError::Unsupported`] for a volume whose files lie elsewhere,
     /// [`EngineError::Failed`], also when `cancel` was used.
-    fn save_volume(&self, name: &str, to: &Path, cancel: &Cancel) -> Result<()> {
+    fn save_volume(&self, name: &str, to: &Path, cancel: &Cancel) -> Result<Vec<PathBuf>> {
         let _ = (to, cancel);
         Err(EngineError::unsaved(name))
     }

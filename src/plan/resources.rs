@@ -93,7 +93,7 @@ pub(super) struct Resources {
     pub(super) renewed: BTreeMap<String, NodeId>,
 }
 
-/// Plans the networks and volumes that the project's services use.
+/// Plans the networks and volumes that the project's services use, or with `--all-resources` all that it has.
 pub(super) fn plan(
     plan: &mut Plan,
     desired: &Desired,
@@ -112,7 +112,7 @@ pub(super) fn plan(
     for network in project
         .networks
         .values()
-        .filter(|network| used.contains(&network.key))
+        .filter(|network| project.all_resources || used.contains(&network.key))
     {
         plan_network(plan, project, network, world, &mut made, faults);
     }
@@ -150,7 +150,7 @@ pub(super) fn plan(
     for volume in project
         .volumes
         .values()
-        .filter(|volume| used.contains(&volume.key))
+        .filter(|volume| project.all_resources || used.contains(&volume.key))
     {
         plan_volume(
             plan,

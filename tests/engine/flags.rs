@@ -14,6 +14,12 @@ crate::cases!(ENGINE;
     flags_of_image_commands_are_understood,
     flags_of_registries_are_understood_where_there_is_none,
     flags_of_start_pull_config_and_version_are_understood,
+    ports_are_those_of_what_runs,
+    all_resources_are_made_and_those_that_nothing_uses_are_not,
+    a_job_that_has_ended_is_run_again_and_the_plan_says_so,
+    a_format_that_is_mistyped_gets_a_suggestion,
+    signals_of_every_kind_reach_the_container,
+    commands_that_change_something_tell_their_beginning_and_end,
 );
 
 /// Commands of one project that end: `one` with 4, `two` never, `both` needs `two`.
@@ -422,4 +428,176 @@ fn flags_of_start_pull_config_and_version_are_understood() {
     hoist
         .ok("version --format other")
         .prints(&format!("hoist version {number}"));
+}
+
+fn ports_are_those_of_what_runs() {
+    let hoist = Sandbox::new();
+    let port = ports::free();
+    hoist.compose(&format!(
+        "services:\n  a: {{SLEEP, ports: ['127.0.0.1:{port}:80'], expose: [81]}}\n"
+    ));
+    hoist.ok("up -d");
+    assert_eq!(
+        hoist.one("a")["Publishers"].as_array().map(Vec::len),
+        Some(2)
+    );
+    hoist.ok("stop");
+    // As Docker: neither what is published nor what is exposed.
+    let row = hoist.one("a");
+    assert_eq!(row["Ports"], "");
+    assert_eq!(row["Publishers"], Value::Array(Vec::new()));
+    hoist.ok("ps -a").says_nothing_of("80/tcp");
+}
+
+fn all_resources_are_made_and_those_that_nothing_uses_are_not() {
+    let hoist = Sandbox::new();
+    hoist.compose("services:\n  a: {SLEEP}\nvolumes: {spare: }\nnetworks: {other: }\n");
+    let (volume, network) = (
+        format!("{}_spare", hoist.name),
+        format!("{}_other", hoist.name),
+    );
+    hoist
+        .ok("up -d")
+        .says_nothing_of(&volume)
+        .says_nothing_of(&network);
+    hoist
+        .ok("--all-resources up -d")
+        .says(&format!("Volume {volume}"))
+        .says(&format!("Network {network}"));
+    hoist.ok("volumes -q").prints(&volume);
+    hoist.ok("down -v").says(&volume).says(&network);
+}
+
+fn a_job_that_has_ended_is_run_again_and_the_plan_says_so() {
+    let hoist = Sandbox::new();
+    hoist.compose(
+        "services:\n  job: {image: tiny, command: 'true'}\n  \
+         web: {SLEEP, depends_on: {job: {condition: service_completed_successfully}}}\n",
+    );
+    hoist.ok("up -d");
+    let begun = || {
+        let events = hoist.ok("events --since 1h --until 0s --json job").out;
+        events.matches("\"action\":\"start\"").count()
+    };
+    assert_eq!(begun(), 1);
+    hoist.run("plan").code(2).says("start").says("exited (0)");
+    assert_eq!(begun(), 1);
+    // As docker compose, which starts what does not run.
+    hoist.ok("up -d");
+    assert_eq!(begun(), 2);
+    hoist.compose("services:\n  web: {SLEEP}\n");
+    hoist.ok("up -d --remove-orphans");
+    hoist.run("plan").code(0);
+}
+
+fn a_format_that_is_mistyped_gets_a_suggestion() {
+    let hoist = project();
+    hoist.ok("up -d two");
+    for line in [
+        "images --format jsn",
+        "ls --format jsn",
+        "config --format jsn",
+        "plan --format jsn",
+        "explain --format jsn services",
+        "doctor --format jsn",
+        "snapshot ls --format jsn",
+        "cache ls --format jsn",
+    ] {
+        hoist.run(line).code(1).says("did you mean `json`?");
+    }
+    hoist
+        .run("graph --format svgg")
+        .code(1)
+        .says("did you mean `svg`?");
+    // As Docker, these take it for a template.
+    for line in [
+        "ps --format jsn",
+        "image ls --format jsn",
+        "stats --no-stream --format jsn",
+    ] {
+        hoist.ok(line).prints("jsn").says("did you mean `json`?");
+    }
+    let done = hoist.ok("ps --format '{{.Service}}'");
+    assert_eq!((done.out.as_str(), done.err.as_str()), ("two\n", ""));
+}
+
+fn signals_of_every_kind_reach_the_container() {
+    use nix::sys::signal::Signal;
+    let hoist = Sandbox::new();
+    let traps = "for s in HUP USR1 USR2 QUIT ALRM; do trap \"echo got $$s\" $$s; done";
+    hoist.compose(&format!(
+        "services:\n  a: {{image: tiny, stop_signal: SIGKILL, command: [sh, -c, '{traps}; \
+         echo ready; while :; do sleep 0.05; done']}}\n"
+    ));
+    let sent = [
+        (Signal::SIGHUP, "got HUP"),
+        (Signal::SIGUSR1, "got USR1"),
+        (Signal::SIGUSR2, "got USR2"),
+        (Signal::SIGQUIT, "got QUIT"),
+        (Signal::SIGALRM, "got ALRM"),
+    ];
+    let run = hoist.start("run --rm -T a");
+    run.says("ready");
+    for (signal, text) in sent {
+        run.signal(signal);
+        run.says(text);
+    }
+    run.signal(Signal::SIGKILL);
+    run.end();
+    hoist.ok("down --remove-orphans -t 0");
+    hoist.ok("up -d");
+    let attached = hoist.start("attach a");
+    hoist.logged("a", "ready");
+    // Only one that is attached passes them on.
+    crate::harness::eventually("it is attached", || {
+        let seen = hoist.ok("events --since 1h --until 0s --json a").out;
+        seen.contains("\"action\":\"attach\"").then_some(())
+    });
+    for (signal, text) in sent {
+        attached.signal(signal);
+        attached.says(text);
+    }
+    // Not asked to pass signals on, it ends by its own.
+    let other = hoist.start("attach --sig-proxy=false a");
+    crate::harness::eventually("another one is attached", || {
+        let seen = hoist.ok("events --since 1h --until 0s --json a").out;
+        (seen.matches("\"action\":\"attach\"").count() >= 2).then_some(())
+    });
+    other.signal(Signal::SIGHUP);
+    assert_eq!(other.end(), 129);
+    assert_eq!(hoist.state("a"), "running");
+    hoist.ok("kill a");
+    assert_eq!(attached.end(), 137);
+}
+
+fn commands_that_change_something_tell_their_beginning_and_end() {
+    let hoist = project();
+    hoist.ok("up -d two");
+    for line in [
+        "pause two",
+        "unpause two",
+        "scale two=1",
+        "alpha scale two=1",
+        "--all-resources up -d --no-recreate two",
+    ] {
+        let done = hoist.ok(&format!("--progress json {line}"));
+        let lines: Vec<Value> = done
+            .err
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a JSON object a line"))
+            .collect();
+        let kind = |line: Option<&Value>| line.map(|line| line["event"].clone());
+        assert_eq!(
+            kind(lines.first()),
+            Some("start".into()),
+            "{line}: {}",
+            done.err
+        );
+        assert_eq!(
+            kind(lines.last()),
+            Some("result".into()),
+            "{line}: {}",
+            done.err
+        );
+    }
 }

@@ -5,6 +5,7 @@ pub mod apparmor;
 pub mod attached;
 pub mod binds;
 pub mod boot;
+pub mod bridge;
 pub mod checkouts;
 pub mod commands_at_once;
 pub mod commit;

@@ -19,6 +19,9 @@ crate::cases!(ENGINE;
     a_snapshot_that_is_killed_leaves_volumes_whole_and_containers_come_back,
     a_restore_that_is_killed_leaves_the_old_or_the_new_and_never_a_half,
     what_would_be_done_is_shown_and_a_question_is_asked,
+    frozen_containers_go_on_where_they_were,
+    no_container_stays_frozen_when_a_copy_fails_or_is_killed,
+    sockets_are_left_out_with_a_word,
 );
 
 const DB: &str = "services:\n  db: {SLEEP, volumes: ['data:/data']}\n  web: {SLEEP}\nvolumes: {data: , more: }\n";
@@ -306,4 +309,81 @@ fn what_would_be_done_is_shown_and_a_question_is_asked() {
     hoist.ok("snapshot rm --dry-run s");
     assert_eq!(names(&hoist), ["s"]);
     assert_ne!(hoist.init("db"), init);
+}
+
+fn frozen_containers_go_on_where_they_were() {
+    let hoist = project();
+    hoist.sh("db", "echo old > /data/x");
+    let (db, web) = (hoist.init("db"), hoist.init("web"));
+    hoist
+        .ok("snapshot save --dry-run --pause s")
+        .says("pause and unpause container");
+    hoist
+        .ok("snapshot save --pause s")
+        .says("Paused")
+        .says("Unpaused")
+        .says_nothing_of("web-1");
+    assert_eq!((hoist.init("db"), hoist.init("web")), (db, web));
+    assert_eq!(hoist.state("db"), "running");
+    let list: Value =
+        serde_json::from_str(&hoist.ok("snapshot ls --format json").out).expect("JSON");
+    assert_eq!(list[0]["Containers"], "paused");
+    hoist.sh("db", "echo new > /data/x");
+    hoist.ok("snapshot restore --yes s");
+    assert_eq!(hoist.sh("db", "cat /data/x"), "old");
+    // One that was frozen before stays so.
+    hoist.ok("pause db");
+    hoist.ok("snapshot save --pause t");
+    assert_eq!(hoist.state("db"), "paused");
+    hoist.ok("unpause db");
+    hoist
+        .run("snapshot save --pause --stop u")
+        .code(1)
+        .says("cannot be used with");
+}
+
+fn no_container_stays_frozen_when_a_copy_fails_or_is_killed() {
+    let hoist = Sandbox::new();
+    let elsewhere = hoist.dir().join("elsewhere");
+    std::fs::create_dir(&elsewhere).expect("made");
+    hoist.compose(&format!(
+        "services:\n  db: {{SLEEP, volumes: ['data:/data', 'far:/far']}}\nvolumes:\n  data:\n  \
+         far: {{driver_opts: {{type: none, o: bind, device: {}}}}}\n",
+        elsewhere.display()
+    ));
+    hoist.ok("up -d");
+    fill(&hoist, "a");
+    let db = hoist.init("db");
+    hoist
+        .run("snapshot save --pause s")
+        .code(1)
+        .says(&format!("{}_far", hoist.name));
+    assert_eq!(hoist.state("db"), "running");
+    assert_eq!(names(&hoist), Vec::<String>::new());
+    // Killed at any moment, the next one lets it go on.
+    for (number, millis) in [20, 40, 60, 80, 110].into_iter().enumerate() {
+        let line = format!("snapshot save --pause --volume data k{number}");
+        killed(&hoist, &line, millis);
+    }
+    hoist.ok("snapshot save --pause --volume data last");
+    assert_eq!(hoist.state("db"), "running");
+    assert_eq!(hoist.init("db"), db);
+}
+
+fn sockets_are_left_out_with_a_word() {
+    use nix::sys::stat::{Mode, SFlag, mknod};
+    let hoist = project();
+    hoist.sh("db", "mkdir /data/run && echo kept > /data/x");
+    let dir = files(&hoist, "data");
+    mknod(&dir.join("run/db.sock"), SFlag::S_IFSOCK, Mode::S_IRWXU, 0).expect("a socket");
+    hoist
+        .ok("snapshot save s")
+        .says("left out")
+        .says("run/db.sock");
+    hoist.ok("snapshot restore --yes s");
+    assert_eq!(
+        hoist.sh("db", "ls /data /data/run"),
+        "/data:\nrun\nx\n\n/data/run:"
+    );
+    hoist.ok("snapshot save none").says_nothing_of("left out");
 }

@@ -38,7 +38,7 @@ pub enum SnapshotCommand {
     /// Copy the project's volumes; containers that use them are held meanwhile
     #[command(
         after_help = "Examples:\n  hoist snapshot save before-migration -m 'schema 41'\n  \
-                            hoist snapshot save --volume db-data --stop"
+                            hoist snapshot save --volume db-data --stop\n  hoist snapshot save --pause"
     )]
     Save(SnapshotSaveArgs),
     /// List the project's snapshots
@@ -58,6 +58,9 @@ pub struct SnapshotSaveArgs {
     /// Stop the containers that use the volumes, so that programs write out what they hold [default]
     #[arg(long)]
     pub stop: bool,
+    /// Freeze them instead: they go on where they were, and the copy is what a power cut would have left
+    #[arg(long, conflicts_with = "stop")]
+    pub pause: bool,
     /// Words to find it again by
     #[arg(
         short = 'm',

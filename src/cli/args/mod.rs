@@ -3,6 +3,7 @@
 //! In: arguments. Out: [`Cli`]. Names, letters and defaults are docker compose's, so that what fingers and scripts
 //! know works here. Imports: clap.
 
+mod bridge;
 mod build;
 mod cache;
 mod commit;
@@ -23,6 +24,7 @@ mod tests;
 mod transfer;
 mod watch;
 
+pub use bridge::*;
 pub use build::*;
 pub use cache::*;
 pub use commit::*;
@@ -283,6 +285,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Commands that docker compose tries out
     Alpha(AlphaArgs),
+    /// Convert the project into another model
+    Bridge(BridgeArgs),
     /// Have `docker compose` call hoist
     Plugin(PluginArgs),
     /// Print what a shell needs to complete commands and names

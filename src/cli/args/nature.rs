@@ -2,7 +2,10 @@
 //!
 //! Imports: the siblings.
 
-use super::{CacheCommand, Command, ImageCommand, ProgressArg, SystemCommand};
+use super::{
+    AlphaCommand, BridgeCommand, CacheCommand, Command, ImageCommand, ProgressArg, SnapshotCommand,
+    SystemCommand,
+};
 
 impl Command {
     /// Whether the command loads a project and answers in JSON, so that what is wrong is told in JSON as well.
@@ -26,6 +29,9 @@ impl Command {
             | Self::Stop(_)
             | Self::Restart(_)
             | Self::Kill(_)
+            | Self::Pause(_)
+            | Self::Unpause(_)
+            | Self::Scale(_)
             | Self::Rm(_)
             | Self::Run(_)
             | Self::Cp(_)
@@ -37,6 +43,9 @@ impl Command {
             | Self::Publish(_)
             | Self::Lock(_)
             | Self::Watch(_) => true,
+            Self::Snapshot(args) => !matches!(args.command, SnapshotCommand::Ls(_)),
+            Self::Alpha(args) => matches!(args.command, AlphaCommand::Scale(_)),
+            Self::Bridge(args) => matches!(args.command, BridgeCommand::Convert(_)),
             Self::Image(_) | Self::Cache(_) | Self::System(_) => self.has_no_dry_run(),
             _ => false,
         }

@@ -70,6 +70,8 @@ pub enum AlphaCommand {
     Viz(VizArgs),
     /// Set how many containers services have
     Scale(super::ScaleArgs),
+    /// Write a compose file from containers
+    Generate(super::GenerateArgs),
     /// Show what another command would do
     DryRun(super::DryRunArgs),
 }

@@ -13,6 +13,7 @@ pub(super) fn run(app: &App, command: &AlphaCommand) -> Outcome {
     match command {
         AlphaCommand::Viz(args) => viz(app, args),
         AlphaCommand::Scale(args) => super::scale::run(app, args),
+        AlphaCommand::Generate(args) => super::alpha_generate::run(app, args),
         AlphaCommand::DryRun(args) => super::alpha_dry_run::run(app, args),
     }
 }

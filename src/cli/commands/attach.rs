@@ -11,6 +11,7 @@ use crate::cli::app::App;
 use crate::cli::args::AttachArgs;
 use crate::cli::detach::Keys;
 use crate::cli::exit::{Failure, Outcome};
+use crate::cli::interrupts::{Others, ends};
 use crate::cli::streams::{self, Ended};
 use crate::engine::state::State;
 use crate::engine::{Until, Waited};
@@ -23,9 +24,12 @@ pub(super) fn run(app: &App, args: &AttachArgs) -> Outcome {
                 .hint("write letters and ctrl-LETTER with commas between: ctrl-p,ctrl-q")
         })?,
     };
-    let work = app.work(false)?;
-    let engine = Arc::clone(&work.context.engine);
+    let proxy = args.sig_proxy.unwrap_or(true);
+    let engine = app.engine()?;
     let container = of_service(app, engine.as_ref(), &args.service, args.index)?;
+    // As Docker: what has a terminal gets its signals from there.
+    let others = (proxy && !container.tty).then(Others::catch).transpose()?;
+    let work = app.work(false)?;
     if matches!(container.state, State::Paused { .. }) {
         let text = "You cannot attach to a paused container, unpause it first";
         return Err(Failure::new(text).hint(format!("hoist unpause {}", args.service)));
@@ -44,13 +48,20 @@ pub(super) fn run(app: &App, args: &AttachArgs) -> Outcome {
         container.id.clone(),
         Arc::clone(&socket),
     );
-    let (proxy, tty) = (args.sig_proxy.unwrap_or(true), container.tty);
+    let tty = container.tty;
+    if let Some(others) = others {
+        let (engine, id) = (Arc::clone(&engine), container.id.clone());
+        others.each(move |number| {
+            // A container that has just ended takes no signal.
+            let _ = engine.kill(&id, Signal(number));
+        })?;
+    }
     let cancel = work.context.cancel.clone();
     let (left, leave) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
         .map_err(|errno| Failure::new(format!("cannot make a pipe: {errno}")))?;
     let mut leave = Some(leave);
     work.interrupts.hand_to(move |signal| {
-        if !crate::cli::interrupts::ends(signal) {
+        if !ends(signal) {
             if tty {
                 streams::send_size(sized.as_ref());
             }

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
+use super::format;
 use crate::base::cancel::Cancel;
 use crate::base::clock::{Timestamp, human_duration};
 use crate::base::scalar::{ByteSize, parse_size};
@@ -128,8 +129,7 @@ fn ls(app: &App, args: &CacheLsArgs) -> Outcome {
             .collect(),
         (_, "table") => table(&entries, args.no_trunc, Timestamp::now()) + &totals(&entries),
         (_, other) => {
-            let text = format!("unknown format `{other}`; write table or json");
-            return Err(Failure::new(text));
+            return Err(format::unknown(other, &format::ROWS));
         }
     };
     write_out(text)?;
@@ -244,9 +244,8 @@ fn clear(app: &App, args: &CachePruneArgs) -> Outcome {
         free: budget.free,
         ..wish
     };
-    if !["table", "json"].contains(&args.format.as_str()) {
-        let text = format!("unknown format `{}`; write table or json", args.format);
-        return Err(Failure::new(text));
+    if !format::ROWS.contains(&args.format.as_str()) {
+        return Err(format::unknown(&args.format, &format::ROWS));
     }
     if !args.force && !sure(args.all)? {
         return Err(Failure::new("nothing was removed: the answer was no"));

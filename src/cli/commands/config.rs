@@ -145,8 +145,7 @@ fn document(app: &App, args: &ConfigArgs, request: &LoadRequest) -> Outcome {
         "" | "yaml" => Format::Yaml,
         "json" => Format::Json,
         other => {
-            let text = format!("unsupported format `{other}`");
-            return Err(Failure::new(text).hint("write yaml or json"));
+            return Err(super::format::unsupported(other, &["yaml", "json"]));
         }
     };
     if args.quiet {

@@ -65,8 +65,12 @@ pub(super) struct ShownPort {
     pub protocol: Protocol,
 }
 
-/// The ports of a container in the order of Docker: by the container's port, then by the host's address as text.
+/// The ports of a container in the order of Docker: by the container's port, then by the host's address as text. As there,
+/// one that does not run has none.
 pub(super) fn shown_ports(container: &ObservedContainer) -> Vec<ShownPort> {
+    if !container.state.is_up() {
+        return Vec::new();
+    }
     let published = container.ports.iter().map(|port| ShownPort {
         container: port.container,
         address: Some(port.host_ip),
@@ -216,14 +220,6 @@ pub(super) fn known_or_made(
     };
     let others: Vec<String> = names.iter().filter(|name| !made(name)).cloned().collect();
     app.known(project, &others)
-}
-
-/// A `--format` that is neither a known word nor a template.
-pub(super) fn no_format(text: &str) -> Failure {
-    let failure = Failure::new(format!(
-        "format value {text:?} could not be parsed: parsing failed"
-    ));
-    failure.hint("write table, json or a template as '{{.Name}}'")
 }
 
 /// Ids as lists show them.

@@ -4,10 +4,10 @@
 
 use serde_json::{Value, json};
 
-use super::doctor_registries;
+use super::{doctor_registries, format};
 use crate::cli::app::App;
 use crate::cli::args::DoctorArgs;
-use crate::cli::exit::{Failure, Outcome};
+use crate::cli::exit::Outcome;
 use crate::cli::roots;
 use crate::engine::host::{Row, Standing};
 use crate::ui::{paint, write_out};
@@ -35,8 +35,7 @@ pub(super) fn run(app: &App, args: &DoctorArgs) -> Outcome {
             (format!("{}\n", as_json(&rows)), lacks(&rows))
         }
         other => {
-            let text = format!("unknown format `{other}`; write table or json");
-            return Err(Failure::new(text));
+            return Err(format::unknown(other, &format::ROWS));
         }
     };
     write_out(text)?;

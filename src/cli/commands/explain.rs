@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 
+use super::format;
 use crate::base::span::SourceMap;
 use crate::cli::app::{App, load_failure};
 use crate::cli::args::ExplainArgs;
@@ -22,8 +23,7 @@ const SHOWN: usize = 60;
 
 pub(super) fn run(app: &App, args: &ExplainArgs) -> Outcome {
     if !matches!(args.format.as_str(), "text" | "json") {
-        let text = format!("unknown format `{}`; write text or json", args.format);
-        return Err(Failure::new(text));
+        return Err(format::unknown(&args.format, &["text", "json"]));
     }
     let request = LoadRequest {
         print_only: true,

@@ -46,10 +46,8 @@ impl Format {
 }
 
 pub(super) fn run(app: &App, args: &GraphArgs) -> Outcome {
-    let format = Format::parse(&args.format).ok_or_else(|| {
-        let text = format!("unknown format `{}`", args.format);
-        Failure::new(text).hint("write text, mermaid, dot or svg")
-    })?;
+    let format = Format::parse(&args.format)
+        .ok_or_else(|| super::format::unknown(&args.format, &["text", "mermaid", "dot", "svg"]))?;
     let project = app.select(&args.services, Deps::Include, Vec::new())?;
     let mut drawing = project_drawing(&project);
     if !args.no_state

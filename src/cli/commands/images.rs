@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::containers::{known_or_made, label, no_format};
+use super::containers::{known_or_made, label};
+use super::format;
 use super::image::{Words, platform};
 use super::store::template_failure;
 use crate::base::clock::{Timestamp, human_duration};
@@ -55,7 +56,7 @@ pub(super) fn run(app: &App, args: &ImagesArgs) -> Outcome {
         text if text.contains("{{") => {
             Format::parse(text).map_err(|fault| template_failure(&fault))?
         }
-        other => return Err(no_format(other)),
+        other => return Err(format::neither(other)),
     };
     let (name, project) = app.project_or_name()?;
     let world = app.engine()?.observe(&name)?;

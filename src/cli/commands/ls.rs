@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::containers::{label, no_format, will_print};
+use super::containers::{label, will_print};
+use super::format;
 use super::store::template_failure;
 use crate::cli::app::App;
 use crate::cli::args::LsArgs;
@@ -172,7 +173,7 @@ fn text(rows: &[Row], args: &LsArgs) -> Result<String, Failure> {
         }
         "" | "table" => Ok(Format::Table),
         text if text.contains("{{") => Format::parse(text),
-        other => return Err(no_format(other)),
+        other => return Err(format::neither(other)),
     };
     let objects: Vec<_> = objects.into_iter().map(worded).collect();
     format

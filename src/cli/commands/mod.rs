@@ -4,7 +4,9 @@
 
 mod alpha;
 mod alpha_dry_run;
+mod alpha_generate;
 mod attach;
+mod bridge;
 mod build;
 mod build_call;
 mod build_output;
@@ -25,6 +27,7 @@ mod exec;
 mod explain;
 #[cfg(test)]
 pub(super) mod fixture;
+mod format;
 mod graph;
 mod image;
 mod image_archive;
@@ -85,6 +88,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Stats(args) => stats::run(app, &args),
         Command::Events(args) => events::run(app, &args),
         Command::Alpha(args) => alpha::run(app, &args.command),
+        Command::Bridge(args) => bridge::run(app, &args.command),
         Command::Rm(args) => change::rm(app, &args),
         Command::Run(args) => run::run(app, &args),
         Command::Exec(args) => exec::run(app, &args),

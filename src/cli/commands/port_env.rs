@@ -5,6 +5,7 @@
 use serde_json::json;
 
 use super::containers::{is_oneoff, label};
+use super::format;
 use crate::cli::app::App;
 use crate::cli::args::PortArgs;
 use crate::cli::exit::{Failure, Outcome};
@@ -42,9 +43,7 @@ pub(super) fn run(app: &App, args: &PortArgs) -> Outcome {
             format!("{}\n", serde_json::Value::Array(all))
         }
         other => {
-            return Err(Failure::new(format!(
-                "unknown format `{other}`; write env, dotenv or json"
-            )));
+            return Err(format::unknown(other, &["env", "dotenv", "json"]));
         }
     };
     write_out(text)?;

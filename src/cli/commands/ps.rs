@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::containers::{
     ShownPort, cut, id, is_oneoff, label, ports, shown_ports, status, will_print,
 };
+use super::format;
 use super::store::template_failure;
 use crate::base::clock::{Timestamp, human_duration};
 use crate::cli::app::App;
@@ -66,7 +67,7 @@ const COLUMNS: [&str; 7] = [
 
 pub(super) fn run(app: &App, args: &PsArgs) -> Outcome {
     let states = states(args)?;
-    let format = Format::parse(&args.format).map_err(|fault| template_failure(&fault))?;
+    let format = format::rows(app, &args.format).map_err(|fault| template_failure(&fault))?;
     let (name, project) = app.project_or_name()?;
     app.known(project.as_ref(), &args.names)?;
     let world = app.engine()?.observe(&name)?;

@@ -4,7 +4,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::exec::wants_terminal;
 use crate::apply::{self, BuildChoice, RunOptions, UpOptions, oneoff};
@@ -13,7 +13,7 @@ use crate::base::scalar::Signal;
 use crate::cli::app::{App, Deps, Work, narrow};
 use crate::cli::args::RunArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::interrupts::ends;
+use crate::cli::interrupts::{Others, ends};
 use crate::cli::remote::consent;
 use crate::cli::{lockfile, parse, streams};
 use crate::compose::dotenv;
@@ -34,10 +34,22 @@ pub(super) fn run(app: &App, args: &RunArgs) -> Outcome {
     options.declared = whole.services.keys().map(ToString::to_string).collect();
     let project = narrow(whole, services, deps, Vec::new())?;
     consent::ask(app, &project, false)?;
+    let passed = !args.detach && !app.globals.dry_run;
+    let others = passed.then(Others::catch).transpose()?;
     let mut work = app.work(args.quiet)?;
     work.context.pins = lockfile::pins(app, &project)?;
     if app.globals.dry_run {
         return show(app, &work, project, args);
+    }
+    let target = Arc::new(OnceLock::new());
+    if let Some(others) = others {
+        let (engine, target) = (Arc::clone(&work.context.engine), Arc::clone(&target));
+        let cancel = work.context.cancel.clone();
+        others.each(move |number| match target.get() {
+            // A container that has just ended takes no signal.
+            Some(id) => drop(engine.kill(id, Signal(number))),
+            None => cancel.cancel(),
+        })?;
     }
     let prepared = {
         let _lock = apply::lock(&work.context, &project.name)?;
@@ -54,6 +66,7 @@ pub(super) fn run(app: &App, args: &RunArgs) -> Outcome {
         write_out(format!("{}\n", prepared.name))?;
         return Ok(0);
     }
+    target.get_or_init(|| prepared.id.clone());
     let result = attached(&engine, &prepared.id, &options, &work);
     if args.rm {
         let removed = engine.remove(&prepared.id, Force::Yes, AnonymousVolumes::Remove);
@@ -168,7 +181,7 @@ fn variables(app: &App, args: &RunArgs) -> Result<Vec<(String, Option<String>)>,
 }
 
 /// Connects this command's streams, starts the container and waits for its end.
-fn attached(
+pub(super) fn attached(
     engine: &Arc<dyn Engine>,
     id: &ContainerId,
     options: &RunOptions,

@@ -3,9 +3,11 @@
 //! Imports: `cli::snapshots`, `engine`, `apply` (the project's lock).
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::format;
 use crate::apply;
 use crate::base::clock::{Timestamp, human_duration};
 use crate::base::event::{Event, EventSink as _, Kind, Status};
@@ -20,6 +22,7 @@ use crate::cli::ask;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::snapshots::{Change, Copied, Held, Snapshot, Store, bring_back};
 use crate::compose::model::Project;
+use crate::engine::Engine;
 use crate::engine::spec::VolumeSpec;
 use crate::engine::state::{Observed, ObservedContainer, ObservedVolume, State};
 use crate::ui::table::Table;
@@ -110,63 +113,97 @@ fn tell(work: &Work, kind: Kind, name: &str, status: Status, detail: Option<Stri
     });
 }
 
-/// Stops containers while `act` runs; they run again afterwards, however it ended.
-fn while_stopped<T>(
+/// How containers are held while something is done with their volumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holding {
+    /// They are stopped, and started again.
+    Stop,
+    /// They are frozen, and go on.
+    Pause,
+}
+
+/// What is said before and after an act.
+type Words = (&'static str, &'static str);
+
+impl Holding {
+    /// What a snapshot's record says of them.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stopped",
+            Self::Pause => "paused",
+        }
+    }
+    /// What `--dry-run` says of them.
+    fn rehearsed(self) -> &'static str {
+        match self {
+            Self::Stop => "stop and start",
+            Self::Pause => "pause and unpause",
+        }
+    }
+    /// Words of holding, and of letting go.
+    fn words(self) -> (Words, Words) {
+        match self {
+            Self::Stop => (("Stopping", "Stopped"), ("Starting", "Started")),
+            Self::Pause => (("Pausing", "Paused"), ("Unpausing", "Unpaused")),
+        }
+    }
+    fn hold(self, engine: &dyn Engine, id: &ContainerId) -> Result<(), Failure> {
+        match self {
+            Self::Stop => engine.stop(id, None)?,
+            Self::Pause => engine.pause(id, true)?,
+        }
+        Ok(())
+    }
+}
+
+/// Holds containers while `act` runs; afterwards they are as they were, however it ended.
+fn while_held<T>(
     work: &Work,
     change: &Change<'_>,
-    containers: &[ObservedContainer],
+    (containers, holding): (&[ObservedContainer], Holding),
     act: impl FnOnce() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let engine = work.context.engine.as_ref();
+    // One that is frozen already writes nothing, and stays so.
+    let frozen = |c: &ObservedContainer| {
+        holding == Holding::Pause && matches!(c.state, State::Paused { .. })
+    };
+    let containers: Vec<&ObservedContainer> = containers.iter().filter(|c| !frozen(c)).collect();
     let mut order: Vec<ContainerId> = containers.iter().map(|c| c.id.clone()).collect();
     // Those that were started first are so again.
     order.reverse();
-    let held = Held {
-        stopped: order,
-        ..Held::default()
+    let held = match holding {
+        Holding::Stop => Held {
+            stopped: order,
+            ..Held::default()
+        },
+        Holding::Pause => Held {
+            paused: order,
+            ..Held::default()
+        },
     };
     if !containers.is_empty() {
         change.hold(&held)?;
     }
-    let stop = || {
-        for container in containers {
-            tell(
-                work,
-                Kind::Container,
-                &container.name,
-                Status::Working("Stopping"),
-                None,
-            );
-            engine.stop(&container.id, None)?;
-            tell(
-                work,
-                Kind::Container,
-                &container.name,
-                Status::Done("Stopped"),
-                None,
-            );
+    let say = |container: &ObservedContainer, status| {
+        tell(work, Kind::Container, &container.name, status, None);
+    };
+    let (before, after) = holding.words();
+    let hold = || {
+        for container in &containers {
+            say(container, Status::Working(before.0));
+            holding.hold(engine, &container.id)?;
+            say(container, Status::Done(before.1));
         }
         Ok(())
     };
-    let result = stop().and_then(|()| act());
+    let result = hold().and_then(|()| act());
     for container in containers.iter().rev() {
-        tell(
-            work,
-            Kind::Container,
-            &container.name,
-            Status::Working("Starting"),
-            None,
-        );
+        say(container, Status::Working(after.0));
     }
     let failures = bring_back(engine, &held);
     for container in containers.iter().rev() {
-        tell(
-            work,
-            Kind::Container,
-            &container.name,
-            Status::Done("Started"),
-            None,
-        );
+        say(container, Status::Done(after.1));
     }
     change.release();
     match (result, failures.into_iter().next()) {
@@ -222,11 +259,17 @@ fn save_with(
         .clone()
         .unwrap_or_else(|| name_of(Timestamp::now()));
     let engine = work.context.engine.as_ref();
+    let holding = if args.pause {
+        Holding::Pause
+    } else {
+        Holding::Stop
+    };
     if app.globals.dry_run {
         let world = engine.observe(project)?;
         let volumes = copied_volumes(project, &world, &args.volume)?;
         for container in &held_by(app, work, project, &volumes)? {
-            write_out(format!("stop and start container {}\n", container.name))?;
+            let (held, name) = (holding.rehearsed(), &container.name);
+            write_out(format!("{held} container {name}\n"))?;
         }
         for volume in &volumes {
             write_out(format!(
@@ -245,18 +288,50 @@ fn save_with(
     let volumes = copied_volumes(project, &world, &args.volume)?;
     let own = held_by(app, work, project, &volumes)?;
     let mut draft = change.begin(project, &name, &args.comment)?;
-    let containers = if own.is_empty() { "idle" } else { "stopped" };
-    while_stopped(work, &change, &own, || {
+    let containers = if own.is_empty() {
+        "idle"
+    } else {
+        holding.name()
+    };
+    let mut left_out = Vec::new();
+    while_held(work, &change, (&own, holding), || {
         for volume in &volumes {
             let told = |status| tell(work, Kind::Volume, &volume.name, status, None);
             told(Status::Working("Copying"));
-            engine.save_volume(&volume.name, &draft.place()?, &work.context.cancel)?;
+            let place = draft.place()?;
+            let sockets = engine.save_volume(&volume.name, &place, &work.context.cancel)?;
+            left_out.push((&volume.name, sockets));
             draft.add(key(volume).to_owned(), spec_of(volume));
             told(Status::Done("Copied"));
         }
         Ok(())
     })?;
+    for (volume, sockets) in left_out {
+        tell_sockets(app, volume, &sockets);
+    }
     Ok(Some(draft.finish(containers)?))
+}
+
+/// Says which sockets of a volume are not in its copy.
+fn tell_sockets(app: &App, volume: &str, sockets: &[PathBuf]) {
+    const SHOWN: usize = 3;
+    if sockets.is_empty() {
+        return;
+    }
+    let mut shown: Vec<String> = sockets
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    shown.sort_unstable();
+    let more = shown.len().saturating_sub(SHOWN);
+    shown.truncate(SHOWN);
+    if more > 0 {
+        shown.push(format!("{more} more"));
+    }
+    app.warn(&format!(
+        "volume {volume}: sockets belong to the program that made them and are left out: {}",
+        shown.join(", ")
+    ));
 }
 
 /// The volumes that are meant; there must be one.
@@ -403,7 +478,7 @@ fn restore_with(
     // Looked at again under the lock: another command may have removed it, and what was brought back uses volumes too.
     let snapshot = store.get(&from, &snapshot.name)?;
     let own = free_of_others(work, project, &targets)?;
-    while_stopped(work, &change, &own, || {
+    while_held(work, &change, (&own, Holding::Stop), || {
         let mut copies = Vec::new();
         for target in &targets {
             engine.create_volume(&target.spec)?;
@@ -489,9 +564,7 @@ fn ls(app: &App, args: &SnapshotLsArgs) -> Outcome {
             format!("{}\n", serde_json::Value::Array(all))
         }
         other => {
-            return Err(Failure::new(format!(
-                "unknown format `{other}`; write table or json"
-            )));
+            return Err(format::unknown(other, &format::ROWS));
         }
     };
     write_out(text)?;

@@ -19,7 +19,7 @@ use crate::cli::args::StatsArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::engine::Engine;
 use crate::engine::state::{Load, ObservedContainer};
-use crate::ui::rows::{Fields, Format};
+use crate::ui::rows::Fields;
 use crate::ui::write_out;
 
 /// Time between two pictures.
@@ -53,7 +53,7 @@ type Loads = BTreeMap<ContainerId, Load>;
 
 pub(super) fn run(app: &App, args: &StatsArgs) -> Outcome {
     let failed = |fault: crate::ui::template::Fault| Failure::new(fault.to_string());
-    let format = Format::parse(&args.format).map_err(failed)?;
+    let format = super::format::rows(app, &args.format).map_err(failed)?;
     let (name, project) = app.project_or_name()?;
     if let (Some(project), Some(service)) = (&project, &args.service)
         && project.service(service).is_none()

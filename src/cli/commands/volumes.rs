@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::containers::label;
+use super::format;
 use super::store::template_failure;
 use crate::cli::app::App;
 use crate::cli::args::VolumesArgs;
 use crate::cli::exit::Outcome;
 use crate::engine::state::VolumeUsage;
-use crate::ui::rows::{Fields, Format, LABEL};
+use crate::ui::rows::{Fields, LABEL};
 use crate::ui::write_out;
 
 /// What a list of volumes can show.
@@ -34,7 +35,7 @@ pub(super) const FIELDS: Fields = Fields {
 };
 
 pub(super) fn run(app: &App, args: &VolumesArgs) -> Outcome {
-    let format = Format::parse(&args.format).map_err(|fault| template_failure(&fault))?;
+    let format = format::rows(app, &args.format).map_err(|fault| template_failure(&fault))?;
     let (name, project) = app.project_or_name()?;
     app.known(project.as_ref(), &args.services)?;
     let engine = app.engine()?;

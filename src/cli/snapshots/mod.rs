@@ -17,6 +17,7 @@ use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::Engine;
 use crate::engine::spec::VolumeSpec;
+use crate::engine::state::State;
 use crate::sys::fs::{Durability, make_dirs, remove_tree, settle, write_atomic};
 use crate::sys::lock::{Hold, Lock};
 
@@ -390,6 +391,20 @@ fn measure(dir: &Path) -> (u64, u64) {
 /// Brings containers back; one that is gone, or is up already, needs nothing.
 pub fn bring_back(engine: &dyn Engine, held: &Held) -> Vec<Failure> {
     let mut failures = Vec::new();
+    for id in &held.paused {
+        let Ok(container) = engine.container(id) else {
+            continue;
+        };
+        // One that has ended meanwhile, or that somebody else has let go on, is as it should be.
+        if !matches!(container.state, State::Paused { .. }) {
+            continue;
+        }
+        if let Err(error) = engine.pause(id, false) {
+            let text = format!("container {} stays paused: {error}", container.name);
+            let hint = "let it go on by `hoist unpause`";
+            failures.push(Failure::new(text).hint(hint));
+        }
+    }
     for id in &held.stopped {
         let Ok(container) = engine.container(id) else {
             continue;

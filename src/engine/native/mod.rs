@@ -459,7 +459,7 @@ impl Engine for Native {
         Err(EngineError::failed(step, cause))
     }
 
-    fn save_volume(&self, name: &str, to: &Path, cancel: &Cancel) -> Result<()> {
+    fn save_volume(&self, name: &str, to: &Path, cancel: &Cancel) -> Result<Vec<PathBuf>> {
         volumes::save(&self.layout, name, to, cancel)
     }
 

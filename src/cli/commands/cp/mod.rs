@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::containers::{is_oneoff, label};
 use crate::apply;
 use crate::base::event::{Event, EventSink as _, Kind, Status};
-use crate::base::name::ProjectName;
+use crate::base::name::{ContainerId, ProjectName};
 use crate::cli::app::{App, Work};
 use crate::cli::args::CpArgs;
 use crate::cli::exit::{Failure, Outcome};
@@ -85,6 +85,31 @@ pub(super) fn run(app: &App, args: &CpArgs) -> Outcome {
     let ended = all(&jobs, &work);
     work.progress.finish();
     ended
+}
+
+/// Copies a path of a container, which need not run, to one of the host. The caller has the project's lock.
+///
+/// # Errors
+/// As `cp`.
+pub(super) fn out_of(
+    app: &App,
+    work: &Work,
+    id: &ContainerId,
+    (source, destination): (&Path, &Path),
+) -> Result<(), Failure> {
+    let copy = Copy::Out {
+        source: source.to_owned(),
+        destination: Some(destination.to_owned()),
+    };
+    let job = Job {
+        app,
+        args: &CpArgs::default(),
+        cancel: work.context.cancel.clone(),
+        here: app.env.cwd.clone(),
+        copy: &copy,
+        container: &work.context.engine.container(id)?,
+    };
+    job.run(work)
 }
 
 /// Runs every job at once; the first failure counts.

@@ -7,6 +7,7 @@ mod picture;
 mod text;
 
 use super::change::chosen;
+use super::format;
 use super::graph::{self, Format};
 use super::up::options;
 use crate::apply;
@@ -17,14 +18,14 @@ use crate::cli::lockfile;
 use crate::plan::summary::Summary;
 
 pub(super) fn run(app: &App, args: PlanArgs) -> Outcome {
-    let (up, format, output) = args.up();
-    let picture = match format.as_str() {
-        "text" | "json" => None,
-        other => Some(Format::parse(other).ok_or_else(|| {
-            let failure = Failure::new(format!("unknown format `{other}`"));
-            failure.hint("write text, json, mermaid, dot or svg")
-        })?),
-    };
+    let (up, wanted, output) = args.up();
+    let picture =
+        match wanted.as_str() {
+            "text" | "json" => None,
+            other => Some(Format::parse(other).ok_or_else(|| {
+                format::unknown(other, &["text", "json", "mermaid", "dot", "svg"])
+            })?),
+        };
     let deps = if up.no_deps {
         Deps::Leave
     } else {
@@ -38,7 +39,7 @@ pub(super) fn run(app: &App, args: PlanArgs) -> Outcome {
     work.progress.finish();
     let planned = planned?;
     let summary = Summary::of(&planned);
-    if format != "json" {
+    if wanted != "json" {
         app.plan_warnings(&planned);
     }
     let shown = match picture {
@@ -47,7 +48,7 @@ pub(super) fn run(app: &App, args: PlanArgs) -> Outcome {
             format,
             graph::look(app, output.as_deref()),
         ),
-        None if format == "json" => {
+        None if wanted == "json" => {
             let text = serde_json::to_string_pretty(&summary);
             let text = text.map_err(|error| Failure::new(format!("cannot write JSON: {error}")))?;
             format!("{text}\n")

@@ -5,6 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::super::containers::cut;
+use super::super::format;
 use super::{find, since, template_failure};
 use crate::base::clock::Timestamp;
 use crate::base::scalar::ByteSize;
@@ -12,7 +13,7 @@ use crate::cli::app::App;
 use crate::cli::args::ImageHistoryArgs;
 use crate::cli::exit::Outcome;
 use crate::image::store::{Image, Store};
-use crate::ui::rows::{Fields, Format};
+use crate::ui::rows::Fields;
 use crate::ui::write_out;
 
 const FIELDS: Fields = Fields {
@@ -32,7 +33,7 @@ const FIELDS: Fields = Fields {
 const LONGEST: usize = 45;
 
 pub(in crate::cli::commands) fn run(app: &App, args: &ImageHistoryArgs) -> Outcome {
-    let format = Format::parse(&args.format).map_err(|fault| template_failure(&fault))?;
+    let format = format::rows(app, &args.format).map_err(|fault| template_failure(&fault))?;
     let store = app.store()?;
     let image = find(&store, &args.image, args.platform.as_deref())?;
     let rows = rows(&store, &image, args, Timestamp::now());

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use super::super::format;
 use super::super::image::platform;
 use super::super::ps::created_at;
 use super::{Filters, since, template_failure};
@@ -17,7 +18,7 @@ use crate::cli::exit::Outcome;
 use crate::image::digest::Digest;
 use crate::image::reference::Reference;
 use crate::image::store::{Listed, Store};
-use crate::ui::rows::{Fields, Format};
+use crate::ui::rows::Fields;
 use crate::ui::table::Table;
 use crate::ui::write_out;
 
@@ -64,7 +65,7 @@ pub(in crate::cli::commands) fn run(app: &App, args: &ImageLsArgs) -> Outcome {
     if let Some(name) = &args.name {
         filters.reference(name)?;
     }
-    let format = Format::parse(&args.format).map_err(|fault| template_failure(&fault))?;
+    let format = format::rows(app, &args.format).map_err(|fault| template_failure(&fault))?;
     let all = store.list()?;
     let mut listed = all.clone();
     filters.narrow(&mut listed);
@@ -288,6 +289,7 @@ mod tests {
     use super::*;
     use crate::image::config::ImageConfig;
     use crate::image::store::Image;
+    use crate::ui::rows::Format;
 
     #[test]
     fn the_list_is_that_of_docker() {

@@ -113,7 +113,7 @@ impl Counted {
 
 pub(super) fn run(app: &App, args: &SystemDfArgs) -> Outcome {
     let failed = |fault: Fault| Failure::new(fault.to_string());
-    let format = Format::parse(&args.format).map_err(failed)?;
+    let format = super::super::format::rows(app, &args.format).map_err(failed)?;
     let text = if args.project {
         let rows = projects::rows(app, &app.engine()?.usage()?)?;
         format.text(&projects::FIELDS, &projects::SHOWN, &rows)

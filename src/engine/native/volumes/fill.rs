@@ -114,11 +114,12 @@ pub(in crate::engine::native) fn fill(
     std::fs::remove_file(&marker).map_err(system)
 }
 
-/// Copies what is in one directory into an empty one, as it is; sockets, which belong to a process, are left out.
+/// Copies what is in one directory into an empty one, as it is; sockets, which belong to a process, are left out, and
+/// their paths given.
 ///
 /// # Errors
 /// The system's; `ECANCELED` when `cancel` was used.
-pub(super) fn duplicate(from: OwnedFd, to: OwnedFd, cancel: &Cancel) -> Done<()> {
+pub(super) fn duplicate(from: OwnedFd, to: OwnedFd, cancel: &Cancel) -> Done<Vec<PathBuf>> {
     let sources = Sources {
         layers: Vec::new(),
         shares: AtomicBool::new(false),
@@ -198,11 +199,14 @@ struct Walk<'a> {
     links: HashMap<(u64, u64), PathBuf>,
     /// Directories, those above first: what they are is set when nothing is made in them any more.
     dirs: Vec<(PathBuf, FileStat)>,
+    /// Sockets.
+    left_out: Vec<PathBuf>,
     /// Whether a copy before this one may have made a part of it.
     again: bool,
 }
 
-fn copy_tree(pair: Pair, sources: &Sources, again: bool) -> Done<()> {
+/// Copies a tree; gives the paths of the sockets in it.
+fn copy_tree(pair: Pair, sources: &Sources, again: bool) -> Done<Vec<PathBuf>> {
     let (queue, jobs) = sync_channel::<Job>(QUEUE);
     let (jobs, fault) = (Mutex::new(jobs), Mutex::new(None));
     let mut walk = Walk {
@@ -211,11 +215,12 @@ fn copy_tree(pair: Pair, sources: &Sources, again: bool) -> Done<()> {
         queue: Some(queue),
         links: HashMap::new(),
         dirs: Vec::new(),
+        left_out: Vec::new(),
         again,
     };
     let root = Arc::clone(&walk.root);
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let (walked, dirs) = std::thread::scope(|scope| {
+    let (walked, dirs, left_out) = std::thread::scope(|scope| {
         let helper = || work(&jobs, sources, &fault);
         let helpers = (0..processors.min(MOST_THREADS))
             .map(|_| std::thread::Builder::new().spawn_scoped(scope, helper));
@@ -224,9 +229,10 @@ fn copy_tree(pair: Pair, sources: &Sources, again: bool) -> Done<()> {
         }
         let walked = walk.dir(&root, Path::new(""));
         let dirs = std::mem::take(&mut walk.dirs);
+        let left_out = std::mem::take(&mut walk.left_out);
         // The queue ends with it, and the threads with the queue.
         drop(walk);
-        (walked, dirs)
+        (walked, dirs, left_out)
     });
     let fault = fault.into_inner().unwrap_or_else(PoisonError::into_inner);
     fault.map_or(Ok(()), Err)?;
@@ -236,7 +242,7 @@ fn copy_tree(pair: Pair, sources: &Sources, again: bool) -> Done<()> {
         let to = openat2(&root.to, path, LISTED, 0, Resolve::NoLinks)?;
         copy_metadata(&fs::fd_path(&from).join("."), to.as_fd(), stat)?;
     }
-    Ok(())
+    Ok(left_out)
 }
 
 /// Copies files until there are no more; after a failure it only empties the queue.
@@ -296,9 +302,13 @@ impl Walk<'_> {
             let flags = AtFlags::empty();
             return nix::unistd::linkat(&self.root.to, first.as_path(), &dirs.to, name, flags);
         }
+        if kind == SFlag::S_IFSOCK {
+            self.left_out.push(path);
+            return Ok(());
+        }
         if kind != SFlag::S_IFREG {
             make_special(dirs, name, kind, &stat)?;
-            if stat.st_nlink > 1 && kind != SFlag::S_IFSOCK {
+            if stat.st_nlink > 1 {
                 self.links.insert(key, path);
             }
             return Ok(());
@@ -364,7 +374,7 @@ fn make_special(dirs: &Pair, name: &OsStr, kind: SFlag, stat: &FileStat) -> Done
             let mode = Mode::from_bits_truncate(stat.st_mode);
             nix::sys::stat::mknodat(&dirs.to, name, kind, mode, stat.st_rdev)?;
         }
-        // Sockets belong to a process that no longer runs.
+        // There is no other kind; sockets were left out before.
         _ => return Ok(()),
     }
     let owner = (Some(stat.st_uid.into()), Some(stat.st_gid.into()));

@@ -27,7 +27,7 @@ fn directory(path: &Path) -> std::result::Result<OwnedFd, Errno> {
     nix::fcntl::open(path, flags, Mode::empty())
 }
 
-fn copy(from: &Path, to: &Path, cancel: &Cancel) -> std::result::Result<(), Errno> {
+fn copy(from: &Path, to: &Path, cancel: &Cancel) -> std::result::Result<Vec<PathBuf>, Errno> {
     duplicate(directory(from)?, directory(to)?, cancel)
 }
 
@@ -40,7 +40,7 @@ fn own(layout: &Layout, name: &str) -> Result<PathBuf> {
     }
 }
 
-/// Copies a volume's files into an empty directory.
+/// Copies a volume's files into an empty directory; gives the paths of sockets, which are left out.
 ///
 /// # Errors
 /// [`EngineError`].
@@ -49,7 +49,7 @@ pub(in crate::engine::native) fn save(
     name: &str,
     to: &Path,
     cancel: &Cancel,
-) -> Result<()> {
+) -> Result<Vec<PathBuf>> {
     let from = own(layout, name)?;
     copy(&from, to, cancel)
         .map_err(|errno| EngineError::failed(format!("copy volume {name}"), errno))
