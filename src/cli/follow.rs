@@ -1,24 +1,26 @@
 //! The logs of many containers as one stream of messages, also of containers that come later.
 //!
 //! In: an engine, a project, which containers. Out: [`Message`]s on a channel, from one thread that looks for new
-//! containers and one thread a container. Imports: `base`, `engine`, `ui::logs`.
+//! containers and one thread a container. Imports: `news`, `base`, `engine`, `ui::logs`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::news::Bell;
+pub use super::news::Done;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventSink};
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::state::{ObservedContainer, State};
-use crate::engine::{Engine, EngineError, LogEnd, LogQuery, LogRecord, Waker};
+use crate::engine::{Engine, EngineError, LogEnd, LogQuery, LogRecord};
 use crate::ui::logs::Lines;
 use crate::ui::menu::{Menu, has};
 use crate::ui::{Progress, write_err, write_out};
 
-/// Time between two looks for new containers, and at one that has ended.
+/// Time between two looks for new containers where the engine does not tell of them.
 const LOOK: Duration = Duration::from_millis(150);
 
 /// Time between two looks for new containers when none came for long.
@@ -111,58 +113,6 @@ pub fn screen_name(project: &ProjectName, name: &str) -> String {
     name.strip_prefix(&prefix).unwrap_or(name).to_owned()
 }
 
-/// The word that it is over; it wakes whoever sleeps. Shared by clones.
-#[derive(Clone, Default)]
-pub struct Done(Arc<(Mutex<Told>, Condvar)>);
-
-#[derive(Default)]
-struct Told {
-    over: bool,
-    wakers: Vec<Waker>,
-}
-
-impl std::fmt::Debug for Done {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Done").field(&self.is_told()).finish()
-    }
-}
-
-impl Done {
-    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Nothing more is waited for: what is there is told, and that is all.
-    pub fn tell(&self) {
-        let mut told = self.told();
-        told.over = true;
-        told.wakers.iter().for_each(|wake| wake());
-        self.0.1.notify_all();
-    }
-
-    fn is_told(&self) -> bool {
-        self.told().over
-    }
-
-    /// Sleeps, at most until it is told.
-    fn sleep(&self, time: Duration) {
-        let told = self.told();
-        if !told.over {
-            // Whether it was told or the time is over makes no difference to who looks then.
-            drop(self.0.1.wait_timeout(told, time));
-        }
-    }
-
-    /// Has a stream woken when it is told.
-    fn wakes(&self, waker: Option<Waker>) {
-        let mut told = self.told();
-        if told.over {
-            waker.iter().for_each(|wake| wake());
-        }
-        told.wakers.extend(waker);
-    }
-}
-
 /// Follows all containers of a scope until `done`; the channel closes when everything has been told.
 pub fn follow(engine: Arc<dyn Engine>, scope: Scope, done: Done) -> Receiver<Message> {
     let (sender, receiver) = sync_channel(WAITING);
@@ -209,6 +159,8 @@ impl EventSink for HookLines {
 
 /// Starts a reader for each container that appears.
 fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Done, sender: &SyncSender<Message>) {
+    // Before the first look: what comes after it is told.
+    let mut bell = Bell::new(engine.as_ref(), &scope.project, done);
     let mut known: BTreeSet<ContainerId> = BTreeSet::new();
     let (mut first, mut pause) = (true, LOOK);
     loop {
@@ -243,7 +195,10 @@ fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Done, sender: &SyncS
             return;
         }
         first = false;
-        done.sleep(pause);
+        match &mut bell {
+            Some(bell) => bell.wait(&known),
+            None => done.sleep(pause),
+        }
     }
 }
 
@@ -301,6 +256,7 @@ impl Reader {
         loop {
             // Asked before it is read: what was there by then is shown.
             let told = self.done.is_told();
+            let happened = self.done.happened(&self.id);
             let patience = if told { Duration::ZERO } else { SILENCE };
             match stream.next(patience) {
                 Ok(Some(record)) => {
@@ -316,7 +272,7 @@ impl Reader {
                     if !self.look(engine, sender)? || told {
                         return Ok(());
                     }
-                    self.done.sleep(LOOK);
+                    self.done.sleep_over(&self.id, happened);
                 }
                 Err(LogEnd::TimedOut) => {
                     if !self.look(engine, sender)? || told {

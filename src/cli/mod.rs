@@ -25,6 +25,7 @@ pub mod interrupts;
 pub mod isolate;
 pub mod keys;
 pub mod lockfile;
+mod news;
 pub mod parse;
 mod prompt;
 pub mod remote;

@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_millis(400);
 /// How long many paths wait for others at most.
 const TOGETHER: Duration = Duration::from_millis(300);
 
+/// What comes so soon after others were given belongs to them: somebody is changing many files, and not fast.
+const BURST: Duration = Duration::from_millis(50);
+
 /// How long nothing else must have come, by how many paths wait.
 fn quiet(waiting: usize) -> Duration {
     Duration::from_millis(match waiting {
@@ -52,6 +55,8 @@ pub(super) struct Debounce {
     whole: usize,
     last: Option<Instant>,
     first: Option<Instant>,
+    /// When paths were given last, and how many of them in one burst.
+    given: Option<(Instant, usize)>,
 }
 
 impl Debounce {
@@ -81,12 +86,21 @@ impl Debounce {
         }
     }
 
+    /// How many paths of the burst that something at this time belongs to were given already.
+    fn given_before(&self, time: Instant) -> usize {
+        let given = self
+            .given
+            .filter(|(last, _)| time.saturating_duration_since(*last) < BURST);
+        given.map_or(0, |(_, count)| count)
+    }
+
     /// When [`Debounce::take`] will give something.
     pub(super) fn due(&self) -> Option<Instant> {
         let growing = self.waiting.values().filter_map(|path| path.until).min();
         let whole = match (self.first, self.last) {
             (Some(first), Some(last)) if self.whole > 0 => {
-                Some((last + quiet(self.whole)).min(first + TOGETHER))
+                let all = self.whole + self.given_before(first);
+                Some((last + quiet(all)).min(first + TOGETHER))
             }
             _ => None,
         };
@@ -101,6 +115,7 @@ impl Debounce {
         if self.due().is_none_or(|due| due > now) {
             return Vec::new();
         }
+        let before = self.given_before(self.first.unwrap_or(now));
         self.first = None;
         self.last = None;
         self.whole = 0;
@@ -108,6 +123,7 @@ impl Debounce {
             .into_iter()
             .partition(|(_, path)| path.until.is_none_or(|until| until <= now));
         self.waiting = rest;
+        self.given = Some((now, before + due.len()));
         due.into_iter()
             .map(|(path, waiting)| (path, waiting.written))
             .collect()
@@ -168,5 +184,28 @@ mod tests {
         }
         assert_eq!(debounce.due(), Some(begin + TOGETHER));
         assert_eq!(debounce.take(begin + TOGETHER).len(), 2001);
+    }
+
+    #[test]
+    fn who_changes_many_files_slowly_is_waited_for_longer_than_who_saves_now_and_then() {
+        let begin = Instant::now();
+        let (mut often, mut seldom) = (Debounce::default(), Debounce::default());
+        for at in 0..100 {
+            for (debounce, step) in [(&mut often, 10), (&mut seldom, 100)] {
+                let now = begin + ms(at * step);
+                debounce.hint(now, at.to_string().into(), Nature::Whole);
+                let quiet = match (step, at) {
+                    (100, _) | (_, ..8) => 2,
+                    (_, ..64) => 5,
+                    _ => 15,
+                };
+                if quiet < step {
+                    assert_eq!(debounce.due(), Some(now + ms(quiet)), "{at} every {step}");
+                    assert_eq!(debounce.take(now + ms(quiet)).len(), 1);
+                }
+            }
+        }
+        // From then on they come together.
+        assert_eq!(often.due(), Some(begin + ms(64 * 10) + TOGETHER));
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
@@ -18,12 +18,16 @@ use crate::cli::app::App;
 use crate::cli::args::StatsArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::engine::Engine;
+use crate::engine::happening::Happenings;
 use crate::engine::state::{Load, ObservedContainer};
 use crate::ui::rows::Fields;
 use crate::ui::write_out;
 
 /// Time between two pictures.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// Time after which containers are looked for again though nothing was told of them.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Time that the first picture's processor time is taken of.
 const FIRST: Duration = Duration::from_millis(300);
@@ -64,16 +68,23 @@ pub(super) fn run(app: &App, args: &StatsArgs) -> Outcome {
     let left = left_by_signal()?;
     let engine = app.engine()?;
     let memory = total_memory();
-    let mut before = measured(engine.as_ref(), &containers(engine.as_ref(), &name, args)?);
+    // Before the first look: what happens after it is told.
+    let mut happenings = engine.happenings(&name, false).ok();
+    let mut shown = containers(engine.as_ref(), &name, args)?;
+    let mut looked = Instant::now();
+    let mut before = measured(engine.as_ref(), &shown);
     let mut period = FIRST;
     loop {
         if wait(&[left.as_fd()], Some(period))?.contains(&0) {
             return Err(Failure::said(130));
         }
         period = PERIOD;
-        let containers = containers(engine.as_ref(), &name, args)?;
-        let loads = measured(engine.as_ref(), &containers);
-        let rows: Vec<Map<String, Value>> = containers
+        if looked.elapsed() >= LOOK || has_changed(happenings.as_deref_mut()) {
+            shown = containers(engine.as_ref(), &name, args)?;
+            looked = Instant::now();
+        }
+        let loads = measured(engine.as_ref(), &shown);
+        let rows: Vec<Map<String, Value>> = shown
             .iter()
             .map(|one| {
                 row(
@@ -117,6 +128,13 @@ fn containers(
         wanted && !is_oneoff(c) && (args.all || c.state.is_up())
     });
     Ok(found)
+}
+
+/// Whether other containers may run than before; true where nobody tells.
+fn has_changed(happenings: Option<&mut (dyn Happenings + 'static)>) -> bool {
+    let happened = happenings.and_then(|happenings| happenings.read().ok());
+    // Health checks come and go all the time.
+    happened.is_none_or(|happened| happened.iter().any(|one| !one.action.starts_with("exec_")))
 }
 
 /// One that has just ended uses nothing.

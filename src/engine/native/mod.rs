@@ -83,6 +83,8 @@ pub struct Native {
     only_looks: bool,
     /// Processes that wait to go to a container's files.
     spares: Mutex<Vec<copy::Spare>>,
+    /// Where containers that run are measured.
+    gauges: load::Gauges,
 }
 
 impl Native {
@@ -103,6 +105,7 @@ impl Native {
             store,
             seen: Mutex::default(),
             spares: Mutex::default(),
+            gauges: load::Gauges::default(),
             fresh,
             only_looks: false,
         })
@@ -115,6 +118,7 @@ impl Native {
             store,
             seen: Mutex::default(),
             spares: Mutex::default(),
+            gauges: load::Gauges::default(),
             fresh: false,
             only_looks: true,
         }
@@ -501,7 +505,7 @@ impl Engine for Native {
     }
 
     fn load(&self, id: &ContainerId) -> Result<Load> {
-        load::measure(&self.find(id)?)
+        self.gauges.measure(id, || self.find(id))
     }
 
     fn remove(&self, id: &ContainerId, force: Force, anonymous: AnonymousVolumes) -> Result<()> {

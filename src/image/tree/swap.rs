@@ -12,13 +12,16 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, RenameFlags, openat, renameat, renameat2};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{FileStat, Mode};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::sys::fs::is_kind;
 
-/// So many files that were replaced are held at most, below the usual limit of 1024 descriptors.
-const HELD: usize = 800;
+/// So many descriptors are left for everything else.
+const SPARE: u64 = 200;
+/// So many files that were replaced are held at most.
+const HELD: u64 = 1 << 16;
 
 /// How files take the place of others.
 #[derive(Debug)]
@@ -28,14 +31,20 @@ pub struct Swap {
     pub since: i64,
     /// Files that were replaced. Their blocks are freed when they are dropped.
     held: Mutex<Vec<OwnedFd>>,
+    /// How many may be held.
+    room: usize,
 }
 
 impl Swap {
-    /// Exchanges files that have changed since a time, in seconds.
+    /// Exchanges files that have changed since a time, in seconds. As many that were replaced are held as the process
+    /// may have descriptors.
     pub fn new(since: i64) -> Self {
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+        let room = limit.saturating_sub(SPARE).min(HELD);
         Self {
             since,
             held: Mutex::default(),
+            room: usize::try_from(room).unwrap_or_default(),
         }
     }
 
@@ -76,7 +85,7 @@ impl Swap {
             return;
         };
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.len() < HELD {
+        if held.len() < self.room {
             held.push(file);
         }
     }

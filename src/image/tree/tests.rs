@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use super::pack::{self, Holes, Opening, Source};
+use super::swap::Swap;
 use super::unpack::{self, Links, Owner, Target, UnpackFault};
 use crate::image::archive::write::{Entry, EntryKind, end, pad};
 use crate::sys::fs::Root;
@@ -239,4 +240,35 @@ fn a_file_whose_content_does_not_arrive_is_taken_away() {
         .map(|e| e.unwrap().file_name())
         .collect();
     assert_eq!(names, ["a"]);
+}
+
+#[test]
+fn what_a_killed_one_left_beside_a_file_gives_way() {
+    let dir = Scratch::new("beside");
+    let top = Root::open(&dir.0).unwrap();
+    let swap = Swap::new(0);
+    for (kind, content) in [(EntryKind::File, "new"), (EntryKind::Symlink, "")] {
+        fs::write(dir.0.join("a"), "old").unwrap();
+        fs::write(dir.0.join(".a.hoist~"), "half").unwrap();
+        let entry = match kind {
+            EntryKind::File => file("a"),
+            kind => link("a", kind, "elsewhere"),
+        };
+        let target = Target {
+            at_once: Some(&swap),
+            top: &top,
+            links: Links::Inside,
+            owner: Owner::Caller,
+        };
+        unpack::read(&archive(&[(entry, content)])[..], target).unwrap();
+        match kind {
+            EntryKind::File => assert_eq!(fs::read_to_string(dir.0.join("a")).unwrap(), content),
+            _ => assert_eq!(
+                fs::read_link(dir.0.join("a")).unwrap(),
+                Path::new("elsewhere")
+            ),
+        }
+        assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 1, "{kind:?}");
+        fs::remove_file(dir.0.join("a")).unwrap();
+    }
 }

@@ -223,8 +223,14 @@ impl Unpacker<'_> {
             return self.fill(&parent, name, member, members);
         };
         let beside = beside(name);
-        remove(&parent, &beside)?;
-        let placed = self.fill(&parent, &beside, member, members).and_then(|()| {
+        let mut filled = self.fill(&parent, &beside, member, members);
+        if matches!(&filled, Err(Fault::System(error)) if error.kind() == io::ErrorKind::AlreadyExists)
+        {
+            // Left by one that was killed. Nothing of the content was read.
+            remove(&parent, &beside)?;
+            filled = self.fill(&parent, &beside, member, members);
+        }
+        let placed = filled.and_then(|()| {
             let names = (beside.as_os_str(), name);
             Ok(swap.place(&parent, names, there.as_ref())?)
         });

@@ -13,6 +13,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{FileStat, fstat};
 
 use super::view;
@@ -32,6 +33,8 @@ use crate::sys::{process, stream};
 
 /// Number of the descriptor that is the connection to the command.
 pub(super) const CONTROL: i32 = 3;
+/// Bytes of an archive that are read at a time.
+const READ: usize = 128 * 1024;
 /// A chain of links is followed this far. As the kernel: `MAXSYMLINKS`.
 const MAX_LINKS: u32 = 40;
 
@@ -74,6 +77,10 @@ fn begin(layout: &Layout, project: &str, id: String) -> Result<Server> {
         name: id.short().to_owned(),
     })?;
     let root = view::enter(layout, &found)?;
+    // Every file that is replaced is held until all are; with fewer it only takes longer.
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
     Ok(Server {
         root,
         swap: Swap::new(found.record.created.0.div_euclid(1_000_000_000)),
@@ -293,8 +300,10 @@ impl Server {
         &self,
         asked: &Asked,
         (ownership, placing): (Ownership, Placing),
-        mut pipe: File,
+        pipe: File,
     ) -> FilesResult<Reply> {
+        // An archive of many small files is read in many small pieces.
+        let mut pipe = io::BufReader::with_capacity(READ, pipe);
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         let top = self.root.open_at(&asked.path, flags, 0);
         let top = Root::from_fd(top.map_err(asked.fault("open"))?);
