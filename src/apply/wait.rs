@@ -4,8 +4,11 @@
 
 use std::time::Duration;
 
+use super::run::tell;
 use super::{ApplyError, Context, report};
+use crate::base::event::{Kind, Status};
 use crate::base::name::ContainerId;
+use crate::engine::state::Health;
 use crate::engine::{Cancel, Until, Waited};
 use crate::plan::action::{WaitFor, Who};
 
@@ -13,7 +16,20 @@ use crate::plan::action::{WaitFor, Who};
 /// As Compose, whose first look comes after this time.
 const STEADY: Duration = Duration::from_millis(500);
 
-/// How a wait ended well: the word for it.
+/// What the last probe says of a container that is waited for; `None` while none has failed.
+fn shortfall(health: &Health) -> Option<String> {
+    let probe = health.log.last().filter(|probe| probe.code != 0)?;
+    let line = probe.output.lines().map(str::trim).find(|l| !l.is_empty());
+    let line: Option<String> = line.map(|l| l.chars().filter(|c| !c.is_control()).collect());
+    let why = line.unwrap_or_else(|| format!("exit code {}", probe.code));
+    Some(match (health.failing_streak, health.retries) {
+        (0, _) => format!("a probe in the start period: {why}"),
+        (streak, 0) => format!("probe {streak}: {why}"),
+        (streak, retries) => format!("probe {streak} of {retries}: {why}"),
+    })
+}
+
+/// How a wait ended well: the word for it. What it waits for is told whenever that changes.
 pub(super) fn wait(
     context: &Context,
     who: &Who,
@@ -21,6 +37,15 @@ pub(super) fn wait(
     until: WaitFor,
     cancel: &Cancel,
 ) -> Result<&'static str, ApplyError> {
+    let mut last = None;
+    let mut seen = |health: &Health| {
+        let now = shortfall(health);
+        if now != last {
+            last.clone_from(&now);
+            let status = Status::Working("Waiting");
+            tell(context, Kind::Container, &who.name, status, now);
+        }
+    };
     let goal = match until {
         WaitFor::Completed => Until::Exited,
         WaitFor::Up { .. } => Until::Steady(STEADY),
@@ -32,7 +57,9 @@ pub(super) fn wait(
         _ => ApplyError::new(format!("dependency failed to start: {text}")),
     };
     let told = |error| report::of_failure(context, who, id, None, error);
-    match (context.engine.wait(id, goal, cancel)?, until) {
+    let engine = &context.engine;
+    let waited = engine.wait_telling(id, goal, cancel, &mut seen)?;
+    match (waited, until) {
         (Waited::Exited(exit), WaitFor::Completed) if exit.code() == 0 => Ok("Exited"),
         (Waited::Exited(exit), WaitFor::Completed) => {
             let text = format!(
@@ -55,5 +82,47 @@ pub(super) fn wait(
         (Waited::Cancelled, _) => Err(ApplyError::cancelled()),
         (Waited::Reached, WaitFor::Completed) => Ok("Exited"),
         (Waited::Reached, _) => Ok("Healthy"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Timestamp;
+    use crate::engine::state::{HealthStatus, Probe};
+
+    fn health(failing_streak: u32, code: i32, output: &str) -> Health {
+        let at = Timestamp(0);
+        let probe = Probe {
+            start: at,
+            end: at,
+            code,
+            output: output.to_owned(),
+        };
+        Health {
+            status: HealthStatus::Starting,
+            failing_streak,
+            retries: 10,
+            log: vec![probe],
+        }
+    }
+
+    #[test]
+    fn the_last_probe_says_what_is_missing() {
+        let text = |streak, code, output| shortfall(&health(streak, code, output));
+        let refused = "\n\x1b[31m connection refused\nmore\n";
+        assert_eq!(
+            text(3, 1, refused).as_deref(),
+            Some("probe 3 of 10: [31m connection refused")
+        );
+        assert_eq!(
+            text(1, 7, "").as_deref(),
+            Some("probe 1 of 10: exit code 7")
+        );
+        assert_eq!(
+            text(0, 1, "not yet").as_deref(),
+            Some("a probe in the start period: not yet")
+        );
+        assert_eq!(text(0, 0, "fine"), None);
     }
 }

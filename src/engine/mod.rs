@@ -34,8 +34,8 @@ use host::Offers;
 use sandbox::Sandbox;
 use spec::{ContainerSpec, ExecSpec, Mount, NetworkSpec, Process, VolumeSpec};
 use state::{
-    DeviceCatalog, Dossier, Exit, ImageUser, Load, Observed, ObservedContainer, ObservedNetwork,
-    ObservedVolume, Usage, VolumeUsage,
+    DeviceCatalog, Dossier, Exit, Health, ImageUser, Load, Observed, ObservedContainer,
+    ObservedNetwork, ObservedVolume, Usage, VolumeUsage,
 };
 
 /// Why an engine could not do what it was asked.
@@ -496,11 +496,25 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::NameInUse`], [`EngineError::NotFound`].
     fn rename(&self, id: &ContainerId, name: &str) -> Result<()>;
-    /// Waits until the container is what `until` says, ends, or `cancel` is used.
+    /// Waits until the container is what `until` says, ends, or `cancel` is used. Its health meanwhile, if it has one, is
+    /// told again and again, changed or not.
     ///
     /// # Errors
     /// [`EngineError::Failed`].
-    fn wait(&self, id: &ContainerId, until: Until, cancel: &Cancel) -> Result<Waited>;
+    fn wait_telling(
+        &self,
+        id: &ContainerId,
+        until: Until,
+        cancel: &Cancel,
+        told: &mut dyn FnMut(&Health),
+    ) -> Result<Waited>;
+    /// As [`Engine::wait_telling`], for who only wants to know the end.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`].
+    fn wait(&self, id: &ContainerId, until: Until, cancel: &Cancel) -> Result<Waited> {
+        self.wait_telling(id, until, cancel, &mut |_| {})
+    }
 
     /// Runs a command in a running container.
     ///

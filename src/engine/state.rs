@@ -161,6 +161,9 @@ pub struct Health {
     pub status: HealthStatus,
     /// Failures in a row.
     pub failing_streak: u32,
+    /// So many failures in a row make it unhealthy; 0 where that is not known.
+    #[serde(default)]
+    pub retries: u32,
     /// The last five probes, oldest first.
     pub log: Vec<Probe>,
 }

@@ -18,6 +18,8 @@ use crate::base::scalar::ByteSize;
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 /// What is said of an image whose steps are shown anyway.
 const BUILDING: &str = "Building";
+/// What a row says while something else is waited for.
+const WAITING: &str = "Waiting";
 
 /// Everything that is shown.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ struct Row {
     begun: Instant,
     ended: Option<Instant>,
     detail: Option<String>,
+    /// What is waited for.
+    missing: Option<String>,
     layers: IndexMap<String, (u64, Option<u64>, bool)>,
     moved: Moved,
 }
@@ -104,10 +108,16 @@ impl Live {
                 };
                 row.ended = (state != Standing::Working).then_some(now);
                 row.state = state;
-                row.status = text;
-                if detail.is_some() {
-                    row.detail = detail.as_deref().map(first_line);
+                // What is told of a wait holds as long as it lasts; other causes stay.
+                let detail = detail.as_deref().map(first_line);
+                match text == WAITING {
+                    true => row.missing = detail,
+                    false => {
+                        row.missing = None;
+                        row.detail = detail.or_else(|| row.detail.take());
+                    }
                 }
+                row.status = text;
                 None
             }
             Event::Pull {
@@ -159,6 +169,7 @@ impl Live {
             begun: now,
             ended: None,
             detail: None,
+            missing: None,
             layers: IndexMap::new(),
             moved: Moved::default(),
         })
@@ -248,7 +259,7 @@ impl Live {
         if row.state == Standing::Working && !row.layers.is_empty() {
             status = format!("{status} {}", layers(row));
         }
-        if let Some(detail) = &row.detail {
+        if let Some(detail) = row.missing.as_ref().or(row.detail.as_ref()) {
             status = format!("{status} ({detail})");
         }
         let time = seconds(row.ended.unwrap_or(now).duration_since(row.begun));

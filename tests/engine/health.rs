@@ -28,6 +28,7 @@ crate::cases!(ENGINE;
     wrong_values_of_x_hoist_are_told_all_at_once_before_anything_starts,
     a_change_of_x_hoist_makes_a_new_container,
     an_unhealthy_container_is_stopped_and_started_again_where_that_is_asked_for,
+    who_waits_is_told_what_the_last_probe_said,
 );
 
 /// Writes the time of each probe into a file, and fails.
@@ -536,4 +537,32 @@ fn an_unhealthy_container_is_stopped_and_started_again_where_that_is_asked_for()
     hoist.sh("a", "touch /bad");
     hoist.ok("stop");
     assert_eq!(hoist.state("a"), "exited");
+}
+
+fn who_waits_is_told_what_the_last_probe_said() {
+    let hoist = Sandbox::new();
+    hoist.compose(
+        "services:\n  db:\n    image: tiny\n    command: sleep 1000\n    stop_signal: SIGKILL\n    healthcheck:\n      \
+         test: test -e /ready || { echo connection refused; exit 1; }\n      interval: 100ms\n      retries: 1000\n",
+    );
+    for (flags, told) in [
+        (
+            "--progress plain",
+            "Waiting (probe 2 of 1000: connection refused)",
+        ),
+        ("--progress json", "probe 2 of 1000: connection refused"),
+    ] {
+        let up = hoist.start(&format!("{flags} up -d --wait"));
+        up.says(told);
+        hoist.exec("db", "touch /ready").ok();
+        assert_eq!(up.end(), 0, "{flags}");
+        hoist.ok("down");
+    }
+    let mut up = hoist.on_terminal("up -d --wait");
+    up.says("of 1000: connection refused)");
+    hoist.exec("db", "touch /ready").ok();
+    assert_eq!(up.wait(), 0);
+    let text = up.text();
+    let last = text.rfind("Healthy").expect("it says so in the end");
+    assert!(!text[last..].contains("refused"), "{text}");
 }

@@ -239,7 +239,13 @@ impl Engine for Fake {
             cpu: None,
         })
     }
-    fn wait(&self, id: &ContainerId, _: Until, cancel: &Cancel) -> Result<Waited> {
+    fn wait_telling(
+        &self,
+        id: &ContainerId,
+        _: Until,
+        cancel: &Cancel,
+        _: &mut dyn FnMut(&Health),
+    ) -> Result<Waited> {
         let container = self.container(id)?;
         if let Some(exit) = container.state.exit() {
             return Ok(Waited::Exited(exit));
@@ -260,6 +266,7 @@ impl Engine for Fake {
             let health = Health {
                 status: HealthStatus::Unhealthy,
                 failing_streak: 3,
+                retries: 3,
                 log: vec![probe],
             };
             return Ok(Waited::Unhealthy(health));

@@ -11,8 +11,8 @@ use crate::base::scalar::Signal;
 use crate::engine::host::Offers;
 use crate::engine::spec::{ContainerSpec, ExecSpec, NetworkSpec, VolumeSpec};
 use crate::engine::state::{
-    Attachment, Dossier, ImageUser, Observed, ObservedContainer, ObservedNetwork, ObservedVolume,
-    State,
+    Attachment, Dossier, Health, ImageUser, Observed, ObservedContainer, ObservedNetwork,
+    ObservedVolume, State,
 };
 use crate::engine::{
     AnonymousVolumes, AttachSession, Cancel, Engine, EngineError, ExecIo, ExecSession, Force,
@@ -171,7 +171,13 @@ impl Engine for FakeEngine {
     fn rename(&self, _: &ContainerId, _: &str) -> Result<()> {
         unable()
     }
-    fn wait(&self, _: &ContainerId, _: Until, _: &Cancel) -> Result<Waited> {
+    fn wait_telling(
+        &self,
+        _: &ContainerId,
+        _: Until,
+        _: &Cancel,
+        _: &mut dyn FnMut(&Health),
+    ) -> Result<Waited> {
         unable()
     }
     fn exec(&self, _: &ContainerId, _: &ExecSpec, _: ExecIo) -> Result<Box<dyn ExecSession>> {

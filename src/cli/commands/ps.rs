@@ -272,6 +272,7 @@ mod tests {
         web.health = Some(Health {
             status: HealthStatus::Healthy,
             failing_streak: 0,
+            retries: 3,
             log: vec![],
         });
         let port = |ip: &str, host, container, protocol| PublishedPort {

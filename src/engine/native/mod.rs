@@ -51,8 +51,8 @@ use crate::engine::spec::{
     ContainerSpec, ExecSpec, Mount, MountSource, NetworkSpec, Process, VolumeSpec,
 };
 use crate::engine::state::{
-    DeviceCatalog, Dossier, Exit, HealthStatus, ImageUser, Load, Observed, ObservedContainer,
-    ObservedNetwork, ObservedVolume, State, Usage, VolumeUsage,
+    DeviceCatalog, Dossier, Exit, Health, HealthStatus, ImageUser, Load, Observed,
+    ObservedContainer, ObservedNetwork, ObservedVolume, State, Usage, VolumeUsage,
 };
 use crate::engine::stops::SlowStop;
 use crate::engine::{
@@ -567,7 +567,13 @@ impl Engine for Native {
         renamed
     }
 
-    fn wait(&self, id: &ContainerId, until: Until, cancel: &Cancel) -> Result<Waited> {
+    fn wait_telling(
+        &self,
+        id: &ContainerId,
+        until: Until,
+        cancel: &Cancel,
+        told: &mut dyn FnMut(&Health),
+    ) -> Result<Waited> {
         loop {
             let found = match self.found(id) {
                 Ok(found) => found,
@@ -600,8 +606,14 @@ impl Engine for Native {
                 if !connection.changed(LOOK_FOR_CANCEL) {
                     break;
                 }
-                if let Some(waited) = verdict(&self.find(id)?, until) {
+                let found = self.find(id)?;
+                if let Some(waited) = verdict(&found, until) {
                     return Ok(waited);
+                }
+                if until != Until::Exited
+                    && let Some(health) = found.observed().health
+                {
+                    told(&health);
                 }
             }
         }

@@ -261,6 +261,7 @@ pub(crate) fn seen(spec: &ContainerSpec, state: State) -> ObservedContainer {
         health: spec.healthcheck.as_ref().map(|_| Health {
             status: HealthStatus::Healthy,
             failing_streak: 0,
+            retries: 3,
             log: Vec::new(),
         }),
         joins: match &spec.network {

@@ -34,10 +34,11 @@ pub(super) struct Monitor {
     health: Health,
 }
 
-fn unknown() -> Health {
+fn unknown(retries: u32) -> Health {
     Health {
         status: HealthStatus::Starting,
         failing_streak: 0,
+        retries,
         log: Vec::new(),
     }
 }
@@ -45,11 +46,12 @@ fn unknown() -> Health {
 impl Monitor {
     /// Begins at the container's start.
     fn new(timing: Timing, started: Instant) -> Self {
+        let health = unknown(timing.retries.max(1));
         let mut monitor = Self {
             timing,
             started,
             next: None,
-            health: unknown(),
+            health,
         };
         monitor.next = started.checked_add(monitor.interval(started));
         monitor
@@ -57,7 +59,8 @@ impl Monitor {
     /// Goes on where another supervisor ended, of a container that began at `started`.
     fn resume(timing: Timing, started: Instant, now: Instant, health: Health) -> Self {
         let mut monitor = Self::new(timing, started);
-        monitor.health = health;
+        let retries = monitor.health.retries;
+        monitor.health = Health { retries, ..health };
         // The last probe's time is not known on this clock: one too many is better than one too few.
         monitor.next = monitor.next.map(|first| first.max(now));
         monitor
@@ -80,7 +83,7 @@ impl Monitor {
             self.health.status = HealthStatus::Healthy;
         } else if !self.in_start_period(began) {
             self.health.failing_streak = self.health.failing_streak.saturating_add(1);
-            if self.health.failing_streak >= self.timing.retries.max(1) {
+            if self.health.failing_streak >= self.health.retries {
                 self.health.status = HealthStatus::Unhealthy;
             }
         }
@@ -185,10 +188,14 @@ impl Watch {
             log.sort_by_key(|probe| probe.end);
         }
         keep_last(&mut log);
-        let streaks = self.monitors().map(|m| m.health.failing_streak);
+        let streaks = self
+            .monitors()
+            .map(|m| (m.health.failing_streak, m.health.retries));
+        let (failing_streak, retries) = streaks.max().unwrap_or_default();
         Health {
             status: self.status(),
-            failing_streak: streaks.max().unwrap_or(0),
+            failing_streak,
+            retries,
             log,
         }
     }
