@@ -124,18 +124,17 @@ impl Failure {
     }
     /// Tells it on standard error and gives the exit code. `as_json` is for `--progress json`.
     pub fn report(self, screen: Screen, as_json: bool) -> i32 {
-        let text = self.text(screen.err_colour);
-        if (as_json || self.json) && !text.is_empty() {
-            let (found, sources) = self.found();
-            write_err(events::failure(
-                self.text(false).trim_end(),
-                &found,
-                &sources,
-            ));
-        } else {
-            write_err(text);
-        }
+        write_err(self.told(screen, as_json));
         self.code
+    }
+    /// What is told of it on standard error.
+    pub fn told(&self, screen: Screen, as_json: bool) -> String {
+        let text = self.text(screen.err_colour);
+        if !(as_json || self.json) || text.is_empty() {
+            return text;
+        }
+        let (found, sources) = self.found();
+        events::failure(self.text(false).trim_end(), &found, &sources)
     }
     /// Tells it on standard error as findings in JSON and gives the exit code, for commands with `--format json`.
     pub fn report_findings(self) -> i32 {

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::exit::Failure;
@@ -88,9 +88,23 @@ impl Others {
         for signal in OWN {
             set.remove(signal);
         }
+        Self::of(&set)
+    }
+    /// As [`Others::catch`], but only those with which a terminal or its user ends a command at once: SIGHUP and SIGQUIT.
+    /// Who takes them brings in order what would be left, and then lets them do it with [`end_by`].
+    ///
+    /// # Errors
+    /// When they can't be caught.
+    pub fn last() -> Result<Self, Failure> {
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGHUP);
+        set.add(Signal::SIGQUIT);
+        Self::of(&set)
+    }
+    fn of(set: &SigSet) -> Result<Self, Failure> {
         let cannot = |errno| Failure::new(format!("cannot catch signals: {errno}"));
         set.thread_block().map_err(cannot)?;
-        let waiting = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).map_err(cannot)?;
+        let waiting = SignalFd::with_flags(set, SfdFlags::SFD_CLOEXEC).map_err(cannot)?;
         Ok(Self(waiting))
     }
     /// Calls for each from now on, with its number, on a thread of its own.
@@ -115,4 +129,18 @@ impl Others {
 /// Whether a signal asks the command to end.
 pub fn ends(signal: Signal) -> bool {
     matches!(signal, Signal::SIGINT | Signal::SIGTERM)
+}
+
+/// Ends this command by a signal that it has caught, as it ends commands that don't; from the thread that took it. One
+/// that the command was told to ignore ends nothing.
+pub fn end_by(number: i32) {
+    let Ok(signal) = Signal::try_from(number) else {
+        return;
+    };
+    let mut set = SigSet::empty();
+    set.add(signal);
+    if set.thread_unblock().is_ok() {
+        let _ = raise(signal);
+        let _ = set.thread_block();
+    }
 }

@@ -2,12 +2,12 @@
 //!
 //! In: this command's terminal. Out: bytes, from a thread of its own. Ctrl-C stays a signal; Ctrl-Z is a byte, since the
 //! terminal must be given back before the process stops.
-//! Imports: nothing of ours. Source: termios(3), poll(2), tcgetpgrp(3).
+//! Imports: `cli::terminal`. Source: termios(3), poll(2), tcgetpgrp(3).
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::AsFd as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,16 +15,28 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{
     LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
 };
-use nix::unistd::{Pid, getpgrp, read, tcgetpgrp};
+use nix::unistd::{Pid, read, tcgetpgrp};
 
-/// Time between two looks whether a command in the background has come to the front.
-const BEHIND: Duration = Duration::from_millis(500);
+use super::terminal::{Settings, in_front};
+
+/// Milliseconds between two looks whether a shell has given the terminal its own settings meanwhile.
+const LOOK: u16 = 500;
+
+/// Ctrl-L, with which users ask for what is drawn once more.
+const AGAIN: u8 = 0x0c;
 
 /// The terminal, key by key; dropping it brings the old settings back and ends the thread.
 #[derive(Debug)]
 pub struct Keys {
-    before: Termios,
+    mode: Arc<Mode>,
     _end: PipeWriter,
+}
+
+/// How the terminal was, and whether it is to be key by key now.
+#[derive(Debug)]
+struct Mode {
+    before: Settings,
+    taken: Mutex<bool>,
 }
 
 impl Keys {
@@ -34,19 +46,70 @@ impl Keys {
         if !in_front() {
             return None;
         }
-        let before = tcgetattr(io::stdin()).ok()?;
+        let mode = Arc::new(Mode {
+            before: Settings::of_stdin()?,
+            taken: Mutex::new(false),
+        });
         let (ended, end) = io::pipe().ok()?;
-        let keys = Self { before, _end: end };
-        keys.apply()?;
+        let keys = Self {
+            mode: Arc::clone(&mode),
+            _end: end,
+        };
+        mode.take()?;
         thread::Builder::new()
             .name("keys".to_owned())
-            .spawn(move || listen(&ended, take))
+            .spawn(move || listen(&ended, &mode, take))
             .ok()?;
         Some(keys)
     }
 
+    /// Gives the terminal back, stops this process with its group, and takes the terminal again when it goes on. Where
+    /// it goes on behind others, the terminal is taken once it comes to the front.
+    pub fn suspend(&self) {
+        self.mode.give_back();
+        // The group of this process is there.
+        let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
+        // A terminal that is gone is seen when it is written to.
+        let _ = self.mode.take();
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.mode.give_back();
+    }
+}
+
+impl Mode {
+    fn taken(&self) -> MutexGuard<'_, bool> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Option<()> {
+        let mut taken = self.taken();
+        *taken = true;
+        self.apply()
+    }
+
+    fn give_back(&self) {
+        let mut taken = self.taken();
+        *taken = false;
+        self.before.restore();
+    }
+
+    /// Switches the terminal again if a shell has it line by line meanwhile; whether it was so.
+    fn retake(&self) -> bool {
+        let taken = self.taken();
+        let by_line = |mode: Termios| mode.local_flags.contains(LocalFlags::ICANON);
+        *taken && in_front() && tcgetattr(io::stdin()).is_ok_and(by_line) && self.apply().is_some()
+    }
+
     fn apply(&self) -> Option<()> {
-        let mut own = self.before.clone();
+        if !in_front() {
+            // Who writes settings from behind is stopped.
+            return Some(());
+        }
+        let mut own = self.before.copy();
         own.local_flags
             .remove(LocalFlags::ICANON | LocalFlags::ECHO);
         let set = |own: &mut Termios, index: SpecialCharacterIndices, value| {
@@ -60,63 +123,40 @@ impl Keys {
         set(&mut own, SpecialCharacterIndices::VTIME, 0);
         tcsetattr(io::stdin(), SetArg::TCSANOW, &own).ok()
     }
-
-    fn restore(&self) {
-        // Who writes settings from behind is stopped. The terminal may be gone; then nobody needs the settings.
-        if in_front() {
-            let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &self.before);
-        }
-    }
-
-    /// Gives the terminal back, stops this process with its group, and takes the terminal again when it goes on in front.
-    pub fn suspend(&self) {
-        self.restore();
-        // The group of this process is there.
-        let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
-        if in_front() {
-            // A terminal that is gone is seen when it is written to.
-            let _ = self.apply();
-        }
-    }
 }
 
-impl Drop for Keys {
-    fn drop(&mut self) {
-        self.restore();
-    }
-}
-
-/// Whether the terminal is this process's to use.
-fn in_front() -> bool {
-    tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp())
-}
-
-fn listen(ended: &PipeReader, mut take: impl FnMut(&[u8]) -> bool) {
+fn listen(ended: &PipeReader, mode: &Mode, mut take: impl FnMut(&[u8]) -> bool) {
     let stdin = io::stdin();
     let mut buffer = [0; 256];
+    let mut behind = false;
     loop {
-        let mut fds = [
-            PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
-            PollFd::new(ended.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut fds, PollTimeout::NONE) {
+        let keys = PollFd::new(stdin.as_fd(), PollFlags::POLLIN);
+        let mut fds = [PollFd::new(ended.as_fd(), PollFlags::POLLIN), keys];
+        // Who reads from behind is stopped: what is typed there is not even looked for.
+        let count = if behind { 1 } else { 2 };
+        match poll(
+            fds.get_mut(..count).unwrap_or_default(),
+            PollTimeout::from(LOOK),
+        ) {
             Ok(_) => {}
             Err(Errno::EINTR) => continue,
             Err(_) => return,
         }
-        let [keys, end] = fds;
+        let [end, keys] = fds;
         if end.any() != Some(false) {
             return;
         }
-        if keys.any() == Some(false) {
-            continue;
-        }
-        if !in_front() {
+        behind = !in_front();
+        if behind {
             if tcgetpgrp(&stdin).is_err() {
                 return;
             }
-            // Who reads from behind is stopped.
-            thread::sleep(BEHIND);
+            continue;
+        }
+        if mode.retake() && !take(&[AGAIN]) {
+            return;
+        }
+        if count == 1 || keys.any() == Some(false) {
             continue;
         }
         match read(&stdin, &mut buffer) {

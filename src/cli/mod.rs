@@ -2,7 +2,7 @@
 //!
 //! In: arguments, [`Env`]. Out: text through `ui`, an exit code. It decides nothing about containers: `plan` does.
 //! One file a command in `commands`; what several need: `app` (project, engine, progress), `follow` (logs of many
-//! containers), `streams` (terminals and pipes of one process), `interrupts`, `parse` (values of flags),
+//! containers), `streams` (terminals and pipes of one process), `terminal`, `interrupts`, `parse` (values of flags),
 //! `called` (other names of hoist), `complete` (words being typed), `examples` (of `--help`),
 //! `remote` (compose files that lie elsewhere), `lockfile` (digests of images).
 //! Imports: all. Rules: docker compose's reference of commands, flags, variables and exit codes.
@@ -32,6 +32,7 @@ pub mod remote;
 pub mod roots;
 pub mod snapshots;
 pub mod streams;
+pub mod terminal;
 mod trace;
 
 use std::ffi::OsString;
@@ -71,6 +72,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> i32 {
     };
     if args.len() < 2 {
         return shown(&grammar().render_help().ansi().to_string());
+    }
+    if let Some(settings) = terminal::Settings::of_stdin() {
+        terminal::before_panic(move || settings.restore());
     }
     let begun = Instant::now();
     let (mut cli, spoken) = match parsed(&grammar, args) {

@@ -4,6 +4,8 @@
 //! Imports: nothing of ours. As Compose: `cmd/formatter/shortcut.go`. Only attributes are used, no colours: any
 //! background will do.
 
+use std::collections::VecDeque;
+
 use super::logs::sanitise;
 
 /// What a user asks for with keys.
@@ -40,6 +42,8 @@ pub struct Menu {
     filter: String,
     watching: bool,
     escape: Escape,
+    /// What was asked for and not done yet.
+    waiting: VecDeque<Asked>,
 }
 
 /// How far a sequence of an arrow or function key has come; such keys do nothing.
@@ -83,6 +87,16 @@ impl Menu {
         asked
     }
 
+    /// Keeps what can't be done now.
+    pub fn keep(&mut self, asked: Asked) {
+        self.waiting.push_back(asked);
+    }
+
+    /// What is to be done next of all that was kept.
+    pub fn due(&mut self) -> Option<Asked> {
+        self.waiting.pop_front()
+    }
+
     fn skips(&mut self, byte: u8) -> bool {
         let (skip, next) = match (self.escape, byte) {
             (_, 0x1b) => (true, Escape::Begun),
@@ -99,6 +113,10 @@ impl Menu {
     fn key(&mut self, byte: u8) -> Option<Asked> {
         if byte == 0x1a {
             return Some(Asked::Suspend);
+        }
+        // Ctrl-L
+        if byte == 0x0c {
+            return Some(Asked::Redraw);
         }
         let Some((field, text)) = &mut self.typing else {
             return self.command(byte);
@@ -227,6 +245,7 @@ mod tests {
             menu.typed(b"dw\r\x1a"),
             [Asked::Detach, Asked::Watch, Asked::Blank, Asked::Suspend]
         );
+        assert_eq!(menu.typed(b"\x0c"), [Asked::Redraw]);
         assert_eq!(menu.typed(b"x\x1b[A\x1bOPq"), []);
         assert_eq!(
             menu.line(80),

@@ -2,11 +2,17 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{ENGINE, Sandbox, eventually};
+use nix::unistd::Pid;
+
+use crate::harness::{ENGINE, Running, Sandbox, eventually, screen};
 
 crate::cases!(ENGINE;
     the_key_d_leaves_the_containers_running_and_ends_with_0,
     the_key_w_says_what_is_missing_and_starts_and_stops_watching,
+    keys_that_are_pressed_during_a_restart_are_done_after_it,
+    what_failed_stands_above_the_menu,
+    a_shell_gets_its_terminal_back_from_signals_that_end_the_command,
+    ctrl_z_gives_the_terminal_back_until_the_command_goes_on,
     no_menu_where_it_is_not_wanted_or_nobody_could_press_keys,
     what_containers_print_can_not_steer_a_shared_terminal,
 );
@@ -51,6 +57,115 @@ fn the_key_w_says_what_is_missing_and_starts_and_stops_watching() {
     eventually("nobody watches any more", || (!held.exists()).then_some(()));
     up.signal(Signal::SIGTERM);
     assert_eq!(up.wait(), 130);
+}
+
+fn keys_that_are_pressed_during_a_restart_are_done_after_it() {
+    let hoist = Sandbox::new();
+    hoist.compose(
+        "services:\n  a: {image: tiny, stop_grace_period: 1s, command: [sh, -c, 'trap \"\" TERM; echo ready; while :; do sleep 1000; done']}\n",
+    );
+    let mut up = hoist.on_terminal("up");
+    up.says("ready").says("detach");
+    let before = hoist.id("a");
+    up.types("r");
+    up.says("Restarting");
+    up.types("/rea\rd");
+    assert_eq!(up.wait(), 0, "{}", up.text());
+    let text = up.text();
+    let (filtered, restarted) = (text.find("filter (rea)"), text.find("Started"));
+    assert!(filtered.is_some(), "{text}");
+    assert!(text.contains("detached"), "{restarted:?} {text}");
+    assert_eq!(hoist.id("a"), before);
+    assert_eq!(hoist.state("a"), "running");
+}
+
+fn what_failed_stands_above_the_menu() {
+    let hoist = Sandbox::new();
+    hoist.file("src/one", "1");
+    hoist.compose(
+        "services:\n  a: {image: tiny, stop_signal: SIGKILL, command: [sh, -c, 'echo ready; exec sleep 1000'], develop: {watch: [\
+         {action: sync+exec, path: src, target: /src, exec: {command: sh -c 'exit 3'}}]}}\n",
+    );
+    let mut up = hoist.on_terminal("up");
+    up.says("ready").says("detach");
+    up.types("w");
+    up.says("Watch enabled").says("stop watching");
+    hoist.file("src/one", "2");
+    let shown = || screen::lines(up.text().as_bytes(), 33, 101);
+    eventually("the error is above the menu", || {
+        let lines = shown();
+        let told = lines
+            .iter()
+            .any(|line| line.starts_with("error: ") && line.ends_with("exited with status 3"));
+        let menu = lines
+            .last()
+            .is_some_and(|line| line.starts_with("w stop watching"));
+        (told && menu).then_some(())
+    });
+    up.types("d");
+    assert_eq!(up.wait(), 0);
+}
+
+/// How a terminal takes what is typed, as a shell sees it.
+const SETTINGS: &str = "stty -a | tr ' ;' '\\n\\n' | grep -x -e -*icanon -e -*echo | tr '\\n' ' '";
+
+/// The process that a shell runs.
+fn child_of(shell: &Running) -> Pid {
+    let shell = shell.pid();
+    let path = format!("/proc/{shell}/task/{shell}/children");
+    let children = std::fs::read_to_string(path).expect("the shell runs");
+    let first = children.split_whitespace().next().expect("a child");
+    Pid::from_raw(first.parse().expect("a process id"))
+}
+
+fn a_shell_gets_its_terminal_back_from_signals_that_end_the_command() {
+    let hoist = Sandbox::new();
+    hoist.compose(&format!("services:\n  a: {{{SERVICE}}}\n"));
+    let script =
+        format!("ulimit -c 0; trap : HUP QUIT; \"$@\"; echo \"[$?]\"; {SETTINGS}; echo end");
+    for (signal, code) in [(Signal::SIGHUP, 129), (Signal::SIGQUIT, 131)] {
+        let mut shell = hoist.on_terminal_of_shell(&script, "up");
+        shell.says("ready").says("detach");
+        if signal == Signal::SIGQUIT {
+            shell.types("\x1c");
+        } else {
+            nix::sys::signal::kill(child_of(&shell), signal).expect("the command runs");
+        }
+        shell.says(&format!("[{code}]")).says("end");
+        let settings = shell.text();
+        let (_, settings) = settings.split_once(&format!("[{code}]")).expect("the code");
+        assert!(
+            settings.contains(" echo ") || settings.contains("\necho "),
+            "{settings:?}"
+        );
+        assert!(!settings.contains("-icanon"), "{settings:?}");
+        shell.wait();
+        assert_eq!(hoist.state("a"), "running");
+    }
+}
+
+fn ctrl_z_gives_the_terminal_back_until_the_command_goes_on() {
+    let hoist = Sandbox::new();
+    hoist.compose(&format!("services:\n  a: {{{SERVICE}}}\n"));
+    let script = format!(
+        "set -m; \"$@\"; echo \"[$?]\"; {SETTINGS}; echo behind; bg; read -r word; echo \"<$word>\"; fg; echo \"[$?]\""
+    );
+    let mut shell = hoist.on_terminal_of_shell(&script, "up");
+    shell.says("ready").says("detach");
+    shell.types("\x1a");
+    // 128 + SIGTSTP
+    shell.says("[148]").says("behind");
+    assert!(!shell.text().contains("-icanon"), "{}", shell.text());
+    // While it goes on behind the shell, lines are the shell's.
+    shell.types("word\n");
+    shell.says("<word>");
+    let before = shell.text().matches("detach").count();
+    eventually("the menu is drawn once more", || {
+        (shell.text().matches("detach").count() > before).then_some(())
+    });
+    shell.types("d");
+    shell.says("[0]");
+    shell.wait();
 }
 
 fn no_menu_where_it_is_not_wanted_or_nobody_could_press_keys() {

@@ -242,6 +242,25 @@ impl Sandbox {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         Running::on_terminal(&self.command(&words), rows, columns)
     }
+    /// Starts a shell on a terminal with a script that runs the command as `"$@"`.
+    pub fn on_terminal_of_shell(&self, script: &str, arguments: &str) -> Running {
+        let words = self.words(arguments);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let command = self.command(&words);
+        let mut shell = std::process::Command::new("bash");
+        shell.args(["-c", script, "bash"]);
+        shell.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        if let Some(dir) = command.get_current_dir() {
+            shell.current_dir(dir);
+        }
+        Running::on_terminal(&shell, 33, 101)
+    }
 
     /// Runs a shell line in a service and gives what it prints, without white space at the ends.
     pub fn sh(&self, service: &str, line: &str) -> String {

@@ -54,6 +54,30 @@ pub(super) fn take(asked: Asked, printer: &mut Printer, keys: Option<&Keys>) -> 
     Ok(())
 }
 
+/// Takes a message while something else is under way: what keys ask for waits, but for what concerns the screen alone.
+///
+/// # Errors
+/// When standard output is closed.
+pub(super) fn meanwhile(
+    message: &Message,
+    printer: &mut Printer,
+    keys: Option<&Keys>,
+) -> io::Result<()> {
+    let Message::Keys(bytes) = message else {
+        return printer.print(message);
+    };
+    let asked = printer.menu().map(|menu| menu.typed(bytes));
+    for asked in asked.unwrap_or_default() {
+        match (asked, printer.menu()) {
+            (asked @ (Asked::Detach | Asked::Watch | Asked::Restart(_)), Some(menu)) => {
+                menu.keep(asked);
+            }
+            (asked, _) => take(asked, printer, keys)?,
+        }
+    }
+    Ok(())
+}
+
 /// Leaves text where the containers' lines come from.
 pub(super) struct Writer(pub(super) SyncSender<Message>);
 

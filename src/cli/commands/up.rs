@@ -22,8 +22,9 @@ use crate::cli::app::{App, Deps, Work};
 use crate::cli::args::UpArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::follow::{Done, HookLines, Message, Printer, Scope, WAITING, follow_into};
-use crate::cli::interrupts::ends;
+use crate::cli::interrupts::{Others, end_by, ends};
 use crate::cli::keys::Keys;
+use crate::cli::terminal::Settings;
 use crate::cli::trace::TraceFile;
 use crate::cli::{isolate, lockfile, parse};
 use crate::compose::model::{Project, Service};
@@ -52,14 +53,20 @@ pub(super) fn run(app: &App, args: &UpArgs) -> Outcome {
     }
     app.known(Some(&project), &args.attach)?;
     app.known(Some(&project), &args.no_attach)?;
+    let stays = !(args.detach || args.wait || args.no_start || app.globals.dry_run);
+    // Before there are other threads, which would let them through.
+    let last = stays.then(Others::last).transpose()?;
     let mut work = app.work(false)?;
+    if let Some(last) = last {
+        give_back_at(last)?;
+    }
     work.context.pins = lockfile::pins(app, &project)?;
     let trace = args.trace.as_deref().filter(|_| !app.globals.dry_run);
     let _trace = TraceFile::begin(app, &work.progress, trace)?;
     if args.quiet_build {
         work.progress.hide_builds();
     }
-    if args.detach || args.wait || args.no_start || app.globals.dry_run {
+    if !stays {
         app.carry_out(&work, &project.name, |context| {
             apply::plan_up(context, &project, &options)
         })?;
@@ -75,6 +82,15 @@ pub(super) fn run(app: &App, args: &UpArgs) -> Outcome {
     let result = attached.run(&options, session);
     work.progress.finish();
     result
+}
+
+/// Gives the terminal back before one of these signals ends this command.
+fn give_back_at(last: Others) -> Result<(), Failure> {
+    let settings = Settings::of_stdin();
+    last.each(move |number| {
+        settings.iter().for_each(Settings::leave);
+        end_by(number);
+    })
 }
 
 pub(super) fn options(
@@ -212,7 +228,9 @@ impl Report for Beside<'_> {
         let _ = self.lines.send(Message::Problem(text.to_owned()));
     }
     fn failed(&self, what: &str, error: ApplyError) {
-        tell_failure(self.app, what, error, &|text| self.say(text));
+        // Above the menu, as all that is shown.
+        let text = tell_failure(self.app, what, error, &|text| self.say(text));
+        let _ = self.lines.send(Message::Text(text.into_bytes()));
     }
     fn showing(
         &self,
@@ -363,7 +381,7 @@ impl Attached<'_> {
         ended: &mut Option<Reason>,
     ) -> Result<(), Failure> {
         let context = with_hooks(&self.work.context, lines);
-        let result = self.beside(messages, printer, ended, || {
+        let result = self.beside((messages, None), printer, ended, || {
             apply::run(&context, plan).map(drop)
         })?;
         match result {
@@ -378,7 +396,7 @@ impl Attached<'_> {
     /// Runs `act` on a thread of its own and shows lines until it ends.
     fn beside(
         &self,
-        messages: &Receiver<Message>,
+        (messages, keys): (&Receiver<Message>, Option<&Keys>),
         printer: &mut Printer,
         ended: &mut Option<Reason>,
         act: impl FnOnce() -> Result<(), ApplyError> + Send,
@@ -388,7 +406,7 @@ impl Attached<'_> {
             while !worker.is_finished() {
                 match messages.recv_timeout(TICK) {
                     Ok(message) => {
-                        printer.print(&message)?;
+                        menu::meanwhile(&message, printer, keys)?;
                         *ended = ended.take().or_else(|| self.reason(&message, None));
                     }
                     Err(RecvTimeoutError::Timeout) => {}
@@ -515,7 +533,7 @@ impl Attached<'_> {
             while !worker.is_finished() {
                 // Somebody must take what it says, or it would never end.
                 if let Ok(message) = messages.recv_timeout(TICK) {
-                    printer.print(&message)?;
+                    menu::meanwhile(&message, printer, show.keys)?;
                 }
             }
             step
@@ -525,10 +543,23 @@ impl Attached<'_> {
     /// Shows lines until a key or a reason to stop, or until nothing runs any more. Where files are followed that is
     /// none: with the next change it may run again.
     fn show(&self, show: &Show<'_>, printer: &mut Printer) -> Result<Step<Reason>, Failure> {
-        let (messages, lines) = show.channel;
+        let (messages, _) = show.channel;
         loop {
             if show.interrupts.load(Ordering::SeqCst) > 0 {
                 return Ok(Step::Over(Some(Reason::Interrupt)));
+            }
+            match printer.menu().and_then(Menu::due) {
+                Some(Asked::Watch) => return Ok(Step::Watch),
+                Some(Asked::Detach) => return Ok(Step::Detach),
+                Some(Asked::Restart(word)) => {
+                    self.restart(&word, show, printer)?;
+                    continue;
+                }
+                Some(other) => {
+                    menu::take(other, printer, show.keys)?;
+                    continue;
+                }
+                None => {}
             }
             // What is there is written together; nothing is held while nothing comes.
             let next = match messages.try_recv() {
@@ -539,21 +570,8 @@ impl Attached<'_> {
                 }
             };
             match next {
-                Ok(Message::Keys(bytes)) => {
-                    for asked in printer
-                        .menu()
-                        .map(|menu| menu.typed(&bytes))
-                        .unwrap_or_default()
-                    {
-                        match asked {
-                            Asked::Watch => return Ok(Step::Watch),
-                            Asked::Detach => return Ok(Step::Detach),
-                            Asked::Restart(word) => {
-                                self.restart(&word, (messages, lines), printer)?;
-                            }
-                            other => menu::take(other, printer, show.keys)?,
-                        }
-                    }
+                Ok(message @ Message::Keys(_)) => {
+                    menu::meanwhile(&message, printer, show.keys)?;
                 }
                 Ok(message) => {
                     printer.show(&message)?;
@@ -573,13 +591,8 @@ impl Attached<'_> {
     }
 
     /// Restarts the service that a word means. That its containers end is no reason to stop the others.
-    fn restart(
-        &self,
-        word: &str,
-        channel: Channel<'_>,
-        printer: &mut Printer,
-    ) -> Result<(), Failure> {
-        let (messages, lines) = channel;
+    fn restart(&self, word: &str, show: &Show<'_>, printer: &mut Printer) -> Result<(), Failure> {
+        let (messages, lines) = show.channel;
         let service = match printer.menu().map(|menu| menu.service(word)) {
             Some(Ok(service)) => service,
             Some(Err(why)) => return Ok(printer.say(&why)?),
@@ -598,7 +611,7 @@ impl Attached<'_> {
         };
         let name = &self.project.name;
         let mut ignored = None;
-        let done = self.beside(messages, printer, &mut ignored, || {
+        let done = self.beside((messages, show.keys), printer, &mut ignored, || {
             let _lock = apply::lock(&context, name)?;
             let plan = apply::plan_restart(&context, name, Some(self.project), &options)?;
             apply::run(&context, &plan).map(drop)
@@ -648,7 +661,7 @@ impl Attached<'_> {
             timeout: parse::timeout(self.args.timeout),
             ..StopOptions::default()
         };
-        let stopped = self.beside(messages, printer, &mut ignored, || {
+        let stopped = self.beside((messages, None), printer, &mut ignored, || {
             let _lock = apply::lock(&context, &self.project.name)?;
             let plan =
                 apply::plan_stop(&context, &self.project.name, Some(self.project), &options)?;

@@ -228,7 +228,7 @@ impl Report for Plain<'_> {
         self.app.warn(text);
     }
     fn failed(&self, what: &str, error: ApplyError) {
-        tell_failure(self.app, what, error, &|text| self.say(text));
+        write_err(tell_failure(self.app, what, error, &|text| self.say(text)));
     }
     fn showing(
         &self,
@@ -244,13 +244,13 @@ impl Report for Plain<'_> {
 /// Takes out of events what is shown elsewhere.
 pub(super) type Wrap<'a> = &'a dyn Fn(Arc<dyn EventSink>) -> Arc<dyn EventSink>;
 
-/// Says what failed, and on standard error why in full.
-pub(super) fn tell_failure(app: &App, what: &str, error: ApplyError, say: &dyn Fn(&str)) {
+/// Says what failed; gives what is to be told on standard error, which says why in full.
+pub(super) fn tell_failure(app: &App, what: &str, error: ApplyError, say: &dyn Fn(&str)) -> String {
     if !what.is_empty() {
         let first = error.message().lines().next().unwrap_or_default();
         say(&format!("{what}{first}"));
     }
-    Failure::from(error).report(app.screen, app.json_progress());
+    Failure::from(error).told(app.screen, app.json_progress())
 }
 
 /// Runs `act` with a display of its own; without `steps` it shows only what went wrong.
