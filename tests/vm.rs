@@ -42,6 +42,8 @@ const LEFT_OUT: &[&str] = &[
     "repo::",
     "effects::",
     "commands::",
+    "variables::",
+    "trouble::",
     "dockerfile::",
     "model::",
     "images::",
