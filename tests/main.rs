@@ -123,6 +123,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::commands_at_once::CASES,
         engine::attached::CASES,
         engine::menu::CASES,
+        engine::live::CASES,
         engine::exec::CASES,
         engine::commit::CASES,
         engine::control::CASES,

@@ -16,19 +16,6 @@ use crate::plan::action::{WaitFor, Who};
 /// As Compose, whose first look comes after this time.
 const STEADY: Duration = Duration::from_millis(500);
 
-/// What the last probe says of a container that is waited for; `None` while none has failed.
-fn shortfall(health: &Health) -> Option<String> {
-    let probe = health.log.last().filter(|probe| probe.code != 0)?;
-    let line = probe.output.lines().map(str::trim).find(|l| !l.is_empty());
-    let line: Option<String> = line.map(|l| l.chars().filter(|c| !c.is_control()).collect());
-    let why = line.unwrap_or_else(|| format!("exit code {}", probe.code));
-    Some(match (health.failing_streak, health.retries) {
-        (0, _) => format!("a probe in the start period: {why}"),
-        (streak, 0) => format!("probe {streak}: {why}"),
-        (streak, retries) => format!("probe {streak} of {retries}: {why}"),
-    })
-}
-
 /// How a wait ended well: the word for it. What it waits for is told whenever that changes.
 pub(super) fn wait(
     context: &Context,
@@ -39,7 +26,7 @@ pub(super) fn wait(
 ) -> Result<&'static str, ApplyError> {
     let mut last = None;
     let mut seen = |health: &Health| {
-        let now = shortfall(health);
+        let now = health.shortfall();
         if now != last {
             last.clone_from(&now);
             let status = Status::Working("Waiting");
@@ -109,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_last_probe_says_what_is_missing() {
-        let text = |streak, code, output| shortfall(&health(streak, code, output));
+        let text = |streak, code, output| health(streak, code, output).shortfall();
         let refused = "\n\x1b[31m connection refused\nmore\n";
         assert_eq!(
             text(3, 1, refused).as_deref(),
@@ -118,6 +105,10 @@ mod tests {
         assert_eq!(
             text(1, 7, "").as_deref(),
             Some("probe 1 of 10: exit code 7")
+        );
+        assert_eq!(
+            text(11, 7, "").as_deref(),
+            Some("11 probes in a row: exit code 7")
         );
         assert_eq!(
             text(0, 1, "not yet").as_deref(),

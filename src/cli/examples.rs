@@ -173,6 +173,16 @@ const ALL: &[(&str, &[Example])] = &[
         &[("hoist stats --no-stream", "what containers use now")],
     ),
     (
+        "live",
+        &[
+            ("hoist live", "all containers, until `q`"),
+            (
+                "hoist live --tail 0 web db",
+                "of two services, only lines from now on",
+            ),
+        ],
+    ),
+    (
         "ps",
         &[
             ("hoist ps -a", "also those that have ended"),

@@ -19,7 +19,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
     (
         "Look",
         &[
-            "ps", "logs", "top", "stats", "events", "port", "images", "volumes", "ls",
+            "ps", "logs", "top", "stats", "live", "events", "port", "images", "volumes", "ls",
         ],
     ),
     (

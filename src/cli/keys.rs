@@ -2,7 +2,7 @@
 //!
 //! In: this command's terminal. Out: bytes, from a thread of its own. Ctrl-C stays a signal; Ctrl-Z is a byte, since the
 //! terminal must be given back before the process stops.
-//! Imports: `cli::terminal`. Source: termios(3), poll(2), tcgetpgrp(3).
+//! Imports: `cli::terminal`, `ui::keys`. Source: termios(3), poll(2), tcgetpgrp(3).
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::AsFd as _;
@@ -18,12 +18,10 @@ use nix::sys::termios::{
 use nix::unistd::{Pid, read, tcgetpgrp};
 
 use super::terminal::{Settings, in_front};
+use crate::ui::keys::AGAIN;
 
 /// Milliseconds between two looks whether a shell has given the terminal its own settings meanwhile.
 const LOOK: u16 = 500;
-
-/// Ctrl-L, with which users ask for what is drawn once more.
-const AGAIN: u8 = 0x0c;
 
 /// The terminal, key by key; dropping it brings the old settings back and ends the thread.
 #[derive(Debug)]

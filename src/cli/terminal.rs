@@ -1,7 +1,7 @@
 //! The settings of this command's terminal, and how it gets them back, also when the command ends without warning.
 //!
 //! In: standard input's terminal. Out: its settings as they were.
-//! Imports: nothing of ours. Source: termios(3), tcgetpgrp(3).
+//! Imports: `cli::interrupts`. Source: termios(3), tcgetpgrp(3).
 
 use std::io::{self, IsTerminal as _};
 use std::panic;
@@ -9,6 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, tcgetpgrp, write};
+
+use super::exit::Failure;
+use super::interrupts::{Others, end_by};
 
 /// The settings as they were when they were asked for.
 #[derive(Debug)]
@@ -47,6 +50,21 @@ impl Settings {
 /// Whether the terminal is this process's to use.
 pub fn in_front() -> bool {
     tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp())
+}
+
+/// Gives the terminal back before one of these signals ends this command.
+///
+/// # Errors
+/// When no thread can wait for them.
+pub fn give_back_at(
+    last: Others,
+    leave: impl Fn(&Settings) + Send + 'static,
+) -> Result<(), Failure> {
+    let settings = Settings::of_stdin();
+    last.each(move |number| {
+        settings.iter().for_each(&leave);
+        end_by(number);
+    })
 }
 
 /// From now on a panic, which ends a release build at once, does this before it is told.

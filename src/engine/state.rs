@@ -168,6 +168,22 @@ pub struct Health {
     pub log: Vec<Probe>,
 }
 
+impl Health {
+    /// `probe 3 of 10: connection refused`: what the last probe missed; `None` when it passed, or there was none.
+    pub fn shortfall(&self) -> Option<String> {
+        let probe = self.log.last().filter(|probe| probe.code != 0)?;
+        let line = probe.output.lines().map(str::trim).find(|l| !l.is_empty());
+        let line: Option<String> = line.map(|l| l.chars().filter(|c| !c.is_control()).collect());
+        let why = line.unwrap_or_else(|| format!("exit code {}", probe.code));
+        Some(match (self.failing_streak, self.retries) {
+            (0, _) => format!("a probe in the start period: {why}"),
+            (streak, 0) => format!("probe {streak}: {why}"),
+            (streak, retries) if streak > retries => format!("{streak} probes in a row: {why}"),
+            (streak, retries) => format!("probe {streak} of {retries}: {why}"),
+        })
+    }
+}
+
 /// Where a container's health stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

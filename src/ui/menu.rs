@@ -1,12 +1,12 @@
 //! The key menu of an attached `up`: one line below the logs, with what keys do or what is being typed.
 //!
 //! In: bytes from the keyboard. Out: [`Asked`], and the line. It decides nothing and reads no keyboard.
-//! Imports: nothing of ours. As Compose: `cmd/formatter/shortcut.go`. Only attributes are used, no colours: any
+//! Imports: `ui::keys`. As Compose: `cmd/formatter/shortcut.go`. Only attributes are used, no colours: any
 //! background will do.
 
 use std::collections::VecDeque;
 
-use super::logs::sanitise;
+use super::keys::{AGAIN, Decoder, Edit, Key, SUSPEND, Typed, plain};
 
 /// What a user asks for with keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,22 +37,13 @@ enum Field {
 /// The menu as it stands.
 #[derive(Debug, Default)]
 pub struct Menu {
-    typing: Option<(Field, Vec<u8>)>,
+    typing: Option<(Field, Typed)>,
     services: Vec<String>,
     filter: String,
     watching: bool,
-    escape: Escape,
+    decoder: Decoder,
     /// What was asked for and not done yet.
     waiting: VecDeque<Asked>,
-}
-
-/// How far a sequence of an arrow or function key has come; such keys do nothing.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Escape {
-    #[default]
-    None,
-    Begun,
-    Inside,
 }
 
 impl Menu {
@@ -71,20 +62,8 @@ impl Menu {
 
     /// Takes what was typed.
     pub fn typed(&mut self, bytes: &[u8]) -> Vec<Asked> {
-        let mut asked: Vec<Asked> = Vec::new();
-        for byte in bytes {
-            if self.skips(*byte) {
-                continue;
-            }
-            asked.extend(self.key(*byte));
-        }
-        // The escape key alone comes as one byte.
-        if bytes == [0x1b] {
-            self.escape = Escape::None;
-            self.typing = None;
-            asked.push(Asked::Redraw);
-        }
-        asked
+        let keys = self.decoder.keys(bytes);
+        keys.into_iter().filter_map(|key| self.key(key)).collect()
     }
 
     /// Keeps what can't be done now.
@@ -97,53 +76,34 @@ impl Menu {
         self.waiting.pop_front()
     }
 
-    fn skips(&mut self, byte: u8) -> bool {
-        let (skip, next) = match (self.escape, byte) {
-            (_, 0x1b) => (true, Escape::Begun),
-            (Escape::Begun, b'[' | b'O') => (true, Escape::Inside),
-            (Escape::Begun, _) => (true, Escape::None),
-            (Escape::Inside, 0x40..=0x7e) => (true, Escape::None),
-            (Escape::Inside, _) => (true, Escape::Inside),
-            (Escape::None, _) => (false, Escape::None),
+    fn key(&mut self, key: Key) -> Option<Asked> {
+        let byte = match key {
+            Key::Byte(SUSPEND) => return Some(Asked::Suspend),
+            Key::Byte(AGAIN) => return Some(Asked::Redraw),
+            Key::Byte(byte) => byte,
+            Key::Escape => {
+                self.typing = None;
+                return Some(Asked::Redraw);
+            }
+            _ => return None,
         };
-        self.escape = next;
-        skip
-    }
-
-    fn key(&mut self, byte: u8) -> Option<Asked> {
-        if byte == 0x1a {
-            return Some(Asked::Suspend);
-        }
-        // Ctrl-L
-        if byte == 0x0c {
-            return Some(Asked::Redraw);
-        }
-        let Some((field, text)) = &mut self.typing else {
+        let Some((field, typed)) = &mut self.typing else {
             return self.command(byte);
         };
-        match byte {
-            b'\r' | b'\n' => {
-                let (field, text) = (*field, String::from_utf8_lossy(text).trim().to_owned());
+        match (typed.take(byte), *field) {
+            (Edit::Nothing, _) => None,
+            (Edit::Changed, _) => Some(Asked::Redraw),
+            (Edit::Done(text), field) => {
                 self.typing = None;
-                return Some(match field {
+                Some(match field {
                     Field::Restart => Asked::Restart(text),
                     Field::Filter => {
                         self.filter.clone_from(&text);
                         Asked::Filter(text)
                     }
-                });
+                })
             }
-            // Ctrl-U
-            0x15 => text.clear(),
-            0x08 | 0x7f => {
-                // A whole character goes, however many bytes it has.
-                while text.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
-            }
-            0x00..=0x1f => return None,
-            _ if text.len() < 256 => text.push(byte),
-            _ => return None,
         }
-        Some(Asked::Redraw)
     }
 
     fn command(&mut self, byte: u8) -> Option<Asked> {
@@ -159,7 +119,7 @@ impl Menu {
             b'/' => Field::Filter,
             _ => return None,
         };
-        self.typing = Some((field, Vec::new()));
+        self.typing = Some((field, Typed::default()));
         Some(Asked::Redraw)
     }
 
@@ -184,10 +144,10 @@ impl Menu {
         let text = match &self.typing {
             Some((Field::Restart, text)) => {
                 let all = self.services.join(", ");
-                format!("restart ({all}): {}", shown(text))
+                format!("restart ({all}): {}", text.shown())
             }
             Some((Field::Filter, text)) => {
-                format!("show only lines with (empty: all): {}", shown(text))
+                format!("show only lines with (empty: all): {}", text.shown())
             }
             None => {
                 let watch = if self.watching {
@@ -197,7 +157,7 @@ impl Menu {
                 };
                 let filter = match self.filter.as_str() {
                     "" => "filter".to_owned(),
-                    text => format!("filter ({})", shown(text.as_bytes())),
+                    text => format!("filter ({})", plain(text.as_bytes())),
                 };
                 let keys = [
                     ("w", watch),
@@ -214,11 +174,6 @@ impl Menu {
         // What is cut may have been the end of an attribute.
         format!("{text}\x1b[0m")
     }
-}
-
-/// Typed text without what would steer the terminal.
-fn shown(text: &[u8]) -> String {
-    String::from_utf8_lossy(&sanitise(text)).into_owned()
 }
 
 /// Whether a line has a text; letters count in either case.

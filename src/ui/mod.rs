@@ -5,9 +5,11 @@
 //! show how long a thing took, and to stamp what programs read.
 //! Imports: `base`. Rules: docker compose's words and layout, so that eyes and scripts find what they know.
 
+pub mod board;
 pub mod build;
 pub mod events;
 pub mod json;
+pub mod keys;
 pub mod live;
 pub mod logs;
 pub mod menu;

@@ -107,10 +107,11 @@ fn what_failed_stands_above_the_menu() {
 }
 
 /// How a terminal takes what is typed, as a shell sees it.
-const SETTINGS: &str = "stty -a | tr ' ;' '\\n\\n' | grep -x -e -*icanon -e -*echo | tr '\\n' ' '";
+pub const SETTINGS: &str =
+    "stty -a | tr ' ;' '\\n\\n' | grep -x -e -*icanon -e -*echo | tr '\\n' ' '";
 
 /// The process that a shell runs.
-fn child_of(shell: &Running) -> Pid {
+pub fn child_of(shell: &Running) -> Pid {
     let shell = shell.pid();
     let path = format!("/proc/{shell}/task/{shell}/children");
     let children = std::fs::read_to_string(path).expect("the shell runs");

@@ -30,6 +30,7 @@ pub mod identity;
 pub mod isolation;
 pub mod leaks;
 pub mod lifecycle;
+pub mod live;
 pub mod log_targets;
 pub mod logging;
 pub mod menu;

@@ -321,7 +321,11 @@ impl Drop for Running {
     }
 }
 
-fn eventually_or(what: &str, story: impl Fn() -> String, check: impl Fn() -> bool) {
+/// Waits until `check` holds, as long as cases wait; else `story` is told.
+///
+/// # Panics
+/// When it takes longer.
+pub fn eventually_or(what: &str, story: impl Fn() -> String, check: impl Fn() -> bool) {
     let end = Instant::now() + super::patience();
     while !check() {
         assert!(

@@ -1,4 +1,4 @@
-//! `pause`, `unpause`, `wait`, `scale`, `attach`, `events`, `stats`, `alpha dry-run`.
+//! `pause`, `unpause`, `wait`, `scale`, `attach`, `events`, `stats`, `live`, `alpha dry-run`.
 //!
 //! Imports: clap.
 
@@ -78,6 +78,16 @@ pub struct StatsArgs {
     pub no_trunc: bool,
     /// The service; all when none is named
     pub service: Option<String>,
+}
+
+/// `live`
+#[derive(Debug, Default, Args)]
+pub struct LiveArgs {
+    /// So many of the last lines of each container at first, or `all`
+    #[arg(short = 'n', long, value_name = "NUMBER", default_value = "100")]
+    pub tail: String,
+    /// Services; all when none is named
+    pub services: Vec<String>,
 }
 
 /// `alpha dry-run`

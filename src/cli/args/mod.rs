@@ -230,6 +230,8 @@ pub enum Command {
     Top(ServicesArgs),
     /// Show what containers use: processor, memory, network, disk
     Stats(StatsArgs),
+    /// See containers with what they use and print, and restart, stop or pause them by keys
+    Live(LiveArgs),
     /// Show what happens to containers, as it happens
     Events(EventsArgs),
     /// Show the public address of a port

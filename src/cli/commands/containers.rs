@@ -34,17 +34,22 @@ pub(super) fn will_print(container: &ObservedContainer) -> bool {
 
 /// `Up 3 minutes (healthy)`, `Exited (1) 5 seconds ago`, `Created`.
 pub(super) fn status(container: &ObservedContainer, now: Timestamp) -> String {
+    let text = state(container.state, now);
+    match (container.state, &container.health) {
+        (State::Running { .. }, Some(health)) => match health.status.as_str() {
+            "starting" => format!("{text} (health: starting)"),
+            other => format!("{text} ({other})"),
+        },
+        _ => text,
+    }
+}
+
+/// The same without health.
+pub(super) fn state(state: State, now: Timestamp) -> String {
     let ago = |at: Timestamp| human_duration(at.until(now));
-    let health = container
-        .health
-        .as_ref()
-        .map(|health| match health.status.as_str() {
-            "starting" => " (health: starting)".to_owned(),
-            other => format!(" ({other})"),
-        });
-    match container.state {
+    match state {
         State::Created => "Created".to_owned(),
-        State::Running { since } => format!("Up {}{}", ago(since), health.unwrap_or_default()),
+        State::Running { since } => format!("Up {}", ago(since)),
         State::Paused { since } => format!("Up {} (Paused)", ago(since)),
         State::Restarting { exit } => format!("Restarting ({}) {} ago", exit.code(), ago(exit.at)),
         State::Exited { exit } => format!("Exited ({}) {} ago", exit.code(), ago(exit.at)),

@@ -28,6 +28,7 @@ mod explain;
 #[cfg(test)]
 pub(super) mod fixture;
 mod format;
+mod gauge;
 mod graph;
 mod image;
 mod image_archive;
@@ -35,6 +36,7 @@ mod image_build;
 mod image_transfer;
 mod images;
 mod init;
+mod live;
 mod lock;
 mod login;
 mod logs;
@@ -86,6 +88,7 @@ pub fn run(app: &App, command: Command) -> Outcome {
         Command::Attach(args) => attach::run(app, &args),
         Command::Wait(args) => wait::run(app, &args),
         Command::Stats(args) => stats::run(app, &args),
+        Command::Live(args) => live::run(app, &args),
         Command::Events(args) => events::run(app, &args),
         Command::Alpha(args) => alpha::run(app, &args.command),
         Command::Bridge(args) => bridge::run(app, &args.command),

@@ -22,9 +22,9 @@ use crate::cli::app::{App, Deps, Work};
 use crate::cli::args::UpArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::follow::{Done, HookLines, Message, Printer, Scope, WAITING, follow_into};
-use crate::cli::interrupts::{Others, end_by, ends};
+use crate::cli::interrupts::{Others, ends};
 use crate::cli::keys::Keys;
-use crate::cli::terminal::Settings;
+use crate::cli::terminal::{Settings, give_back_at};
 use crate::cli::trace::TraceFile;
 use crate::cli::{isolate, lockfile, parse};
 use crate::compose::model::{Project, Service};
@@ -58,7 +58,7 @@ pub(super) fn run(app: &App, args: &UpArgs) -> Outcome {
     let last = stays.then(Others::last).transpose()?;
     let mut work = app.work(false)?;
     if let Some(last) = last {
-        give_back_at(last)?;
+        give_back_at(last, Settings::leave)?;
     }
     work.context.pins = lockfile::pins(app, &project)?;
     let trace = args.trace.as_deref().filter(|_| !app.globals.dry_run);
@@ -82,15 +82,6 @@ pub(super) fn run(app: &App, args: &UpArgs) -> Outcome {
     let result = attached.run(&options, session);
     work.progress.finish();
     result
-}
-
-/// Gives the terminal back before one of these signals ends this command.
-fn give_back_at(last: Others) -> Result<(), Failure> {
-    let settings = Settings::of_stdin();
-    last.each(move |number| {
-        settings.iter().for_each(Settings::leave);
-        end_by(number);
-    })
 }
 
 pub(super) fn options(
