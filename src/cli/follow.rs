@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use super::focus::Focus;
 use super::news::Bell;
 pub use super::news::Done;
 use crate::base::clock::Timestamp;
@@ -324,6 +325,8 @@ pub struct Printer {
     held: Vec<u8>,
     /// Only lines with this text are shown.
     filter: String,
+    /// Only lines of these containers are shown.
+    focus: Option<Focus>,
     /// The line below everything, and how wide it is when it stands there.
     menu: Option<(Menu, Option<usize>)>,
 }
@@ -337,6 +340,7 @@ impl Printer {
             exits,
             held: Vec::new(),
             filter: String::new(),
+            focus: None,
             menu: None,
         }
     }
@@ -351,6 +355,17 @@ impl Printer {
     /// From now on only lines with this text are shown.
     pub fn filter(&mut self, text: String) {
         self.filter = text;
+    }
+    /// From now on only lines of one service are shown, or of all again. The menu must be told besides.
+    pub fn focus(&mut self, focus: Option<Focus>) {
+        if let (None, Some(menu)) = (&focus, self.menu()) {
+            menu.focus(None);
+        }
+        self.focus = focus;
+    }
+    /// What is focused.
+    pub fn focused(&self) -> Option<&Focus> {
+        self.focus.as_ref()
     }
     /// From now on a menu stands below the lines.
     pub fn with_menu(&mut self, menu: Menu) {
@@ -408,6 +423,9 @@ impl Printer {
     /// When standard output is closed.
     pub fn show(&mut self, message: &Message) -> std::io::Result<()> {
         match message {
+            Message::Line { name, .. } if self.focus.as_ref().is_some_and(|f| !f.shows(name)) => {
+                Ok(())
+            }
             Message::Line { name, record } => {
                 let text = self
                     .lines

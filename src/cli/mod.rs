@@ -19,6 +19,7 @@ pub mod debugger;
 pub mod detach;
 pub mod examples;
 pub mod exit;
+pub mod focus;
 pub mod follow;
 pub mod help;
 pub mod interrupts;

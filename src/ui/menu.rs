@@ -17,6 +17,12 @@ pub enum Asked {
     Watch,
     /// Restart the service that is meant by this word.
     Restart(String),
+    /// Show only the service that is meant by this word, and let it have what is typed.
+    Focus(String),
+    /// Give the focused service this line.
+    Input(String),
+    /// Show all services again.
+    Unfocus,
     /// Show only lines with this text; all when it is empty.
     Filter(String),
     /// A blank line between the logs.
@@ -32,6 +38,8 @@ pub enum Asked {
 enum Field {
     Restart,
     Filter,
+    Focus,
+    Input,
 }
 
 /// The menu as it stands.
@@ -40,6 +48,8 @@ pub struct Menu {
     typing: Option<(Field, Typed)>,
     services: Vec<String>,
     filter: String,
+    /// The service that is focused, and whether it takes input.
+    focused: Option<(String, bool)>,
     watching: bool,
     decoder: Decoder,
     /// What was asked for and not done yet.
@@ -58,6 +68,15 @@ impl Menu {
     /// Says whether files are followed.
     pub fn watching(&mut self, on: bool) {
         self.watching = on;
+    }
+
+    /// Says which service is focused, and whether it takes what is typed.
+    pub fn focus(&mut self, service: Option<(String, bool)>) {
+        self.typing = service
+            .as_ref()
+            .filter(|(_, takes)| *takes)
+            .map(|_| (Field::Input, Typed::default()));
+        self.focused = service;
     }
 
     /// Takes what was typed.
@@ -82,8 +101,12 @@ impl Menu {
             Key::Byte(AGAIN) => return Some(Asked::Redraw),
             Key::Byte(byte) => byte,
             Key::Escape => {
-                self.typing = None;
-                return Some(Asked::Redraw);
+                let left = self.typing.take();
+                let asks = left.is_some_and(|(field, _)| field != Field::Input);
+                return Some(match self.focused.is_some() && !asks {
+                    true => Asked::Unfocus,
+                    false => Asked::Redraw,
+                });
             }
             _ => return None,
         };
@@ -93,11 +116,16 @@ impl Menu {
         match (typed.take(byte), *field) {
             (Edit::Nothing, _) => None,
             (Edit::Changed, _) => Some(Asked::Redraw),
+            (Edit::Done(text), Field::Input) => {
+                *typed = Typed::default();
+                Some(Asked::Input(text))
+            }
             (Edit::Done(text), field) => {
                 self.typing = None;
                 Some(match field {
                     Field::Restart => Asked::Restart(text),
-                    Field::Filter => {
+                    Field::Focus => Asked::Focus(text),
+                    Field::Filter | Field::Input => {
                         self.filter.clone_from(&text);
                         Asked::Filter(text)
                     }
@@ -111,11 +139,13 @@ impl Menu {
             b'd' => return Some(Asked::Detach),
             b'w' => return Some(Asked::Watch),
             b'\r' | b'\n' => return Some(Asked::Blank),
-            b'r' if self.services.len() == 1 => {
-                let only = self.services.first().cloned();
-                return only.map(Asked::Restart);
-            }
-            b'r' => Field::Restart,
+            b'f' if self.focused.is_some() => return Some(Asked::Unfocus),
+            b'r' | b'f' => match (byte, &self.services[..]) {
+                (b'r', [only]) => return Some(Asked::Restart(only.clone())),
+                (_, [only]) => return Some(Asked::Focus(only.clone())),
+                (b'r', _) => Field::Restart,
+                _ => Field::Focus,
+            },
             b'/' => Field::Filter,
             _ => return None,
         };
@@ -135,7 +165,7 @@ impl Menu {
         match (begin.next(), begin.next()) {
             (Some(only), None) if !word.is_empty() => Ok(only.clone()),
             (None, _) => Err(format!("no service is called {word:?}")),
-            _ => Err("nothing is restarted: name one service".to_owned()),
+            _ => Err("name one service".to_owned()),
         }
     }
 
@@ -146,8 +176,19 @@ impl Menu {
                 let all = self.services.join(", ");
                 format!("restart ({all}): {}", text.shown())
             }
+            Some((Field::Focus, text)) => {
+                let all = self.services.join(", ");
+                format!("show only ({all}): {}", text.shown())
+            }
             Some((Field::Filter, text)) => {
                 format!("show only lines with (empty: all): {}", text.shown())
+            }
+            Some((Field::Input, text)) => {
+                let service = self.focused.as_ref().map_or("", |(service, _)| service);
+                format!(
+                    "\x1b[1mEsc\x1b[0m all services   \x1b[1m{service}\x1b[0m> {}",
+                    text.shown()
+                )
             }
             None => {
                 let watch = if self.watching {
@@ -159,10 +200,15 @@ impl Menu {
                     "" => "filter".to_owned(),
                     text => format!("filter ({})", plain(text.as_bytes())),
                 };
+                let focus = match &self.focused {
+                    Some((service, _)) => format!("all services (only {service})"),
+                    None => "focus".to_owned(),
+                };
                 let keys = [
                     ("w", watch),
                     ("d", "detach"),
                     ("r", "restart"),
+                    ("f", &focus),
                     ("/", &filter),
                     ("^C", "stop"),
                 ];
@@ -204,7 +250,7 @@ mod tests {
         assert_eq!(menu.typed(b"x\x1b[A\x1bOPq"), []);
         assert_eq!(
             menu.line(80),
-            "\x1b[1mw\x1b[0m watch   \x1b[1md\x1b[0m detach   \x1b[1mr\x1b[0m restart   \x1b[1m/\x1b[0m filter   \
+            "\x1b[1mw\x1b[0m watch   \x1b[1md\x1b[0m detach   \x1b[1mr\x1b[0m restart   \x1b[1mf\x1b[0m focus   \x1b[1m/\x1b[0m filter   \
              \x1b[1m^C\x1b[0m stop\x1b[0m"
         );
         assert_eq!(console::measure_text_width(&menu.line(20)), 20);
@@ -231,6 +277,32 @@ mod tests {
             menu.typed(b"rdb\r").last(),
             Some(&Asked::Restart("db".to_owned()))
         );
+    }
+
+    #[test]
+    fn a_focused_service_gets_lines_until_escape() {
+        let mut menu = menu();
+        assert_eq!(
+            menu.typed(b"fdb\r").last(),
+            Some(&Asked::Focus("db".into()))
+        );
+        menu.focus(Some(("db".into(), true)));
+        menu.typed(b"wd/");
+        assert_eq!(
+            menu.line(80),
+            "\x1b[1mEsc\x1b[0m all services   \x1b[1mdb\x1b[0m> wd/\x1b[0m"
+        );
+        assert_eq!(menu.typed(b"\r"), [Asked::Input("wd/".into())]);
+        assert_eq!(menu.typed(b"\r"), [Asked::Input(String::new())]);
+        assert_eq!(menu.typed(b"\x1b"), [Asked::Unfocus]);
+        // One without input leaves the keys as they are.
+        menu.focus(Some(("db".into(), false)));
+        assert!(menu.line(100).contains("all services (only db)"));
+        assert_eq!(menu.typed(b"/x\x1b").len(), 2);
+        menu.typed(b"\r");
+        assert_eq!(menu.typed(b"f"), [Asked::Unfocus]);
+        menu.focus(None);
+        assert_eq!(menu.typed(b"\x1b"), [Asked::Redraw]);
     }
 
     #[test]

@@ -4,12 +4,14 @@ use nix::sys::signal::Signal;
 
 use nix::unistd::Pid;
 
+use crate::harness::process::eventually_or;
 use crate::harness::{ENGINE, Running, Sandbox, eventually, screen};
 
 crate::cases!(ENGINE;
     the_key_d_leaves_the_containers_running_and_ends_with_0,
     the_key_w_says_what_is_missing_and_starts_and_stops_watching,
     keys_that_are_pressed_during_a_restart_are_done_after_it,
+    a_focused_service_has_the_screen_and_gets_what_is_typed,
     what_failed_stands_above_the_menu,
     a_shell_gets_its_terminal_back_from_signals_that_end_the_command,
     ctrl_z_gives_the_terminal_back_until_the_command_goes_on,
@@ -68,15 +70,54 @@ fn keys_that_are_pressed_during_a_restart_are_done_after_it() {
     up.says("ready").says("detach");
     let before = hoist.id("a");
     up.types("r");
-    up.says("Restarting");
+    up.says("Stopping");
     up.types("/rea\rd");
     assert_eq!(up.wait(), 0, "{}", up.text());
     let text = up.text();
-    let (filtered, restarted) = (text.find("filter (rea)"), text.find("Started"));
-    assert!(filtered.is_some(), "{text}");
-    assert!(text.contains("detached"), "{restarted:?} {text}");
+    assert!(text.contains("filter (rea)"), "{text}");
+    let (_, restarted) = text.split_once("Stopped").expect("it was stopped");
+    assert!(restarted.contains("Started"), "{text}");
     assert_eq!(hoist.id("a"), before);
     assert_eq!(hoist.state("a"), "running");
+}
+
+fn a_focused_service_has_the_screen_and_gets_what_is_typed() {
+    let hoist = Sandbox::new();
+    hoist.compose(&format!(
+        "services:\n  clock: {{{SERVICE}}}\n  \
+         talk: {{image: tiny, stop_signal: SIGKILL, stdin_open: true, command: [sh, -c, 'echo listening; while read line; do echo \"got <$$line>\"; done; exec sleep 1000']}}\n  \
+         term: {{image: tiny, stop_signal: SIGKILL, tty: true, command: [sh, -c, 'read line; echo \"had <$$line>\"; exec sleep 1000']}}\n"
+    ));
+    let mut up = hoist.on_terminal("up");
+    up.says("tick").says("listening").says("detach");
+    let ticks = |up: &Running| up.text().matches("tick").count();
+    up.types("ftalk\r");
+    up.says("talk\x1b[0m> ");
+    let before = ticks(&up);
+    up.types("hello w/d\r");
+    up.says("got <hello w/d>");
+    up.types("\r");
+    up.says("got <>");
+    assert_eq!(ticks(&up), before, "{}", up.text());
+    up.types("\x1b");
+    eventually_or(
+        "all lines are shown again",
+        || up.text(),
+        || ticks(&up) > before,
+    );
+    up.types("fterm\r");
+    up.says("term\x1b[0m> ");
+    up.types("yes\r");
+    up.says("had <yes>");
+    let menus = |up: &Running| up.text().matches("\x1b[1mf\x1b[0m focus").count();
+    let before = menus(&up);
+    up.types("\x1b");
+    eventually_or("the menu is back", || up.text(), || menus(&up) > before);
+    up.types("fclock\r");
+    up.says("all services (only clock)");
+    up.types("fd");
+    assert_eq!(up.wait(), 0, "{}", up.text());
+    assert_eq!(hoist.state("talk"), "running");
 }
 
 fn what_failed_stands_above_the_menu() {
@@ -126,7 +167,7 @@ fn a_shell_gets_its_terminal_back_from_signals_that_end_the_command() {
         format!("ulimit -c 0; trap : HUP QUIT; \"$@\"; echo \"[$?]\"; {SETTINGS}; echo end");
     for (signal, code) in [(Signal::SIGHUP, 129), (Signal::SIGQUIT, 131)] {
         let mut shell = hoist.on_terminal_of_shell(&script, "up");
-        shell.says("ready").says("detach");
+        shell.says("tick").says("detach");
         if signal == Signal::SIGQUIT {
             shell.types("\x1c");
         } else {

@@ -48,10 +48,38 @@ pub(super) fn take(asked: Asked, printer: &mut Printer, keys: Option<&Keys>) -> 
                 keys.suspend();
             }
         }
-        Asked::Redraw | Asked::Detach | Asked::Watch | Asked::Restart(_) => {}
+        Asked::Input(line) => send(&line, printer)?,
+        Asked::Unfocus => printer.focus(None),
+        Asked::Redraw | Asked::Detach | Asked::Watch | Asked::Restart(_) | Asked::Focus(_) => {}
     }
     printer.draw_menu();
     Ok(())
+}
+
+/// Whether it is about more than the screen, and comes in its turn.
+fn waits(asked: &Asked) -> bool {
+    match asked {
+        Asked::Detach | Asked::Watch | Asked::Restart(_) => true,
+        Asked::Focus(_) | Asked::Input(_) | Asked::Unfocus => true,
+        Asked::Filter(_) | Asked::Blank | Asked::Suspend | Asked::Redraw => false,
+    }
+}
+
+/// Gives the focused service a line.
+fn send(line: &str, printer: &mut Printer) -> io::Result<()> {
+    let Some(focus) = printer.focused() else {
+        return Ok(());
+    };
+    let echoes = focus.echoes();
+    match focus.send(line) {
+        Ok(()) if echoes => Ok(()),
+        // What was typed stands where its answer will.
+        Ok(()) => printer.say(&format!("> {line}")),
+        Err(_) => {
+            printer.focus(None);
+            printer.say("it takes no input any more: its container has ended")
+        }
+    }
 }
 
 /// Takes a message while something else is under way: what keys ask for waits, but for what concerns the screen alone.
@@ -69,9 +97,7 @@ pub(super) fn meanwhile(
     let asked = printer.menu().map(|menu| menu.typed(bytes));
     for asked in asked.unwrap_or_default() {
         match (asked, printer.menu()) {
-            (asked @ (Asked::Detach | Asked::Watch | Asked::Restart(_)), Some(menu)) => {
-                menu.keep(asked);
-            }
+            (asked, Some(menu)) if waits(&asked) => menu.keep(asked),
             (asked, _) => take(asked, printer, keys)?,
         }
     }

@@ -21,6 +21,7 @@ use crate::base::scalar::Signal;
 use crate::cli::app::{App, Deps, Work};
 use crate::cli::args::UpArgs;
 use crate::cli::exit::{Failure, Outcome};
+use crate::cli::focus::Focus;
 use crate::cli::follow::{Done, HookLines, Message, Printer, Scope, WAITING, follow_into};
 use crate::cli::interrupts::{Others, ends};
 use crate::cli::keys::Keys;
@@ -29,6 +30,7 @@ use crate::cli::trace::TraceFile;
 use crate::cli::{isolate, lockfile, parse};
 use crate::compose::model::{Project, Service};
 use crate::engine::LogQuery;
+use crate::engine::state::ObservedContainer;
 use crate::ui::logs::{Lines, Look};
 use crate::ui::menu::{Asked, Menu};
 use crate::ui::{Mode, Progress};
@@ -546,6 +548,10 @@ impl Attached<'_> {
                     self.restart(&word, show, printer)?;
                     continue;
                 }
+                Some(Asked::Focus(word)) => {
+                    self.focus(&word, printer)?;
+                    continue;
+                }
                 Some(other) => {
                     menu::take(other, printer, show.keys)?;
                     continue;
@@ -610,6 +616,33 @@ impl Attached<'_> {
         progress.finish();
         if let Err(error) = done {
             printer.say(&format!("{service} was not restarted: {}", error.message()))?;
+        }
+        Ok(())
+    }
+
+    /// Shows only the service that a word means, and gives it the keyboard if it takes input.
+    fn focus(&self, word: &str, printer: &mut Printer) -> Result<(), Failure> {
+        let service = match printer.menu().map(|menu| menu.service(word)) {
+            Some(Ok(service)) => service,
+            Some(Err(why)) => return Ok(printer.say(&why)?),
+            None => return Ok(()),
+        };
+        let model = self.project.service(&service);
+        let takes = model.is_some_and(|model| model.stdin_open || model.tty);
+        let engine = self.work.context.engine.as_ref();
+        let world = engine.observe(&self.project.name)?;
+        let of = |c: &&ObservedContainer| label(c, "service") == service && !is_oneoff(c);
+        let containers: Vec<&ObservedContainer> = world.containers.iter().filter(of).collect();
+        match Focus::on(engine, &self.project.name, &containers, takes) {
+            Ok(focus) => {
+                let takes = focus.takes();
+                printer.focus(Some(focus));
+                if let Some(menu) = printer.menu() {
+                    menu.focus(Some((service, takes)));
+                }
+                printer.draw_menu();
+            }
+            Err(error) => printer.say(&format!("{service} can't have the keyboard: {error}"))?,
         }
         Ok(())
     }
