@@ -18,7 +18,7 @@ use super::reconcile::{self, runs, who};
 use super::{Plan, PlanError, World, labels, pre_start};
 use crate::base::diag::{Diagnostics, nearest};
 use crate::base::name::{ProjectName, ServiceName};
-use crate::compose::model::{Condition, Project};
+use crate::compose::model::{Condition, Project, Service};
 use crate::engine::state::{HealthStatus, ObservedContainer, State};
 use crate::graph::NodeId;
 
@@ -111,7 +111,7 @@ pub fn stop(
 /// Plans `start` of what exists. With [`StartPolicy::wait`], running or healthy is waited for.
 ///
 /// # Errors
-/// A named service that does not exist, or that has no container.
+/// A named service that does not exist; no container at all; none of a service that must be healthy or have ended first.
 pub fn start(
     name: &ProjectName,
     project: Option<&Project>,
@@ -126,26 +126,8 @@ pub fn start(
         let service = labels::service(c);
         project.is_none_or(|p| service.is_some_and(|name| p.services.contains_key(&name)))
     });
-    for service in &policy.services {
-        let has =
-            |c: &&ObservedContainer| labels::service(c).is_some_and(|s| s.as_str() == service);
-        if !containers.iter().any(has) {
-            return Err(PlanError::Refused(format!(
-                "service \"{service}\" has no container to start"
-            )));
-        }
-    }
-    if containers.is_empty()
-        && let Some(service) = project.and_then(|p| {
-            p.services
-                .values()
-                .find(|s| s.scale > 0 && s.provider.is_none())
-        })
-    {
-        let text = format!("service \"{}\" has no container to start", service.name);
-        return Err(PlanError::Refused(text));
-    }
     let mut plan = Plan::new(name);
+    plan.warnings = startable(project, world, &policy.services)?;
     plan.wait_timeout = policy.wait_timeout;
     let fresh = start_all(&mut plan, project, &containers, &BTreeMap::new());
     if policy.wait {
@@ -161,6 +143,52 @@ pub fn start(
         }
     }
     Ok(plan)
+}
+
+/// Whether there is something to start. As Compose, a project that has any container at all has: what a service lacks is
+/// handed back as warnings then, but for a container whose health or end is waited for.
+fn startable(
+    project: Option<&Project>,
+    world: &World,
+    named: &[String],
+) -> Result<Vec<String>, PlanError> {
+    let all = chosen(world, &[]);
+    let has = |name: &str| {
+        let of = |c: &&ObservedContainer| labels::service(c).is_some_and(|s| s.as_str() == name);
+        all.iter().any(of)
+    };
+    let Some(project) = project else {
+        let missing = named.iter().find(|name| !has(name));
+        return missing.map_or(Ok(Vec::new()), |name| {
+            Err(PlanError::Refused(format!("no such service: {name}")))
+        });
+    };
+    let made = |service: &&Service| service.scale > 0 && service.provider.is_none();
+    let none = |service: &Service| format!("service \"{}\" has no container to start", service.name);
+    let mut services = project.services.values().filter(made);
+    if all.is_empty() {
+        return services
+            .next()
+            .map_or(Ok(Vec::new()), |one| Err(PlanError::Refused(none(one))));
+    }
+    let mut warnings = Vec::new();
+    for service in services {
+        for (need, how) in &service.depends_on {
+            let counts = project.services.get(need).is_some_and(|need| made(&need));
+            if how.condition == Condition::Started || !counts || has(need.as_str()) {
+                continue;
+            }
+            let text = format!("{} is missing dependency {need}", service.name);
+            if how.required {
+                return Err(PlanError::Refused(text));
+            }
+            warnings.push(text);
+        }
+        if !has(service.name.as_str()) && named.iter().any(|name| name == service.name.as_str()) {
+            warnings.push(none(service));
+        }
+    }
+    Ok(warnings)
 }
 
 /// Starts containers that do not run (or that `stopped` names a step for), what they need first.

@@ -24,6 +24,7 @@ crate::cases!(ENGINE;
     an_optional_dependency_that_fails_is_a_warning,
     an_optional_dependency_that_is_off_is_not_waited_for,
     start_and_run_bring_what_is_needed_in_order,
+    start_starts_what_there_is,
     stop_and_down_end_dependents_first,
     without_dependencies_nothing_is_waited_for,
     services_that_wait_for_each_other_are_an_error,
@@ -415,6 +416,29 @@ fn start_and_run_bring_what_is_needed_in_order() {
     hoist.ok("run --rm -T app echo one-off").says("one-off");
     assert_eq!(take(1), "db up");
     assert_eq!(hoist.field("db", "Health"), "healthy");
+}
+
+fn start_starts_what_there_is() {
+    let hoist = Sandbox::new();
+    let ended = "condition: service_completed_successfully";
+    hoist.compose(&format!(
+        "services:\n  a: {{SLEEP}}\n  b: {{SLEEP}}\n  none: {{SLEEP, scale: 0}}\n  needs: {{SLEEP, depends_on: {{b: {{{ended}}}}}}}\n  \
+         may: {{SLEEP, depends_on: {{b: {{{ended}, required: false}}}}}}\n"
+    ));
+    let missing = "service \"b\" has no container to start";
+    hoist.run("start b").code(1).says(missing);
+    hoist.ok("start none").prints("");
+    hoist.ok("create a");
+    // The project has a container, though not this service.
+    let started = hoist.ok("start a b");
+    assert!(started.err.contains(missing), "{}", started.story());
+    assert_eq!(hoist.state("a"), "running");
+    assert!(!hoist.ok("start none").all().contains("no container"));
+    hoist
+        .run("start needs")
+        .code(1)
+        .says("needs is missing dependency b");
+    hoist.ok("start may").says("may is missing dependency b");
 }
 
 fn stop_and_down_end_dependents_first() {
