@@ -94,7 +94,7 @@ pub enum EngineError {
     /// The container's own command could not be started; `code` is 127 or 126, as a shell says it.
     #[error("{message}")]
     CannotRun {
-        /// 127: not found; 126: found, but not executable.
+        /// 127: not found, also its directory; 126: found, but not executable; 128: not even looked for.
         code: i32,
         /// `exec: "foo": executable file not found in $PATH`.
         message: String,

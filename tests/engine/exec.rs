@@ -80,6 +80,22 @@ fn exec_takes_user_directory_and_variables() {
         .run("exec -T -u nobodyknows a true")
         .code(1)
         .says("nobodyknows");
+    let missing = "unable to start container process: chdir to cwd (\"/nodir\") set in config.json failed: \
+                   no such file or directory";
+    hoist
+        .run("exec -T -w /nodir a true")
+        .code(127)
+        .says(missing);
+    hoist
+        .run("exec -T -w /etc/passwd a true")
+        .code(127)
+        .says("failed: not a directory");
+    hoist
+        .run("exec -T -w tmp a true")
+        .code(128)
+        .says("exec failed: Cwd must be an absolute path");
+    // Nobody waits for its code.
+    hoist.run("exec -d -w /nodir a true").code(1).says(missing);
 }
 
 fn exec_passes_binary_data_and_keeps_the_streams_apart() {

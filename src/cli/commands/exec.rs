@@ -48,7 +48,12 @@ pub(super) fn run(app: &App, args: &ExecArgs) -> Outcome {
         output,
         error,
     } = own_streams(interactive, args.detach)?;
-    let mut session = engine.exec(&container.id, &spec, theirs)?;
+    let begun = engine.exec(&container.id, &spec, theirs);
+    let mut session = begun.map_err(|error| match args.detach {
+        // As Docker: only one that is waited for has a code of its own.
+        true => Failure::from(error).code(1),
+        false => Failure::from(error),
+    })?;
     if args.detach {
         return Ok(0);
     }

@@ -1,7 +1,7 @@
 //! The last steps: environment, working directory, streams, and the search for the program.
 //!
 //! Imports: `engine`, `sys`. The texts and codes of a program that can't be run are Docker's (Go `os/exec`
-//! through runc): 127 when it is not there, 126 when it can't be executed.
+//! through runc): 127 when it or its directory is not there, 126 when it can't be executed.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -49,7 +49,8 @@ pub(super) fn environment(
 
 /// Goes to the working directory by a lookup that no magic link can lead astray.
 ///
-/// A link such as `/proc/self/fd/7` could lead to a directory of the host; openat2 refuses it.
+/// A link such as `/proc/self/fd/7` could lead to a directory of the host; openat2 refuses it. As runc: one that is not
+/// there is worded and counts as a program that is not.
 pub(super) fn enter_directory(cwd: &str) -> Result<()> {
     let cwd = if cwd.is_empty() { "/" } else { cwd };
     let fail = || step(format!("enter the working directory {cwd}"));
@@ -60,8 +61,13 @@ pub(super) fn enter_directory(cwd: &str) -> Result<()> {
     )
     .map_err(fail())?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-    let dir = openat2(&root, Path::new(cwd), flags, 0, Resolve::InRoot).map_err(fail())?;
-    nix::unistd::fchdir(&dir).map_err(fail())?;
+    let cannot = |errno| {
+        let why = words(errno);
+        let text = format!("chdir to cwd ({cwd:?}) set in config.json failed: {why}");
+        cannot_run(127, text)
+    };
+    let dir = openat2(&root, Path::new(cwd), flags, 0, Resolve::InRoot).map_err(cannot)?;
+    nix::unistd::fchdir(&dir).map_err(cannot)?;
     let here = nix::unistd::getcwd().map_err(fail())?;
     if !here.starts_with("/") {
         return Err(EngineError::failed(

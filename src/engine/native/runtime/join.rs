@@ -44,6 +44,9 @@ pub struct JoinRequest<'a> {
 /// may stop it, and with it a supervisor that waited for ever.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How Docker begins to tell of a command that could not be run in a container.
+const EXEC_FAILED: &str = "OCI runtime exec failed: exec failed";
+
 /// All a container may have for itself; entering one we are in already changes nothing.
 fn every_namespace() -> CloneFlags {
     CloneFlags::from_bits_retain(own_clocks() as libc::c_int)
@@ -61,6 +64,7 @@ fn every_namespace() -> CloneFlags {
 /// As [`super::give_birth`].
 pub fn join(request: &JoinRequest<'_>) -> Result<Born> {
     let spec = request.spec;
+    absolute(&request.process.cwd)?;
     let identity = Identity::prepare(&spec.security, request.process.privileged)?;
     let container = pidfd::open(request.init_pid).map_err(|_| not_running(spec))?;
     let process = merged(spec, request.process);
@@ -113,14 +117,24 @@ fn not_running(spec: &ContainerSpec) -> EngineError {
     }
 }
 
+/// Refuses a working directory that is relative to nothing. As runc: `validateProcessSpec`.
+fn absolute(cwd: &str) -> Result<()> {
+    if cwd.is_empty() || cwd.starts_with('/') {
+        return Ok(());
+    }
+    let text = format!("{EXEC_FAILED}: Cwd must be an absolute path");
+    Err(EngineError::CannotRun {
+        code: 128,
+        message: text,
+    })
+}
+
 /// As Docker words it for `exec`.
 fn worded(error: EngineError) -> EngineError {
     match error {
         EngineError::CannotRun { code, message } => EngineError::CannotRun {
             code,
-            message: format!(
-                "OCI runtime exec failed: exec failed: unable to start container process: {message}"
-            ),
+            message: format!("{EXEC_FAILED}: unable to start container process: {message}"),
         },
         other => other,
     }
