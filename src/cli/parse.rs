@@ -110,22 +110,16 @@ pub fn time(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
         })
 }
 
-/// `--tail`: a number, or `all`.
-///
-/// # Errors
-/// When it is neither.
-pub fn tail(text: &str) -> Result<Option<usize>, Failure> {
-    match text {
-        "all" | "-1" => Ok(None),
-        number => {
-            let wrong = |_| {
-                Failure::new(format!(
-                    "invalid --tail `{number}`: write a number or `all`"
-                ))
-            };
-            number.parse().map(Some).map_err(wrong)
-        }
+/// `--tail`: a number, or `all`. As Docker: what is neither is all too, which is worth a warning.
+pub fn tail(text: &str, warn: impl FnOnce(&str)) -> Option<usize> {
+    let number = text.parse().ok();
+    let all = matches!(text, "all" | "") || text.parse::<i64>().is_ok();
+    if number.is_none() && !all {
+        warn(&format!(
+            "--tail `{text}` is no number: all lines are shown"
+        ));
     }
+    number
 }
 
 /// `name:address` of `--add-host`.
@@ -275,6 +269,23 @@ mod tests {
             assert_eq!(time(text, now).ok(), Some(Timestamp(want)), "{text}");
         }
         assert!(time("yesterday", now).is_err());
+    }
+
+    #[test]
+    fn a_tail_that_is_no_number_is_all() {
+        for (text, want, warned) in [
+            ("10", Some(10), false),
+            ("+1", Some(1), false),
+            ("all", None, false),
+            ("", None, false),
+            ("-5", None, false),
+            ("some", None, true),
+            ("1.5", None, true),
+        ] {
+            let mut told = Vec::new();
+            let tail = tail(text, |warning| told.push(warning.to_owned()));
+            assert_eq!((tail, !told.is_empty()), (want, warned), "{text}: {told:?}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
             .transpose()
     };
     let query = LogQuery {
-        tail: parse::tail(&args.tail)?,
+        tail: parse::tail(&args.tail, |text| app.warn(text)),
         since: time(&args.since)?,
         until: time(&args.until)?,
         follow: args.follow,
