@@ -1,22 +1,24 @@
 //! The logs of many containers as one stream of messages, also of containers that come later.
 //!
 //! In: an engine, a project, which containers. Out: [`Message`]s on a channel, from one thread that looks for new
-//! containers and one thread a container. Imports: `news`, `base`, `engine`, `ui::logs`.
+//! containers and one thread a container. What is there when containers are found comes by time over all of them.
+//! Imports: `merge`, `news`, `base`, `engine`, `ui::logs`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use super::focus::Focus;
+use super::merge::{Log, merge};
 use super::news::Bell;
 pub use super::news::Done;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventSink};
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::state::{ObservedContainer, State};
-use crate::engine::{Engine, EngineError, LogEnd, LogQuery, LogRecord};
+use crate::engine::{Engine, EngineError, LogEnd, LogQuery, LogRecord, LogStream as _};
 use crate::ui::logs::Lines;
 use crate::ui::menu::{Menu, has};
 use crate::ui::{Progress, write_err, write_out};
@@ -158,7 +160,7 @@ impl EventSink for HookLines {
     }
 }
 
-/// Starts a reader for each container that appears.
+/// Starts readers for the containers that appear.
 fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Done, sender: &SyncSender<Message>) {
     // Before the first look: what comes after it is told.
     let mut bell = Bell::new(engine.as_ref(), &scope.project, done);
@@ -170,6 +172,7 @@ fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Done, sender: &SyncS
         pause = (pause * 9 / 8).min(SELDOM);
         match engine.observe(&scope.project) {
             Ok(world) => {
+                let mut readers = Vec::new();
                 for container in world.containers.iter().filter(|c| scope.covers(c)) {
                     if known.insert(container.id.clone()) {
                         pause = LOOK;
@@ -181,10 +184,12 @@ fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Done, sender: &SyncS
                                 ..LogQuery::default()
                             }
                         };
-                        let reader = Reader::new(container, scope, query, done.clone());
-                        let (engine, sender) = (Arc::clone(engine), sender.clone());
-                        thread::spawn(move || reader.run(engine.as_ref(), &sender));
+                        readers.push(Reader::new(container, scope, query, done.clone()));
                     }
+                }
+                // A channel that nobody reads any more means that the command ends.
+                if start(engine, readers, sender).is_err() {
+                    return;
                 }
             }
             Err(error) => {
@@ -201,6 +206,38 @@ fn discover(engine: &Arc<dyn Engine>, scope: &Scope, done: &Done, sender: &SyncS
             None => done.sleep(pause),
         }
     }
+}
+
+/// Tells what the containers have printed up to now, by time over all of them, and has each of them read from there on.
+fn start(
+    engine: &Arc<dyn Engine>,
+    readers: Vec<Reader>,
+    sender: &SyncSender<Message>,
+) -> Result<(), SendError<Message>> {
+    let (mut open, mut logs) = (Vec::new(), Vec::new());
+    for reader in readers {
+        match reader.open(engine.as_ref()) {
+            Ok(log) => {
+                open.push(reader);
+                logs.push(log);
+            }
+            Err(problem) => {
+                problem.map_or(Ok(()), |problem| sender.send(problem))?;
+                sender.send(Message::Gone { name: reader.name })?;
+            }
+        }
+    }
+    // One that prints without end must not keep the others from being followed.
+    merge(&mut logs, Some(Timestamp::now()), |at, record| {
+        let name = open.get(at).map(|reader| reader.name.clone());
+        let name = name.unwrap_or_default();
+        sender.send(Message::Line { name, record })
+    })?;
+    for (reader, log) in open.into_iter().zip(logs) {
+        let (engine, sender) = (Arc::clone(engine), sender.clone());
+        thread::spawn(move || reader.run(log, engine.as_ref(), &sender));
+    }
+    Ok(())
 }
 
 /// Reads one container's log through its restarts.
@@ -232,34 +269,40 @@ impl Reader {
         }
     }
 
-    fn run(mut self, engine: &dyn Engine, sender: &SyncSender<Message>) {
+    /// Its log, or what is to be told of why there is none; a container that is gone is no problem.
+    fn open(&self, engine: &dyn Engine) -> Result<Log, Option<Message>> {
+        match engine.logs(&self.id, &self.query) {
+            Ok(stream) => Ok(Log::new(stream)),
+            Err(EngineError::NotFound { .. }) => Err(None),
+            // It names the container.
+            Err(error @ EngineError::Unsupported { .. }) => {
+                Err(Some(Message::Problem(error.to_string())))
+            }
+            Err(error) => Err(Some(Message::Problem(format!("{}: {error}", self.name)))),
+        }
+    }
+
+    fn run(mut self, mut log: Log, engine: &dyn Engine, sender: &SyncSender<Message>) {
         // A channel that nobody reads any more means that the command ends.
-        let _ = self.stream(engine, sender);
+        let _ = self.read(&mut log, engine, sender);
         let _ = sender.send(Message::Gone { name: self.name });
     }
 
     /// Reads until there is nothing more to wait for. A container that has ended may be started again, and its
     /// lines go on behind the last one then.
-    fn stream(&mut self, engine: &dyn Engine, sender: &SyncSender<Message>) -> Result<(), ()> {
-        let mut stream = match engine.logs(&self.id, &self.query) {
-            Ok(stream) => stream,
-            Err(EngineError::NotFound { .. }) => return Ok(()),
-            Err(error) => {
-                let text = match &error {
-                    // It names the container.
-                    EngineError::Unsupported { .. } => error.to_string(),
-                    _ => format!("{}: {error}", self.name),
-                };
-                return self.send(sender, Message::Problem(text));
-            }
-        };
-        self.done.wakes(stream.waker());
+    fn read(
+        &mut self,
+        log: &mut Log,
+        engine: &dyn Engine,
+        sender: &SyncSender<Message>,
+    ) -> Result<(), ()> {
+        self.done.wakes(log.waker());
         loop {
             // Asked before it is read: what was there by then is shown.
             let told = self.done.is_told();
             let happened = self.done.happened(&self.id);
             let patience = if told { Duration::ZERO } else { SILENCE };
-            match stream.next(patience) {
+            match log.next(patience) {
                 Ok(Some(record)) => {
                     self.send(
                         sender,

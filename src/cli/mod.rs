@@ -1,7 +1,7 @@
 //! The command line: reads arguments and the environment once, runs one command, ends with its exit code.
 //!
 //! In: arguments, [`Env`]. Out: text through `ui`, an exit code. It decides nothing about containers: `plan` does.
-//! One file a command in `commands`; what several need: `app` (project, engine, progress), `follow` (logs of many
+//! One file a command in `commands`; what several need: `app` (project, engine, progress), `follow` and `merge` (logs of many
 //! containers), `streams` (terminals and pipes of one process), `terminal`, `interrupts`, `parse` (values of flags),
 //! `called` (other names of hoist), `complete` (words being typed), `examples` (of `--help`),
 //! `remote` (compose files that lie elsewhere), `lockfile` (digests of images).
@@ -26,6 +26,7 @@ pub mod interrupts;
 pub mod isolate;
 pub mod keys;
 pub mod lockfile;
+mod merge;
 mod news;
 pub mod parse;
 mod prompt;

@@ -13,6 +13,7 @@ crate::cases!(ENGINE;
     closing_the_terminal_of_an_attached_up_leaves_no_half_written_log,
     logs_show_both_streams_with_prefixes_in_order,
     logs_follow_until_the_container_ends,
+    logs_of_several_services_begin_by_time_and_go_on,
     logs_tail_and_timestamps,
     log_files_are_rotated_within_their_limits_and_read_as_one,
 );
@@ -159,6 +160,39 @@ fn logs_follow_until_the_container_ends() {
     hoist.sh("a", "touch /go");
     logs.says("late");
     assert_eq!(logs.end(), 0);
+}
+
+fn logs_of_several_services_begin_by_time_and_go_on() {
+    let hoist = Sandbox::new();
+    hoist.compose("services:\n  a: {SLEEP}\n  b: {SLEEP}\n  c: {SLEEP}\n");
+    hoist.ok("up -d");
+    let line = |number: usize| {
+        let service = ["a", "b", "c"][number % 3];
+        hoist.sh(service, &format!("echo line {number}. > /proc/1/fd/1"));
+        // Recorded before the next one is printed.
+        hoist.logged(service, &format!("line {number}."));
+    };
+    (0..12).for_each(line);
+    let lines =
+        |until: usize| -> Vec<String> { (0..until).map(|n| format!("line {n}.")).collect() };
+    let told = |text: &str| -> Vec<String> { text.lines().map(str::to_owned).collect() };
+    let whole = hoist.ok("logs --no-log-prefix").out;
+    assert_eq!(told(&whole), lines(12));
+    let logs = hoist.start("logs -f --no-log-prefix");
+    logs.says("line 11.");
+    assert_eq!(told(&logs.text()), lines(12));
+    line(12);
+    logs.says("line 12.");
+    // The last lines of each, and nothing twice.
+    let last = hoist.start("logs -f --no-log-prefix --tail 2");
+    last.says("line 12.");
+    assert_eq!(told(&last.text()), lines(13)[7..]);
+    hoist.ok("stop");
+    for running in [logs, last] {
+        running.says("c-1 exited");
+        assert_eq!(running.text().matches("line 12.").count(), 1);
+        assert_eq!(running.end(), 0);
+    }
 }
 
 fn logs_tail_and_timestamps() {

@@ -1,6 +1,6 @@
 //! `logs`: what containers have printed, oldest first over all of them, and what they print next.
 //!
-//! Imports: `engine`, `ui::logs`, `cli::follow`.
+//! Imports: `engine`, `ui::logs`, `cli::follow`, `cli::merge`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,9 +14,10 @@ use crate::cli::app::App;
 use crate::cli::args::LogsArgs;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::follow::{Done, Message, Printer, Scope, follow, screen_name};
+use crate::cli::merge::{Log, merge};
 use crate::cli::parse;
 use crate::engine::state::ObservedContainer;
-use crate::engine::{Engine, EngineError, LogEnd, LogQuery, LogRecord, LogStream};
+use crate::engine::{Engine, EngineError, LogQuery};
 use crate::ui::logs::{Lines, Look};
 
 /// Time without a line after which it is looked whether anything still runs, at first and when something ended.
@@ -127,30 +128,6 @@ fn go_on(engine: &Arc<dyn Engine>, scope: Scope, printer: &mut Printer) -> Outco
     Ok(0)
 }
 
-/// One container's log with its next line in hand.
-struct Source {
-    name: String,
-    stream: Box<dyn LogStream>,
-    next: Option<LogRecord>,
-}
-
-impl Source {
-    fn advance(&mut self) -> Result<Option<LogRecord>, Failure> {
-        let next = match self.stream.next(Duration::ZERO) {
-            Ok(next) => next,
-            // Without `follow` all lines are there already.
-            Err(LogEnd::TimedOut) => None,
-            Err(LogEnd::Failed(why)) => {
-                return Err(Failure::new(format!(
-                    "{}: cannot read the log: {why}",
-                    self.name
-                )));
-            }
-        };
-        Ok(std::mem::replace(&mut self.next, next))
-    }
-}
-
 /// Prints what is there, by time over all containers.
 fn past(
     engine: &dyn Engine,
@@ -158,42 +135,31 @@ fn past(
     containers: &[&ObservedContainer],
     printer: &mut Printer,
 ) -> Result<(), Failure> {
-    let mut sources = Vec::new();
+    let (mut names, mut logs) = (Vec::new(), Vec::new());
     for container in containers {
-        let name = screen_name(&scope.project, &container.name);
-        let stream = match engine.logs(&container.id, &scope.query) {
-            Ok(stream) => stream,
+        match engine.logs(&container.id, &scope.query) {
+            Ok(stream) => {
+                names.push(screen_name(&scope.project, &container.name));
+                logs.push(Log::new(stream));
+            }
             // One that has no log must not keep the others' from being shown.
             Err(error @ EngineError::Unsupported { .. }) => {
                 printer.print(&Message::Problem(error.to_string()))?;
-                continue;
             }
             Err(error) => return Err(error.into()),
-        };
-        let mut source = Source {
-            name,
-            stream,
-            next: None,
-        };
-        source.advance()?;
-        sources.push(source);
-    }
-    loop {
-        let earliest = sources
-            .iter_mut()
-            .filter(|source| source.next.is_some())
-            .min_by_key(|source| source.next.as_ref().map(|record| record.time));
-        let Some(source) = earliest else { break };
-        if let Some(record) = source.advance()? {
-            printer.show(&Message::Line {
-                name: source.name.clone(),
-                record,
-            })?;
         }
     }
-    for source in sources {
-        printer.show(&Message::Gone { name: source.name })?;
+    merge(&mut logs, None, |at, record| {
+        let name = names.get(at).cloned().unwrap_or_default();
+        printer.show(&Message::Line { name, record })
+    })?;
+    let fault = names
+        .iter()
+        .zip(&logs)
+        .find_map(|(name, log)| Some(format!("{name}: cannot read the log: {}", log.fault()?)));
+    for name in names {
+        printer.show(&Message::Gone { name })?;
     }
     printer.flush()?;
-    Ok(())
+    fault.map_or(Ok(()), |text| Err(Failure::new(text)))
 }
