@@ -124,6 +124,14 @@ impl App {
         write_err(render::warning(text, self.screen.err_colour));
     }
 
+    /// Says how things are, where progress is shown.
+    pub fn say_status(&self, text: &str) {
+        if self.json_progress() {
+            return write_err(events::notice(text));
+        }
+        write_err(format!("{text}\n"));
+    }
+
     /// Loads the project as the files say, without narrowing it down; warnings are shown.
     ///
     /// # Errors

@@ -2,8 +2,10 @@
 //!
 //! Imports: `base`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::base::name::ContainerId;
 use crate::base::scalar::Signal;
 use crate::compose::model::PullPolicy;
 
@@ -140,6 +142,8 @@ pub struct RmPolicy {
     pub stop: bool,
     /// Anonymous volumes are removed too.
     pub volumes: bool,
+    /// None but these.
+    pub only: Option<BTreeSet<ContainerId>>,
 }
 
 /// How `kill` decides.

@@ -164,7 +164,8 @@ fn startable(
         });
     };
     let made = |service: &&Service| service.scale > 0 && service.provider.is_none();
-    let none = |service: &Service| format!("service \"{}\" has no container to start", service.name);
+    let none =
+        |service: &Service| format!("service \"{}\" has no container to start", service.name);
     let mut services = project.services.values().filter(made);
     if all.is_empty() {
         return services
@@ -429,6 +430,7 @@ pub fn rm(
     let going: Vec<_> = chosen(world, &policy.services)
         .into_iter()
         .filter(|c| policy.stop || ended(c))
+        .filter(|c| policy.only.as_ref().is_none_or(|ids| ids.contains(&c.id)))
         .map(|c| (c, Cause::Asked))
         .collect();
     stop_all(
@@ -440,9 +442,6 @@ pub fn rm(
             remove: Some(policy.volumes),
         },
     );
-    if plan.is_empty() {
-        plan.warnings.push("No stopped containers".to_owned());
-    }
     Ok(plan)
 }
 

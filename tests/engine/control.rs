@@ -12,6 +12,7 @@ crate::cases!(ENGINE;
     what_is_paused_or_not_already_is_an_error,
     a_paused_container_is_stopped_killed_restarted_and_removed,
     a_supervisor_that_dies_leaves_a_container_paused,
+    rm_says_what_goes_and_asks,
     wait_ends_as_the_last_container_and_takes_the_project_down,
     scale_makes_as_many_containers_as_are_wanted,
     attach_passes_the_streams_and_the_exit_code_on,
@@ -144,6 +145,41 @@ fn a_supervisor_that_dies_leaves_a_container_paused() {
     hoist.ok("unpause");
     assert!(state(&hoist, "a").starts_with("running"));
     hoist.ok("exec -T a true");
+}
+
+fn rm_says_what_goes_and_asks() {
+    let hoist = Sandbox::new();
+    hoist
+        .compose("services:\n  a: {SLEEP}\n  b: {SLEEP}\n  done: {image: tiny, command: 'true'}\n");
+    assert_eq!(hoist.ok("rm -f").all().trim(), "No stopped containers");
+    hoist.ok("up -d");
+    hoist.reaches("done", "exited");
+    let going = |service: &str| format!("Going to remove {}-{service}-1", hoist.name);
+    let there = |count: usize| assert_eq!(hoist.ps().len(), count, "{:?}", hoist.ps());
+    // No answer is a no.
+    hoist.ok("rm").prints(&going("done"));
+    hoist.pipe("rm", b"n\n").ok().prints(&going("done"));
+    let dry = hoist.ok("--dry-run rm -fs").out;
+    assert_eq!(dry.matches("-1").count(), 3, "{dry}");
+    there(3);
+    assert_eq!(hoist.state("a"), "running");
+    hoist.pipe("rm", b"y\n").ok().prints(&going("done"));
+    there(2);
+    // What is asked is whether to remove, not whether to stop.
+    hoist.ok("rm -s b").prints(&going("b"));
+    assert_eq!(hoist.state("b"), "exited");
+    let mut asks = hoist.on_terminal("rm");
+    asks.says(&format!("? {} (y/N) ", going("b")));
+    asks.types("\x03");
+    assert_eq!(asks.end(), 130);
+    there(2);
+    let mut asks = hoist.on_terminal("rm");
+    asks.says("(y/N)");
+    asks.types("y\n");
+    assert_eq!(asks.end(), 0);
+    there(1);
+    hoist.ok("rm -fs").prints(&going("a"));
+    there(0);
 }
 
 fn wait_ends_as_the_last_container_and_takes_the_project_down() {

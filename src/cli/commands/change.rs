@@ -2,23 +2,28 @@
 //!
 //! Imports: `apply`.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::apply::{
     self, ApplyError, BuildChoice, Context, ImagePolicy, KillOptions, PauseOptions, Plan, Recreate,
     RmOptions, StartOptions, StopOptions, UpOptions, UpPolicy,
 };
-use crate::base::name::ProjectName;
+use crate::base::name::{ContainerId, ProjectName};
 use crate::base::scalar::Signal;
-use crate::cli::app::{App, Deps, narrow};
+use crate::cli::app::{App, Deps, Work, narrow};
 use crate::cli::args::{
     CreateArgs, KillArgs, MakeArgs, RestartArgs, RmArgs, ServicesArgs, StartArgs, StopArgs,
 };
+use crate::cli::ask::confirmed;
 use crate::cli::exit::{Failure, Outcome};
+use crate::cli::interrupts::{end_by, ends};
 use crate::cli::remote::consent;
 use crate::cli::{lockfile, parse};
 use crate::compose::model::Project;
 use crate::plan::action::Action;
+use crate::ui::write_out;
 
 /// The project narrowed down to what `up` or `create` mean, and the names of all services that its files declare.
 ///
@@ -196,16 +201,77 @@ pub(super) fn kill(app: &App, args: &KillArgs) -> Outcome {
 }
 
 pub(super) fn rm(app: &App, args: &RmArgs) -> Outcome {
-    let options = RmOptions {
-        services: args.services.clone(),
-        stop: args.stop,
-        volumes: args.volumes,
-    };
-    let plan = view(app, &args.services, |context, name, project| {
-        apply::plan_rm(context, name, project, &options)
-    })?;
-    if plan.is_empty() {
-        crate::ui::write_err("No stopped containers\n");
+    let (name, project) = app.project_or_name()?;
+    app.known(project.as_ref(), &args.services)?;
+    let project = project.as_ref();
+    let mut work = app.work(false)?;
+    if args.stop && !app.globals.dry_run {
+        // As Compose: before it asks.
+        let options = StopOptions {
+            services: args.services.clone(),
+            ..StopOptions::default()
+        };
+        app.carry_out(&work, &name, |context| {
+            apply::plan_stop(context, &name, project, &options)
+        })?;
+        work.progress = app.new_progress(false);
+        work.context = work.context.telling(Arc::clone(&work.progress) as _);
     }
+    let mut options = RmOptions {
+        services: args.services.clone(),
+        // A dry run has stopped nothing.
+        stop: args.stop && app.globals.dry_run,
+        volumes: args.volumes,
+        only: None,
+    };
+    let (ids, names) = {
+        let lock = || apply::lock(&work.context, &name);
+        let _lock = (!app.globals.dry_run).then(lock).transpose()?;
+        goes(&apply::plan_rm(&work.context, &name, project, &options)?)
+    };
+    if names.is_empty() {
+        app.say_status("No stopped containers");
+        return Ok(0);
+    }
+    let what = format!("Going to remove {}", names.join(", "));
+    if args.force {
+        write_out(format!("{what}\n"))?;
+    } else if !asking(&work, || confirmed(&what))? {
+        return Ok(0);
+    }
+    // What has ended since then was not spoken of.
+    options.only = Some(ids);
+    app.carry_out(&work, &name, |context| {
+        apply::plan_rm(context, &name, project, &options)
+    })?;
     Ok(0)
+}
+
+/// The containers that a plan removes, with their names in its order.
+fn goes(plan: &Plan) -> (BTreeSet<ContainerId>, Vec<String>) {
+    let removed = plan
+        .order()
+        .into_iter()
+        .filter_map(|id| match &plan.steps.get(id)?.action {
+            Action::Remove { who, .. } => Some((who.id.clone()?, who.name.clone())),
+            _ => None,
+        });
+    removed.unzip()
+}
+
+/// Asks something, so that Ctrl-C ends the command at once.
+fn asking<T>(work: &Work, ask: impl FnOnce() -> T) -> T {
+    work.interrupts.hand_to(|signal| {
+        if ends(signal) {
+            end_by(signal as i32);
+        }
+    });
+    let answer = ask();
+    let token = work.context.cancel.clone();
+    work.interrupts.hand_to(move |signal| {
+        if ends(signal) {
+            token.cancel();
+        }
+    });
+    answer
 }
