@@ -23,6 +23,7 @@ use crate::compose::select::{Selection, select};
 use crate::compose::{self, LoadError, LoadRequest};
 use crate::engine::{self, Cancel, Engine, Roots};
 use crate::image::store::Store;
+use crate::plan::action::Action;
 use crate::ui::{Ansi, Mode, Progress, Screen, events, json, render, write_err};
 
 /// One command's surroundings.
@@ -45,6 +46,9 @@ pub struct App {
     shared: OnceLock<Vec<String>>,
 }
 
+/// The variable for the form that builds are shown in.
+const BUILD_FORM: &str = "BUILDKIT_PROGRESS";
+
 /// What a command that changes things works with, until it ends.
 #[derive(Debug)]
 pub struct Work {
@@ -54,6 +58,8 @@ pub struct Work {
     pub progress: Arc<Progress>,
     /// Ctrl-C cancels `context`.
     pub interrupts: Interrupts,
+    /// Whether the form that builds are shown in is what the environment says.
+    form_of_environment: bool,
 }
 
 /// What a command works with that makes images and starts no container.
@@ -355,7 +361,10 @@ impl App {
     /// # Errors
     /// When the store or the engine can't be opened.
     pub fn work(&self, quiet: bool) -> Result<Work, Failure> {
-        self.work_in(self.mode(quiet))
+        Ok(Work {
+            form_of_environment: !quiet,
+            ..self.work_in(self.mode(quiet))?
+        })
     }
 
     /// As [`App::work`] with a progress mode of the command's own.
@@ -396,6 +405,7 @@ impl App {
             context,
             progress,
             interrupts,
+            form_of_environment: false,
         })
     }
 
@@ -491,15 +501,42 @@ impl App {
     ) -> Result<Plan, Failure> {
         if self.globals.dry_run {
             let plan = plan(&work.context)?;
-            self.plan_warnings(&plan);
+            self.before(work, &plan)?;
             apply::rehearse(&work.context, &plan);
             return Ok(plan);
         }
         let _lock = apply::lock(&work.context, name)?;
         let plan = plan(&work.context)?;
-        self.plan_warnings(&plan);
+        self.before(work, &plan)?;
         apply::run(&work.context, &plan)?;
         Ok(plan)
+    }
+
+    /// Shows what was noticed while deciding, and refuses builds in a form that is none.
+    ///
+    /// # Errors
+    /// Those of [`App::build_form`].
+    pub fn before(&self, work: &Work, plan: &Plan) -> Result<(), Failure> {
+        let mut steps = plan.steps.nodes();
+        let builds = steps.any(|(_, step)| matches!(step.action, Action::Build { .. }));
+        if builds && work.form_of_environment {
+            self.build_form()?;
+        }
+        self.plan_warnings(plan);
+        Ok(())
+    }
+
+    /// Checks the form that the environment names for builds.
+    ///
+    /// # Errors
+    /// BUILDKIT_PROGRESS names none, and nothing else does. As for Docker: what builds nothing does not mind.
+    pub fn build_form(&self) -> Result<(), Failure> {
+        let named =
+            self.globals.progress.is_some() || self.env.non_empty("COMPOSE_PROGRESS").is_some();
+        match self.env.non_empty(BUILD_FORM) {
+            Some(text) if !named => named_mode(BUILD_FORM, text).map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// Shows what was noticed while deciding.
@@ -595,18 +632,27 @@ fn parallel_limit(env: &Env) -> Result<Option<i64>, Failure> {
     text.parse().map(Some).map_err(|_| wrong())
 }
 
+/// The mode that the environment names. What is none is no matter where nothing is built: [`App::build_form`].
 fn variable_mode(env: &Env) -> Result<Mode, Failure> {
-    let named = env
-        .non_empty("COMPOSE_PROGRESS")
-        .or_else(|| env.non_empty("BUILDKIT_PROGRESS"));
-    match named {
-        None | Some("auto") => Ok(Mode::Auto),
-        Some("tty") => Ok(Mode::Tty),
-        Some("plain") => Ok(Mode::Plain),
-        Some("json" | "rawjson") => Ok(Mode::Json),
-        Some("quiet" | "none") => Ok(Mode::Quiet),
-        Some(other) => {
-            let text = format!("invalid COMPOSE_PROGRESS `{other}`");
+    const NAME: &str = "COMPOSE_PROGRESS";
+    if let Some(text) = env.non_empty(NAME) {
+        return named_mode(NAME, text);
+    }
+    let builds = env.non_empty(BUILD_FORM);
+    Ok(builds
+        .and_then(|text| named_mode(BUILD_FORM, text).ok())
+        .unwrap_or_default())
+}
+
+fn named_mode(variable: &str, text: &str) -> Result<Mode, Failure> {
+    match text {
+        "auto" => Ok(Mode::Auto),
+        "tty" => Ok(Mode::Tty),
+        "plain" => Ok(Mode::Plain),
+        "json" | "rawjson" => Ok(Mode::Json),
+        "quiet" | "none" => Ok(Mode::Quiet),
+        other => {
+            let text = format!("invalid {variable} `{other}`");
             Err(Failure::new(text).hint("write auto, tty, plain, json or quiet"))
         }
     }

@@ -386,7 +386,25 @@ fn a_quiet_build_prints_nothing_and_a_variable_chooses_the_form() {
     hoist.set("BUILDKIT_PROGRESS", "rawjson");
     objects(&hoist.ok("build --no-cache").err);
     hoist.set("BUILDKIT_PROGRESS", "bogus");
-    hoist.run("build").code(1).says("bogus");
+    let wrong = "invalid BUILDKIT_PROGRESS `bogus`";
+    for builds in ["build", "up -d --build", "up --build", "--dry-run build"] {
+        hoist.run(builds).code(1).says(wrong);
+    }
+    hoist.global(&["image", "build", "."]).code(1).says(wrong);
+    // What goes before it, and what builds nothing.
+    for fine in [
+        "build -q",
+        "build --progress plain",
+        "--progress plain build",
+        "config",
+        "up -d",
+        "down",
+    ] {
+        hoist.ok(fine).says_nothing_of(wrong);
+    }
+    hoist.set("COMPOSE_PROGRESS", "plain");
+    hoist.ok("build").says_nothing_of(wrong);
+    hoist.set("COMPOSE_PROGRESS", "");
     hoist.set("BUILDKIT_PROGRESS", "");
 }
 

@@ -46,11 +46,13 @@ pub(super) fn run(app: &App, args: &BuildArgs) -> Outcome {
     if args.check {
         return check_services(app, &project, &options.services, &options.tweaks);
     }
-    let mode = match args.progress {
-        Some(mode) if !args.quiet => progress_mode(mode),
-        _ => app.mode(args.quiet),
+    let (mode, mut work) = match args.progress {
+        Some(mode) if !args.quiet => {
+            let mode = progress_mode(mode);
+            (mode, app.work_in(mode)?)
+        }
+        _ => (app.mode(args.quiet), app.work(args.quiet)?),
     };
-    let mut work = app.work_in(mode)?;
     work.context.pins = lockfile::pins(app, &project)?;
     let trace = args.trace.as_deref().filter(|_| !app.globals.dry_run);
     let _trace = TraceFile::begin(app, &work.progress, trace)?;

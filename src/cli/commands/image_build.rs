@@ -40,7 +40,11 @@ pub(super) fn run(app: &App, args: &ImageBuildArgs) -> Outcome {
         Some(mode) if !args.quiet => progress_mode(mode),
         // What is asked for is the answer, on standard output.
         None if question.is_some() => Mode::Quiet,
-        _ => app.mode(args.quiet),
+        _ if args.quiet => Mode::Quiet,
+        _ => {
+            app.build_form()?;
+            app.mode(false)
+        }
     };
     let making = app.making(mode)?;
     let _trace = TraceFile::begin(app, &making.progress, args.trace.as_deref())?;

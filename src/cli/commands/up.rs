@@ -286,7 +286,7 @@ impl Attached<'_> {
         let interrupts = self.count_interrupts();
         let lock = apply::lock(&self.work.context, &self.project.name)?;
         let plan = apply::plan_up(&self.work.context, self.project, options)?;
-        self.app.plan_warnings(&plan);
+        self.app.before(self.work, &plan)?;
         let shown = shown_services(self.project, self.args);
         let mut printer = self.printer(&shown);
         let names = shown_names(self.project, &shown);
