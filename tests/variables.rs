@@ -17,14 +17,24 @@ crate::cases!(&[];
     a_wrong_value_is_what_it_is_to_docker_compose,
 );
 /// With containers.
-pub const CONTAINERS: &[Case] = &[Case {
-    name: concat!(
-        module_path!(),
-        "::orphans_are_left_or_removed_as_the_environment_says"
-    ),
-    needs: ENGINE,
-    run: orphans_are_left_or_removed_as_the_environment_says,
-}];
+pub const CONTAINERS: &[Case] = &[
+    Case {
+        name: concat!(
+            module_path!(),
+            "::orphans_are_left_or_removed_as_the_environment_says"
+        ),
+        needs: ENGINE,
+        run: orphans_are_left_or_removed_as_the_environment_says,
+    },
+    Case {
+        name: concat!(
+            module_path!(),
+            "::progress_goes_to_standard_output_if_that_is_asked_for"
+        ),
+        needs: ENGINE,
+        run: progress_goes_to_standard_output_if_that_is_asked_for,
+    },
+];
 
 /// Variables, each with its case, or with `!` and why there is none.
 fn rows() -> BTreeMap<&'static str, &'static str> {
@@ -178,4 +188,42 @@ fn orphans_are_left_or_removed_as_the_environment_says() {
     hoist.set("COMPOSE_REMOVE_ORPHANS", "true");
     hoist.ok("up -d").says("gone-1");
     assert_eq!(hoist.ps().len(), 1);
+}
+
+fn progress_goes_to_standard_output_if_that_is_asked_for() {
+    let hoist = Sandbox::new();
+    hoist.compose("services:\n  a: {SLEEP}\n  b: {image: tiny, command: echo hello}\n");
+    let streams = |arguments: &str| {
+        let done = hoist.ok(arguments);
+        (done.out, done.err)
+    };
+    hoist.set("COMPOSE_STATUS_STDOUT", "0");
+    let (out, err) = streams("up -d a");
+    assert!(out.is_empty() && err.contains("Started"), "{out}{err}");
+    hoist.set("COMPOSE_STATUS_STDOUT", "1");
+    let (out, err) = streams("restart");
+    assert!(out.contains("Started") && err.is_empty(), "{out}{err}");
+    let (out, err) = streams("--dry-run down");
+    assert!(out.contains("Removed") && err.is_empty(), "{out}{err}");
+    let (out, _) = streams("--progress json restart a");
+    assert!(out.contains("\"status\":\"Started\""), "{out}");
+    let (out, err) = streams("up b");
+    assert!(
+        out.contains("b-1  Created") && out.contains("b-1  | hello"),
+        "{out}"
+    );
+    assert!(err.is_empty(), "{err}");
+    // A word about the command is no progress.
+    let wrong = hoist.run("start nosuch").code(1);
+    assert!(wrong.out.is_empty() && wrong.err.contains("nosuch"));
+    let (out, err) = streams("rm -sf");
+    let (removed, said) = (out.find("Removed"), out.find("Going to remove"));
+    assert!(
+        said.is_some() && said < removed && err.is_empty(),
+        "{out}{err}"
+    );
+    assert_eq!(streams("rm -f").0, "No stopped containers\n");
+    let screen = hoist.on_terminal("up -d a");
+    screen.says("\u{1b}[").says("Started");
+    assert_eq!(screen.end(), 0);
 }

@@ -24,7 +24,7 @@ use crate::compose::{self, LoadError, LoadRequest};
 use crate::engine::{self, Cancel, Engine, Roots};
 use crate::image::store::Store;
 use crate::plan::action::Action;
-use crate::ui::{Ansi, Mode, Progress, Screen, events, json, render, write_err};
+use crate::ui::{Ansi, Mode, Progress, Screen, events, json, render, write_err, write_out};
 
 /// One command's surroundings.
 #[derive(Debug)]
@@ -93,7 +93,10 @@ impl App {
                 _ => Ansi::Auto,
             },
         };
-        let screen = Screen::new(ansi, no_color);
+        let screen = Screen {
+            status_out: env.flag("COMPOSE_STATUS_STDOUT"),
+            ..Screen::new(ansi, no_color)
+        };
         let mode = match globals.progress {
             Some(arg) => progress_mode(arg),
             None => variable_mode(&env).map_err(|failure| (failure, screen))?,
@@ -131,11 +134,19 @@ impl App {
     }
 
     /// Says how things are, where progress is shown.
-    pub fn say_status(&self, text: &str) {
-        if self.json_progress() {
-            return write_err(events::notice(text));
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn say_status(&self, text: &str) -> std::io::Result<()> {
+        let text = match self.json_progress() {
+            true => events::notice(text),
+            false => format!("{text}\n"),
+        };
+        if self.screen.status_out {
+            return write_out(text);
         }
-        write_err(format!("{text}\n"));
+        write_err(text);
+        Ok(())
     }
 
     /// Loads the project as the files say, without narrowing it down; warnings are shown.

@@ -68,8 +68,13 @@ pub enum Message {
     Problem(String),
     /// A word of `watch`, which follows files beside.
     Watch(String),
-    /// Text for standard error, as it is.
-    Text(Vec<u8>),
+    /// Text as it is.
+    Text {
+        /// Whether it is for standard error.
+        stderr: bool,
+        /// It.
+        text: Vec<u8>,
+    },
     /// Keys that were pressed.
     Keys(Vec<u8>),
 }
@@ -488,7 +493,7 @@ impl Printer {
             }
             Message::Gone { name } => self.rest(name),
             Message::Problem(text) => self.put(true, format!("warning: {text}\n").as_bytes()),
-            Message::Text(text) => self.put(true, text),
+            Message::Text { stderr, text } => self.put(*stderr, text),
             Message::Keys(_) => Ok(()),
             Message::Watch(text) => {
                 let text = self.lines.own(text);
@@ -612,7 +617,7 @@ mod tests {
                 }
                 Message::Gone { name } => told.push(format!("{name} gone")),
                 Message::Problem(text) | Message::Watch(text) => told.push(text),
-                Message::Text(_) | Message::Keys(_) => {}
+                Message::Text { .. } | Message::Keys(_) => {}
             }
             if told.iter().filter(|text| text.starts_with("b-1")).count() == 2 {
                 done.tell();

@@ -65,6 +65,10 @@ pub struct Screen {
     pub err_colour: bool,
     /// Whether lines on standard error may be drawn over: it is a terminal, and control sequences are allowed.
     pub err_redraw: bool,
+    /// The same of standard output.
+    pub out_redraw: bool,
+    /// Whether progress is shown on standard output, not on standard error.
+    pub status_out: bool,
 }
 
 impl Screen {
@@ -82,6 +86,8 @@ impl Screen {
             out_colour: colour(out),
             err_colour: colour(err),
             err_redraw: err && ansi != Ansi::Never,
+            out_redraw: out && ansi != Ansi::Never,
+            status_out: false,
         }
     }
 }

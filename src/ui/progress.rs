@@ -1,4 +1,4 @@
-//! The sink that shows events on standard error, in one of four ways.
+//! The sink that shows events on standard error, or on standard output if that is asked for, in one of four ways.
 //!
 //! In: events from any thread. Out: text. Imports: `base`.
 
@@ -6,6 +6,8 @@ use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use console::Term;
 
 use super::build::raw::Raw;
 use super::build::trace::Trace;
@@ -46,6 +48,8 @@ struct Shared {
 struct Inner {
     view: View,
     out: Box<dyn Write + Send>,
+    /// How large the window is that `out` leads to.
+    term: Term,
     /// The widths of the lines of the live list that stand on the screen.
     drawn: Vec<usize>,
     finished: bool,
@@ -68,35 +72,45 @@ impl std::fmt::Debug for Progress {
 }
 
 impl Progress {
-    /// A sink on standard error.
+    /// A sink on the stream that progress goes to.
     pub fn new(mode: Mode, screen: Screen, dry_run: bool) -> Self {
+        // What is said in spite of `quiet` is no progress.
+        let to_out = screen.status_out && mode != Mode::Quiet;
+        let (colour, redraw) = match to_out {
+            true => (screen.out_colour, screen.out_redraw),
+            false => (screen.err_colour, screen.err_redraw),
+        };
         let view = match mode {
-            Mode::Tty => View::Live(Live::new(screen.err_colour, dry_run, Instant::now())),
+            Mode::Tty => View::Live(Live::new(colour, dry_run, Instant::now())),
             // A list can't be redrawn without control sequences.
-            Mode::Auto if screen.err_redraw => {
-                View::Live(Live::new(screen.err_colour, dry_run, Instant::now()))
-            }
-            Mode::Auto | Mode::Plain => View::Plain(Plain::new(dry_run, screen.err_colour)),
+            Mode::Auto if redraw => View::Live(Live::new(colour, dry_run, Instant::now())),
+            Mode::Auto | Mode::Plain => View::Plain(Plain::new(dry_run, colour)),
             Mode::Json => View::Json {
                 dry_run,
                 raw: Raw::default(),
             },
-            Mode::Quiet => View::Quiet {
-                colour: screen.err_colour,
-            },
+            Mode::Quiet => View::Quiet { colour },
         };
-        Self::on(view, Box::new(std::io::stderr()))
+        match to_out {
+            true => Self::on(view, Box::new(std::io::stdout()), Term::stdout()),
+            false => Self::on(view, Box::new(std::io::stderr()), Term::stderr()),
+        }
     }
 
     /// A line an event, on any writer.
     pub fn plain_on(screen: Screen, out: Box<dyn Write + Send>) -> Self {
-        Self::on(View::Plain(Plain::new(false, screen.err_colour)), out)
+        let colour = match screen.status_out {
+            true => screen.out_colour,
+            false => screen.err_colour,
+        };
+        Self::on(View::Plain(Plain::new(false, colour)), out, Term::stderr())
     }
 
-    fn on(view: View, out: Box<dyn Write + Send>) -> Self {
+    fn on(view: View, out: Box<dyn Write + Send>, term: Term) -> Self {
         let inner = Mutex::new(Inner {
             view,
             out,
+            term,
             drawn: Vec::new(),
             finished: false,
             hides_builds: false,
@@ -281,7 +295,7 @@ impl Inner {
     /// What takes the list off the screen; from then on it counts as gone. Lines that the terminal broke, since it is
     /// narrower than it was, are as many rows.
     fn erasure(&mut self) -> String {
-        let columns = usize::from(console::Term::stderr().size().1).max(1);
+        let columns = usize::from(self.term.size().1).max(1);
         let drawn = std::mem::take(&mut self.drawn);
         match drawn
             .iter()
@@ -299,7 +313,7 @@ impl Inner {
 
     /// Puts the list, as it is now, where it was. One write, so that nothing flickers.
     fn draw(&mut self) {
-        let rows = console::Term::stderr().size().0;
+        let rows = self.term.size().0;
         self.draw_in(usize::from(rows).saturating_sub(1));
     }
 
@@ -308,7 +322,7 @@ impl Inner {
         if live.is_empty() || self.finished {
             return;
         }
-        let columns = usize::from(console::Term::stderr().size().1);
+        let columns = usize::from(self.term.size().1);
         let lines = live.lines(Instant::now(), columns, height);
         let widths = lines.iter().map(|line| console::measure_text_width(line));
         let widths = widths.collect();
@@ -341,7 +355,7 @@ mod tests {
 
     fn shown(view: View) -> String {
         let sink = Sink::default();
-        let progress = Progress::on(view, Box::new(sink.clone()));
+        let progress = Progress::on(view, Box::new(sink.clone()), Term::stderr());
         progress.send(Event::Resource {
             kind: Kind::Network,
             name: "demo_default".into(),

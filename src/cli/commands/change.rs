@@ -230,7 +230,7 @@ pub(super) fn rm(app: &App, args: &RmArgs) -> Outcome {
         goes(&apply::plan_rm(&work.context, &name, project, &options)?)
     };
     if names.is_empty() {
-        app.say_status("No stopped containers");
+        app.say_status("No stopped containers")?;
         return Ok(0);
     }
     let what = format!("Going to remove {}", names.join(", "));

@@ -8,8 +8,8 @@ use std::sync::mpsc::SyncSender;
 use crate::cli::app::App;
 use crate::cli::follow::{Message, Printer};
 use crate::cli::keys::Keys;
-use crate::ui::Mode;
 use crate::ui::menu::Asked;
+use crate::ui::{Mode, Progress};
 
 /// What ends the showing of lines; `R` is why the whole command ends.
 #[derive(Debug)]
@@ -105,12 +105,30 @@ pub(super) fn meanwhile(
 }
 
 /// Leaves text where the containers' lines come from.
-pub(super) struct Writer(pub(super) SyncSender<Message>);
+pub(super) struct Writer {
+    lines: SyncSender<Message>,
+    /// Whether it is for standard error.
+    stderr: bool,
+}
+
+impl Writer {
+    /// Shows progress, a line an event, among these lines.
+    pub(super) fn progress(app: &App, lines: &SyncSender<Message>) -> Progress {
+        let writer = Self {
+            lines: lines.clone(),
+            stderr: !app.screen.status_out,
+        };
+        Progress::plain_on(app.screen, Box::new(writer))
+    }
+}
 
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Nobody looks any more when the command ends.
-        let _ = self.0.send(Message::Text(bytes.to_vec()));
+        let _ = self.lines.send(Message::Text {
+            stderr: self.stderr,
+            text: bytes.to_vec(),
+        });
         Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {

@@ -223,7 +223,10 @@ impl Report for Beside<'_> {
     fn failed(&self, what: &str, error: ApplyError) {
         // Above the menu, as all that is shown.
         let text = tell_failure(self.app, what, error, &|text| self.say(text));
-        let _ = self.lines.send(Message::Text(text.into_bytes()));
+        let _ = self.lines.send(Message::Text {
+            stderr: true,
+            text: text.into_bytes(),
+        });
     }
     fn showing(
         &self,
@@ -233,9 +236,7 @@ impl Report for Beside<'_> {
         let quiet = !steps || self.quiet;
         // A list that is redrawn would draw over the lines of containers; lines come between theirs.
         let progress = Arc::new(match self.app.mode(quiet) {
-            Mode::Auto | Mode::Tty | Mode::Plain => {
-                Progress::plain_on(self.app.screen, Box::new(Writer(self.lines.clone())))
-            }
+            Mode::Auto | Mode::Tty | Mode::Plain => Writer::progress(self.app, &self.lines),
             mode => Progress::new(mode, self.app.screen, false),
         });
         let sink = Arc::new(HookLines {
@@ -595,10 +596,7 @@ impl Attached<'_> {
             Some(Err(why)) => return Ok(printer.say(&why)?),
             None => return Ok(()),
         };
-        let progress = Arc::new(Progress::plain_on(
-            self.app.screen,
-            Box::new(Writer(lines.clone())),
-        ));
+        let progress = Arc::new(Writer::progress(self.app, lines));
         let sink = Arc::clone(&progress) as Arc<dyn EventSink>;
         let context = with_hooks(&self.work.context.telling(sink), lines);
         let options = StopOptions {
