@@ -31,7 +31,7 @@ use crate::engine::LogQuery;
 use crate::engine::state::{HealthStatus, ObservedContainer, State};
 use crate::ui::board::{Act, Board, Mood, Picture, Row, Use, Wish, leave_at_once};
 use crate::ui::keys::{AGAIN, INTERRUPT};
-use crate::ui::{Progress, write_err};
+use crate::ui::write_err;
 
 /// Time between two measurements.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ type Order = (Act, String);
 
 pub(super) fn run(app: &App, args: &LiveArgs) -> Outcome {
     needs_terminal(app)?;
-    let tail = parse::tail(&args.tail)?;
+    let tail = parse::tail(&args.tail, |text| app.warn(text));
     let (name, project) = app.project_or_name()?;
     app.known(project.as_ref(), &args.services)?;
     // Before there are other threads, which would let them through.
@@ -211,15 +211,15 @@ impl Live<'_> {
                 Ok(()) => format!("{service} was {}\n", words(act).1),
                 Err(error) => format!("{service} was not {}: {}\n", words(act).1, error.message()),
             };
-            let _ = sender.send(Message::Text(text.into_bytes()));
+            let _ = sender.send(Message::Text {
+                stderr: true,
+                text: text.into_bytes(),
+            });
         }
     }
 
     fn act(&self, act: Act, service: &str, sender: &SyncSender<Message>) -> Result<(), ApplyError> {
-        let progress = Arc::new(Progress::plain_on(
-            self.app.screen,
-            Box::new(Writer(sender.clone())),
-        ));
+        let progress = Arc::new(Writer::progress(self.app, sender));
         let context = &self
             .context
             .telling(Arc::clone(&progress) as Arc<dyn EventSink>);
@@ -260,7 +260,7 @@ impl Live<'_> {
         while !finished() {
             // Somebody must take what is said, or it would never end.
             match messages.recv_timeout(FRAME) {
-                Ok(Message::Text(text)) => write_err(text),
+                Ok(Message::Text { text, .. }) => write_err(text),
                 Ok(Message::Keys(bytes)) if bytes.contains(&INTERRUPT) => {
                     self.context.cancel.cancel();
                 }
@@ -298,7 +298,7 @@ fn taken(board: &mut Board, message: &Message) -> Vec<Wish> {
             board.told(name, Timestamp::now(), &what);
         }
         Message::Problem(text) | Message::Watch(text) => board.note(text),
-        Message::Text(text) => {
+        Message::Text { text, .. } => {
             let text = String::from_utf8_lossy(text);
             // The last of several lines says how far it is.
             let line = text
