@@ -298,8 +298,8 @@ mod tests {
         // One without input leaves the keys as they are.
         menu.focus(Some(("db".into(), false)));
         assert!(menu.line(100).contains("all services (only db)"));
-        assert_eq!(menu.typed(b"/x\x1b").len(), 2);
-        menu.typed(b"\r");
+        assert_eq!(menu.typed(b"/x").len(), 2);
+        assert_eq!(menu.typed(b"\x1b"), [Asked::Redraw]);
         assert_eq!(menu.typed(b"f"), [Asked::Unfocus]);
         menu.focus(None);
         assert_eq!(menu.typed(b"\x1b"), [Asked::Redraw]);
