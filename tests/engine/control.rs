@@ -373,6 +373,7 @@ fn stats_show_what_containers_use() {
     let head = "CONTAINER ID   NAME      CPU %     MEM USAGE / LIMIT   MEM %     NET I/O   BLOCK I/O   PIDS";
     hoist.ok("stats --no-stream").prints(head);
     hoist.ok("up -d");
+    hoist.reaches("c", "exited");
     let rows = hoist.ok("stats --no-stream --format json").out;
     let rows: Vec<Value> = rows
         .lines()

@@ -76,6 +76,7 @@ fn the_ml_workspace_is_built_predicts_survives_and_leaves_nothing() {
     edits_are_followed(&workspace);
 
     let namespaces = namespaces(hoist);
+    let seen = ticks_of_the_machine();
     let rows = workspace.sql("SELECT count(*) FROM predictions");
     hoist.ok("down");
     workspace.example.up();
@@ -86,7 +87,7 @@ fn the_ml_workspace_is_built_predicts_survives_and_leaves_nothing() {
     );
     assert_eq!(hoist.volumes().len(), 2);
     workspace.example.end();
-    let left = namespaces_of_all();
+    let left = namespaces_of_all(seen);
     assert_eq!(
         namespaces.intersection(&left).collect::<Vec<_>>(),
         Vec::<&PathBuf>::new()
@@ -257,14 +258,35 @@ fn namespaces(hoist: &Sandbox) -> BTreeSet<PathBuf> {
     found.filter(|link| !own.contains(link)).collect()
 }
 
-/// Namespaces that some process is in.
-fn namespaces_of_all() -> BTreeSet<PathBuf> {
+/// Namespaces that some process is in that was there already by then. A namespace that is gone leaves its number to
+/// another, which processes that came later may have.
+fn namespaces_of_all(then: u64) -> BTreeSet<PathBuf> {
     let numbers = children(Path::new("/proc"))
         .into_iter()
-        .filter_map(|dir| dir.file_name()?.to_str()?.parse::<i32>().ok());
+        .filter_map(|dir| dir.file_name()?.to_str()?.parse::<i32>().ok())
+        .filter(|pid| begun(*pid).is_some_and(|begun| begun <= then));
     numbers
         .flat_map(|pid| of_process(&pid.to_string()))
         .collect()
+}
+
+/// When a process was started, in clock ticks since the machine was: proc_pid_stat(5), field 22.
+fn begun(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// How long the machine has been running, in clock ticks.
+fn ticks_of_the_machine() -> u64 {
+    let uptime = std::fs::read_to_string("/proc/uptime").expect("Linux tells it");
+    let seconds = uptime
+        .split(' ')
+        .next()
+        .and_then(|word| word.parse::<f64>().ok());
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK);
+    let ticks = ticks.ok().flatten().expect("the system knows its clock");
+    (seconds.expect("a number") * ticks as f64) as u64
 }
 
 fn of_process(pid: &str) -> BTreeSet<PathBuf> {

@@ -81,6 +81,11 @@ impl Host {
         self.0.iter().map(String::as_str)
     }
 
+    /// Whether this line is one of its own.
+    pub fn has(&self, line: &str) -> bool {
+        self.0.contains(line)
+    }
+
     /// What is different now: `+` is new, `-` is gone.
     pub fn differs(&self, now: &Self) -> Vec<String> {
         let new = now.0.difference(&self.0).map(|line| format!("+ {line}"));
