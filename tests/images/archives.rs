@@ -400,13 +400,26 @@ fn digests_survive_the_way_through_registries_and_archives() {
     for (tag, flags) in [
         ("schema2", "--format v2s2"),
         ("oci", "--format oci"),
+        ("plain", "--preserve-digests"),
         (
             "zstd",
             "--format oci --dest-compress-format zstd --dest-compress",
         ),
     ] {
         let name = registry.name(&format!("way:{tag}"));
-        skopeo(&dir, &format!("copy --dest-tls-verify=false {flags} docker-archive:tiny.tar:tiny:latest docker://{name}")).ok();
+        let from = match tag {
+            // On its way to a registry skopeo compresses what it may change.
+            "plain" => {
+                skopeo(&dir, "copy --dest-oci-accept-uncompressed-layers docker-archive:tiny.tar:tiny:latest oci:plain").ok();
+                "oci:plain"
+            }
+            _ => "docker-archive:tiny.tar:tiny:latest",
+        };
+        skopeo(
+            &dir,
+            &format!("copy --dest-tls-verify=false {flags} {from} docker://{name}"),
+        )
+        .ok();
         let there = digest_at(&dir, &format!("docker://{name}"));
         let other = Sandbox::empty();
         other.ok(&format!("image pull {name}"));
@@ -438,6 +451,15 @@ fn digests_survive_the_way_through_registries_and_archives() {
         )
         .ok();
         assert_eq!(digest_at(&dir, &format!("docker://{back}")), there, "{tag}");
+        // And to another registry by ourselves, from where it was pulled.
+        let again = registry.name(&format!("again/{tag}:1"));
+        other.ok(&format!("image tag {name} {again}"));
+        other.ok(&format!("image push {again}"));
+        assert_eq!(
+            digest_at(&dir, &format!("docker://{again}")),
+            there,
+            "{tag}"
+        );
     }
     // What skopeo makes of ours, and back.
     for place in [
