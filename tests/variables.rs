@@ -98,6 +98,7 @@ fn files_profiles_and_names_come_from_the_environment() {
     let hoist = Sandbox::empty();
     hoist.file("a.yaml", ONE);
     hoist.file("b.yaml", "services:\n  two: {image: x}\n");
+    hoist.file("c.yaml", "services:\n  built: {build: .}\n");
     let services = || hoist.global(&["config", "--services"]).ok().out;
     hoist
         .global(&["config", "-q"])
@@ -120,9 +121,9 @@ fn files_profiles_and_names_come_from_the_environment() {
     hoist.set("COMPOSE_PROJECT_NAME", "named");
     hoist.set("COMPOSE_COMPATIBILITY", "1");
     hoist
-        .global(&["config", "-q"])
+        .global(&["-f", "c.yaml", "config", "--images"])
         .ok()
-        .says("--compatibility is not supported");
+        .prints("named_built");
     // What takes the project away reads them, too.
     hoist.set("COMPOSE_FILE", "");
 }

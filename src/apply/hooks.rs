@@ -26,7 +26,7 @@ use crate::engine::{
 };
 use crate::image::digest::Digest;
 use crate::plan::action::Who;
-use crate::plan::desired::{Desired, Peer, Replica};
+use crate::plan::desired::{Desired, Peer, Replica, screen_name};
 use crate::plan::hooks::{Hook, Moment};
 use crate::plan::images::ImageFacts;
 
@@ -132,8 +132,7 @@ impl Run<'_> {
 
     /// A container's name as it is on screen: without the project.
     fn short<'n>(&self, name: &'n str) -> &'n str {
-        let prefix = format!("{}-", self.plan.project);
-        name.strip_prefix(&prefix).unwrap_or(name)
+        screen_name(&self.plan.project, name)
     }
 
     /// Runs a container of `pre_start` to its end and removes it.

@@ -16,7 +16,7 @@ use crate::engine::state::{DeviceCatalog, Observed};
 use crate::image::manifest::Platform;
 use crate::plan::World;
 use crate::plan::desired::{Desired, Facts, Foreign, names_devices};
-use crate::plan::images::{Fetch, ImageFacts, WantedImage, image_name, wanted};
+use crate::plan::images::{Fetch, ImageFacts, WantedImage, wanted};
 use crate::plan::{cause::Cause, hash};
 
 /// One picture of a project.
@@ -107,7 +107,7 @@ pub(super) fn desired(
     // A service that a program provides has no container, and so no image.
     let containers = |service: &&Service| service.provider.is_none();
     for service in project.services.values().filter(containers) {
-        let name = image_name(&project.name, service);
+        let name = project.image_of(service);
         let here = match resolve(&name) {
             Ok(here) => here,
             Err(error) => {
@@ -135,7 +135,7 @@ pub(super) fn desired(
             Some(PullPolicy::Every(age)) => images::is_stale(context, &name, age),
             _ => false,
         };
-        match wanted(&project.name, service, here, policy, stale) {
+        match wanted(project, service, here, policy, stale) {
             Ok(image) => drop(wanted_images.insert(service.name.clone(), image)),
             Err(fault) => faults.push(*fault),
         }
@@ -203,7 +203,7 @@ fn mount_images(
     // What a service of the project builds is there once it was built.
     let built = |image: &&String| {
         let mut builds = project.services.values().filter(|s| s.build.is_some());
-        builds.any(|service| image_name(&project.name, service) == **image)
+        builds.any(|service| project.image_of(service) == **image)
     };
     for image in mounts.chain(inits.filter(|image| !built(image))) {
         let here = resolve(image)?;

@@ -6,12 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use super::run::tell;
 use super::{
     ApplyError, BuildTweaks, Context, Outcome, RunOptions, UpOptions, builds, files, images,
     observe, provide, run, secrets, steps,
 };
-use crate::base::event::{Kind, Status};
 use crate::base::name::ContainerId;
 use crate::base::span::Spanned;
 use crate::base::term::RestartPolicy;
@@ -258,7 +256,7 @@ fn create(
     if faults.has_errors() {
         return Err(ApplyError::faults(faults, &project.sources));
     }
-    let image_name = crate::plan::images::image_name(&project.name, one);
+    let image_name = project.image_of(one);
     let not_here = || ApplyError::new(format!("image `{image_name}` is not here"));
     let image = images::resolve(context, &image_name)?.ok_or_else(not_here)?;
     let mut mounts = BTreeMap::new();
@@ -284,10 +282,9 @@ fn create(
     };
     let slug = steps::new_id()?;
     let slug = slug.short().to_owned();
-    let name = options
-        .name
-        .clone()
-        .unwrap_or_else(|| format!("{}-{}-run-{slug}", project.name, one.name));
+    let mark = project.separator;
+    let made = || format!("{}{mark}{}{mark}run{mark}{slug}", project.name, one.name);
+    let name = options.name.clone().unwrap_or_else(made);
     let peer =
         |service: &str| -> Option<Peer> { steps::peer_of_engine(context, &desired, service) };
     let replica = Replica {
@@ -302,23 +299,9 @@ fn create(
     };
     let (mut spec, warnings) = steps::make(context, &desired, one, &replica)?;
     provide::give(context, project, one, &before.given, &mut spec);
-    tell(
-        context,
-        Kind::Container,
-        &name,
-        Status::Working("Creating"),
-        None,
-    );
-    let made = context.engine.create_container(&spec);
-    let made = made.map_err(ApplyError::from).and_then(|()| {
-        let given = Some(&desired.facts.given);
-        secrets::supply(context, project, one, given, &spec.id)
-    });
-    let status = match &made {
-        Ok(()) => Status::Done("Created"),
-        Err(error) => Status::Failed(error.to_string()),
-    };
-    tell(context, Kind::Container, &name, status, None);
-    made?;
+    // Nothing is told of it, as Compose: what it prints is what the user wants to see.
+    context.engine.create_container(&spec)?;
+    let given = Some(&desired.facts.given);
+    secrets::supply(context, project, one, given, &spec.id)?;
     Ok((spec.id, name, warnings))
 }

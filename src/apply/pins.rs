@@ -12,7 +12,6 @@ use crate::compose::model::{BuildSpec, ContextRef, Project, PullPolicy, Service,
 use crate::image::digest::Digest;
 use crate::image::reference::Reference;
 use crate::plan::BuildTweaks;
-use crate::plan::images::image_name;
 use crate::plan::pins::ImageUse;
 use crate::plan::policy::{BuildChoice, ImagePolicy};
 
@@ -126,7 +125,7 @@ impl<F: Fn(&Reference, Option<&ServiceName>) -> bool> Gathering<'_, F> {
 
     fn service(&mut self, project: &Project, service: &Service) {
         if service.provider.is_none() && service.build.is_none() {
-            let name = image_name(&project.name, service);
+            let name = project.image_of(service);
             let place = service.image.as_ref().and_then(|image| image.span);
             self.add(service, "image", &name, place);
         }

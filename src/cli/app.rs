@@ -104,10 +104,6 @@ impl App {
         if globals.parallel.is_none() {
             parallel_limit(&env).map_err(|failure| (failure, screen))?;
         }
-        if globals.compatibility || env.flag("COMPOSE_COMPATIBILITY") {
-            let text = "--compatibility is not supported: names are made as Compose v2 makes them";
-            write_err(render::warning(text, screen.err_colour));
-        }
         Ok(Self {
             globals,
             env,
@@ -256,6 +252,7 @@ impl App {
             env_files: globals.env_file.clone(),
             profiles: globals.profile.clone(),
             all_resources: globals.all_resources,
+            compatible: globals.compatibility || self.env.flag("COMPOSE_COMPATIBILITY"),
             remote: Some(self.fetcher()),
             ..LoadRequest::default()
         };

@@ -15,7 +15,7 @@ use crate::apply::BuildTweaks;
 use crate::base::env::Env;
 use crate::base::name::ServiceName;
 use crate::compose::model::Project;
-use crate::plan::{images::image_name, labels};
+use crate::plan::labels;
 use crate::sys::fs::clean;
 
 /// The release of Compose that this prints as.
@@ -209,7 +209,7 @@ impl Making<'_> {
         labels.extend(labels::of_build(&self.project.name, name));
         labels.insert(labels::VERSION.to_owned(), RELEASE.to_owned());
         let mut tags = self.list("tags");
-        tags.push(image_name(&self.project.name, service));
+        tags.push(self.project.image_of(service));
         let mut entitlements = self.list("entitlements");
         if self.flag("privileged") {
             entitlements.push("security.insecure".to_owned());

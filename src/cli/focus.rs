@@ -2,7 +2,7 @@
 //! standard input.
 //!
 //! In: an engine, the containers of a service. Out: which lines are shown; typed lines, sent.
-//! Imports: `streams`, `engine`. A container's output comes from its log all the same, never from here.
+//! Imports: `streams`, `engine`, `plan::desired` (names). A container's output comes from its log all the same, never from here.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
@@ -12,12 +12,12 @@ use std::thread;
 
 use nix::sys::socket::{Shutdown, shutdown};
 
-use super::follow::screen_name;
 use super::streams::send_frame;
 use crate::base::name::ProjectName;
 use crate::engine::sandbox::frame;
 use crate::engine::state::ObservedContainer;
 use crate::engine::{Engine, EngineError};
+use crate::plan::desired::screen_name;
 
 /// One service before all others.
 #[derive(Debug)]
@@ -47,7 +47,9 @@ impl Focus {
         containers: &[&ObservedContainer],
         takes: bool,
     ) -> Result<Self, EngineError> {
-        let names = containers.iter().map(|c| screen_name(project, &c.name));
+        let names = containers
+            .iter()
+            .map(|c| screen_name(project, &c.name).to_owned());
         let first = containers
             .iter()
             .find(|c| c.state.is_up())

@@ -2,7 +2,7 @@
 //!
 //! In: an engine, a project, which containers. Out: [`Message`]s on a channel, from one thread that looks for new
 //! containers and one thread a container. What is there when containers are found comes by time over all of them.
-//! Imports: `merge`, `news`, `base`, `engine`, `ui::logs`.
+//! Imports: `merge`, `news`, `base`, `engine`, `plan::desired` (names), `ui::logs`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::base::event::{Event, EventSink};
 use crate::base::name::{ContainerId, ProjectName};
 use crate::engine::state::{ObservedContainer, State};
 use crate::engine::{Engine, EngineError, LogEnd, LogQuery, LogRecord, LogStream as _};
+use crate::plan::desired::screen_name;
 use crate::ui::logs::Lines;
 use crate::ui::menu::{Menu, has};
 use crate::ui::{Progress, write_err, write_out};
@@ -113,12 +114,6 @@ impl Scope {
                 .index
                 .is_none_or(|index| label("container-number") == Some(index.to_string().as_str()))
     }
-}
-
-/// The name of a container on screen: without the project in front. As Compose: `getContainerNameWithoutProject`.
-pub fn screen_name(project: &ProjectName, name: &str) -> String {
-    let prefix = format!("{project}-");
-    name.strip_prefix(&prefix).unwrap_or(name).to_owned()
 }
 
 /// Follows all containers of a scope until `done`; the channel closes when everything has been told.
@@ -259,7 +254,7 @@ impl Reader {
     fn new(container: &ObservedContainer, scope: &Scope, query: LogQuery, done: Done) -> Self {
         Self {
             id: container.id.clone(),
-            name: screen_name(&scope.project, &container.name),
+            name: screen_name(&scope.project, &container.name).to_owned(),
             service: container
                 .labels
                 .get("com.docker.compose.service")

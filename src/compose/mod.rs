@@ -91,6 +91,8 @@ pub struct LoadRequest {
     pub document: bool,
     /// Whether networks and volumes that no service uses are meant, too.
     pub all_resources: bool,
+    /// Whether names of containers and images are made as Compose v1 made them.
+    pub compatible: bool,
     /// Who fetches files that lie elsewhere; without one they are refused.
     pub remote: Option<std::sync::Arc<dyn remote::Fetch>>,
 }
@@ -113,6 +115,7 @@ impl Default for LoadRequest {
             print_only: false,
             document: true,
             all_resources: false,
+            compatible: false,
             remote: None,
         }
     }
@@ -186,6 +189,7 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
         models: bound.models,
         jobs: bound.jobs,
         all_resources: request.all_resources,
+        separator: if request.compatible { '_' } else { '-' },
         remote: session.remotes.take_found(),
         sources: session.sources,
         warnings: session.diags,

@@ -54,7 +54,9 @@ impl Selection {
 /// A name that is no service, or a required dependency that is off by its profiles.
 pub fn select(mut project: Project, selection: &Selection) -> Result<Project, Diagnostics> {
     let mut diags = Diagnostics::default();
-    for name in selection.services.iter().chain(selection.scale.keys()) {
+    let named: BTreeSet<&String> = selection.services.iter().collect();
+    let scaled = selection.scale.keys().filter(|name| !named.contains(name));
+    for name in selection.services.iter().chain(scaled) {
         if !project.services.contains_key(name.as_str()) {
             let fault = Diagnostic::error(format!("no such service: {name}"));
             let near = nearest(name, project.services.keys().map(ServiceName::as_str));

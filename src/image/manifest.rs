@@ -141,6 +141,36 @@ impl Descriptor {
     }
 }
 
+/// Systems that a platform may name by themselves, as Go names them.
+const SYSTEMS: [&str; 16] = [
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "wasip1",
+    "windows",
+    "zos",
+];
+/// Architectures that a platform may name by themselves, as Go names them.
+const ARCHITECTURES: [&str; 15] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64",
+    "ppc64le", "riscv64", "s390x", "sparc64", "wasm",
+];
+
+fn is_system(word: &str) -> bool {
+    let word = word.to_ascii_lowercase();
+    SYSTEMS.contains(&word.as_str())
+}
+
 /// Operating system and processor.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Platform {
@@ -179,7 +209,13 @@ impl Platform {
     pub fn parse(text: &str) -> Result<Self, String> {
         let parts: Vec<&str> = text.split('/').collect();
         let (os, architecture, variant) = match parts.as_slice() {
-            ["linux"] => return Ok(Self::host()),
+            [os] if is_system(os) => {
+                let host = Self::host();
+                return Ok(Self {
+                    os: os.to_ascii_lowercase(),
+                    ..host
+                });
+            }
             [architecture] => ("linux", *architecture, None),
             [os, architecture] => (*os, *architecture, None),
             [os, architecture, variant] => (*os, *architecture, Some(*variant)),
@@ -204,6 +240,10 @@ impl Platform {
             ("i386" | "i486" | "i586" | "i686", _) => ("386".to_owned(), None),
             (other, _) => (other.to_owned(), variant),
         };
+        // With a system in front any word may be an architecture that is not known here.
+        if parts.len() == 1 && !ARCHITECTURES.contains(&architecture.as_str()) {
+            return Err(text.to_owned());
+        }
         Ok(Self {
             os,
             architecture,
@@ -447,6 +487,25 @@ mod tests {
             "no matching manifest for linux/s390x in the manifest list entries: it has linux/arm/v5, linux/arm/v7, \
              linux/amd64; write `platform: linux/arm/v5` to take that one"
         );
+    }
+
+    #[test]
+    fn one_word_is_a_known_system_or_architecture() {
+        let host = Platform::host();
+        assert_eq!(Platform::parse("Linux"), Ok(host.clone()));
+        let arm = Platform::parse("aarch64").unwrap();
+        assert_eq!(
+            (arm.os.as_str(), arm.architecture.as_str()),
+            ("linux", "arm64")
+        );
+        let windows = Platform::parse("windows").unwrap();
+        assert_eq!(
+            (windows.os.as_str(), windows.architecture),
+            ("windows", host.architecture)
+        );
+        assert_eq!(Platform::parse("bogus"), Err("bogus".to_owned()));
+        let unheard = Platform::parse("linux/bogus").unwrap();
+        assert_eq!(unheard.architecture, "bogus");
     }
 
     #[test]

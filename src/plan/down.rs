@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::action::{Action, Step, When};
 use super::cause::Cause;
 use super::hooks::{self, Moment};
-use super::images::image_name;
 use super::order::Needs;
 use super::policy::{DownPolicy, Rmi};
 use super::reconcile::{orphan_warning, runs, who};
@@ -183,7 +182,7 @@ fn images(
             .services
             .values()
             .filter(|s| s.provider.is_none() && (rmi == Rmi::All || s.image.is_none()));
-        names.extend(wanted.map(|service| image_name(&project.name, service)));
+        names.extend(wanted.map(|service| project.image_of(service)));
     }
     names
 }

@@ -8,8 +8,7 @@
 use super::cause::Cause;
 use super::policy::{BuildChoice, ImagePolicy};
 use crate::base::diag::Diagnostic;
-use crate::base::name::ProjectName;
-use crate::compose::model::{PullPolicy, Service};
+use crate::compose::model::{Project, PullPolicy, Service};
 use crate::image::config::RunConfig;
 use crate::image::digest::Digest;
 
@@ -51,27 +50,19 @@ pub enum Fetch {
     },
 }
 
-/// The name of a service's image: its own, or project and service.
-pub fn image_name(project: &ProjectName, service: &Service) -> String {
-    service.image.as_ref().map_or_else(
-        || format!("{project}-{}", service.name),
-        |i| i.value.clone(),
-    )
-}
-
 /// Decides how a service's image is got. `stale` says that the last pull is older than the policy's
 /// time.
 ///
 /// # Errors
 /// An image that is not here and must not be got.
 pub fn wanted(
-    project: &ProjectName,
+    project: &Project,
     service: &Service,
     here: Option<ImageFacts>,
     policy: ImagePolicy,
     stale: bool,
 ) -> Result<WantedImage, Box<Diagnostic>> {
-    let name = image_name(project, service);
+    let name = project.image_of(service);
     let pull = policy
         .pull
         .or_else(|| service.pull_policy.as_ref().map(|p| p.value));

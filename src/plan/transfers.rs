@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::action::{Action, Step};
 use super::cause::Cause;
 use super::desired::Desired;
-use super::images::{Fetch, image_name};
+use super::images::Fetch;
 use super::order::Needs;
 use super::policy::{PullView, PushView};
 use super::views::known;
@@ -83,8 +83,7 @@ pub fn push(project: &Project, view: &PushView) -> Result<Plan, PlanError> {
         .filter(|service| wanted.contains(&service.name))
     {
         let (Some(image), Some(build)) = (&service.image, &service.build) else {
-            plan.skipped
-                .push((image_name(&project.name, service), None));
+            plan.skipped.push((project.image_of(service), None));
             continue;
         };
         let tags = build.tags.iter().map(|tag| tag.value.clone());

@@ -242,7 +242,8 @@ fn scale_makes_as_many_containers_as_are_wanted() {
         .code(1)
         .says("invalid scale specifier: can't parse replica value as int: a=x");
     hoist.run("scale a=-1").code(1).says("a=-1");
-    hoist.run("scale nosuch=1").code(1).says("nosuch");
+    let unknown = hoist.run("scale nosuch=1").code(1);
+    assert_eq!(unknown.err.matches("nosuch").count(), 1, "{}", unknown.err);
 }
 
 fn attach_passes_the_streams_and_the_exit_code_on() {

@@ -10,6 +10,7 @@ crate::cases!(ENGINE;
     run_and_exec_take_rights_names_ports_and_terminals,
     flags_that_contradict_each_other_and_bad_values_are_refused,
     flags_before_the_command_reach_every_command,
+    names_are_as_compose_v1_made_them_where_that_is_asked_for,
     flags_of_the_cache_and_of_prunes_are_understood,
     flags_of_image_commands_are_understood,
     flags_of_registries_are_understood_where_there_is_none,
@@ -165,7 +166,8 @@ fn run_and_exec_take_rights_names_ports_and_terminals() {
         .ok(&format!("run --rm -T -v {volume}:/v b ls /v"))
         .prints("x");
     // What runs on in the background goes with the orphans, and not without them.
-    hoist.ok("run -d b");
+    let id = hoist.ok("run -d b").out;
+    assert_eq!(id.trim().len(), 64, "{id}");
     hoist.ok("down -t 0");
     let left = hoist.ok("ps -a").out;
     assert_eq!(left.lines().count(), 2, "{left}");
@@ -277,7 +279,7 @@ fn flags_before_the_command_reach_every_command() {
     hoist.compose("services: {a: {SLEEP}}\nvolumes: {spare: }\nnetworks: {spare: }\n");
     hoist
         .ok("--verbose --compatibility --parallel 1 config -q")
-        .says("--compatibility is not supported");
+        .prints("");
     assert!(!hoist.ok("config").out.contains("spare"));
     assert_eq!(
         hoist
@@ -294,6 +296,41 @@ fn flags_before_the_command_reach_every_command() {
         ))
         .code(1)
         .says(&format!("localhost:{port}"));
+}
+
+fn names_are_as_compose_v1_made_them_where_that_is_asked_for() {
+    let hoist = Sandbox::new();
+    hoist.file("Dockerfile", "FROM tiny\nRUN echo built > /is\n");
+    hoist.compose(
+        "services:\n  a: {SLEEP, scale: 2, links: [b:other]}\n  b: {build: ., command: sh -c 'cat /is; exec sleep 900', stop_grace_period: 0s}\n",
+    );
+    let name = &hoist.name;
+    hoist.ok("--compatibility up -d");
+    let names = |flags: &str| hoist.ok(&format!("{flags} ps --format {{{{.Name}}}}")).out;
+    let old = format!("{name}_a_1\n{name}_a_2\n{name}_b_1\n");
+    assert_eq!(names("--compatibility"), old);
+    hoist
+        .ok("--compatibility images b --format json")
+        .says(&format!("\"Repository\":\"{name}_b\""));
+    hoist.logged("b", "b_1  | built");
+    hoist.ok("exec -T --index 2 a ping -c1 -W5 other");
+    let id = hoist.ok("--compatibility run -d a sleep 900").out;
+    let rows = hoist.ok("ps -a --no-trunc --format {{.ID}}={{.Name}}").out;
+    let own = format!("{}={name}_a_run_", id.trim());
+    assert!(rows.contains(&own), "{rows}");
+    // What runs is not made again for a name: it is given the new one.
+    let id = hoist.ok("ps -q --no-trunc a").out;
+    hoist
+        .ok("up -d --no-deps a")
+        .says(&format!("Container {name}-a-1  Running"));
+    let new = format!("{name}-a-1\n{name}-a-2\n{name}_b_1\n");
+    assert_eq!((names(""), hoist.ok("ps -q --no-trunc a").out), (new, id));
+    hoist.ok("exec -T --index 2 a ping -c1 -W5 a");
+    let down = "--compatibility down -t 0 --rmi local --remove-orphans";
+    hoist
+        .ok(down)
+        .says(&format!("Image {name}_b  Removed"));
+    hoist.ok("ps -aq").prints("");
 }
 
 fn flags_of_the_cache_and_of_prunes_are_understood() {

@@ -9,7 +9,7 @@ crate::cases!(&[];
 );
 
 const PROJECT: &str = "name: planp1\nservices:\n  web: {image: busybox, depends_on: [db], ports: ['18931:80', '127.0.0.1:53:53/udp', '80'], \
-                       networks: {front: , back: }}\n  db: {image: busybox, networks: [back]}\n  b: {build: ., networks: [back]}\n\
+                       networks: {front: , back: }}\n  db: {image: busybox, networks: [back]}\n  b: {build: ., networks: [back]}\n  off: {image: busybox, profiles: [p]}\n\
                        networks: {front: , back: }\n";
 
 fn viz(arguments: &[&str]) -> String {

@@ -27,7 +27,7 @@ use crate::image::registry::{PullError, PullOptions, pull as pull_image};
 use crate::image::store::Image;
 use crate::plan::builds::{BuildNeed, Role, build_for, is_built_for};
 use crate::plan::desired::Desired;
-use crate::plan::images::{Fetch, ImageFacts, WantedImage, image_name};
+use crate::plan::images::{Fetch, ImageFacts, WantedImage};
 use crate::plan::{BuildTweaks, Plan};
 
 /// Leaves out what steps of a build print.
@@ -101,7 +101,7 @@ pub(super) fn complete(
 pub(super) fn providers(project: &Project) -> BTreeMap<String, ServiceName> {
     let mut all = BTreeMap::new();
     for (service, spec) in project.buildables() {
-        let own = image_name(&project.name, service);
+        let own = project.image_of(service);
         for name in std::iter::once(&own).chain(spec.tags.iter().map(|tag| &tag.value)) {
             if let Ok(name) = Reference::parse(name) {
                 all.entry(name.canonical())
@@ -121,7 +121,7 @@ fn of_other(
     let Some((service, _)) = project.buildable(name.as_str()) else {
         return Ok(None);
     };
-    let name = image_name(&project.name, service);
+    let name = project.image_of(service);
     let here = resolve(context, &name)?;
     Ok(Some(WantedImage {
         name,

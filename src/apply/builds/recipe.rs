@@ -26,7 +26,6 @@ use crate::plan::BuildTweaks;
 use crate::plan::builds::{BuildNeed, Role};
 use crate::plan::desired::files::content_name;
 use crate::plan::desired::host_address;
-use crate::plan::images::image_name;
 use crate::plan::labels;
 
 /// Caches that only their own service has.
@@ -123,7 +122,7 @@ impl<'a> Recipe<'a> {
     /// empty directories here.
     pub(super) fn outline(&mut self) -> BuildRequest {
         let (spec, tweaks) = (self.spec, self.tweaks);
-        let image = image_name(&self.project.name, self.service);
+        let image = self.project.image_of(self.service);
         let mut request = BuildRequest {
             target_name: image.clone(),
             target: spec.target.as_ref().map(|target| target.value.clone()),
@@ -488,7 +487,7 @@ impl<'a> Recipe<'a> {
     fn take_images(&mut self, needs: &[BuildNeed], request: &mut BuildRequest) {
         for need in needs {
             let other = self.project.buildable(need.service.as_str());
-            let name = other.map(|(other, _)| image_name(&self.project.name, other));
+            let name = other.map(|(other, _)| self.project.image_of(other));
             let name = match &need.role {
                 Role::Image(name) => Some(name.clone()),
                 Role::Context(_) => name,

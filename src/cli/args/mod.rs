@@ -103,8 +103,8 @@ pub struct Globals {
     /// Act on networks and volumes that no service uses, too
     #[arg(long)]
     pub all_resources: bool,
-    /// Names as Compose v1 made them (not supported: says so)
-    #[arg(long, hide = true)]
+    /// Name containers and images as Compose v1 did: with `_` between the parts
+    #[arg(long)]
     pub compatibility: bool,
     /// Give builds and services that ask for it the host's CA certificates
     #[arg(long, global = true)]

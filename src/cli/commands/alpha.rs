@@ -3,7 +3,7 @@
 //! Imports: `compose::model`. As Compose: `cmd/compose/viz.go`, `pkg/compose/viz.go`, byte for byte; only the order of
 //! lines is that of the file here, where it is another one each time there.
 
-use crate::cli::app::App;
+use crate::cli::app::{App, Deps};
 use crate::cli::args::{AlphaCommand, VizArgs};
 use crate::cli::exit::Outcome;
 use crate::compose::model::{Port, Project, Service};
@@ -20,7 +20,7 @@ pub(super) fn run(app: &App, command: &AlphaCommand) -> Outcome {
 
 fn viz(app: &App, args: &VizArgs) -> Outcome {
     write_err("viz command is EXPERIMENTAL\n");
-    let project = app.load()?;
+    let project = app.select(&[], Deps::Include, Vec::new())?;
     write_out(format!("{}\n", graphviz(&project, args)))?;
     Ok(0)
 }
@@ -64,7 +64,7 @@ fn node(project: &Project, service: &Service, args: &VizArgs) -> String {
         part("Ports", ports.collect());
     }
     if args.image {
-        let image = crate::plan::images::image_name(&project.name, service);
+        let image = project.image_of(service);
         part("Image", vec![image]);
     }
     format!("\"{name}\" [style=\"filled\" label=<{label}>];")

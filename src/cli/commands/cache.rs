@@ -26,7 +26,6 @@ use crate::cli::exit::{Failure, Outcome};
 use crate::cli::parse;
 use crate::image::digest::Digest;
 use crate::image::store::Store;
-use crate::plan::images::image_name;
 use crate::ui::logs::sanitise;
 use crate::ui::table::Table;
 use crate::ui::write_out;
@@ -405,7 +404,7 @@ fn wanted(
         let project = app.load()?;
         let services = project.services.values();
         let built = services.filter(|service| service.build.is_some());
-        names.extend(built.map(|service| image_name(&project.name, service)));
+        names.extend(built.map(|service| project.image_of(service)));
     }
     if names.is_empty() && !args.project {
         return Ok(None);

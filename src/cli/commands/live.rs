@@ -2,7 +2,7 @@
 //!
 //! One thread takes what happens and draws; lines, keys and signals reach it through one channel. What keys ask for is done by a
 //! thread of its own, one thing after the other.
-//! Imports: `apply`, `engine`, `ui::board`, `cli::{follow, keys, terminal}`.
+//! Imports: `apply`, `engine`, `plan::desired` (names), `ui::board`, `cli::{follow, keys, terminal}`.
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
@@ -21,7 +21,7 @@ use crate::base::name::ProjectName;
 use crate::cli::app::App;
 use crate::cli::args::LiveArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::follow::{Done, Message, Scope, WAITING, follow_into, screen_name};
+use crate::cli::follow::{Done, Message, Scope, WAITING, follow_into};
 use crate::cli::interrupts::{Others, ends};
 use crate::cli::keys::Keys;
 use crate::cli::parse;
@@ -29,6 +29,7 @@ use crate::cli::terminal::{Settings, before_panic, give_back_at};
 use crate::compose::model::Project;
 use crate::engine::LogQuery;
 use crate::engine::state::{HealthStatus, ObservedContainer, State};
+use crate::plan::desired::screen_name;
 use crate::ui::board::{Act, Board, Mood, Picture, Row, Use, Wish, leave_at_once};
 use crate::ui::keys::{AGAIN, INTERRUPT};
 use crate::ui::write_err;
@@ -338,7 +339,7 @@ fn row(project: &ProjectName, reading: &Reading<'_>, now: Timestamp) -> Row {
         _ => Mood::Idle,
     };
     Row {
-        name: screen_name(project, &container.name),
+        name: screen_name(project, &container.name).to_owned(),
         service: label(container, "service").to_owned(),
         status: state(container.state, now),
         mood,

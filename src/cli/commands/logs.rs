@@ -1,6 +1,6 @@
 //! `logs`: what containers have printed, oldest first over all of them, and what they print next.
 //!
-//! Imports: `engine`, `ui::logs`, `cli::follow`, `cli::merge`.
+//! Imports: `engine`, `plan::desired` (names), `ui::logs`, `cli::follow`, `cli::merge`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,11 +13,12 @@ use crate::base::clock::Timestamp;
 use crate::cli::app::App;
 use crate::cli::args::LogsArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::follow::{Done, Message, Printer, Scope, follow, screen_name};
+use crate::cli::follow::{Done, Message, Printer, Scope, follow};
 use crate::cli::merge::{Log, merge};
 use crate::cli::parse;
 use crate::engine::state::ObservedContainer;
 use crate::engine::{Engine, EngineError, LogQuery};
+use crate::plan::desired::screen_name;
 use crate::ui::logs::{Lines, Look};
 
 /// Time without a line after which it is looked whether anything still runs, at first and when something ended.
@@ -76,7 +77,7 @@ pub(super) fn run(app: &App, args: &LogsArgs) -> Outcome {
         )));
     }
     for container in &containers {
-        printer.add(&screen_name(&scope.project, &container.name));
+        printer.add(screen_name(&scope.project, &container.name));
     }
     if args.follow {
         return go_on(&engine, scope, &mut printer);
@@ -139,7 +140,7 @@ fn past(
     for container in containers {
         match engine.logs(&container.id, &scope.query) {
             Ok(stream) => {
-                names.push(screen_name(&scope.project, &container.name));
+                names.push(screen_name(&scope.project, &container.name).to_owned());
                 logs.push(Log::new(stream));
             }
             // One that has no log must not keep the others' from being shown.

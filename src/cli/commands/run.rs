@@ -63,7 +63,7 @@ pub(super) fn run(app: &App, args: &RunArgs) -> Outcome {
     let engine = Arc::clone(&work.context.engine);
     if args.detach {
         engine.start(&prepared.id)?;
-        write_out(format!("{}\n", prepared.name))?;
+        write_out(format!("{}\n", prepared.id))?;
         return Ok(0);
     }
     target.get_or_init(|| prepared.id.clone());

@@ -65,6 +65,8 @@ pub struct Project {
     pub jobs: IndexMap<String, Job>,
     /// Whether networks and volumes that no service uses stay when a part is selected.
     pub all_resources: bool,
+    /// What stands between the parts of the names of containers and images: `-`, or `_` as Compose v1 wrote them.
+    pub separator: char,
     /// What of it lies elsewhere and was fetched.
     pub remote: Remote,
     /// The same project as the canonical document that `config` prints; empty where the request did not want it.
@@ -79,6 +81,13 @@ impl Project {
     /// A service that `select` has kept.
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.get(name)
+    }
+    /// The name of a service's image: its own, or project and service.
+    pub fn image_of(&self, service: &Service) -> String {
+        match &service.image {
+            Some(image) => image.value.clone(),
+            None => format!("{}{}{}", self.name, self.separator, service.name),
+        }
     }
     /// A service that can be built, whether `select` has kept it or not.
     pub fn buildable(&self, name: &str) -> Option<(&Service, &BuildSpec)> {

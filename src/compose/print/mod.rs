@@ -125,15 +125,8 @@ pub fn networks(project: &Project) -> Vec<String> {
 
 /// The image of each service; `<project>-<service>` for one that is only built.
 pub fn images(project: &Project) -> Vec<String> {
-    let default = |name: &str| format!("{}-{name}", project.name);
-    project
-        .services
-        .iter()
-        .map(|(name, service)| match &service.image {
-            Some(image) => image.value.clone(),
-            None => default(name.as_str()),
-        })
-        .collect()
+    let services = project.services.values();
+    services.map(|service| project.image_of(service)).collect()
 }
 
 /// Profiles that services belong to, sorted.

@@ -28,7 +28,7 @@ use super::hash::SpecHash;
 use super::images::{ImageFacts, WantedImage};
 use super::labels;
 use crate::base::diag::Diagnostics;
-use crate::base::name::{ContainerId, ServiceName};
+use crate::base::name::{ContainerId, ProjectName, ServiceName};
 use crate::base::scalar::Signal;
 use crate::base::secret::Contents;
 use crate::compose::model::{Condition, Project, Service};
@@ -145,12 +145,23 @@ impl std::fmt::Debug for Replica<'_> {
     }
 }
 
-/// The name of a service's container: `container_name`, or `<project>-<service>-<n>`.
+/// The name of a service's container: `container_name`, or `<project>-<service>-<n>` with the project's separator.
 pub fn container_name(project: &Project, service: &Service, number: u32) -> String {
     match &service.container_name {
         Some(name) => name.value.clone(),
-        None => format!("{}-{}-{number}", project.name, service.name),
+        None => {
+            let mark = project.separator;
+            format!("{}{mark}{}{mark}{number}", project.name, service.name)
+        }
     }
+}
+
+/// The name of a container on screen: without the project in front, whichever separator it was made with. As Compose:
+/// `getContainerNameWithoutProject`.
+pub fn screen_name<'n>(project: &ProjectName, name: &'n str) -> &'n str {
+    let rest = name.strip_prefix(project.as_str());
+    rest.and_then(|rest| rest.strip_prefix(['-', '_']))
+        .unwrap_or(name)
 }
 
 impl Desired {

@@ -42,6 +42,7 @@ pub(crate) fn project(text: &str) -> Project {
         sources: SourceMap::default(),
         warnings: Diagnostics::default(),
         all_resources: false,
+        separator: '-',
         remote: Default::default(),
     };
     let mut documents = serde_json::Map::new();
@@ -198,7 +199,7 @@ pub(crate) fn desired(text: &str) -> Desired {
     let project = project(text);
     let facts = Facts::default();
     let images = project.services.values().map(|service| {
-        let name = super::images::image_name(&project.name, service);
+        let name = project.image_of(service);
         let fetch = service
             .build
             .as_ref()

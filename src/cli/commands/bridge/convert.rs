@@ -90,7 +90,7 @@ fn model(app: &App, work: &Work, project: &Project) -> Result<String, Failure> {
         let Some(service) = project.service(key) else {
             continue;
         };
-        let image = crate::plan::images::image_name(&project.name, service);
+        let image = project.image_of(service);
         let mut ports = Vec::new();
         match work.context.store.find(&image) {
             Ok(found) => {

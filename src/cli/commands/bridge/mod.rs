@@ -83,7 +83,7 @@ fn project(app: &App, image: &str, binds: &[Bind<'_>]) -> Result<Project, Failur
 fn pull(app: &App, work: &Work, project: &Project) -> Result<(), Failure> {
     let mut missing = project.clone();
     missing.services.retain(|_, service| {
-        let name = crate::plan::images::image_name(&project.name, service);
+        let name = project.image_of(service);
         work.context.store.find(&name).is_err()
     });
     if missing.services.is_empty() {

@@ -63,9 +63,8 @@ fn ids(project: &Project, item: &Item) -> Vec<String> {
                 .collect()
         }
         "image" => {
-            let named = |service: &&crate::compose::model::Service| {
-                crate::plan::images::image_name(&project.name, service) == item.name
-            };
+            let named =
+                |service: &&crate::compose::model::Service| project.image_of(service) == item.name;
             let all = project.services.values().filter(named);
             all.map(|service| format!("service/{}", service.name))
                 .collect()

@@ -66,7 +66,12 @@ pub(super) fn enter_directory(cwd: &str) -> Result<()> {
         let text = format!("chdir to cwd ({cwd:?}) set in config.json failed: {why}");
         cannot_run(127, text)
     };
-    let dir = openat2(&root, Path::new(cwd), flags, 0, Resolve::InRoot).map_err(cannot)?;
+    let dir = openat2(&root, Path::new(cwd), flags, 0, Resolve::InRoot);
+    let dir = dir.map_err(|errno| match errno {
+        // A magic link, or links in a circle: neither is a directory that is missing.
+        Errno::ELOOP => fail()(errno),
+        errno => cannot(errno),
+    })?;
     nix::unistd::fchdir(&dir).map_err(cannot)?;
     let here = nix::unistd::getcwd().map_err(fail())?;
     if !here.starts_with("/") {
