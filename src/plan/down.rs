@@ -1,7 +1,7 @@
 //! `down`: takes everything of a project away, dependents before what they need.
 //!
 //! Without a project the containers' labels say what depends on what.
-//! Imports: `base`, `compose::model`, `engine::state`, `graph`, and the parts of `plan`.
+//! Imports: `base`, `compose::model`, `engine::state`, `graph`, `image::reference`, and the parts of `plan`.
 //! Source: Docker Compose, `pkg/compose/down.go`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,7 @@ use crate::base::name::{ProjectName, ServiceName};
 use crate::compose::model::Project;
 use crate::engine::state::ObservedContainer;
 use crate::graph::NodeId;
+use crate::image::reference::Reference;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,7 +168,8 @@ fn images(
         return BTreeSet::new();
     };
     let local = |name: &str, service: &ServiceName, container: &ObservedContainer| {
-        name == format!("{}-{service}", container.project)
+        let made = |mark: char| format!("{}{mark}{service}", container.project);
+        name == made('-') || name == made('_')
     };
     let mut names: BTreeSet<String> = going
         .iter()
@@ -184,7 +186,9 @@ fn images(
             .filter(|s| s.provider.is_none() && (rmi == Rmi::All || s.image.is_none()));
         names.extend(wanted.map(|service| project.image_of(service)));
     }
-    names
+    // One image may be written in two ways. As Compose: `normalizeAndDedupeImages`.
+    let whole = |name: String| Reference::parse(&name).map_or(name, |name| name.to_string());
+    names.into_iter().map(whole).collect()
 }
 
 /// How [`stop_all`] ends containers.

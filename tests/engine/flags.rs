@@ -329,7 +329,7 @@ fn names_are_as_compose_v1_made_them_where_that_is_asked_for() {
     let down = "--compatibility down -t 0 --rmi local --remove-orphans";
     hoist
         .ok(down)
-        .says(&format!("Image {name}_b  Removed"));
+        .says(&format!("Image {name}_b:latest  Removed"));
     hoist.ok("ps -aq").prints("");
 }
 

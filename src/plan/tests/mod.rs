@@ -716,7 +716,7 @@ fn down_removes_the_images_that_are_asked_for_and_says_when_there_is_nothing() {
         ..DownPolicy::default()
     };
     let text = down::down(&name, None, &running("a: app"), &all).text();
-    assert!(text.contains("remove image app"), "{text}");
+    assert!(text.contains("remove image app:latest"), "{text}");
     let local = DownPolicy {
         rmi: Some(Rmi::Local),
         ..DownPolicy::default()
