@@ -294,7 +294,11 @@ impl App {
     /// # Errors
     /// Faults in the files; neither file nor name.
     pub fn project_or_name(&self) -> Result<(ProjectName, Option<Project>), Failure> {
-        let request = self.request()?;
+        let request = LoadRequest {
+            // As Compose: who only looks at containers, or takes them away, needs no `env_file`.
+            resolve_env: false,
+            ..self.request()?
+        };
         let error = match compose::load(&request, &self.env) {
             Ok(mut project) => {
                 self.isolate(&mut project)?;

@@ -304,6 +304,9 @@ impl Reader {
             let patience = if told { Duration::ZERO } else { SILENCE };
             match log.next(patience) {
                 Ok(Some(record)) => {
+                    if self.done.has_ended(&self.id, record.time) {
+                        self.look_back(engine, record.time, sender)?;
+                    }
                     self.send(
                         sender,
                         Message::Line {
@@ -339,6 +342,9 @@ impl Reader {
         let Ok(container) = engine.container(&self.id) else {
             return Ok(false);
         };
+        if let Some(run) = begun(container.state).or(container.state.exit().map(|exit| exit.at)) {
+            self.renewed(run, sender)?;
+        }
         let Some(exit) = container.state.exit().filter(|exit| exit.at > self.told) else {
             return Ok(true);
         };
@@ -353,9 +359,56 @@ impl Reader {
         Ok(true)
     }
 
+    /// Tells, before a line of this time, of the ends before the run that it is of. The last lines of a run may be
+    /// newer than its end.
+    fn look_back(
+        &mut self,
+        engine: &dyn Engine,
+        time: Timestamp,
+        sender: &SyncSender<Message>,
+    ) -> Result<(), ()> {
+        let container = engine.container(&self.id).ok();
+        match container.and_then(|container| begun(container.state)) {
+            Some(run) if run <= time => self.renewed(run, sender),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells of the ends that were before a run, or before an end that was later.
+    fn renewed(&mut self, run: Timestamp, sender: &SyncSender<Message>) -> Result<(), ()> {
+        for (at, code) in self.done.ends_before(&self.id, run) {
+            if at <= self.told {
+                continue;
+            }
+            self.told = at;
+            let message = Message::Exited {
+                name: self.name.clone(),
+                service: self.service.clone(),
+                code,
+                restarting: true,
+            };
+            self.send(sender, message)?;
+        }
+        Ok(())
+    }
+
     fn send(&self, sender: &SyncSender<Message>, message: Message) -> Result<(), ()> {
         sender.send(message).map_err(drop)
     }
+}
+
+/// Since when a container runs.
+fn begun(state: State) -> Option<Timestamp> {
+    match state {
+        State::Running { since } | State::Paused { since } => Some(since),
+        _ => None,
+    }
+}
+
+/// What is told of an end. In Compose's words.
+pub(super) fn ended(code: i32, restarting: bool) -> String {
+    let then = if restarting { " (restarting)" } else { "" };
+    format!("exited with code {code}{then}")
 }
 
 /// Writes messages: lines to the stream they came from, ends to standard output.
@@ -478,12 +531,17 @@ impl Printer {
                 }
                 self.put(record.stderr, &text)
             }
-            Message::Exited { name, code, .. } => {
+            Message::Exited {
+                name,
+                code,
+                restarting,
+                ..
+            } => {
                 self.rest(name)?;
                 if !self.exits {
                     return Ok(());
                 }
-                let text = self.lines.status(name, &format!("exited with code {code}"));
+                let text = self.lines.status(name, &ended(*code, *restarting));
                 self.put(false, text.as_bytes())
             }
             Message::Gone { name } => self.rest(name),

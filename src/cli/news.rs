@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::base::clock::Timestamp;
 use crate::base::name::{ContainerId, ProjectName};
-use crate::engine::happening::Happenings;
+use crate::engine::happening::{Happening, Happenings};
 use crate::engine::{Engine, Waker};
 
 /// Time between two looks at a container that has ended, where nothing is told.
@@ -35,6 +36,8 @@ struct Told {
     wakers: Vec<Waker>,
     /// How often something has happened to each container; `None` where nothing is told.
     happened: Option<BTreeMap<ContainerId, u64>>,
+    /// When containers have ended and with which code, until somebody takes it.
+    ends: BTreeMap<ContainerId, Vec<(Timestamp, i32)>>,
 }
 
 impl Told {
@@ -101,14 +104,37 @@ impl Done {
         self.told().happened = Some(BTreeMap::new());
     }
 
-    /// Something has happened to these.
-    fn ring(&self, ids: impl Iterator<Item = ContainerId>) {
+    /// This has happened.
+    fn ring(&self, all: Vec<Happening>) {
         let mut told = self.told();
-        let happened = told.happened.get_or_insert_default();
-        for id in ids {
-            *happened.entry(id).or_default() += 1;
+        for one in all {
+            let code = || one.attributes.get("exitCode")?.parse().ok();
+            if let Some(code) = code().filter(|_| one.action == "die") {
+                let ends = told.ends.entry(one.id.clone()).or_default();
+                ends.push((one.time, code));
+            }
+            let happened = told.happened.get_or_insert_default();
+            *happened.entry(one.id).or_default() += 1;
         }
         self.0.1.notify_all();
+    }
+
+    /// Whether a container has ended before a time, and nobody has taken that.
+    pub(super) fn has_ended(&self, id: &ContainerId, time: Timestamp) -> bool {
+        let told = self.told();
+        let first = told.ends.get(id).and_then(|ends| ends.first());
+        first.is_some_and(|(at, _)| *at < time)
+    }
+
+    /// Takes the ends of a container that were before a time, oldest first.
+    pub(super) fn ends_before(&self, id: &ContainerId, time: Timestamp) -> Vec<(Timestamp, i32)> {
+        let mut told = self.told();
+        let Some(ends) = told.ends.get_mut(id) else {
+            return Vec::new();
+        };
+        let later = ends.iter().position(|(at, _)| *at >= time);
+        let later = ends.split_off(later.unwrap_or(ends.len()));
+        std::mem::replace(ends, later)
     }
 }
 
@@ -158,7 +184,7 @@ impl Bell {
                 matches!(one.action.as_str(), "create" | "start") && !known.contains(&one.id)
             });
             if !happened.is_empty() {
-                self.done.ring(happened.into_iter().map(|one| one.id));
+                self.done.ring(happened);
             }
             if made {
                 return;
@@ -171,6 +197,39 @@ impl Bell {
 mod tests {
     use super::*;
 
+    fn happening(id: &str, time: i64, action: &str, code: Option<i32>) -> Happening {
+        let code = code.map(|code| ("exitCode".to_owned(), code.to_string()));
+        Happening {
+            time: Timestamp(time),
+            id: ContainerId::new(id),
+            action: action.to_owned(),
+            attributes: code.into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn ends_are_given_once_and_in_their_order() {
+        let (done, id) = (Done::default(), ContainerId::new("a"));
+        done.ring(vec![
+            happening("a", 3, "die", Some(4)),
+            happening("b", 4, "die", Some(1)),
+            happening("a", 5, "exec_die", Some(9)),
+            happening("a", 6, "die", Some(137)),
+        ]);
+        let before = |time| done.ends_before(&id, Timestamp(time));
+        assert_eq!(
+            (
+                done.has_ended(&id, Timestamp(3)),
+                done.has_ended(&id, Timestamp(4))
+            ),
+            (false, true)
+        );
+        assert_eq!(before(3), []);
+        assert_eq!(before(6), [(Timestamp(3), 4)]);
+        assert_eq!(before(7), [(Timestamp(6), 137)]);
+        assert_eq!(before(7), []);
+    }
+
     #[test]
     fn who_sleeps_over_a_container_wakes_when_something_happens_to_it() {
         let (done, id) = (Done::default(), ContainerId::new("a"));
@@ -178,7 +237,7 @@ mod tests {
         done.rings();
         let known = done.happened(&id);
         assert_eq!(known, Some(0));
-        done.ring(["b", "a"].into_iter().map(ContainerId::new));
+        done.ring(["b", "a"].map(|id| happening(id, 1, "start", None)).into());
         let begun = Instant::now();
         // It has happened before it sleeps, and is not missed.
         done.sleep_over(&id, known);

@@ -107,7 +107,7 @@ pub enum WaitFor {
     /// It ends with exit code 0.
     Completed,
     /// It runs, and its probe passes if it has one (`up --wait`). `done` allows an end with exit code 0:
-    /// others wait for its completion, or nothing would start it again.
+    /// others wait for its completion.
     Up {
         /// Whether an end with exit code 0 is fine.
         done: bool,

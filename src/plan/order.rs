@@ -65,6 +65,11 @@ impl Needs {
         Self(all)
     }
 
+    /// Whether others wait for a service's end.
+    pub(super) fn is_awaited(&self, service: &ServiceName) -> bool {
+        let mut all = self.0.values().flatten();
+        all.any(|need| need.service == *service && need.condition == Condition::Completed)
+    }
     /// What `service` needs.
     pub(super) fn of(&self, service: &ServiceName) -> &[Need] {
         self.0.get(service).map_or(&[], Vec::as_slice)

@@ -132,7 +132,8 @@ pub fn start(
     let fresh = start_all(&mut plan, project, &containers, &BTreeMap::new());
     if policy.wait {
         for (container, node) in fresh {
-            let until = WaitFor::Up { done: true };
+            let done = labels::service(container).is_some_and(|name| needs.is_awaited(&name));
+            let until = WaitFor::Up { done };
             let action = Action::Wait {
                 who: who(container),
                 until,

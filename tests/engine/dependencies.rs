@@ -33,6 +33,7 @@ crate::cases!(ENGINE;
     a_fixed_name_or_port_does_not_go_with_several_containers,
     replicas_take_ports_of_a_range,
     a_global_service_has_one_container_and_a_job_as_many_as_it_says,
+    restarts_of_what_ends_are_told_between_its_lines,
     what_only_a_cluster_does_changes_no_container,
     killed_means_that_it_has_ended,
 );
@@ -122,6 +123,13 @@ fn wait_returns_when_everything_is_healthy() {
     ));
     hoist.ok("up --wait");
     assert_eq!(hoist.field("a", "Health"), "healthy");
+    // One that ends is none to wait for, unless others wait for its end.
+    hoist.compose("services:\n  once: {image: tiny, command: 'true'}\n");
+    hoist.run("up --wait").code(1).says("once-1 exited (0)");
+    hoist.compose(
+        "services:\n  once: {image: tiny, command: 'true'}\n  a: {SLEEP, depends_on: {once: {condition: service_completed_successfully}}}\n",
+    );
+    hoist.ok("up --wait");
     hoist.compose(&format!("services:\n  a: {{SLEEP, {HEALTH}}}\n"));
     let begun = Instant::now();
     hoist
@@ -561,6 +569,17 @@ fn replicas_take_ports_of_a_range() {
     assert_eq!(ports.len(), 3, "{ports:?}");
 }
 
+fn restarts_of_what_ends_are_told_between_its_lines() {
+    let hoist = Sandbox::new();
+    hoist.compose(
+        "services:\n  a: {image: tiny, command: sh -c 'echo in; exit 3', restart: 'on-failure:2'}\n",
+    );
+    let told = hoist.ok("up").out;
+    let again = "a-1  | in\na-1 exited with code 3 (restarting)\n";
+    let last = "a-1  | in\na-1 exited with code 3\n";
+    assert_eq!(told, format!("Attaching to a-1\n{again}{again}{last}"));
+}
+
 fn a_global_service_has_one_container_and_a_job_as_many_as_it_says() {
     let hoist = Sandbox::new();
     hoist.compose(
@@ -569,14 +588,16 @@ fn a_global_service_has_one_container_and_a_job_as_many_as_it_says() {
          global-job}}\n",
     );
     hoist
-        .ok("up -d --wait")
+        .ok("up -d")
         .says("`mode: global` means one container a machine, not 3");
+    eventually("the jobs have ended", || {
+        let rows = hoist.ps();
+        let ended = rows
+            .iter()
+            .filter(|row| row["State"] == "exited" && row["ExitCode"] == 0);
+        (ended.count() == 3).then_some(())
+    });
     assert_eq!(running(&hoist), ["g-1", "many-1"]);
-    let ended = hoist.ps();
-    let ended = ended
-        .iter()
-        .filter(|row| row["State"] == "exited" && row["ExitCode"] == 0);
-    assert_eq!(ended.count(), 3);
 }
 
 fn what_only_a_cluster_does_changes_no_container() {

@@ -260,6 +260,34 @@ fn flags_that_contradict_each_other_and_bad_values_are_refused() {
         assert!(!done.err.contains("panicked"), "{}", done.story());
     }
     assert_eq!(hoist.ps(), Vec::<Value>::new());
+    for (service, text) in [
+        ("{SLEEP, profiles: [p]}", "no service selected"),
+        ("{image: ''}", "neither an image nor a build context"),
+        (
+            "{SLEEP, working_dir: rel}",
+            "`rel` must be an absolute path",
+        ),
+        (
+            "{SLEEP, tmpfs: 'rel:size=1m'}",
+            "`rel` must be an absolute path",
+        ),
+        ("{SLEEP, platform: bogus}", "`bogus` is no platform"),
+    ] {
+        hoist.compose(&format!("services: {{a: {service}}}\n"));
+        hoist.run("up -d").code(1).says(text);
+    }
+    hoist.compose("services: {a: {SLEEP}}\n");
+    hoist
+        .run("run --rm -w rel a pwd")
+        .code(1)
+        .says("'rel' is invalid");
+    // Who only looks, or takes away, needs no `env_file`.
+    hoist.ok("up -d");
+    hoist.compose("services: {a: {SLEEP, env_file: nosuch}}\n");
+    hoist.run("up -d").code(1).says("nosuch");
+    assert_eq!(hoist.state("a"), "running");
+    hoist.ok("down -t 0");
+    hoist.ok("ps -aq").prints("");
 }
 
 fn flags_before_the_command_reach_every_command() {

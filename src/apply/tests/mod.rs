@@ -284,7 +284,7 @@ fn an_init_that_fails_is_worded_as_compose_words_it() {
 }
 
 #[test]
-fn wait_takes_an_end_with_0_as_done_and_any_other_as_a_failure() {
+fn wait_takes_an_end_as_done_only_where_others_wait_for_it() {
     let bench = Bench::new("wait");
     let wait = UpOptions {
         policy: UpPolicy {
@@ -294,10 +294,18 @@ fn wait_takes_an_end_with_0_as_done_and_any_other_as_a_failure() {
         ..UpOptions::default()
     };
     bench.fake.model().ends.insert("job".into(), 0);
-    bench.up("job: app | a: app", &wait).expect("job is done");
-    bench.fake.model().ends.insert("job".into(), 4);
-    let error = bench.up("job: app | a: app", &wait).expect_err("job fails");
-    assert_eq!(error.message(), "container demo-job-1 exited (4)");
+    bench
+        .up("job: app | a: app, after job completed", &wait)
+        .expect("job is done");
+    for code in [0, 4] {
+        bench.fake.model().ends.insert("job".into(), code);
+        let error = bench.up("job: app | a: app", &wait);
+        let error = error.expect_err("nobody waits for its end");
+        assert_eq!(
+            error.message(),
+            format!("container demo-job-1 exited ({code})")
+        );
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::base::name::ProjectName;
 use crate::cli::app::App;
 use crate::cli::args::LiveArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::follow::{Done, Message, Scope, WAITING, follow_into};
+use crate::cli::follow::{Done, Message, Scope, WAITING, ended, follow_into};
 use crate::cli::interrupts::{Others, ends};
 use crate::cli::keys::Keys;
 use crate::cli::parse;
@@ -294,9 +294,7 @@ fn taken(board: &mut Board, message: &Message) -> Vec<Wish> {
             restarting,
             ..
         } => {
-            let then = if *restarting { " (restarting)" } else { "" };
-            let what = format!("exited with code {code}{then}");
-            board.told(name, Timestamp::now(), &what);
+            board.told(name, Timestamp::now(), &ended(*code, *restarting));
         }
         Message::Problem(text) | Message::Watch(text) => board.note(text),
         Message::Text { text, .. } => {

@@ -102,6 +102,15 @@ fn options(app: &App, args: &RunArgs) -> Result<RunOptions, Failure> {
         let (name, value) = parse::pair(text);
         (name, value.unwrap_or_default())
     };
+    if let Some(dir) = args
+        .workdir
+        .as_deref()
+        .filter(|dir| !dir.starts_with('/') && !dir.is_empty())
+    {
+        let text =
+            format!("the working directory '{dir}' is invalid, it needs to be an absolute path");
+        return Err(Failure::new(text));
+    }
     let (ignore_orphans, remove_orphans) = app.orphans(args.remove_orphans);
     for (what, names) in [("CapAdd", &args.cap_add), ("CapDrop", &args.cap_drop)] {
         for name in names {

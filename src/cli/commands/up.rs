@@ -47,6 +47,13 @@ pub(super) fn run(app: &App, args: &UpArgs) -> Outcome {
     };
     isolate::leave(app)?;
     let (project, declared) = chosen(app, &args.make, deps)?;
+    if project.services.is_empty() {
+        let failure = Failure::new("no service selected");
+        return Err(match declared.is_empty() {
+            true => failure.hint("the compose file has no services"),
+            false => failure.hint("profiles turn services on: `--profile NAME`, or name a service"),
+        });
+    }
     isolate::announce(app)?;
     let options = options(app, args, declared)?;
     let rules = args.watch.then(|| checked(app, &project)).transpose()?;

@@ -158,7 +158,11 @@ impl Refs<'_, '_> {
     }
 
     fn image(&mut self, node: &Node, service: &Service, broken: bool) {
-        let said = service.image.is_some() || service.build.is_some();
+        let named = service
+            .image
+            .as_ref()
+            .is_some_and(|image| !image.value.is_empty());
+        let said = named || service.build.is_some();
         if !said
             && !broken
             && !self.session.partial

@@ -9,7 +9,6 @@ use indexmap::IndexMap;
 use super::build::hosts;
 use super::limits::said;
 use super::privileges::cgroup;
-use super::storage::tmpfs;
 use super::{
     Binder, duration, flag, integer, labels, sorted_of, spanned, spanned_texts, text, texts,
 };
@@ -54,7 +53,7 @@ impl Binder<'_, '_> {
             platform: spanned(node, "platform"),
             command: words("command"),
             entrypoint: words("entrypoint"),
-            working_dir: text(node, "working_dir"),
+            working_dir: self.working_dir(node),
             user: text(node, "user"),
             group_add: texts(node, "group_add"),
             environment: environment
@@ -109,7 +108,7 @@ impl Binder<'_, '_> {
                 .collect(),
             mac_address: spanned(node, "mac_address"),
             volumes: self.items(node, "volumes", Self::mount),
-            tmpfs: self.items(node, "tmpfs", |_, item| tmpfs(item)),
+            tmpfs: self.items(node, "tmpfs", Self::tmpfs),
             volumes_from: self.items(node, "volumes_from", Self::volumes_from),
             read_only: flag(node, "read_only"),
             shm_size: said(node, "shm_size"),
@@ -183,6 +182,21 @@ impl Binder<'_, '_> {
             use_api_socket: flag(node, "use_api_socket"),
             ..service
         }
+    }
+
+    fn working_dir(&mut self, node: &Node) -> Option<String> {
+        let place = node.get("working_dir")?;
+        let text = place.as_text()?.to_owned();
+        if text.is_empty() || text.starts_with('/') {
+            return Some(text);
+        }
+        self.under("working_dir", |binder| {
+            binder.fault(
+                place,
+                format!("the working directory `{text}` must be an absolute path"),
+            );
+        });
+        None
     }
 
     /// `scale` or `deploy.replicas`, 1 when neither is said, and with the modes that mean one a machine.

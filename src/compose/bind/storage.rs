@@ -42,6 +42,25 @@ impl Binder<'_, '_> {
         Some(Spanned::new(mount, node.span))
     }
 
+    /// `path[:options]` of `tmpfs`.
+    pub(super) fn tmpfs(&mut self, node: &Node) -> Option<(String, Vec<String>)> {
+        let text = node.as_text()?;
+        let (path, options) = text.split_once(':').unwrap_or((text, ""));
+        if !path.starts_with('/') {
+            self.fault(
+                node,
+                format!("the target `{path}` must be an absolute path"),
+            );
+            return None;
+        }
+        let options = options
+            .split(',')
+            .filter(|option| !option.is_empty())
+            .map(str::to_owned)
+            .collect();
+        Some((path.to_owned(), options))
+    }
+
     fn mount_source(&mut self, node: &Node) -> Option<VolumeSource> {
         match node.text_of("type")? {
             "bind" => {
@@ -197,16 +216,4 @@ fn propagation(text: &str) -> Option<Propagation> {
         "rslave" => Propagation::Rslave,
         _ => return None,
     })
-}
-
-/// `path[:options]` of `tmpfs`.
-pub(super) fn tmpfs(node: &Node) -> Option<(String, Vec<String>)> {
-    let text = node.as_text()?;
-    let (path, options) = text.split_once(':').unwrap_or((text, ""));
-    let options = options
-        .split(',')
-        .filter(|option| !option.is_empty())
-        .map(str::to_owned)
-        .collect();
-    Some((path.to_owned(), options))
 }

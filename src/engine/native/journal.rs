@@ -36,6 +36,16 @@ pub(super) fn note(
     action: &str,
     more: &[(&str, String)],
 ) {
+    note_at(Timestamp::now(), (layout, spec, name), action, more);
+}
+
+/// As [`note`], of what happened at another time than now.
+pub(super) fn note_at(
+    time: Timestamp,
+    (layout, spec, name): (&Layout, &ContainerSpec, &str),
+    action: &str,
+    more: &[(&str, String)],
+) {
     let own = [
         ("image", spec.image.name.clone()),
         ("name", name.to_owned()),
@@ -44,7 +54,7 @@ pub(super) fn note(
     let mut attributes: BTreeMap<String, String> = spec.labels.clone().into_iter().collect();
     attributes.extend(own.map(|(key, value)| ((*key).to_owned(), value.clone())));
     let happening = Happening {
-        time: Timestamp::now(),
+        time,
         id: spec.id.clone(),
         action: action.to_owned(),
         attributes,

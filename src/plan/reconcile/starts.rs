@@ -5,7 +5,6 @@
 use super::{Draft, Fate, Renewed};
 use crate::base::diag::Diagnostic;
 use crate::base::name::ServiceName;
-use crate::base::term::RestartPolicy;
 use crate::compose::model::{Condition, InitContainer, Service};
 use crate::graph::NodeId;
 use crate::plan::action::{Action, ImageChange, Step, WaitFor, When, Who};
@@ -203,12 +202,11 @@ impl Draft<'_> {
     /// `--wait`: all containers run, and are healthy where they have a probe.
     pub(super) fn final_waits(&mut self, order: &[ServiceName]) {
         for name in order {
-            let Some(service) = self.desired.project.services.get(name) else {
+            if !self.desired.project.services.contains_key(name) {
                 continue;
-            };
-            // As an end with 0 is the purpose of a service that others wait to complete, and nothing
-            // would start one with `restart: no` again, both count as done.
-            let done = service.restart == RestartPolicy::No || self.is_awaited(name);
+            }
+            // As Compose: an end with 0 is right only where others wait for it.
+            let done = self.is_awaited(name);
             for fate in self.fates.get(name).cloned().unwrap_or_default() {
                 let start = self.begun.get(&key(&fate.who)).copied();
                 if start.is_none() && fate.now.as_ref().is_some_and(|now| now.settled) {

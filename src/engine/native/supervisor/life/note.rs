@@ -35,7 +35,9 @@ impl Life {
             ("exitCode", exit.code().to_string()),
             ("execDuration", ran.as_secs().to_string()),
         ];
-        self.note("die", &more);
+        // The same time as in its state: who knows one end knows it here, too.
+        let whose = (&self.layout, &self.spec, self.standing.name.as_str());
+        journal::note_at(exit.at, whose, "die", &more);
         if told {
             self.note("stop", &[]);
         }
