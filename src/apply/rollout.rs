@@ -17,6 +17,7 @@ use crate::compose::model::RolloutOrder;
 use crate::engine::state::{HealthStatus, ObservedContainer};
 use crate::engine::{AnonymousVolumes, Cancel, Force};
 use crate::plan::action::{WaitFor, Who};
+use crate::plan::desired::passing_name;
 use crate::plan::hooks::Hook;
 use crate::plan::rollout::{FailureAction, Policy, Roll};
 
@@ -87,7 +88,7 @@ impl Run<'_> {
 
     /// Makes the new container and puts it in the old one's place, or takes it away again.
     fn replaced(&self, roll: &Roll) -> Result<Rolled, ApplyError> {
-        let passing = format!("{}_{}", roll.old.id.short(), roll.who.name);
+        let passing = passing_name(&roll.old.id, &roll.who.name);
         let before = self.find(&roll.who).unwrap_or_default();
         self.create(&roll.who, &roll.anonymous, Some(passing))?;
         let id = self.id(&roll.who)?;
@@ -99,7 +100,7 @@ impl Run<'_> {
         let engine = &self.context.engine;
         match kept {
             true => {
-                let name = format!("{}_{}", id.short(), roll.who.name);
+                let name = passing_name(&id, &roll.who.name);
                 engine.rename(&roll.old.id, &name)?;
             }
             false => engine.remove(&roll.old.id, Force::Yes, AnonymousVolumes::Keep)?,

@@ -19,7 +19,7 @@ use crate::engine::{AnonymousVolumes, EngineError, Force, Until};
 use crate::image::store::{Removal, StoreError};
 use crate::plan::action::{Action, Old, Step, WaitFor, Who};
 use crate::plan::cause::Cause;
-use crate::plan::desired::{Desired, Peer, Replica};
+use crate::plan::desired::{Desired, Peer, Replica, passing_name};
 use crate::plan::settle;
 
 type Done = Result<(), ApplyError>;
@@ -451,7 +451,7 @@ impl Run<'_> {
         timeout: Option<Duration>,
     ) -> Done {
         let engine = &self.context.engine;
-        let passing = format!("{}_{}", old.id.short(), who.name);
+        let passing = passing_name(&old.id, &who.name);
         self.create(who, anonymous, Some(passing))?;
         self.stop((&who.service, &who.name), &old.id, timeout)?;
         engine.remove(&old.id, Force::Yes, AnonymousVolumes::Keep)?;

@@ -123,6 +123,11 @@ impl ContainerId {
     pub fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)
     }
+    /// Whether a text looks as [`ContainerId::short`] of an id does.
+    pub fn is_short(text: &str) -> bool {
+        let digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        text.len() == 12 && text.bytes().all(digit)
+    }
 }
 
 #[cfg(test)]

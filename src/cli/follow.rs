@@ -33,6 +33,9 @@ const SELDOM: Duration = Duration::from_millis(600);
 /// How long a reader waits for a container that is silent: what happens wakes it.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// Nanoseconds without a line that a restart takes at least, where its delay is not set to less.
+const PAUSE: i64 = 50_000_000;
+
 /// So many messages may wait: who reads logs faster than they are shown waits, too.
 pub const WAITING: usize = 1024;
 
@@ -246,7 +249,12 @@ struct Reader {
     name: String,
     service: String,
     query: LogQuery,
+    /// When it had ended last, of what was told.
     told: Timestamp,
+    /// When its last line was printed.
+    last: Timestamp,
+    /// How often it was started again, by what is known.
+    restarts: u32,
     done: Done,
 }
 
@@ -265,6 +273,8 @@ impl Reader {
                 ..query
             },
             told: scope.after,
+            last: Timestamp::default(),
+            restarts: container.restarts,
             done,
         }
     }
@@ -297,16 +307,22 @@ impl Reader {
         sender: &SyncSender<Message>,
     ) -> Result<(), ()> {
         self.done.wakes(log.waker());
+        self.done.wakes_reader(&self.id, log.waker());
+        // Whether what is there is read before a new run is told of.
+        let mut rest = false;
         loop {
             // Asked before it is read: what was there by then is shown.
             let told = self.done.is_told();
             let happened = self.done.happened(&self.id);
-            let patience = if told { Duration::ZERO } else { SILENCE };
+            let patience = if told || rest {
+                Duration::ZERO
+            } else {
+                SILENCE
+            };
             match log.next(patience) {
                 Ok(Some(record)) => {
-                    if self.done.has_ended(&self.id, record.time) {
-                        self.look_back(engine, record.time, sender)?;
-                    }
+                    self.look_back(engine, record.time);
+                    self.renewed(record.time, sender)?;
                     self.send(
                         sender,
                         Message::Line {
@@ -316,12 +332,15 @@ impl Reader {
                     )?;
                 }
                 Ok(None) => {
+                    rest = false;
                     if !self.look(engine, sender)? || told {
                         return Ok(());
                     }
                     self.done.sleep_over(&self.id, happened);
                 }
+                Err(LogEnd::TimedOut) if !rest && self.done.is_renewed(&self.id) => rest = true,
                 Err(LogEnd::TimedOut) => {
+                    rest = false;
                     if !self.look(engine, sender)? || told {
                         return Ok(());
                     }
@@ -342,9 +361,7 @@ impl Reader {
         let Ok(container) = engine.container(&self.id) else {
             return Ok(false);
         };
-        if let Some(run) = begun(container.state).or(container.state.exit().map(|exit| exit.at)) {
-            self.renewed(run, sender)?;
-        }
+        self.renewed(Timestamp::now(), sender)?;
         let Some(exit) = container.state.exit().filter(|exit| exit.at > self.told) else {
             return Ok(true);
         };
@@ -359,32 +376,33 @@ impl Reader {
         Ok(true)
     }
 
-    /// Tells, before a line of this time, of the ends before the run that it is of. The last lines of a run may be
-    /// newer than its end.
-    fn look_back(
-        &mut self,
-        engine: &dyn Engine,
-        time: Timestamp,
-        sender: &SyncSender<Message>,
-    ) -> Result<(), ()> {
-        let container = engine.container(&self.id).ok();
-        match container.and_then(|container| begun(container.state)) {
-            Some(run) if run <= time => self.renewed(run, sender),
-            _ => Ok(()),
+    /// A line that comes after a pause may be of a new run: then what is told of that comes first.
+    fn look_back(&mut self, engine: &dyn Engine, time: Timestamp) {
+        let last = std::mem::replace(&mut self.last, time);
+        if time.0.saturating_sub(last.0) < PAUSE {
+            return;
         }
+        let restarts = engine
+            .container(&self.id)
+            .map(|container| container.restarts);
+        let Ok(restarts) = restarts else { return };
+        if restarts > self.restarts {
+            self.done.until_renewed(&self.id);
+        }
+        self.restarts = restarts;
     }
 
-    /// Tells of the ends that were before a run, or before an end that was later.
-    fn renewed(&mut self, run: Timestamp, sender: &SyncSender<Message>) -> Result<(), ()> {
-        for (at, code) in self.done.ends_before(&self.id, run) {
-            if at <= self.told {
+    /// Tells of the ends after which it was started again.
+    fn renewed(&mut self, time: Timestamp, sender: &SyncSender<Message>) -> Result<(), ()> {
+        for end in self.done.renewed(&self.id, time) {
+            if end.at <= self.told {
                 continue;
             }
-            self.told = at;
+            self.told = end.at;
             let message = Message::Exited {
                 name: self.name.clone(),
                 service: self.service.clone(),
-                code,
+                code: end.code,
                 restarting: true,
             };
             self.send(sender, message)?;
@@ -394,14 +412,6 @@ impl Reader {
 
     fn send(&self, sender: &SyncSender<Message>, message: Message) -> Result<(), ()> {
         sender.send(message).map_err(drop)
-    }
-}
-
-/// Since when a container runs.
-fn begun(state: State) -> Option<Timestamp> {
-    match state {
-        State::Running { since } | State::Paused { since } => Some(since),
-        _ => None,
     }
 }
 
@@ -620,6 +630,7 @@ mod tests {
     use super::*;
     use crate::cli::commands::fixture::{FakeEngine, container};
     use crate::engine::state::Exit;
+    use crate::plan::desired::passing_name;
     use crate::ui::logs::Look;
 
     fn scope() -> Scope {
@@ -709,6 +720,10 @@ mod tests {
         let project = container("a", &[], State::Created).project;
         assert_eq!(screen_name(&project, "cref-web-1"), "web-1");
         assert_eq!(screen_name(&project, "own"), "own");
+        let id = ContainerId::new("0123456789abcdef");
+        let passing = passing_name(&id, "cref-web-1");
+        assert_eq!(passing, "0123456789ab_cref-web-1");
+        assert_eq!(screen_name(&project, &passing), "web-1");
         let a = container("a", &[], State::Created);
         assert!(scope().covers(&a));
         assert!(

@@ -23,6 +23,12 @@ const LOOK: Duration = Duration::from_millis(150);
 /// The same where it is told that something happens: what is told may be lost when memory is full.
 const RARELY: Duration = Duration::from_secs(2);
 
+/// So long a happening that is written already is waited for.
+const MOMENT: Duration = Duration::from_millis(500);
+
+/// Most ends of one container that are kept.
+const MOST_ENDS: usize = 64;
+
 /// Time between two looks for containers that nobody has told of.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -34,16 +40,53 @@ pub struct Done(Arc<(Mutex<Told>, Condvar)>);
 struct Told {
     over: bool,
     wakers: Vec<Waker>,
+    /// Those of who reads one container's log.
+    readers: BTreeMap<ContainerId, Waker>,
     /// How often something has happened to each container; `None` where nothing is told.
     happened: Option<BTreeMap<ContainerId, u64>>,
-    /// When containers have ended and with which code, until somebody takes it.
-    ends: BTreeMap<ContainerId, Vec<(Timestamp, i32)>>,
+    /// How containers have ended, until somebody takes it.
+    ends: BTreeMap<ContainerId, Vec<End>>,
+}
+
+/// An end of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct End {
+    /// When.
+    pub(super) at: Timestamp,
+    /// Exit code.
+    pub(super) code: i32,
+    /// When it was started again.
+    again: Option<Timestamp>,
 }
 
 impl Told {
     fn of(&self, id: &ContainerId) -> Option<u64> {
         let happened = self.happened.as_ref()?;
         Some(happened.get(id).copied().unwrap_or_default())
+    }
+    /// Keeps what is known of a container's ends.
+    fn note(&mut self, one: &Happening) {
+        let ends = self.ends.entry(one.id.clone()).or_default();
+        match one.action.as_str() {
+            "die" => {
+                let code = one.attributes.get("exitCode");
+                ends.extend(code.and_then(|code| code.parse().ok()).map(|code| End {
+                    at: one.time,
+                    code,
+                    again: None,
+                }));
+                // Nobody may ever take them.
+                ends.drain(..ends.len().saturating_sub(MOST_ENDS));
+            }
+            "start" if !ends.is_empty() => {
+                let last = ends.iter_mut().rev().take_while(|end| end.again.is_none());
+                last.for_each(|end| end.again = Some(one.time));
+                if let Some(wake) = self.readers.get(&one.id) {
+                    wake();
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -99,6 +142,12 @@ impl Done {
         told.wakers.extend(waker);
     }
 
+    /// Has who reads a container's log woken when it was started.
+    pub(super) fn wakes_reader(&self, id: &ContainerId, waker: Option<Waker>) {
+        let mut told = self.told();
+        told.readers.extend(waker.map(|waker| (id.clone(), waker)));
+    }
+
     /// From now on [`Done::ring`] says what happens.
     fn rings(&self) {
         self.told().happened = Some(BTreeMap::new());
@@ -108,33 +157,42 @@ impl Done {
     fn ring(&self, all: Vec<Happening>) {
         let mut told = self.told();
         for one in all {
-            let code = || one.attributes.get("exitCode")?.parse().ok();
-            if let Some(code) = code().filter(|_| one.action == "die") {
-                let ends = told.ends.entry(one.id.clone()).or_default();
-                ends.push((one.time, code));
-            }
+            told.note(&one);
             let happened = told.happened.get_or_insert_default();
             *happened.entry(one.id).or_default() += 1;
         }
         self.0.1.notify_all();
     }
 
-    /// Whether a container has ended before a time, and nobody has taken that.
-    pub(super) fn has_ended(&self, id: &ContainerId, time: Timestamp) -> bool {
-        let told = self.told();
-        let first = told.ends.get(id).and_then(|ends| ends.first());
-        first.is_some_and(|(at, _)| *at < time)
-    }
-
-    /// Takes the ends of a container that were before a time, oldest first.
-    pub(super) fn ends_before(&self, id: &ContainerId, time: Timestamp) -> Vec<(Timestamp, i32)> {
+    /// Takes the ends of a container after which it was started again, by `time`; oldest first.
+    pub(super) fn renewed(&self, id: &ContainerId, time: Timestamp) -> Vec<End> {
         let mut told = self.told();
         let Some(ends) = told.ends.get_mut(id) else {
             return Vec::new();
         };
-        let later = ends.iter().position(|(at, _)| *at >= time);
-        let later = ends.split_off(later.unwrap_or(ends.len()));
-        std::mem::replace(ends, later)
+        let by_then = |end: &End| end.again.is_some_and(|again| again <= time);
+        let many = ends.iter().take_while(|end| by_then(end)).count();
+        ends.drain(..many).collect()
+    }
+
+    /// Whether it is told that a container was started again, and nobody has taken that.
+    pub(super) fn is_renewed(&self, id: &ContainerId) -> bool {
+        let told = self.told();
+        let ends = told.ends.get(id).map(Vec::as_slice).unwrap_or_default();
+        ends.iter().any(|end| end.again.is_some())
+    }
+
+    /// Waits until it is told that a container was started again, which has happened already; not for long.
+    pub(super) fn until_renewed(&self, id: &ContainerId) {
+        let told = self.told();
+        if told.happened.is_none() {
+            return;
+        }
+        let untold = |told: &mut Told| {
+            let ends = told.ends.get(id).map(Vec::as_slice);
+            !told.over && ends.is_none_or(|ends| ends.iter().all(|end| end.again.is_none()))
+        };
+        drop(self.0.1.wait_timeout_while(told, MOMENT, untold));
     }
 }
 
@@ -208,26 +266,30 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_given_once_and_in_their_order() {
+    fn ends_are_given_once_a_new_run_has_followed() {
         let (done, id) = (Done::default(), ContainerId::new("a"));
-        done.ring(vec![
-            happening("a", 3, "die", Some(4)),
-            happening("b", 4, "die", Some(1)),
-            happening("a", 5, "exec_die", Some(9)),
-            happening("a", 6, "die", Some(137)),
-        ]);
-        let before = |time| done.ends_before(&id, Timestamp(time));
-        assert_eq!(
-            (
-                done.has_ended(&id, Timestamp(3)),
-                done.has_ended(&id, Timestamp(4))
-            ),
-            (false, true)
+        let all = [
+            ("a", 3, "die", Some(4)),
+            ("b", 4, "die", Some(1)),
+            ("a", 5, "exec_die", Some(9)),
+            ("a", 6, "start", None),
+            ("a", 7, "die", Some(137)),
+        ];
+        done.ring(
+            all.map(|(id, time, action, code)| happening(id, time, action, code))
+                .into(),
         );
-        assert_eq!(before(3), []);
-        assert_eq!(before(6), [(Timestamp(3), 4)]);
-        assert_eq!(before(7), [(Timestamp(6), 137)]);
-        assert_eq!(before(7), []);
+        let by = |time| {
+            let ends = done.renewed(&id, Timestamp(time)).into_iter();
+            ends.map(|end| (end.at.0, end.code)).collect::<Vec<_>>()
+        };
+        assert_eq!(by(5), []);
+        assert_eq!(by(6), [(3, 4)]);
+        assert_eq!(by(9), []);
+        // It has not begun to be told of what happens yet: there is nothing to wait for.
+        done.ring(vec![happening("a", 8, "start", None)]);
+        done.until_renewed(&id);
+        assert_eq!(by(9), [(7, 137)]);
     }
 
     #[test]

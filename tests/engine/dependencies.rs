@@ -578,6 +578,14 @@ fn restarts_of_what_ends_are_told_between_its_lines() {
     let again = "a-1  | in\na-1 exited with code 3 (restarting)\n";
     let last = "a-1  | in\na-1 exited with code 3\n";
     assert_eq!(told, format!("Attaching to a-1\n{again}{again}{last}"));
+    // Also of one that says nothing.
+    hoist.compose(
+        "services:\n  a: {image: tiny, command: sh -c 'exit 3', restart: 'on-failure:1'}\n",
+    );
+    let told = hoist.ok("up").out;
+    let again = "a-1 exited with code 3 (restarting)\n";
+    let last = "a-1 exited with code 3\n";
+    assert_eq!(told, format!("Attaching to a-1\n{again}{last}"));
 }
 
 fn a_global_service_has_one_container_and_a_job_as_many_as_it_says() {

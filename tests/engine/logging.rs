@@ -557,9 +557,10 @@ fn a_flood_of_lines_costs_the_supervisor_no_memory() {
         most <= before + 1024,
         "{before} KiB before, {most} KiB in the flood"
     );
+    // A single byte kept of each line would be more than 1,200 KiB; the allocator's own pages vary by less.
     let after = private_kib(supervisor);
     assert!(
-        after <= before + 256,
+        after <= before + 640,
         "{before} KiB before, {after} KiB after the flood"
     );
 }

@@ -198,7 +198,7 @@ fn whole(path: &str) -> Option<&'static str> {
         "services.*.stop_signal" => "SIGINT",
         "services.*.x-hoist.ready.http.path" => "/ok",
         "services.*.x-hoist.ready.http.status" => "204",
-        "services.*.tmpfs" | "services.*.tmpfs[]" => "/t",
+        "services.*.tmpfs" | "services.*.tmpfs[]" | "services.*.working_dir" => "/t",
         "services.*.volumes[]" => "data:/t",
         "services.*.volumes[].source" => "data",
         "services.*.volumes[].target" => "/elsewhere",

@@ -111,7 +111,9 @@ fn places(layers: &Path) -> io::Result<Vec<(PathBuf, Option<File>)>> {
 pub(super) fn clear_dead(layers: &Path) -> io::Result<()> {
     for (path, held) in places(layers)? {
         if held.is_some() {
-            fs::remove_tree(&path)?;
+            // The step of a process that was killed may still be ending and write there. That holds nobody
+            // up: what stays is removed by the next process that opens the store.
+            let _ = fs::remove_tree(&path);
         }
     }
     Ok(())

@@ -157,11 +157,20 @@ pub fn container_name(project: &Project, service: &Service, number: u32) -> Stri
 }
 
 /// The name of a container on screen: without the project in front, whichever separator it was made with. As Compose:
-/// `getContainerNameWithoutProject`.
+/// `getContainerNameWithoutProject`. One with a [`passing_name`] is called as it will be.
 pub fn screen_name<'n>(project: &ProjectName, name: &'n str) -> &'n str {
+    let name = match name.split_once('_') {
+        Some((id, rest)) if ContainerId::is_short(id) => rest,
+        _ => name,
+    };
     let rest = name.strip_prefix(project.as_str());
     rest.and_then(|rest| rest.strip_prefix(['-', '_']))
         .unwrap_or(name)
+}
+
+/// The name of a container while another one has the name that is meant for it. As Compose.
+pub fn passing_name(other: &ContainerId, name: &str) -> String {
+    format!("{}_{name}", other.short())
 }
 
 impl Desired {
