@@ -435,6 +435,8 @@ pub struct Printer {
     focus: Option<Focus>,
     /// The line below everything, and how wide it is when it stands there.
     menu: Option<(Menu, Option<usize>)>,
+    /// What is said before the first line.
+    heading: Option<String>,
 }
 
 impl Printer {
@@ -448,7 +450,19 @@ impl Printer {
             filter: String::new(),
             focus: None,
             menu: None,
+            heading: None,
         }
+    }
+    /// This is said before the first line, or with [`Printer::say_heading`].
+    pub fn head(&mut self, text: String) {
+        self.heading = Some(text);
+    }
+    /// Says what stands before all lines, unless it is said already.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn say_heading(&mut self) -> std::io::Result<()> {
+        self.heading.take().map_or(Ok(()), |text| self.say(&text))
     }
     /// From now on lines are written above this display.
     pub fn above(&mut self, progress: &Arc<Progress>) {
@@ -528,6 +542,9 @@ impl Printer {
     /// # Errors
     /// When standard output is closed.
     pub fn show(&mut self, message: &Message) -> std::io::Result<()> {
+        if matches!(message, Message::Line { .. } | Message::Exited { .. }) {
+            self.say_heading()?;
+        }
         match message {
             Message::Line { name, .. } if self.focus.as_ref().is_some_and(|f| !f.shows(name)) => {
                 Ok(())

@@ -235,7 +235,8 @@ fn the_first_device_is_that_of_the_highest_priority() {
         let found = addresses(&hoist, "a", device);
         assert!(found[0].starts_with(subnet), "{device}: {found:?}");
     }
-    assert_eq!(default_routes(&hoist, "a"), ["10.213.12.1 eth0"]);
+    // As Docker: only `gw_priority` chooses the way out, and of equals it is the first by name.
+    assert_eq!(default_routes(&hoist, "a"), ["10.213.11.1 eth1"]);
 }
 
 fn each_version_of_ip_leaves_by_its_own_best_network() {

@@ -63,6 +63,11 @@ fn an_image_of_nothing_new_has_no_new_layer() {
         "services:\n  a: {{image: tiny, command: {LIVES}}}\n"
     ));
     hoist.ok("up -d");
+    // As Docker: what programs know a container by, and where old ones look for mounts.
+    hoist.sh(
+        "a",
+        "test -f /.dockerenv && test \"$(readlink /etc/mtab)\" = /proc/mounts",
+    );
     let made = hoist.ok("commit --pause=false a same");
     let image = inspect(&hoist, "same");
     let before = inspect(&hoist, "tiny");

@@ -342,7 +342,9 @@ fn events_tell_what_happens_as_it_happens() {
         "{past}"
     );
     assert!(
-        past.contains("\"signal\":\"1\"") && past.contains("\"k\":\"v w\""),
+        past.contains("\"signal\":\"1\"")
+            && past.contains("\"k\":\"v w\"")
+            && !past.contains("io.hoist."),
         "{past}"
     );
     assert!(!past.contains("com.docker.compose"), "{past}");

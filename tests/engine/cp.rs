@@ -602,7 +602,8 @@ fn containers_that_do_not_run_give_and_take_files() {
 fn every_replica_gets_a_file_and_an_index_chooses_one() {
     let hoist = Sandbox::new();
     hoist.file("f", "file");
-    hoist.compose("services:\n  a: {SLEEP, scale: 3}\n");
+    hoist
+        .compose("services:\n  a: {SLEEP, scale: 3, volumes: ['vol:/shared']}\nvolumes: {vol: }\n");
     hoist.ok("up -d");
     let at = |index: u32, line: &str| {
         let index = index.to_string();
@@ -621,6 +622,11 @@ fn every_replica_gets_a_file_and_an_index_chooses_one() {
         hoist.global(&arguments)
     };
     hoist.ok("cp f a:/all");
+    // Two of them write the same file at a time here.
+    for _ in 0..5 {
+        hoist.ok("cp f a:/shared/");
+    }
+    at(2, "cat /shared/f").ok().prints("file");
     hoist.ok("cp --index 2 f a:/two");
     hoist.ok("cp --index 0 f a:/zero");
     for index in 1..=3 {

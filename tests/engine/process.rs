@@ -272,6 +272,8 @@ fn standard_input_and_a_terminal_are_as_asked() {
             .replace('\r', "");
         assert_eq!(out.trim_end(), want, "{service}");
     }
+    // A command without a terminal has none, whatever the service's own has.
+    assert_eq!(hoist.sh("t", "echo ${TERM-unset}"), "unset");
     assert_eq!(
         hoist.sh(
             "t",
@@ -434,7 +436,14 @@ fn a_read_only_root_is_read_only_to_root() {
     let hoist = Sandbox::new();
     hoist.compose("services:\n  a: {SLEEP, read_only: true, tmpfs: /scratch, volumes: ['data:/data']}\nvolumes: {data: }\n");
     hoist.ok("up -d");
-    for path in ["/x", "/etc/passwd", "/bin/new"] {
+    for path in [
+        "/x",
+        "/etc/passwd",
+        "/bin/new",
+        "/etc/hosts",
+        "/etc/hostname",
+        "/etc/resolv.conf",
+    ] {
         hoist
             .exec("a", &format!("echo x >> {path}"))
             .code(1)

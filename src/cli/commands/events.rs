@@ -18,6 +18,7 @@ use crate::cli::exit::{Failure, Outcome};
 use crate::cli::interrupts::{Interrupts, ends};
 use crate::cli::parse;
 use crate::engine::happening::Happening;
+use crate::plan::labels;
 use crate::ui::template::go_json;
 use crate::ui::write_out;
 
@@ -109,7 +110,7 @@ fn concerns(happening: &Happening, services: &[String]) -> bool {
 
 fn text(happening: &Happening, as_json: bool) -> String {
     let shown = happening.attributes.iter();
-    let shown = shown.filter(|(key, _)| !key.starts_with(OWN));
+    let shown = shown.filter(|(key, _)| !labels::is_ours(key));
     let time = happening.time.rfc3339();
     if as_json {
         let attributes: serde_json::Map<_, _> = shown

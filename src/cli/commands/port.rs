@@ -6,7 +6,7 @@ use super::containers::of_service;
 use crate::cli::app::App;
 use crate::cli::args::PortArgs;
 use crate::cli::exit::{Failure, Outcome};
-use crate::ui::write_out;
+use crate::ui::{write_err, write_out};
 
 pub(super) fn run(app: &App, args: &PortArgs) -> Outcome {
     if args.env {
@@ -26,6 +26,18 @@ pub(super) fn run(app: &App, args: &PortArgs) -> Outcome {
         .iter()
         .find(|p| p.container == number && p.protocol.as_str() == protocol);
     let Some(port) = found else {
+        let exposed = &container.exposed;
+        if exposed
+            .iter()
+            .any(|(port, of)| *port == number && of.as_str() == protocol)
+        {
+            write_err(format!(
+                "warning: {number}/{protocol} is exposed to other containers, and published nowhere on the host\n"
+            ));
+            // As Compose: the port is known, and has no address.
+            write_out(":0\n")?;
+            return Ok(0);
+        }
         let text = format!(
             "no port {number}/{protocol} for container {}",
             container.name

@@ -299,7 +299,8 @@ impl Attached<'_> {
         let mut printer = self.printer(&shown);
         let names = shown_names(self.project, &shown);
         if !names.is_empty() {
-            printer.say(&format!("Attaching to {}", names.join(", ")))?;
+            // As Compose: behind what is pulled, built and made, before what containers print.
+            printer.head(format!("Attaching to {}", names.join(", ")));
         }
         let done = Done::default();
         let scope = Scope {
@@ -323,7 +324,10 @@ impl Attached<'_> {
         self.work.progress.finish();
         let reason = match ended {
             Some(reason) => Some(reason),
-            None => self.stay(session, (&messages, &lines), &mut printer, &interrupts)?,
+            None => {
+                printer.say_heading()?;
+                self.stay(session, (&messages, &lines), &mut printer, &interrupts)?
+            }
         };
         let code = match &reason {
             Some(Reason::Detached) => {

@@ -2,23 +2,28 @@
 //!
 //! In: a container, running or not. Out: a view, or a directory in the form of overlay's upper ones. What lies on mounts is
 //! not the container's own and stays out, and so does what was made only to mount on.
-//! Imports: `image::layer`, `stubs`, `layout`, `sys`. As Docker: `docker export`, `docker commit`.
+//! Imports: `image::layer`, `runtime`, `stubs`, `layout`, `sys`. As Docker: `docker export`, `docker commit`.
 
 use std::io::{self, BufReader, BufWriter};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, readlinkat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
 use super::layout::Layout;
 use super::records::Found;
-use super::stubs;
+use super::{runtime, stubs};
 use crate::engine::{EngineError, Result};
 use crate::image::layer::diff;
 use crate::image::layer::unpack::{self, Limits};
-use crate::sys::fs::Root;
+use crate::sys::fs::{Resolve, Root, openat2};
 use crate::sys::mount::{self, Overlay};
 
-/// What every container has mounted besides its own mounts.
-const OWN: [&str; 6] = [
+/// What every container has besides its own mounts.
+const OWN: [&str; 7] = [
+    runtime::MARK,
     "/dev",
     "/etc/hostname",
     "/etc/hosts",
@@ -83,5 +88,25 @@ pub(super) fn copy(layout: &Layout, found: &Found, into: &Path) -> Result<()> {
     let mounts = spec.mounts.iter().map(|mount| PathBuf::from(&mount.target));
     let made: Vec<PathBuf> = own.chain(mounts).collect();
     let lower = layout.lower(&spec.image.layers);
+    forget_mounts(&root).map_err(|errno| failed(&errno.desc()))?;
     stubs::remove(into, &lower, &made).map_err(|errno| failed(&errno.desc()))
+}
+
+/// Removes the link that every container has to the list of mounts.
+fn forget_mounts(root: &Root) -> std::result::Result<(), Errno> {
+    let (link, to) = runtime::MOUNTS;
+    let path = Path::new(link);
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(());
+    };
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    let above = match openat2(root, above, flags, 0, Resolve::NoLinks) {
+        Ok(above) => above,
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(()),
+        Err(errno) => return Err(errno),
+    };
+    match readlinkat(&above, name) {
+        Ok(found) if found == to => unlinkat(&above, name, UnlinkatFlags::NoRemoveDir),
+        _ => Ok(()),
+    }
 }

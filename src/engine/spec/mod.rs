@@ -273,8 +273,7 @@ impl Ipc {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NetworkMode {
-    /// On networks of its own, in order; the first gives the default route unless
-    /// [`Endpoint::gw_priority`] says otherwise.
+    /// On networks of its own, in the order of its devices.
     Networks(Vec<Endpoint>),
     /// Only a loopback device.
     None,
@@ -299,7 +298,7 @@ pub struct Endpoint {
     pub mac: Option<String>,
     /// The device's name inside; `ethN` when `None`.
     pub interface: Option<String>,
-    /// The network with the highest value gives the default route.
+    /// The network with the highest value gives the default route, of equals the first by name.
     pub gw_priority: i32,
     /// Extra names for other containers, seen from this one only: `alias` → container name (`links`).
     pub links: Vec<(String, String)>,

@@ -27,6 +27,8 @@ use crate::sys::fs::{self, Resolve, Root, is_kind, openat2};
 
 /// Mode of directories that an archive implies without having them.
 const IMPLIED_MODE: u32 = 0o755;
+/// So often another writer of the same file may be faster.
+const RACES: u32 = 8;
 
 /// What links on the way to an entry mean. The last name is never followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -320,7 +322,19 @@ impl Unpacker<'_> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(0o600);
-        let file = File::from(nix::fcntl::openat(parent, name, flags, mode)?);
+        let create = || nix::fcntl::openat(parent, name, flags, mode);
+        let mut made = create();
+        for _ in 0..RACES {
+            if !matches!(made, Err(Errno::EEXIST)) {
+                break;
+            }
+            // Who writes to the same place, as a copy into a volume of several containers does, was faster.
+            match nix::unistd::unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => made = create(),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        let file = File::from(made?);
         let filled = self.content(&file, member, members).and_then(|()| {
             self.own(file.as_fd(), member)?;
             let time = spec(member.mtime);

@@ -72,9 +72,6 @@ fn args(service: &Service, image: &RunConfig) -> Vec<String> {
 /// Defaults, the image's, proxies, the service's; a name without a value takes the variable away (as Docker).
 fn env(service: &Service, image: &RunConfig, around: &Surroundings<'_>) -> Vec<String> {
     let mut all: Vec<String> = vec![PATH.to_owned(), format!("HOSTNAME={}", around.hostname)];
-    if service.tty {
-        all.push("TERM=xterm".to_owned());
-    }
     let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
     let mut put = |key: &str, entry: Option<String>| {
         let at = all.iter().position(|old| name(old) == key);

@@ -157,6 +157,10 @@ fn put_together(birth: &Birth<'_>, prepared: &Prepared, wire: &Wire) -> Result<O
     nix::mount::mount(None::<&str>, "/", None::<&str>, slave, None::<&str>)
         .map_err(step("cut mounts off from the host's"))?;
     let mut stage = Stage::new(&birth.rootfs)?;
+    // A build step has none. As BuildKit.
+    if prepared.bond == Bond::None {
+        stage.make_marks()?;
+    }
     mounts::mount_defaults(&mut stage, birth)?;
     mounts::mount_users(&mut stage, &birth.mounts, cloned)?;
     dev::make_nodes(

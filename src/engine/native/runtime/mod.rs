@@ -49,6 +49,7 @@ pub use dev::device_rules;
 use identity::Identity;
 pub use join::{JoinRequest, join, shared_memory};
 use message::{Message, Wire, step};
+pub use rootfs::{MARK, MOUNTS};
 pub use visit::visit;
 
 /// Everything that a container is born from.

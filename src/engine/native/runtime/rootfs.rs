@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlink};
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
+use nix::unistd::symlinkat;
 
 use super::RootfsSpec;
 use super::message::step;
@@ -38,6 +39,11 @@ impl Kind {
 /// A link's chain of links is followed this far. As the kernel: `MAXSYMLINKS` is 40, of which few are
 /// ever needed here.
 const MAX_LINKS: u32 = 8;
+
+/// An empty file that tells programs they are in a container.
+pub const MARK: &str = "/.dockerenv";
+/// The old name of the list of mounts, and where it leads.
+pub const MOUNTS: (&str, &str) = ("/etc/mtab", "/proc/mounts");
 
 /// A root file system being put together.
 #[derive(Debug)]
@@ -224,6 +230,26 @@ impl Stage {
         let taken = nix::mount::umount2(&path, nix::mount::MntFlags::MNT_DETACH);
         taken.map_err(step("detach a mount"))?;
         done
+    }
+
+    /// Makes what programs know a container by, and the old name of the list of mounts, where the image has none.
+    /// As Docker: `daemon/initlayer/setup_unix.go`.
+    pub(super) fn make_marks(&self) -> Result<()> {
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW;
+        let mark = Path::new(MARK);
+        match openat2(&self.root, mark, flags, 0o755, Resolve::NoLinks) {
+            Ok(_) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(step(format!("make {MARK}"))(errno)),
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        // An image without such a directory has no program that asks there.
+        let Ok(etc) = openat2(&self.root, Path::new("/etc"), flags, 0, Resolve::NoLinks) else {
+            return Ok(());
+        };
+        match symlinkat(MOUNTS.1, &etc, "mtab") {
+            Ok(()) | Err(Errno::EEXIST) => Ok(()),
+            Err(errno) => Err(step(format!("make {}", MOUNTS.0))(errno)),
+        }
     }
 
     /// Makes the root refuse writes; mounts below are not touched.

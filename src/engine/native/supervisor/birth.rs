@@ -140,8 +140,8 @@ fn ways(places: &[Place], best4: Option<usize>, best6: Option<usize>) -> Vec<net
     v4.into_iter().chain(v6).collect()
 }
 
-/// The network that packets of one version of IP leave by: the highest `gw_priority`, the first of equals, never an
-/// internal network.
+/// The network that packets of one version of IP leave by: the highest `gw_priority`, of equals the first by name,
+/// never an internal network. As Docker; `priority` says nothing about it.
 fn way_out(
     places: &[Place],
     endpoints: &[Endpoint],
@@ -149,7 +149,7 @@ fn way_out(
 ) -> Option<usize> {
     let each = places.iter().zip(endpoints).enumerate();
     each.filter(|(_, (place, _))| place.record.leads_outside() && has_gateway(&place.lease))
-        .max_by_key(|(at, (_, endpoint))| (endpoint.gw_priority, std::cmp::Reverse(*at)))
+        .max_by_key(|(_, (_, one))| (one.gw_priority, std::cmp::Reverse(&one.network)))
         .map(|(at, _)| at)
 }
 
@@ -393,6 +393,11 @@ pub(super) fn mounts(
     };
     let etc = layout.etc(owner);
     let taken = |target: &str| spec.mounts.iter().any(|mount| mount.target == target);
+    // As Docker: nothing of a read-only root can be written, these files neither.
+    let read_only = match spec.read_only {
+        true => ReadOnly::Whole,
+        false => ReadOnly::No,
+    };
     let mut mounts: Vec<BirthMount> = ["hosts", "hostname", "resolv.conf"]
         .into_iter()
         .map(|name| (format!("/etc/{name}"), etc.join(name)))
@@ -400,7 +405,7 @@ pub(super) fn mounts(
         .map(|(target, path)| BirthMount {
             target,
             source: bind(path),
-            read_only: ReadOnly::No,
+            read_only,
         })
         .collect();
     for mount in &spec.mounts {
