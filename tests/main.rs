@@ -142,6 +142,7 @@ fn cases() -> impl Iterator<Item = harness::Case> {
         engine::damage::CASES,
         engine::damage::tools::CASES,
         engine::networks::CASES,
+        engine::networks::silent::CASES,
         engine::names::CASES,
         engine::names::both::CASES,
         engine::resolvers::CASES,

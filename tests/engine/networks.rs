@@ -3,7 +3,17 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use crate::harness::{ENGINE, Running, Sandbox, eventually, http, ports};
+use crate::harness::outside::Outside;
+use crate::harness::{ENGINE, Need, Running, Sandbox, eventually, http, ports};
+
+/// Cases in which another machine falls silent.
+pub mod silent {
+    use super::*;
+
+    crate::cases!(&[ENGINE[0], ENGINE[1], Need::Program("ip"), Need::Program("unshare"), Need::Program("nft")];
+        what_a_container_left_open_is_no_rival_to_its_successor,
+    );
+}
 
 crate::cases!(ENGINE;
     services_find_each_other_by_name_and_alias,
@@ -291,4 +301,60 @@ fn ports_come_back_after_a_restart() {
     eventually("the port is closed", || {
         http::get(address, "/i").is_err().then_some(())
     });
+}
+
+fn what_a_container_left_open_is_no_rival_to_its_successor() {
+    let (hoist, outside) = (Sandbox::new(), Outside::new());
+    hoist.compose("services:\n  w: {SLEEP}\n");
+    hoist.ok("up -d");
+    let own = |service| hoist.sh(service, "cat /sys/class/net/eth0/address");
+    let (id, mac, address) = (hoist.id("w"), own("w"), hoist.sh("w", "hostname -i"));
+    let talk = format!("(sleep 100 | nc {} 53) > /dev/null 2>&1 &", outside.v4);
+    hoist.sh("w", &talk);
+    let tcp = format!("/proc/{}/net/tcp", hoist.init("w"));
+    eventually("a connection is open", || {
+        const ESTABLISHED: &str = "01";
+        let text = std::fs::read_to_string(&tcp).ok()?;
+        let states = text
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(3));
+        states
+            .into_iter()
+            .any(|state| state == ESTABLISHED)
+            .then_some(())
+    });
+    // From now on nobody says that the end of the connection was heard: the kernel repeats it for minutes.
+    let silence = "add table ip silence; add chain ip silence in { type filter hook input priority 0; policy drop; }";
+    outside.run("nft", &[silence]).ok();
+    hoist.ok("up -d --force-recreate");
+    assert_ne!(hoist.id("w"), id);
+    assert_eq!((own("w"), hoist.sh("w", "hostname -i")), (mac, address));
+    let record = hoist
+        .data()
+        .join(format!("networks/{}_default/network.json", hoist.name));
+    let record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(record).expect("a record")).expect("JSON");
+    let devices = std::path::Path::new("/sys/class/net");
+    let bridge = devices.join(record["bridge"].as_str().expect("a name"));
+    let ports: Vec<bool> = std::fs::read_dir(bridge.join("brif"))
+        .expect("a bridge")
+        .map(|port| {
+            let flags = devices
+                .join(port.expect("an entry").file_name())
+                .join("flags");
+            let flags = std::fs::read_to_string(flags).expect("flags");
+            let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16);
+            flags.expect("a number") & 1 == 1
+        })
+        .collect();
+    assert_eq!(ports.len(), 2, "the first one's is kept by its connection");
+    assert_eq!(
+        ports.iter().filter(|up| **up).count(),
+        1,
+        "only the second one's is up"
+    );
+    outside.run("nft", &["delete table ip silence"]).ok();
+    hoist.sh("w", &format!("wget -qO- http://{}/", outside.v4));
+    hoist.ok("down -t 0");
+    hoist.is_gone();
 }

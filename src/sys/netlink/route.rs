@@ -137,6 +137,16 @@ pub fn up(name: &str) -> Request {
     }
 }
 
+/// Takes a device down; `ENODEV` when there is none.
+pub fn down(name: &str) -> Request {
+    let mut message = link(name);
+    message.header.change_mask = LinkFlags::Up;
+    Request {
+        message: RouteNetlinkMessage::SetLink(message),
+        flags: 0,
+    }
+}
+
 /// Deletes a device; `ENODEV` when there is none.
 pub fn delete(name: &str) -> Request {
     Request {

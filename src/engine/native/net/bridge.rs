@@ -19,7 +19,7 @@ use crate::engine::driver::{self, Driver, GatewayMode, IpvlanMode};
 use crate::engine::spec::Endpoint;
 use crate::engine::{EngineError, Result};
 use crate::sys::netlink::netns;
-use crate::sys::netlink::route::{self, Route, VethEnds};
+use crate::sys::netlink::route::{self, Request, Route, VethEnds};
 use crate::sys::netlink::traffic;
 
 /// Names of cables' ends on the host begin so.
@@ -475,15 +475,30 @@ fn default_routes(link: &Link<'_>, index: u32) -> Vec<route::Request> {
     gateways.map(by).collect()
 }
 
+/// Has the bridges learn nothing more from a container's cables, of which there are `count`, and send nothing there.
+/// Connections that its processes have left half closed keep the namespace for minutes, and it answers to addresses
+/// that are others' by then; the kernel takes the cables when it goes. Source: tcp(7), `tcp_orphan_retries`.
+///
+/// # Errors
+/// [`EngineError::Failed`].
+pub fn unplug(container: &ContainerId, count: usize) -> Result<()> {
+    each_cable(container, count, route::down)
+}
+
 /// Removes what [`connect`] has left on the host's side; missing cables are fine. Not needed where the
 /// namespace goes away: the kernel takes its cables with it.
 ///
 /// # Errors
 /// [`EngineError::Failed`].
 pub fn disconnect(container: &ContainerId) -> Result<()> {
-    let delete = || -> io::Result<()> {
-        let names = (0..CABLES).map(|at| route::delete(&cable_name(container, at)));
-        for result in Route::open()?.try_all(names.collect())? {
+    each_cable(container, CABLES, route::delete)
+}
+
+/// Asks for the same of a container's first cables; missing ones are fine.
+fn each_cable(container: &ContainerId, count: usize, what: fn(&str) -> Request) -> Result<()> {
+    let ask = || -> io::Result<()> {
+        let requests = (0..count).map(|at| what(&cable_name(container, at)));
+        for result in Route::open()?.try_all(requests.collect())? {
             match result {
                 Ok(()) | Err(Errno::ENODEV) => {}
                 Err(errno) => return Err(errno.into()),
@@ -491,7 +506,7 @@ pub fn disconnect(container: &ContainerId) -> Result<()> {
         }
         Ok(())
     };
-    delete().map_err(|error| {
+    ask().map_err(|error| {
         EngineError::failed(format!("disconnect container {}", container.short()), error)
     })
 }

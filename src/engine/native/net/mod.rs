@@ -8,7 +8,7 @@
 //! | bridge | `hst<11 of network id>` | [`Networks::create`], again by [`connect`] | [`Networks::remove`] |
 //! | nftables table `inet` | `hoist-<12 of network id>` | with the bridge | [`Networks::remove`] |
 //! | two rules in `ip filter`, with IPv6 two in `ip6 filter` | comment `hoist-<12 of network id>` | with the bridge, where another firewall needs them ([`beside`]) | [`Networks::remove`] |
-//! | veth, host end | `hsv<10 of hash of container id><nn>` | [`connect`] | the container's namespace, or [`disconnect`] |
+//! | veth, host end | `hsv<10 of hash of container id><nn>` | [`connect`] | the container's namespace, or [`disconnect`]; down with [`unplug`] |
 //! | nftables table `inet` | `hoist-p-<12 of container id>` | [`publish`] | [`unpublish`] |
 //! | nftables table `ip`, in the container | `hoist-dns` | [`dns`](super::dns) | the container's namespace |
 //!
@@ -37,7 +37,7 @@ mod rules;
 pub(in crate::engine::native) mod tests;
 pub(in crate::engine::native) mod zones;
 
-pub use bridge::{Link, connect, disconnect, new_netns, pin, unpin};
+pub use bridge::{Link, connect, disconnect, new_netns, pin, unpin, unplug};
 pub use direct::empty;
 pub use direct_ports::{close, is_routed, open};
 pub use ipam::Pool;

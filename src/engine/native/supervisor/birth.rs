@@ -235,6 +235,9 @@ pub(super) fn disconnect(
         let _ = net::empty(netns.as_fd());
     }
     let mut unpinned = net::unpin(&dir.netns());
+    if let NetworkMode::Networks(endpoints) = &spec.network {
+        unpinned = unpinned.and(net::unplug(&spec.id, endpoints.len()));
+    }
     // Whoever was let in keeps the namespace, but its addresses are others' from now on.
     if std::fs::remove_file(dir.joined()).is_ok() {
         unpinned = unpinned.and(net::disconnect(&spec.id));
