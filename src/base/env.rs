@@ -21,15 +21,20 @@ pub struct Env {
 impl Env {
     /// Reads this process's environment.
     pub fn of_process() -> Self {
-        let vars: BTreeMap<String, String> = std::env::vars_os()
+        let mut vars: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
             .collect();
+        let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        // No shell stands between a service manager and this process; files name `${PWD}` all the same.
+        if let (false, Some(cwd)) = (vars.contains_key("PWD"), cwd.to_str()) {
+            vars.insert("PWD".to_owned(), cwd.to_owned());
+        }
         let home = vars
             .get("HOME")
             .filter(|h| !h.is_empty())
             .map(PathBuf::from);
         Self {
-            cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            cwd,
             home,
             vars,
             etc: Some(PathBuf::from("/etc")),

@@ -57,6 +57,7 @@ use model::Project;
 use read::Raw;
 use session::{Origin, Session};
 use template::Variable;
+use tree::Node;
 
 /// What the command line says about the project.
 #[derive(Debug, Clone)]
@@ -173,7 +174,7 @@ pub fn load(request: &LoadRequest, env: &Env) -> Result<Project, LoadError> {
     Ok(Project {
         files: files.collect(),
         document: match request.document {
-            true => document_of(canonical, &stage.name, true),
+            true => document_of(canonical, stage.shown.as_deref(), true),
             false => Map::new(),
         },
         name: stage.name,
@@ -210,7 +211,7 @@ pub fn document(request: &LoadRequest, env: &Env) -> Result<Document, LoadError>
     }
     report::finish(&mut session);
     let none = canonical.services.is_empty();
-    let mut json = document_of(canonical, &stage.name, false);
+    let mut json = document_of(canonical, stage.shown.as_deref(), false);
     if none {
         json.remove("services");
     }
@@ -313,6 +314,8 @@ fn failed(mut session: Session<'_>) -> LoadError {
 struct Stage {
     found: Found,
     name: ProjectName,
+    /// The name as documents and `COMPOSE_PROJECT_NAME` show it.
+    shown: Option<String>,
 }
 
 impl Stage {
@@ -346,8 +349,10 @@ fn canonical(
     // A project without a name has faults of its own, which are told in the same run.
     let name = project_name(request, &found, &files, session)
         .or_else(|| ProjectName::normalized("unnamed"))?;
+    let shown = shown_name(request, &found, &files, &name);
     let mut vars = (*found.vars).clone();
-    vars.insert("COMPOSE_PROJECT_NAME".to_owned(), name.to_string());
+    let seen = shown.clone().unwrap_or_else(|| name.to_string());
+    vars.insert("COMPOSE_PROJECT_NAME".to_owned(), seen);
     found.vars = Rc::new(vars);
     session.vars = found.vars.clone();
     let mut joined: Vec<Joined> = Vec::new();
@@ -373,7 +378,7 @@ fn canonical(
         check::early,
     );
     let checked = check::check(merged, &mut session.diags);
-    let stage = Stage { found, name };
+    let stage = Stage { found, name, shown };
     let frame = Frame {
         as_written,
         ..stage.frame(request)
@@ -431,6 +436,46 @@ fn given_name(
     Some(ProjectName::new(text).map_err(|error| Diagnostic::error(error.to_string())))
 }
 
+/// The names in the files, the last one first.
+fn written_names(files: &[ReadFile]) -> impl Iterator<Item = (&Node, &str)> {
+    let documents = files
+        .iter()
+        .rev()
+        .flat_map(|file| file.raw.documents.iter().rev());
+    documents
+        .filter_map(|document| document.get("name"))
+        .filter_map(|node| Some((node, node.as_text()?)))
+}
+
+/// A text with its variables replaced, if they are to be; `None` where that can't be done.
+fn filled(request: &LoadRequest, found: &Found, text: &str) -> Option<String> {
+    if !request.interpolate {
+        return Some(text.to_owned());
+    }
+    let lookup = |name: &str| found.vars.get(name).cloned();
+    template::substitute(text, &lookup, &mut Vec::new()).ok()
+}
+
+/// The name as documents show it. Without normalization it is as it is written, of which Compose makes no difference
+/// between a project's name and what variables see of it; without interpolation only what is written counts.
+fn shown_name(
+    request: &LoadRequest,
+    found: &Found,
+    files: &[ReadFile],
+    name: &ProjectName,
+) -> Option<String> {
+    let mut written = written_names(files).map(|(_, text)| text);
+    let text = match (request.normalize, request.interpolate) {
+        (false, false) => return written.next().map(str::to_owned),
+        (false, true) if given_name(request, &found.vars).is_none() => {
+            written.find(|text| !text.is_empty())
+        }
+        _ => None,
+    };
+    text.and_then(|text| filled(request, found, text))
+        .or_else(|| Some(name.to_string()))
+}
+
 /// `-p`, `COMPOSE_PROJECT_NAME`, the last `name:`, the name of the directory.
 fn project_name(
     request: &LoadRequest,
@@ -446,21 +491,9 @@ fn project_name(
         }
         None => {}
     }
-    let documents = files
-        .iter()
-        .rev()
-        .flat_map(|file| file.raw.documents.iter().rev());
-    for node in documents.filter_map(|document| document.get("name")) {
-        let Some(text) = node.as_text().filter(|text| !text.is_empty()) else {
-            continue;
-        };
-        let lookup = |name: &str| found.vars.get(name).cloned();
-        let filled = match template::substitute(text, &lookup, &mut Vec::new()) {
-            Ok(filled) => filled,
-            // Told where variables are replaced.
-            Err(_) if request.interpolate => return None,
-            Err(_) => text.to_owned(),
-        };
+    if let Some((node, text)) = written_names(files).find(|(_, text)| !text.is_empty()) {
+        // What is wrong in it is told where variables are replaced.
+        let filled = filled(request, found, text)?;
         if let Some(name) = ProjectName::normalized(&filled) {
             return Some(name);
         }
@@ -487,9 +520,11 @@ fn project_name(
 }
 
 /// The document that `config` prints, of all services; `typed` when it has been bound to types.
-fn document_of(canonical: Canonical, name: &ProjectName, typed: bool) -> Map<String, Json> {
+fn document_of(canonical: Canonical, name: Option<&str>, typed: bool) -> Map<String, Json> {
     let mut document = Map::new();
-    document.insert("name".to_owned(), Json::String(name.to_string()));
+    if let Some(name) = name {
+        document.insert("name".to_owned(), Json::String(name.to_owned()));
+    }
     let (sections, extensions) = canonical.into_parts();
     for (key, section) in &sections {
         if !section.is_empty() || *key == "services" {

@@ -17,7 +17,11 @@ crate::cases!(&[];
     flags_ask_for_one_thing_in_a_fixed_order,
     names_narrow_down_only_what_heeds_them,
     what_is_left_undone_can_be_chosen,
+    a_name_is_shown_as_it_is_written_where_that_is_asked,
+    an_image_that_a_variable_leaves_empty_is_an_error,
+    the_working_directory_is_a_variable_without_a_shell_too,
     variables_are_told_in_three_formats,
+    variables_stay_whole_in_short_forms,
     findings_are_json_where_the_answer_is,
     digests_that_are_there_need_no_registry,
     a_broken_project_is_refused_whatever_is_asked_of_it,
@@ -353,6 +357,74 @@ fn what_is_left_undone_can_be_chosen() {
     }
 }
 
+fn a_name_is_shown_as_it_is_written_where_that_is_asked() {
+    let hoist = Sandbox::empty();
+    hoist.compose("name: My ${U:-App}\nservices: {a: {image: '${COMPOSE_PROJECT_NAME}'}}\n");
+    let head = |flags: &[&str]| {
+        let text = hoist
+            .global(&[flags, &["--format", "json"]].concat())
+            .ok()
+            .out;
+        let json: Value = serde_json::from_str(&text).expect("JSON");
+        let image = json["services"]["a"]["image"].clone();
+        (json["name"].clone(), image, json["networks"].is_null())
+    };
+    let (raw, variable) = ("My ${U:-App}", "${COMPOSE_PROJECT_NAME}");
+    for (flags, name, image, bare) in [
+        (&["config"][..], "myapp", "myapp", false),
+        (&["config", "--no-normalize"], "My App", "My App", true),
+        (&["--compatibility", "config"], "My App", "My App", true),
+        (
+            &["-p", "given", "config", "--no-normalize"],
+            "given",
+            "given",
+            true,
+        ),
+        (&["config", "--no-interpolate"], "myu-app", variable, false),
+        (
+            &[
+                "-p",
+                "given",
+                "config",
+                "--no-interpolate",
+                "--no-normalize",
+            ],
+            raw,
+            variable,
+            true,
+        ),
+    ] {
+        assert_eq!(head(flags), (name.into(), image.into(), bare), "{flags:?}");
+    }
+}
+
+fn an_image_that_a_variable_leaves_empty_is_an_error() {
+    let hoist = Sandbox::empty();
+    hoist.compose("services:\n  a:\n    image: ${NO}\n");
+    for question in ["--quiet", "--services", "--images", "--no-path-resolution"] {
+        let done = hoist.global(&["config", question]).code(1);
+        for text in [
+            "compose.yaml:2:3: services.a: the service has neither an image nor a build context",
+            "compose.yaml:3:12: services.a.image: The \"NO\" variable is not set",
+        ] {
+            assert!(done.err.contains(text), "no {text:?}: {}", done.story());
+        }
+    }
+    for question in ["--no-consistency", "--no-interpolate", "--variables"] {
+        hoist.global(&["config", question]).ok();
+    }
+}
+
+fn the_working_directory_is_a_variable_without_a_shell_too() {
+    let hoist = Sandbox::empty();
+    hoist.compose("services: {a: {image: '${PWD}'}}\n");
+    let told = hoist.global(&["config", "--images"]).ok().out;
+    assert_eq!(told.trim(), hoist.dir().to_string_lossy());
+    hoist.file(".env", "PWD=elsewhere\n");
+    let told = hoist.global(&["config", "--images"]).ok().out;
+    assert_eq!(told.trim(), hoist.dir().to_string_lossy());
+}
+
 fn variables_are_told_in_three_formats() {
     let hoist = Sandbox::empty();
     hoist.compose(
@@ -372,6 +444,41 @@ fn variables_are_told_in_three_formats() {
     let table = told(&[]);
     let names: Vec<&str> = table.lines().skip(1).map(|line| &line[..1]).collect();
     assert_eq!(names, ["C", "H", "I"]);
+}
+
+fn variables_stay_whole_in_short_forms() {
+    let hoist = Sandbox::empty();
+    hoist.compose(
+        "services:\n  a:\n    build: ${B:-./b}\n    env_file: '${E:-e.env}'\n    ports: ['81:81', '${P:-80}:80']\n    \
+         volumes: ['${V:-./v}:/v:ro', './${W:-w}:${X:-/x}', '/y:${Y:-/y}:${Z:-ro,z}']\n",
+    );
+    let told = |flags: &[&str]| {
+        let flags = [&["config", "--format", "json"], flags].concat();
+        let json: Value = serde_json::from_str(&hoist.global(&flags).ok().out).expect("JSON");
+        json
+    };
+    let service = &told(&["--no-interpolate"])["services"]["a"];
+    let here = |path: &str| hoist.dir().join(path).to_string_lossy().into_owned();
+    assert_eq!(service["build"]["context"], here("${B:-./b}"));
+    assert_eq!(service["env_file"][0]["path"], here("${E:-e.env}"));
+    assert_eq!(
+        service["ports"],
+        serde_json::json!(["81:81", "${P:-80}:80"])
+    );
+    let volumes = &service["volumes"];
+    for (at, source, target, read_only) in [
+        (0, "${V:-./v}".to_owned(), "/v", true),
+        (1, here("${W:-w}"), "${X:-/x}", false),
+        (2, "/y".to_owned(), "${Y:-/y}", false),
+    ] {
+        let mount = &volumes[at];
+        assert_eq!(mount["source"], source, "{volumes}");
+        assert_eq!(mount["target"], target, "{volumes}");
+        assert_eq!(mount["read_only"] == true, read_only, "{volumes}");
+    }
+    let names = told(&["--variables"]);
+    let names: Vec<&String> = names.as_object().expect("a mapping").keys().collect();
+    assert_eq!(names, ["B", "E", "P", "V", "W", "X", "Y"]);
 }
 
 fn findings_are_json_where_the_answer_is() {

@@ -65,7 +65,8 @@ pub(super) fn run(app: &App, args: &ConfigArgs) -> Outcome {
     let question = Question::of(args);
     let request = LoadRequest {
         interpolate: !args.no_interpolate,
-        normalize: !args.no_normalize,
+        // As docker compose: with the names of its first version come documents as they are written.
+        normalize: !args.no_normalize && !app.globals.compatibility,
         consistent: !args.no_consistency,
         resolve_paths: !args.no_path_resolution,
         resolve_env: matches!(question, Question::Document | Question::Environment),

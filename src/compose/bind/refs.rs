@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Bound;
-use crate::base::diag::{Diagnostic, nearest};
+use crate::base::diag::{Diagnostic, Severity, nearest};
 use crate::base::key::{Key, KeyPath};
 use crate::base::name::ServiceName;
 use crate::base::span::Span;
@@ -95,7 +95,11 @@ fn broken_services(session: &Session<'_>) -> BTreeSet<String> {
         [Key::Name(section), Key::Name(name), ..] if section == "services" => Some(name.clone()),
         _ => None,
     };
-    session.diags.iter().filter_map(name).collect()
+    let errors = session
+        .diags
+        .iter()
+        .filter(|diag| diag.severity == Severity::Error);
+    errors.filter_map(name).collect()
 }
 
 struct Refs<'r, 'e> {

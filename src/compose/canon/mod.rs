@@ -219,7 +219,8 @@ impl Canon<'_, '_> {
         ] {
             for (name, node) in entries.iter_mut() {
                 self.path = KeyPath::root().key(section).key(name);
-                if node.is_null() {
+                // As Compose, whose document is that of the files where nothing at all is done to it.
+                if node.is_null() && (frame.normalize || !frame.as_written) {
                     node.value = Value::Map(Entries::default());
                 }
                 self.resource(section, name, node, frame);
@@ -429,7 +430,7 @@ impl Canon<'_, '_> {
         let drive = bytes.first().is_some_and(u8::is_ascii_alphabetic)
             && bytes.get(1) == Some(&b':')
             && matches!(bytes.get(2), Some(b'/' | b'\\'));
-        if drive || path.starts_with("\\\\") || self.raw(path) && !path.starts_with('.') {
+        if drive || path.starts_with("\\\\") {
             return path.to_owned();
         }
         self.session

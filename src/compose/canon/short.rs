@@ -268,16 +268,25 @@ pub(super) fn volume(canon: &mut Canon<'_, '_>, node: &Node, text: &str) -> Opti
     Some(long.set(kind, Value::Map(inner)).done())
 }
 
-/// Splits at colons, but not behind the letter of a Windows drive.
+/// Splits at colons, but not behind the letter of a Windows drive, nor between the braces of a variable.
 fn parts(text: &str) -> Vec<&str> {
-    let (mut out, mut start) = (Vec::new(), 0);
-    for (at, _) in text.match_indices(':') {
-        let part = &text[start..at];
-        if part.chars().count() == 1 && part.starts_with(char::is_alphabetic) {
-            continue;
+    let (mut out, mut start, mut open) = (Vec::new(), 0, 0_usize);
+    let mut before = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'{' if before == b'$' => open += 1,
+            b'}' => open = open.saturating_sub(1),
+            b':' if open == 0 => {
+                let part = &text[start..at];
+                let drive = part.chars().count() == 1 && part.starts_with(char::is_alphabetic);
+                if !drive {
+                    out.push(part);
+                    start = at + 1;
+                }
+            }
+            _ => {}
         }
-        out.push(part);
-        start = at + 1;
+        before = byte;
     }
     out.push(&text[start..]);
     out

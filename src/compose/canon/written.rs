@@ -20,6 +20,14 @@ impl Canon<'_, '_> {
             }
             (Rule::Object(shape) | Rule::Short(_, shape), Map(_)) => Some(self.object(shape, node)),
             (Rule::Each(rule), Map(_)) => Some(self.each(rule, node)),
+            // As Compose: all ports stay as they are written where one of them can't be read yet.
+            (Rule::List(Rule::Short(Short::Port, _)), List(items))
+                if items
+                    .iter()
+                    .any(|item| item.as_text().is_some_and(|text| self.raw(text))) =>
+            {
+                Some(node)
+            }
             (Rule::List(rule) | Rule::OneOrList(rule) | Rule::AllOrList(rule), List(_)) => {
                 Some(self.list(rule, node))
             }
@@ -31,10 +39,10 @@ impl Canon<'_, '_> {
                 Some(self.list(rule, node.with(List(vec![item]))))
             }
             (Rule::Short(short, _), Value::Text(text)) => {
-                // A default may hold colons, which part nothing then.
+                // As Compose, whose devices know of no variables: a default's colons part, unless they are too many.
                 let torn = self.raw(text) && text.matches(':').count() > 2;
                 match short {
-                    Short::Volume if torn => Some(node),
+                    Short::Device if torn => Some(node),
                     short => self.short(*short, node),
                 }
             }
