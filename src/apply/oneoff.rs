@@ -207,8 +207,11 @@ fn changed(context: &Context, asked: &Service, options: &RunOptions) -> Service 
         let value = value
             .clone()
             .or_else(|| context.env.get(name).map(str::to_owned));
-        one.environment
-            .insert(name.clone(), value.map(Spanned::bare));
+        // As Compose: a name without a value anywhere changes nothing.
+        if let Some(value) = value {
+            one.environment
+                .insert(name.clone(), Some(Spanned::bare(value)));
+        }
     }
     one.user = options.user.clone().or(one.user);
     one.working_dir = options.workdir.clone().or(one.working_dir);

@@ -129,15 +129,20 @@ impl App {
         write_err(render::warning(text, self.screen.err_colour));
     }
 
+    /// A line of the command's own for standard error, in the form that all is shown in there.
+    pub fn notice(&self, text: &str) -> String {
+        match self.json_progress() {
+            true => events::notice(text),
+            false => format!("{text}\n"),
+        }
+    }
+
     /// Says how things are, where progress is shown.
     ///
     /// # Errors
     /// When standard output is closed.
     pub fn say_status(&self, text: &str) -> std::io::Result<()> {
-        let text = match self.json_progress() {
-            true => events::notice(text),
-            false => format!("{text}\n"),
-        };
+        let text = self.notice(text);
         if self.screen.status_out {
             return write_out(text);
         }

@@ -590,6 +590,13 @@ impl Printer {
         self.put(false, format!("{text}\n").as_bytes())?;
         self.flush()
     }
+    /// Writes a line of the command's own to standard error.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn say_aside(&mut self, text: &str) -> std::io::Result<()> {
+        self.put(true, text.as_bytes())
+    }
     /// Writes what is still held.
     ///
     /// # Errors

@@ -63,13 +63,17 @@ pub fn pair(text: &str) -> (String, Option<String>) {
     }
 }
 
-/// `NAME=value` entries for a process; a bare name takes this command's own value, or none.
+/// `NAME=value` entries for a process; a bare name takes this command's own value, and stays bare where there is none: the
+/// process has no such variable then.
 pub fn environment(items: &[String], env: &Env) -> Vec<String> {
     let entry = |item: &String| match pair(item) {
-        (_, Some(_)) => Some(item.clone()),
-        (name, None) => env.get(&name).map(|value| format!("{name}={value}")),
+        (_, Some(_)) => item.clone(),
+        (name, None) => match env.get(&name) {
+            Some(value) => format!("{name}={value}"),
+            None => name,
+        },
     };
-    items.iter().filter_map(entry).collect()
+    items.iter().map(entry).collect()
 }
 
 /// `--since`: RFC 3339 time, a date, seconds since 1970, or how long ago.
@@ -354,7 +358,7 @@ mod tests {
         };
         assert_eq!(
             environment(&["A".into(), "B".into(), "C=".into()], &env),
-            ["A=1", "C="]
+            ["A=1", "B", "C="]
         );
         assert_eq!(host("db:10.0.0.1").ok().map(|h| h.0), Some("db".to_owned()));
         assert!(

@@ -1,14 +1,15 @@
 //! `--trace FILE`: a timeline of the command, written when it ends, in whatever way.
 //!
 //! In: a display that keeps the timeline, a path. Out: a file, whole or not at all.
-//! Imports: `ui`, `sys::fs`.
+//! Imports: `ui`, `sys::newfile`.
 
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::app::App;
 use super::exit::Failure;
-use crate::sys::fs::{Durability, write_atomic};
+use crate::sys::newfile::NewFile;
 use crate::ui::{Progress, render, write_err};
 
 /// A timeline that is kept until the value is dropped, and written then.
@@ -51,7 +52,12 @@ impl Drop for TraceFile {
         let Some(text) = self.progress.trace() else {
             return;
         };
-        if let Err(error) = write_atomic(&self.path, text.as_bytes(), 0o644, Durability::Renamed) {
+        let write = || -> io::Result<()> {
+            let new = NewFile::create(&self.path, 0o644)?;
+            new.file().write_all(text.as_bytes())?;
+            new.finish()
+        };
+        if let Err(error) = write() {
             let text = format!(
                 "cannot write the timeline to {}: {error}",
                 self.path.display()

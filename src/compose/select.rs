@@ -155,12 +155,7 @@ fn active_profiles(project: &Project, selection: &Selection) -> BTreeSet<String>
 }
 
 fn is_on(service: &Service, active: &BTreeSet<String>) -> bool {
-    service.profiles.is_empty()
-        || active.contains("*")
-        || service
-            .profiles
-            .iter()
-            .any(|profile| active.contains(profile))
+    service.is_on(|profile| active.contains(profile))
 }
 
 /// Reports the required dependencies that are off of all services that the project's own profiles turn on, named or

@@ -45,13 +45,25 @@ pub fn down(
     let removed = stop_all(&mut plan, project, &going, &stops);
     withdraw(&mut plan, project, world, policy, &removed);
     if !policy.ignore_orphans && policy.services.is_empty() {
-        let orphans: Vec<&str> = staying
-            .iter()
-            .filter(|c| !labels::is_oneoff(c))
-            .map(|c| c.name.as_str())
-            .collect();
+        staying.retain(|c| !labels::is_oneoff(c));
+        let declared = |c: &&ObservedContainer| {
+            let service = labels::service(c).unwrap_or_default();
+            project.is_some_and(|project| project.services.contains_key(&service))
+        };
+        let (off, orphans): (Vec<_>, Vec<_>) = staying.into_iter().partition(declared);
+        let names = |all: &[&ObservedContainer]| -> Vec<String> {
+            all.iter().map(|c| c.name.clone()).collect()
+        };
         if !orphans.is_empty() {
-            plan.warnings.push(orphan_warning(orphans.into_iter()));
+            let names = names(&orphans);
+            plan.warnings
+                .push(orphan_warning(names.iter().map(String::as_str)));
+        }
+        if !off.is_empty() {
+            plan.warnings.push(format!(
+                "containers of services that are off by their profiles stay: {}; `--profile NAME` takes them along",
+                names(&off).join(", ")
+            ));
         }
     }
     if policy.services.is_empty() {
@@ -91,8 +103,9 @@ fn withdraw(
     removed: &[NodeId],
 ) {
     let services = project.iter().flat_map(|project| project.services.values());
-    let named = |name: &ServiceName| {
-        policy.services.is_empty() || policy.services.iter().any(|n| n == name.as_str())
+    let named = |name: &ServiceName| match policy.services.as_slice() {
+        [] => project.is_some_and(|project| project.is_on(name)),
+        named => named.iter().any(|n| n == name.as_str()),
     };
     for service in services.filter(|service| named(&service.name)) {
         let Some(provider) = &service.provider else {
@@ -135,10 +148,14 @@ fn belongs(
     if labels::is_oneoff(container) {
         return policy.remove_orphans.then_some(Cause::Orphan);
     }
-    if project.is_none_or(|project| project.services.contains_key(&service)) {
-        return Some(Cause::Asked);
+    match project {
+        Some(project) if !project.services.contains_key(&service) => {
+            policy.remove_orphans.then_some(Cause::Orphan)
+        }
+        // A service that is off by its profiles is no orphan, and stays.
+        Some(project) => project.is_on(&service).then_some(Cause::Asked),
+        None => Some(Cause::Asked),
     }
-    policy.remove_orphans.then_some(Cause::Orphan)
 }
 
 /// Volumes of the project, never external ones, each once.
@@ -183,7 +200,8 @@ fn images(
         let wanted = project
             .services
             .values()
-            .filter(|s| s.provider.is_none() && (rmi == Rmi::All || s.image.is_none()));
+            .filter(|s| s.provider.is_none() && project.is_on(&s.name))
+            .filter(|s| rmi == Rmi::All || s.image.is_none());
         names.extend(wanted.map(|service| project.image_of(service)));
     }
     // One image may be written in two ways. As Compose: `normalizeAndDedupeImages`.

@@ -68,12 +68,20 @@ pub(super) fn known(project: Option<&Project>, services: &[String]) -> Result<()
     Ok(())
 }
 
-/// The project's containers of the named services (all when none is named), without those of `run`.
-fn chosen<'w>(world: &'w World, services: &[String]) -> Vec<&'w ObservedContainer> {
+/// The project's containers of the named services, without those of `run`. When none is named, of all services, but as
+/// Compose, where there are files, only of those that are on by them.
+fn chosen<'w>(
+    world: &'w World,
+    project: Option<&Project>,
+    services: &[String],
+) -> Vec<&'w ObservedContainer> {
     let wanted = |c: &&ObservedContainer| {
         let service = labels::service(c).unwrap_or_default();
-        !labels::is_oneoff(c)
-            && (services.is_empty() || services.iter().any(|s| s == service.as_str()))
+        let meant = match services {
+            [] => project.is_none_or(|project| project.is_on(&service)),
+            named => named.iter().any(|name| name == service.as_str()),
+        };
+        meant && !labels::is_oneoff(c)
     };
     world.observed.containers.iter().filter(wanted).collect()
 }
@@ -91,7 +99,7 @@ pub fn stop(
     known(project, &policy.services)?;
     let mut plan = Plan::new(name);
     plan.go_on = true;
-    let going: Vec<_> = chosen(world, &policy.services)
+    let going: Vec<_> = chosen(world, project, &policy.services)
         .into_iter()
         .filter(|c| runs(c))
         .map(|c| (c, Cause::Asked))
@@ -120,7 +128,7 @@ pub fn start(
 ) -> Result<Plan, PlanError> {
     known(project, &policy.services)?;
     let needs = Needs::read(project, &world.observed.containers);
-    let mut containers = chosen(world, &needs.with_needs(&policy.services));
+    let mut containers = chosen(world, project, &needs.with_needs(&policy.services));
     // As Compose: orphans, and services that are off by their profiles, stay as they are.
     containers.retain(|c| {
         let service = labels::service(c);
@@ -153,7 +161,7 @@ fn startable(
     world: &World,
     named: &[String],
 ) -> Result<Vec<String>, PlanError> {
-    let all = chosen(world, &[]);
+    let all = chosen(world, None, &[]);
     let has = |name: &str| {
         let of = |c: &&ObservedContainer| labels::service(c).is_some_and(|s| s.as_str() == name);
         all.iter().any(of)
@@ -368,7 +376,7 @@ pub fn restart(
     // Dependents that ask for it, and their dependents.
     let mut at = 0;
     while !policy.no_deps && at < services.len() {
-        for container in chosen(world, &[]) {
+        for container in chosen(world, project, &[]) {
             let service = labels::service(container).unwrap_or_default();
             let asks = needs
                 .of(&service)
@@ -380,7 +388,7 @@ pub fn restart(
         }
         at += 1;
     }
-    let containers = chosen(world, &services);
+    let containers = chosen(world, project, &services);
     let mut plan = Plan::new(name);
     let going: Vec<_> = containers
         .iter()
@@ -428,7 +436,7 @@ pub fn rm(
             State::Exited { .. } | State::Created | State::Removing
         )
     };
-    let going: Vec<_> = chosen(world, &policy.services)
+    let going: Vec<_> = chosen(world, project, &policy.services)
         .into_iter()
         .filter(|c| policy.stop || ended(c))
         .filter(|c| policy.only.as_ref().is_none_or(|ids| ids.contains(&c.id)))
@@ -464,7 +472,7 @@ pub fn pause(
     known(project, &policy.services)?;
     let mut plan = Plan::new(name);
     plan.go_on = true;
-    for container in chosen(world, &policy.services) {
+    for container in chosen(world, project, &policy.services) {
         if runs(container) {
             let action = Action::Freeze {
                 who: who(container),
@@ -489,14 +497,10 @@ pub fn kill(
     known(project, &policy.services)?;
     let mut plan = Plan::new(name);
     plan.go_on = true;
-    let orphan = |c: &ObservedContainer| {
-        let service = labels::service(c).unwrap_or_default();
-        project.is_some_and(|project| !project.services.contains_key(&service))
-    };
-    for container in chosen(world, &policy.services) {
-        let named = !policy.services.is_empty() || policy.orphans || !orphan(container);
+    let among = project.filter(|_| !policy.orphans);
+    for container in chosen(world, among, &policy.services) {
         // One that waits to be started again counts as running, as for Compose.
-        if runs(container) && named {
+        if runs(container) {
             let action = Action::Kill {
                 who: who(container),
                 signal: policy.signal,

@@ -206,8 +206,9 @@ fn links_exchanged_in_a_shared_volume_while_containers_start_lead_nowhere() {
     hoist.ok("up -d");
     let before = std::fs::read_to_string("/proc/self/mountinfo").expect("there is one");
     let end = Instant::now() + Duration::from_secs(20) * slowness();
-    let (mut tried, mut started) = (0, 0);
-    while tried < rounds(250) && Instant::now() < end {
+    let mut tried = 0;
+    // As many as the time allows, and some on the slowest machine.
+    while tried < rounds(250) && (tried * slowness() < 20 || Instant::now() < end) {
         let done = hoist.run(&format!(
             "run --rm -T hit sh -c 'grep -rs sings {}; touch /v/d/made/deep/x'",
             canary.dir.display()
@@ -218,14 +219,9 @@ fn links_exchanged_in_a_shared_volume_while_containers_start_lead_nowhere() {
             "the host is seen: {}",
             done.story()
         );
-        started += u32::from(done.code == 0 || done.all().contains("No such file"));
         tried += 1;
         canary.sings();
     }
-    assert!(
-        tried >= 20,
-        "only {tried} starts were tried, {started} got through"
-    );
     let after = std::fs::read_to_string("/proc/self/mountinfo").expect("there is one");
     let overlays = |text: &str| {
         text.lines()

@@ -35,8 +35,9 @@ fn links_exchanged_in_a_volume_while_a_part_of_it_is_mounted_show_nothing_of_the
     ));
     hoist.ok("up -d");
     let end = Instant::now() + Duration::from_secs(20) * slowness();
-    let (mut tried, mut started) = (0, 0);
-    while tried < rounds(250) && Instant::now() < end {
+    let mut tried = 0;
+    // As many as the time allows, and some on the slowest machine.
+    while tried < rounds(250) && (tried * slowness() < 20 || Instant::now() < end) {
         let done =
             hoist.run("run --rm -T hit sh -c 'ls /a /b; cat /a/song /b/song; touch /a/new /b/new'");
         assert!(
@@ -47,17 +48,10 @@ fn links_exchanged_in_a_volume_while_a_part_of_it_is_mounted_show_nothing_of_the
         let refused = ["leads out of volume", "to mount: make it first"];
         if refused.iter().any(|why| done.all().contains(why)) {
             assert_ne!(done.code, 0);
-        } else {
-            started += 1;
         }
         tried += 1;
         canary.sings();
     }
-    assert!(
-        // A slow machine starts fewer in the time.
-        tried * slowness() >= 20,
-        "only {tried} starts were tried, {started} got through"
-    );
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("there is one");
     let data = hoist.data().display().to_string();
     let ours = |line: &&str| line.contains(&data) || line.contains(&outside.to_string());

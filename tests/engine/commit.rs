@@ -98,6 +98,13 @@ fn files_of_a_container_are_an_archive_without_what_is_mounted() {
     let has = |name: &str| names.lines().any(|line| line == name);
     assert!(has("new") && has("bin/busybox") && has("seen/"), "{names}");
     assert!(!has("seen/secret") && !has("bin/true"), "{names}");
+    // A device is written as it is, and not replaced by a file.
+    std::os::unix::fs::symlink("/dev/full", hoist.dir().join("full")).expect("writable");
+    hoist.run("export -o full a").code(1).says("No space left");
+    let full = std::fs::metadata("/dev/full")
+        .expect("it is there")
+        .file_type();
+    assert!(std::os::unix::fs::FileTypeExt::is_char_device(&full));
     hoist.ok("image import all.tar whole");
     hoist.compose("services:\n  b: {image: whole, command: cat /new}\n");
     hoist.ok("run --rm -T b").prints("hi");

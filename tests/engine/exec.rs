@@ -73,6 +73,10 @@ fn exec_takes_user_directory_and_variables() {
     hoist
         .ok("exec -T -u app -w /tmp -e A=flag a sh -c 'echo $(id -u):$(id -g) $PWD $A $B $HOME'")
         .prints("1000:1000 /tmp flag service /home/app");
+    // One without a value that this command has none for either.
+    hoist
+        .ok("exec -T -e A -e NEW a sh -c 'echo ${A-none} $B ${NEW-none}'")
+        .prints("none service none");
     hoist
         .ok("exec -T -u 7:8 a sh -c 'echo $(id -u):$(id -g)'")
         .prints("7:8");
@@ -175,6 +179,9 @@ fn run_overrides_what_the_service_says() {
         .ok("run --rm -T -e A=flag --env-from-file more.env -u 1000 -w /tmp -v ./bound:/bound --entrypoint sh a -c \
              'echo $A $F $G $(id -u) $PWD $(cat /bound/there)'")
         .prints("flag file file 1000 /tmp bound");
+    hoist
+        .ok("run --rm -T -e A -e NEW --entrypoint sh a -c 'echo $A ${NEW-none}'")
+        .prints("service none");
     hoist.ok("run --rm -T --name special a").prints("wrong");
 }
 

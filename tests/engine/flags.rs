@@ -46,6 +46,9 @@ fn flags_of_up_choose_what_is_shown_made_and_awaited() {
         .run("up --abort-on-container-exit --no-attach two --menu=false -t 0 one two")
         .code(4);
     assert!(!done.out.contains("two-1"), "{}", done.story());
+    let aborts = "Aborting on container exit...";
+    assert!(done.err.contains(aborts), "{}", done.story());
+    assert!(!done.out.contains(aborts), "{}", done.story());
     hoist
         .run("up --abort-on-container-exit --attach one -t 0")
         .code(4)

@@ -9,6 +9,7 @@ crate::cases!(ENGINE;
     a_changed_service_is_recreated_and_the_cause_is_printed,
     a_service_no_longer_in_the_file_is_reported_and_removed_only_on_demand,
     profiles_are_off_until_a_flag_the_environment_or_a_name_turns_them_on,
+    what_is_off_and_orphans_are_left_alone_unless_they_are_named,
     a_dry_run_says_what_would_be_done_and_does_nothing,
     down_removes_volumes_only_when_asked,
     stop_start_and_restart_keep_the_container,
@@ -142,6 +143,60 @@ fn profiles_are_off_until_a_flag_the_environment_or_a_name_turns_them_on() {
     hoist.set("COMPOSE_PROFILES", "test");
     hoist.ok("up -d");
     assert_eq!(services(), ["a", "t"]);
+}
+
+fn what_is_off_and_orphans_are_left_alone_unless_they_are_named() {
+    let hoist = Sandbox::new();
+    let file = |orphan: &str| {
+        hoist.compose(&format!(
+            "services:\n  a: {{SLEEP}}\n  d: {{SLEEP, profiles: [debug]}}\n{orphan}"
+        ));
+    };
+    file("  o: {SLEEP}\n");
+    let states = || {
+        let mut states: Vec<String> = hoist
+            .ok("ps -a --orphans --format '{{.Service}} {{.State}}'")
+            .out
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        states.sort();
+        states
+    };
+    hoist.ok("--profile debug up -d");
+    file("");
+    for (command, a) in [
+        ("pause", "paused"),
+        ("unpause", "running"),
+        ("stop", "exited"),
+        ("start", "running"),
+        ("kill", "exited"),
+    ] {
+        hoist.ok(command);
+        let want = [&format!("a {a}"), "d running", "o running"];
+        assert_eq!(states(), want, "{command}");
+    }
+    let since = hoist.init("d");
+    hoist.ok("restart");
+    assert_eq!(hoist.init("d"), since);
+    hoist
+        .ok("rm -fs")
+        .says("Going to remove")
+        .says_nothing_of("-d-1")
+        .says_nothing_of("-o-1");
+    assert_eq!(states(), ["d running", "o running"]);
+    hoist.ok("up -d");
+    hoist
+        .ok("down")
+        .says("off by their profiles stay")
+        .says("Found orphan containers");
+    assert_eq!(states(), ["d running", "o running"]);
+    hoist.ok("down --remove-orphans");
+    assert_eq!(states(), ["d running"]);
+    hoist.ok("stop d");
+    assert_eq!(states(), ["d exited"]);
+    hoist.ok("--profile debug down");
+    hoist.is_gone();
 }
 
 fn a_dry_run_says_what_would_be_done_and_does_nothing() {

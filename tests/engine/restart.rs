@@ -379,8 +379,8 @@ fn the_exit_of_an_adopted_container_is_read() {
         // Whoever looks gives it another one, which is not its parent.
         assert_eq!(hoist.state(service), "running");
     }
-    hoist.sh("a", "touch /stop");
-    hoist.sh("b", "touch /stop");
+    hoist.let_end("a");
+    hoist.let_end("b");
     kill_and_wait(hoist.init("c"));
     for (service, code) in [("a", 8), ("b", 0), ("c", 137)] {
         hoist.reaches(service, "exited");

@@ -275,6 +275,12 @@ impl Sandbox {
         )
     }
 
+    /// Makes `/stop` in a container that ends when it sees it, maybe before the command is told that it was made.
+    pub fn let_end(&self, service: &str) {
+        let done = self.exec(service, "touch /stop");
+        assert!([0, 137].contains(&done.code), "{}", done.story());
+    }
+
     /// Rows of `ps --all --format json`.
     pub fn ps(&self) -> Vec<Value> {
         let text = self.ok("ps --all --format json").out;

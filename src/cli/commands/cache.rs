@@ -26,6 +26,7 @@ use crate::cli::exit::{Failure, Outcome};
 use crate::cli::parse;
 use crate::image::digest::Digest;
 use crate::image::store::Store;
+use crate::sys::newfile::NewFile;
 use crate::ui::logs::sanitise;
 use crate::ui::table::Table;
 use crate::ui::write_out;
@@ -372,25 +373,22 @@ fn export(app: &App, args: &CacheExportArgs) -> Outcome {
     Ok(0)
 }
 
-/// Writes a file beside its place, and puts it there when it is whole.
+/// Writes a file that is there only when it is whole and on disk.
 fn to_file<T, E: Into<Failure>>(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<T, Failure> {
     let failed =
         |error: io::Error| Failure::new(format!("cannot write {}: {error}", path.display()));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let mut file = File::create(&beside).map_err(failed)?;
-    let done = write(&mut file).map_err(Into::into).and_then(|done| {
-        file.sync_all()
-            .and_then(|()| std::fs::rename(&beside, path))
-            .map_err(failed)?;
-        Ok(done)
-    });
-    done.inspect_err(|_| {
-        let _ = std::fs::remove_file(&beside);
-    })
+    let new = NewFile::create(path, 0o644).map_err(failed)?;
+    let done = write(&mut new.file()).map_err(Into::into)?;
+    match new.file().sync_all() {
+        // Devices and pipes have nothing to sync.
+        Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(failed(error)),
+        _ => {}
+    }
+    new.finish().map_err(failed)?;
+    Ok(done)
 }
 
 /// The layers of images that `--tag` and `--project` name.

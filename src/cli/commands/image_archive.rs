@@ -261,12 +261,6 @@ fn check_output(path: &Path, directory: bool) -> Result<(), Failure> {
 fn write_file(store: &Store, images: &[Saved], how: &Saving, path: &Path) -> Result<(), Failure> {
     let failed =
         |error: io::Error| Failure::new(format!("cannot write {}: {error}", path.display()));
-    // A pipe or a device is written as it is.
-    if path.metadata().is_ok_and(|found| !found.is_file()) {
-        let file = File::options().write(true).open(path).map_err(failed)?;
-        store.save(images, how, Target::archive(file))?;
-        return Ok(());
-    }
     let new = NewFile::create(path, 0o600).map_err(failed)?;
     store.save(images, how, Target::archive(new.file()))?;
     new.finish().map_err(failed)

@@ -678,12 +678,15 @@ impl Attached<'_> {
         printer: &mut Printer,
         interrupts: &Arc<AtomicU32>,
     ) -> Outcome {
-        printer.say(match reason {
+        // As Compose, which has the two in different streams.
+        match reason {
             Reason::Interrupt | Reason::Detached => {
-                "Gracefully Stopping... press Ctrl+C again to force"
+                printer.say("Gracefully Stopping... press Ctrl+C again to force")?;
             }
-            Reason::Ended { .. } => "Aborting on container exit...",
-        })?;
+            Reason::Ended { .. } => {
+                printer.say_aside(&self.app.notice("Aborting on container exit..."))?;
+            }
+        }
         let mut ignored = None;
         let progress = self.app.new_progress(false);
         printer.above(&progress);

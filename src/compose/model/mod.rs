@@ -82,6 +82,12 @@ impl Project {
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.get(name)
     }
+    /// Whether a service of the files is on without being named: it has no profiles, or an active one.
+    pub fn is_on(&self, name: &ServiceName) -> bool {
+        self.services.get(name).is_some_and(|service| {
+            service.is_on(|profile| self.profiles.iter().any(|p| p == profile))
+        })
+    }
     /// The name of a service's image: its own, or project and service.
     pub fn image_of(&self, service: &Service) -> String {
         match &service.image {

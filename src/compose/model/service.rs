@@ -180,6 +180,15 @@ pub struct Service {
     pub on_unhealthy: OnUnhealthy,
 }
 
+impl Service {
+    /// Whether it is on: it has no profiles, or one of them is active, or all are by `*`.
+    pub fn is_on(&self, active: impl Fn(&str) -> bool) -> bool {
+        self.profiles.is_empty()
+            || active("*")
+            || self.profiles.iter().any(|profile| active(profile))
+    }
+}
+
 impl Default for ServiceName {
     fn default() -> Self {
         Self::new("")

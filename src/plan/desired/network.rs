@@ -214,8 +214,16 @@ fn links(
             continue;
         }
         let Some(other) = facts.containers.get(name) else {
-            let fault = Diagnostic::error(format!("external_links: no such container: {name}"));
-            found.push(fault.at(link.span).hint("start it before this project"));
+            let text = format!("external_links: no such container: {name}");
+            if networks == [BRIDGE] {
+                let fault = Diagnostic::error(text).at(link.span);
+                found.push(fault.hint("start it before this project"));
+                continue;
+            }
+            // As Docker on a network of one's own, where names are looked up when they are asked for.
+            let fault = Diagnostic::warning(text).at(link.span);
+            found.push(fault.hint("its name leads nowhere until it runs"));
+            links.push((alias.clone(), name.clone()));
             continue;
         };
         if !other

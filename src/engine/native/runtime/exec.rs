@@ -37,9 +37,14 @@ pub(super) fn environment(
     if tty {
         env.insert("TERM".to_owned(), "xterm".to_owned());
     }
-    for entry in layers.iter().copied().flatten() {
-        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-        env.insert(name.to_owned(), value.to_owned());
+    for (at, layer) in layers.iter().enumerate() {
+        for entry in *layer {
+            match entry.split_once('=') {
+                Some((name, value)) => env.insert(name.to_owned(), value.to_owned()),
+                None if at == 0 => env.insert(entry.clone(), String::new()),
+                None => env.shift_remove(entry),
+            };
+        }
     }
     if env.get("HOME").is_none_or(String::is_empty) {
         env.insert("HOME".to_owned(), user.home.clone());
