@@ -29,7 +29,9 @@ pub(super) fn halves(layout: &Layout, project: &ProjectName) -> Result<()> {
     let containers = layout.containers(project);
     for name in records::entries(&containers)? {
         if name.starts_with('.') {
-            discard(layout, &containers.join(&name))?;
+            let hidden = containers.join(&name);
+            own_names(layout, &hidden);
+            discard(layout, &hidden)?;
         }
     }
     prune(layout, project);
@@ -45,6 +47,18 @@ pub(super) fn halves(layout: &Layout, project: &ProjectName) -> Result<()> {
 pub(super) fn discard(layout: &Layout, hidden: &Path) -> Result<()> {
     anonymous_volumes(layout, hidden);
     fs::remove_tree(hidden).map_err(left)
+}
+
+/// Gives back the names that a container has still whose hidden directory this is.
+fn own_names(layout: &Layout, hidden: &Path) {
+    let Ok(Some(Record { spec, .. })) = records::read(&hidden.join("record.json")) else {
+        return;
+    };
+    let standing = records::read::<Standing>(&hidden.join("state.json"));
+    let now = standing.ok().flatten().map(|standing| standing.name);
+    for name in now.iter().chain([&spec.name]) {
+        records::release_name(layout, name, &spec.project, &spec.id);
+    }
 }
 
 /// Takes away the directories of a project that has no containers.
