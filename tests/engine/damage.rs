@@ -42,6 +42,7 @@ crate::cases!(ENGINE;
     compose_files_that_are_gone_or_broken,
     what_another_project_uses_stays_until_it_is_down_too,
     an_interrupt_in_the_middle_of_up_and_of_down,
+    a_removal_cut_short_gives_its_name_back,
 );
 
 const STORE: &str = "\
@@ -515,4 +516,23 @@ fn an_interrupt_in_the_middle_of_up_and_of_down() {
         assert!(code == 0 || code == 130, "{word}: {code}: {}", down.text());
         goes(&hoist, &format!("an interrupt of down at {word}"));
     }
+}
+
+fn a_removal_cut_short_gives_its_name_back() {
+    let hoist = Sandbox::new();
+    hoist.compose("services:\n  a: {SLEEP, container_name: special}\n");
+    hoist.ok("create");
+    let containers = hoist
+        .data()
+        .join("projects")
+        .join(&hoist.name)
+        .join("containers");
+    let only = std::fs::read_dir(&containers).expect("there is one").next();
+    let dir = only.expect("there is one").expect("it is listed");
+    let hidden = format!(".{}", dir.file_name().to_string_lossy());
+    let name = hoist.data().join("names/special");
+    assert!(name.is_symlink());
+    std::fs::rename(dir.path(), containers.join(hidden)).expect("ours");
+    hoist.ok("down");
+    assert!(!name.is_symlink(), "nobody has that name");
 }
